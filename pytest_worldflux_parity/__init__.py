@@ -1,0 +1,1 @@
+"""Parity of world-model re-implementations with their official programs, as a pytest plugin."""

@@ -1,0 +1,108 @@
+"""The errors that a user can meet.
+
+    ParityError                 what, where, the valid values, the command that mends it
+    ├── SuiteError              a suite file does not say what it must
+    ├── ScoreTableError         a score table holds something that is not a score
+    ├── BackendError            a backend cannot be found, started or believed
+    │   ├── RunFailed           the program ran and did not deliver (crash, deadline, signal)
+    │   └── RecordError         metrics.json is absent, stale, torn, or answers another request
+    ├── StoreError              the run directory cannot be read or written
+    ├── SourceError             an official checkout, oracle file or environment cannot be brought
+    └── StatisticsError         the data do not allow the statistic that was asked for
+
+Each prints as one line. Fields are kept, so that reports need not parse text.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ParityError(Exception):
+    """A mistake or a lack that its reader can mend.
+
+    Args:
+        what: what is wrong, in one clause.
+        where: ``file``, ``file:line``, or the name of the thing.
+        valid: the values that would have been accepted.
+        got: the value found; the nearest of ``valid`` is suggested from it.
+        mend: the command or change that mends it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        valid: Iterable[object] = (),
+        got: object = None,
+        mend: str = "",
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.valid = tuple(str(v) for v in valid)
+        self.got = got
+        self.mend = mend
+        super().__init__(self.line())
+
+    @property
+    def nearest(self) -> str | None:
+        """The accepted value that looks most like the one found, or None."""
+        if self.got is None:
+            return None
+        close = difflib.get_close_matches(str(self.got), self.valid, n=1, cutoff=0.6)
+        return close[0] if close else None
+
+    def line(self) -> str:
+        """The error as one line."""
+        parts = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.nearest:
+            parts.append(f"did you mean {self.nearest!r}?")
+        if self.valid:
+            parts.append(f"valid: {', '.join(self.valid)}")
+        if self.mend:
+            parts.append(f"to mend: {self.mend}")
+        return "; ".join(parts).replace("\n", " ")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only fields do not survive the default pickling, and xdist sends errors home.
+        return (_rebuild, (type(self), self.what, self.where, self.valid, self.got, self.mend))
+
+
+def _rebuild(
+    kind: type[ParityError], what: str, where: str, valid: tuple[str, ...], got: object, mend: str
+) -> ParityError:
+    return kind(what, where=where, valid=valid, got=got, mend=mend)
+
+
+class SuiteError(ParityError):
+    """A suite file does not say what it must."""
+
+
+class ScoreTableError(ParityError):
+    """A score table holds something that is not a score."""
+
+
+class BackendError(ParityError):
+    """A backend cannot be found, started or believed."""
+
+
+class RunFailed(BackendError):
+    """The program ran and did not deliver: crash, deadline or signal."""
+
+
+class RecordError(BackendError):
+    """metrics.json is absent, stale, torn, or answers another request."""
+
+
+class StoreError(ParityError):
+    """The run directory cannot be read or written."""
+
+
+class SourceError(ParityError):
+    """An official checkout, an oracle file or an environment cannot be brought."""
+
+
+class StatisticsError(ParityError):
+    """The data do not allow the statistic that was asked for."""
