@@ -236,6 +236,8 @@ def _load_simulation(task_id: str, seed: int) -> _Simulation:
 
     prefix, _, name = task_id.partition("-")
     domain = _import_domain({"cup": "ball_in_cup"}.get(prefix, prefix))
+    if prefix == "quadruped":
+        domain.Physics._get_sensor_names = _sensor_names
     variant = VARIANTS.get(task_id, Variant(base=name.replace("-", "_")))
     suite_env = domain.SUITE[variant.base](random=seed)
     physics, task = suite_env.physics, suite_env.task
@@ -273,6 +275,15 @@ def _import_domain(domain: str) -> ModuleType:
         return importlib.import_module(f"{package}.{domain}")
     finally:
         del sys.modules[package]
+
+
+def _sensor_names(physics: Any, *sensor_types: int) -> list[str]:
+    """What ``quadruped.Physics._get_sensor_names`` returns, without ``numpy.in1d``, which numpy 2.4 lacks."""
+    cache = physics._sensor_types_to_names
+    if sensor_types not in cache:
+        ids = np.flatnonzero(np.isin(physics.model.sensor_type, sensor_types))
+        cache[sensor_types] = [physics.model.id2name(i, "sensor") for i in ids]
+    return cache[sensor_types]
 
 
 @contextmanager
