@@ -1,0 +1,301 @@
+"""``python -m backends.official_tdmpc2 request.json``: one run of the official TD-MPC2.
+
+By hand::
+
+    python -m backends.official_tdmpc2 --checkout DIR --commit SHA --task cartpole-balance --seed 1 \\
+        --out DIR [--set key=value ...] [--window name=first:last ...]
+
+All is done in one process: the official train.py runs inside it, so ending it ends everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes.util
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from backends.official_tdmpc2 import Refused, observe, results, source
+from backends.official_tdmpc2 import recipe as recipes
+from pytest_worldflux_parity import wire
+
+ADAPTER = "official_tdmpc2_torch_subprocess"
+KIND = "torch_subprocess"
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Do the run that the command line asks for; the exit status: 0 done, 1 not done, 2 usage."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        run(request_of(sys.argv[1:] if argv is None else list(argv)))
+    except (Refused, wire.WireError) as error:
+        return _say(str(error))
+    except Exception as error:  # the official program's own: its traceback belongs into the log
+        traceback.print_exc()
+        return _say(f"the official program failed: {type(error).__name__}: {error}")
+    return 0
+
+
+def _say(text: str) -> int:
+    print("official_tdmpc2: " + " ".join(text.split()), file=sys.stderr)
+    return 1
+
+
+def request_of(argv: List[str]) -> wire.RunRequest:
+    """The request in the named file, or one made of the options.
+
+    Raises:
+        WireError: the file does not keep the contract.
+        Refused: it cannot be read, or an option's value cannot.
+    """
+    parser = argparse.ArgumentParser(prog="python -m backends.official_tdmpc2")
+    parser.add_argument("request", nargs="?", help="request.json; without it, the options below")
+    parser.add_argument("--checkout", help="checkout of the official repository")
+    parser.add_argument("--commit", help="the commit that it must be at")
+    parser.add_argument("--task", default="cartpole-balance")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", help="folder to write into")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a recipe key")
+    parser.add_argument("--window", action="append", default=[], metavar="NAME=FIRST:LAST")
+    options = parser.parse_args(argv)
+    if options.request:
+        return _read(options.request)
+    if not (options.checkout and options.commit and options.out):
+        parser.error("give request.json, or --checkout, --commit and --out")
+    return _by_hand(options)
+
+
+def _read(path: str) -> wire.RunRequest:
+    try:
+        return wire.read_request(path)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+
+
+def _by_hand(options: argparse.Namespace) -> wire.RunRequest:
+    return wire.RunRequest(
+        request_id="by-hand",
+        run_id="by-hand",
+        suite_id="by-hand",
+        family="tdmpc2",
+        task_id=options.task,
+        seed=options.seed,
+        system="official",
+        adapter=ADAPTER,
+        device=options.device,
+        recipe=dict(_setting(text) for text in options.set),
+        eval_protocol={"windows": dict(_window(text) for text in options.window)},
+        out_dir=options.out,
+        deadline_sec=0.0,
+        threads=options.threads,
+        source={"checkout": options.checkout, "commit": options.commit},
+    )
+
+
+def _setting(text: str) -> Tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _window(text: str) -> Tuple[str, List[int]]:
+    name, _, bounds = text.partition("=")
+    try:
+        first, last = (int(number) for number in bounds.split(":"))
+    except ValueError:
+        raise Refused(f"--window {text}: wanted NAME=FIRST:LAST, both whole numbers") from None
+    return name, [first, last]
+
+
+def run(request: wire.RunRequest) -> None:
+    """Run the official program as the request says and write ``metrics.json``.
+
+    Raises:
+        Refused: the request, the checkout, the recipe or what the program left is not good.
+        WireError: a number of the record is not finite.
+    """
+    began = time.perf_counter()
+    asked = check(request)
+    out_dir = Path(request.out_dir).resolve()
+    run_dir = fresh_run_dir(out_dir)
+    with source_copy(request, out_dir) as (program, described):
+        observer = run_official(request, asked, program, run_dir)
+    logs = results.log_dir(run_dir, request.task_id, request.seed)
+    curve = results.read_curve(logs / "eval.csv", results.evaluations(observer.effective))
+    metadata = {
+        **identity(request, observer),
+        "eval_protocol": protocol(request, observer.effective),
+        "artifact_manifest": results.manifest(out_dir, run_dir, logs),
+        "packages": results.versions(),
+        "python": results.python_version(),
+        "threads": request.threads,
+        "mujoco_gl": os.environ["MUJOCO_GL"],
+        "updates": observer.updates,
+        "timing": timing(observer, time.perf_counter() - began),
+        "source": described,
+    }
+    metadata["eval_protocol_hash"] = wire.eval_protocol_hash(
+        request.family, request.task_id, metadata["eval_protocol"]
+    )
+    record = wire.RunRecord(
+        request_id=request.request_id,
+        adapter=ADAPTER,
+        task_id=request.task_id,
+        seed=request.seed,
+        device=request.device,
+        curve=curve,
+        scalars=observer.scalars(),
+        metadata=metadata,
+    )
+    wire.write_record(str(out_dir), record)
+
+
+def check(request: wire.RunRequest) -> Dict[str, Any]:
+    """The recipe of a request that this program can answer.
+
+    Raises:
+        Refused: it is another program's, or a part of it is missing or contradicts another.
+    """
+    if request.adapter != ADAPTER:
+        raise Refused(f"request.adapter: {request.adapter!r}, and this is {ADAPTER!r}")
+    if request.device not in ("cpu", "cuda"):
+        raise Refused(f"request.device: {request.device!r} is unknown; valid: cpu, cuda")
+    if request.threads < 1:
+        raise Refused(f"request.threads: {request.threads} is not 1 or more")
+    for key in ("checkout", "commit"):
+        if not isinstance(request.source.get(key), str):
+            raise Refused(f"request.source.{key} is missing; to mend: {source.MEND}")
+    asked = recipes.checked({**_from_protocol(request.eval_protocol), **request.recipe})
+    interval = request.eval_protocol.get("eval_interval")
+    if interval is not None and interval != asked["eval_freq"] * recipes.ACTION_REPEAT:
+        raise Refused(
+            f"recipe.eval_freq: {asked['eval_freq']} steps of {recipes.ACTION_REPEAT} frames are not "
+            f"eval_protocol.eval_interval ({interval} frames)"
+        )
+    episodes = request.eval_protocol.get("eval_episodes")
+    if episodes is not None and episodes != asked["eval_episodes"]:
+        raise Refused(f"recipe.eval_episodes: {asked['eval_episodes']}, and eval_protocol says {episodes}")
+    return asked
+
+
+def _from_protocol(protocol: Dict[str, Any]) -> Dict[str, Any]:
+    """The recipe keys that the evaluation protocol gives, where the recipe does not."""
+    keys: Dict[str, Any] = {}
+    if isinstance(protocol.get("eval_interval"), int):
+        keys["eval_freq"] = protocol["eval_interval"] // recipes.ACTION_REPEAT
+    if "eval_episodes" in protocol:
+        keys["eval_episodes"] = protocol["eval_episodes"]
+    return keys
+
+
+def fresh_run_dir(out_dir: Path) -> Path:
+    """An empty folder for the official program's own files; no earlier attempt's file survives."""
+    run_dir = out_dir / "official_run"
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.mkdir(parents=True)
+    (out_dir / "metrics.json").unlink(missing_ok=True)
+    return run_dir
+
+
+@contextlib.contextmanager
+def source_copy(request: wire.RunRequest, out_dir: Path) -> Iterator[Tuple[Path, Dict[str, Any]]]:
+    """The program's folder for this run, and its description; removed at the end."""
+    copy = out_dir / "official_source"
+    shutil.rmtree(copy, ignore_errors=True)
+    checkout = Path(request.source["checkout"]).expanduser().resolve()
+    repo = request.source.get("repo") or source.REPOSITORY
+    try:
+        yield copy, source.prepare(checkout, request.source["commit"], request.device, copy, repo)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def run_official(
+    request: wire.RunRequest, asked: Dict[str, Any], program: Path, run_dir: Path
+) -> observe.Observer:
+    """Run the official train.py in ``run_dir`` and return what was observed."""
+    arguments = recipes.overrides(request.task_id, request.seed, asked)
+    windows = wire.Windows(request.eval_protocol.get("windows") or {})
+    progress = wire.Progress(str(run_dir.parent), asked.get("steps", 0) * recipes.ACTION_REPEAT)
+    observer = observe.Observer(asked, windows, progress, request.device, request.threads)
+    set_environment(request.threads, asked.get("obs", "state"))
+    home = os.getcwd()
+    os.chdir(run_dir)
+    try:
+        observe.run_train(program, arguments, observer)
+    finally:
+        os.chdir(home)
+    if not observer.effective:
+        raise Refused("the official program ended without training")
+    return observer
+
+
+def set_environment(threads: int, obs: str) -> None:
+    """What must be set before numpy, torch, mujoco and hydra are imported."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Observations of the state are not drawn, so a machine without EGL can do them.
+    can_draw = obs == "rgb" or ctypes.util.find_library("EGL")
+    os.environ.setdefault("MUJOCO_GL", "egl" if can_draw else "disabled")
+
+
+def identity(request: wire.RunRequest, observer: observe.Observer) -> Dict[str, Any]:
+    """Who ran what: the part of the metadata that both systems must agree on."""
+    effective = observer.effective
+    return {
+        "mode": "live",
+        "env_backend": "dm_control",
+        "backend_kind": KIND,
+        "adapter_id": ADAPTER,
+        "model_id": "tdmpc2",
+        "model_profile": effective["model_profile"],
+        "effective_recipe": effective,
+        "recipe_hash": wire.content_hash(effective),
+        "policy_mode": "trained",
+        "policy_impl": "mppi" if effective["mpc"] else "policy_prior",
+        "train_budget": {
+            "steps": effective["steps"],
+            "frames": effective["steps"] * recipes.ACTION_REPEAT,
+        },
+        "command": list(sys.orig_argv),
+    }
+
+
+def protocol(request: wire.RunRequest, effective: Dict[str, Any]) -> Dict[str, Any]:
+    """The evaluation protocol as it was carried out (interval in frames)."""
+    return {
+        "eval_interval": effective["eval_freq"] * recipes.ACTION_REPEAT,
+        "eval_episodes": effective["eval_episodes"],
+        "eval_window": request.eval_protocol.get("eval_window"),
+        "windows": request.eval_protocol.get("windows") or {},
+    }
+
+
+def timing(observer: observe.Observer, wall_sec: float) -> Dict[str, float]:
+    """Seconds, agent steps per second of training (evaluations included) and peak memory in MiB."""
+    steps = observer.effective["steps"]
+    return {
+        "wall_sec": wall_sec,
+        "train_sec": observer.train_sec,
+        "env_steps_per_sec": steps / observer.train_sec,
+        "updates_per_sec": observer.updates / observer.train_sec,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
