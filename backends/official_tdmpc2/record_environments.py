@@ -16,6 +16,10 @@ Keys of the archive, N transitions of a task, float64 but for observation and re
 - ``<task>/frames`` (3, 9, 64, 64): with ``--frames``, after reset and two steps of the first reset seed
 - ``compiled/<task>/<field>``: the model before any reset
 - ``provenance``: JSON text
+
+``--dog-model FILE`` also writes what the dog's compiled model owes to its meshes, which depends on the
+version of MuJoCo: the fields of `DOG_FIELDS`, of `DOG_GEOM_FIELDS` at the geoms ``primitives``, and
+``provenance``. `backends/worldflux_tdmpc2/models.py` reads it.
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ COMPILED_TASKS = (
     "reacher-three-easy",
     "walker-walk-backwards",
 )
+DOG_FIELDS = ("body_mass", "body_ipos", "body_iquat", "body_inertia", "jnt_stiffness", "dof_damping")
+DOG_GEOM_FIELDS = ("geom_pos", "geom_quat", "geom_size")
 
 
 class Settings(SimpleNamespace):
@@ -96,6 +102,18 @@ class Recorder:
         for _ in range(2):
             frames.append(env.step(zeros_action(env))[0].numpy())
         self.arrays[f"{task}/frames"] = np.stack(frames)
+
+    def dog_model(self):
+        """Of the dog's compiled model, inertias and what follows from them, and the primitives that were
+        fitted to meshes for collisions."""
+        import mujoco
+        import numpy as np
+
+        model = self._make("dog-run", self.seed).unwrapped.physics.model.ptr
+        primitives = np.flatnonzero(model.geom_type != mujoco.mjtGeom.mjGEOM_MESH)
+        fields = {name: getattr(model, name).copy() for name in DOG_FIELDS}
+        fields.update({name: getattr(model, name)[primitives] for name in DOG_GEOM_FIELDS})
+        return {**fields, "primitives": primitives}
 
     def _resets(self, task):
         import numpy as np
@@ -268,7 +286,7 @@ def stacked(transitions, changed_fields):
 
 
 def official_make_env(checkout):
-    """Imports the official ``make_env`` from a checkout; a line to stderr and status 2 if it is none."""
+    """Imports the official ``make_env`` from a checkout; ends with a line to stderr if it is none."""
     package = Path(checkout) / "tdmpc2"
     if not (package / "envs" / "dmcontrol.py").is_file():
         sys.exit(f"{checkout}: not a checkout of TD-MPC2 (no tdmpc2/envs/dmcontrol.py)")
@@ -304,6 +322,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--candidates", type=int, default=300, help="states tried per task")
     parser.add_argument("--kept", type=int, default=20, help="transitions kept per task")
     parser.add_argument("--frames", nargs="*", default=[], metavar="TASK", help="tasks whose pixels to record")
+    parser.add_argument("--dog-model", metavar="FILE", help=".npz file to write the dog's numbers to")
     return parser.parse_args(argv)
 
 
@@ -313,17 +332,18 @@ def main():
     os.environ["MUJOCO_GL"] = os.environ.get("MUJOCO_GL", "egl") if arguments.frames else "disable"
     import numpy as np
 
-    recorder = Recorder(
-        official_make_env(arguments.checkout), arguments.seed, arguments.candidates, arguments.kept
-    )
+    make_env = official_make_env(arguments.checkout)
+    recorder = Recorder(make_env, arguments.seed, arguments.candidates, arguments.kept)
     for task in arguments.tasks:
         recorder.record(task)
         print(f"{task}: recorded", file=sys.stderr, flush=True)
     for task in arguments.frames:
         recorder.record_frames(task)
-    shown = {k: v for k, v in vars(arguments).items() if k not in ("checkout", "out")}
-    recorder.arrays["provenance"] = np.asarray(json.dumps(provenance(arguments.checkout, shown)))
-    np.savez_compressed(arguments.out, **recorder.arrays)
+    shown = {k: v for k, v in vars(arguments).items() if k not in ("checkout", "out", "dog_model")}
+    origin = np.asarray(json.dumps(provenance(arguments.checkout, shown)))
+    np.savez_compressed(arguments.out, provenance=origin, **recorder.arrays)
+    if arguments.dog_model:
+        np.savez_compressed(arguments.dog_model, provenance=origin, **recorder.dog_model())
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ from xml.etree import ElementTree
 
 from dm_control.utils.rewards import tolerance
 
+from .models import lengthen_floor, split_upper_arm
+
 Physics = Any  # dm_control is not typed
 
 CHEETAH_UPRIGHT_HEIGHT = 1.2  # metres, of torso and feet
 CHEETAH_RUN_SPEED = 10.0  # metres per second, as in cheetah-run
 WALKER_STAND_HEIGHT = 1.2
 HOPPER_STAND_HEIGHT = 0.6
-THREE_LINK_RANGE = "-80 80"  # degrees
 
 
 @dataclass(frozen=True)
@@ -131,51 +132,6 @@ def place_ball_in_cup(random: Any, physics: Physics) -> None:
         physics.after_reset()
         if physics.data.ncon == 0 and (anywhere or physics.in_target()):
             return
-
-
-# Models.
-
-
-def _named(tree: ElementTree.Element, tag: str, name: str) -> ElementTree.Element:
-    found = tree.find(f".//{tag}[@name='{name}']")
-    if found is None:
-        raise LookupError(f"the model of this dm_control has no <{tag} name={name!r}>")
-    return found
-
-
-def lengthen_floor(tree: ElementTree.Element, floor: str, half_length: str) -> None:
-    """Makes the floor (a plane, infinite to contacts) longer to the eye, for agents that run backwards."""
-    geom = _named(tree, "geom", floor)
-    geom.set("size", " ".join([half_length, *geom.attrib["size"].split()[1:]]))
-
-
-def split_upper_arm(tree: ElementTree.Element) -> None:
-    """Makes the suite's two-link arm one of three links: two of 9 cm, then the hand, pivots 9 cm apart.
-
-    Every pivot but the shoulder is limited to 80 degrees either way, and a third motor is added.
-    """
-    upper, hand = _named(tree, "body", "arm"), _named(tree, "body", "hand")
-    _named(upper, "geom", "arm").set("fromto", "0 0 0 .09 0 0")
-    upper.remove(hand)
-    lower = ElementTree.SubElement(upper, "body", name="forearm", pos=".09 0 0")
-    lower.append(_renamed(_named(upper, "geom", "arm"), "forearm"))
-    ElementTree.SubElement(lower, "joint", name="elbow", limited="true", range=THREE_LINK_RANGE)
-    lower.append(hand)
-    for body in (hand, _named(hand, "body", "finger")):
-        body.set("pos", ".09 0 0")
-    _named(hand, "joint", "wrist").set("range", THREE_LINK_RANGE)
-    _actuator(tree).insert(1, ElementTree.Element("motor", name="elbow", joint="elbow"))
-
-
-def _renamed(element: ElementTree.Element, name: str) -> ElementTree.Element:
-    return ElementTree.Element(element.tag, {**element.attrib, "name": name})
-
-
-def _actuator(tree: ElementTree.Element) -> ElementTree.Element:
-    section = tree.find("actuator")
-    if section is None:
-        raise LookupError("the model of this dm_control has no <actuator>")
-    return section
 
 
 _long_ground = partial(lengthen_floor, floor="ground", half_length="200")

@@ -233,6 +233,7 @@ def _camera_of(task_id: str) -> int:
 
 def _load_simulation(task_id: str, seed: int) -> _Simulation:
     from .custom_tasks import VARIANTS, Variant
+    from .models import collide_as_before, restore_dog
 
     prefix, _, name = task_id.partition("-")
     domain = _import_domain({"cup": "ball_in_cup"}.get(prefix, prefix))
@@ -243,6 +244,9 @@ def _load_simulation(task_id: str, seed: int) -> _Simulation:
     physics, task = suite_env.physics, suite_env.task
     if variant.edit_model is not None:
         _reload_edited(physics, domain, variant.edit_model)
+    collide_as_before(physics.model.ptr)
+    if prefix == "dog":
+        restore_dog(physics.model.ptr)
     return _Simulation(
         physics=physics,
         task=task,
