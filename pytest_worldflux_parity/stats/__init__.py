@@ -1,0 +1,1 @@
+"""Decision rules on arrays of scores: numbers in, an explicit generator where random, numbers out."""

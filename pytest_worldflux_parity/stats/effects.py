@@ -1,0 +1,134 @@
+"""How much worse: the documented drop ratio per pair, and contrasts of task means with their bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arrays import FloatArray, pairs
+from .student import quantile, separation_p, upper_tail
+
+
+def drop_ratio(
+    upstream: ArrayLike, worldflux: ArrayLike, *, higher_is_better: bool = True, floor: float = 1.0
+) -> FloatArray:
+    """``(upstream - worldflux) / max(|upstream|, floor)`` per pair, shape (n,); positive is worse.
+
+    The sign is flipped where lower is better. Source: the quick-suite documentation ("Statistical
+    rule"). Raises StatisticsError as :func:`.arrays.pairs`.
+    """
+    u, w = pairs(upstream, worldflux)
+    loss = u - w if higher_is_better else w - u
+    return np.asarray(loss / np.maximum(np.abs(u), floor), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Task-mean contrasts and their derivatives, all of one shape.
+
+    Attributes:
+        value: ``(mean_u - mean_w) / scale``, positive is worse.
+        by_upstream, by_worldflux: derivatives for the delta method.
+        scale: ``max((|mean_u| + |mean_w|) / 2, floor)``.
+        moving: derivative of ``scale`` by |mean|: 1/2, or 0 where the floor holds.
+        sign: 1 where higher is better, else -1.
+    """
+
+    value: FloatArray
+    by_upstream: FloatArray
+    by_worldflux: FloatArray
+    scale: FloatArray
+    moving: FloatArray
+    sign: float
+
+
+@dataclass(frozen=True)
+class PooledContrast:
+    """Bounds of the equally weighted mean of task contrasts, elementwise over leading axes."""
+
+    value: FloatArray
+    standard_error: FloatArray
+    df: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+
+def task_contrast(
+    mean_upstream: ArrayLike, mean_worldflux: ArrayLike, *, higher_is_better: bool = True, floor: float = 1.0
+) -> Contrast:
+    """The contrast of task means, elementwise over any shape.
+
+    Dividing by the mean of both sides, instead of by one noisy upstream score, leaves no reward
+    for a candidate that is compared with few seeds. Where the means have opposite signs the
+    contrast is +-2 whatever they are: its own derivative is 0, which says nothing about noise, so
+    the scale is held fixed there.
+    """
+    u, w = np.asarray(mean_upstream, np.float64), np.asarray(mean_worldflux, np.float64)
+    sign = 1.0 if higher_is_better else -1.0
+    half = (np.abs(u) + np.abs(w)) / 2
+    scale = np.maximum(half, floor)
+    moving = np.where(half > floor, 0.5, 0.0)
+    difference = sign * (u - w)
+    slope = np.where(u * w > 0, moving, 0.0) * difference / scale**2
+    return Contrast(
+        value=difference / scale,
+        by_upstream=sign / scale - np.sign(u) * slope,
+        by_worldflux=-sign / scale - np.sign(w) * slope,
+        scale=scale,
+        moving=moving,
+        sign=sign,
+    )
+
+
+def pool_contrasts(
+    contrast: Contrast,
+    variance_upstream: FloatArray,
+    variance_worldflux: FloatArray,
+    n_upstream: ArrayLike,
+    n_worldflux: ArrayLike,
+    confidence: float,
+) -> PooledContrast:
+    """Equally weighted mean over the last axis (tasks) with one-sided t bounds.
+
+    Variances are of single scores, shape (..., tasks); sizes broadcast to it and are at least 2.
+    Delta method per task; Satterthwaite over all (task, side) components (1946, Biometrics 2:110-114).
+    """
+    nu, nw = np.asarray(n_upstream, np.float64), np.asarray(n_worldflux, np.float64)
+    terms_u = contrast.by_upstream**2 * variance_upstream / nu
+    terms_w = contrast.by_worldflux**2 * variance_worldflux / nw
+    total = (terms_u + terms_w).sum(axis=-1)
+    squares = (terms_u**2 / (nu - 1) + terms_w**2 / (nw - 1)).sum(axis=-1)
+    value = contrast.value.mean(axis=-1)
+    se = np.sqrt(total) / contrast.value.shape[-1]
+    df = np.divide(total**2, squares, out=np.full_like(total, np.inf), where=squares > 0)
+    reach = quantile(confidence, df) * se
+    return PooledContrast(value, se, df, value - reach, value + reach)
+
+
+def p_worse_than_margin(
+    contrast: Contrast,
+    means: tuple[ArrayLike, ArrayLike],
+    variances: tuple[ArrayLike, ArrayLike],
+    sizes: tuple[ArrayLike, ArrayLike],
+    margin: float,
+) -> FloatArray:
+    """One-sided p per task of "the contrast is at most ``margin``", elementwise.
+
+    Welch's t of ``difference - margin * scale``, linear in both means; the exact permutation p where
+    neither side varies. Sizes are at least 2.
+    """
+    sizes_u, sizes_w = np.broadcast_arrays(*sizes, contrast.value)[:2]
+    # The derivative of margin * scale, taken where the means have any sign.
+    pull = [margin * contrast.moving * np.sign(mean) for mean in means]
+    terms_u = (contrast.sign - pull[0]) ** 2 * np.asarray(variances[0]) / sizes_u
+    terms_w = (contrast.sign + pull[1]) ** 2 * np.asarray(variances[1]) / sizes_w
+    total = terms_u + terms_w
+    squares = terms_u**2 / (sizes_u - 1) + terms_w**2 / (sizes_w - 1)
+    excess = (contrast.value - margin) * contrast.scale
+    varies = squares > 0
+    df = np.divide(total**2, squares, out=np.ones_like(total), where=varies)
+    t = np.divide(excess, np.sqrt(total), out=np.zeros_like(total), where=varies)
+    exact = np.vectorize(separation_p, otypes=[float])(sizes_u, sizes_w)
+    return np.where(varies, upper_tail(t, df), np.where(excess > 0, exact, 1.0))
