@@ -21,8 +21,9 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 from backends.official_tdmpc2 import Refused, observe, results, source
 from backends.official_tdmpc2 import recipe as recipes
@@ -32,17 +33,28 @@ ADAPTER = "official_tdmpc2_torch_subprocess"
 KIND = "torch_subprocess"
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Do the run that the command line asks for; the exit status: 0 done, 1 not done, 2 usage."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         run(request_of(sys.argv[1:] if argv is None else list(argv)))
     except (Refused, wire.WireError) as error:
         return _say(str(error))
+    except Terminated:
+        _say("ended by SIGTERM")
+        return 128 + signal.SIGTERM
     except Exception as error:  # the official program's own: its traceback belongs into the log
         traceback.print_exc()
         return _say(f"the official program failed: {type(error).__name__}: {error}")
     return 0
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; raised, so that the copy of the source is removed on the way out."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _say(text: str) -> int:
@@ -50,7 +62,7 @@ def _say(text: str) -> int:
     return 1
 
 
-def request_of(argv: List[str]) -> wire.RunRequest:
+def request_of(argv: list[str]) -> wire.RunRequest:
     """The request in the named file, or one made of the options.
 
     Raises:
@@ -103,7 +115,7 @@ def _by_hand(options: argparse.Namespace) -> wire.RunRequest:
     )
 
 
-def _setting(text: str) -> Tuple[str, Any]:
+def _setting(text: str) -> tuple[str, Any]:
     key, _, value = text.partition("=")
     try:
         return key, json.loads(value)
@@ -111,7 +123,7 @@ def _setting(text: str) -> Tuple[str, Any]:
         return key, value
 
 
-def _window(text: str) -> Tuple[str, List[int]]:
+def _window(text: str) -> tuple[str, list[int]]:
     name, _, bounds = text.partition("=")
     try:
         first, last = (int(number) for number in bounds.split(":"))
@@ -163,7 +175,7 @@ def run(request: wire.RunRequest) -> None:
     wire.write_record(str(out_dir), record)
 
 
-def check(request: wire.RunRequest) -> Dict[str, Any]:
+def check(request: wire.RunRequest) -> dict[str, Any]:
     """The recipe of a request that this program can answer.
 
     Raises:
@@ -191,9 +203,9 @@ def check(request: wire.RunRequest) -> Dict[str, Any]:
     return asked
 
 
-def _from_protocol(protocol: Dict[str, Any]) -> Dict[str, Any]:
+def _from_protocol(protocol: dict[str, Any]) -> dict[str, Any]:
     """The recipe keys that the evaluation protocol gives, where the recipe does not."""
-    keys: Dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     if isinstance(protocol.get("eval_interval"), int):
         keys["eval_freq"] = protocol["eval_interval"] // recipes.ACTION_REPEAT
     if "eval_episodes" in protocol:
@@ -211,7 +223,7 @@ def fresh_run_dir(out_dir: Path) -> Path:
 
 
 @contextlib.contextmanager
-def source_copy(request: wire.RunRequest, out_dir: Path) -> Iterator[Tuple[Path, Dict[str, Any]]]:
+def source_copy(request: wire.RunRequest, out_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The program's folder for this run, and its description; removed at the end."""
     copy = out_dir / "official_source"
     shutil.rmtree(copy, ignore_errors=True)
@@ -224,13 +236,12 @@ def source_copy(request: wire.RunRequest, out_dir: Path) -> Iterator[Tuple[Path,
 
 
 def run_official(
-    request: wire.RunRequest, asked: Dict[str, Any], program: Path, run_dir: Path
+    request: wire.RunRequest, asked: dict[str, Any], program: Path, run_dir: Path
 ) -> observe.Observer:
     """Run the official train.py in ``run_dir`` and return what was observed."""
     arguments = recipes.overrides(request.task_id, request.seed, asked)
     windows = wire.Windows(request.eval_protocol.get("windows") or {})
-    progress = wire.Progress(str(run_dir.parent), asked.get("steps", 0) * recipes.ACTION_REPEAT)
-    observer = observe.Observer(asked, windows, progress, request.device, request.threads)
+    observer = observe.Observer(asked, windows, run_dir.parent, request.device, request.threads)
     set_environment(request.threads, asked.get("obs", "state"))
     home = os.getcwd()
     os.chdir(run_dir)
@@ -253,7 +264,7 @@ def set_environment(threads: int, obs: str) -> None:
     os.environ.setdefault("MUJOCO_GL", "egl" if can_draw else "disabled")
 
 
-def identity(request: wire.RunRequest, observer: observe.Observer) -> Dict[str, Any]:
+def identity(request: wire.RunRequest, observer: observe.Observer) -> dict[str, Any]:
     """Who ran what: the part of the metadata that both systems must agree on."""
     effective = observer.effective
     return {
@@ -275,7 +286,7 @@ def identity(request: wire.RunRequest, observer: observe.Observer) -> Dict[str, 
     }
 
 
-def protocol(request: wire.RunRequest, effective: Dict[str, Any]) -> Dict[str, Any]:
+def protocol(request: wire.RunRequest, effective: dict[str, Any]) -> dict[str, Any]:
     """The evaluation protocol as it was carried out (interval in frames)."""
     return {
         "eval_interval": effective["eval_freq"] * recipes.ACTION_REPEAT,
@@ -285,7 +296,7 @@ def protocol(request: wire.RunRequest, effective: Dict[str, Any]) -> Dict[str, A
     }
 
 
-def timing(observer: observe.Observer, wall_sec: float) -> Dict[str, float]:
+def timing(observer: observe.Observer, wall_sec: float) -> dict[str, float]:
     """Seconds, agent steps per second of training (evaluations included) and peak memory in MiB."""
     steps = observer.effective["steps"]
     return {

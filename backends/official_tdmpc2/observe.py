@@ -14,18 +14,27 @@ import importlib.util
 import runpy
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any
 
 from backends.official_tdmpc2 import Refused
 from backends.official_tdmpc2 import recipe as recipes
 from pytest_worldflux_parity import wire
 
-STATISTICS = (
-    "consistency_loss reward_loss value_loss total_loss grad_norm "
-    "pi_loss pi_grad_norm pi_entropy pi_scaled_entropy pi_scale"
-).split()
+STATISTICS = [
+    "consistency_loss",
+    "reward_loss",
+    "value_loss",
+    "total_loss",
+    "grad_norm",
+    "pi_loss",
+    "pi_grad_norm",
+    "pi_entropy",
+    "pi_scaled_entropy",
+    "pi_scale",
+]
 
 
 class Observer:
@@ -39,21 +48,22 @@ class Observer:
     """
 
     def __init__(
-        self, asked: Dict[str, Any], windows: wire.Windows, progress: wire.Progress, device: str, threads: int
+        self, asked: dict[str, Any], windows: wire.Windows, out_dir: Path, device: str, threads: int
     ) -> None:
         self.windows = windows
-        self.plans: List[Tuple[float, float]] = []
-        self.effective: Dict[str, Any] = {}
+        self.plans: list[tuple[float, float]] = []
+        self.effective: dict[str, Any] = {}
         self.updates = 0
         self.train_sec = 0.0
         self._asked = asked
-        self._progress = progress
+        self._out_dir = out_dir
         self._device = device
         self._threads = threads
         self._trainer: Any = None
-        self._values: Optional[List[float]] = None
+        self._progress: wire.Progress | None = None
+        self._values: list[float] | None = None
 
-    def scalars(self) -> Dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """The named means: ``<statistic>.<window>``, ``plan_value.eval``, ``plan_value_gain.eval``."""
         result = dict(self.windows.means())
         if self.plans:
@@ -84,6 +94,8 @@ class Observer:
         profile = self._asked["model_profile"]
         self.effective = recipes.effective(trainer.cfg, trainer.agent.discount, profile)
         recipes.confirm(self._asked, self.effective)
+        frames = self.effective["steps"] * recipes.ACTION_REPEAT
+        self._progress = wire.Progress(str(self._out_dir), frames)
         # Inside a compiled planner a wrapper would become part of the graph and change it.
         if not trainer.cfg.compile:
             wrap(type(trainer.agent), "_plan", self._plan)
@@ -126,13 +138,10 @@ class Observer:
         return value
 
     def _beat(self, force: bool = False) -> None:
-        self._progress.beat(self._frames(), force=force, updates=self.updates)
-
-    def _frames(self) -> int:
-        if self._trainer is None:
-            return 0
-        # The official loop counts one step past the last.
-        return int(min(self._trainer._step, self._trainer.cfg.steps)) * recipes.ACTION_REPEAT
+        if self._progress is not None:
+            # The official loop counts one step past the last.
+            step = min(self._trainer._step, self.effective["steps"])
+            self._progress.beat(step * recipes.ACTION_REPEAT, force=force, updates=self.updates)
 
 
 def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
@@ -157,7 +166,7 @@ def _steps_dm_control(env: Any) -> bool:
 class AfterImport(importlib.abc.MetaPathFinder):
     """Calls a function with a module once it has been imported, and else leaves imports alone."""
 
-    def __init__(self, actions: Dict[str, Callable[[ModuleType], None]]) -> None:
+    def __init__(self, actions: dict[str, Callable[[ModuleType], None]]) -> None:
         self._actions = dict(actions)
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
@@ -178,7 +187,7 @@ class AfterImport(importlib.abc.MetaPathFinder):
         return spec
 
 
-def run_train(program: Path, arguments: List[str], observer: Optional[Observer]) -> None:
+def run_train(program: Path, arguments: list[str], observer: Observer | None) -> None:
     """Run ``program/train.py`` as the main program with ``arguments``, observed if there is an observer.
 
     Raises:

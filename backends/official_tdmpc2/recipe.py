@@ -1,7 +1,7 @@
 """Our recipe and the official configuration: the same names, checked on the way in and out.
 
 On the way in, a recipe becomes overrides of the official ``config.yaml``; keys that it leaves out
-keep the official defaults. On the way out, the *effective* recipe is read from the configuration
+keep the official defaults, but for ``compile``, which is off unless asked for. On the way out, the *effective* recipe is read from the configuration
 that the official code ended up with, and a value that is not the one asked for ends the run.
 """
 
@@ -10,32 +10,66 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Any, Callable, Dict, List, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from backends.official_tdmpc2 import Refused
 
 EXPERIMENT = "parity"  # exp_name, a part of the one path of eval.csv
 ACTION_REPEAT = 2  # envs/dmcontrol.py steps the simulator twice per action
 
-_COUNTS = (
-    "steps eval_freq eval_episodes batch_size buffer_size iterations num_samples num_elites num_pi_trajs "
-    "horizon num_bins num_enc_layers enc_dim num_channels mlp_dim latent_dim num_q simnorm_dim"
-).split()
-_REALS = (
-    "reward_coef value_coef consistency_coef rho lr enc_lr_scale grad_clip_norm tau discount_denom "
-    "discount_min discount_max min_std max_std temperature log_std_min log_std_max entropy_coef vmin vmax "
-    "dropout"
-).split()
+_COUNTS = [
+    "steps",
+    "eval_freq",
+    "eval_episodes",
+    "batch_size",
+    "buffer_size",
+    "discount_denom",
+    "iterations",
+    "num_samples",
+    "num_elites",
+    "num_pi_trajs",
+    "horizon",
+    "num_bins",
+    "num_enc_layers",
+    "enc_dim",
+    "num_channels",
+    "mlp_dim",
+    "latent_dim",
+    "num_q",
+    "simnorm_dim",
+]
+_REALS = [
+    "reward_coef",
+    "value_coef",
+    "consistency_coef",
+    "rho",
+    "lr",
+    "enc_lr_scale",
+    "grad_clip_norm",
+    "tau",
+    "discount_min",
+    "discount_max",
+    "min_std",
+    "max_std",
+    "temperature",
+    "log_std_min",
+    "log_std_max",
+    "entropy_coef",
+    "vmin",
+    "vmax",
+    "dropout",
+]
 _SWITCHES = ("mpc", "compile")
 
-KINDS: Dict[str, Callable[[Any], Any]] = {
+KINDS: dict[str, Callable[[Any], Any]] = {
     "obs": str,
     **dict.fromkeys(_COUNTS, int),
     **dict.fromkeys(_REALS, float),
     **dict.fromkeys(_SWITCHES, bool),
 }
 # The official model_size of each profile; `custom` leaves it unset.
-PROFILES: Dict[str, Any] = {
+PROFILES: dict[str, Any] = {
     "size_1m": 1,
     "proof_5m": 5,
     "size_19m": 19,
@@ -45,13 +79,13 @@ PROFILES: Dict[str, Any] = {
 }
 
 
-def checked(recipe: Mapping[str, Any]) -> Dict[str, Any]:
-    """The recipe with ``model_profile`` filled in (default ``proof_5m``).
+def checked(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with ``model_profile`` (default ``proof_5m``) and ``compile`` (false) filled in.
 
     Raises:
         Refused: an unknown key or profile (the nearest is named), or a value of the wrong type.
     """
-    result = {"model_profile": "proof_5m", **recipe}
+    result = {"model_profile": "proof_5m", "compile": False, **recipe}
     known = ["model_profile", *KINDS]
     for key in result:
         if key not in known:
@@ -66,7 +100,7 @@ def checked(recipe: Mapping[str, Any]) -> Dict[str, Any]:
     return result
 
 
-def nearest(word: str, valid: List[str]) -> str:
+def nearest(word: str, valid: list[str]) -> str:
     """``, did you mean 'x'?`` where one of ``valid`` is close to ``word``, else nothing."""
     close = difflib.get_close_matches(word, valid, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
@@ -89,7 +123,7 @@ def _check_value(key: str, value: Any) -> None:
         raise Refused(f"recipe.{key}: {value!r} is not {wanted}")
 
 
-def overrides(task: str, seed: int, recipe: Mapping[str, Any]) -> List[str]:
+def overrides(task: str, seed: int, recipe: Mapping[str, Any]) -> list[str]:
     """The command line of the official train.py, run in the folder that its logs shall go to.
 
     Raises:
@@ -122,7 +156,7 @@ def _spelled(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def effective(cfg: Any, discount: float, profile: str) -> Dict[str, Any]:
+def effective(cfg: Any, discount: float, profile: str) -> dict[str, Any]:
     """The recipe that the official configuration holds once the agent exists, in plain JSON types."""
     return {
         **{key: kind(getattr(cfg, key)) for key, kind in KINDS.items()},

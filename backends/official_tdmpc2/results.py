@@ -6,15 +6,27 @@ import csv
 import importlib.metadata
 import math
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any
 
 from backends.official_tdmpc2 import Refused
 from backends.official_tdmpc2 import recipe as recipes
 from backends.official_tdmpc2.source import described
 from pytest_worldflux_parity import wire
 
-PACKAGES = "torch tensordict torchrl dm_control mujoco numpy gymnasium hydra-core omegaconf pandas".split()
+PACKAGES = [
+    "torch",
+    "tensordict",
+    "torchrl",
+    "dm_control",
+    "mujoco",
+    "numpy",
+    "gymnasium",
+    "hydra-core",
+    "omegaconf",
+    "pandas",
+]
 
 
 def log_dir(run_dir: Path, task: str, seed: int) -> Path:
@@ -22,7 +34,7 @@ def log_dir(run_dir: Path, task: str, seed: int) -> Path:
     return run_dir / "logs" / task / str(seed) / recipes.EXPERIMENT
 
 
-def evaluations(effective: Mapping[str, Any]) -> List[int]:
+def evaluations(effective: Mapping[str, Any]) -> list[int]:
     """Agent steps at which an evaluation is due: at the first end of an episode from each multiple of
     ``eval_freq`` on (``trainer/online_trainer.py``)."""
     due, pending = [], False
@@ -34,7 +46,7 @@ def evaluations(effective: Mapping[str, Any]) -> List[int]:
     return due
 
 
-def read_curve(path: Path, due: List[int]) -> Tuple[wire.CurvePoint, ...]:
+def read_curve(path: Path, due: list[int]) -> tuple[wire.CurvePoint, ...]:
     """Read ``eval.csv`` (columns step, episode_reward; step in agent steps) as a curve over frames.
 
     Args:
@@ -58,7 +70,7 @@ def read_curve(path: Path, due: List[int]) -> Tuple[wire.CurvePoint, ...]:
     return tuple(wire.CurvePoint(step * recipes.ACTION_REPEAT, reward) for step, reward in points)
 
 
-def _point(row: List[str], where: str) -> Tuple[int, float]:
+def _point(row: list[str], where: str) -> tuple[int, float]:
     try:
         step, reward = (float(cell) for cell in row)
     except ValueError:
@@ -68,7 +80,7 @@ def _point(row: List[str], where: str) -> Tuple[int, float]:
     return int(step), reward
 
 
-def manifest(out_dir: Path, run_dir: Path, logs: Path) -> Dict[str, Any]:
+def manifest(out_dir: Path, run_dir: Path, logs: Path) -> dict[str, Any]:
     """Configuration, scores and final weights, each with size and sha256.
 
     Raises:
@@ -85,7 +97,7 @@ def manifest(out_dir: Path, run_dir: Path, logs: Path) -> Dict[str, Any]:
     return {kind: described([path], out_dir) for kind, path in files.items()}
 
 
-def versions() -> Dict[str, str]:
+def versions() -> dict[str, str]:
     """The versions of the packages that decide the result."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 

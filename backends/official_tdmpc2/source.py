@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from backends.official_tdmpc2 import Refused
 from pytest_worldflux_parity import wire
@@ -35,7 +35,7 @@ class Change:
     occurrences: int
 
 
-CPU_CHANGES: Tuple[Change, ...] = (
+CPU_CHANGES: tuple[Change, ...] = (
     Change("train.py", "no assertion that there is CUDA", "assert torch.cuda.is_available()", "pass", 1),
     Change("tdmpc2.py", "the agent is on the CPU", "'cuda:0'", "'cpu'", 2),
     Change("tdmpc2.py", "Adam steps are not captured in a graph", "capturable=True", "capturable=False", 2),
@@ -45,7 +45,7 @@ CPU_CHANGES: Tuple[Change, ...] = (
 )
 
 
-def prepare(checkout: Path, commit: str, device: str, copy: Path, repo: str = REPOSITORY) -> Dict[str, Any]:
+def prepare(checkout: Path, commit: str, device: str, copy: Path, repo: str = REPOSITORY) -> dict[str, Any]:
     """Copy the program of ``commit`` to ``copy``, adapted to ``device``.
 
     Returns:
@@ -136,7 +136,7 @@ def git(checkout: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def described(paths: List[Path], root: Path) -> List[Dict[str, Any]]:
+def described(paths: list[Path], root: Path) -> list[dict[str, Any]]:
     """Path relative to ``root``, size and sha256 of each file, for the artifact manifest."""
     return [
         {
