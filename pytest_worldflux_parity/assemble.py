@@ -1,0 +1,142 @@
+"""Store and tables -> :class:`Evidence`: everything that a verdict may rest on, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .engines.local import request_id
+from .gates.independence import Origin
+from .observations import (
+    DESELECTED,
+    FAILED,
+    NOT_IN_TABLE,
+    NOT_RUN,
+    Result,
+    observe,
+)
+from .plan import Pair, expected_seeds
+from .prepare import PreparedSuite, RunContext
+from .records import record_of
+from .store import Line, Stored
+from .suite import SYSTEMS
+from .verdict import Evidence
+from .wire import RunRecord
+
+Key = tuple[str, str, int]
+
+
+def assemble(
+    prepared: PreparedSuite,
+    context: RunContext,
+    stored: Stored,
+    selected: frozenset[str],
+    changed: Iterable[str],
+) -> Evidence:
+    """What was found for one suite.
+
+    Args:
+        selected: names of the pairs that this session was to run.
+        changed: names of the sealed files that are no longer as they were.
+    """
+    expected = tuple(_expected(prepared))
+    used = _used_lines(prepared, context, stored)
+    records = {key: record for key, line in used.items() if (record := record_of(line)) is not None}
+    results = dict(prepared.results)
+    results.update({key: Result(r.curve, r.scalars) for key, r in records.items()})
+    keys = {(system, task, seed) for task, seed, system in expected}
+    absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
+    unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
+    return Evidence(
+        suite=prepared.suite,
+        pairs=prepared.pairs,
+        expected=expected,
+        observed=observe(prepared.suite, expected, results, absent, unused),
+        lines=tuple(used.values()),
+        all_lines=_same_requests(used, stored),
+        origins={s: _origin(prepared, s, records) for s in SYSTEMS},
+        recipes=_stated(prepared, records, "effective_recipe"),
+        protocols=_stated(prepared, records, "eval_protocol"),
+        changed=tuple(changed),
+        torn_lines=stored.torn,
+    )
+
+
+def _expected(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
+    found: dict[str, dict[str, frozenset[int]]] = {s: {} for s in SYSTEMS}
+    for system, task, seed in prepared.results:
+        found[system][task] = found[system].get(task, frozenset()) | {seed}
+    for task in prepared.suite.tasks:
+        for system in SYSTEMS:
+            for seed in sorted(expected_seeds(prepared.suite, system, task.id, found)):
+                yield task.id, seed, system
+
+
+def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) -> dict[Key, Line]:
+    """The first success of every request that this session makes."""
+    kept = stored.successes()
+    used: dict[Key, Line] = {}
+    for pair in prepared.pairs:
+        for system in prepared.suite.live_systems:
+            line = kept.get(request_id(prepared, pair, system, context))
+            if line is not None:
+                used[system, pair.task.id, pair.seed] = line
+    return used
+
+
+def _same_requests(used: Mapping[Key, Line], stored: Stored) -> tuple[Line, ...]:
+    wanted = {line["request_id"] for line in used.values()}
+    return tuple(line for line in stored.lines if line.get("request_id") in wanted)
+
+
+def _absence(
+    key: Key, prepared: PreparedSuite, stored: Stored, selected: frozenset[str]
+) -> tuple[str, str]:
+    """Why there is no result: (reason, detail)."""
+    system, task_id, seed = key
+    if system in prepared.tables:
+        return NOT_IN_TABLE, f"no row in {prepared.tables[system].path.name}"
+    attempts = stored.attempts(task_id, seed, system)
+    if attempts and not attempts[-1].get("success"):
+        return FAILED, str(attempts[-1].get("error"))
+    if f"{task_id}[seed={seed}]" not in selected:
+        return DESELECTED, "the pair was deselected"
+    return NOT_RUN, "the run ended before it, or --parity-systems left it out"
+
+
+def _origin(prepared: PreparedSuite, system: str, records: Mapping[Key, RunRecord]) -> Origin:
+    table = prepared.tables.get(system)
+    if table is not None:
+        return Origin(path=str(table.path.resolve()), sha256=table.sha256)
+    trees = set()
+    for (owner, _, _), record in records.items():
+        source = record.metadata.get("source")
+        if owner == system and isinstance(source, dict) and source.get("tree_sha256"):
+            trees.add(str(source["tree_sha256"]))
+    return Origin(trees=frozenset(trees))
+
+
+def _stated(
+    prepared: PreparedSuite, records: Mapping[Key, RunRecord], what: str
+) -> dict[Key, Mapping[str, Any]]:
+    """(system, task, seed) -> the effective recipe or protocol that the side states.
+
+    A table states it per task in its provenance, for all of its seeds; it is entered for the seeds
+    of the suite's pairs, which are what it is compared with.
+    """
+    stated: dict[Key, Mapping[str, Any]] = {}
+    for key, record in records.items():
+        if isinstance(record.metadata.get(what), dict):
+            stated[key] = record.metadata[what]
+    for system, table in prepared.tables.items():
+        tasks = (table.provenance or {}).get("tasks", {})
+        for pair in prepared.pairs:
+            own = tasks.get(pair.task.id) if isinstance(tasks, dict) else None
+            if isinstance(own, dict) and isinstance(own.get(what), dict):
+                stated[system, pair.task.id, pair.seed] = own[what]
+    return stated
+
+
+def selected_pairs(pairs: Iterable[Pair], names: Iterable[str]) -> frozenset[str]:
+    """The names among ``names`` that are pairs."""
+    return frozenset(names) & {str(p.key) for p in pairs}

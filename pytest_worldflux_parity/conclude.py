@@ -1,0 +1,261 @@
+"""The end of a session: seal what is asked before the first run, and judge it after the last.
+
+Runs on the controller only and reads the store, never a worker's memory, so the verdict is the same
+with and without xdist and after a resume.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from . import schemas
+from .assemble import assemble, selected_pairs
+from .engines.local import recover
+from .errors import ParityError, StoreError
+from .observations import FAILED
+from .prepare import PreparedSuite, RunContext, prepare
+from .provenance import environment, lock_reference, relative
+from .render import documents, markdown
+from .runner import log_tail
+from .store import SuiteStore, write_document, write_text
+from .verdict import Judgement, judge
+
+SESSION_SCHEMA = "worldflux.parity.session.v1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A verdict as a test case. ``text`` is the reason, or what is worth knowing about a pass."""
+
+    name: str
+    outcome: Literal["passed", "failed", "skipped"]
+    text: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What one suite came to; ``judgement`` is None when it could not be judged at all."""
+
+    node_id: str
+    cases: tuple[Case, ...]
+    judgement: Judgement | None = None
+    documents: tuple[Path, ...] = ()
+
+
+def suite_paths(root: Path, node_ids: Iterable[str]) -> dict[str, Path]:
+    """Node id of a suite file -> its path, in order of appearance, for the suites among the items."""
+    files = dict.fromkeys(n.split("::", 1)[0] for n in node_ids)
+    return {f: (root / f).resolve() for f in files if f.endswith((".yaml", ".yml"))}
+
+
+def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> None:
+    """Write the run's ``run.json`` before anything runs; on a resume, check it and recover records.
+
+    Raises:
+        StoreError: two suites share an id, the suite is not of this run, or a sealed file changed.
+    """
+    prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
+    _refuse_shared_ids(prepared)
+    asked = {node_id: _fingerprint(p, context) for node_id, p in prepared.items()}
+    path = context.run_dir / "run.json"
+    if not context.resume:
+        write_document(path, _session_document(context, asked, arguments))
+        return
+    sealed = read_session(context)["suites"]
+    for node_id, now in asked.items():
+        if node_id not in sealed:
+            raise StoreError(
+                f"the suite {node_id} is not part of this run", where=str(path), valid=sorted(sealed), got=node_id
+            )
+        if now != sealed[node_id]:
+            raise StoreError(
+                f"{', '.join(_changes(sealed[node_id], now))} changed since the run was sealed",
+                where=node_id,
+                mend="start a new run: leave --parity-resume out",
+            )
+    for one in prepared.values():
+        recover(one, context)
+
+
+def read_session(context: RunContext) -> dict[str, Any]:
+    """The run's ``run.json``.
+
+    Raises:
+        StoreError: it is absent or not what this plugin writes.
+    """
+    path = context.run_dir / "run.json"
+    try:
+        session: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schemas.check(session, "session.v1", lambda at: str(path), StoreError)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
+    return session
+
+
+def _refuse_shared_ids(prepared: dict[str, PreparedSuite]) -> None:
+    owners: dict[str, str] = {}
+    for node_id, one in prepared.items():
+        other = owners.setdefault(one.suite.suite_id, node_id)
+        if other != node_id:
+            raise StoreError(f"suite_id {one.suite.suite_id!r} is also that of {other}", where=node_id)
+
+
+def _session_document(
+    context: RunContext, asked: dict[str, Any], arguments: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "schema_version": SESSION_SCHEMA,
+        "run_id": context.run_id,
+        "generated_at_utc": _now(),
+        "track": context.track,
+        "device": context.device,
+        "arguments": list(arguments),
+        "seeds_override": list(context.seeds) if context.seeds is not None else None,
+        "suites": asked,
+    }
+
+
+def _fingerprint(prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
+    """What decides a suite's runs and verdict, as hashes."""
+    return {
+        "suite_id": prepared.suite.suite_id,
+        "suite_sha256": prepared.suite.sha256,
+        "tables": {s: t.sha256 for s, t in prepared.tables.items()},
+        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in prepared.sources.items()},
+        "seeds": {s: list(v) if v is not None else None for s, v in prepared.suite.seeds.items()},
+        "device": context.device,
+        "upstream_lock_sha256": file_sha256(context.lock_path),
+        "suite_policy_sha256": file_sha256(context.lock_path.with_name("suite_policy.json")),
+    }
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+
+
+def file_sha256(path: Path) -> str | None:
+    """sha256 of a file's bytes, None where there is no file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
+    """Judge every suite of the run and write all documents.
+
+    Never raises for what it finds: a suite that cannot be judged is a conclusion that failed.
+    """
+    try:
+        sealed: dict[str, Any] = read_session(context)["suites"]
+    except ParityError as error:
+        return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
+    conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
+    judgements = [c.judgement for c in conclusions if c.judgement is not None]
+    if judgements:
+        conclusions[-1] = _with_run_documents(context, conclusions[-1], judgements)
+    return conclusions
+
+
+def _conclude_suite(
+    context: RunContext, node_id: str, sealed: dict[str, Any], node_ids: Sequence[str]
+) -> Conclusion:
+    try:
+        prepared = prepare((context.root / node_id).resolve(), context)
+        store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+        selected = selected_pairs(prepared.pairs, _names(node_id, node_ids))
+        changed = _changes(sealed, _fingerprint(prepared, context))
+        judgement = judge(assemble(prepared, context, store.read(), selected, changed))
+        path = store.folder / "run.json"
+        write_document(path, _run_document(judgement, prepared, context))
+    except ParityError as error:
+        return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
+    return Conclusion(node_id, tuple(_cases(judgement)), judgement, (path,))
+
+
+def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
+    reference = lock_reference(prepared, context)
+    tables = {
+        s: {"path": relative(t.path, context.root), "dropped_rows": t.dropped_rows, "merged_rows": t.merged_rows}
+        for s, t in prepared.tables.items()
+    }
+    return documents.run_document(
+        judgement,
+        manifest=environment(),
+        lock_reference=reference.document(),
+        upstream_lock_sha256=reference.upstream_lock_sha256,
+        tables=tables,
+        time=_now(),
+        run_json="run.json",
+    )
+
+
+def _names(node_id: str, node_ids: Sequence[str]) -> list[str]:
+    return [n.split("::", 1)[1] for n in node_ids if n.startswith(f"{node_id}::")]
+
+
+def _cases(judgement: Judgement) -> Iterable[Case]:
+    outcomes: dict[str, Literal["passed", "failed", "skipped"]] = {"pass": "passed", "fail": "failed"}
+    undecided: Literal["failed", "skipped"] = (
+        "skipped" if judgement.evidence.suite.on_inconclusive == "warn" else "failed"
+    )
+    for part in (*judgement.gates, *judgement.metrics):
+        text = part.reason if part.verdict == "pass" else f"{part.verdict}: {part.reason}"
+        yield Case(part.name, outcomes.get(part.verdict, undecided), text, part.warnings)
+
+
+def _with_run_documents(
+    context: RunContext, last: Conclusion, judgements: Sequence[Judgement]
+) -> Conclusion:
+    aggregate, report = context.run_dir / "aggregate.json", context.run_dir / "report.md"
+    try:
+        write_document(aggregate, _aggregate_document(judgements))
+        write_text(report, _report(context, judgements))
+    except ParityError as error:
+        failed = Case("documents", "failed", error.line())
+        return Conclusion(last.node_id, (*last.cases, failed), last.judgement, last.documents)
+    return Conclusion(last.node_id, last.cases, last.judgement, (*last.documents, aggregate, report))
+
+
+def _aggregate_document(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    return documents.aggregate_document(
+        judgements,
+        time=_now(),
+        run_paths=[f"{j.evidence.suite.suite_id}/run.json" for j in judgements],
+        aggregate_json="aggregate.json",
+        report_md="report.md",
+    )
+
+
+def _report(context: RunContext, judgements: Sequence[Judgement]) -> str:
+    return markdown.report(
+        judgements,
+        run_id=context.run_id,
+        device=context.device,
+        time=_now(),
+        log_tails=dict(_log_tails(context, judgements)),
+    )
+
+
+def _log_tails(context: RunContext, judgements: Sequence[Judgement]) -> Iterable[tuple[str, str]]:
+    """The end of the log of every run that is missing because it failed."""
+    for judgement in judgements:
+        store = SuiteStore(context.run_dir, judgement.evidence.suite.suite_id)
+        stored = store.read()
+        for m in judgement.evidence.observed.missing:
+            attempts = stored.attempts(m.task_id, m.seed, m.system)
+            if m.reason == FAILED and attempts:
+                folder = store.attempt_folder(m.task_id, m.seed, m.system, attempts[-1]["attempt"])
+                text = log_tail(folder) or "(the program wrote no log)"
+                yield f"{m.system} {m.task_id} seed {m.seed}", text

@@ -1,0 +1,1 @@
+"""Where a run is executed. ``local`` runs it as a subprocess of this machine."""

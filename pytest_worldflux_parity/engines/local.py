@@ -1,0 +1,160 @@
+"""Runs the live sides of one pair on this machine, one after the other, and stores every attempt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import plan, runner, wire
+from ..backends import Backend
+from ..errors import RunFailed
+from ..plan import Pair
+from ..prepare import PreparedSuite, RunContext
+from ..records import record_line
+from ..store import Line, Stored, SuiteStore
+
+
+class AttemptsFailed(RunFailed):
+    """Every attempt at a run failed; ``folder`` holds the logs of the last one."""
+
+    folder: Path
+
+
+def run_pair(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: Stored) -> dict[str, Line]:
+    """Bring a line for every live system of the pair: kept from the store, or run now.
+
+    A system that fails does not keep the other from running.
+
+    Returns:
+        system -> the line of the successful attempt.
+
+    Raises:
+        AttemptsFailed: a system delivered nothing in ``1 + suite.retries`` attempts (the first such).
+        StoreError: the run directory cannot be written.
+    """
+    kept = stored.successes()
+    lines: dict[str, Line] = {}
+    failures: list[AttemptsFailed] = []
+    for system in prepared.suite.live_systems:
+        if system not in pair.systems:
+            continue
+        line = kept.get(request_id(prepared, pair, system, context))
+        if line is None and system in context.systems:
+            try:
+                line = _run_system(prepared, pair, system, context)
+            except AttemptsFailed as failure:
+                failures.append(failure)
+        if line is not None:
+            lines[system] = line
+    if failures:
+        raise failures[0]
+    return lines
+
+
+def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> str:
+    """The id of the request that this session would make."""
+    backend, source = prepared.backends[system], prepared.sources[system]
+    return plan.request_id(prepared.suite, pair, system, backend.adapter, context.device, source)
+
+
+def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> Line:
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    for _ in range(1 + prepared.suite.retries):
+        attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
+        line = _attempt(prepared, pair, system, context, attempt, folder)
+        store.append(line)
+        if line["success"]:
+            return line
+    failure = AttemptsFailed(str(line["error"]))
+    failure.folder = folder
+    raise failure
+
+
+def _attempt(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+) -> Line:
+    backend = prepared.backends[system]
+    request = plan.request(
+        prepared.suite,
+        pair,
+        system,
+        adapter=backend.adapter,
+        device=context.device,
+        source=prepared.sources[system],
+        run_id=context.run_id,
+        out_dir=str(folder.resolve()),
+        attempt=attempt,
+    )
+    command = backend.command(backend.interpreter(context.root), folder.resolve() / "request.json")
+    outcome = runner.run(request, command, _environment(backend, prepared, context))
+    return record_line(
+        prepared.suite,
+        request,
+        outcome.record,
+        backend_kind=backend.kind,
+        error=outcome.error,
+        return_code=outcome.return_code,
+        duration_sec=round(outcome.duration_sec, 3),
+        timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        artifacts=_artifacts(folder, context),
+    )
+
+
+def _environment(backend: Backend, prepared: PreparedSuite, context: RunContext) -> Mapping[str, str]:
+    shim = runner.install_wire(context.run_dir.resolve() / ".wire")
+    return runner.environment(
+        os.environ,
+        [shim, backend.folder.parent.parent],
+        prepared.suite.threads,
+        keep_python_path=backend.environment == "shared",
+    )
+
+
+def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
+    """Paths relative to the run directory, so that it can be moved."""
+    names = {"metrics": "metrics.json", "stdout": "stdout.log", "stderr": "stderr.log"}
+    return {
+        key: str((folder / name).relative_to(context.run_dir))
+        for key, name in names.items()
+        if (folder / name).exists()
+    }
+
+
+def recover(prepared: PreparedSuite, context: RunContext) -> int:
+    """Store the finished attempts whose worker was killed before it wrote their line; how many."""
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    count = 0
+    for request, record, folder in list(store.unrecorded()):
+        backend = prepared.backends.get(request.system)
+        if backend is None or record.request_id not in ("", request.request_id):
+            continue
+        store.append(_recovered_line(prepared, request, record, backend, folder, context))
+        count += 1
+    return count
+
+
+def _recovered_line(
+    prepared: PreparedSuite,
+    request: wire.RunRequest,
+    record: wire.RunRecord,
+    backend: Backend,
+    folder: Path,
+    context: RunContext,
+) -> dict[str, Any]:
+    return record_line(
+        prepared.suite,
+        request,
+        record,
+        backend_kind=backend.kind,
+        error="",
+        return_code=None,
+        duration_sec=None,
+        timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=[],
+        artifacts=_artifacts(folder, context),
+        recovered=True,
+    )

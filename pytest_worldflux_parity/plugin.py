@@ -1,0 +1,289 @@
+"""The pytest hooks. Nothing happens here without ``--parity``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conclude import Conclusion
+    from .prepare import RunContext
+
+TRACKS = ("quick",)
+SYSTEMS = ("official", "worldflux")
+INI = {
+    "parity_output": ("folder of the run directories", "reports/parity"),
+    "parity_run_id": ("name of the run directory", ""),
+    "parity_seeds": ("seeds for the live sides", ""),
+    "parity_systems": ("live systems that are run", ",".join(SYSTEMS)),
+    "parity_device": ("auto, cpu or cuda", "auto"),
+    "parity_quick_suites": ("what --parity=quick collects without paths", "suites/quick"),
+    "parity_backends": ("folders of backends, one a line", "backends"),
+    "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
+}
+
+
+@dataclass
+class ControllerState:
+    """What the controller of a session knows; workers have none."""
+
+    exit_stack: contextlib.ExitStack
+    node_ids: list[str] = field(default_factory=list)
+    deselected: set[str] = field(default_factory=set)
+    sealed: bool = False
+    conclusions: list[Conclusion] = field(default_factory=list)
+
+
+STATE = pytest.StashKey[ControllerState]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("worldflux-parity", "parity with official world-model programs")
+    group.addoption("--parity", choices=TRACKS, help="run parity suites (without paths: suites/quick)")
+    group.addoption("--device", choices=("auto", "cpu", "cuda"), help="where backends compute (ini parity_device)")
+    group.addoption("--parity-run-id", metavar="ID", help="name of the run directory (default: from the time)")
+    group.addoption(
+        "--parity-resume",
+        action="store_true",
+        default=None,
+        help="keep what the run finished and run the rest (without --parity-run-id: the latest run)",
+    )
+    group.addoption("--parity-output", metavar="DIR", help="folder of the run directories")
+    group.addoption("--parity-seeds", metavar="0,1,2", help="seeds for the live sides in place of the suite's")
+    group.addoption("--parity-systems", metavar="NAMES", help="live systems that are run: official,worldflux")
+    for name, (text, default) in INI.items():
+        kind: Any = "linelist" if name == "parity_backends" else "string"
+        parser.addini(name, text, type=kind, default=[default] if kind == "linelist" else default)
+    parser.addini("parity_resume", "as --parity-resume", type="bool", default=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.parity is None:
+        return
+    from .errors import ParityError
+    from .items import CONTEXT
+
+    try:
+        context = _context(config)
+        if not _is_worker(config) and not config.option.collectonly:
+            config.stash[STATE] = _claim(context)
+    except ParityError as error:
+        raise pytest.UsageError(error.line()) from None
+    config.stash[CONTEXT] = context
+    _default_paths(config)
+
+
+def _context(config: pytest.Config) -> RunContext:
+    from . import devices
+    from .prepare import RunContext
+
+    output = config.rootpath / str(_value(config, "parity_output"))
+    resume = bool(_value(config, "parity_resume"))
+    run_id = _run_id(config, output, resume)
+    # Workers are started with the controller's options, so they all get this run id.
+    config.option.parity_run_id = run_id
+    return RunContext(
+        root=config.rootpath,
+        track=config.option.parity,
+        run_id=run_id,
+        run_dir=output / run_id,
+        device=devices.resolve(config.option.device or config.getini("parity_device")),
+        lock_path=config.rootpath / str(config.getini("parity_lock")),
+        backend_folders=tuple(config.rootpath / f for f in config.getini("parity_backends")),
+        resume=resume,
+        systems=_systems(str(_value(config, "parity_systems"))),
+        seeds=_seeds(str(_value(config, "parity_seeds"))),
+    )
+
+
+def _value(config: pytest.Config, name: str) -> Any:
+    """The option, or its ini twin where it is not given."""
+    given = getattr(config.option, name)
+    return config.getini(name) if given is None else given
+
+
+def _run_id(config: pytest.Config, output: Path, resume: bool) -> str:
+    named = _value(config, "parity_run_id")
+    if named:
+        if not all(c.isalnum() or c in "._-" for c in named) or named.startswith("."):
+            raise pytest.UsageError(f"--parity-run-id {named!r}: letters, digits, '.', '_' and '-' only")
+        return str(named)
+    if resume:
+        return _latest_run(output, config.option.parity)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{config.option.parity}_{stamp}_{secrets.token_hex(2)}"
+
+
+def _latest_run(output: Path, track: str) -> str:
+    runs = [p.parent for p in output.glob(f"{track}_*/run.json")]
+    if not runs:
+        raise pytest.UsageError(
+            f"--parity-resume: no {track} run in {output}; name one with --parity-run-id, or run without --parity-resume"
+        )
+    return max(runs, key=lambda p: (p / "run.json").stat().st_mtime).name
+
+
+def _systems(text: str) -> tuple[str, ...]:
+    names = tuple(n.strip() for n in text.split(",") if n.strip())
+    unknown = [n for n in names if n not in SYSTEMS]
+    if unknown or not names:
+        raise pytest.UsageError(f"--parity-systems {text!r}: valid: {', '.join(SYSTEMS)}")
+    return names
+
+
+def _seeds(text: str) -> tuple[int, ...] | None:
+    if not text:
+        return None
+    parts = [p.strip() for p in text.split(",")]
+    if not all(p.isascii() and p.isdigit() for p in parts) or len(set(parts)) != len(parts):
+        raise pytest.UsageError(f"--parity-seeds {text!r}: distinct whole numbers are wanted, as in 0,1,2")
+    return tuple(sorted(int(p) for p in parts))
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _claim(context: RunContext) -> ControllerState:
+    """Hold the run directory for this session; refuse one that is used or not meant to be resumed."""
+    from .errors import StoreError
+    from .store import run_lock
+
+    exists = (context.run_dir / "run.json").exists()
+    if exists and not context.resume:
+        raise StoreError(
+            "this run exists", where=str(context.run_dir), mend="add --parity-resume, or choose another --parity-run-id"
+        )
+    if context.resume and not exists:
+        raise StoreError("no such run to resume", where=str(context.run_dir), mend="leave --parity-resume out")
+    stack = contextlib.ExitStack()
+    stack.enter_context(run_lock(context.run_dir))
+    return ControllerState(stack)
+
+
+def _default_paths(config: pytest.Config) -> None:
+    """Without paths on the command line, collect the track's own suites."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return
+    folder = config.rootpath / str(config.getini(f"parity_{config.option.parity}_suites"))
+    if not folder.exists():
+        raise pytest.UsageError(f"--parity={config.option.parity}: {folder} does not exist; name a suite file")
+    config.args = [str(folder)]
+    # A worker gets the controller's arguments as if they had been typed.
+    config.args_source = pytest.Config.ArgsSource.ARGS
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    state = config.stash.get(STATE, None)
+    if state is not None:
+        state.exit_stack.close()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    from .items import CONTEXT
+
+    context = config.stash.get(CONTEXT, None) if config.option.parity else None
+    if context is None:
+        return []
+    return [f"parity: {context.track}, device {context.device}, run {os.path.relpath(context.run_dir)}"]
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if parent.config.option.parity is None or file_path.suffix not in (".yaml", ".yml"):
+        return None
+    from .items import SuiteFile
+
+    collector: pytest.Collector = SuiteFile.from_parent(parent, path=file_path)
+    return collector
+
+
+def pytest_deselected(items: Iterable[pytest.Item]) -> None:
+    for item in items:
+        state = item.config.stash.get(STATE, None)
+        if state is not None:
+            state.deselected.add(item.nodeid)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not _is_worker(session.config) and session.items:
+        _seal(session.config, [item.nodeid for item in session.items])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    _seal(node.config, ids)
+
+
+def _seal(config: pytest.Config, node_ids: list[str]) -> None:
+    """Write down what is asked before the first run; on a resume, check that it is the same."""
+    state = config.stash.get(STATE, None)
+    if state is None or state.sealed:
+        return
+    from .conclude import seal, suite_paths
+    from .errors import ParityError
+    from .items import CONTEXT
+
+    state.node_ids = node_ids
+    state.sealed = True
+    try:
+        seal(config.stash[CONTEXT], suite_paths(config.rootpath, node_ids), list(config.invocation_params.args))
+    except ParityError as error:
+        raise pytest.UsageError(error.line()) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    config = session.config
+    state = config.stash.get(STATE, None)
+    judged = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    if state is None or not state.sealed or exitstatus not in judged:
+        return
+    from .conclude import conclude
+    from .items import CONTEXT
+
+    state.conclusions = conclude(config.stash[CONTEXT], state.node_ids)
+    for conclusion in state.conclusions:
+        for case in conclusion.cases:
+            _report(config, conclusion.node_id, case.name, case.outcome, case.text)
+    failed = any(c.outcome == "failed" for x in state.conclusions for c in x.cases)
+    if failed and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _report(config: pytest.Config, node_id: str, name: str, outcome: Any, text: str) -> None:
+    """Send a verdict through the hooks as a test case, so that terminal, junit and counts agree."""
+    longrepr: Any = text or None
+    if outcome == "skipped":
+        longrepr = (node_id, 0, text)
+    for when, result in (("call", outcome), ("teardown", "passed")):
+        report = pytest.TestReport(
+            nodeid=f"{node_id}::verdict[{name}]",
+            location=(node_id, None, f"verdict[{name}]"),
+            keywords={},
+            outcome=result,
+            longrepr=longrepr if when == "call" else None,
+            when=when,  # type: ignore[arg-type]
+        )
+        config.hook.pytest_runtest_logreport(report=report)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    state = config.stash.get(STATE, None)
+    if state is None or not state.conclusions:
+        return
+    from .render.terminal import summary
+
+    for line, style in summary([c.judgement for c in state.conclusions if c.judgement]):
+        terminalreporter.write_line(line, **style)
+    for conclusion in state.conclusions:
+        for path in conclusion.documents:
+            terminalreporter.write_line(f"  {os.path.relpath(path)}")

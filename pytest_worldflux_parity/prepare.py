@@ -1,0 +1,157 @@
+"""A suite file made ready to run: tables loaded, backends found, sources located.
+
+Done once at collection, so that every mistake in what the user wrote shows before the first run,
+and done again, by the same code, on the controller when it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import lock, sources, suite_file
+from .backends import Backend, load_backends
+from .errors import BackendError, SuiteError
+from .observations import Result
+from .plan import FoundSeeds, Pair, pairs
+from .scores import ScoreTable, load_table, task_key
+from .suite import SYSTEMS, ArtifactSide, BackendSide, Suite
+from .wire import CurvePoint
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What one pytest session asks of every suite.
+
+    Attributes:
+        root: the project; ``.worldflux`` (checkouts, environments) and the lock are found from it.
+        systems: the live systems that are run; others must come from a resumed run.
+        seeds: replaces the seeds of live sides, or None.
+    """
+
+    root: Path
+    track: str
+    run_id: str
+    run_dir: Path
+    device: str
+    lock_path: Path
+    backend_folders: tuple[Path, ...]
+    resume: bool = False
+    systems: tuple[str, ...] = SYSTEMS
+    seeds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PreparedSuite:
+    """A suite with what it refers to.
+
+    Attributes:
+        backends, sources: by live system; a source is what a request's ``source`` holds.
+        tables: by system read from a table.
+    """
+
+    suite: Suite
+    pairs: tuple[Pair, ...]
+    tables: Mapping[str, ScoreTable] = field(default_factory=dict)
+    results: Mapping[tuple[str, str, int], Result] = field(default_factory=dict)
+    backends: Mapping[str, Backend] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def prepare(path: Path, context: RunContext) -> PreparedSuite:
+    """Load a suite file and everything that it names.
+
+    Raises:
+        SuiteError, ScoreTableError, BackendError, SourceError: the first thing that is wrong.
+    """
+    suite = suite_file.load(path)
+    if suite.track != context.track:
+        raise SuiteError(
+            f"this is a {suite.track} suite", where=str(path), mend=f"run it with --parity={suite.track}"
+        )
+    if context.seeds is not None:
+        suite = suite.with_live_seeds(context.seeds)
+    tables = {s: _table(suite, s) for s in SYSTEMS if isinstance(suite.sides[s], ArtifactSide)}
+    results = {
+        (system, task, seed): result
+        for system, table in tables.items()
+        for (task, seed), result in table_results(suite, table).items()
+    }
+    backends = _backends(suite, context)
+    return PreparedSuite(
+        suite=suite,
+        pairs=tuple(pairs(suite, _found_seeds(results))),
+        tables=tables,
+        results=results,
+        backends=backends,
+        sources={s: _source(b, context) for s, b in backends.items()},
+    )
+
+
+def _table(suite: Suite, system: str) -> ScoreTable:
+    side = suite.sides[system]
+    assert isinstance(side, ArtifactSide)
+    return load_table(side.path, side.format, duplicates=side.duplicates)
+
+
+def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Result]:
+    """The table's rows as one :class:`Result` per (task, seed), under the suite's task names."""
+    curves: dict[tuple[str, int], list[CurvePoint]] = {}
+    scalars: dict[tuple[str, int], dict[str, float]] = {}
+    names = {task_key(t.id): t.id for t in suite.tasks}
+    for row in table.rows:
+        key = (names.get(task_key(row.task), row.task), row.seed)
+        if row.metric == "episode_return":
+            curves.setdefault(key, []).append(CurvePoint(row.step, row.score))
+        else:
+            scalars.setdefault(key, {})[row.metric] = row.score
+    return {
+        key: Result(tuple(sorted(curves.get(key, []), key=lambda p: p.step)), scalars.get(key, {}))
+        for key in curves.keys() | scalars.keys()
+    }
+
+
+def _found_seeds(results: Mapping[tuple[str, str, int], Result]) -> dict[str, FoundSeeds]:
+    found: dict[str, dict[str, frozenset[int]]] = {s: {} for s in SYSTEMS}
+    for system, task, seed in results:
+        found[system][task] = found[system].get(task, frozenset()) | {seed}
+    return found
+
+
+def _backends(suite: Suite, context: RunContext) -> dict[str, Backend]:
+    if not suite.live_systems:
+        return {}
+    known = load_backends(context.backend_folders)
+    return {s: _backend(suite, s, known) for s in suite.live_systems}
+
+
+def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend:
+    side = suite.sides[system]
+    assert isinstance(side, BackendSide)
+    backend = known.get(side.adapter)
+    if backend is None:
+        raise BackendError(
+            f"no backend has the adapter id {side.adapter!r}",
+            where=str(suite.path),
+            got=side.adapter,
+            valid=sorted(known),
+            mend="name one of these, or add a folder with a backend.yaml to the ini setting parity_backends",
+        )
+    if backend.family != suite.family:
+        raise BackendError(
+            f"{side.adapter} is of the family {backend.family!r}, the suite of {suite.family!r}",
+            where=str(suite.path),
+        )
+    return backend
+
+
+def _source(backend: Backend, context: RunContext) -> dict[str, Any]:
+    """What decides the program: the tree of its folder, and the locked checkout that it runs."""
+    source: dict[str, Any] = {"backend_tree_sha256": backend.tree_sha256}
+    if backend.lock_suite:
+        entry = lock.read_lock(context.lock_path).entry(backend.lock_suite)
+        checkout = sources.checkout_path(context.root, entry.repo, entry.commit)
+        source.update(repo=entry.repo, commit=entry.commit, checkout=str(checkout))
+    return source

@@ -1,0 +1,100 @@
+"""What judged, where, and against which locked source."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from . import lock
+from .devices import gpu_uuids
+from .prepare import PreparedSuite, RunContext
+from .suite import ArtifactSide
+
+
+@dataclass(frozen=True)
+class LockReference:
+    """How a suite's official side relates to the lock (field names of ``suite_lock_ref``)."""
+
+    suite_id: str
+    lock_path: str
+    lock_version: str | None
+    lock_found: bool
+    locked_upstream_commit: str | None
+    locked_upstream_repo: str | None
+    resolved_upstream_commit: str | None
+    matches_lock: bool | None
+    upstream_lock_sha256: str | None
+
+    def document(self) -> dict[str, Any]:
+        """The fields of ``suite_lock_ref``."""
+        return {k: v for k, v in asdict(self).items() if k != "upstream_lock_sha256"}
+
+
+def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReference:
+    """What the lock says about a suite, and the commit that its official side resolved to.
+
+    Raises:
+        SourceError: the lock file is there and is not a lock.
+    """
+    suite, path = prepared.suite, context.lock_path
+    locked = lock.read_lock(path) if path.exists() else None
+    entry = locked.suites.get(suite.suite_id) if locked else None
+    resolved = official_commit(prepared)
+    return LockReference(
+        suite_id=suite.suite_id,
+        lock_path=str(path.relative_to(context.root) if path.is_relative_to(context.root) else path),
+        lock_version=lock.LOCK_SCHEMA if locked else None,
+        lock_found=entry is not None,
+        locked_upstream_commit=entry.commit if entry else None,
+        locked_upstream_repo=entry.repo if entry else None,
+        resolved_upstream_commit=resolved,
+        matches_lock=resolved == entry.commit if entry and resolved else None,
+        upstream_lock_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if locked else None,
+    )
+
+
+def official_commit(prepared: PreparedSuite) -> str | None:
+    """The upstream commit behind the official side: of the run source, the suite, or the table."""
+    if "official" in prepared.sources:
+        return prepared.sources["official"].get("commit")
+    side = prepared.suite.sides["official"]
+    stated = side.commit if isinstance(side, ArtifactSide) else None
+    own = prepared.tables["official"].provenance.get("commit")
+    return stated or (own if isinstance(own, str) else None)
+
+
+def environment() -> dict[str, Any]:
+    """The judging process, in the field names of ``evaluation_manifest``.
+
+    Versions of libraries that backends use are those installed beside the plugin, None where they
+    are not; each record states what its own program used.
+    """
+    return {
+        "runner": f"pytest-worldflux-parity {version('pytest-worldflux-parity')}",
+        "python": platform.python_version(),
+        "python_impl": platform.python_implementation(),
+        "platform": platform.platform(),
+        "torch": version("torch"),
+        "cuda": bool(gpu_uuids()),
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+        "pytest": version("pytest"),
+    }
+
+
+def version(distribution: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path relative to the project where it lies in it, so that documents carry no home folder."""
+    resolved, base = path.resolve(), root.resolve()
+    return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else path.name

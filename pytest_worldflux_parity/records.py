@@ -1,0 +1,82 @@
+"""One attempt -> one ``parity.v1`` line of ``parity_runs.jsonl`` (field names as in FORMATS)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .suite import Suite
+from .wire import RECORD_SCHEMA, RunRecord, RunRequest, WireError, record_from_dict, record_to_dict
+
+SUCCESS, FAILED = "success", "failed"
+
+
+def record_line(
+    suite: Suite,
+    request: RunRequest,
+    record: RunRecord | None,
+    *,
+    backend_kind: str,
+    error: str,
+    return_code: int | None,
+    duration_sec: float | None,
+    timestamp: str,
+    command: Sequence[str],
+    artifacts: Mapping[str, str],
+    recovered: bool = False,
+) -> dict[str, Any]:
+    """The line for one attempt; ``record`` is None when it failed."""
+    metadata = record.metadata if record else {}
+    source = metadata.get("source") if isinstance(metadata.get("source"), dict) else {}
+    primary = suite.primary
+    return {
+        "schema_version": RECORD_SCHEMA,
+        "request_id": request.request_id,
+        "run_id": request.run_id,
+        "suite_id": suite.suite_id,
+        "timestamp": timestamp,
+        "task_id": request.task_id,
+        "family": request.family,
+        "seed": request.seed,
+        "system": request.system,
+        "device": request.device,
+        "adapter": record.adapter if record else request.adapter,
+        "adapter_id": metadata.get("adapter_id", request.adapter),
+        "backend_kind": metadata.get("backend_kind", backend_kind),
+        "expected_adapter_id": request.adapter,
+        "expected_backend_kind": backend_kind,
+        "status": SUCCESS if record else FAILED,
+        "success": record is not None,
+        "return_code": return_code,
+        "duration_sec": duration_sec,
+        "attempt": request.attempt,
+        "max_retries": suite.retries,
+        "metrics": record_to_dict(record) if record else None,
+        "primary_metric": primary.name,
+        "secondary_metrics": [m.name for m in suite.metrics[1:]],
+        "higher_is_better": primary.higher_is_better,
+        "recipe": request.recipe,
+        "eval_protocol": request.eval_protocol,
+        "eval_protocol_hash": metadata.get("eval_protocol_hash"),
+        "recipe_hash": metadata.get("recipe_hash"),
+        "policy_mode": metadata.get("policy_mode"),
+        "policy_impl": metadata.get("policy_impl"),
+        "train_budget": metadata.get("train_budget"),
+        "source": request.source,
+        "source_commit": source.get("commit") or request.source.get("commit"),
+        "artifact_manifest": metadata.get("artifact_manifest"),
+        "command": list(command),
+        "artifacts": dict(artifacts),
+        "recovered": recovered,
+        "error": error or None,
+    }
+
+
+def record_of(line: Mapping[str, Any]) -> RunRecord | None:
+    """The record in a line, or None when the attempt failed or the line does not hold a valid one."""
+    if line.get("status") != SUCCESS or not isinstance(line.get("metrics"), dict):
+        return None
+    try:
+        return record_from_dict(line["metrics"])
+    except WireError:
+        return None

@@ -1,0 +1,1 @@
+"""Judgements -> documents that people and programs read."""

@@ -1,0 +1,99 @@
+"""Judgements -> ``report.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..suite import SYSTEMS
+from ..verdict import Evidence, Judgement
+from .tables import HEADER, rows
+
+SHOWN_LOG_LINES = 15
+
+
+def report(
+    judgements: Sequence[Judgement], *, run_id: str, device: str, time: str, log_tails: Mapping[str, str]
+) -> str:
+    """The report of a run.
+
+    Args:
+        log_tails: "system task seed n" of failed runs -> the end of their log.
+    """
+    lines = [
+        f"# Parity report: {run_id}",
+        "",
+        f"Judged at {time}, device `{device}`.",
+        "",
+        "| suite | verdict | reason |",
+        "|---|---|---|",
+        *(f"| {j.evidence.suite.suite_id} | **{j.verdict}** | {_cell(j.reason)} |" for j in judgements),
+    ]
+    for judgement in judgements:
+        lines += ["", *_suite(judgement)]
+    if log_tails:
+        lines += ["", "## Logs of failed runs", *_logs(log_tails)]
+    return "\n".join(lines) + "\n"
+
+
+def _suite(judgement: Judgement) -> Iterator[str]:
+    evidence = judgement.evidence
+    yield f"## {evidence.suite.suite_id}"
+    yield ""
+    yield f"Verdict: **{judgement.verdict}**. {judgement.reason[:1].upper()}{judgement.reason[1:]}."
+    for warning in judgement.warnings:
+        yield f"\n> Warning: {warning}"
+    yield ""
+    yield "| " + " | ".join(HEADER) + " |"
+    yield "|" + "---|" * len(HEADER)
+    for row in rows(judgement):
+        yield "| " + " | ".join(_cell(c) for c in row.cells()) + " |"
+    yield ""
+    yield from _reasons(judgement)
+    yield ""
+    yield from _gates(judgement)
+    yield from _missing(evidence)
+    yield from _sources(evidence)
+
+
+def _reasons(judgement: Judgement) -> Iterator[str]:
+    for judged in judgement.metrics:
+        yield f"- {judged.name}: {judged.verdict}. {judged.reason}"
+
+
+def _gates(judgement: Judgement) -> Iterator[str]:
+    for gate in judgement.gates:
+        yield f"- gate {gate.name}: {gate.verdict}. {gate.reason}"
+        if len(gate.findings) > 1:
+            yield from (f"  - {f.line()}" for f in gate.findings)
+
+
+def _missing(evidence: Evidence) -> Iterator[str]:
+    if evidence.observed.missing:
+        yield "\nMissing:\n"
+        for m in evidence.observed.missing:
+            yield f"- {m.system} {m.task_id} seed {m.seed}: {m.reason}{f' ({m.detail})' if m.detail else ''}"
+
+
+def _sources(evidence: Evidence) -> Iterator[str]:
+    yield "\nSources:\n"
+    for system in SYSTEMS:
+        origin = evidence.origins[system]
+        unused = evidence.observed.unused.get(system)
+        if origin.sha256:
+            extra = f", {unused} further (task, seed) unused" if unused else ""
+            yield f"- {system}: table `{origin.path}`, sha256 `{origin.sha256[:16]}`{extra}"
+        else:
+            trees = ", ".join(f"`{t[:16]}`" for t in sorted(origin.trees)) or "none recorded"
+            yield f"- {system}: live, source tree {trees}"
+
+
+def _logs(log_tails: Mapping[str, str]) -> Iterator[str]:
+    for name, text in log_tails.items():
+        yield f"\n{name}:\n"
+        yield "```text"
+        yield from (line.replace("```", "'''") for line in text.splitlines()[-SHOWN_LOG_LINES:])
+        yield "```"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,224 @@
+"""One request -> one subprocess -> one outcome.
+
+The program gets a session (process group) of its own, so that ending it ends its children too; a
+deadline; its output in files; and an environment in which it can import ``wire`` and nothing else
+of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import wire
+from .errors import RecordError, RunFailed
+
+LOG_TAIL_BYTES = 4000
+TERM_GRACE_SEC = 3.0
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        error: one line, empty on success.
+        return_code: as the process gave it (negative: a signal); None when it could not be started.
+    """
+
+    record: wire.RunRecord | None
+    error: str
+    return_code: int | None
+    duration_sec: float
+
+    @property
+    def success(self) -> bool:
+        return self.record is not None
+
+
+def environment(
+    base: Mapping[str, str], python_path: Sequence[Path], threads: int, keep_python_path: bool
+) -> dict[str, str]:
+    """The environment of a backend.
+
+    Args:
+        python_path: folders that come first on PYTHONPATH.
+        keep_python_path: whether the caller's PYTHONPATH follows (not for a foreign interpreter).
+    """
+    own = [str(p) for p in python_path]
+    if keep_python_path and base.get("PYTHONPATH"):
+        own.append(base["PYTHONPATH"])
+    env = {k: v for k, v in base.items() if not k.startswith("PYTEST_")}
+    env["PYTHONPATH"] = os.pathsep.join(own)
+    env["PYTHONUNBUFFERED"] = "1"
+    env.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    return env
+
+
+def install_wire(folder: Path) -> Path:
+    """Put a package that holds only ``wire`` into ``folder`` and return the folder.
+
+    A foreign interpreter can then import the contract without our other dependencies, and our own
+    backends cannot import more than the contract by accident.
+    """
+    package = folder / "pytest_worldflux_parity"
+    if not (package / "wire.py").exists():
+        package.mkdir(parents=True, exist_ok=True)
+        wire.write_atomic(package / "__init__.py", "")
+        wire.write_atomic(package / "wire.py", Path(wire.__file__).read_text(encoding="utf-8"))
+    return folder
+
+
+def run(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str]) -> Outcome:
+    """Run ``command`` for ``request`` and read what it found.
+
+    ``request.out_dir`` must exist and be empty; ``request.json`` is written into it. Never raises
+    for what the program does; a KeyboardInterrupt ends the program and passes on.
+    """
+    folder = Path(request.out_dir)
+    (folder / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
+    start = time.monotonic()
+    return_code: int | None = None
+    record, error = None, ""
+    try:
+        return_code = _execute(request, command, env, folder)
+        record = _accepted(request, folder, return_code)
+    except (RunFailed, RecordError) as problem:
+        error = problem.line()
+        return_code = getattr(problem, "return_code", return_code)
+    return Outcome(record, error, return_code, time.monotonic() - start)
+
+
+def log_tail(folder: Path) -> str:
+    """The last lines of the program's stderr, or of its stdout when stderr is empty."""
+    for name in ("stderr.log", "stdout.log"):
+        with contextlib.suppress(OSError), open(folder / name, "rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, size - LOG_TAIL_BYTES))
+            text = handle.read().decode("utf-8", "replace").strip()
+            if text:
+                return text
+    return ""
+
+
+def _execute(
+    request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str], folder: Path
+) -> int:
+    with open(folder / "stdout.log", "wb") as out, open(folder / "stderr.log", "wb") as err:
+        try:
+            process = subprocess.Popen(
+                [*command],
+                cwd=folder,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RunFailed(
+                f"{command[0]} cannot be started: {error.strerror}", where=request.adapter
+            ) from None
+        with _ended_at_exit(process):
+            if not _wait(process, request.deadline_sec):
+                raise RunFailed(
+                    f"deadline of {request.deadline_sec:g} s passed", where=request.adapter,
+                    mend="raise deadline_sec in the suite, or look at progress.jsonl",
+                )
+        return process.returncode
+
+
+@contextlib.contextmanager
+def _ended_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the program and all that it started, however the block is left."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            _signal_group(process, signal.SIGTERM)
+            _wait(process, TERM_GRACE_SEC)
+        # The group outlives its leader when the program left children behind.
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end without polling where the system can (Popen.wait polls up to every 50 ms)."""
+    if hasattr(os, "pidfd_open"):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            poller.poll(seconds * 1000)
+        finally:
+            os.close(descriptor)
+        return process.poll() is not None
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _accepted(request: wire.RunRequest, folder: Path, return_code: int) -> wire.RunRecord:
+    """The record, when the program ended well and the record answers this request.
+
+    Raises:
+        RunFailed: the exit status is not 0.
+        RecordError: metrics.json is absent, broken, reports a failure, or answers something else.
+    """
+    if return_code != 0:
+        raise RunFailed(_exit_text(return_code) + _last_words(folder), where=request.adapter)
+    path = folder / "metrics.json"
+    try:
+        record = wire.read_record(path)
+    except FileNotFoundError:
+        raise RecordError("exit status 0 but no metrics.json", where=request.adapter) from None
+    except (OSError, wire.WireError) as error:
+        raise RecordError(str(error).replace(f"{folder}/", ""), where=request.adapter) from None
+    if not record.success:
+        raise RecordError("metrics.json says success: false", where=request.adapter)
+    _answers(request, record)
+    return record
+
+
+def _answers(request: wire.RunRequest, record: wire.RunRecord) -> None:
+    for name in ("adapter", "task_id", "seed", "device"):
+        got, wanted = getattr(record, name), getattr(request, name)
+        if got != wanted:
+            raise RecordError(f"metrics.json has {name} {got!r}, not {wanted!r}", where=request.adapter)
+    if record.request_id not in ("", request.request_id):
+        raise RecordError("metrics.json answers another request", where=request.adapter)
+
+
+def _exit_text(return_code: int) -> str:
+    if return_code < 0:
+        try:
+            return f"killed by {signal.Signals(-return_code).name}"
+        except ValueError:
+            return f"killed by signal {-return_code}"
+    return f"exit status {return_code}"
+
+
+def _last_words(folder: Path) -> str:
+    lines = log_tail(folder).splitlines()
+    return f": {lines[-1].strip()[:300]}" if lines else ""
+
+
+def discard(folder: Path) -> None:
+    """Remove an attempt's folder that was made but not used."""
+    shutil.rmtree(folder, ignore_errors=True)

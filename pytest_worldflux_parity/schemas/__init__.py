@@ -1,0 +1,92 @@
+"""JSON Schemas of the documents, and the translation of their errors into one line each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from ..errors import ParityError
+
+Path = tuple[str | int, ...]
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """The schema ``<name>.json`` of this folder."""
+    text = resources.files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(load(name))
+
+
+def check(
+    document: object, name: str, locate: Callable[[Path], str], error: type[ParityError] = ParityError
+) -> None:
+    """Validate ``document`` against the schema ``name``.
+
+    Args:
+        locate: turns the path of a value within the document into ``file:line`` or ``file: key``.
+        error: the class that is raised.
+
+    Raises:
+        ParityError: of class ``error``: the most telling violation, with valid values and nearest match.
+    """
+    problems = list(_validator(name).iter_errors(document))
+    if problems:
+        raise _translate(min(map(_deepest, problems), key=_order), locate, error)
+
+
+def _deepest(problem: Any) -> Any:
+    """Of the branches of an anyOf, the violation in the branch that fits the value best."""
+    while problem.context:
+        typed = [p for p in problem.context if p.validator != "type" or len(p.absolute_path) > len(problem.absolute_path)]
+        if not typed:
+            return problem
+        problem = min(typed, key=lambda p: (-len(p.absolute_path), p.validator == "type"))
+    return problem
+
+
+def _order(problem: Any) -> tuple[bool, list[str]]:
+    # An unknown key comes first: it is usually the misspelling of the one reported as missing.
+    return problem.validator != "additionalProperties", [str(p) for p in problem.absolute_path]
+
+
+def _translate(problem: Any, locate: Callable[[Path], str], error: type[ParityError]) -> ParityError:
+    path = tuple(problem.absolute_path)
+    if problem.validator == "additionalProperties":
+        known = problem.schema.get("properties", {})
+        key = next(k for k in problem.instance if k not in known)
+        return error(f"unknown key {key!r}", where=locate((*path, key)), valid=sorted(known), got=key)
+    name = ".".join(map(str, path)) or "the document"
+    if problem.validator == "required":
+        key = next(k for k in problem.validator_value if k not in problem.instance)
+        inside = f" in {name}" if path else ""
+        return error(f"key {key!r} is missing{inside}", where=locate(path), mend=f"add `{key}:`")
+    if problem.validator in ("enum", "const"):
+        valid = problem.validator_value if problem.validator == "enum" else [problem.validator_value]
+        return error(f"{name} is {problem.instance!r}", where=locate(path), valid=valid, got=problem.instance)
+    if problem.validator == "type":
+        kinds = problem.validator_value
+        return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
+    if problem.validator == "anyOf":
+        kinds = [p.validator_value for p in problem.context if p.validator == "type"]
+        return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
+    return error(f"{name}: {problem.message}", where=locate(path))
+
+
+def _kinds(kinds: object) -> Iterable[str]:
+    return [str(k) for k in kinds] if isinstance(kinds, list) else [str(kinds)]
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

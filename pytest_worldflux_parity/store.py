@@ -1,0 +1,213 @@
+"""The run directory: what was asked, what every attempt gave, and what is still to do.
+
+``<output>/<run_id>/<suite_id>/parity_runs.jsonl`` holds one line per attempt. It is only ever
+appended to, under a file lock, in one write, and synced before the plugin goes on. A line torn by
+a crash is passed over and counted; the next line starts afresh.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import wire
+from .errors import StoreError
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The lines of a ``parity_runs.jsonl`` in order, and how many were torn."""
+
+    lines: tuple[Line, ...]
+    torn: int = 0
+
+    def successes(self) -> dict[str, Line]:
+        """request_id -> its first success: the one that counts."""
+        first: dict[str, Line] = {}
+        for line in self.lines:
+            if line.get("status") == "success":
+                first.setdefault(line["request_id"], line)
+        return first
+
+    def attempts(self, task_id: str, seed: int, system: str) -> list[Line]:
+        """All attempts at one run, oldest first."""
+        wanted = (task_id, seed, system)
+        return [x for x in self.lines if (x.get("task_id"), x.get("seed"), x.get("system")) == wanted]
+
+
+class SuiteStore:
+    """The records of one suite in one run."""
+
+    def __init__(self, run_dir: Path, suite_id: str) -> None:
+        self.folder = run_dir / suite_id
+        self.path = self.folder / "parity_runs.jsonl"
+
+    def read(self) -> Stored:
+        """All lines that are whole.
+
+        Raises:
+            StoreError: the file is there and cannot be read.
+        """
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return Stored(())
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
+        lines, torn = [], 0
+        for text in raw.split(b"\n"):
+            line = _parse(text)
+            if line is not None:
+                lines.append(line)
+            elif text.strip():
+                torn += 1
+        return Stored(tuple(lines), torn)
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add one line, durably.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written; the file is as it was.
+        """
+        text = wire.canonical_json(line).encode() + b"\n"
+        with _translated(self.path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _append(descriptor, text)
+            finally:
+                os.close(descriptor)
+
+    def new_attempt(self, task_id: str, seed: int, system: str) -> tuple[int, Path]:
+        """The number and the new, empty folder of the next attempt."""
+        parent = self._run_folder(task_id, seed, system)
+        with _translated(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            attempt = 1 + max((_attempt_number(p) for p in parent.iterdir()), default=0)
+            while True:
+                folder = parent / f"attempt_{attempt}"
+                try:
+                    folder.mkdir()
+                    return attempt, folder
+                except FileExistsError:
+                    attempt += 1
+
+    def attempt_folder(self, task_id: str, seed: int, system: str, attempt: int) -> Path:
+        """Where an attempt wrote."""
+        return self._run_folder(task_id, seed, system) / f"attempt_{attempt}"
+
+    def _run_folder(self, task_id: str, seed: int, system: str) -> Path:
+        return self.folder / "executions" / safe_name(task_id) / f"seed_{seed}" / system
+
+    def unrecorded(self) -> Iterator[tuple[wire.RunRequest, wire.RunRecord, Path]]:
+        """Finished attempts that have no line, since their worker was killed before it wrote one."""
+        known = {(x.get("request_id"), x.get("attempt")) for x in self.read().lines}
+        for path in sorted(self.folder.glob("executions/*/seed_*/*/attempt_*/metrics.json")):
+            try:
+                request = wire.read_request(str(path.parent / "request.json"))
+                record = wire.read_record(path)
+            except (OSError, wire.WireError):
+                continue
+            if (request.request_id, request.attempt) not in known and record.success:
+                yield request, record, path.parent
+
+
+def safe_name(task_id: str) -> str:
+    """A task id as one path component."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", task_id).lstrip(".") or "_"
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON document atomically; NaN is refused.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text atomically.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with _translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wire.write_atomic(path, text)
+
+
+@contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold a run directory for this process; the lock goes with the process.
+
+    Raises:
+        StoreError: another pytest holds it, or it cannot be made.
+    """
+    with _translated(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                "another pytest is using this run directory",
+                where=str(run_dir),
+                mend="wait for it, or choose another --parity-run-id",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Foreign errors of the file system become ours, in this one place."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StoreError(
+            "the disk is full" if full else f"cannot be written: {error.strerror}",
+            where=str(path),
+            mend="free some space, then go on with --parity-resume" if full else "choose a writable --parity-output",
+        ) from None
+
+
+def _append(descriptor: int, text: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    data = (b"\n" if torn else b"") + text
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _parse(text: bytes) -> Line | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _attempt_number(path: Path) -> int:
+    match = re.fullmatch(r"attempt_(\d+)", path.name)
+    return int(match[1]) if match else 0

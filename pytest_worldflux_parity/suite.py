@@ -1,0 +1,245 @@
+"""A suite: which tasks and seeds, what is compared with what, and how it is decided.
+
+Frozen data and the functions that make them from a mapping which a JSON Schema has already
+accepted (``suite_file.load`` does both). Two formats become the same :class:`Suite`:
+``worldflux.parity.suite.v1``, ours, and the quick suite of the earlier system, which has no
+``schema_version``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import SuiteError
+
+SYSTEMS = ("official", "worldflux")
+RULES = ("drop_ratio", "calibrated", "equivalence")
+CURVE_METRICS = ("episode_return", "final_return_mean", "auc_return")
+
+DEFAULT_ADAPTERS = {
+    ("dreamerv3", "official"): "official_dreamerv3_jax_subprocess",
+    ("dreamerv3", "worldflux"): "worldflux_dreamerv3_jax_subprocess",
+    ("tdmpc2", "official"): "official_tdmpc2_torch_subprocess",
+    ("tdmpc2", "worldflux"): "worldflux_tdmpc2_native",
+}
+
+Rule = Literal["drop_ratio", "calibrated", "equivalence"]
+
+
+@dataclass(frozen=True)
+class ArtifactSide:
+    """A side read from a score table. ``duplicates`` says which of two scores for one point counts."""
+
+    path: Path
+    format: str
+    repo: str | None = None
+    commit: str | None = None
+    duplicates: Literal["first", "last"] | None = None
+
+
+@dataclass(frozen=True)
+class BackendSide:
+    """A side run live by the backend ``adapter``."""
+
+    adapter: str
+
+
+Side = ArtifactSide | BackendSide
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is judged and how.
+
+    Attributes:
+        margin: relative: 0.05 is 5 % of the official mean.
+        confidence: of the one-sided bound (``equivalence`` uses alpha = 1 - confidence twice).
+        floor: smallest scale that a difference is divided by, in the metric's units.
+    """
+
+    name: str
+    rule: Rule
+    margin: float
+    confidence: float = 0.95
+    higher_is_better: bool = True
+    floor: float = 1.0
+
+    @property
+    def question(self) -> str:
+        """What the rule answers: ``equivalence`` or ``non-inferiority``."""
+        return "equivalence" if self.rule == "equivalence" else "non-inferiority"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The training budget at which both sides are compared: frames, and a relative tolerance."""
+
+    step: int
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task with what it overrides; mappings are already merged with the suite's defaults."""
+
+    id: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    eval_protocol: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+    deadline_sec: float = 3600.0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite as everything downstream sees it.
+
+    Attributes:
+        seeds: per system the seeds that are expected; None where an older suite names none and the
+            tables decide.
+        metrics: all must pass; the first is the primary one.
+        legacy: read from the quick format of the earlier system.
+        sha256: of the file's bytes.
+    """
+
+    suite_id: str
+    family: str
+    track: str
+    tasks: tuple[Task, ...]
+    seeds: Mapping[str, tuple[int, ...] | None]
+    sides: Mapping[str, Side]
+    metrics: tuple[Metric, ...]
+    retries: int = 0
+    threads: int = 1
+    on_inconclusive: Literal["fail", "warn"] = "fail"
+    legacy: bool = False
+    path: Path = Path()
+    sha256: str = ""
+
+    @property
+    def primary(self) -> Metric:
+        return self.metrics[0]
+
+    @property
+    def live_systems(self) -> tuple[str, ...]:
+        """The systems that are run, in the order official, worldflux."""
+        return tuple(s for s in SYSTEMS if isinstance(self.sides[s], BackendSide))
+
+    def task(self, task_id: str) -> Task:
+        return next(t for t in self.tasks if t.id == task_id)
+
+    def with_live_seeds(self, seeds: Sequence[int]) -> Suite:
+        """The suite with the seeds of its live sides replaced; tables keep theirs."""
+        live = self.live_systems
+        return replace(self, seeds={s: tuple(seeds) if s in live else v for s, v in self.seeds.items()})
+
+
+def parse_suite(data: Mapping[str, Any], folder: Path, where: str) -> Suite:
+    """A :class:`Suite` from a mapping that its JSON Schema accepts.
+
+    Args:
+        folder: what relative paths in the suite are relative to.
+        where: ``file`` for error messages.
+
+    Raises:
+        SuiteError: what a schema cannot say is wrong (duplicate tasks, an unknown default adapter, ...).
+    """
+    if "schema_version" not in data:
+        return _legacy_quick(data, folder)
+    tasks = _tasks(data, where)
+    return Suite(
+        suite_id=data["suite_id"],
+        family=data["family"],
+        track=data["track"],
+        tasks=tasks,
+        seeds=_seeds(data["seeds"], where),
+        sides={s: _side(data.get(s), data["family"], s, folder, where) for s in SYSTEMS},
+        metrics=_metrics(data["metrics"], where),
+        retries=data.get("retries", 0),
+        threads=data.get("threads", 1),
+        on_inconclusive=data.get("on_inconclusive", "fail"),
+    )
+
+
+def _tasks(data: Mapping[str, Any], where: str) -> tuple[Task, ...]:
+    tasks = tuple(_task(t if isinstance(t, Mapping) else {"id": t}, data) for t in data["tasks"])
+    _refuse_repeats([t.id for t in tasks], "task", where)
+    return tasks
+
+
+def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
+    budget = own.get("budget", data.get("budget"))
+    return Task(
+        id=own["id"],
+        recipe={**data.get("recipe", {}), **own.get("recipe", {})},
+        eval_protocol={**data.get("eval_protocol", {}), **own.get("eval_protocol", {})},
+        budget=Budget(budget["step"], budget.get("tolerance", 0.0)) if budget else None,
+        deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
+    )
+
+
+def _seeds(value: Any, where: str) -> dict[str, tuple[int, ...] | None]:
+    per_system = value if isinstance(value, Mapping) else dict.fromkeys(SYSTEMS, value)
+    return {s: _seed_list(per_system[s], where) for s in SYSTEMS}
+
+
+def _seed_list(value: int | Sequence[int], where: str) -> tuple[int, ...]:
+    seeds = tuple(range(value)) if isinstance(value, int) else tuple(value)
+    _refuse_repeats(seeds, "seed", where)
+    return seeds
+
+
+def _refuse_repeats(values: Sequence[object], what: str, where: str) -> None:
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise SuiteError(f"{what} {value!r} is named twice", where=where, mend=f"name each {what} once")
+        seen.add(value)
+
+
+def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path, where: str) -> Side:
+    if own and "artifact" in own:
+        artifact = dict(own["artifact"])
+        return ArtifactSide(path=folder / artifact.pop("path"), **artifact)
+    adapter = (own or {}).get("backend") or DEFAULT_ADAPTERS.get((family, system))
+    if adapter is None:
+        raise SuiteError(
+            f"{system} names neither artifact nor backend, and the family {family!r} has no default backend",
+            where=where,
+            valid=sorted({f for f, _ in DEFAULT_ADAPTERS}),
+            got=family,
+            mend=f"add `{system}: {{backend: <adapter id>}}`",
+        )
+    return BackendSide(adapter)
+
+
+def _metrics(rows: Sequence[Mapping[str, Any]], where: str) -> tuple[Metric, ...]:
+    _refuse_repeats([r["name"] for r in rows], "metric", where)
+    return tuple(Metric(**row) for row in rows)
+
+
+def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
+    """The quick suite of the earlier system: two tables, the documented rule, seeds from the tables."""
+    metric = Metric(
+        name=data.get("metric", "episode_return"),
+        rule="drop_ratio",
+        margin=data.get("margin_ratio", 0.05),
+        confidence=data.get("confidence", 0.95),
+        higher_is_better=data.get("higher_is_better", True),
+    )
+    sides = {"official": data["upstream"], "worldflux": data["worldflux"]}
+    return Suite(
+        suite_id=data["suite_id"],
+        family=data["family"],
+        track="quick",
+        tasks=tuple(Task(id=t) for t in data["tasks"]),
+        seeds=dict.fromkeys(SYSTEMS, None),
+        sides={
+            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"))
+            for s, v in sides.items()
+        },
+        metrics=(metric,),
+        legacy=True,
+    )

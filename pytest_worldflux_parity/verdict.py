@@ -1,0 +1,312 @@
+"""(suite, evidence) -> verdict: pass, fail or inconclusive, each with its reason in one sentence.
+
+*Pass* needs every gate and every metric. *Fail* is a broken gate or a difference that is shown.
+Everything else is *inconclusive*; in particular what nobody ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from .errors import StatisticsError
+from .gates import Finding
+from .gates.coverage import budget_gaps, coverage, empty_tasks
+from .gates.independence import Origin, independence
+from .gates.validity import conflicting_successes, recipe_findings, record_findings
+from .observations import UNDECIDED_REASONS, Observed, shared_seeds
+from .plan import Pair
+from .stats.equivalence import EquivalenceResult, equivalence_rule
+from .stats.noninferiority import (
+    CalibratedResult,
+    DropRatioResult,
+    TaskScores,
+    calibrated_rule,
+    drop_ratio_rule,
+)
+from .suite import SYSTEMS, Metric, Suite
+
+Word = Literal["pass", "fail", "inconclusive"]
+
+# The reference's generator: the documented rule is reproduced to the last digit.
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a verdict rests on.
+
+    Attributes:
+        expected: (task, seed, system) that must have a result.
+        lines: the stored lines that count; all_lines: every line that answers the same requests.
+        recipes, protocols: (system, task, seed) -> what the side says that it effectively used.
+        changed: sealed files that are no longer as they were.
+    """
+
+    suite: Suite
+    pairs: tuple[Pair, ...]
+    expected: tuple[tuple[str, int, str], ...]
+    observed: Observed
+    lines: tuple[Mapping[str, Any], ...]
+    all_lines: tuple[Mapping[str, Any], ...]
+    origins: Mapping[str, Origin]
+    recipes: Mapping[tuple[str, str, int], Mapping[str, Any]]
+    protocols: Mapping[tuple[str, str, int], Mapping[str, Any]]
+    changed: tuple[str, ...] = ()
+    torn_lines: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One gate or one metric, as one verdict case.
+
+    Attributes:
+        name: ``coverage``, ``validity``, ``independence``, or the question of a metric.
+        warnings: sentences that a reader should see even when it passes.
+    """
+
+    name: str
+    verdict: Word
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gate(Part):
+    """A gate and what it found."""
+
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged(Part):
+    """A metric and the statistics that it was judged by; None where there were not enough data."""
+
+    metric: Metric | None = None
+    documented: DropRatioResult | None = None
+    calibrated: CalibratedResult | None = None
+    equivalence: EquivalenceResult | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one suite."""
+
+    evidence: Evidence
+    verdict: Word
+    reason: str
+    gates: tuple[Gate, ...]
+    metrics: tuple[Judged, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(w for part in (*self.gates, *self.metrics) for w in part.warnings)
+
+    @cached_property
+    def primary(self) -> Judged:
+        return self.metrics[0]
+
+
+def judge(evidence: Evidence) -> Judgement:
+    """The verdict on a suite."""
+    gates = (_coverage(evidence), _validity(evidence), _independence(evidence))
+    broken = [f"{g.name}: {g.reason}" for g in gates if g.verdict == "fail"]
+    metrics = tuple(_judged(evidence, m, broken) for m in evidence.suite.metrics)
+    parts = (*gates, *metrics)
+    verdict = _overall(parts)
+    return Judgement(evidence, verdict, _reason(verdict, parts), gates, metrics)
+
+
+def _overall(parts: Sequence[Part]) -> Word:
+    words = {p.verdict for p in parts}
+    if "fail" in words:
+        return "fail"
+    return "inconclusive" if "inconclusive" in words else "pass"
+
+
+def _reason(verdict: Word, parts: Sequence[Part]) -> str:
+    """One sentence: what decided."""
+    deciding = [p for p in parts if p.verdict == verdict]
+    if verdict == "pass":
+        judged = [p for p in deciding if isinstance(p, Judged)]
+        if len(judged) == 1:
+            return judged[0].reason
+        return f"all {len(judged)} metrics are within their margins and every gate holds"
+    first = deciding[0]
+    more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
+    return f"{first.name}: {first.reason}{more}"
+
+
+def _coverage(evidence: Evidence) -> Gate:
+    found = coverage(evidence.observed, len(evidence.expected)) + empty_tasks(evidence.suite, evidence.expected)
+    gaps = budget_gaps(evidence.suite, evidence.observed)
+    warnings = []
+    if gaps:
+        more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+        warnings.append(f"latest is compared with latest, at steps more than 10 % apart: {gaps[0]}{more}")
+    if evidence.torn_lines:
+        warnings.append(f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over")
+    undecided = [m for m in evidence.observed.missing if m.reason in UNDECIDED_REASONS]
+    total = len(evidence.expected)
+    if not found and undecided:
+        what = f"{len(undecided)} of {total} expected results were not run ({undecided[0].detail})"
+        return Gate("coverage", "inconclusive", what, tuple(warnings))
+    return _gate("coverage", found, f"all {total} expected results are there", warnings)
+
+
+def _validity(evidence: Evidence) -> Gate:
+    findings = [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
+    findings += conflicting_successes(evidence.all_lines)
+    findings += recipe_findings(evidence.pairs, evidence.recipes, "recipe")
+    findings += recipe_findings(evidence.pairs, evidence.protocols, "protocol")
+    findings += [Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed]
+    return _gate("validity", findings, *_validity_scope(evidence))
+
+
+def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
+    """What was checked, and a warning where a live side was compared with a table that states nothing."""
+    compared = sum(
+        all((s, p.task.id, p.seed) in evidence.recipes for s in SYSTEMS) for p in evidence.pairs
+    )
+    if not evidence.suite.live_systems:
+        return "published scores on both sides: recipes are not known and were not compared", []
+    if compared < len(evidence.pairs):
+        known = f"{compared} of {len(evidence.pairs)} pairs"
+        return f"effective recipes compared in {known}", [
+            f"the effective recipe of both sides is known in {known} only, and was not compared in the others"
+        ]
+    return f"both sides effectively used the same recipe and protocol in all {compared} pairs", []
+
+
+def _independence(evidence: Evidence) -> Gate:
+    found = independence(evidence.suite, evidence.observed, evidence.origins)
+    return _gate("independence", found, "the two sides are different programs or tables", [])
+
+
+def _gate(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[str]) -> Gate:
+    if not findings:
+        return Gate(name, "pass", held, tuple(warnings))
+    more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return Gate(name, "fail", findings[0].line() + more, tuple(warnings), tuple(findings))
+
+
+def _judged(evidence: Evidence, metric: Metric, broken: Sequence[str]) -> Judged:
+    name = _case_name(evidence.suite, metric)
+    scores = _task_scores(evidence, metric)
+    if len(scores) < len(evidence.suite.tasks):
+        lacking = [t.id for t in evidence.suite.tasks if t.id not in {s.task for s in scores}]
+        what = f"no values on one of the sides of {lacking[0]}" + (
+            f" and {len(lacking) - 1} more tasks" if len(lacking) > 1 else ""
+        )
+        return Judged(name, "fail" if broken else "inconclusive", what, metric=metric)
+    try:
+        judged = _by_rule(evidence, metric, name, scores)
+    except StatisticsError as error:
+        return Judged(name, "inconclusive", error.line(), metric=metric)
+    return _held_back(judged, evidence, broken)
+
+
+def _held_back(judged: Judged, evidence: Evidence, broken: Sequence[str]) -> Judged:
+    """No metric passes on data that a gate rejects or that are not complete."""
+    if judged.verdict != "pass":
+        return judged
+    fields = {k: v for k, v in vars(judged).items() if k not in ("verdict", "reason")}
+    if broken:
+        return Judged(verdict="fail", reason=f"not comparable, {broken[0]}", **fields)
+    missing = len(evidence.observed.missing)
+    if missing:
+        return Judged(verdict="inconclusive", reason=f"{missing} expected results are missing", **fields)
+    return judged
+
+
+def _case_name(suite: Suite, metric: Metric) -> str:
+    alone = sum(m.question == metric.question for m in suite.metrics) == 1
+    return metric.question if alone else f"{metric.question}:{metric.name}"
+
+
+def _task_scores(evidence: Evidence, metric: Metric) -> list[TaskScores]:
+    """The tasks that have at least one value on each side."""
+    rows = []
+    for task in evidence.suite.tasks:
+        sides = [evidence.observed.values.get((s, metric.name, task.id), {}) for s in SYSTEMS]
+        if all(sides):
+            (u_seeds, u), (w_seeds, w) = (_columns(side) for side in sides)
+            rows.append(TaskScores(task.id, u, w, u_seeds, w_seeds))
+    return rows
+
+
+def _columns(by_seed: Mapping[int, Any]) -> tuple[list[int], list[float]]:
+    seeds = sorted(by_seed)
+    return seeds, [by_seed[s].value for s in seeds]
+
+
+def _by_rule(evidence: Evidence, metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
+    if metric.rule == "equivalence":
+        result = equivalence_rule(
+            scores, margin=metric.margin, confidence=metric.confidence
+        )
+        return Judged(name, result.verdict, result.reason, metric=metric, equivalence=result)
+    calibrated = calibrated_rule(
+        scores,
+        margin=metric.margin,
+        confidence=metric.confidence,
+        floor=metric.floor,
+        higher_is_better=metric.higher_is_better,
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    )
+    documented = _documented(evidence, metric)
+    if metric.rule == "calibrated":
+        return Judged(
+            name, calibrated.verdict, calibrated.reason, metric=metric, documented=documented, calibrated=calibrated
+        )
+    return Judged(
+        name,
+        _documented_verdict(documented),
+        documented.reason if documented else "no seed is on both sides",
+        _disagreement(documented, calibrated),
+        metric=metric,
+        documented=documented,
+        calibrated=calibrated,
+    )
+
+
+def _documented(evidence: Evidence, metric: Metric) -> DropRatioResult | None:
+    """The documented rule over all pairs, sorted by (task, seed) as the reference sorts them."""
+    keys = sorted((t.id, s) for t in evidence.suite.tasks for s in shared_seeds(evidence.observed, metric, t.id))
+    if not keys:
+        return None
+    columns = [
+        [evidence.observed.values[system, metric.name, task][seed].value for task, seed in keys]
+        for system in SYSTEMS
+    ]
+    return drop_ratio_rule(
+        *columns,
+        margin=metric.margin,
+        confidence=metric.confidence,
+        higher_is_better=metric.higher_is_better,
+        floor=metric.floor,
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    )
+
+
+def _documented_verdict(result: DropRatioResult | None) -> Word:
+    if result is None:
+        return "inconclusive"
+    if result.pass_:
+        return "pass"
+    return "fail" if result.ci_lower_ratio > result.margin_ratio else "inconclusive"
+
+
+def _disagreement(documented: DropRatioResult | None, calibrated: CalibratedResult) -> tuple[str, ...]:
+    """The warning of a suite that is judged by the documented rule where the calibrated one differs."""
+    if documented is None or documented.pass_ == calibrated.pass_:
+        return ()
+    word = "passes" if documented.pass_ else "does not pass"
+    return (
+        f"rule drop_ratio {word}, rule calibrated says {calibrated.verdict}: {calibrated.reason}; "
+        "drop_ratio is biased toward the candidate, see the design notes",
+    )
