@@ -1,8 +1,9 @@
 """Our recipe and the official configuration: the same names, checked on the way in and out.
 
 On the way in, a recipe becomes overrides of the official ``config.yaml``; keys that it leaves out
-keep the official defaults, but for ``compile``, which is off unless asked for. On the way out, the *effective* recipe is read from the configuration
-that the official code ended up with, and a value that is not the one asked for ends the run.
+keep the official defaults, but for ``compile``, which is off unless asked for. On the way out, the
+*effective* recipe is read from the configuration that the official code ended up with, and a value
+that is not the one asked for ends the run.
 """
 
 from __future__ import annotations
@@ -177,12 +178,12 @@ def confirm(asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         Refused: a key of ``asked`` came out with another value, as an architecture key does beside
             a model profile that sets it.
     """
-    # tdmpc2.py plans two iterations more where the action is large.
-    extra = {"iterations": 2 * int(found["action_dim"] >= 20)}
     for key, value in asked.items():
-        wanted = value if key == "model_profile" else KINDS[key](value) + extra.get(key, type(value)())
+        wanted = value if key == "model_profile" else KINDS[key](value)
+        if key == "iterations":  # tdmpc2.py plans two iterations more where the action is large
+            wanted += 2 * int(found["action_dim"] >= 20)
         if found[key] != wanted:
             raise Refused(
                 f"recipe.{key}: {value!r} was asked for and the official program uses {found[key]!r} "
-                f"(model_profile {found['model_profile']}); to mend: leave it out, or use model_profile custom"
+                f"(model_profile {found['model_profile']}); to mend: leave it out, or use the profile custom"
             )

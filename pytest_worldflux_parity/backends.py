@@ -1,0 +1,175 @@
+"""Backends: folders with a ``backend.yaml`` that says how one program is run.
+
+Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; ``{python}`` and
+``{backend_dir}`` are filled in, the request's path is appended, no shell is involved),
+``environment`` (``shared``: the interpreter that runs pytest; ``own``: a virtual environment that
+``worldflux-parity env create`` builds), ``python``, ``requirements``, ``extra``, and
+``source: {lock: <suite>}`` for a program that runs a locked official checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import schemas, suite_file, wire
+from .errors import BackendError, SuiteError
+
+FILE = "backend.yaml"
+MARKER = "complete.json"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One program.
+
+    Attributes:
+        folder: where its ``backend.yaml`` stands; its name is the backend's name in commands.
+        environment: ``shared`` or ``own``.
+        python: ``3.N`` that an own environment is built with; empty: any.
+        lock_suite: the suite of the lock file whose checkout it runs; empty: none.
+    """
+
+    folder: Path
+    adapter: str
+    kind: str
+    family: str
+    system: str
+    argv: tuple[str, ...]
+    environment: str
+    python: str = ""
+    requirements: tuple[str, ...] = ()
+    extra: str = ""
+    lock_suite: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def tree_sha256(self) -> str:
+        """sha256 over the names and bytes of the files in the backend's folder."""
+        return wire.tree_sha256(self.folder)
+
+    @property
+    def requirements_sha256(self) -> str:
+        """sha256 of what an own environment is built from."""
+        return wire.content_hash({"python": self.python, "requirements": self.requirements})
+
+    def environment_dir(self, root: Path) -> Path:
+        """Where the backend's own virtual environment stands."""
+        return root / ".worldflux" / "envs" / self.name
+
+    def interpreter(self, root: Path) -> Path:
+        """The Python that runs the program.
+
+        Raises:
+            BackendError: the backend's own environment is absent, half built or out of date.
+        """
+        if self.environment == "shared":
+            return Path(sys.executable)
+        lacks = self.environment_lack(root)
+        if lacks:
+            raise BackendError(
+                f"the environment of backend {self.name} {lacks}",
+                where=str(self.environment_dir(root)),
+                mend=f"worldflux-parity env create {self.name}",
+            )
+        return self.environment_dir(root) / "bin" / "python"
+
+    def environment_lack(self, root: Path) -> str:
+        """What keeps the own environment from being used, empty when it is ready."""
+        folder = self.environment_dir(root)
+        if not folder.is_dir():
+            return "is absent"
+        try:
+            marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return "is not complete"
+        if not isinstance(marker, dict) or marker.get("requirements_sha256") != self.requirements_sha256:
+            return "was built from other requirements"
+        return "" if (folder / "bin" / "python").exists() else "has no interpreter"
+
+    def command(self, python: Path, request_path: Path) -> list[str]:
+        """The program's command line for one request; a list, never a shell's string."""
+        values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
+        return [*(_filled(word, values) for word in self.argv), str(request_path)]
+
+
+def _filled(word: str, values: dict[str, str]) -> str:
+    """``word`` with its placeholders filled in; other braces stay as they are."""
+    for placeholder, value in values.items():
+        word = word.replace(placeholder, value)
+    return word
+
+
+def load_backends(folders: Sequence[Path]) -> dict[str, Backend]:
+    """The backends below ``folders`` (``<folder>/<name>/backend.yaml``), by adapter id.
+
+    Raises:
+        BackendError: a folder is absent, a file is not valid (with file:line), or two backends
+            have one adapter id or one name.
+    """
+    known: dict[str, Backend] = {}
+    names: dict[str, Backend] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise BackendError(
+                "the folder of backends is absent",
+                where=str(folder),
+                mend="correct the ini setting parity_backends",
+            )
+        for path in sorted([*folder.glob(FILE), *folder.glob(f"*/{FILE}")]):
+            backend = read_backend(path)
+            for table, key, what in ((known, backend.adapter, "adapter id"), (names, backend.name, "name")):
+                other = table.setdefault(key, backend)
+                if other is not backend and other.folder.resolve() != backend.folder.resolve():
+                    raise BackendError(
+                        f"the {what} {key!r} is also that of {other.folder / FILE}",
+                        where=str(path),
+                        mend=f"give each backend {what} of its own" if what == "name" else "rename one",
+                    )
+    return known
+
+
+def read_backend(path: Path) -> Backend:
+    """Read and validate one ``backend.yaml``.
+
+    Raises:
+        BackendError: it cannot be read or is not valid; the text has file:line, the valid values
+            and the nearest of them.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BackendError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    try:
+        document, lines = suite_file.parse_yaml(raw, str(path))
+    except SuiteError as error:
+        raise BackendError(error.what, where=error.where, valid=error.valid, mend=error.mend) from None
+    return _backend(path, document, lines)
+
+
+def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backend:
+    def locate(at: schemas.Path) -> str:
+        while at and at not in lines:
+            at = at[:-1]
+        return f"{path}:{lines.get(at, 1)}"
+
+    if not isinstance(document, dict):
+        raise BackendError("a backend is a mapping of keys", where=f"{path}:1")
+    if isinstance(document.get("argv"), str):
+        raise BackendError(
+            "argv is a string, and no shell is ever started",
+            where=locate(("argv",)),
+            mend='write a list, such as argv: ["{python}", "-m", "my_program"]',
+        )
+    schemas.check(document, "backend.v1", locate, BackendError)
+    values = {**document, "argv": tuple(document["argv"])}
+    values["requirements"] = tuple(document.get("requirements", ()))
+    values["lock_suite"] = values.pop("source", {}).get("lock", "")
+    return Backend(folder=path.parent.resolve(), **values)

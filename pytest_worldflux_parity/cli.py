@@ -1,0 +1,191 @@
+"""``worldflux-parity``: what is not a test run.
+
+Each command is a function that adds its parser and sets ``run``, listed in ``COMMANDS``. Exit status:
+0 done; 1 not done, with one line on stderr; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ParityError, SourceError
+
+if TYPE_CHECKING:
+    from .backends import Backend
+    from .lock import LockEntry
+
+DEFAULT_LOCK = "reports/parity/upstream_lock.json"
+DEFAULT_BACKENDS = "backends"
+_ROOT_FILES = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", ".git")
+
+Subparsers = Any  # argparse keeps the class of its sub-parsers to itself
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.run(options) or 0)
+    except ParityError as error:
+        print(f"worldflux-parity: {error.line()}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("worldflux-parity: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="worldflux-parity", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--root", type=Path, default=None, help="the project (default: found from here upwards)"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return parser
+
+
+def project_root(options: argparse.Namespace) -> Path:
+    """The project that a command works on: ``--root``, or the nearest folder upwards that is one.
+
+    Raises:
+        SourceError: ``--root`` is not a folder.
+    """
+    if options.root is not None:
+        if not options.root.is_dir():
+            raise SourceError("is not a folder", where=str(options.root), mend="--root DIR")
+        return Path(options.root).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if any((folder / name).exists() for name in _ROOT_FILES):
+            return folder
+    return here
+
+
+# --- fetch-oracles ---
+
+
+def add_fetch_oracles(commands: Subparsers) -> None:
+    """``fetch-oracles``: official checkouts and score files of the locked commits."""
+    parser = commands.add_parser(
+        "fetch-oracles", help="bring official sources and score files of the locked commits"
+    )
+    parser.add_argument(
+        "--suite", action="append", metavar="ID", help="only this suite of the lock file (repeatable)"
+    )
+    parser.add_argument("--repo-only", action="store_true", help="do not look for the score files")
+    parser.add_argument(
+        "--mirror",
+        action="append",
+        default=[],
+        metavar="[OWNER/NAME=]DIR_OR_URL",
+        help="fetch from here in place of the repository's URL (repeatable)",
+    )
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    parser.set_defaults(run=run_fetch_oracles)
+
+
+def run_fetch_oracles(options: argparse.Namespace) -> None:
+    """Fetch what the lock file names; one line per checkout.
+
+    Raises:
+        SourceError: something cannot be brought or is not what the lock says.
+    """
+    from . import lock, sources
+
+    root = project_root(options)
+    locked = lock.read_lock(options.lock or root / DEFAULT_LOCK)
+    entries = [locked.entry(suite) for suite in options.suite or locked.suites]
+    mirrors = dict(_mirror(text) for text in options.mirror)
+    for entry in _with_score_files_first(entries):
+        fetched = sources.fetch(entry, root, mirrors, oracles=not options.repo_only)
+        word = "already there" if fetched.already_there else "fetched"
+        print(f"{entry.suite_id}: {word}: {fetched.path}")
+
+
+def _with_score_files_first(entries: Sequence[LockEntry]) -> list[LockEntry]:
+    """The checkout with the most to verify is made by the suite that names it."""
+    return sorted(entries, key=lambda entry: -len(entry.oracle_files))
+
+
+def _mirror(text: str) -> tuple[str, str]:
+    name, found, place = text.partition("=")
+    if found and name.count("/") == 1 and "://" not in name and place and name[0] not in "/.~":
+        return name, place
+    return "*", text
+
+
+# --- env ---
+
+
+def add_env(commands: Subparsers) -> None:
+    """``env create`` and ``env list``: virtual environments of backends."""
+    parser = commands.add_parser("env", help="virtual environments of backends")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    create = actions.add_parser(
+        "create", help="build the environment of a backend from its locked requirements"
+    )
+    create.add_argument("backend", help="name of the backend's folder, or its adapter id")
+    create.add_argument("--python", default="", metavar="INTERPRETER", help="build it with this Python")
+    create.set_defaults(run=run_env_create)
+    listing = actions.add_parser("list", help="what there is and what is lacking")
+    listing.set_defaults(run=run_env_list)
+    for action in (create, listing):
+        action.add_argument(
+            "--backends", action="append", type=Path, metavar="DIR",
+            help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
+        )  # fmt: skip
+
+
+def run_env_create(options: argparse.Namespace) -> None:
+    """Build one environment.
+
+    Raises:
+        BackendError: there is no such backend.
+        SourceError: it cannot be built.
+    """
+    from . import environments
+
+    root = project_root(options)
+    backend = _named(_backends(options, root), options.backend)
+    built = environments.create(backend, root, options.python)
+    print(f"{backend.name}: {'built' if built else 'already there'}: {backend.environment_dir(root)}")
+
+
+def run_env_list(options: argparse.Namespace) -> None:
+    """Print each backend with its adapter id and the state of its environment."""
+    from . import environments
+
+    root = project_root(options)
+    backends = _backends(options, root)
+    width = max((len(backend.name) for backend in backends), default=0)
+    for backend in backends:
+        print(f"{backend.name:<{width}}  {backend.adapter}  {environments.state(backend, root)}")
+
+
+def _backends(options: argparse.Namespace, root: Path) -> list[Backend]:
+    from .backends import load_backends
+
+    return list(load_backends(options.backends or [root / DEFAULT_BACKENDS]).values())
+
+
+def _named(backends: Sequence[Backend], word: str) -> Backend:
+    from .errors import BackendError
+
+    for backend in backends:
+        if word in (backend.name, backend.adapter):
+            return backend
+    raise BackendError(f"there is no backend {word!r}", valid=[b.name for b in backends], got=word)
+
+
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_fetch_oracles, add_env)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The lock file: which commit of which official repository each suite is judged against.
+
+``worldflux.parity.lock.v1``: ``generated_at_utc``, and per suite ``repo``, ``commit``,
+``oracle_format``, ``oracle_path``. Ours beside these: ``oracle_in`` (``source``, the default, or
+``project`` for a table that is committed here) and ``oracle_files`` (sha256 by path).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import schemas
+from .errors import SourceError
+
+LOCK_SCHEMA = "worldflux.parity.lock.v1"
+
+
+@dataclass(frozen=True)
+class LockEntry:
+    """The official source of one suite.
+
+    Attributes:
+        repo: URL.
+        commit: 40 hexadecimal digits.
+        oracle_path: of the score table, relative to the checkout or to the project (``oracle_in``).
+        oracle_files: path (relative to the same folder) -> sha256.
+    """
+
+    suite_id: str
+    repo: str
+    commit: str
+    oracle_format: str
+    oracle_path: str
+    oracle_in: str = "source"
+    oracle_files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file; ``sha256`` is that of its bytes."""
+
+    path: Path
+    sha256: str
+    version: str
+    suites: Mapping[str, LockEntry]
+
+    def entry(self, suite_id: str) -> LockEntry:
+        """The entry of a suite.
+
+        Raises:
+            SourceError: there is none; the nearest is named.
+        """
+        if suite_id not in self.suites:
+            raise SourceError(
+                f"no suite {suite_id!r} is locked",
+                where=str(self.path),
+                valid=sorted(self.suites),
+                got=suite_id,
+            )
+        return self.suites[suite_id]
+
+
+def read_lock(path: Path) -> Lock:
+    """Read and validate a lock file.
+
+    Raises:
+        SourceError: it cannot be read, is not JSON, or does not keep the schema.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"the lock file cannot be read: {error.strerror}", where=str(path)) from None
+    document = _parse(raw, path)
+    schemas.check(
+        document, "lock.v1", lambda at: f"{path}: {'.'.join(map(str, at))}".rstrip(": "), SourceError
+    )
+    suites = {name: LockEntry(suite_id=name, **values) for name, values in document["suites"].items()}
+    return Lock(path, hashlib.sha256(raw).hexdigest(), document["schema_version"], suites)
+
+
+def _parse(raw: bytes, path: Path) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            twice = next(k for k in mapping if sum(k == other for other, _ in pairs) > 1)
+            raise SourceError(f"key {twice!r} stands twice", where=str(path))
+        return mapping
+
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise SourceError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise SourceError(f"not JSON: {error}", where=str(path)) from None
