@@ -16,7 +16,6 @@ from .errors import ParityError, SourceError
 
 if TYPE_CHECKING:
     from .backends import Backend
-    from .lock import LockEntry
 
 DEFAULT_LOCK = "reports/parity/upstream_lock.json"
 DEFAULT_BACKENDS = "backends"
@@ -103,15 +102,10 @@ def run_fetch_oracles(options: argparse.Namespace) -> None:
     locked = lock.read_lock(options.lock or root / DEFAULT_LOCK)
     entries = [locked.entry(suite) for suite in options.suite or locked.suites]
     mirrors = dict(_mirror(text) for text in options.mirror)
-    for entry in _with_score_files_first(entries):
+    for entry in entries:
         fetched = sources.fetch(entry, root, mirrors, oracles=not options.repo_only)
         word = "already there" if fetched.already_there else "fetched"
         print(f"{entry.suite_id}: {word}: {fetched.path}")
-
-
-def _with_score_files_first(entries: Sequence[LockEntry]) -> list[LockEntry]:
-    """The checkout with the most to verify is made by the suite that names it."""
-    return sorted(entries, key=lambda entry: -len(entry.oracle_files))
 
 
 def _mirror(text: str) -> tuple[str, str]:

@@ -12,9 +12,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
+import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,19 +26,9 @@ from .lock import LockEntry
 FETCH = "worldflux-parity fetch-oracles"
 _PARTIAL = ".partial-"
 # Set while a hook of some repository runs; they would lead git there.
-_ELSEWHERE = frozenset(
-    [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_COMMON_DIR",
-        "GIT_PREFIX",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_SHALLOW_FILE",
-        "GIT_GRAFT_FILE",
-    ]
+_ELSEWHERE = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_NAMESPACE"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
 )
 
 
@@ -56,13 +47,9 @@ def repo_name(repo: str) -> str:
         SourceError: the URL does not end in an owner and a name.
     """
     parts = repo.removesuffix("/").removesuffix(".git").replace(":", "/").split("/")
-    owner, name = ([*parts[-2:], "", ""])[:2]
-    if not all(
-        part.strip(".") and part.replace("-", "").replace("_", "").replace(".", "").isalnum()
-        for part in (owner, name)
-    ):
+    if len(parts) < 2 or not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", p) for p in parts[-2:]):
         raise SourceError(f"the repository {repo!r} does not end in owner/name")
-    return f"{owner}/{name}"
+    return "/".join(parts[-2:])
 
 
 def checkout_path(root: Path, repo: str, commit: str) -> Path:
@@ -163,35 +150,32 @@ def _origin(entry: LockEntry, mirrors: Mapping[str, str]) -> str:
         SourceError: a mirror on this machine was named and is not there.
     """
     name = repo_name(entry.repo)
-    if name in mirrors:
-        candidates = [mirrors[name]]
-    elif "*" in mirrors:
-        base = mirrors["*"].rstrip("/")
-        spellings = (name, name.replace("/", "+"))
-        if _is_url(base):
-            return f"{base}/{name}" if not base.removesuffix(".git").endswith(name) else base
-        candidates = [f"{base}/{s}{suffix}" for s in spellings for suffix in ("/repo", ".git", "")] + [base]
-    else:
+    if name not in mirrors and "*" not in mirrors:
         return entry.repo
-    if _is_url(candidates[0]):
-        return candidates[0]
-    for candidate in candidates:
-        path = Path(candidate).expanduser()
+    place = mirrors.get(name, mirrors.get("*", "")).removeprefix("file://").rstrip("/")
+    if "://" in place:
+        one = name in mirrors or place.removesuffix(".git").endswith(f"/{name}")
+        return place if one else f"{place}/{name}"
+    for path in _candidates(Path(place).expanduser(), name):
         if (path / ".git").exists() or (path / "objects").is_dir():
             return str(path.resolve())
     raise SourceError(
-        f"the mirror {candidates[-1]} is not a git repository",
+        f"the mirror {place} is not a git repository",
         where=name,
         mend=f"--mirror {name}=PATH with the path of a clone, bare or not",
     )
 
 
-def _is_url(text: str) -> bool:
-    return "://" in text
+def _candidates(place: Path, name: str) -> Iterator[Path]:
+    """A mirror's folder itself, and where a folder of mirrors keeps the repository ``owner/name``."""
+    yield place
+    for spelling in (name, name.replace("/", "+"), name.split("/")[1]):
+        yield from (place / spelling, place / f"{spelling}.git", place / spelling / "repo")
 
 
 def _bring(entry: LockEntry, target: Path, origin: str, oracles: bool) -> None:
-    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=target.parent))
+    partial = target.parent / f"{_PARTIAL}{secrets.token_hex(8)}"
+    partial.mkdir()
     try:
         _check_out(entry, partial, origin, target)
         _verify(partial, target, entry, oracles)
