@@ -316,7 +316,10 @@ def _seeds_needed(tasks: Sequence[_Task], result: CalibratedResult) -> int | Non
         se, df = se_and_df(components, n)
         return noninferiority_power(0.0, se, df, margin=result.margin, alpha=1 - result.confidence)
 
-    return seeds_needed(power_at, result.power_target)
+    # Chance can deny a pass that these seeds had power for: then one more is the least there is to ask.
+    now = min(min(t.n_upstream, t.n_worldflux) for t in result.tasks)
+    needed = seeds_needed(power_at, result.power_target)
+    return None if needed is None else max(needed, now + 1)
 
 
 def _with_verdict(

@@ -116,19 +116,24 @@ def p_worse_than_margin(
 ) -> FloatArray:
     """One-sided p per task of "the contrast is at most ``margin``", elementwise.
 
-    Welch's t of ``difference - margin * scale``, linear in both means; the exact permutation p where
-    neither side varies. Sizes are at least 2.
+    Welch's t of ``difference - margin * scale``, linear in both means. A side without any spread says
+    nothing of its own variance, so there p is at least that of the exact permutation test. Sizes are at
+    least 2.
     """
-    sizes_u, sizes_w = np.broadcast_arrays(*sizes, contrast.value)[:2]
-    # The derivative of margin * scale, taken where the means have any sign.
-    pull = [margin * contrast.moving * np.sign(mean) for mean in means]
-    terms_u = (contrast.sign - pull[0]) ** 2 * np.asarray(variances[0]) / sizes_u
-    terms_w = (contrast.sign + pull[1]) ** 2 * np.asarray(variances[1]) / sizes_w
-    total = terms_u + terms_w
-    squares = terms_u**2 / (sizes_u - 1) + terms_w**2 / (sizes_w - 1)
-    excess = (contrast.value - margin) * contrast.scale
+    n_u, n_w, var_u, var_w, _ = np.broadcast_arrays(*sizes, *variances, contrast.value)
+    # The derivatives of margin * scale, whatever the signs of the means.
+    pull_u, pull_w = (margin * contrast.moving * np.sign(mean) for mean in means)
+    terms_u = (contrast.sign - pull_u) ** 2 * var_u / n_u
+    terms_w = (contrast.sign + pull_w) ** 2 * var_w / n_w
+    total = np.asarray(terms_u + terms_w)
+    squares = np.asarray(terms_u**2 / (n_u - 1) + terms_w**2 / (n_w - 1))
     varies = squares > 0
     df = np.divide(total**2, squares, out=np.ones_like(total), where=varies)
+    excess = (contrast.value - margin) * contrast.scale
     t = np.divide(excess, np.sqrt(total), out=np.zeros_like(total), where=varies)
-    exact = np.vectorize(separation_p, otypes=[float])(sizes_u, sizes_w)
-    return np.where(varies, upper_tail(t, df), np.where(excess > 0, exact, 1.0))
+    exact = np.where((var_u > 0) & (var_w > 0), 0.0, _separation(n_u, n_w))
+    t = np.where(varies, t, np.where(excess > 0, np.inf, -np.inf))
+    return np.maximum(upper_tail(t, df), exact)
+
+
+_separation = np.vectorize(separation_p, otypes=[np.float64])

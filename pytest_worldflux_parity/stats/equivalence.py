@@ -215,4 +215,6 @@ def _seeds_needed(result: EquivalenceResult, per_task: Sequence[TaskScores]) -> 
     def power_at(n: int) -> float:
         return min(_power(scores[t.task], t.tost, n) or 0.0 for t in waiting)
 
-    return seeds_needed(power_at, result.power_target)
+    now = min(min(t.tost.n_upstream, t.tost.n_worldflux) for t in waiting)
+    needed = seeds_needed(power_at, result.power_target)
+    return None if needed is None else max(needed, now + 1)
