@@ -88,7 +88,7 @@ class Recorder:
         prepared = [t for _ in range(self.candidates) if (t := try_prepared(env, random)) is not None]
         half = self.kept // 2
         chosen = evenly(natural, half) + spread_over_rewards(prepared, self.kept - half)
-        changed = [name for name in untouched if any((t.model[name] != untouched[name]).any() for t in chosen)]
+        changed = [k for k, old in untouched.items() if any((t.model[k] != old).any() for t in chosen)]
         self._put(task, stacked(chosen, changed))
         self._put(f"{task}/reset", self._resets(task))
         self.arrays[f"{task}/episode_length"] = np.asarray(length)
@@ -98,9 +98,7 @@ class Recorder:
         import numpy as np
 
         env = self._make(task, seed=RESET_SEEDS[0], obs="rgb")
-        frames = [env.reset().numpy()]
-        for _ in range(2):
-            frames.append(env.step(zeros_action(env))[0].numpy())
+        frames = [env.reset().numpy(), *(env.step(zeros_action(env))[0].numpy() for _ in range(2))]
         self.arrays[f"{task}/frames"] = np.stack(frames)
 
     def dog_model(self):
@@ -261,12 +259,12 @@ def spread_over_rewards(transitions, count):
     """`count` transitions whose rewards cover the range that was seen."""
     import numpy as np
 
-    left = list(transitions)
-    lowest, highest = (bound(float(t.reward) for t in left) for bound in (min, max))
-    chosen = []
-    for wanted in np.linspace(lowest, highest, count):
-        chosen.append(left.pop(min(range(len(left)), key=lambda i: abs(float(left[i].reward) - wanted))))
-    return chosen
+    left = sorted(transitions, key=lambda t: float(t.reward))
+
+    def take_nearest(reward):
+        return left.pop(int(np.argmin([abs(float(t.reward) - reward) for t in left])))
+
+    return [take_nearest(reward) for reward in np.linspace(left[0].reward, left[-1].reward, count)]
 
 
 def stacked(transitions, changed_fields):
@@ -299,13 +297,14 @@ def official_make_env(checkout):
 def provenance(checkout, arguments):
     """Where the archive comes from: commit, state of the tree, packages, this program, its arguments."""
 
-    def git(*command):
-        return subprocess.run(["git", "-C", checkout, *command], check=True, capture_output=True, text=True).stdout
+    def git(*words):
+        command = ["git", "-C", checkout, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     return {
         "repo": "https://github.com/nicklashansen/tdmpc2",
-        "commit": git("rev-parse", "HEAD").strip(),
-        "tree_is_clean": not git("status", "--porcelain", "--untracked-files=no").strip(),
+        "commit": git("rev-parse", "HEAD"),
+        "tree_is_clean": not git("status", "--porcelain", "--untracked-files=no"),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
         "recorder_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
@@ -317,11 +316,11 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkout", help="directory of the official repository")
     parser.add_argument("out", help=".npz file to write")
-    parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK")
+    parser.add_argument("--tasks", nargs="*", default=[], metavar="TASK", help="tasks with states")
     parser.add_argument("--seed", type=int, default=39)
     parser.add_argument("--candidates", type=int, default=300, help="states tried per task")
     parser.add_argument("--kept", type=int, default=20, help="transitions kept per task")
-    parser.add_argument("--frames", nargs="*", default=[], metavar="TASK", help="tasks whose pixels to record")
+    parser.add_argument("--frames", nargs="*", default=[], metavar="TASK", help="tasks with pixels")
     parser.add_argument("--dog-model", metavar="FILE", help=".npz file to write the dog's numbers to")
     return parser.parse_args(argv)
 

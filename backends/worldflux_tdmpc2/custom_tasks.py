@@ -82,11 +82,11 @@ def cheetah_jump(physics: Physics) -> float:
 
 
 def cheetah_run_on_one_foot(physics: Physics, raised_foot: str) -> float:
-    """Torso and the raised foot ("ffoot" or "bfoot") 1.2 m up, times speed: 6 m/s forwards gives all of it."""
-    up = (3 * _cheetah_raised(_height(physics, raised_foot)) + 2 * _cheetah_raised(_height(physics, "torso"))) / 5
+    """Torso and `raised_foot` ("ffoot" or "bfoot") 1.2 m up, times speed: 6 m/s forwards gives all of it."""
+    foot, torso = (_cheetah_raised(_height(physics, body)) for body in (raised_foot, "torso"))
     target = 0.6 * CHEETAH_RUN_SPEED
     moving = _at_least(physics.speed(), target, margin=target, **_LINEAR_TO_ZERO)
-    return up * (5 * moving + 1) / 6
+    return (3 * foot + 2 * torso) / 5 * (5 * moving + 1) / 6
 
 
 def walker_backwards(physics: Physics, speed: float) -> float:

@@ -119,7 +119,8 @@ class Environment:
         self._simulation = simulation
         self._observe = observe
         self._random = np.random.default_rng(seed)
-        self._low, self._high = simulation.control_bounds()
+        self._low, high = simulation.control_bounds()
+        self._scale = (high - self._low) / 2.0
         self._steps_left = 0
         self.action_dim = len(self._low)
         self.obs_shape: tuple[int, ...] = observe.shape
@@ -138,8 +139,9 @@ class Environment:
             RuntimeError: the episode is over, or `reset` was never called.
             dm_control.rl.control.PhysicsError: the simulation diverged, or the action is not finite.
         """
-        if np.shape(action) != (self.action_dim,):
-            raise ValueError(f"{self.task_id}: action of shape {np.shape(action)}, expected ({self.action_dim},)")
+        shape = np.shape(action)
+        if shape != (self.action_dim,):
+            raise ValueError(f"{self.task_id}: action of shape {shape}, expected ({self.action_dim},)")
         if self._steps_left == 0:
             raise RuntimeError(f"{self.task_id}: no episode is running, call reset()")
         self._steps_left -= 1
@@ -152,8 +154,7 @@ class Environment:
 
     def _to_control(self, action: np.ndarray) -> np.ndarray:
         # In this order of operations, which is dm_control's: the results then agree to the last bit.
-        scale = (self._high - self._low) / 2.0
-        return self._low + scale * (np.asarray(action, dtype=np.float64) + 1.0)
+        return self._low + self._scale * (np.asarray(action, dtype=np.float64) + 1.0)
 
 
 @dataclass(frozen=True)
