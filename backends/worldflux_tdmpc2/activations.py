@@ -48,15 +48,21 @@ class TwoHot:
         self.bin_size = (high - low) / (num_bins - 1)
         self.bins = torch.linspace(low, high, num_bins, device=device)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Targets of shape (..., num_bins) that sum to 1, for ``x`` of shape (...)."""
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Bins and their weights, both (..., 2), for ``x`` of shape (...)."""
         position = (symlog(x).clamp(self.low, self.high) - self.low) / self.bin_size
         below = position.floor().clamp(max=self.num_bins - 2)
-        above_weight = (position - below).unsqueeze(-1)
-        index = below.long().unsqueeze(-1)
-        target = torch.zeros(*x.shape, self.num_bins, device=x.device)
-        target.scatter_(-1, index, 1 - above_weight)
-        return target.scatter_(-1, index + 1, above_weight)
+        above_weight = position - below
+        index = below.long()
+        return torch.stack([index, index + 1], -1), torch.stack([1 - above_weight, above_weight], -1)
+
+    def cross_entropy(self, logits: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Sum over all of ``weight`` (...) times the cross-entropy of ``logits`` (Q, ..., num_bins) and ``x``.
+
+        ``x`` has shape (...): the members of an ensemble share their targets.
+        """
+        bins, share = self.locate(x)
+        return _CrossEntropy.apply(logits, bins, share * weight.unsqueeze(-1), weight)
 
     def decode(self, logits: Tensor) -> Tensor:
         """The scalars (...) that ``logits`` (..., num_bins) stand for."""
@@ -87,6 +93,24 @@ class _Mish(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad * ctx.slope
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Only the two bins that have weight are read on the way, and changed on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, bins: Tensor, share: Tensor, weight: Tensor) -> Tensor:
+        log_p = F.log_softmax(logits, dim=-1)
+        bins = bins.expand(*logits.shape[:-1], 2)
+        ctx.save_for_backward(log_p, bins, share, weight)
+        return -(log_p.gather(-1, bins) * share).sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        log_p, bins, share, weight = ctx.saved_tensors
+        change = log_p.exp().mul_(weight.unsqueeze(-1))
+        change.scatter_add_(-1, bins, -share.expand(bins.shape))
+        return change.mul_(grad), None, None, None
 
 
 def _grouped_softmax(x: Tensor, group: int) -> tuple[Tensor, Tensor]:

@@ -226,13 +226,14 @@ class Agent:
         # Predictions
         rows = torch.cat(inputs)
         q_logits = self.q(rows, dropout).view(r.num_q, r.horizon, r.batch_size, r.num_bins)
-        reward_logits = self.reward(rows).view(r.horizon, r.batch_size, r.num_bins)
+        reward_logits = self.reward(rows).view(1, r.horizon, r.batch_size, r.num_bins)
 
         # Losses
         error = (torch.stack(zs[1:]) - next_z).square().sum((1, 2))
         consistency_loss = (error * weight).sum() / r.latent_dim
-        reward_loss = self.cross_entropy(reward_logits, batch.reward, weight)
-        value_loss = self.cross_entropy(q_logits, td_target, weight) / r.num_q
+        steps = weight.unsqueeze(1).expand(-1, r.batch_size)
+        reward_loss = self.two_hot.cross_entropy(reward_logits, batch.reward, steps)
+        value_loss = self.two_hot.cross_entropy(q_logits, td_target, steps) / r.num_q
         total_loss = (
             r.consistency_coef * consistency_loss + r.reward_coef * reward_loss + r.value_coef * value_loss
         )
@@ -243,11 +244,6 @@ class Agent:
             "total_loss": total_loss.detach(),
         }
         return total_loss, torch.stack(zs), statistics
-
-    def cross_entropy(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Two-hot cross-entropy of logits (..., T, B, bins) and scalars (T, B), weighted (T,), summed."""
-        weighted = self.two_hot.encode(target) * weight[:, None, None]
-        return -(F.log_softmax(logits, dim=-1) * weighted).sum()
 
     def step_model(self) -> Tensor:
         """Clip and apply the gradients of the world model; their norm before clipping."""

@@ -73,5 +73,7 @@ def take_gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
 def clip(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """Scale ``gradients`` in place to a joint norm of at most ``limit``; the norm before, a scalar."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+    # On a GPU, asking whether the norm is above the limit would wait for it.
+    if norm.is_cuda or norm > limit:
+        torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
     return norm
