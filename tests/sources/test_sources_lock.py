@@ -1,0 +1,102 @@
+"""The lock file: the one that is committed, and bad ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_worldflux_parity.errors import SourceError
+from pytest_worldflux_parity.lock import read_lock
+
+COMMITTED = Path(__file__).parents[2] / "reports" / "parity" / "upstream_lock.json"
+ENTRY = {
+    "repo": "https://example.invalid/owner/name",
+    "commit": "a" * 40,
+    "oracle_format": "canonical_json",
+    "oracle_path": "results/table.json",
+}
+
+
+def written(tmp_path, document):
+    path = tmp_path / "lock.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def with_entry(**changes):
+    entry = {k: v for k, v in {**ENTRY, **changes}.items() if v is not None}
+    return {
+        "schema_version": "worldflux.parity.lock.v1",
+        "generated_at_utc": "2026-01-01T00:00:00+00:00",
+        "suites": {"a_suite": entry},
+    }
+
+
+def test_the_committed_lock_names_the_published_oracles():
+    lock = read_lock(COMMITTED)
+    assert lock.sha256 == hashlib.sha256(COMMITTED.read_bytes()).hexdigest()
+    assert set(lock.suites) >= {"dreamer_atari100k", "tdmpc2_dmcontrol39", "tdmpc2_quick"}
+    dreamer, control = lock.entry("dreamer_atari100k"), lock.entry("tdmpc2_dmcontrol39")
+    assert dreamer.repo == "https://github.com/danijar/dreamerv3"
+    assert dreamer.commit == "b65cf81a6fb13625af8722127459283f899a35d9"
+    assert dreamer.oracle_path == "scores/atari100k-dreamerv3.json.gz"
+    assert control.commit == "8bbc14ebabdb32ea7ada5c801dc525d0dc73bafe"
+    # Not results/tdmpc, which holds version 1 of the algorithm.
+    assert control.oracle_path == "results/tdmpc2"
+    assert len(control.oracle_files) == 39
+    assert all(name.startswith("results/tdmpc2/") for name in control.oracle_files)
+
+
+def test_the_quick_suite_is_measured_with_the_same_source_as_the_published_one():
+    quick, control = (read_lock(COMMITTED).entry(name) for name in ("tdmpc2_quick", "tdmpc2_dmcontrol39"))
+    assert (quick.repo, quick.commit) == (control.repo, control.commit)
+    assert quick.oracle_in == "project"
+
+
+def test_a_lock_in_the_form_of_the_seed_documents_is_read(tmp_path):
+    entry = read_lock(written(tmp_path, with_entry())).entry("a_suite")
+    assert (entry.oracle_in, dict(entry.oracle_files)) == ("source", {})
+
+
+def test_an_unlocked_suite_is_refused_with_the_nearest():
+    with pytest.raises(SourceError, match="did you mean 'tdmpc2_quick'") as caught:
+        read_lock(COMMITTED).entry("tdmpc_quick")
+    assert str(COMMITTED) in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("document", "match"),
+    [
+        (with_entry(commit="abc"), "commit"),
+        (with_entry(commit="A" * 40), "commit"),
+        (with_entry(commit=None), "key 'commit' is missing"),
+        (with_entry(repo="--upload-pack=x"), "repo"),
+        (with_entry(repo="ext::sh -c x"), "repo"),
+        (with_entry(oracle_path="../elsewhere"), "oracle_path"),
+        (with_entry(oracle_path="a/../../b"), "oracle_path"),
+        (with_entry(oracle_path="/etc"), "oracle_path"),
+        (with_entry(oracle_format="tdmpc2_csv_dir"), "did you mean 'tdmpc2_results_csv_dir'"),
+        (with_entry(oracle_file={}), "unknown key 'oracle_file'; did you mean 'oracle_files'"),
+        (with_entry(oracle_files={"a": "0" * 63}), "oracle_files"),
+        (with_entry(oracle_files={"../a": "0" * 64}), "oracle_files"),
+        ({**with_entry(), "schema_version": "worldflux.parity.lock.v2"}, "schema_version"),
+        ({**with_entry(), "suites": {}}, "suites"),
+        ([], "the document"),
+        ("{", "lock.json:1: not JSON"),
+        ('{"suites": {}, "suites": {}}', "key 'suites' stands twice"),
+        ("\ufffe", "not JSON"),
+    ],
+)
+def test_a_bad_lock_is_refused_in_one_line(tmp_path, document, match):
+    with pytest.raises(SourceError, match=match) as caught:
+        read_lock(written(tmp_path, document))
+    assert str(tmp_path / "lock.json") in caught.value.line()
+    assert "\n" not in caught.value.line()
+
+
+def test_an_absent_lock_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="cannot be read: No such file"):
+        read_lock(tmp_path / "none.json")
