@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 if TYPE_CHECKING:
-    from .conclude import Conclusion
+    from .conclude import Case, Conclusion
     from .prepare import RunContext
 
 TRACKS = ("quick",)
@@ -251,27 +251,30 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitC
     from .items import CONTEXT
 
     state.conclusions = conclude(config.stash[CONTEXT], state.node_ids)
+    session.testscollected += sum(len(c.cases) for c in state.conclusions)
     for conclusion in state.conclusions:
         for case in conclusion.cases:
-            _report(config, conclusion.node_id, case.name, case.outcome, case.text)
+            _report(config, conclusion.node_id, case)
     failed = any(c.outcome == "failed" for x in state.conclusions for c in x.cases)
     if failed and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _report(config: pytest.Config, node_id: str, name: str, outcome: Any, text: str) -> None:
+def _report(config: pytest.Config, node_id: str, case: Case) -> None:
     """Send a verdict through the hooks as a test case, so that terminal, junit and counts agree."""
-    longrepr: Any = text or None
-    if outcome == "skipped":
-        longrepr = (node_id, 0, text)
-    for when, result in (("call", outcome), ("teardown", "passed")):
+    longrepr: Any = {"passed": None, "failed": case.text, "skipped": (node_id, 0, case.text)}[case.outcome]
+    # Plain builtins only: xdist refuses anything else. junit takes properties from the teardown.
+    properties: list[tuple[str, object]] = [("reason", case.text), *(("warning", w) for w in case.warnings)]
+    phases: list[tuple[Literal["call", "teardown"], Any]] = [("call", case.outcome), ("teardown", "passed")]
+    for when, outcome in phases:
         report = pytest.TestReport(
-            nodeid=f"{node_id}::verdict[{name}]",
-            location=(node_id, None, f"verdict[{name}]"),
+            nodeid=f"{node_id}::verdict[{case.name}]",
+            location=(node_id, None, f"verdict[{case.name}]"),
             keywords={},
-            outcome=result,
+            outcome=outcome,
             longrepr=longrepr if when == "call" else None,
-            when=when,  # type: ignore[arg-type]
+            when=when,
+            user_properties=properties if when == "teardown" else [],
         )
         config.hook.pytest_runtest_logreport(report=report)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -47,13 +46,13 @@ def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReferenc
     return LockReference(
         suite_id=suite.suite_id,
         lock_path=str(path.relative_to(context.root) if path.is_relative_to(context.root) else path),
-        lock_version=lock.LOCK_SCHEMA if locked else None,
+        lock_version=locked.version if locked else None,
         lock_found=entry is not None,
         locked_upstream_commit=entry.commit if entry else None,
         locked_upstream_repo=entry.repo if entry else None,
         resolved_upstream_commit=resolved,
         matches_lock=resolved == entry.commit if entry and resolved else None,
-        upstream_lock_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if locked else None,
+        upstream_lock_sha256=locked.sha256 if locked else None,
     )
 
 

@@ -20,14 +20,9 @@ from .gates.independence import Origin, independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
 from .observations import UNDECIDED_REASONS, Observed, shared_seeds
 from .plan import Pair
+from .stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
 from .stats.equivalence import EquivalenceResult, equivalence_rule
-from .stats.noninferiority import (
-    CalibratedResult,
-    DropRatioResult,
-    TaskScores,
-    calibrated_rule,
-    drop_ratio_rule,
-)
+from .stats.noninferiority import DropRatioResult, drop_ratio_rule
 from .suite import SYSTEMS, Metric, Suite
 
 Word = Literal["pass", "fail", "inconclusive"]

@@ -1,0 +1,156 @@
+"""A real, tiny backend program: what it does is asked for by the recipe's ``behaviour``.
+
+Scores come from a generator seeded by system, task and seed, so they repeat and differ.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pytest_worldflux_parity import wire
+
+
+def main() -> None:
+    request = wire.read_request(sys.argv[1])
+    recipe = dict(request.recipe)
+    behaviour = recipe.get("behaviour", "ok")
+    only = recipe.get("only")
+    if only and f"{request.system}/{request.task_id}/{request.seed}" not in only:
+        behaviour = "ok"
+    print(f"program: {behaviour} for {request.task_id} seed {request.seed}", file=sys.stderr)
+    BEHAVIOURS[behaviour](request)
+
+
+def record(request: wire.RunRequest, **changes: object) -> wire.RunRecord:
+    rng = random.Random(f"{request.system} {request.task_id} {request.seed}")
+    level = float(request.recipe.get("level", 100.0))
+    if request.system == "worldflux":
+        level *= float(request.recipe.get("worldflux_factor", 1.0))
+    spread = float(request.recipe.get("spread", 0.5))
+    curve = tuple(wire.CurvePoint(s, level * s / 1000 + rng.gauss(0, spread)) for s in (0, 500, 1000))
+    effective = {**request.recipe, **({"odd": 1} if behaves(request, "other_recipe") else {})}
+    fields: dict = {
+        "request_id": request.request_id,
+        "adapter": request.adapter,
+        "task_id": request.task_id,
+        "seed": request.seed,
+        "device": request.device,
+        "curve": curve,
+        "scalars": {"loss.late": 2.0 + rng.gauss(0, 0.01)},
+        "metadata": {
+            "mode": "live",
+            "adapter_id": request.adapter,
+            "backend_kind": "fake",
+            "effective_recipe": effective,
+            "eval_protocol": request.eval_protocol,
+            "policy_mode": "trained",
+            "source": {"tree_sha256": wire.content_hash(request.adapter)},
+        },
+    }
+    return wire.RunRecord(**{**fields, **changes})
+
+
+def behaves(request: wire.RunRequest, behaviour: str) -> bool:
+    return request.recipe.get("behaviour") == behaviour and request.system == "worldflux"
+
+
+def ok(request):
+    wire.Progress(request.out_dir, 1000).beat(1000)
+    wire.write_record(request.out_dir, record(request))
+
+
+def crash(request):
+    print("ValueError: the replay buffer is empty", file=sys.stderr)
+    sys.exit(3)
+
+
+def hang(request):
+    Path(request.out_dir, "pid").write_text(str(os.getpid()))
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(request.out_dir, "child_pid").write_text(str(child.pid))
+    time.sleep(600)
+
+
+def stubborn(request):
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hang(request)
+
+
+def leaves_child(request):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(request.out_dir, "child_pid").write_text(str(child.pid))
+    ok(request)
+
+
+def no_record(request):
+    print("done")
+
+
+def nan(request):
+    data = wire.record_to_dict(record(request))
+    data["curve"][-1]["return"] = float("nan")
+    Path(request.out_dir, "metrics.json").write_text(json.dumps(data))
+
+
+def half_json(request):
+    text = json.dumps(wire.record_to_dict(record(request)))
+    Path(request.out_dir, "metrics.json").write_text(text[: len(text) // 2])
+
+
+def wrong_task(request):
+    wire.write_record(request.out_dir, record(request, task_id="another-task"))
+
+
+def wrong_request(request):
+    wire.write_record(request.out_dir, record(request, request_id="0" * 64))
+
+
+def empty_curve(request):
+    wire.write_record(request.out_dir, record(request, curve=()))
+
+
+def no_metric(request):
+    wire.write_record(request.out_dir, record(request, scalars={}))
+
+
+def says_failure(request):
+    wire.write_record(request.out_dir, record(request, success=False))
+
+
+def random_policy(request):
+    good = record(request)
+    wire.write_record(request.out_dir, record(request, metadata={**good.metadata, "policy_mode": "random"}))
+
+
+def killed(request):
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def flaky(request):
+    """Fails on the first attempt."""
+    return crash(request) if request.attempt == 1 else ok(request)
+
+
+def slow(request):
+    time.sleep(0.5)
+    ok(request)
+
+
+BEHAVIOURS = {
+    f.__name__: f
+    for f in (
+        ok, crash, hang, stubborn, leaves_child, no_record, nan, half_json, wrong_task, wrong_request,
+        empty_curve, no_metric, says_failure, random_policy, killed, flaky, slow,
+    )
+} | {"other_recipe": ok}  # fmt: skip
+
+if __name__ == "__main__":
+    main()
