@@ -163,6 +163,50 @@ def run_env_list(options: argparse.Namespace) -> None:
         print(f"{backend.name:<{width}}  {backend.adapter}  {environments.state(backend, root)}")
 
 
+# --- oracle ---
+
+
+def add_oracle(commands: Subparsers) -> None:
+    """``oracle``: measure a suite's official side and write it as a score table."""
+    parser = commands.add_parser("oracle", help="measure the official program on a suite's tasks")
+    parser.add_argument("suite", type=Path, help="the suite file")
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="seeds 0 to N-1 (default: 10)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the canonical_json table")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--run-id", help="folder in reports/parity; an interrupted one goes on (default: oracle_<suite>)")
+    parser.set_defaults(run=run_oracle)
+
+
+def run_oracle(options: argparse.Namespace) -> None:
+    """Measure and write the table.
+
+    Raises:
+        ParityError: the suite, the backend, a run or the table.
+    """
+    from . import devices, oracle
+    from .prepare import RunContext
+
+    if options.seeds < 1 or options.jobs < 1:
+        raise ParityError("--seeds and --jobs are whole numbers from 1 on")
+    root = project_root(options)
+    run_id = options.run_id or f"oracle_{options.suite.stem}"
+    context = RunContext(
+        root=root,
+        track="oracle",
+        run_id=run_id,
+        run_dir=root / "reports" / "parity" / run_id,
+        device=devices.resolve(options.device),
+        lock_path=root / DEFAULT_LOCK,
+        backend_folders=(root / DEFAULT_BACKENDS,),
+        resume=True,
+    )
+    command = f"worldflux-parity oracle {options.suite.as_posix()} --seeds {options.seeds} --output {options.output.as_posix()}"
+    lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs)
+    table = oracle.export(lines, options.output, options.suite.stem, command)
+    print(f"{options.output}: {len(table.rows)} rows, sha256 {table.sha256}")
+
+
 def _backends(options: argparse.Namespace, root: Path) -> list[Backend]:
     from .backends import load_backends
 
@@ -178,7 +222,7 @@ def _named(backends: Sequence[Backend], word: str) -> Backend:
     raise BackendError(f"there is no backend {word!r}", valid=[b.name for b in backends], got=word)
 
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_fetch_oracles, add_env)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_fetch_oracles, add_env, add_oracle)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ and done again, by the same code, on the controller when it judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,18 @@ def prepare(path: Path, context: RunContext) -> PreparedSuite:
         )
     if context.seeds is not None:
         suite = suite.with_live_seeds(context.seeds)
-    tables = {s: _table(suite, s) for s in SYSTEMS if isinstance(suite.sides[s], ArtifactSide)}
+    return prepare_suite(suite, context)
+
+
+def prepare_suite(suite: Suite, context: RunContext, only: Sequence[str] = SYSTEMS) -> PreparedSuite:
+    """As :func:`prepare`, of a suite that is loaded; ``only`` these sides are looked at."""
+    tables = {s: _table(suite, s) for s in only if isinstance(suite.sides[s], ArtifactSide)}
     results = {
         (system, task, seed): result
         for system, table in tables.items()
         for (task, seed), result in table_results(suite, table).items()
     }
-    backends = _backends(suite, context)
+    backends = _backends(suite, context, only)
     return PreparedSuite(
         suite=suite,
         pairs=tuple(pairs(suite, _found_seeds(results))),
@@ -120,11 +125,10 @@ def _found_seeds(results: Mapping[tuple[str, str, int], Result]) -> dict[str, Fo
     return found
 
 
-def _backends(suite: Suite, context: RunContext) -> dict[str, Backend]:
-    if not suite.live_systems:
-        return {}
-    known = load_backends(context.backend_folders)
-    return {s: _backend(suite, s, known) for s in suite.live_systems}
+def _backends(suite: Suite, context: RunContext, only: Sequence[str]) -> dict[str, Backend]:
+    live = [s for s in suite.live_systems if s in only]
+    known = load_backends(context.backend_folders) if live else {}
+    return {s: _backend(suite, s, known) for s in live}
 
 
 def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend:

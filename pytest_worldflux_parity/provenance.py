@@ -93,6 +93,16 @@ def version(distribution: str) -> str | None:
         return None
 
 
+def processor() -> str:
+    """The processor's model name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def relative(path: Path, root: Path) -> str:
     """A path relative to the project where it lies in it, so that documents carry no home folder."""
     resolved, base = path.resolve(), root.resolve()

@@ -39,7 +39,7 @@ def run_pair(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: S
     lines: dict[str, Line] = {}
     failures: list[AttemptsFailed] = []
     for system in prepared.suite.live_systems:
-        if system not in pair.systems:
+        if system not in pair.systems or system not in prepared.backends:
             continue
         line = kept.get(request_id(prepared, pair, system, context))
         if line is None and system in context.systems:
