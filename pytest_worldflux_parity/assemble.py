@@ -7,16 +7,9 @@ from typing import Any
 
 from .engines.local import request_id
 from .gates.independence import Origin
-from .observations import (
-    DESELECTED,
-    FAILED,
-    NOT_IN_TABLE,
-    NOT_RUN,
-    Result,
-    observe,
-)
+from .observations import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, Result, observe
 from .plan import Pair, expected_seeds
-from .prepare import PreparedSuite, RunContext
+from .prepare import PreparedSuite, RunContext, found_seeds
 from .records import record_of
 from .store import Line, Stored
 from .suite import SYSTEMS
@@ -43,7 +36,7 @@ def assemble(
     used = _used_lines(prepared, context, stored)
     records = {key: record for key, line in used.items() if (record := record_of(line)) is not None}
     results = dict(prepared.results)
-    results.update({key: Result(r.curve, r.scalars) for key, r in records.items()})
+    results.update({key: Result.of(r) for key, r in records.items()})
     keys = {(system, task, seed) for task, seed, system in expected}
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
     unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
@@ -63,9 +56,7 @@ def assemble(
 
 
 def _expected(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
-    found: dict[str, dict[str, frozenset[int]]] = {s: {} for s in SYSTEMS}
-    for system, task, seed in prepared.results:
-        found[system][task] = found[system].get(task, frozenset()) | {seed}
+    found = found_seeds(prepared.results)
     for task in prepared.suite.tasks:
         for system in SYSTEMS:
             for seed in sorted(expected_seeds(prepared.suite, system, task.id, found)):
@@ -89,9 +80,7 @@ def _same_requests(used: Mapping[Key, Line], stored: Stored) -> tuple[Line, ...]
     return tuple(line for line in stored.lines if line.get("request_id") in wanted)
 
 
-def _absence(
-    key: Key, prepared: PreparedSuite, stored: Stored, selected: frozenset[str]
-) -> tuple[str, str]:
+def _absence(key: Key, prepared: PreparedSuite, stored: Stored, selected: frozenset[str]) -> tuple[str, str]:
     """Why there is no result: (reason, detail)."""
     system, task_id, seed = key
     if system in prepared.tables:

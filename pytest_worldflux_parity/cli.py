@@ -174,7 +174,9 @@ def add_oracle(commands: Subparsers) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the canonical_json table")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--run-id", help="folder in reports/parity; an interrupted one goes on (default: oracle_<suite>)")
+    parser.add_argument(
+        "--run-id", help="folder in reports/parity; an interrupted one goes on (default: oracle_<suite>)"
+    )
     parser.set_defaults(run=run_oracle)
 
 
@@ -201,7 +203,8 @@ def run_oracle(options: argparse.Namespace) -> None:
         backend_folders=(root / DEFAULT_BACKENDS,),
         resume=True,
     )
-    command = f"worldflux-parity oracle {options.suite.as_posix()} --seeds {options.seeds} --output {options.output.as_posix()}"
+    target = f"--seeds {options.seeds} --output {options.output.as_posix()}"
+    command = f"worldflux-parity oracle {options.suite.as_posix()} {target}"
     lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs)
     table = oracle.export(lines, options.output, options.suite.stem, command)
     print(f"{options.output}: {len(table.rows)} rows, sha256 {table.sha256}")

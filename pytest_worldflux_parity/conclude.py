@@ -72,7 +72,10 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     for node_id, now in asked.items():
         if node_id not in sealed:
             raise StoreError(
-                f"the suite {node_id} is not part of this run", where=str(path), valid=sorted(sealed), got=node_id
+                f"the suite {node_id} is not part of this run",
+                where=str(path),
+                valid=sorted(sealed),
+                got=node_id,
             )
         if now != sealed[node_id]:
             raise StoreError(
@@ -107,9 +110,7 @@ def _refuse_shared_ids(prepared: dict[str, PreparedSuite]) -> None:
             raise StoreError(f"suite_id {one.suite.suite_id!r} is also that of {other}", where=node_id)
 
 
-def _session_document(
-    context: RunContext, asked: dict[str, Any], arguments: Sequence[str]
-) -> dict[str, Any]:
+def _session_document(context: RunContext, asked: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     return {
         "schema_version": SESSION_SCHEMA,
         "run_id": context.run_id,
@@ -187,7 +188,11 @@ def _conclude_suite(
 def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
     reference = lock_reference(prepared, context)
     tables = {
-        s: {"path": relative(t.path, context.root), "dropped_rows": t.dropped_rows, "merged_rows": t.merged_rows}
+        s: {
+            "path": relative(t.path, context.root),
+            "dropped_rows": t.dropped_rows,
+            "merged_rows": t.merged_rows,
+        }
         for s, t in prepared.tables.items()
     }
     return documents.run_document(
@@ -215,9 +220,7 @@ def _cases(judgement: Judgement) -> Iterable[Case]:
         yield Case(part.name, outcomes.get(part.verdict, undecided), text, part.warnings)
 
 
-def _with_run_documents(
-    context: RunContext, last: Conclusion, judgements: Sequence[Judgement]
-) -> Conclusion:
+def _with_run_documents(context: RunContext, last: Conclusion, judgements: Sequence[Judgement]) -> Conclusion:
     aggregate, report = context.run_dir / "aggregate.json", context.run_dir / "report.md"
     try:
         write_document(aggregate, _aggregate_document(judgements))

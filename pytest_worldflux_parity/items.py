@@ -10,7 +10,7 @@ import pytest
 
 from .engines import local
 from .errors import ParityError
-from .observations import measure
+from .observations import Result, measure
 from .plan import Pair
 from .prepare import PreparedSuite, RunContext, prepare
 from .records import record_of
@@ -87,7 +87,7 @@ class PairItem(pytest.Item):
             record = record_of(line)
             assert record is not None, f"the engine returned a failed line for {system}"
             for metric in prepared.suite.metrics:
-                measure(record, metric.name, self.pair.task)
+                measure(Result.of(record), metric.name, self.pair.task)
         for system in prepared.tables:
             if system in self.pair.systems:
                 self._check_row(system)

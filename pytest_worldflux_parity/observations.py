@@ -14,7 +14,7 @@ import numpy as np
 from . import curves
 from .errors import StatisticsError
 from .suite import CURVE_METRICS, Metric, Suite, Task
-from .wire import CurvePoint
+from .wire import CurvePoint, RunRecord
 
 # Reasons for which a number is missing. The first two are not the fault of either program.
 DESELECTED, NOT_RUN = "deselected", "not_run"
@@ -28,6 +28,11 @@ class Result:
 
     curve: tuple[CurvePoint, ...]
     scalars: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Result:
+        """What a record holds."""
+        return cls(record.curve, record.scalars)
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,12 @@ def export(lines: Iterable[Mapping[str, Any]], path: Path, suite_id: str, comman
         "repo": _same(records, "repo", lambda r: r.metadata["source"].get("repo")),
         "commit": _same(records, "commit", lambda r: r.metadata["source"].get("commit")),
         "changes": _same(records, "changes", lambda r: r.metadata["source"].get("changes")),
-        "changes_sha256": _same(records, "changes_sha256", lambda r: r.metadata["source"].get("changes_sha256")),
-        "source_tree_sha256": _same(records, "source tree", lambda r: r.metadata["source"].get("tree_sha256")),
+        "changes_sha256": _same(
+            records, "changes_sha256", lambda r: r.metadata["source"].get("changes_sha256")
+        ),
+        "source_tree_sha256": _same(
+            records, "source tree", lambda r: r.metadata["source"].get("tree_sha256")
+        ),
         "packages": _same(records, "packages", lambda r: r.metadata.get("packages")),
         "python": _same(records, "python", lambda r: r.metadata.get("python")),
         "threads": _same(records, "threads", lambda r: r.metadata.get("threads")),

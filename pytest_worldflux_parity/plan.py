@@ -37,7 +37,9 @@ class Pair:
         return PairKey(self.task.id, self.seed)
 
 
-def expected_seeds(suite: Suite, system: str, task_id: str, found: Mapping[str, FoundSeeds]) -> frozenset[int]:
+def expected_seeds(
+    suite: Suite, system: str, task_id: str, found: Mapping[str, FoundSeeds]
+) -> frozenset[int]:
     """The seeds that ``system`` must have for a task.
 
     They come from the suite. An older suite that names none is satisfied by what either table
@@ -59,11 +61,11 @@ def pairs(suite: Suite, found: Mapping[str, FoundSeeds] | None = None) -> list[P
     used by the verdict and need no item. Where both sides are tables, pairs are the seeds of either.
     """
     drivers = suite.live_systems or SYSTEMS
-    result = []
+    result: list[Pair] = []
     for task in suite.tasks:
         seeds = {s: expected_seeds(suite, s, task.id, found or {}) for s in SYSTEMS}
-        for seed in sorted(frozenset().union(*(seeds[s] for s in drivers))):
-            result.append(Pair(task, seed, tuple(s for s in SYSTEMS if seed in seeds[s])))
+        wanted = sorted(frozenset().union(*(seeds[s] for s in drivers)))
+        result += [Pair(task, n, tuple(s for s in SYSTEMS if n in seeds[s])) for n in wanted]
     return result
 
 

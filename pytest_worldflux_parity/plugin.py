@@ -48,8 +48,12 @@ STATE = pytest.StashKey[ControllerState]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("worldflux-parity", "parity with official world-model programs")
     group.addoption("--parity", choices=TRACKS, help="run parity suites (without paths: suites/quick)")
-    group.addoption("--device", choices=("auto", "cpu", "cuda"), help="where backends compute (ini parity_device)")
-    group.addoption("--parity-run-id", metavar="ID", help="name of the run directory (default: from the time)")
+    group.addoption(
+        "--device", choices=("auto", "cpu", "cuda"), help="where backends compute (ini parity_device)"
+    )
+    group.addoption(
+        "--parity-run-id", metavar="ID", help="name of the run directory (default: from the time)"
+    )
     group.addoption(
         "--parity-resume",
         action="store_true",
@@ -57,7 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="keep what the run finished and run the rest (without --parity-run-id: the latest run)",
     )
     group.addoption("--parity-output", metavar="DIR", help="folder of the run directories")
-    group.addoption("--parity-seeds", metavar="0,1,2", help="seeds for the live sides in place of the suite's")
+    group.addoption(
+        "--parity-seeds", metavar="0,1,2", help="seeds for the live sides in place of the suite's"
+    )
     group.addoption("--parity-systems", metavar="NAMES", help="live systems that are run: official,worldflux")
     for name, (text, default) in INI.items():
         kind: Any = "linelist" if name == "parity_backends" else "string"
@@ -127,7 +133,8 @@ def _latest_run(output: Path, track: str) -> str:
     runs = [p.parent for p in output.glob(f"{track}_*/run.json")]
     if not runs:
         raise pytest.UsageError(
-            f"--parity-resume: no {track} run in {output}; name one with --parity-run-id, or run without --parity-resume"
+            f"--parity-resume: no {track} run in {output}; "
+            "name one with --parity-run-id, or run without --parity-resume"
         )
     return max(runs, key=lambda p: (p / "run.json").stat().st_mtime).name
 
@@ -161,10 +168,14 @@ def _claim(context: RunContext) -> ControllerState:
     exists = (context.run_dir / "run.json").exists()
     if exists and not context.resume:
         raise StoreError(
-            "this run exists", where=str(context.run_dir), mend="add --parity-resume, or choose another --parity-run-id"
+            "this run exists",
+            where=str(context.run_dir),
+            mend="add --parity-resume, or choose another --parity-run-id",
         )
     if context.resume and not exists:
-        raise StoreError("no such run to resume", where=str(context.run_dir), mend="leave --parity-resume out")
+        raise StoreError(
+            "no such run to resume", where=str(context.run_dir), mend="leave --parity-resume out"
+        )
     stack = contextlib.ExitStack()
     stack.enter_context(run_lock(context.run_dir))
     return ControllerState(stack)
@@ -176,7 +187,9 @@ def _default_paths(config: pytest.Config) -> None:
         return
     folder = config.rootpath / str(config.getini(f"parity_{config.option.parity}_suites"))
     if not folder.exists():
-        raise pytest.UsageError(f"--parity={config.option.parity}: {folder} does not exist; name a suite file")
+        raise pytest.UsageError(
+            f"--parity={config.option.parity}: {folder} does not exist; name a suite file"
+        )
     config.args = [str(folder)]
     # A worker gets the controller's arguments as if they had been typed.
     config.args_source = pytest.Config.ArgsSource.ARGS
@@ -235,7 +248,9 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     state.node_ids = node_ids
     state.sealed = True
     try:
-        seal(config.stash[CONTEXT], suite_paths(config.rootpath, node_ids), list(config.invocation_params.args))
+        seal(
+            config.stash[CONTEXT], suite_paths(config.rootpath, node_ids), list(config.invocation_params.args)
+        )
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
 

@@ -6,7 +6,7 @@ and done again, by the same code, on the controller when it judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def prepare_suite(suite: Suite, context: RunContext, only: Sequence[str] = SYSTE
     backends = _backends(suite, context, only)
     return PreparedSuite(
         suite=suite,
-        pairs=tuple(pairs(suite, _found_seeds(results))),
+        pairs=tuple(pairs(suite, found_seeds(results))),
         tables=tables,
         results=results,
         backends=backends,
@@ -118,7 +118,8 @@ def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Resu
     }
 
 
-def _found_seeds(results: Mapping[tuple[str, str, int], Result]) -> dict[str, FoundSeeds]:
+def found_seeds(results: Iterable[tuple[str, str, int]]) -> Mapping[str, FoundSeeds]:
+    """system -> task -> seeds, of the (system, task, seed) that the tables hold."""
     found: dict[str, dict[str, frozenset[int]]] = {s: {} for s in SYSTEMS}
     for system, task, seed in results:
         found[system][task] = found[system].get(task, frozenset()) | {seed}

@@ -27,7 +27,8 @@ def record_line(
 ) -> dict[str, Any]:
     """The line for one attempt; ``record`` is None when it failed."""
     metadata = record.metadata if record else {}
-    source = metadata.get("source") if isinstance(metadata.get("source"), dict) else {}
+    stated = metadata.get("source")
+    source = stated if isinstance(stated, dict) else {}
     primary = suite.primary
     return {
         "schema_version": RECORD_SCHEMA,

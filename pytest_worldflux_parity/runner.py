@@ -110,9 +110,7 @@ def log_tail(folder: Path) -> str:
     return ""
 
 
-def _execute(
-    request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str], folder: Path
-) -> int:
+def _execute(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str], folder: Path) -> int:
     with open(folder / "stdout.log", "wb") as out, open(folder / "stderr.log", "wb") as err:
         try:
             process = subprocess.Popen(
@@ -131,7 +129,8 @@ def _execute(
         with _ended_at_exit(process):
             if not _wait(process, request.deadline_sec):
                 raise RunFailed(
-                    f"deadline of {request.deadline_sec:g} s passed", where=request.adapter,
+                    f"deadline of {request.deadline_sec:g} s passed",
+                    where=request.adapter,
                     mend="raise deadline_sec in the suite, or look at progress.jsonl",
                 )
         return process.returncode

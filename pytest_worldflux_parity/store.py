@@ -183,7 +183,9 @@ def _translated(path: Path) -> Iterator[None]:
         raise StoreError(
             "the disk is full" if full else f"cannot be written: {error.strerror}",
             where=str(path),
-            mend="free some space, then go on with --parity-resume" if full else "choose a writable --parity-output",
+            mend="free some space, then go on with --parity-resume"
+            if full
+            else "choose a writable --parity-output",
         ) from None
 
 

@@ -67,7 +67,9 @@ def _schema_of(document: dict[str, Any], locate: Any) -> str:
     if version is None and "upstream" in document:
         return "suite.quick_legacy"
     if version is None:
-        raise SuiteError("key 'schema_version' is missing", where=locate(()), mend=f"add `schema_version: {SUITE_SCHEMA}`")
+        raise SuiteError(
+            "key 'schema_version' is missing", where=locate(()), mend=f"add `schema_version: {SUITE_SCHEMA}`"
+        )
     raise SuiteError(
         f"schema_version is {version!r}", where=locate(("schema_version",)), valid=[SUITE_SCHEMA], got=version
     )

@@ -137,7 +137,9 @@ def _reason(verdict: Word, parts: Sequence[Part]) -> str:
 
 
 def _coverage(evidence: Evidence) -> Gate:
-    found = coverage(evidence.observed, len(evidence.expected)) + empty_tasks(evidence.suite, evidence.expected)
+    found = coverage(evidence.observed, len(evidence.expected)) + empty_tasks(
+        evidence.suite, evidence.expected
+    )
     gaps = budget_gaps(evidence.suite, evidence.observed)
     warnings = []
     if gaps:
@@ -158,15 +160,15 @@ def _validity(evidence: Evidence) -> Gate:
     findings += conflicting_successes(evidence.all_lines)
     findings += recipe_findings(evidence.pairs, evidence.recipes, "recipe")
     findings += recipe_findings(evidence.pairs, evidence.protocols, "protocol")
-    findings += [Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed]
+    findings += [
+        Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed
+    ]
     return _gate("validity", findings, *_validity_scope(evidence))
 
 
 def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
     """What was checked, and a warning where a live side was compared with a table that states nothing."""
-    compared = sum(
-        all((s, p.task.id, p.seed) in evidence.recipes for s in SYSTEMS) for p in evidence.pairs
-    )
+    compared = sum(all((s, p.task.id, p.seed) in evidence.recipes for s in SYSTEMS) for p in evidence.pairs)
     if not evidence.suite.live_systems:
         return "published scores on both sides: recipes are not known and were not compared", []
     if compared < len(evidence.pairs):
@@ -241,9 +243,7 @@ def _columns(by_seed: Mapping[int, Any]) -> tuple[list[int], list[float]]:
 
 def _by_rule(evidence: Evidence, metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
     if metric.rule == "equivalence":
-        result = equivalence_rule(
-            scores, margin=metric.margin, confidence=metric.confidence
-        )
+        result = equivalence_rule(scores, margin=metric.margin, confidence=metric.confidence)
         return Judged(name, result.verdict, result.reason, metric=metric, equivalence=result)
     calibrated = calibrated_rule(
         scores,
@@ -256,7 +256,12 @@ def _by_rule(evidence: Evidence, metric: Metric, name: str, scores: Sequence[Tas
     documented = _documented(evidence, metric)
     if metric.rule == "calibrated":
         return Judged(
-            name, calibrated.verdict, calibrated.reason, metric=metric, documented=documented, calibrated=calibrated
+            name,
+            calibrated.verdict,
+            calibrated.reason,
+            metric=metric,
+            documented=documented,
+            calibrated=calibrated,
         )
     return Judged(
         name,
@@ -271,7 +276,9 @@ def _by_rule(evidence: Evidence, metric: Metric, name: str, scores: Sequence[Tas
 
 def _documented(evidence: Evidence, metric: Metric) -> DropRatioResult | None:
     """The documented rule over all pairs, sorted by (task, seed) as the reference sorts them."""
-    keys = sorted((t.id, s) for t in evidence.suite.tasks for s in shared_seeds(evidence.observed, metric, t.id))
+    keys = sorted(
+        (t.id, s) for t in evidence.suite.tasks for s in shared_seeds(evidence.observed, metric, t.id)
+    )
     if not keys:
         return None
     columns = [

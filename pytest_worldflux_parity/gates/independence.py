@@ -37,7 +37,9 @@ def independence(suite: Suite, observed: Observed, origins: Mapping[str, Origin]
         findings.append(Finding("same_source_tree", "both sides ran the same source tree"))
     if not findings and _copied(suite, observed):
         findings.append(
-            Finding("identical_scores", "every score of one side stands in the other: a copy, not a comparison")
+            Finding(
+                "identical_scores", "every score of one side stands in the other: a copy, not a comparison"
+            )
         )
     return findings
 

@@ -52,9 +52,7 @@ def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Itera
         yield "eval_protocol_hash_mismatch", "the record was measured by another protocol"
 
 
-def differences(
-    left: Mapping[str, Any], right: Mapping[str, Any], only_first: bool = False
-) -> list[str]:
+def differences(left: Mapping[str, Any], right: Mapping[str, Any], only_first: bool = False) -> list[str]:
     """The keys on which two recipes differ, as ``key: left != right``.
 
     ``only_first``: keys that only ``right`` has do not count (it states more than was asked).
@@ -84,7 +82,9 @@ def conflicting_successes(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
                     "conflicting_success",
                     f"attempt {line['attempt']} answers the same request as attempt {kept['attempt']} "
                     "with another curve",
-                    line["task_id"], line["seed"], line["system"],
+                    line["task_id"],
+                    line["seed"],
+                    line["system"],
                 )
             )
     return findings

@@ -42,7 +42,10 @@ def run_document(
         "schema_version": RUN_SCHEMA,
         "generated_at_utc": time,
         "suite": _suite(suite),
-        "sources": {"upstream": _source(suite, "official", tables), "worldflux": _source(suite, "worldflux", tables)},
+        "sources": {
+            "upstream": _source(suite, "official", tables),
+            "worldflux": _source(suite, "worldflux", tables),
+        },
         "evaluation_manifest": {**manifest, "seed_policy": _seed_policy(suite), "generated_at_utc": time},
         "artifact_integrity": {
             "suite_sha256": suite.sha256,
@@ -99,7 +102,9 @@ def _seed_policy(suite: Suite) -> dict[str, Any]:
 def _counts(judgement: Judgement) -> dict[str, Any]:
     observed, suite = judgement.evidence.observed, judgement.evidence.suite
     metric = suite.primary
-    points = {s: sum(len(observed.values.get((s, metric.name, t.id), {})) for t in suite.tasks) for s in SYSTEMS}
+    points = {
+        s: sum(len(observed.values.get((s, metric.name, t.id), {})) for t in suite.tasks) for s in SYSTEMS
+    }
     paired = sum(len(shared_seeds(observed, metric, t.id)) for t in suite.tasks)
     return {
         "upstream_points": points["official"],
@@ -194,7 +199,10 @@ def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
         "equivalence": _result(judged.equivalence),
         "values": {
             task.id: {
-                s: {str(k): v.value for k, v in sorted(evidence.observed.values.get((s, metric.name, task.id), {}).items())}
+                s: {
+                    str(k): v.value
+                    for k, v in sorted(evidence.observed.values.get((s, metric.name, task.id), {}).items())
+                }
                 for s in SYSTEMS
             }
             for task in evidence.suite.tasks

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..stats.calibrated import CalibratedResult
 from ..verdict import Judged, Judgement
 
 HEADER = ("metric", "rule", "official", "worldflux", "effect", "interval", "margin", "verdict")
@@ -57,20 +58,29 @@ def _equivalence_rows(judged: Judged) -> Iterator[Row]:
 def _drop_row(judged: Judged) -> Row:
     metric, calibrated, documented = judged.metric, judged.calibrated, judged.documented
     assert metric is not None
-    if metric.rule == "drop_ratio" or calibrated is None:
-        mean = documented.mean_drop_ratio if documented else None
-        bounds = (documented.ci_lower_ratio, documented.ci_upper_ratio) if documented else (None, None)
-    else:
-        mean, bounds = calibrated.contrast, (calibrated.lower, calibrated.upper)
-    sides = ["-", "-"]
-    if calibrated:
-        count = len(calibrated.tasks)
-        means = [sum(getattr(t, f) for t in calibrated.tasks) / count for f in ("mean_upstream", "mean_worldflux")]
-        seeds = [sum(getattr(t, f) for t in calibrated.tasks) for f in ("n_upstream", "n_worldflux")]
-        sides = [f"{m:.4g} (n={n})" for m, n in zip(means, seeds, strict=True)]
+    mean = low = high = None
+    if metric.rule == "calibrated" and calibrated:
+        mean, low, high = calibrated.contrast, calibrated.lower, calibrated.upper
+    elif documented:
+        mean, low, high = documented.mean_drop_ratio, documented.ci_lower_ratio, documented.ci_upper_ratio
     return Row(
-        metric.name, metric.rule, *sides, _percent(mean), _interval(*bounds), f"{metric.margin:.1%}", judged.verdict
+        metric=metric.name,
+        rule=metric.rule,
+        official=_side(calibrated, "upstream"),
+        worldflux=_side(calibrated, "worldflux"),
+        effect=_percent(mean),
+        interval=_interval(low, high),
+        margin=f"{metric.margin:.1%}",
+        verdict=judged.verdict,
     )
+
+
+def _side(result: CalibratedResult | None, side: str) -> str:
+    """Mean over tasks of the task means, and how many runs stand behind it."""
+    if result is None:
+        return "-"
+    mean = sum(getattr(t, f"mean_{side}") for t in result.tasks) / len(result.tasks)
+    return f"{mean:.4g} (n={sum(getattr(t, f'n_{side}') for t in result.tasks)})"
 
 
 def _percent(value: float | None) -> str:

@@ -16,7 +16,10 @@ def summary(judgements: Sequence[Judgement]) -> Iterator[Line]:
     for judgement in judgements:
         suite = judgement.evidence.suite
         yield "", {}
-        yield f"parity {suite.suite_id}: {judgement.verdict.upper()}", {"bold": True, **COLOURS[judgement.verdict]}
+        yield (
+            f"parity {suite.suite_id}: {judgement.verdict.upper()}",
+            {"bold": True, **COLOURS[judgement.verdict]},
+        )
         yield f"  {judgement.reason}", {}
         for warning in judgement.warnings:
             yield f"  warning: {warning}", {"yellow": True}
@@ -33,5 +36,8 @@ def _table(judgement: Judgement) -> Iterator[Line]:
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Names to the left, numbers to the right."""
-    padded = [c.ljust(w) if i < 2 or i == len(cells) - 1 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+    padded = [
+        c.ljust(w) if i < 2 or i == len(cells) - 1 else c.rjust(w)
+        for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+    ]
     return ("  " + "  ".join(padded)).rstrip()

@@ -48,7 +48,11 @@ def check(
 def _deepest(problem: Any) -> Any:
     """Of the branches of an anyOf, the violation in the branch that fits the value best."""
     while problem.context:
-        typed = [p for p in problem.context if p.validator != "type" or len(p.absolute_path) > len(problem.absolute_path)]
+        typed = [
+            p
+            for p in problem.context
+            if p.validator != "type" or len(p.absolute_path) > len(problem.absolute_path)
+        ]
         if not typed:
             return problem
         problem = min(typed, key=lambda p: (-len(p.absolute_path), p.validator == "type"))
