@@ -86,7 +86,7 @@ class PairItem(pytest.Item):
             self._note(system, line)
             record = record_of(line)
             assert record is not None, f"the engine returned a failed line for {system}"
-            for metric in prepared.suite.metrics:
+            for metric in prepared.suite.metrics_of(self.pair.task.id):
                 measure(Result.of(record), metric.name, self.pair.task)
         for system in prepared.tables:
             if system in self.pair.systems:
@@ -101,7 +101,7 @@ class PairItem(pytest.Item):
                 where=str(prepared.tables[system].path),
                 mend="complete the table, or name the seeds that it holds in the suite",
             )
-        for metric in prepared.suite.metrics:
+        for metric in prepared.suite.metrics_of(self.pair.task.id):
             measure(result, metric.name, self.pair.task)
 
     def _note(self, system: str, line: dict[str, Any]) -> None:

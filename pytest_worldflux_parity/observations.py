@@ -136,7 +136,7 @@ def observe(
         if key not in results:
             missing.append(Missing(task_id, seed, system, *absent.get(key, (NOT_RUN, ""))))
             continue
-        for metric in suite.metrics:
+        for metric in suite.metrics_of(task_id):
             try:
                 value = measure(results[key], metric.name, suite.task(task_id))
             except StatisticsError as error:

@@ -58,6 +58,7 @@ class Metric:
         margin: relative: 0.05 is 5 % of the official mean.
         confidence: of the one-sided bound (``equivalence`` uses alpha = 1 - confidence twice).
         floor: smallest scale that a difference is divided by, in the metric's units.
+        tasks: the tasks on which it is judged, in the suite's order; empty means all of them.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Metric:
     confidence: float = 0.95
     higher_is_better: bool = True
     floor: float = 1.0
+    tasks: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:
@@ -127,6 +129,14 @@ class Suite:
         """The systems that are run, in the order official, worldflux."""
         return tuple(s for s in SYSTEMS if isinstance(self.sides[s], BackendSide))
 
+    def judged_tasks(self, metric: Metric) -> tuple[Task, ...]:
+        """The tasks on which ``metric`` is judged."""
+        return tuple(t for t in self.tasks if not metric.tasks or t.id in metric.tasks)
+
+    def metrics_of(self, task_id: str) -> tuple[Metric, ...]:
+        """The metrics that are judged on a task."""
+        return tuple(m for m in self.metrics if not m.tasks or task_id in m.tasks)
+
     def task(self, task_id: str) -> Task:
         return next(t for t in self.tasks if t.id == task_id)
 
@@ -156,7 +166,7 @@ def parse_suite(data: Mapping[str, Any], folder: Path, where: str) -> Suite:
         tasks=tasks,
         seeds=_seeds(data["seeds"], where),
         sides={s: _side(data.get(s), data["family"], s, folder, where) for s in SYSTEMS},
-        metrics=_metrics(data["metrics"], where),
+        metrics=_metrics(data["metrics"], [t.id for t in tasks], where),
         retries=data.get("retries", 0),
         threads=data.get("threads", 1),
         on_inconclusive=data.get("on_inconclusive", "fail"),
@@ -215,9 +225,14 @@ def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path,
     return BackendSide(adapter)
 
 
-def _metrics(rows: Sequence[Mapping[str, Any]], where: str) -> tuple[Metric, ...]:
+def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], where: str) -> tuple[Metric, ...]:
     _refuse_repeats([r["name"] for r in rows], "metric", where)
-    return tuple(Metric(**row) for row in rows)
+    metrics = tuple(Metric(**{**row, "tasks": tuple(row.get("tasks", ()))}) for row in rows)
+    for metric in metrics:
+        for task in metric.tasks:
+            if task not in tasks:
+                raise SuiteError(f"{metric.name}: no task {task!r}", where=where, valid=tasks, got=task)
+    return metrics
 
 
 def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:

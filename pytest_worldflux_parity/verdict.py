@@ -194,8 +194,8 @@ def _gate(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[
 def _judged(evidence: Evidence, metric: Metric, broken: Sequence[str]) -> Judged:
     name = _case_name(evidence.suite, metric)
     scores = _task_scores(evidence, metric)
-    if len(scores) < len(evidence.suite.tasks):
-        lacking = [t.id for t in evidence.suite.tasks if t.id not in {s.task for s in scores}]
+    lacking = [t.id for t in evidence.suite.judged_tasks(metric) if t.id not in {s.task for s in scores}]
+    if lacking:
         what = f"no values on one of the sides of {lacking[0]}" + (
             f" and {len(lacking) - 1} more tasks" if len(lacking) > 1 else ""
         )
@@ -228,7 +228,7 @@ def _case_name(suite: Suite, metric: Metric) -> str:
 def _task_scores(evidence: Evidence, metric: Metric) -> list[TaskScores]:
     """The tasks that have at least one value on each side."""
     rows = []
-    for task in evidence.suite.tasks:
+    for task in evidence.suite.judged_tasks(metric):
         sides = [evidence.observed.values.get((s, metric.name, task.id), {}) for s in SYSTEMS]
         if all(sides):
             (u_seeds, u), (w_seeds, w) = (_columns(side) for side in sides)
@@ -277,7 +277,9 @@ def _by_rule(evidence: Evidence, metric: Metric, name: str, scores: Sequence[Tas
 def _documented(evidence: Evidence, metric: Metric) -> DropRatioResult | None:
     """The documented rule over all pairs, sorted by (task, seed) as the reference sorts them."""
     keys = sorted(
-        (t.id, s) for t in evidence.suite.tasks for s in shared_seeds(evidence.observed, metric, t.id)
+        (t.id, s)
+        for t in evidence.suite.judged_tasks(metric)
+        for s in shared_seeds(evidence.observed, metric, t.id)
     )
     if not keys:
         return None

@@ -189,6 +189,7 @@ def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
         "question": metric.question,
         "margin": metric.margin,
         "confidence": metric.confidence,
+        "tasks": [t.id for t in evidence.suite.judged_tasks(metric)],
         "higher_is_better": metric.higher_is_better,
         "floor": metric.floor,
         "verdict": judged.verdict,
@@ -205,7 +206,7 @@ def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
                 }
                 for s in SYSTEMS
             }
-            for task in evidence.suite.tasks
+            for task in evidence.suite.judged_tasks(metric)
         },
     }
 
