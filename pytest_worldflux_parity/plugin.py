@@ -25,6 +25,7 @@ INI = {
     "parity_seeds": ("seeds for the live sides", ""),
     "parity_systems": ("live systems that are run", ",".join(SYSTEMS)),
     "parity_device": ("auto, cpu or cuda", "auto"),
+    "parity_workers": ("pairs at a time without -n: auto (one a core on a CPU, one on a GPU) or a number", "auto"),
     "parity_quick_suites": ("what --parity=quick collects without paths", "suites/quick"),
     "parity_backends": ("folders of backends, one a line", "backends"),
     "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
@@ -86,6 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(error.line()) from None
     config.stash[CONTEXT] = context
     _default_paths(config)
+    _default_workers(config, context.device)
 
 
 def _context(config: pytest.Config) -> RunContext:
@@ -193,6 +195,26 @@ def _default_paths(config: pytest.Config) -> None:
     config.args = [str(folder)]
     # A worker gets the controller's arguments as if they had been typed.
     config.args_source = pytest.Config.ArgsSource.ARGS
+
+
+def _default_workers(config: pytest.Config, device: str) -> None:
+    """Without ``-n``, let xdist run as many pairs at a time as ``parity_workers`` says.
+
+    Equal to typing ``-n N``; ``-n 0`` and ``--pdb`` keep everything in one process.
+    """
+    option = config.option
+    chosen = option.numprocesses is not None or option.tx or option.dist != "no"
+    if chosen or option.usepdb or option.collectonly or _is_worker(config):
+        return
+    text = str(config.getini("parity_workers"))
+    if text != "auto" and not text.isdigit():
+        raise pytest.UsageError(f"parity_workers is {text!r}: auto or a whole number is wanted")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = (cores if device == "cpu" else 1) if text == "auto" else int(text)
+    if count > 1:
+        option.numprocesses, option.dist, option.tx = count, "load", ["popen"] * count
+        # Runs are long: none should wait behind another while a worker is idle.
+        option.maxschedchunk = 1
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -38,7 +38,7 @@ class Project:
         self.root = pytester.path
         shutil.copytree(FAKES, self.root / "backends")
         # A root of its own, so that no configuration of the surroundings is found.
-        (self.root / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
+        (self.root / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\nparity_workers = 0\n", encoding="utf-8")
 
     def suite(self, name: str = "fake_quick", **changes: Any) -> Path:
         """Write ``suites/quick/<name>.yaml``: SUITE with ``changes``; None removes a key."""
