@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.metadata
 import math
@@ -98,8 +99,12 @@ def manifest(out_dir: Path, run_dir: Path, logs: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that decide the result."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
+    """The versions of the packages that decide the result, as far as they are installed."""
+    installed = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def python_version() -> str:

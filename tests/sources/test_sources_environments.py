@@ -59,7 +59,7 @@ def test_an_environment_is_built_once_and_a_failing_rebuild_is_never_used(tmp_pa
     assert trial_version(first, tmp_path) == "1.0"
     marker = json.loads((first.environment_dir(tmp_path) / "complete.json").read_text())
     assert marker["requirements_sha256"] == first.requirements_sha256
-    assert [line.replace("_", "-") for line in marker["freeze"]][0].startswith("parity-trial")
+    assert next(line.replace("_", "-") for line in marker["freeze"]).startswith("parity-trial")
 
     second = backend(tmp_path, "requirements: [parity-trial==3.0]\n")
     assert environments.state(second, tmp_path) == "was built from other requirements"
