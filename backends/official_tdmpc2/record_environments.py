@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
@@ -85,7 +86,7 @@ class Recorder:
         if task in COMPILED_TASKS:
             self._put(f"compiled/{task}", compiled_model(physics.model))
         natural, length = play_episode(env, random)
-        prepared = [t for _ in range(self.candidates) if (t := try_prepared(env, random)) is not None]
+        prepared = prepared_transitions(env, random, self.candidates)
         half = self.kept // 2
         chosen = evenly(natural, half) + spread_over_rewards(prepared, self.kept - half)
         changed = [k for k, old in untouched.items() if any((t.model[k] != old).any() for t in chosen)]
@@ -133,12 +134,12 @@ class Recorder:
 
 
 def numeric_fields(model):
-    """Copies of all float arrays of a compiled model, by name."""
+    """Copies of the float arrays of a compiled model, by name, but for the shapes of meshes."""
     import numpy as np
 
     fields = {}
     for name in dir(model.ptr):
-        value = getattr(model.ptr, name, None) if not name.startswith("_") else None
+        value = getattr(model.ptr, name, None) if not name.startswith(("_", "mesh_", "bvh_")) else None
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
             fields[name] = value.copy()
     return fields
@@ -204,6 +205,15 @@ def play_episode(env, random):
             done = env.step(torch.from_numpy(action))[2]
         length += 1
     return kept, length
+
+
+def prepared_transitions(env, random, count):
+    """`count` transitions from prepared states; ends with a line to stderr if nearly all states diverge."""
+    attempts = (try_prepared(env, random) for _ in range(50 * count))
+    found = list(itertools.islice(filter(None, attempts), count))
+    if len(found) < count:
+        sys.exit(f"only {len(found)} of {count} prepared states could be simulated")
+    return found
 
 
 def try_prepared(env, random):
