@@ -146,31 +146,21 @@ def run(request: wire.RunRequest) -> None:
     with source_copy(request, out_dir) as (program, described):
         observer = run_official(request, asked, program, run_dir)
     logs = results.log_dir(run_dir, request.task_id, request.seed)
-    curve = results.read_curve(logs / "eval.csv", results.evaluations(observer.effective))
-    metadata = {
-        **identity(request, observer),
-        "eval_protocol": protocol(request, observer.effective),
-        "artifact_manifest": results.manifest(out_dir, run_dir, logs),
-        "packages": results.versions(),
-        "python": results.python_version(),
-        "threads": request.threads,
-        "mujoco_gl": os.environ["MUJOCO_GL"],
-        "updates": observer.updates,
-        "timing": timing(observer, time.perf_counter() - began),
-        "source": described,
-    }
-    metadata["eval_protocol_hash"] = wire.eval_protocol_hash(
-        request.family, request.task_id, metadata["eval_protocol"]
-    )
     record = wire.RunRecord(
         request_id=request.request_id,
         adapter=ADAPTER,
         task_id=request.task_id,
         seed=request.seed,
         device=request.device,
-        curve=curve,
+        curve=results.read_curve(logs / "eval.csv", results.evaluations(observer.effective)),
         scalars=observer.scalars(),
-        metadata=metadata,
+        metadata={
+            **identity(request, observer),
+            **circumstances(request, observer),
+            "artifact_manifest": results.manifest(out_dir, run_dir, logs),
+            "timing": timing(observer, time.perf_counter() - began),
+            "source": described,
+        },
     )
     wire.write_record(str(out_dir), record)
 
@@ -286,13 +276,23 @@ def identity(request: wire.RunRequest, observer: observe.Observer) -> dict[str, 
     }
 
 
-def protocol(request: wire.RunRequest, effective: dict[str, Any]) -> dict[str, Any]:
-    """The evaluation protocol as it was carried out (interval in frames)."""
-    return {
+def circumstances(request: wire.RunRequest, observer: observe.Observer) -> dict[str, Any]:
+    """How it ran: the evaluation protocol as carried out (interval in frames), versions, threads."""
+    effective = observer.effective
+    protocol = {
         "eval_interval": effective["eval_freq"] * recipes.ACTION_REPEAT,
         "eval_episodes": effective["eval_episodes"],
         "eval_window": request.eval_protocol.get("eval_window"),
         "windows": request.eval_protocol.get("windows") or {},
+    }
+    return {
+        "eval_protocol": protocol,
+        "eval_protocol_hash": wire.eval_protocol_hash(request.family, request.task_id, protocol),
+        "packages": results.versions(),
+        "python": results.python_version(),
+        "threads": request.threads,
+        "mujoco_gl": os.environ["MUJOCO_GL"],
+        "updates": observer.updates,
     }
 
 
