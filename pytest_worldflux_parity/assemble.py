@@ -12,7 +12,7 @@ from .plan import Pair, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds
 from .records import record_of
 from .store import Line, Stored
-from .suite import SYSTEMS
+from .suite import SYSTEMS, BackendSide
 from .verdict import Evidence
 from .wire import RunRecord
 
@@ -48,8 +48,8 @@ def assemble(
         lines=tuple(used.values()),
         all_lines=_same_requests(used, stored),
         origins={s: _origin(prepared, s, records) for s in SYSTEMS},
-        recipes=_stated(prepared, records, "effective_recipe"),
-        protocols=_stated(prepared, records, "eval_protocol"),
+        recipes=stated(prepared, prepared.pairs, records, "effective_recipe"),
+        protocols=stated(prepared, prepared.pairs, records, "eval_protocol"),
         changed=tuple(changed),
         torn_lines=stored.torn,
     )
@@ -65,7 +65,7 @@ def _expected(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
 
 def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) -> dict[Key, Line]:
     """The first success of every request that this session makes."""
-    kept = stored.successes()
+    kept = stored.successes
     used: dict[Key, Line] = {}
     for pair in prepared.pairs:
         for system in prepared.suite.live_systems:
@@ -94,36 +94,51 @@ def _absence(key: Key, prepared: PreparedSuite, stored: Stored, selected: frozen
 
 
 def _origin(prepared: PreparedSuite, system: str, records: Mapping[Key, RunRecord]) -> Origin:
-    table = prepared.tables.get(system)
-    if table is not None:
-        return Origin(path=str(table.path.resolve()), sha256=table.sha256)
-    trees = set()
-    for (owner, _, _), record in records.items():
-        source = record.metadata.get("source")
-        if owner == system and isinstance(source, dict) and source.get("tree_sha256"):
-            trees.add(str(source["tree_sha256"]))
-    return Origin(trees=frozenset(trees))
+    """Where a side comes from: of a table also the program that it says made it."""
+    side = prepared.suite.sides[system]
+    if isinstance(side, BackendSide):
+        own = [r.metadata for (owner, _, _), r in records.items() if owner == system]
+        trees = [prepared.sources[system]["backend_tree_sha256"]]
+        trees += [_at(metadata, "source", "tree_sha256") for metadata in own]
+        return Origin(adapter=side.adapter, trees=frozenset(t for t in trees if isinstance(t, str)))
+    table = prepared.tables[system]
+    adapter, tree = (table.provenance.get(k) for k in ("adapter", "source_tree_sha256"))
+    return Origin(
+        path=str(table.path.resolve()),
+        sha256=table.sha256,
+        adapter=adapter if isinstance(adapter, str) else "",
+        trees=frozenset([tree] if isinstance(tree, str) else []),
+    )
 
 
-def _stated(
-    prepared: PreparedSuite, records: Mapping[Key, RunRecord], what: str
+def stated(
+    prepared: PreparedSuite, pairs: Iterable[Pair], records: Mapping[Key, RunRecord], what: str
 ) -> dict[Key, Mapping[str, Any]]:
-    """(system, task, seed) -> the effective recipe or protocol that the side states.
+    """(system, task, seed) -> the effective recipe or protocol that a side states.
 
-    A table states it per task in its provenance, for all of its seeds; it is entered for the seeds
-    of the suite's pairs, which are what it is compared with.
+    A record states it in its metadata; a table once per task in its provenance, for all of its
+    seeds, so it is entered for each of ``pairs``, which are what it is compared with.
+
+    Args:
+        what: ``effective_recipe`` or ``eval_protocol``.
     """
-    stated: dict[Key, Mapping[str, Any]] = {}
+    found: dict[Key, Mapping[str, Any]] = {}
     for key, record in records.items():
         if isinstance(record.metadata.get(what), dict):
-            stated[key] = record.metadata[what]
-    for system, table in prepared.tables.items():
-        tasks = (table.provenance or {}).get("tasks", {})
-        for pair in prepared.pairs:
-            own = tasks.get(pair.task.id) if isinstance(tasks, dict) else None
-            if isinstance(own, dict) and isinstance(own.get(what), dict):
-                stated[system, pair.task.id, pair.seed] = own[what]
-    return stated
+            found[key] = record.metadata[what]
+    for pair in pairs:
+        for system, table in prepared.tables.items():
+            own = _at(table.provenance, "tasks", pair.task.id, what)
+            if isinstance(own, dict):
+                found[system, pair.task.id, pair.seed] = own
+    return found
+
+
+def _at(document: Any, *keys: str) -> Any:
+    """What stands at ``keys`` within nested objects that anyone may have written; None where nothing."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document
 
 
 def selected_pairs(pairs: Iterable[Pair], names: Iterable[str]) -> frozenset[str]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +66,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     asked = {node_id: _fingerprint(p, context) for node_id, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:
-        write_document(path, _session_document(context, asked, arguments))
+        write_document(path, _session_document(context, asked, arguments), "session.v1")
         return
     sealed = read_session(context)["suites"]
     for node_id, now in asked.items():
@@ -163,9 +163,8 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
     except ParityError as error:
         return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
     conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
-    judgements = [c.judgement for c in conclusions if c.judgement is not None]
-    if judgements:
-        conclusions[-1] = _with_run_documents(context, conclusions[-1], judgements)
+    if any(c.judgement for c in conclusions):
+        conclusions[-1] = _with_run_documents(context, conclusions)
     return conclusions
 
 
@@ -179,7 +178,7 @@ def _conclude_suite(
         changed = _changes(sealed, _fingerprint(prepared, context))
         judgement = judge(assemble(prepared, context, store.read(), selected, changed))
         path = store.folder / "run.json"
-        write_document(path, _run_document(judgement, prepared, context))
+        write_document(path, _run_document(judgement, prepared, context), "run.v1")
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     return Conclusion(node_id, tuple(_cases(judgement)), judgement, (path,))
@@ -220,20 +219,25 @@ def _cases(judgement: Judgement) -> Iterable[Case]:
         yield Case(part.name, outcomes.get(part.verdict, undecided), text, part.warnings)
 
 
-def _with_run_documents(context: RunContext, last: Conclusion, judgements: Sequence[Judgement]) -> Conclusion:
+def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) -> Conclusion:
+    """Write what stands above the suites; the last conclusion with it, or with why it is not there."""
+    last = conclusions[-1]
+    judgements = [c.judgement for c in conclusions if c.judgement is not None]
+    not_judged = {c.node_id: c.cases[0].text for c in conclusions if c.judgement is None}
     aggregate, report = context.run_dir / "aggregate.json", context.run_dir / "report.md"
     try:
-        write_document(aggregate, _aggregate_document(judgements))
-        write_text(report, _report(context, judgements))
+        write_text(report, _report(context, judgements, not_judged))
+        write_document(aggregate, _aggregate_document(judgements, not_judged), "aggregate.v1")
     except ParityError as error:
         failed = Case("documents", "failed", error.line())
-        return Conclusion(last.node_id, (*last.cases, failed), last.judgement, last.documents)
-    return Conclusion(last.node_id, last.cases, last.judgement, (*last.documents, aggregate, report))
+        return replace(last, cases=(*last.cases, failed))
+    return replace(last, documents=(*last.documents, aggregate, report))
 
 
-def _aggregate_document(judgements: Sequence[Judgement]) -> dict[str, Any]:
+def _aggregate_document(judgements: Sequence[Judgement], not_judged: Mapping[str, str]) -> dict[str, Any]:
     return documents.aggregate_document(
         judgements,
+        not_judged=not_judged,
         time=_now(),
         run_paths=[f"{j.evidence.suite.suite_id}/run.json" for j in judgements],
         aggregate_json="aggregate.json",
@@ -241,9 +245,10 @@ def _aggregate_document(judgements: Sequence[Judgement]) -> dict[str, Any]:
     )
 
 
-def _report(context: RunContext, judgements: Sequence[Judgement]) -> str:
+def _report(context: RunContext, judgements: Sequence[Judgement], not_judged: Mapping[str, str]) -> str:
     return markdown.report(
         judgements,
+        not_judged=not_judged,
         run_id=context.run_id,
         device=context.device,
         time=_now(),

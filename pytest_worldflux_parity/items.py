@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .assemble import stated
 from .engines import local
-from .errors import ParityError
+from .errors import ParityError, RecordError, StatisticsError
+from .gates.validity import recipe_findings, record_findings
 from .observations import Result, measure
 from .plan import Pair
 from .prepare import PreparedSuite, RunContext, prepare
 from .records import record_of
 from .runner import log_tail
-from .store import Stored, SuiteStore
+from .store import Line, Stored, SuiteStore
 
 CONTEXT = pytest.StashKey[RunContext]()
 
@@ -80,43 +82,61 @@ class PairItem(pytest.Item):
         self.cache = cache
 
     def runtest(self) -> None:
-        prepared, context = self.cache.prepared, self.cache.context
-        lines = local.run_pair(prepared, self.pair, context, self.cache.stored)
+        prepared, stored = self.cache.prepared, self.cache.stored
+        lines = local.run_pair(prepared, self.pair, self.cache.context, stored)
         for system, line in lines.items():
-            self._note(system, line)
-            record = record_of(line)
-            assert record is not None, f"the engine returned a failed line for {system}"
-            for metric in prepared.suite.metrics_of(self.pair.task.id):
-                measure(Result.of(record), metric.name, self.pair.task)
-        for system in prepared.tables:
-            if system in self.pair.systems:
-                self._check_row(system)
+            self._note(system, line, kept=line["request_id"] in stored.successes)
+        self._check_records(lines)
+        for system in self.pair.systems:
+            if system in lines or system in prepared.tables:
+                self._check_numbers(system, lines.get(system))
 
-    def _check_row(self, system: str) -> None:
+    def _note(self, system: str, line: Line, *, kept: bool) -> None:
+        self.user_properties.append((f"{system}.request_id", str(line["request_id"])))
+        self.user_properties.append((f"{system}.attempt", int(line["attempt"])))
+        if kept:
+            self.user_properties.append((f"{system}.resumed", "true"))
+
+    def _check_records(self, lines: Mapping[str, Line]) -> None:
+        """Raise what the validity gate would find in these records, now rather than at the end."""
         prepared = self.cache.prepared
-        result = prepared.results.get((system, self.pair.task.id, self.pair.seed))
+        findings = [f for line in lines.values() for f in record_findings(prepared.suite, line)]
+        records = {
+            (system, self.pair.task.id, self.pair.seed): record
+            for system, line in lines.items()
+            if (record := record_of(line)) is not None
+        }
+        for what in ("effective_recipe", "eval_protocol"):
+            findings += recipe_findings([self.pair], stated(prepared, [self.pair], records, what), what)
+        if findings:
+            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+            raise RecordError(findings[0].line() + more)
+
+    def _check_numbers(self, system: str, line: Line | None) -> None:
+        """Raise where a side does not have every metric at the budget."""
+        prepared, task, seed = self.cache.prepared, self.pair.task, self.pair.seed
+        record = record_of(line) if line else None
+        result = Result.of(record) if record else prepared.results.get((system, task.id, seed))
         if result is None:
             raise ParityError(
-                f"no row for task {self.pair.task.id!r}, seed {self.pair.seed}",
+                f"no row for task {task.id!r}, seed {seed}",
                 where=str(prepared.tables[system].path),
                 mend="complete the table, or name the seeds that it holds in the suite",
             )
-        for metric in prepared.suite.metrics_of(self.pair.task.id):
-            measure(result, metric.name, self.pair.task)
-
-    def _note(self, system: str, line: dict[str, Any]) -> None:
-        self.user_properties.append((f"{system}.request_id", str(line["request_id"])))
-        self.user_properties.append((f"{system}.attempt", int(line["attempt"])))
-        if line["run_id"] != self.cache.context.run_id or self.cache.context.resume:
-            self.user_properties.append((f"{system}.resumed", "true"))
+        for metric in prepared.suite.metrics_of(task.id):
+            try:
+                measure(result, metric.name, task)
+            except StatisticsError as error:
+                raise ParityError(error.what, where=system, valid=error.valid, got=error.got) from None
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         error = excinfo.value
         if not isinstance(error, ParityError):
             return super().repr_failure(excinfo, style)
         if isinstance(error, local.AttemptsFailed):
-            self.add_report_section("call", "log", log_tail(error.folder) or "(the program wrote no log)")
-            self.add_report_section("call", "files", str(error.folder))
+            for system, folder in error.logs.items():
+                tail = log_tail(folder) or "(the program wrote no log)"
+                self.add_report_section("call", f"{system} log", f"{tail}\n(all of it: {folder})")
         return error.line()
 
     def reportinfo(self) -> tuple[Path, int | None, str]:

@@ -27,8 +27,7 @@ def record_line(
 ) -> dict[str, Any]:
     """The line for one attempt; ``record`` is None when it failed."""
     metadata = record.metadata if record else {}
-    stated = metadata.get("source")
-    source = stated if isinstance(stated, dict) else {}
+    source = metadata.get("source")
     primary = suite.primary
     return {
         "schema_version": RECORD_SCHEMA,
@@ -42,8 +41,8 @@ def record_line(
         "system": request.system,
         "device": request.device,
         "adapter": record.adapter if record else request.adapter,
-        "adapter_id": metadata.get("adapter_id", request.adapter),
-        "backend_kind": metadata.get("backend_kind", backend_kind),
+        "adapter_id": _text(metadata, "adapter_id") or request.adapter,
+        "backend_kind": _text(metadata, "backend_kind") or backend_kind,
         "expected_adapter_id": request.adapter,
         "expected_backend_kind": backend_kind,
         "status": SUCCESS if record else FAILED,
@@ -59,18 +58,24 @@ def record_line(
         "recipe": request.recipe,
         "eval_protocol": request.eval_protocol,
         "eval_protocol_hash": metadata.get("eval_protocol_hash"),
-        "recipe_hash": metadata.get("recipe_hash"),
+        "recipe_hash": _text(metadata, "recipe_hash"),
         "policy_mode": metadata.get("policy_mode"),
         "policy_impl": metadata.get("policy_impl"),
         "train_budget": metadata.get("train_budget"),
         "source": request.source,
-        "source_commit": source.get("commit") or request.source.get("commit"),
+        "source_commit": _text(source, "commit") or _text(request.source, "commit"),
         "artifact_manifest": metadata.get("artifact_manifest"),
         "command": list(command),
         "artifacts": dict(artifacts),
         "recovered": recovered,
         "error": error or None,
     }
+
+
+def _text(stated: object, key: str) -> str | None:
+    """A text that a program states, or None where it states none: metadata is the program's own."""
+    value = stated.get(key) if isinstance(stated, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def record_of(line: Mapping[str, Any]) -> RunRecord | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from . import wire
 from .errors import RecordError, RunFailed
+from .guardian import guardian
 
 LOG_TAIL_BYTES = 4000
 TERM_GRACE_SEC = 3.0
@@ -32,7 +32,8 @@ class Outcome:
 
     Attributes:
         error: one line, empty on success.
-        return_code: as the process gave it (negative: a signal); None when it could not be started.
+        return_code: as the process gave it (negative: a signal); None when it could not be started or
+            was ended at its deadline.
     """
 
     record: wire.RunRecord | None
@@ -83,6 +84,9 @@ def run(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str]
 
     ``request.out_dir`` must exist and be empty; ``request.json`` is written into it. Never raises
     for what the program does; a KeyboardInterrupt ends the program and passes on.
+
+    Raises:
+        OSError: the request or the logs cannot be written.
     """
     folder = Path(request.out_dir)
     (folder / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
@@ -94,7 +98,6 @@ def run(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str]
         record = _accepted(request, folder, return_code)
     except (RunFailed, RecordError) as problem:
         error = problem.line()
-        return_code = getattr(problem, "return_code", return_code)
     return Outcome(record, error, return_code, time.monotonic() - start)
 
 
@@ -122,11 +125,10 @@ def _execute(request: wire.RunRequest, command: Sequence[str], env: Mapping[str,
                 stderr=err,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise RunFailed(
-                f"{command[0]} cannot be started: {error.strerror}", where=request.adapter
-            ) from None
-        with _ended_at_exit(process):
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunFailed(f"{command[0]} cannot be started: {reason}", where=request.adapter) from None
+        with guardian().watching(process.pid), _ended_at_exit(process):
             if not _wait(process, request.deadline_sec):
                 raise RunFailed(
                     f"deadline of {request.deadline_sec:g} s passed",
@@ -142,12 +144,14 @@ def _ended_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     finally:
-        if process.poll() is None:
-            _signal_group(process, signal.SIGTERM)
-            _wait(process, TERM_GRACE_SEC)
-        # The group outlives its leader when the program left children behind.
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
+        try:
+            if process.poll() is None:
+                _signal_group(process, signal.SIGTERM)
+                _wait(process, TERM_GRACE_SEC)
+        finally:
+            # The group outlives its leader when the program left children behind.
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -162,7 +166,10 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
         try:
             poller = select.poll()
             poller.register(descriptor, select.POLLIN)
-            poller.poll(seconds * 1000)
+            # poll takes milliseconds in a C int: 24 days at the most.
+            end = time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0 and not poller.poll(min(left, 86400) * 1000):
+                pass
         finally:
             os.close(descriptor)
         return process.poll() is not None
@@ -185,17 +192,24 @@ def _accepted(request: wire.RunRequest, folder: Path, return_code: int) -> wire.
     path = folder / "metrics.json"
     try:
         record = wire.read_record(path)
+        # 1e400 is JSON, but no number that could be stored.
+        wire.canonical_json(record.metadata)
     except FileNotFoundError:
         raise RecordError("exit status 0 but no metrics.json", where=request.adapter) from None
     except (OSError, wire.WireError) as error:
-        raise RecordError(str(error).replace(f"{folder}/", ""), where=request.adapter) from None
-    if not record.success:
-        raise RecordError("metrics.json says success: false", where=request.adapter)
-    _answers(request, record)
+        raise RecordError(f"metrics.json: {error}".replace(f"{path}: ", ""), where=request.adapter) from None
+    check_answer(request, record)
     return record
 
 
-def _answers(request: wire.RunRequest, record: wire.RunRecord) -> None:
+def check_answer(request: wire.RunRequest, record: wire.RunRecord) -> None:
+    """Check that a record is the successful answer to this request and to no other.
+
+    Raises:
+        RecordError: it reports a failure, or answers something else.
+    """
+    if not record.success:
+        raise RecordError("metrics.json says success: false", where=request.adapter)
     for name in ("adapter", "task_id", "seed", "device"):
         got, wanted = getattr(record, name), getattr(request, name)
         if got != wanted:
@@ -216,8 +230,3 @@ def _exit_text(return_code: int) -> str:
 def _last_words(folder: Path) -> str:
     lines = log_tail(folder).splitlines()
     return f": {lines[-1].strip()[:300]}" if lines else ""
-
-
-def discard(folder: Path) -> None:
-    """Remove an attempt's folder that was made but not used."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -13,15 +13,21 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import wire
+from . import schemas, wire
 from .errors import StoreError
+from .records import SUCCESS
 
 Line = dict[str, Any]
+Run = tuple[str, int, str]
+
+# What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
+_LINE_KEYS = frozenset({"request_id", "task_id", "seed", "system", "status", "attempt"})
 
 
 @dataclass(frozen=True)
@@ -31,18 +37,25 @@ class Stored:
     lines: tuple[Line, ...]
     torn: int = 0
 
-    def successes(self) -> dict[str, Line]:
+    @cached_property
+    def successes(self) -> Mapping[str, Line]:
         """request_id -> its first success: the one that counts."""
         first: dict[str, Line] = {}
         for line in self.lines:
-            if line.get("status") == "success":
+            if line["status"] == SUCCESS:
                 first.setdefault(line["request_id"], line)
         return first
 
+    @cached_property
+    def _attempts(self) -> Mapping[Run, list[Line]]:
+        attempts: dict[Run, list[Line]] = {}
+        for line in self.lines:
+            attempts.setdefault((line["task_id"], line["seed"], line["system"]), []).append(line)
+        return attempts
+
     def attempts(self, task_id: str, seed: int, system: str) -> list[Line]:
         """All attempts at one run, oldest first."""
-        wanted = (task_id, seed, system)
-        return [x for x in self.lines if (x.get("task_id"), x.get("seed"), x.get("system")) == wanted]
+        return self._attempts.get((task_id, seed, system), [])
 
 
 class SuiteStore:
@@ -80,7 +93,7 @@ class SuiteStore:
             StoreError: the disk is full or the folder cannot be written; the file is as it was.
         """
         text = wire.canonical_json(line).encode() + b"\n"
-        with _translated(self.path):
+        with translated(self.path):
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
@@ -92,7 +105,7 @@ class SuiteStore:
     def new_attempt(self, task_id: str, seed: int, system: str) -> tuple[int, Path]:
         """The number and the new, empty folder of the next attempt."""
         parent = self._run_folder(task_id, seed, system)
-        with _translated(parent):
+        with translated(parent):
             parent.mkdir(parents=True, exist_ok=True)
             attempt = 1 + max((_attempt_number(p) for p in parent.iterdir()), default=0)
             while True:
@@ -112,14 +125,14 @@ class SuiteStore:
 
     def unrecorded(self) -> Iterator[tuple[wire.RunRequest, wire.RunRecord, Path]]:
         """Finished attempts that have no line, since their worker was killed before it wrote one."""
-        known = {(x.get("request_id"), x.get("attempt")) for x in self.read().lines}
+        known = {(x["request_id"], x["attempt"]) for x in self.read().lines}
         for path in sorted(self.folder.glob("executions/*/seed_*/*/attempt_*/metrics.json")):
             try:
                 request = wire.read_request(str(path.parent / "request.json"))
                 record = wire.read_record(path)
             except (OSError, wire.WireError):
                 continue
-            if (request.request_id, request.attempt) not in known and record.success:
+            if (request.request_id, request.attempt) not in known:
                 yield request, record, path.parent
 
 
@@ -128,14 +141,18 @@ def safe_name(task_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", task_id).lstrip(".") or "_"
 
 
-def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON document atomically; NaN is refused.
+def write_document(path: Path, document: Mapping[str, Any], schema: str) -> None:
+    """Write a JSON document atomically, once it keeps its ``schema`` (a file of ``schemas/``).
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: it cannot be written, or it does not keep its schema, which is a mistake of ours.
     """
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_text(path, text)
+    schemas.check(document, schema, lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
+    try:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise StoreError(f"not a document: {error}", where=str(path)) from None
+    write_text(path, text + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -144,7 +161,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    with _translated(path):
+    with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         wire.write_atomic(path, text)
 
@@ -156,7 +173,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     Raises:
         StoreError: another pytest holds it, or it cannot be made.
     """
-    with _translated(run_dir):
+    with translated(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -174,7 +191,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Foreign errors of the file system become ours, in this one place."""
     try:
         yield
@@ -198,7 +215,8 @@ def _append(descriptor: int, text: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     except OSError:
-        os.ftruncate(descriptor, size)
+        with suppress(OSError):
+            os.ftruncate(descriptor, size)
         raise
 
 
@@ -207,7 +225,7 @@ def _parse(text: bytes) -> Line | None:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) else None
+    return line if isinstance(line, dict) and line.keys() >= _LINE_KEYS else None
 
 
 def _attempt_number(path: Path) -> int:

@@ -232,6 +232,11 @@ def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], where: str
         for task in metric.tasks:
             if task not in tasks:
                 raise SuiteError(f"{metric.name}: no task {task!r}", where=where, valid=tasks, got=task)
+    for task in tasks:
+        if not any(not m.tasks or task in m.tasks for m in metrics):
+            raise SuiteError(
+                f"no metric is judged on task {task!r}", where=where, mend="name it in a metric's `tasks`"
+            )
     return metrics
 
 

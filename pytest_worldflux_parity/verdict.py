@@ -158,8 +158,8 @@ def _coverage(evidence: Evidence) -> Gate:
 def _validity(evidence: Evidence) -> Gate:
     findings = [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
     findings += conflicting_successes(evidence.all_lines)
-    findings += recipe_findings(evidence.pairs, evidence.recipes, "recipe")
-    findings += recipe_findings(evidence.pairs, evidence.protocols, "protocol")
+    findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe")
+    findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol")
     findings += [
         Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed
     ]

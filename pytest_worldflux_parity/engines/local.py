@@ -10,17 +10,19 @@ from typing import Any
 
 from .. import plan, runner, wire
 from ..backends import Backend
-from ..errors import RunFailed
+from ..errors import RecordError, RunFailed
 from ..plan import Pair
 from ..prepare import PreparedSuite, RunContext
 from ..records import record_line
-from ..store import Line, Stored, SuiteStore
+from ..store import Line, Stored, SuiteStore, translated
 
 
 class AttemptsFailed(RunFailed):
-    """Every attempt at a run failed; ``folder`` holds the logs of the last one."""
+    """Every attempt at a run failed; ``logs`` has the folder of the last one, by system."""
 
-    folder: Path
+    def __init__(self, what: str, *, logs: Mapping[str, Path] | None = None, **fields: Any) -> None:
+        super().__init__(what, **fields)
+        self.logs = dict(logs or {})
 
 
 def run_pair(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: Stored) -> dict[str, Line]:
@@ -32,10 +34,10 @@ def run_pair(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: S
         system -> the line of the successful attempt.
 
     Raises:
-        AttemptsFailed: a system delivered nothing in ``1 + suite.retries`` attempts (the first such).
+        AttemptsFailed: a system delivered nothing in ``1 + suite.retries`` attempts.
         StoreError: the run directory cannot be written.
     """
-    kept = stored.successes()
+    kept = stored.successes
     lines: dict[str, Line] = {}
     failures: list[AttemptsFailed] = []
     for system in prepared.suite.live_systems:
@@ -50,7 +52,8 @@ def run_pair(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: S
         if line is not None:
             lines[system] = line
     if failures:
-        raise failures[0]
+        logs = {system: folder for f in failures for system, folder in f.logs.items()}
+        raise AttemptsFailed("; ".join(f.what for f in failures), logs=logs)
     return lines
 
 
@@ -68,9 +71,7 @@ def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunCo
         store.append(line)
         if line["success"]:
             return line
-    failure = AttemptsFailed(str(line["error"]))
-    failure.folder = folder
-    raise failure
+    raise AttemptsFailed(str(line["error"]), logs={system: folder})
 
 
 def _attempt(
@@ -89,7 +90,8 @@ def _attempt(
         attempt=attempt,
     )
     command = backend.command(backend.interpreter(context.root), folder.resolve() / "request.json")
-    outcome = runner.run(request, command, _environment(backend, prepared, context))
+    with translated(folder):
+        outcome = runner.run(request, command, _environment(backend, prepared, context))
     return record_line(
         prepared.suite,
         request,
@@ -130,11 +132,19 @@ def recover(prepared: PreparedSuite, context: RunContext) -> int:
     count = 0
     for request, record, folder in list(store.unrecorded()):
         backend = prepared.backends.get(request.system)
-        if backend is None or record.request_id not in ("", request.request_id):
+        if backend is None or not _answers(request, record):
             continue
         store.append(_recovered_line(prepared, request, record, backend, folder, context))
         count += 1
     return count
+
+
+def _answers(request: wire.RunRequest, record: wire.RunRecord) -> bool:
+    try:
+        runner.check_answer(request, record)
+    except RecordError:
+        return False
+    return True
 
 
 def _recovered_line(

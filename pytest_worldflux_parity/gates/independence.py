@@ -17,11 +17,13 @@ class Origin:
     Attributes:
         path: of the table, resolved; empty for a live side.
         sha256: of the table's bytes; empty for a live side.
-        trees: sha256 of the source trees that live runs resolved to.
+        adapter: of the program that ran, or that a table says it was made by; empty where unknown.
+        trees: sha256 of the source trees that its runs resolved to, as far as known.
     """
 
     path: str = ""
     sha256: str = ""
+    adapter: str = ""
     trees: frozenset[str] = frozenset()
 
 
@@ -33,6 +35,8 @@ def independence(suite: Suite, observed: Observed, origins: Mapping[str, Origin]
         findings.append(Finding("same_score_file", f"both sides are {official.path}"))
     elif official.sha256 and official.sha256 == worldflux.sha256:
         findings.append(Finding("same_score_file", "both sides are copies of one file"))
+    if official.adapter and official.adapter == worldflux.adapter:
+        findings.append(Finding("same_program", f"both sides are scores of {official.adapter}"))
     if official.trees & worldflux.trees:
         findings.append(Finding("same_source_tree", "both sides ran the same source tree"))
     if not findings and _copied(suite, observed):

@@ -7,13 +7,18 @@ from typing import Any
 
 from ..plan import Pair
 from ..records import record_of
-from ..suite import Suite
+from ..suite import SYSTEMS, Suite
 from ..wire import RunRecord, eval_protocol_hash
 from . import Finding
 
 # Protocol keys that name what is compared; each program also says how it measured.
 PROTOCOL_KEYS = ("eval_interval", "eval_episodes", "eval_window", "windows")
 FORBIDDEN_MODES = ("mock", "stub", "dry_run")
+# What both sides state and must state alike -> code and word of a finding.
+STATED = {
+    "effective_recipe": ("recipe_mismatch", "recipe"),
+    "eval_protocol": ("eval_protocol_mismatch", "protocol"),
+}
 
 
 def record_findings(suite: Suite, line: Mapping[str, Any]) -> list[Finding]:
@@ -43,9 +48,9 @@ def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Itera
     else:
         for text in differences(wanted.recipe, effective, only_first=True):
             yield "recipe_mismatch", f"declared and effective recipe differ: {text}"
-    protocol = metadata.get("eval_protocol") or {}
+    protocol = metadata.get("eval_protocol")
     asked = {k: v for k, v in wanted.eval_protocol.items() if k in PROTOCOL_KEYS}
-    for text in differences(asked, protocol, only_first=True):
+    for text in differences(asked, protocol if isinstance(protocol, dict) else {}, only_first=True):
         yield "eval_protocol_mismatch", f"declared and effective protocol differ: {text}"
     expected_hash = eval_protocol_hash(suite.family, line["task_id"], wanted.eval_protocol)
     if metadata.get("eval_protocol_hash") not in (None, expected_hash):
@@ -95,24 +100,24 @@ def _numbers(line: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def recipe_findings(
-    pairs: Iterable[Pair], recipes: Mapping[tuple[str, str, int], Mapping[str, Any]], what: str = "recipe"
+    pairs: Iterable[Pair], stated: Mapping[tuple[str, str, int], Mapping[str, Any]], what: str
 ) -> list[Finding]:
-    """Findings for pairs whose two sides did not effectively use the same recipe (or protocol).
+    """Findings for pairs whose two sides did not effectively use the same recipe, or protocol.
 
     Args:
-        recipes: (system, task, seed) -> effective recipe. Seeds of a table share their task's: the
-            caller enters it for every seed of the pair.
+        stated: (system, task, seed) -> effective recipe or protocol. Seeds of a table share their
+            task's: the caller enters it for every seed of the pair.
+        what: ``effective_recipe`` or ``eval_protocol``.
     """
+    code, word = STATED[what]
     findings = []
     for pair in pairs:
-        sides = [recipes.get((s, pair.task.id, pair.seed)) for s in ("official", "worldflux")]
+        sides = [stated.get((s, pair.task.id, pair.seed)) for s in SYSTEMS]
         if sides[0] is None or sides[1] is None:
             continue
         unequal = differences(sides[0], sides[1])
         if unequal:
             shown = "; ".join(unequal[:3]) + (f"; and {len(unequal) - 3} more" if len(unequal) > 3 else "")
-            code = "recipe_mismatch" if what == "recipe" else "eval_protocol_mismatch"
-            findings.append(
-                Finding(code, f"official and worldflux {what} differ: {shown}", pair.task.id, pair.seed)
-            )
+            detail = f"official and worldflux {word} differ: {shown}"
+            findings.append(Finding(code, detail, pair.task.id, pair.seed))
     return findings

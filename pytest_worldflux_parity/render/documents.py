@@ -236,23 +236,29 @@ def _run(line: Mapping[str, Any]) -> dict[str, Any]:
 def aggregate_document(
     judgements: Sequence[Judgement],
     *,
+    not_judged: Mapping[str, str],
     time: str,
     run_paths: Sequence[str],
     aggregate_json: str,
     report_md: str,
 ) -> dict[str, Any]:
-    """The document of a run. Paths are relative to the document's folder."""
+    """The document of a run. Paths are relative to the document's folder.
+
+    Args:
+        not_judged: suites of the run that could not be judged -> why. They count as not passed.
+    """
     passed = [j.verdict == "pass" for j in judgements]
     return {
         "schema_version": AGGREGATE_SCHEMA,
         "generated_at_utc": time,
-        "run_count": len(judgements),
+        "run_count": len(judgements) + len(not_judged),
         "suite_pass_count": sum(passed),
-        "suite_fail_count": len(passed) - sum(passed),
-        "all_suites_pass": all(passed),
+        "suite_fail_count": len(passed) + len(not_judged) - sum(passed),
+        "all_suites_pass": all(passed) and not not_judged,
         "global_non_inferiority": _global(judgements),
         "families": list(_families(judgements)),
         "suites": [_row(j, p) for j, p in zip(judgements, run_paths, strict=True)],
+        "not_judged": [{"suite": s, "reason": why} for s, why in not_judged.items()],
         "run_paths": list(run_paths),
         "evidence_bundle": {
             "bundle_kind": "parity_aggregate",

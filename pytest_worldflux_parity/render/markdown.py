@@ -12,11 +12,18 @@ SHOWN_LOG_LINES = 15
 
 
 def report(
-    judgements: Sequence[Judgement], *, run_id: str, device: str, time: str, log_tails: Mapping[str, str]
+    judgements: Sequence[Judgement],
+    *,
+    not_judged: Mapping[str, str],
+    run_id: str,
+    device: str,
+    time: str,
+    log_tails: Mapping[str, str],
 ) -> str:
     """The report of a run.
 
     Args:
+        not_judged: suites that could not be judged -> why.
         log_tails: "system task seed n" of failed runs -> the end of their log.
     """
     lines = [
@@ -27,6 +34,7 @@ def report(
         "| suite | verdict | reason |",
         "|---|---|---|",
         *(f"| {j.evidence.suite.suite_id} | **{j.verdict}** | {_cell(j.reason)} |" for j in judgements),
+        *(f"| {_cell(suite)} | **not judged** | {_cell(why)} |" for suite, why in not_judged.items()),
     ]
     for judgement in judgements:
         lines += ["", *_suite(judgement)]
