@@ -18,8 +18,8 @@ RETURN = "episode_return"
 SUCCESS = "episode_success"
 DUPLICATES = ("first", "last")
 
-# Beyond this a score is a typing error, and its square would overflow.
-_LARGEST_SCORE = 1e100
+# Beyond this a score is a typing error, and the statistics would overflow (stats.arrays.LARGEST).
+_LARGEST_SCORE = 1e50
 _LARGEST_COUNT = 2**63 - 1
 
 

@@ -13,8 +13,8 @@ from ..errors import StatisticsError
 FloatArray = NDArray[np.float64]
 Outcome = Literal["pass", "fail", "inconclusive"]
 
-# Squares of scores must neither overflow nor lose all their digits.
-LARGEST = 1e100
+# The fourth powers in degrees of freedom must not overflow.
+LARGEST = 1e50
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def sample(values: ArrayLike, name: str) -> FloatArray:
     """``values`` as a float array of shape (n,), n >= 1.
 
     Raises:
-        StatisticsError: not one-dimensional, empty, not numeric, NaN, infinite, or above 1e100 in size.
+        StatisticsError: not one-dimensional, empty, not numeric, NaN, infinite, or above 1e50 in size.
     """
     try:
         array = np.asarray(values, dtype=np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import FloatArray, pairs
-from .student import quantile, separation_p, upper_tail
+from .student import quantile, satterthwaite, separation_p, upper_tail
 
 
 def drop_ratio(
@@ -93,16 +93,16 @@ def pool_contrasts(
     """Equally weighted mean over the last axis (tasks) with one-sided t bounds.
 
     Variances are of single scores, shape (..., tasks); sizes broadcast to it and are at least 2.
-    Delta method per task; Satterthwaite over all (task, side) components (1946, Biometrics 2:110-114).
+    Delta method per task; Satterthwaite over all (task, side) components.
     """
-    nu, nw = np.asarray(n_upstream, np.float64), np.asarray(n_worldflux, np.float64)
-    terms_u = contrast.by_upstream**2 * variance_upstream / nu
-    terms_w = contrast.by_worldflux**2 * variance_worldflux / nw
-    total = (terms_u + terms_w).sum(axis=-1)
-    squares = (terms_u**2 / (nu - 1) + terms_w**2 / (nw - 1)).sum(axis=-1)
+    variances = np.stack(np.broadcast_arrays(variance_upstream, variance_worldflux), axis=-1)
+    sizes = np.stack(np.broadcast_arrays(n_upstream, n_worldflux, contrast.value)[:2], axis=-1)
+    slopes = np.stack([contrast.by_upstream, contrast.by_worldflux], axis=-1)
+    terms = slopes**2 * variances / sizes
     value = contrast.value.mean(axis=-1)
-    se = np.sqrt(total) / contrast.value.shape[-1]
-    df = np.divide(total**2, squares, out=np.full_like(total, np.inf), where=squares > 0)
+    se = np.sqrt(terms.sum(axis=(-2, -1))) / contrast.value.shape[-1]
+    flat = (*terms.shape[:-2], -1)
+    df = satterthwaite(terms.reshape(flat), (sizes - 1).reshape(flat))
     reach = quantile(confidence, df) * se
     return PooledContrast(value, se, df, value - reach, value + reach)
 
@@ -123,17 +123,16 @@ def p_worse_than_margin(
     n_u, n_w, var_u, var_w, _ = np.broadcast_arrays(*sizes, *variances, contrast.value)
     # The derivatives of margin * scale, whatever the signs of the means.
     pull_u, pull_w = (margin * contrast.moving * np.sign(mean) for mean in means)
-    terms_u = (contrast.sign - pull_u) ** 2 * var_u / n_u
-    terms_w = (contrast.sign + pull_w) ** 2 * var_w / n_w
-    total = np.asarray(terms_u + terms_w)
-    squares = np.asarray(terms_u**2 / (n_u - 1) + terms_w**2 / (n_w - 1))
-    varies = squares > 0
-    df = np.divide(total**2, squares, out=np.ones_like(total), where=varies)
+    terms = np.stack(
+        [(contrast.sign - pull_u) ** 2 * var_u / n_u, (contrast.sign + pull_w) ** 2 * var_w / n_w], axis=-1
+    )
+    se = np.sqrt(terms.sum(axis=-1))
     excess = (contrast.value - margin) * contrast.scale
-    t = np.divide(excess, np.sqrt(total), out=np.zeros_like(total), where=varies)
+    without = np.where(excess > 0, np.inf, -np.inf)
+    t = np.divide(excess, se, out=without, where=se > 0)
+    p = upper_tail(t, satterthwaite(terms, np.stack([n_u - 1, n_w - 1], axis=-1)))
     exact = np.where((var_u > 0) & (var_w > 0), 0.0, _separation(n_u, n_w))
-    t = np.where(varies, t, np.where(excess > 0, np.inf, -np.inf))
-    return np.maximum(upper_tail(t, df), exact)
+    return np.asarray(np.maximum(p, exact))
 
 
 _separation = np.vectorize(separation_p, otypes=[np.float64])

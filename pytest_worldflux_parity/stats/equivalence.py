@@ -83,12 +83,13 @@ def equivalence_rule(
         StatisticsError: no tasks, a task twice, a bad sample, or a parameter out of range.
     """
     alpha = 1 - check_level("confidence", confidence)
-    tests = {t.task: _test(t, margin, alpha) for t in sorted(per_task, key=lambda t: t.task)}
+    scores = sorted((_sorted(t) for t in per_task), key=lambda t: t.task)
+    tests = {t.task: _test(t, margin, alpha) for t in scores}
     if not tests or len(tests) != len(per_task):
         raise StatisticsError(
             "no task to judge" if not tests else "a task is given twice", where="equivalence"
         )
-    tasks = _judged(per_task, tests, alpha)
+    tasks = _judged(scores, tests, alpha)
     result = EquivalenceResult(
         verdict="inconclusive",
         reason="",
@@ -102,13 +103,18 @@ def equivalence_rule(
         power_target=power_target,
         seeds_needed=None,
     )
-    return _with_verdict(result, per_task, broken_gates)
+    return _with_verdict(result, scores, broken_gates)
+
+
+def _sorted(scores: TaskScores) -> TaskScores:
+    """Checked samples in order of value, so that sums do not depend on the order of seeds."""
+    upstream = sample(scores.upstream, f"{scores.task}: upstream")
+    worldflux = sample(scores.worldflux, f"{scores.task}: worldflux")
+    return TaskScores(scores.task, np.sort(upstream), np.sort(worldflux))
 
 
 def _test(scores: TaskScores, margin: float, alpha: float) -> TostResult:
-    upstream = sample(scores.upstream, f"{scores.task}: upstream")
-    worldflux = sample(scores.worldflux, f"{scores.task}: worldflux")
-    return tost_normalized_difference(np.sort(upstream), np.sort(worldflux), margin=margin, alpha=alpha)
+    return tost_normalized_difference(scores.upstream, scores.worldflux, margin=margin, alpha=alpha)
 
 
 def _judged(

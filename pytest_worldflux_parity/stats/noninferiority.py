@@ -106,5 +106,5 @@ def check_rule(margin: float, confidence: float, floor: float) -> None:
     check_level("confidence", confidence)
     if not 0.0 <= margin < 2.0:
         raise StatisticsError(f"margin is {margin}, not a ratio from 0 up to 2")
-    if not 1e-100 <= floor <= 1e100:
+    if not 1e-50 <= floor <= 1e50:
         raise StatisticsError(f"floor is {floor}, not a positive number")

@@ -12,9 +12,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import StatisticsError
 from .arrays import check_level
-from .student import normal_cdf, quantile, scale_nodes
+from .student import normal_cdf, quantile, satterthwaite, scale_nodes
 
 MOST_SEEDS = 10_000
 
@@ -84,15 +86,13 @@ def se_and_df(components: Iterable[Component], n: int | None = None) -> tuple[fl
     Raises:
         StatisticsError: a component has fewer than two seeds.
     """
-    total = squares = 0.0
-    for component in components:
-        size = component.held if component.held is not None else n
-        if size is None or size < 2:
-            raise StatisticsError("a variance needs at least two seeds", where="power")
-        term = component.variance / size
-        total += term
-        squares += term**2 / (size - 1)
-    return math.sqrt(total), (total**2 / squares if squares > 0.0 else math.inf)
+    parts = list(components)
+    sizes = [n if part.held is None else part.held for part in parts]
+    if any(size is None or size < 2 for size in sizes):
+        raise StatisticsError("a variance needs at least two seeds", where="power")
+    counts = np.array(sizes, np.float64)
+    terms = np.array([part.variance for part in parts]) / counts
+    return math.sqrt(terms.sum()), float(satterthwaite(terms, counts - 1))
 
 
 def seeds_needed(power_at: Callable[[int], float], target: float = 0.8, most: int = MOST_SEEDS) -> int | None:

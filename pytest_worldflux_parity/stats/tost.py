@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import StatisticsError
 from .arrays import FloatArray, check_level, pairs, same_values, sample, spread
-from .student import lower_tail, quantile, separation_p, upper_tail
+from .student import lower_tail, quantile, satterthwaite, separation_p, upper_tail
 
 Status = Literal["ok", "degenerate", "undefined", "insufficient_pairs"]
 Design = Literal["paired", "pooled", "unpaired"]
@@ -223,7 +223,7 @@ def _without_test(base: TostResult, status: Status, reason: str = "") -> TostRes
 
 def _linear(u: FloatArray, w: FloatArray, base: TostResult) -> TostResult:
     """TOST of mean(w) - mean(u)."""
-    estimate = _contrast(u, w, 1.0, base.design)
+    estimate = _Contrasts(u, w, base.design)(1.0)
     result = replace(base, effect=estimate.value)
     if estimate.se == 0.0:
         return _degenerate(result)
@@ -243,11 +243,12 @@ def _relative(u: FloatArray, w: FloatArray, base: TostResult) -> TostResult:
     """TOST of (mean(w) - mean(u)) / |mean(u)| by its two linear contrasts."""
     size = abs(base.mean_upstream)
     sign = math.copysign(1.0, base.mean_upstream)
-    estimate = _contrast(u, w, 1.0, base.design)
+    contrasts = _Contrasts(u, w, base.design)
+    estimate = contrasts(1.0)
     result = replace(base, effect=estimate.value / size)
 
     def contrast(bound: float) -> _Estimate:
-        return _contrast(u, w, 1.0 + sign * bound, base.design)
+        return contrasts(1.0 + sign * bound)
 
     below, above = contrast(base.low), contrast(base.high)
     if below.se == 0.0 or above.se == 0.0:
@@ -261,19 +262,28 @@ def _relative(u: FloatArray, w: FloatArray, base: TostResult) -> TostResult:
     )
 
 
-def _contrast(u: FloatArray, w: FloatArray, factor: float, design: Design) -> _Estimate:
-    """mean(w) - factor * mean(u), its standard error and degrees of freedom."""
-    value = float(w.mean() - factor * u.mean())
-    if design == "paired":
-        return _Estimate(value, math.sqrt(float(spread(w - factor * u)) / u.size), u.size - 1)
-    variances = factor**2 * float(spread(u)), float(spread(w))
-    dfs = u.size - 1, w.size - 1
-    if design == "pooled":
-        pooled = (variances[0] * dfs[0] + variances[1] * dfs[1]) / sum(dfs)
-        return _Estimate(value, math.sqrt(pooled * (1 / u.size + 1 / w.size)), sum(dfs))
-    terms = variances[0] / u.size, variances[1] / w.size
-    squares = terms[0] ** 2 / dfs[0] + terms[1] ** 2 / dfs[1]
-    return _Estimate(value, math.sqrt(sum(terms)), sum(terms) ** 2 / squares if squares > 0.0 else 1.0)
+class _Contrasts:
+    """mean(w) - factor * mean(u) for any factor, with its standard error and degrees of freedom."""
+
+    def __init__(self, u: FloatArray, w: FloatArray, design: Design) -> None:
+        self._u, self._w, self._design = u, w, design
+        self._means = float(u.mean()), float(w.mean())
+        self._variances = float(spread(u)), float(spread(w))
+
+    def __call__(self, factor: float) -> _Estimate:
+        value = self._means[1] - factor * self._means[0]
+        if self._design == "paired":
+            variance = float(spread(self._w - factor * self._u))
+            return _Estimate(value, math.sqrt(variance / self._u.size), self._u.size - 1)
+        variances = factor**2 * self._variances[0], self._variances[1]
+        sizes = self._u.size, self._w.size
+        if self._design == "pooled":
+            df = float(sum(sizes) - 2)
+            pooled = (variances[0] * (sizes[0] - 1) + variances[1] * (sizes[1] - 1)) / df
+            return _Estimate(value, math.sqrt(pooled * (1 / sizes[0] + 1 / sizes[1])), df)
+        terms = variances[0] / sizes[0], variances[1] / sizes[1]
+        welch = float(satterthwaite(terms, (sizes[0] - 1, sizes[1] - 1)))
+        return _Estimate(value, math.sqrt(sum(terms)), welch)
 
 
 def _tested(result: TostResult, below: _Estimate, above: _Estimate) -> TostResult:
@@ -307,20 +317,20 @@ def _degenerate(result: TostResult) -> TostResult:
 def _end(contrast: Callable[[float], _Estimate], start: float, side: float, alpha: float) -> float | None:
     """The end of the interval on one side: the last bound that the test at ``alpha`` keeps.
 
-    Walks outward from the estimate in doubling steps until a bound is refused, then halves.
+    Walks outward from the estimate in doubling steps until a bound is refused, then halves the last step.
     """
 
     def kept(bound: float) -> bool:
         at = contrast(bound)
         return -side * at.value <= float(quantile(1 - alpha, at.df)) * at.se
 
-    inner, step = start, 1e-9 * (1.0 + abs(start))
+    inner, step = start, 1e-6 * (1.0 + abs(start))
     while kept(start + side * step):
         inner, step = start + side * step, 2 * step
         if step > _UNBOUNDED:
             return None
     outer = start + side * step
-    for _ in range(80):
+    for _ in range(50):
         middle = (inner + outer) / 2
         inner, outer = (middle, outer) if kept(middle) else (inner, middle)
     return inner
