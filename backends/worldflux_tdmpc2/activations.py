@@ -53,13 +53,14 @@ class TwoHot:
         position = (symlog(x).clamp(self.low, self.high) - self.low) / self.bin_size
         below = position.floor().clamp(max=self.num_bins - 2)
         above_weight = position - below
-        index = below.long()
+        # What is not a number has no bin; its weights carry it into the loss, where it is seen.
+        index = below.nan_to_num(0.0).long()
         return torch.stack([index, index + 1], -1), torch.stack([1 - above_weight, above_weight], -1)
 
     def cross_entropy(self, logits: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """Sum over all of ``weight`` (...) times the cross-entropy of ``logits`` (Q, ..., num_bins) and ``x``.
+        """Cross-entropy of ``logits`` (Q, ..., num_bins) and ``x`` (...), times ``weight`` (...), summed.
 
-        ``x`` has shape (...): the members of an ensemble share their targets.
+        The members of an ensemble share their targets.
         """
         bins, share = self.locate(x)
         return _CrossEntropy.apply(logits, bins, share * weight.unsqueeze(-1), weight)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +130,7 @@ class Ensemble:
     gain and offset (Q, 1, out) of the LayerNorm of the first two.
     """
 
-    names = tuple(f"{i}.{n}" for i in (0, 1) for n in NormedLayer.names) + ("2.weight", "2.bias")
+    names = (*(f"{i}.{n}" for i in (0, 1) for n in NormedLayer.names), "2.weight", "2.bias")
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.tensors = list(tensors)
@@ -203,7 +204,7 @@ def build_ensemble(recipe: Recipe, action_dim: int) -> Ensemble:
     """The Q-functions; the last weights are zero, their biases are not."""
     widths = [*_widths(recipe, action_dim), recipe.num_bins]
     tensors: list[Tensor] = []
-    for i, (fan_in, out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (fan_in, out) in enumerate(pairwise(widths)):
         bound = 1 / math.sqrt(fan_in)
         weight = torch.empty(recipe.num_q, fan_in, out).uniform_(-bound, bound)
         tensors += [weight, torch.empty(recipe.num_q, 1, out).uniform_(-bound, bound)]
@@ -222,7 +223,7 @@ def _to_latent(recipe: Recipe) -> Activation:
 
 
 def _mlp(widths: list[int], out: int, last: Activation | None = None) -> Network:
-    layers: list[Layer] = [_normed(i, o) for i, o in zip(widths, widths[1:], strict=False)]
+    layers: list[Layer] = [_normed(i, o) for i, o in pairwise(widths)]
     if last is not None:
         return Network([*layers, _normed(widths[-1], out, last)])
     return Network([*layers, Layer(_truncated_normal(out, widths[-1]), torch.zeros(out))])

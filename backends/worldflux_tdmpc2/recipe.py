@@ -204,7 +204,9 @@ _CHECKS = (
         "iterations", "num_samples", "num_elites", "horizon", "num_enc_layers", "enc_dim",
         "num_channels", "mlp_dim", "latent_dim", "simnorm_dim",
     )),
-    *((key, _positive, "above 0") for key in ("lr", "grad_clip_norm", "min_std", "max_std", "discount_denom")),
+    *((key, _positive, "above 0") for key in (
+        "lr", "grad_clip_norm", "min_std", "max_std", "discount_denom",
+    )),
     *((key, _not_negative, "0 or more") for key in (
         "reward_coef", "value_coef", "consistency_coef", "enc_lr_scale", "entropy_coef", "num_pi_trajs",
         "temperature",
