@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import ttost_ind, ttost_paired
+from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+from statsmodels.stats.weightstats import ttost_ind, ttost_paired  # type: ignore[import-untyped]
 
 from pytest_worldflux_parity.scores import ScoreTable, latest_scores, load_table
 from pytest_worldflux_parity.stats.bayes import bayes_seed, posterior_means
