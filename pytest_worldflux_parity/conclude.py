@@ -24,7 +24,7 @@ from .provenance import environment, lock_reference, relative
 from .render import documents, markdown
 from .runner import log_tail
 from .store import SuiteStore, write_document, write_text
-from .verdict import Judgement, judge
+from .verdict import Judgement, case_count, judge
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
 
@@ -55,8 +55,11 @@ def suite_paths(root: Path, node_ids: Iterable[str]) -> dict[str, Path]:
     return {f: (root / f).resolve() for f in files if f.endswith((".yaml", ".yml"))}
 
 
-def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> None:
+def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> int:
     """Write the run's ``run.json`` before anything runs; on a resume, check it and recover records.
+
+    Returns:
+        How many verdict cases are to be expected.
 
     Raises:
         StoreError: two suites share an id, the suite is not of this run, or a sealed file changed.
@@ -67,7 +70,15 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     path = context.run_dir / "run.json"
     if not context.resume:
         write_document(path, _session_document(context, asked, arguments), "session.v1")
-        return
+    else:
+        _check_sealed(context, asked)
+        for one in prepared.values():
+            recover(one, context)
+    return sum(case_count(one.suite) for one in prepared.values())
+
+
+def _check_sealed(context: RunContext, asked: dict[str, Any]) -> None:
+    path = context.run_dir / "run.json"
     sealed = read_session(context)["suites"]
     for node_id, now in asked.items():
         if node_id not in sealed:
@@ -83,8 +94,6 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
                 where=node_id,
                 mend="start a new run: leave --parity-resume out",
             )
-    for one in prepared.values():
-        recover(one, context)
 
 
 def read_session(context: RunContext) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class SuiteFile(pytest.File):
 
     def collect(self) -> Iterator[PairItem]:
         context = self.config.stash[CONTEXT]
+        if not self.path.is_relative_to(self.config.rootpath):
+            raise self.CollectError(f"{self.path}: a suite lies in the project, {self.config.rootpath}")
         try:
             prepared = prepare(self.path, context)
             if not self.config.option.collectonly:

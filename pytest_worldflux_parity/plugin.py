@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from .suite import SYSTEMS
+
 if TYPE_CHECKING:
     from .conclude import Case, Conclusion
     from .prepare import RunContext
 
 TRACKS = ("quick",)
-SYSTEMS = ("official", "worldflux")
 INI = {
     "parity_output": ("folder of the run directories", "reports/parity"),
     "parity_run_id": ("name of the run directory", ""),
     "parity_seeds": ("seeds for the live sides", ""),
     "parity_systems": ("live systems that are run", ",".join(SYSTEMS)),
     "parity_device": ("auto, cpu or cuda", "auto"),
-    "parity_workers": ("pairs at a time without -n: auto (one a core on a CPU, one on a GPU) or a number", "auto"),
+    "parity_workers": (
+        "pairs at a time without -n: a number, or auto (one a core on a CPU, one on a GPU)",
+        "auto",
+    ),
     "parity_quick_suites": ("what --parity=quick collects without paths", "suites/quick"),
     "parity_backends": ("folders of backends, one a line", "backends"),
     "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
@@ -36,9 +40,8 @@ INI = {
 class ControllerState:
     """What the controller of a session knows; workers have none."""
 
-    exit_stack: contextlib.ExitStack
+    claim: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     node_ids: list[str] = field(default_factory=list)
-    deselected: set[str] = field(default_factory=set)
     sealed: bool = False
     conclusions: list[Conclusion] = field(default_factory=list)
 
@@ -80,12 +83,11 @@ def pytest_configure(config: pytest.Config) -> None:
     from .items import CONTEXT
 
     try:
-        context = _context(config)
-        if not _is_worker(config) and not config.option.collectonly:
-            config.stash[STATE] = _claim(context)
+        config.stash[CONTEXT] = context = _context(config)
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
-    config.stash[CONTEXT] = context
+    if not _is_worker(config) and not config.option.collectonly:
+        config.stash[STATE] = ControllerState()
     _default_paths(config)
     _default_workers(config, context.device)
 
@@ -126,19 +128,16 @@ def _run_id(config: pytest.Config, output: Path, resume: bool) -> str:
             raise pytest.UsageError(f"--parity-run-id {named!r}: letters, digits, '.', '_' and '-' only")
         return str(named)
     if resume:
-        return _latest_run(output, config.option.parity)
+        from .store import latest_run
+
+        latest = latest_run(output, config.option.parity)
+        if latest is None:
+            raise pytest.UsageError(
+                f"--parity-resume: no {config.option.parity} run in {output}; leave --parity-resume out"
+            )
+        return latest
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return f"{config.option.parity}_{stamp}_{secrets.token_hex(2)}"
-
-
-def _latest_run(output: Path, track: str) -> str:
-    runs = [p.parent for p in output.glob(f"{track}_*/run.json")]
-    if not runs:
-        raise pytest.UsageError(
-            f"--parity-resume: no {track} run in {output}; "
-            "name one with --parity-run-id, or run without --parity-resume"
-        )
-    return max(runs, key=lambda p: (p / "run.json").stat().st_mtime).name
 
 
 def _systems(text: str) -> tuple[str, ...]:
@@ -162,32 +161,11 @@ def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def _claim(context: RunContext) -> ControllerState:
-    """Hold the run directory for this session; refuse one that is used or not meant to be resumed."""
-    from .errors import StoreError
-    from .store import run_lock
-
-    exists = (context.run_dir / "run.json").exists()
-    if exists and not context.resume:
-        raise StoreError(
-            "this run exists",
-            where=str(context.run_dir),
-            mend="add --parity-resume, or choose another --parity-run-id",
-        )
-    if context.resume and not exists:
-        raise StoreError(
-            "no such run to resume", where=str(context.run_dir), mend="leave --parity-resume out"
-        )
-    stack = contextlib.ExitStack()
-    stack.enter_context(run_lock(context.run_dir))
-    return ControllerState(stack)
-
-
 def _default_paths(config: pytest.Config) -> None:
     """Without paths on the command line, collect the track's own suites."""
     if config.args_source is pytest.Config.ArgsSource.ARGS:
         return
-    folder = config.rootpath / str(config.getini(f"parity_{config.option.parity}_suites"))
+    folder = _track_folder(config)
     if not folder.exists():
         raise pytest.UsageError(
             f"--parity={config.option.parity}: {folder} does not exist; name a suite file"
@@ -197,12 +175,18 @@ def _default_paths(config: pytest.Config) -> None:
     config.args_source = pytest.Config.ArgsSource.ARGS
 
 
+def _track_folder(config: pytest.Config) -> Path:
+    return config.rootpath / str(config.getini(f"parity_{config.option.parity}_suites"))
+
+
 def _default_workers(config: pytest.Config, device: str) -> None:
     """Without ``-n``, let xdist run as many pairs at a time as ``parity_workers`` says.
 
     Equal to typing ``-n N``; ``-n 0`` and ``--pdb`` keep everything in one process.
     """
     option = config.option
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no"
     if chosen or option.usepdb or option.collectonly or _is_worker(config):
         return
@@ -220,7 +204,7 @@ def _default_workers(config: pytest.Config, device: str) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     state = config.stash.get(STATE, None)
     if state is not None:
-        state.exit_stack.close()
+        state.claim.close()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -235,27 +219,30 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if parent.config.option.parity is None or file_path.suffix not in (".yaml", ".yml"):
         return None
+    if not (parent.session.isinitpath(file_path) or _holds_suite(parent.config, file_path)):
+        return None
     from .items import SuiteFile
 
     collector: pytest.Collector = SuiteFile.from_parent(parent, path=file_path)
     return collector
 
 
-def pytest_deselected(items: Iterable[pytest.Item]) -> None:
-    for item in items:
-        state = item.config.stash.get(STATE, None)
-        if state is not None:
-            state.deselected.add(item.nodeid)
+def _holds_suite(config: pytest.Config, path: Path) -> bool:
+    """Whether a YAML file that nobody named is a suite: those of other tools are not ours to judge."""
+    return path.is_relative_to(_track_folder(config)) or b"suite_id" in path.read_bytes()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if not _is_worker(session.config) and session.items:
-        _seal(session.config, [item.nodeid for item in session.items])
+    config = session.config
+    stopped = session.testsfailed and not config.option.continue_on_collection_errors
+    if not _is_worker(config) and session.items and not stopped:
+        _seal(config, [item.nodeid for item in session.items])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    _seal(node.config, ids)
+    if ids:
+        _seal(node.config, ids)
 
 
 def _seal(config: pytest.Config, node_ids: list[str]) -> None:
@@ -267,34 +254,80 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     from .errors import ParityError
     from .items import CONTEXT
 
-    state.node_ids = node_ids
-    state.sealed = True
+    context = config.stash[CONTEXT]
+    paths = suite_paths(config.rootpath, node_ids)
+    if not paths:
+        raise pytest.UsageError(f"--parity={context.track}: no suite is among what was collected")
     try:
-        seal(
-            config.stash[CONTEXT], suite_paths(config.rootpath, node_ids), list(config.invocation_params.args)
-        )
+        _claim(context, state.claim)
+        cases = seal(context, paths, list(config.invocation_params.args))
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
+    state.node_ids, state.sealed = node_ids, True
+    session = config.pluginmanager.get_plugin("session")
+    config.pluginmanager.register(_Progress(session, len(node_ids) + cases))
+
+
+class _Progress:
+    """Lets the verdicts count in the progress; pytest and xdist set the total after they collected."""
+
+    def __init__(self, session: Any, total: int) -> None:
+        self.session = session
+        self.total = total
+
+    def pytest_runtest_logstart(self) -> None:
+        self.session.testscollected = self.total
+
+
+def _claim(context: RunContext, stack: contextlib.ExitStack) -> None:
+    """Hold the run directory for this session; refuse one that is used or not meant to be resumed."""
+    from .errors import StoreError
+    from .store import run_lock
+
+    document = context.run_dir / "run.json"
+    if context.resume and not document.exists():
+        raise StoreError(
+            "no such run to resume", where=str(context.run_dir), mend="leave --parity-resume out"
+        )
+    stack.enter_context(run_lock(context.run_dir))
+    # Looked at under the lock: another session may have made the run a moment ago.
+    if document.exists() and not context.resume:
+        raise StoreError(
+            "this run exists",
+            where=str(context.run_dir),
+            mend="add --parity-resume, or choose another --parity-run-id",
+        )
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    result = yield
+    # Here, and not at the end of the session, so that the verdicts stand in the same line of progress.
+    _conclude(session)
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    # A loop that was left early (-x, Ctrl-C) is judged as well: what it did not run leaves it open.
+    if exitstatus in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+        _conclude(session)
+
+
+def _conclude(session: pytest.Session) -> None:
+    """Judge what was sealed, once, and report each verdict as a test case."""
     config = session.config
     state = config.stash.get(STATE, None)
-    judged = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
-    if state is None or not state.sealed or exitstatus not in judged:
+    if state is None or not state.sealed or state.conclusions:
         return
     from .conclude import conclude
     from .items import CONTEXT
 
     state.conclusions = conclude(config.stash[CONTEXT], state.node_ids)
-    session.testscollected += sum(len(c.cases) for c in state.conclusions)
+    session.testscollected = len(state.node_ids) + sum(len(c.cases) for c in state.conclusions)
     for conclusion in state.conclusions:
         for case in conclusion.cases:
             _report(config, conclusion.node_id, case)
-    failed = any(c.outcome == "failed" for x in state.conclusions for c in x.cases)
-    if failed and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _report(config: pytest.Config, node_id: str, case: Case) -> None:

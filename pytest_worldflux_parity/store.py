@@ -166,6 +166,17 @@ def write_text(path: Path, text: str) -> None:
         wire.write_atomic(path, text)
 
 
+def latest_run(output: Path, track: str) -> str | None:
+    """Name of the run of a track that was sealed last, or None where there is none."""
+    found = []
+    for path in output.glob("*/run.json"):
+        with suppress(OSError, ValueError):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(document, dict) and document.get("track") == track:
+                found.append((path.stat().st_mtime_ns, path.parent.name))
+    return max(found)[1] if found else None
+
+
 @contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold a run directory for this process; the lock goes with the process.

@@ -108,7 +108,7 @@ class Judgement:
 
 def judge(evidence: Evidence) -> Judgement:
     """The verdict on a suite."""
-    gates = (_coverage(evidence), _validity(evidence), _independence(evidence))
+    gates = tuple(gate(evidence) for gate in _GATES)
     broken = [f"{g.name}: {g.reason}" for g in gates if g.verdict == "fail"]
     metrics = tuple(_judged(evidence, m, broken) for m in evidence.suite.metrics)
     parts = (*gates, *metrics)
@@ -168,20 +168,31 @@ def _validity(evidence: Evidence) -> Gate:
 
 def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
     """What was checked, and a warning where a live side was compared with a table that states nothing."""
-    compared = sum(all((s, p.task.id, p.seed) in evidence.recipes for s in SYSTEMS) for p in evidence.pairs)
-    if not evidence.suite.live_systems:
+    live = evidence.suite.live_systems
+    if not live:
         return "published scores on both sides: recipes are not known and were not compared", []
-    if compared < len(evidence.pairs):
-        known = f"{compared} of {len(evidence.pairs)} pairs"
+    there = {(line["system"], line["task_id"], line["seed"]) for line in evidence.lines}
+    ran = [p for p in evidence.pairs if all((s, p.task.id, p.seed) in there for s in live)]
+    compared = sum(all((s, p.task.id, p.seed) in evidence.recipes for s in SYSTEMS) for p in ran)
+    if compared < len(ran):
+        known = f"{compared} of {len(ran)} pairs"
         return f"effective recipes compared in {known}", [
             f"the effective recipe of both sides is known in {known} only, and was not compared in the others"
         ]
-    return f"both sides effectively used the same recipe and protocol in all {compared} pairs", []
+    return f"both sides effectively used the same recipe and protocol in all {compared} pairs that ran", []
 
 
 def _independence(evidence: Evidence) -> Gate:
     found = independence(evidence.suite, evidence.observed, evidence.origins)
     return _gate("independence", found, "the two sides are different programs or tables", [])
+
+
+_GATES = (_coverage, _validity, _independence)
+
+
+def case_count(suite: Suite) -> int:
+    """How many gates and metrics the verdict on a suite has."""
+    return len(_GATES) + len(suite.metrics)
 
 
 def _gate(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[str]) -> Gate:
