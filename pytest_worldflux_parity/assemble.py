@@ -10,6 +10,7 @@ from .gates.independence import Origin
 from .observations import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, Result, observe
 from .plan import Pair, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds
+from .provenance import lock_reference
 from .records import record_of
 from .store import Line, Stored
 from .suite import SYSTEMS, BackendSide
@@ -52,6 +53,7 @@ def assemble(
         protocols=stated(prepared, prepared.pairs, records, "eval_protocol"),
         changed=tuple(changed),
         torn_lines=stored.torn,
+        lock_mismatch=lock_reference(prepared, context).mismatch,
     )
 
 

@@ -191,6 +191,9 @@ def run_oracle(options: argparse.Namespace) -> None:
 
     if options.seeds < 1 or options.jobs < 1:
         raise ParityError("--seeds and --jobs are whole numbers from 1 on")
+    # Said before the hours of measuring, not after.
+    if not options.output.parent.is_dir():
+        raise ParityError("the folder is absent", where=str(options.output.parent), mend="create it")
     root = project_root(options)
     run_id = options.run_id or f"oracle_{options.suite.stem}"
     context = RunContext(

@@ -28,6 +28,16 @@ class LockReference:
     matches_lock: bool | None
     upstream_lock_sha256: str | None
 
+    @property
+    def mismatch(self) -> str:
+        """How the official side's commit contradicts the lock; empty where it does not."""
+        if self.matches_lock is not False:
+            return ""
+        return (
+            f"the official side is of commit {self.resolved_upstream_commit}, "
+            f"{self.lock_path} locks {self.locked_upstream_commit}"
+        )
+
     def document(self) -> dict[str, Any]:
         """The fields of ``suite_lock_ref``."""
         return {k: v for k, v in asdict(self).items() if k != "upstream_lock_sha256"}

@@ -40,6 +40,7 @@ class Evidence:
         lines: the stored lines that count; all_lines: every line that answers the same requests.
         recipes, protocols: (system, task, seed) -> what the side says that it effectively used.
         changed: sealed files that are no longer as they were.
+        lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
     """
 
     suite: Suite
@@ -53,6 +54,7 @@ class Evidence:
     protocols: Mapping[tuple[str, str, int], Mapping[str, Any]]
     changed: tuple[str, ...] = ()
     torn_lines: int = 0
+    lock_mismatch: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ def _validity(evidence: Evidence) -> Gate:
     findings += [
         Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed
     ]
+    if evidence.lock_mismatch:
+        findings.append(Finding("lock_mismatch", evidence.lock_mismatch, system="official"))
+    if not findings and evidence.suite.live_systems and not evidence.lines:
+        return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
     return _gate("validity", findings, *_validity_scope(evidence))
 
 
