@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest_plugins = ["pytester"]
+
+# Plugins that may be installed beside ours and warn when xdist runs.
+WITHOUT = ("-p", "no:benchmark")
 
 FAKES = Path(__file__).parent / "fakes" / "backends"
 
@@ -38,7 +45,11 @@ class Project:
         self.root = pytester.path
         shutil.copytree(FAKES, self.root / "backends")
         # A root of its own, so that no configuration of the surroundings is found.
-        (self.root / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\nparity_workers = 0\n", encoding="utf-8")
+        self.ini("filterwarnings = error", "parity_workers = 0")
+
+    def ini(self, *lines: str) -> None:
+        """Write ``pytest.ini``."""
+        (self.root / "pytest.ini").write_text("\n".join(("[pytest]", *lines, "")), encoding="utf-8")
 
     def suite(self, name: str = "fake_quick", **changes: Any) -> Path:
         """Write ``suites/quick/<name>.yaml``: SUITE with ``changes``; None removes a key."""
@@ -52,26 +63,73 @@ class Project:
 
     def run(self, *args: str, run_id: str | None = "r") -> pytest.RunResult:
         """``pytest --parity=quick`` in a process of its own."""
-        named = ("--parity-run-id", run_id) if run_id else ()
-        return self.pytester.runpytest_subprocess("--parity=quick", *named, *args, timeout=120)
+        return self.pytester.run(*self._command(*args, run_id=run_id), timeout=240)
+
+    def start(self, *args: str, run_id: str = "r") -> subprocess.Popen[bytes]:
+        """The same in the background, in a process group of its own; output goes to ``started.log``."""
+        with open(self.root / "started.log", "wb") as log:
+            return subprocess.Popen(
+                self._command(*args, run_id=run_id),
+                cwd=self.root,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def plain(self, *args: str) -> pytest.RunResult:
+        """``pytest`` without the plugin's options, in a process of its own."""
+        return self.pytester.run(sys.executable, "-m", "pytest", *WITHOUT, *args, timeout=240)
+
+    def _command(self, *args: str, run_id: str | None) -> list[str]:
+        named = ["--parity-run-id", run_id] if run_id else []
+        return [sys.executable, "-m", "pytest", *WITHOUT, "--parity=quick", *named, *args]
+
+    def run_dir(self, run_id: str = "r") -> Path:
+        """Folder of a run."""
+        return self.root / "reports" / "parity" / run_id
 
     def document(self, name: str = "fake_quick/run.json", run_id: str = "r") -> dict[str, Any]:
         """A document of a run."""
-        text = (self.root / "reports" / "parity" / run_id / name).read_text(encoding="utf-8")
-        document: dict[str, Any] = json.loads(text)
+        document: dict[str, Any] = json.loads((self.run_dir(run_id) / name).read_text(encoding="utf-8"))
         return document
+
+    def report(self, run_id: str = "r") -> str:
+        """``report.md`` of a run."""
+        return (self.run_dir(run_id) / "report.md").read_text(encoding="utf-8")
 
     def lines(self, suite: str = "fake_quick", run_id: str = "r") -> list[dict[str, Any]]:
         """The stored lines of a suite."""
-        path = self.root / "reports" / "parity" / run_id / suite / "parity_runs.jsonl"
+        path = self.run_dir(run_id) / suite / "parity_runs.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-    def out_dir(self, system: str, task: str, seed: int, suite: str = "fake_quick", run_id: str = "r") -> Path:
+    def out_dir(
+        self, system: str, task: str, seed: int, suite: str = "fake_quick", run_id: str = "r"
+    ) -> Path:
         """Folder of a run's attempts."""
-        base = self.root / "reports" / "parity" / run_id / suite / "executions"
-        return base / task / f"seed_{seed}" / system
+        return self.run_dir(run_id) / suite / "executions" / task / f"seed_{seed}" / system
+
+    def pids(self) -> list[int]:
+        """Process ids that the fake backends wrote down."""
+        return [int(p.read_text()) for p in self.root.glob("reports/**/*pid") if p.read_text()]
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> Project:
     return Project(pytester)
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
+    """Wait for a condition; the time is only there so that a broken program ends the test."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s for {what}"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie that nobody reaps does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"

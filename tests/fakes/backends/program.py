@@ -27,9 +27,10 @@ def main() -> None:
 
 def record(request: wire.RunRequest, **changes: object) -> wire.RunRecord:
     rng = random.Random(f"{request.system} {request.task_id} {request.seed}")
-    level = float(request.recipe.get("level", 100.0))
+    level, loss = float(request.recipe.get("level", 100.0)), 2.0
     if request.system == "worldflux":
         level *= float(request.recipe.get("worldflux_factor", 1.0))
+        loss *= float(request.recipe.get("loss_factor", 1.0))
     spread = float(request.recipe.get("spread", 0.5))
     curve = tuple(wire.CurvePoint(s, level * s / 1000 + rng.gauss(0, spread)) for s in (0, 500, 1000))
     effective = {**request.recipe, **({"odd": 1} if behaves(request, "other_recipe") else {})}
@@ -40,7 +41,7 @@ def record(request: wire.RunRequest, **changes: object) -> wire.RunRecord:
         "seed": request.seed,
         "device": request.device,
         "curve": curve,
-        "scalars": {"loss.late": 2.0 + rng.gauss(0, 0.01)},
+        "scalars": {"loss.late": loss + rng.gauss(0, 0.01)},
         "metadata": {
             "mode": "live",
             "adapter_id": request.adapter,
@@ -128,6 +129,16 @@ def random_policy(request):
     wire.write_record(request.out_dir, record(request, metadata={**good.metadata, "policy_mode": "random"}))
 
 
+def mock_mode(request):
+    good = record(request)
+    wire.write_record(request.out_dir, record(request, metadata={**good.metadata, "mode": "mock"}))
+
+
+def huge_number(request):
+    text = json.dumps(wire.record_to_dict(record(request)))
+    Path(request.out_dir, "metrics.json").write_text(text.replace('"mode": "live"', '"mode": 1e400'))
+
+
 def killed(request):
     import signal
 
@@ -139,8 +150,11 @@ def flaky(request):
     return crash(request) if request.attempt == 1 else ok(request)
 
 
-def slow(request):
-    time.sleep(0.5)
+def waits(request):
+    """Goes on once the file ``until`` is there."""
+    Path(request.out_dir, "pid").write_text(str(os.getpid()))
+    while not Path(request.recipe["until"]).exists():
+        time.sleep(0.02)
     ok(request)
 
 
@@ -148,7 +162,8 @@ BEHAVIOURS = {
     f.__name__: f
     for f in (
         ok, crash, hang, stubborn, leaves_child, no_record, nan, half_json, wrong_task, wrong_request,
-        empty_curve, no_metric, says_failure, random_policy, killed, flaky, slow,
+        empty_curve, no_metric, says_failure, random_policy, killed, flaky, waits,
+        mock_mode, huge_number,
     )
 } | {"other_recipe": ok}  # fmt: skip
 
