@@ -19,9 +19,10 @@ import numpy as np
 
 from pytest_worldflux_parity import suite_file
 from pytest_worldflux_parity.scores import load_table
+from pytest_worldflux_parity.stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
+from pytest_worldflux_parity.stats.equivalence import EquivalenceResult, equivalence_rule
 from pytest_worldflux_parity.stats.power import Component, attainable_margin, se_and_df, tost_power
-from pytest_worldflux_parity.stats.tost import tost_normalized_difference
-from pytest_worldflux_parity.suite import Suite
+from pytest_worldflux_parity.suite import Metric, Suite
 
 Values = dict[tuple[str, str], np.ndarray]
 
@@ -67,13 +68,22 @@ def splits(values: Values, suite: Suite, live: int) -> list[bool]:
 
 
 def _passes(values: Values, suite: Suite, chosen: list[int]) -> bool:
+    """Whether the chosen official seeds pass as a candidate against the other ones."""
     for metric in suite.metrics:
+        scores = []
         for task in suite.judged_tasks(metric):
             sample = values[metric.name, task.id]
-            rest = np.delete(sample, chosen)
-            if not tost_normalized_difference(rest, sample[chosen], margin=metric.margin).pass_raw:
-                return False
+            scores.append(TaskScores(task.id, np.delete(sample, chosen), sample[chosen]))
+        if not _judge(metric, scores).pass_:
+            return False
     return True
+
+
+def _judge(metric: Metric, scores: list[TaskScores]) -> CalibratedResult | EquivalenceResult:
+    if metric.rule == "equivalence":
+        return equivalence_rule(scores, margin=metric.margin)
+    rng = np.random.default_rng(0)
+    return calibrated_rule(scores, margin=metric.margin, floor=metric.floor, rng=rng)
 
 
 if __name__ == "__main__":
