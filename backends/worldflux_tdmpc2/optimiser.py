@@ -70,7 +70,7 @@ def take_gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
     return gradients
 
 
-def clip(gradients: Sequence[Tensor], limit: float) -> Tensor:
+def clip(gradients: list[Tensor], limit: float) -> Tensor:
     """Scale ``gradients`` in place to a joint norm of at most ``limit``; the norm before, a scalar."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     # On a GPU, asking whether the norm is above the limit would wait for it.

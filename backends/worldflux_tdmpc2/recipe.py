@@ -161,7 +161,7 @@ def _coerce(key: str, value: Any) -> Any:
     # A bool is an int in Python, but true is not a number of steps, and "false" is not a bool.
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise RecipeError(f"recipe.{key} is {value!r}; valid: a {kind.__name__}")
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise RecipeError(f"recipe.{key} is {value!r}; valid: a finite number")
     return value
 
