@@ -59,14 +59,14 @@ def print_mistakes(names: list[str]) -> None:
 
     print("| mistake | verdict | seen by |\n|---|---|---|")
     for name in names or MISTAKES:
-        document = run(f"mistake_{name}", "-o", f"parity_backends={planted(name)}")
+        document = run(f"mistake_{name}", "-o", f"parity_backends={planted(name, OUTPUT)}")
         seen = [f"{m} ({d['verdict']})" for m, d in document["metrics"].items() if d["verdict"] != "pass"]
         print(f"| {name} | {document['verdict']} | {', '.join(seen) or 'nothing'} |", flush=True)
 
 
-def planted(mistake: str) -> Path:
-    """A folder of backends in which our TD-MPC2 has one mistake."""
-    folder = OUTPUT / "backends" / mistake
+def planted(mistake: str, parent: Path) -> Path:
+    """A new folder of backends in ``parent`` in which our TD-MPC2 has one mistake."""
+    folder = parent / "backends" / mistake
     backend = yaml.safe_load((ROOT / "backends/worldflux_tdmpc2/backend.yaml").read_text())
     backend["argv"] = ["{python}", str(HERE / "mistaken_backend.py"), mistake]
     path = folder / "worldflux_tdmpc2" / "backend.yaml"
