@@ -34,14 +34,18 @@ def main() -> None:
         write_suite(root / "run.yaml", tasks=1, seeds=options.pairs)
         write_suite(root / "collect.yaml", tasks=65, seeds=50)
         pair, bare = pair_cost(root)
-        print(f"pair {1e3 * pair:.1f} ms, bare process {1e3 * bare:.1f} ms: {1e3 * (pair - bare):+.1f} ms a pair")
+        print(
+            f"pair {1e3 * pair:.1f} ms, bare process {1e3 * bare:.1f} ms: {1e3 * (pair - bare):+.1f} ms a pair"
+        )
         print(f"3,250 pairs collected in {collection_time(root):.2f} s")
 
 
 def write_suite(path: Path, tasks: int, seeds: int) -> None:
     """A suite with a live worldflux side and a table on the other."""
     names = [f"task-{i}" for i in range(tasks)]
-    table = [{"task": t, "seed": s, "step": 1000, "score": 100.0 + s % 7} for t in names for s in range(seeds)]
+    table = [
+        {"task": t, "seed": s, "step": 1000, "score": 100.0 + s % 7} for t in names for s in range(seeds)
+    ]
     path.with_suffix(".json").write_text(json.dumps({"scores": table}))
     suite = {
         "schema_version": "worldflux.parity.suite.v1",
@@ -61,7 +65,15 @@ def write_suite(path: Path, tasks: int, seeds: int) -> None:
 
 def pair_cost(root: Path) -> tuple[float, float]:
     """Median seconds of a pair in pytest, and of the same command started bare."""
-    pytest = [sys.executable, "-m", "pytest", "--parity=quick", "--parity-run-id=r", "--junitxml=out.xml", "-q"]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--parity=quick",
+        "--parity-run-id=r",
+        "--junitxml=out.xml",
+        "-q",
+    ]
     subprocess.run([*pytest, "run.yaml"], cwd=root, capture_output=True, check=False)
     cases = [c for c in ET.parse(root / "out.xml").iter("testcase") if "seed=" in str(c.get("name"))]
     requests = sorted((root / "reports/parity/r").glob("*/executions/*/*/*/*/request.json"))

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -83,7 +82,9 @@ def timing(
         )
         shim = runner.install_wire(Path(folder) / "wire")
         env = runner.environment(os.environ, [shim, ROOT], options.threads, keep_python_path=False)
-        outcome = runner.run(request, [str(python), "-m", f"backends.{module}", str(out / "request.json")], env)
+        outcome = runner.run(
+            request, [str(python), "-m", f"backends.{module}", str(out / "request.json")], env
+        )
         if outcome.record is None:
             sys.exit(f"{system}: {outcome.error}")
         kept = ("env_steps_per_sec", "wall_sec", "peak_rss_mb")

@@ -88,7 +88,12 @@ def run(run_id: str, *arguments: str) -> dict[str, dict]:
         command = [sys.executable, "-m", "pytest", "--parity=quick", SUITE, "-q", *resume]
         fixed = ["--parity-output", str(OUTPUT), "--parity-run-id", run_id]
         done = subprocess.run(
-            [*command, *fixed, *arguments], cwd=ROOT, capture_output=True, text=True, env=os.environ, check=False
+            [*command, *fixed, *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ,
+            check=False,
         )
         if not path.exists():
             sys.exit(done.stdout + done.stderr)

@@ -45,7 +45,16 @@ def suite(tmp_path: Path) -> Path:
 def judged(suite: Path, backends: Path) -> dict[str, Any]:
     """The document of a run of ``suite`` with these backends, in a project of its own."""
     (suite.parent / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "--parity=quick", suite.name, "-q", "--parity-run-id", backends.name]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--parity=quick",
+        suite.name,
+        "-q",
+        "--parity-run-id",
+        backends.name,
+    ]
     subprocess.run(
         [*command, "-o", f"parity_backends={backends}"], cwd=suite.parent, capture_output=True, check=False
     )
