@@ -70,6 +70,7 @@ def pair_cost(root: Path) -> tuple[float, float]:
         "-m",
         "pytest",
         "--parity=quick",
+        "-n0",
         "--parity-run-id=r",
         "--junitxml=out.xml",
         "-q",

@@ -37,8 +37,9 @@ def main() -> None:
         official, ours = ([r[side][key] for r in rounds] for side in (0, 1))
         ratios = [b / a for a, b in zip(official, ours, strict=True)]
         print(
-            f"{key:18} official {statistics.median(official):9.1f}  worldflux {statistics.median(ours):9.1f}  "
-            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; {better} is better)"
+            f"{key:18} official {statistics.median(official):9.1f}  worldflux "
+            f"{statistics.median(ours):9.1f}  ratio {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f}; {better} is better)"
         )
 
 

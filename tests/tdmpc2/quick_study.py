@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +91,6 @@ def run(run_id: str, *arguments: str) -> dict[str, dict]:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            env=os.environ,
             check=False,
         )
         if not path.exists():
