@@ -35,7 +35,7 @@ def main() -> None:
         write_suite(root / "collect.yaml", tasks=65, seeds=50)
         pair, bare = pair_cost(root)
         print(
-            f"pair {1e3 * pair:.1f} ms, bare process {1e3 * bare:.1f} ms: {1e3 * (pair - bare):+.1f} ms a pair"
+            f"pair {1e3 * pair:.1f} ms, bare process {1e3 * bare:.1f} ms: {1e3 * (pair - bare):+.1f} ms each"
         )
         print(f"3,250 pairs collected in {collection_time(root):.2f} s")
 
