@@ -37,7 +37,10 @@ class SuiteFile(pytest.File):
             raise self.CollectError(error.line()) from None
         cache = _Cache(prepared, context)
         for pair in prepared.pairs:
-            yield PairItem.from_parent(self, name=str(pair.key), pair=pair, cache=cache)
+            name = str(pair.key)
+            # As text, so that [seed=n] is read as a parameter here as it is where --lf reads it back.
+            nodeid = f"{self.nodeid}::{name}"
+            yield PairItem.from_parent(self, name=name, nodeid=nodeid, pair=pair, cache=cache)
 
 
 def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:

@@ -332,7 +332,7 @@ def _conclude(session: pytest.Session) -> None:
 
 def _report(config: pytest.Config, node_id: str, case: Case) -> None:
     """Send a verdict through the hooks as a test case, so that terminal, junit and counts agree."""
-    longrepr: Any = {"passed": None, "failed": case.text, "skipped": (node_id, 0, case.text)}[case.outcome]
+    longrepr: Any = {"passed": None, "failed": case.text, "skipped": (node_id, 1, case.text)}[case.outcome]
     # Plain builtins only: xdist refuses anything else. junit takes properties from the teardown.
     properties: list[tuple[str, object]] = [("reason", case.text), *(("warning", w) for w in case.warnings)]
     phases: list[tuple[Literal["call", "teardown"], Any]] = [("call", case.outcome), ("teardown", "passed")]
