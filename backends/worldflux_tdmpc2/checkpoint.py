@@ -76,6 +76,8 @@ def restore(agent: Agent, state: dict[str, Any], where: str) -> int:
         for name, tensor in own.items():
             tensor.copy_(saved[name])
     torch.set_rng_state(state["random"]["cpu"].cpu())
+    if agent.device.type == "cuda" and "cuda" in state["random"]:
+        torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), agent.device)
     return int(state["step"])
 
 
