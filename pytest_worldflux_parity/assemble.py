@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from .engines.local import request_id
 from .gates.independence import Origin
 from .observations import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, Result, observe
-from .plan import Pair, expected_seeds
-from .prepare import PreparedSuite, RunContext, found_seeds
+from .plan import Pair, RunKey, expected_seeds
+from .prepare import PreparedSuite, RunContext, found_seeds, stated, value_at
 from .provenance import lock_reference
 from .records import record_of
 from .store import Line, Stored
 from .suite import SYSTEMS, BackendSide
 from .verdict import Evidence
 from .wire import RunRecord
-
-Key = tuple[str, str, int]
 
 
 def assemble(
@@ -65,10 +62,10 @@ def _expected(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
                 yield task.id, seed, system
 
 
-def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) -> dict[Key, Line]:
+def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) -> dict[RunKey, Line]:
     """The first success of every request that this session makes."""
     kept = stored.successes
-    used: dict[Key, Line] = {}
+    used: dict[RunKey, Line] = {}
     for pair in prepared.pairs:
         for system in prepared.suite.live_systems:
             line = kept.get(request_id(prepared, pair, system, context))
@@ -77,12 +74,14 @@ def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) ->
     return used
 
 
-def _same_requests(used: Mapping[Key, Line], stored: Stored) -> tuple[Line, ...]:
+def _same_requests(used: Mapping[RunKey, Line], stored: Stored) -> tuple[Line, ...]:
     wanted = {line["request_id"] for line in used.values()}
     return tuple(line for line in stored.lines if line.get("request_id") in wanted)
 
 
-def _absence(key: Key, prepared: PreparedSuite, stored: Stored, selected: frozenset[str]) -> tuple[str, str]:
+def _absence(
+    key: RunKey, prepared: PreparedSuite, stored: Stored, selected: frozenset[str]
+) -> tuple[str, str]:
     """Why there is no result: (reason, detail)."""
     system, task_id, seed = key
     if system in prepared.tables:
@@ -95,13 +94,13 @@ def _absence(key: Key, prepared: PreparedSuite, stored: Stored, selected: frozen
     return NOT_RUN, "the run ended before it, or --parity-systems left it out"
 
 
-def _origin(prepared: PreparedSuite, system: str, records: Mapping[Key, RunRecord]) -> Origin:
+def _origin(prepared: PreparedSuite, system: str, records: Mapping[RunKey, RunRecord]) -> Origin:
     """Where a side comes from: of a table also the program that it says made it."""
     side = prepared.suite.sides[system]
     if isinstance(side, BackendSide):
         own = [r.metadata for (owner, _, _), r in records.items() if owner == system]
         trees = [prepared.sources[system]["backend_tree_sha256"]]
-        trees += [_at(metadata, "source", "tree_sha256") for metadata in own]
+        trees += [value_at(metadata, "source", "tree_sha256") for metadata in own]
         return Origin(adapter=side.adapter, trees=frozenset(t for t in trees if isinstance(t, str)))
     table = prepared.tables[system]
     adapter, tree = (table.provenance.get(k) for k in ("adapter", "source_tree_sha256"))
@@ -111,36 +110,6 @@ def _origin(prepared: PreparedSuite, system: str, records: Mapping[Key, RunRecor
         adapter=adapter if isinstance(adapter, str) else "",
         trees=frozenset([tree] if isinstance(tree, str) else []),
     )
-
-
-def stated(
-    prepared: PreparedSuite, pairs: Iterable[Pair], records: Mapping[Key, RunRecord], what: str
-) -> dict[Key, Mapping[str, Any]]:
-    """(system, task, seed) -> the effective recipe or protocol that a side states.
-
-    A record states it in its metadata; a table once per task in its provenance, for all of its
-    seeds, so it is entered for each of ``pairs``, which are what it is compared with.
-
-    Args:
-        what: ``effective_recipe`` or ``eval_protocol``.
-    """
-    found: dict[Key, Mapping[str, Any]] = {}
-    for key, record in records.items():
-        if isinstance(record.metadata.get(what), dict):
-            found[key] = record.metadata[what]
-    for pair in pairs:
-        for system, table in prepared.tables.items():
-            own = _at(table.provenance, "tasks", pair.task.id, what)
-            if isinstance(own, dict):
-                found[system, pair.task.id, pair.seed] = own
-    return found
-
-
-def _at(document: Any, *keys: str) -> Any:
-    """What stands at ``keys`` within nested objects that anyone may have written; None where nothing."""
-    for key in keys:
-        document = document.get(key) if isinstance(document, Mapping) else None
-    return document
 
 
 def selected_pairs(pairs: Iterable[Pair], names: Iterable[str]) -> frozenset[str]:

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from .assemble import stated
 from .engines import local
 from .errors import ParityError, RecordError, StatisticsError
 from .gates.validity import recipe_findings, record_findings
 from .observations import Result, measure
 from .plan import Pair
-from .prepare import PreparedSuite, RunContext, prepare
+from .prepare import PreparedSuite, RunContext, prepare, stated
 from .records import record_of
 from .runner import log_tail
 from .store import Line, Stored, SuiteStore

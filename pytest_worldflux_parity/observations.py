@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from . import curves
 from .errors import StatisticsError
+from .plan import RunKey
 from .suite import CURVE_METRICS, Metric, Suite, Task
 from .wire import CurvePoint, RunRecord
 
@@ -68,11 +67,6 @@ class Observed:
     missing: tuple[Missing, ...] = ()
     unused: Mapping[str, int] = field(default_factory=dict)
 
-    def array(self, system: str, metric: str, task_id: str) -> np.ndarray:
-        """Values of shape (seeds,), seeds ascending."""
-        by_seed = self.values.get((system, metric, task_id), {})
-        return np.array([by_seed[s].value for s in sorted(by_seed)], dtype=float)
-
 
 def measure(result: Result, metric: str, task: Task) -> Value:
     """The number that ``metric`` names.
@@ -119,8 +113,8 @@ def _within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoin
 def observe(
     suite: Suite,
     expected: Iterable[tuple[str, int, str]],
-    results: Mapping[tuple[str, str, int], Result],
-    absent: Mapping[tuple[str, str, int], tuple[str, str]],
+    results: Mapping[RunKey, Result],
+    absent: Mapping[RunKey, tuple[str, str]],
     unused: Mapping[str, int],
 ) -> Observed:
     """Take every metric of every expected (task, seed, system).

@@ -9,6 +9,8 @@ from typing import Any
 from .suite import SYSTEMS, Suite, Task
 from .wire import RunRequest, content_hash
 
+# system, task, seed: what one run answers
+RunKey = tuple[str, str, int]
 # task -> seeds that a score table holds for it
 FoundSeeds = Mapping[str, frozenset[int]]
 

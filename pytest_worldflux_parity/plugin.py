@@ -133,7 +133,7 @@ def _run_id(config: pytest.Config, output: Path, resume: bool) -> str:
         latest = latest_run(output, config.option.parity)
         if latest is None:
             raise pytest.UsageError(
-                f"--parity-resume: no {config.option.parity} run in {output}; leave --parity-resume out"
+                f"no {config.option.parity} run to resume in {output}; to mend: leave --parity-resume out"
             )
         return latest
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

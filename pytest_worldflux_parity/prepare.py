@@ -15,10 +15,10 @@ from . import lock, sources, suite_file
 from .backends import Backend, load_backends
 from .errors import BackendError, SuiteError
 from .observations import Result
-from .plan import FoundSeeds, Pair, pairs
+from .plan import FoundSeeds, Pair, RunKey, pairs
 from .scores import ScoreTable, load_table, task_key
 from .suite import SYSTEMS, ArtifactSide, BackendSide, Suite
-from .wire import CurvePoint
+from .wire import CurvePoint, RunRecord
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PreparedSuite:
     suite: Suite
     pairs: tuple[Pair, ...]
     tables: Mapping[str, ScoreTable] = field(default_factory=dict)
-    results: Mapping[tuple[str, str, int], Result] = field(default_factory=dict)
+    results: Mapping[RunKey, Result] = field(default_factory=dict)
     backends: Mapping[str, Backend] = field(default_factory=dict)
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -118,7 +118,7 @@ def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Resu
     }
 
 
-def found_seeds(results: Iterable[tuple[str, str, int]]) -> Mapping[str, FoundSeeds]:
+def found_seeds(results: Iterable[RunKey]) -> Mapping[str, FoundSeeds]:
     """system -> task -> seeds, of the (system, task, seed) that the tables hold."""
     found: dict[str, dict[str, frozenset[int]]] = {s: {} for s in SYSTEMS}
     for system, task, seed in results:
@@ -160,3 +160,33 @@ def _source(backend: Backend, context: RunContext) -> dict[str, Any]:
         checkout = sources.checkout_path(context.root, entry.repo, entry.commit)
         source.update(repo=entry.repo, commit=entry.commit, checkout=str(checkout))
     return source
+
+
+def stated(
+    prepared: PreparedSuite, pairs: Iterable[Pair], records: Mapping[RunKey, RunRecord], what: str
+) -> dict[RunKey, Mapping[str, Any]]:
+    """(system, task, seed) -> the effective recipe or protocol that a side states.
+
+    A record states it in its metadata; a table once per task in its provenance, for all of its
+    seeds, so it is entered for each of ``pairs``, which are what it is compared with.
+
+    Args:
+        what: ``effective_recipe`` or ``eval_protocol``.
+    """
+    found: dict[RunKey, Mapping[str, Any]] = {}
+    for key, record in records.items():
+        if isinstance(record.metadata.get(what), dict):
+            found[key] = record.metadata[what]
+    for pair in pairs:
+        for system, table in prepared.tables.items():
+            own = value_at(table.provenance, "tasks", pair.task.id, what)
+            if isinstance(own, dict):
+                found[system, pair.task.id, pair.seed] = own
+    return found
+
+
+def value_at(document: Any, *keys: str) -> Any:
+    """What stands at ``keys`` within nested objects that anyone may have written; None where nothing."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document

@@ -19,7 +19,7 @@ from .gates.coverage import budget_gaps, coverage, empty_tasks
 from .gates.independence import Origin, independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
 from .observations import UNDECIDED_REASONS, Observed, shared_seeds
-from .plan import Pair
+from .plan import Pair, RunKey
 from .stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
 from .stats.equivalence import EquivalenceResult, equivalence_rule
 from .stats.noninferiority import DropRatioResult, drop_ratio_rule
@@ -50,8 +50,8 @@ class Evidence:
     lines: tuple[Mapping[str, Any], ...]
     all_lines: tuple[Mapping[str, Any], ...]
     origins: Mapping[str, Origin]
-    recipes: Mapping[tuple[str, str, int], Mapping[str, Any]]
-    protocols: Mapping[tuple[str, str, int], Mapping[str, Any]]
+    recipes: Mapping[RunKey, Mapping[str, Any]]
+    protocols: Mapping[RunKey, Mapping[str, Any]]
     changed: tuple[str, ...] = ()
     torn_lines: int = 0
     lock_mismatch: str = ""

@@ -15,8 +15,8 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-# Plugins that may be installed beside ours and warn when xdist runs.
-WITHOUT = ("-p", "no:benchmark")
+# Plugins that may be installed beside ours: the one warns under xdist, the other takes a second to start.
+WITHOUT = ("-p", "no:benchmark", "-p", "no:hypothesispytest")
 
 FAKES = Path(__file__).parent / "fakes" / "backends"
 

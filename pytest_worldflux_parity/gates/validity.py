@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..plan import Pair
+from ..plan import Pair, RunKey
 from ..records import record_of
 from ..suite import SYSTEMS, Suite
 from ..wire import RunRecord, eval_protocol_hash
@@ -100,7 +100,7 @@ def _numbers(line: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def recipe_findings(
-    pairs: Iterable[Pair], stated: Mapping[tuple[str, str, int], Mapping[str, Any]], what: str
+    pairs: Iterable[Pair], stated: Mapping[RunKey, Mapping[str, Any]], what: str
 ) -> list[Finding]:
     """Findings for pairs whose two sides did not effectively use the same recipe, or protocol.
 

@@ -1,0 +1,203 @@
+"""A pair that finished is never run again nor lost, whoever was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Project, alive, wait_until
+
+
+def waiting(project: Project, *runs: str, **changes: Any) -> None:
+    """A suite with two tasks of three seeds, in which ``runs`` wait for ``go``."""
+    recipe = {"behaviour": "waits", "until": str(project.root / "go"), "only": list(runs)}
+    project.suite(recipe={"level": 100.0, **recipe}, deadline_sec=200, **changes)
+
+
+def go(project: Project) -> None:
+    (project.root / "go").touch()
+
+
+def stored(project: Project) -> int:
+    try:
+        return len(project.lines())
+    except (OSError, ValueError):
+        return 0
+
+
+def undisturbed(project: Project) -> dict[str, Any]:
+    """What a run of the same suite that nobody disturbs comes to."""
+    go(project)
+    assert project.run("-n", "2", run_id="undisturbed").ret == pytest.ExitCode.OK
+    return project.document(run_id="undisturbed")
+
+
+def attempts(project: Project) -> Counter[tuple[str, str, int]]:
+    return Counter((x["system"], x["task_id"], x["seed"]) for x in project.lines())
+
+
+def assert_as_undisturbed(project: Project) -> None:
+    run, other = project.document(), undisturbed(project)
+    assert run["verdict"] == "pass"
+    for key in ("verdict_reason", "pairs", "stats", "counts", "missing", "metrics", "gates"):
+        assert run[key] == other[key], key
+
+
+def test_controller_killed(project: Project) -> None:
+    """kill -9 of pytest in the middle: what finished is kept, and only the rest is run."""
+    waiting(project, "worldflux/alpha/2")
+    session = project.start()
+    wait_until(lambda: stored(project) == 5 and project.pids(), "five runs and the waiting one")
+    session.kill()
+    session.wait()
+    wait_until(lambda: not [p for p in project.pids() if alive(p)], "the program's end")
+    before = project.lines()
+
+    go(project)
+    result = project.run("--parity-resume")
+    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
+    assert project.lines()[:5] == before, "finished runs are left as they are"
+    assert len(project.lines()) == 12
+    assert set(attempts(project).values()) == {1}, "no run has two lines"
+    assert project.lines()[5]["attempt"] == 2, "the killed attempt keeps its folder"
+    assert_as_undisturbed(project)
+
+
+def test_worker_killed_under_xdist(project: Project) -> None:
+    """kill -9 of a worker: its pair fails by name, the other pairs are run, and a resume mends it."""
+    waiting(project, "worldflux/beta/1")
+    session = project.start("-n", "2")
+    wait_until(lambda: stored(project) >= 10 and project.pids(), "all but the waiting run")
+    program = project.pids()[0]
+    worker = int(Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()[1])
+    assert worker != session.pid
+    os.kill(worker, signal.SIGKILL)
+    assert session.wait(120) == pytest.ExitCode.TESTS_FAILED
+    assert not alive(program)
+    run = project.document()
+    assert run["verdict"] == "inconclusive"
+    assert [(m["task"], m["seed"]) for m in run["missing"]["upstream_only"]] == [("beta", 1)]
+
+    go(project)
+    assert project.run("--parity-resume", "-n", "2").ret == pytest.ExitCode.OK
+    assert set(attempts(project).values()) == {1}
+    assert_as_undisturbed(project)
+
+
+def test_ctrl_c(project: Project) -> None:
+    """SIGINT ends the program, says what is open, and leaves a run that can be resumed."""
+    waiting(project, "worldflux/alpha/1")
+    session = project.start()
+    wait_until(lambda: stored(project) == 3 and project.pids(), "the waiting run")
+    session.send_signal(signal.SIGINT)
+    assert session.wait(120) == pytest.ExitCode.INTERRUPTED
+    assert not [p for p in project.pids() if alive(p)]
+    assert project.document()["verdict"] == "inconclusive"
+    assert project.document()["verdict_reason"].startswith("coverage: 9 of 12 expected results were not run")
+    go(project)
+    assert project.run("--parity-resume", run_id=None).ret == pytest.ExitCode.OK, "the latest run is meant"
+    assert set(attempts(project).values()) == {1}
+    assert project.document()["verdict"] == "pass"
+
+
+def test_two_sessions_in_one_run(project: Project) -> None:
+    waiting(project, "official/alpha/0", tasks=["alpha"])
+    session = project.start()
+    wait_until(project.pids, "the waiting run")
+    for extra in ((), ("--parity-resume",)):
+        other = project.run(*extra)
+        assert other.ret == pytest.ExitCode.USAGE_ERROR
+        other.stderr.fnmatch_lines(["ERROR: *another pytest is using this run directory; to mend: wait*"])
+    go(project)
+    assert session.wait(120) == pytest.ExitCode.OK
+    assert set(attempts(project).values()) == {1}
+
+
+def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> None:
+    """A record without a line is recovered, a torn line passed over, and the first success counts."""
+    project.suite(tasks=["alpha"])
+    assert project.run().ret == pytest.ExitCode.OK
+    first = project.document()
+    path = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    # The last line as a crash leaves it: its run is finished, and its record stands in metrics.json.
+    path.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][: len(lines[-1]) // 2], encoding="utf-8")
+    starts = len(list(project.root.glob("reports/**/attempt_*")))
+
+    result = project.run("--parity-resume")
+    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
+    assert len(list(project.root.glob("reports/**/attempt_*"))) == starts, "nothing ran"
+    kept = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines() if "recovered" in x][-1]
+    assert (kept["recovered"], kept["system"], kept["seed"]) == (True, "worldflux", 2)
+    resumed = project.document()
+    assert resumed["verdict"] == "pass"
+    assert resumed["pairs"] == first["pairs"]
+    assert resumed["warnings"] == ["1 torn lines of parity_runs.jsonl were passed over"]
+
+    # A second success with the same numbers is harmless; one with others is a finding, and does not count.
+    again = {**json.loads(lines[0]), "attempt": 2}
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(again) + "\n")
+    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
+    again["metrics"]["curve"][-1]["return"] += 50.0
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps({**again, "attempt": 3}) + "\n")
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    run = project.document()
+    assert run["verdict"] == "fail"
+    assert [f["code"] for f in run["gates"]["validity"]["findings"]] == ["conflicting_success"]
+    assert run["pairs"] == first["pairs"]
+
+
+def test_what_a_resume_refuses(project: Project) -> None:
+    """Whatever decides a result may not change within a run; the refusal names it and what to do."""
+    path = project.suite(tasks=["alpha"])
+    lock = project.root / "reports" / "parity" / "upstream_lock.json"
+
+    def refused(text: str, *arguments: str, run_id: str = "r") -> None:
+        result = project.run(*arguments, run_id=run_id)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR, result.stdout.str()
+        assert text in result.stderr.str()
+        assert "to mend: " in result.stderr.str()
+        assert "Traceback" not in result.stderr.str()
+
+    refused("no such run to resume", "--parity-resume")
+    assert not (project.root / "reports").exists()
+    refused("no quick run to resume in", "--parity-resume", run_id="")
+    assert project.run().ret == pytest.ExitCode.OK
+    refused("this run exists; to mend: add --parity-resume, or choose another --parity-run-id")
+    refused("seeds changed since the run was sealed", "--parity-resume", "--parity-seeds", "0,1")
+
+    lock.write_text('{"changed": true}', encoding="utf-8")
+    refused("upstream_lock_sha256 changed since the run was sealed", "--parity-resume")
+    lock.unlink()
+    backend = project.root / "backends" / "fake_worldflux" / "more.py"
+    backend.write_text("", encoding="utf-8")
+    refused("sources changed since the run was sealed", "--parity-resume")
+    backend.unlink()
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("100.0", "101.0"), encoding="utf-8")
+    refused("suite_sha256 changed since the run was sealed; to mend: start a new run", "--parity-resume")
+    path.write_text(text, encoding="utf-8")
+    project.suite("another", tasks=["alpha"])
+    refused("another.yaml is not part of this run", "--parity-resume")
+    assert len(project.lines()) == 6, "nothing ran again"
+
+
+def test_a_suite_that_changes_while_it_runs(project: Project) -> None:
+    """The verdict is on what was sealed: a suite or program edited meanwhile does not pass."""
+    waiting(project, "worldflux/alpha/2", tasks=["alpha"])
+    session = project.start()
+    wait_until(project.pids, "the waiting run")
+    (project.root / "backends" / "fake_worldflux" / "edited.py").write_text("", encoding="utf-8")
+    go(project)
+    assert session.wait(120) == pytest.ExitCode.TESTS_FAILED
+    assert project.document()["verdict"] == "fail"
+    codes = {f["code"] for f in project.document()["gates"]["validity"]["findings"]}
+    assert "changed_since_sealed" in codes
