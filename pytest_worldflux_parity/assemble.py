@@ -11,6 +11,7 @@ from .plan import Pair, RunKey, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds, stated, value_at
 from .provenance import lock_reference
 from .records import record_of
+from .scores import task_key
 from .store import Line, Stored
 from .suite import SYSTEMS, BackendSide
 from .verdict import Evidence
@@ -50,6 +51,7 @@ def assemble(
         protocols=stated(prepared, prepared.pairs, records, "eval_protocol"),
         changed=tuple(changed),
         torn_lines=stored.torn,
+        repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
         lock_mismatch=lock_reference(prepared, context).mismatch,
     )
 
@@ -92,6 +94,13 @@ def _absence(
     if f"{task_id}[seed={seed}]" not in selected:
         return DESELECTED, "the pair was deselected"
     return NOT_RUN, "the run ended before it, or --parity-systems left it out"
+
+
+def _repeated_rows(prepared: PreparedSuite, system: str) -> int:
+    """Rows of a table that repeat a (task, seed, step) of the suite's tasks, where one of them had to go."""
+    table = prepared.tables[system]
+    tasks = {task_key(t.id) for t in prepared.suite.tasks}
+    return sum(n for task, n in table.merged.items() if task_key(task) in tasks) if table.duplicates else 0
 
 
 def _origin(prepared: PreparedSuite, system: str, records: Mapping[RunKey, RunRecord]) -> Origin:

@@ -87,6 +87,7 @@ def _check_sealed(context: RunContext, asked: dict[str, Any]) -> None:
                 where=str(path),
                 valid=sorted(sealed),
                 got=node_id,
+                mend="name its suites only, or leave --parity-resume out",
             )
         if now != sealed[node_id]:
             raise StoreError(

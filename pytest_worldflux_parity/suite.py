@@ -241,7 +241,11 @@ def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], where: str
 
 
 def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
-    """The quick suite of the earlier system: two tables, the documented rule, seeds from the tables."""
+    """The quick suite of the earlier system: two tables, the documented rule, seeds from the tables.
+
+    Of two scores for one point the last in the file counts, as it did there without a word; the
+    verdict warns of how many there are.
+    """
     metric = Metric(
         name=data.get("metric", "episode_return"),
         rule="drop_ratio",
@@ -257,7 +261,7 @@ def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
         tasks=tuple(Task(id=t) for t in data["tasks"]),
         seeds=dict.fromkeys(SYSTEMS, None),
         sides={
-            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"))
+            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"), "last")
             for s, v in sides.items()
         },
         metrics=(metric,),

@@ -6,8 +6,8 @@ Everything else is *inconclusive*; in particular what nobody ran.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,12 +18,12 @@ from .gates import Finding
 from .gates.coverage import budget_gaps, coverage, empty_tasks
 from .gates.independence import Origin, independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
-from .observations import UNDECIDED_REASONS, Observed, shared_seeds
+from .observations import UNDECIDED_REASONS, Observed
 from .plan import Pair, RunKey
 from .stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
 from .stats.equivalence import EquivalenceResult, equivalence_rule
-from .stats.noninferiority import DropRatioResult, drop_ratio_rule
-from .suite import SYSTEMS, Metric, Suite
+from .stats.noninferiority import DropRatioResult
+from .suite import SYSTEMS, ArtifactSide, Metric, Suite
 
 Word = Literal["pass", "fail", "inconclusive"]
 
@@ -41,6 +41,8 @@ class Evidence:
         recipes, protocols: (system, task, seed) -> what the side says that it effectively used.
         changed: sealed files that are no longer as they were.
         lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
+        repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
+            suite says which of them counts.
     """
 
     suite: Suite
@@ -55,6 +57,7 @@ class Evidence:
     changed: tuple[str, ...] = ()
     torn_lines: int = 0
     lock_mismatch: str = ""
+    repeated_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,19 +145,27 @@ def _coverage(evidence: Evidence) -> Gate:
     found = coverage(evidence.observed, len(evidence.expected)) + empty_tasks(
         evidence.suite, evidence.expected
     )
-    gaps = budget_gaps(evidence.suite, evidence.observed)
-    warnings = []
-    if gaps:
-        more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
-        warnings.append(f"latest is compared with latest, at steps more than 10 % apart: {gaps[0]}{more}")
-    if evidence.torn_lines:
-        warnings.append(f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over")
+    warnings = tuple(_data_warnings(evidence))
     undecided = [m for m in evidence.observed.missing if m.reason in UNDECIDED_REASONS]
     total = len(evidence.expected)
     if not found and undecided:
         what = f"{len(undecided)} of {total} expected results were not run ({undecided[0].detail})"
-        return Gate("coverage", "inconclusive", what, tuple(warnings))
+        return Gate("coverage", "inconclusive", what, warnings)
     return _gate("coverage", found, f"all {total} expected results are there", warnings)
+
+
+def _data_warnings(evidence: Evidence) -> Iterator[str]:
+    """What a reader should know about data that are complete all the same."""
+    gaps = budget_gaps(evidence.suite, evidence.observed)
+    if gaps:
+        more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+        yield f"latest is compared with latest, at steps more than 10 % apart: {gaps[0]}{more}"
+    for system, count in evidence.repeated_rows.items():
+        side = evidence.suite.sides[system]
+        which = side.duplicates if isinstance(side, ArtifactSide) else None
+        yield f"{count} rows of the {system} table repeat a (task, seed, step); the {which} of them counts"
+    if evidence.torn_lines:
+        yield f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over"
 
 
 def _validity(evidence: Evidence) -> Gate:
@@ -218,7 +229,7 @@ def _judged(evidence: Evidence, metric: Metric, broken: Sequence[str]) -> Judged
         )
         return Judged(name, "fail" if broken else "inconclusive", what, metric=metric)
     try:
-        judged = _by_rule(evidence, metric, name, scores)
+        judged = _by_rule(metric, name, scores)
     except StatisticsError as error:
         return Judged(name, "inconclusive", error.line(), metric=metric)
     return _held_back(judged, evidence, broken)
@@ -258,7 +269,7 @@ def _columns(by_seed: Mapping[int, Any]) -> tuple[list[int], list[float]]:
     return seeds, [by_seed[s].value for s in seeds]
 
 
-def _by_rule(evidence: Evidence, metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
+def _by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
     if metric.rule == "equivalence":
         result = equivalence_rule(scores, margin=metric.margin, confidence=metric.confidence)
         return Judged(name, result.verdict, result.reason, metric=metric, equivalence=result)
@@ -270,56 +281,25 @@ def _by_rule(evidence: Evidence, metric: Metric, name: str, scores: Sequence[Tas
         higher_is_better=metric.higher_is_better,
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     )
-    documented = _documented(evidence, metric)
-    if metric.rule == "calibrated":
-        return Judged(
-            name,
-            calibrated.verdict,
-            calibrated.reason,
-            metric=metric,
-            documented=documented,
-            calibrated=calibrated,
-        )
+    documented = calibrated.documented
+    warnings: tuple[str, ...] = ()
+    verdict, reason = calibrated.verdict, calibrated.reason
+    if metric.rule == "drop_ratio":
+        verdict, reason = _documented_verdict(documented)
+        warnings = _disagreement(documented, calibrated)
     return Judged(
-        name,
-        _documented_verdict(documented),
-        documented.reason if documented else "no seed is on both sides",
-        _disagreement(documented, calibrated),
-        metric=metric,
-        documented=documented,
-        calibrated=calibrated,
+        name, verdict, reason, warnings, metric=metric, documented=documented, calibrated=calibrated
     )
 
 
-def _documented(evidence: Evidence, metric: Metric) -> DropRatioResult | None:
-    """The documented rule over all pairs, sorted by (task, seed) as the reference sorts them."""
-    keys = sorted(
-        (t.id, s)
-        for t in evidence.suite.judged_tasks(metric)
-        for s in shared_seeds(evidence.observed, metric, t.id)
-    )
-    if not keys:
-        return None
-    columns = [
-        [evidence.observed.values[system, metric.name, task][seed].value for task, seed in keys]
-        for system in SYSTEMS
-    ]
-    return drop_ratio_rule(
-        *columns,
-        margin=metric.margin,
-        confidence=metric.confidence,
-        higher_is_better=metric.higher_is_better,
-        floor=metric.floor,
-        rng=np.random.default_rng(BOOTSTRAP_SEED),
-    )
-
-
-def _documented_verdict(result: DropRatioResult | None) -> Word:
+def _documented_verdict(result: DropRatioResult | None) -> tuple[Word, str]:
     if result is None:
-        return "inconclusive"
+        return "inconclusive", "no seed is on both sides"
+    if result.identical:
+        return "inconclusive", "both sides hold the same scores: a copy, not a comparison"
     if result.pass_:
-        return "pass"
-    return "fail" if result.ci_lower_ratio > result.margin_ratio else "inconclusive"
+        return "pass", result.reason
+    return "fail" if result.ci_lower_ratio > result.margin_ratio else "inconclusive", result.reason
 
 
 def _disagreement(documented: DropRatioResult | None, calibrated: CalibratedResult) -> tuple[str, ...]:
