@@ -9,6 +9,9 @@ from ..observations import Observed
 from ..suite import Suite
 from . import Finding
 
+# So many different numbers, all of them in both sides, are no chance.
+TELLING = 3
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -39,25 +42,36 @@ def independence(suite: Suite, observed: Observed, origins: Mapping[str, Origin]
         findings.append(Finding("same_program", f"both sides are scores of {official.adapter}"))
     if official.trees & worldflux.trees:
         findings.append(Finding("same_source_tree", "both sides ran the same source tree"))
-    if not findings and _copied(suite, observed):
-        findings.append(
-            Finding(
-                "identical_scores", "every score of one side stands in the other: a copy, not a comparison"
-            )
-        )
-    return findings
+    return findings or _copies(suite, observed)
 
 
-def _copied(suite: Suite, observed: Observed) -> bool:
-    """Whether all shared (metric, task, seed) values are equal, with at least one that is not zero."""
-    pairs = list(_shared(suite, observed))
-    return len(pairs) > 1 and all(a == b for a, b in pairs) and any(a != 0 for a, _ in pairs)
+def _copies(suite: Suite, observed: Observed) -> list[Finding]:
+    """Findings where scores of one side stand in the other, seed by seed: all of them, or all of a task.
+
+    Of one task only many different numbers tell, since two programs can both reach 21 in every seed.
+    """
+    shared = {
+        (metric.name, task.id): list(_shared(observed, metric.name, task.id))
+        for metric in suite.metrics
+        for task in suite.tasks
+    }
+    all_pairs = [pair for pairs in shared.values() for pair in pairs]
+    if len(all_pairs) > 1 and _equal(all_pairs) and any(u != 0 for u, _ in all_pairs):
+        text = "every score of one side stands in the other: a copy, not a comparison"
+        return [Finding("identical_scores", text)]
+    return [
+        Finding("identical_scores", f"all {len(pairs)} values of {metric} are the same on both sides", task)
+        for (metric, task), pairs in shared.items()
+        if _equal(pairs) and len(set(pairs)) >= TELLING
+    ]
 
 
-def _shared(suite: Suite, observed: Observed) -> Iterable[tuple[float, float]]:
-    for metric in suite.metrics:
-        for task in suite.tasks:
-            left = observed.values.get(("official", metric.name, task.id), {})
-            right = observed.values.get(("worldflux", metric.name, task.id), {})
-            for seed in left.keys() & right.keys():
-                yield left[seed].value, right[seed].value
+def _equal(pairs: Iterable[tuple[float, float]]) -> bool:
+    return all(u == w for u, w in pairs)
+
+
+def _shared(observed: Observed, metric: str, task: str) -> Iterable[tuple[float, float]]:
+    """The values of both sides, by the seeds that both have."""
+    official = observed.values.get(("official", metric, task), {})
+    worldflux = observed.values.get(("worldflux", metric, task), {})
+    return ((official[s].value, worldflux[s].value) for s in official.keys() & worldflux.keys())
