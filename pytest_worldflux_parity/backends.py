@@ -155,11 +155,7 @@ def read_backend(path: Path) -> Backend:
 
 
 def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backend:
-    def locate(at: schemas.Path) -> str:
-        while at and at not in lines:
-            at = at[:-1]
-        return f"{path}:{lines.get(at, 1)}"
-
+    locate = suite_file.locator(path, lines)
     if not isinstance(document, dict):
         raise BackendError("a backend is a mapping of keys", where=f"{path}:1")
     if isinstance(document.get("argv"), str):

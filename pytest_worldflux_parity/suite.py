@@ -8,7 +8,7 @@ accepted (``suite_file.load`` does both). Two formats become the same :class:`Su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,8 @@ DEFAULT_ADAPTERS = {
     ("tdmpc2", "worldflux"): "worldflux_tdmpc2_native",
 }
 
+# The path of a value within the suite -> ``file:line``.
+Locate = Callable[[tuple[str | int, ...]], str]
 Rule = Literal["drop_ratio", "calibrated", "equivalence"]
 
 
@@ -146,37 +148,40 @@ class Suite:
         return replace(self, seeds={s: tuple(seeds) if s in live else v for s, v in self.seeds.items()})
 
 
-def parse_suite(data: Mapping[str, Any], folder: Path, where: str) -> Suite:
+def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:
     """A :class:`Suite` from a mapping that its JSON Schema accepts.
 
     Args:
         folder: what relative paths in the suite are relative to.
-        where: ``file`` for error messages.
+        locate: tells for an error where a value stands.
 
     Raises:
         SuiteError: what a schema cannot say is wrong (duplicate tasks, an unknown default adapter, ...).
     """
     if "schema_version" not in data:
         return _legacy_quick(data, folder)
-    tasks = _tasks(data, where)
+    tasks = _tasks(data, locate)
     return Suite(
         suite_id=data["suite_id"],
         family=data["family"],
         track=data["track"],
         tasks=tasks,
-        seeds=_seeds(data["seeds"], where),
-        sides={s: _side(data.get(s), data["family"], s, folder, where) for s in SYSTEMS},
-        metrics=_metrics(data["metrics"], [t.id for t in tasks], where),
+        seeds=_seeds(data["seeds"], locate),
+        sides={s: _side(data.get(s), data["family"], s, folder, locate) for s in SYSTEMS},
+        metrics=_metrics(data["metrics"], [t.id for t in tasks], locate),
         retries=data.get("retries", 0),
         threads=data.get("threads", 1),
         on_inconclusive=data.get("on_inconclusive", "fail"),
     )
 
 
-def _tasks(data: Mapping[str, Any], where: str) -> tuple[Task, ...]:
-    tasks = tuple(_task(t if isinstance(t, Mapping) else {"id": t}, data) for t in data["tasks"])
-    _refuse_repeats([t.id for t in tasks], "task", where)
-    return tasks
+def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
+    rows = [t if isinstance(t, Mapping) else {"id": t} for t in data["tasks"]]
+    _refuse_repeats([t["id"] for t in rows], "task", ("tasks",), locate)
+    _refuse_reversed_windows(data, (), locate)
+    for i, row in enumerate(rows):
+        _refuse_reversed_windows(row, ("tasks", i), locate)
+    return tuple(_task(row, data) for row in rows)
 
 
 def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
@@ -190,26 +195,39 @@ def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
     )
 
 
-def _seeds(value: Any, where: str) -> dict[str, tuple[int, ...] | None]:
-    per_system = value if isinstance(value, Mapping) else dict.fromkeys(SYSTEMS, value)
-    return {s: _seed_list(per_system[s], where) for s in SYSTEMS}
+def _refuse_reversed_windows(row: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> None:
+    for name, (first, last) in row.get("eval_protocol", {}).get("windows", {}).items():
+        if first > last:
+            raise SuiteError(
+                f"window {name!r} is [{first}, {last}]",
+                where=locate((*at, "eval_protocol", "windows", name)),
+                mend="write [first, last] with first <= last",
+            )
 
 
-def _seed_list(value: int | Sequence[int], where: str) -> tuple[int, ...]:
+def _seeds(value: Any, locate: Locate) -> dict[str, tuple[int, ...] | None]:
+    if isinstance(value, Mapping):
+        return {s: _seed_list(value[s], ("seeds", s), locate) for s in SYSTEMS}
+    return dict.fromkeys(SYSTEMS, _seed_list(value, ("seeds",), locate))
+
+
+def _seed_list(value: int | Sequence[int], at: tuple[str | int, ...], locate: Locate) -> tuple[int, ...]:
     seeds = tuple(range(value)) if isinstance(value, int) else tuple(value)
-    _refuse_repeats(seeds, "seed", where)
+    _refuse_repeats(seeds, "seed", at, locate)
     return seeds
 
 
-def _refuse_repeats(values: Sequence[object], what: str, where: str) -> None:
+def _refuse_repeats(values: Sequence[object], what: str, at: tuple[str | int, ...], locate: Locate) -> None:
     seen: set[object] = set()
-    for value in values:
+    for i, value in enumerate(values):
         if value in seen:
-            raise SuiteError(f"{what} {value!r} is named twice", where=where, mend=f"name each {what} once")
+            raise SuiteError(
+                f"{what} {value!r} is named twice", where=locate((*at, i)), mend=f"name each {what} once"
+            )
         seen.add(value)
 
 
-def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path, where: str) -> Side:
+def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path, locate: Locate) -> Side:
     if own and "artifact" in own:
         artifact = dict(own["artifact"])
         return ArtifactSide(path=folder / artifact.pop("path"), **artifact)
@@ -217,7 +235,7 @@ def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path,
     if adapter is None:
         raise SuiteError(
             f"{system} names neither artifact nor backend, and the family {family!r} has no default backend",
-            where=where,
+            where=locate(("family",)),
             valid=sorted({f for f, _ in DEFAULT_ADAPTERS}),
             got=family,
             mend=f"add `{system}: {{backend: <adapter id>}}`",
@@ -225,17 +243,20 @@ def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path,
     return BackendSide(adapter)
 
 
-def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], where: str) -> tuple[Metric, ...]:
-    _refuse_repeats([r["name"] for r in rows], "metric", where)
+def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], locate: Locate) -> tuple[Metric, ...]:
+    _refuse_repeats([r["name"] for r in rows], "metric", ("metrics",), locate)
     metrics = tuple(Metric(**{**row, "tasks": tuple(row.get("tasks", ()))}) for row in rows)
-    for metric in metrics:
-        for task in metric.tasks:
+    for i, metric in enumerate(metrics):
+        for j, task in enumerate(metric.tasks):
             if task not in tasks:
+                where = locate(("metrics", i, "tasks", j))
                 raise SuiteError(f"{metric.name}: no task {task!r}", where=where, valid=tasks, got=task)
-    for task in tasks:
+    for i, task in enumerate(tasks):
         if not any(not m.tasks or task in m.tasks for m in metrics):
             raise SuiteError(
-                f"no metric is judged on task {task!r}", where=where, mend="name it in a metric's `tasks`"
+                f"no metric is judged on task {task!r}",
+                where=locate(("tasks", i)),
+                mend="name it in a metric's `tasks`",
             )
     return metrics
 

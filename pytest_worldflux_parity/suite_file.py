@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import yaml
 
 from . import schemas
 from .errors import SuiteError
-from .suite import Suite, parse_suite
+from .suite import Locate, Suite, parse_suite
 
 SUITE_SCHEMA = "worldflux.parity.suite.v1"
-MAX_NODES = 200_000
+MAX_NODES = 50_000
+MAX_DEPTH = 50
 
 _INT = re.compile(r"[-+]?[0-9]+$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
@@ -42,15 +44,21 @@ def load(path: Path) -> Suite:
     document, lines = parse_yaml(raw, str(path))
     if not isinstance(document, dict):
         raise SuiteError("a suite is a mapping of keys", where=f"{path}:1")
+    locate = locator(path, lines)
+    schemas.check(document, _schema_of(document, locate), locate, SuiteError)
+    suite = parse_suite(document, path.parent, locate)
+    return replace(suite, path=path, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def locator(path: Path, lines: Mapping[schemas.Path, int]) -> Locate:
+    """Turns the path of a value within a document into ``file:line``: its own, or that of what holds it."""
 
     def locate(at: schemas.Path) -> str:
         while at and at not in lines:
             at = at[:-1]
         return f"{path}:{lines.get(at, 1)}"
 
-    schemas.check(document, _schema_of(document, locate), locate, SuiteError)
-    suite = parse_suite(document, path.parent, str(path))
-    return replace(suite, path=path, sha256=hashlib.sha256(raw).hexdigest())
+    return locate
 
 
 def _read(path: Path) -> bytes:
@@ -60,7 +68,7 @@ def _read(path: Path) -> bytes:
         raise SuiteError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def _schema_of(document: dict[str, Any], locate: Any) -> str:
+def _schema_of(document: dict[str, Any], locate: Locate) -> str:
     version = document.get("schema_version")
     if version == SUITE_SCHEMA:
         return "suite.v1"
@@ -82,6 +90,7 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Any, dict[schemas.Path, int]]:
         SuiteError: not YAML, a key twice, a tag, or so many aliases that it would not end.
     """
     try:
+        _refuse_deep(raw, where)
         node = yaml.compose(raw, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -91,6 +100,18 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Any, dict[schemas.Path, int]]:
     if node is None:
         raise SuiteError("the file is empty", where=where)
     return _Construction(where).run(node)
+
+
+def _refuse_deep(raw: bytes, where: str) -> None:
+    """The parser in C recurses without a limit of its own, and would end the process."""
+    depth = 0
+    for event in yaml.parse(raw, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise SuiteError(f"nested more than {MAX_DEPTH} deep", where=where)
 
 
 class _Construction:
@@ -111,6 +132,8 @@ class _Construction:
 
     def _value(self, node: yaml.Node, at: schemas.Path) -> Any:
         self.lines.setdefault(at, node.start_mark.line + 1)
+        if not str(node.tag).startswith("tag:yaml.org,2002:"):
+            raise self._fail(f"the tag {node.tag} means nothing here", node)
         if len(self.lines) > MAX_NODES:
             raise self._fail(f"more than {MAX_NODES} values (an alias that repeats itself?)", node)
         if isinstance(node, yaml.MappingNode):

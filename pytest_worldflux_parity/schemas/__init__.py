@@ -23,9 +23,12 @@ def load(name: str) -> dict[str, Any]:
 
 @cache
 def _validator(name: str) -> Any:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, validators
 
-    return Draft202012Validator(load(name))
+    # JSON Schema calls 3.0 an integer; what is written as one here is counted with.
+    extend: Any = validators.extend
+    kinds = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    return extend(Draft202012Validator, type_checker=kinds)(load(name))
 
 
 def check(
