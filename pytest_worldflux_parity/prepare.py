@@ -69,7 +69,9 @@ def prepare(path: Path, context: RunContext) -> PreparedSuite:
     suite = suite_file.load(path)
     if suite.track != context.track:
         raise SuiteError(
-            f"this is a {suite.track} suite", where=str(path), mend=f"run it with --parity={suite.track}"
+            f"this is a {suite.track} suite",
+            where=suite_file.place(path, "track"),
+            mend=f"run it with --parity={suite.track}",
         )
     if context.seeds is not None:
         suite = suite.with_live_seeds(context.seeds)
@@ -139,7 +141,7 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend
     if backend is None:
         raise BackendError(
             f"no backend has the adapter id {side.adapter!r}",
-            where=str(suite.path),
+            where=suite_file.place(suite.path, system, "backend"),
             got=side.adapter,
             valid=sorted(known),
             mend="name one of these, or add a folder with a backend.yaml to the ini setting parity_backends",
@@ -147,7 +149,7 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend
     if backend.family != suite.family:
         raise BackendError(
             f"{side.adapter} is of the family {backend.family!r}, the suite of {suite.family!r}",
-            where=str(suite.path),
+            where=suite_file.place(suite.path, "family"),
         )
     return backend
 

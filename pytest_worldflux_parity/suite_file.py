@@ -61,6 +61,16 @@ def locator(path: Path, lines: Mapping[schemas.Path, int]) -> Locate:
     return locate
 
 
+def place(path: Path, *at: str | int) -> str:
+    """``file:line`` of a value in a suite that was loaded before, for an error found later.
+
+    Raises:
+        SuiteError: the file is no longer what was loaded.
+    """
+    _, lines = parse_yaml(_read(path), str(path))
+    return locator(path, lines)(at)
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
