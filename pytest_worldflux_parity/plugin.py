@@ -96,6 +96,7 @@ def _context(config: pytest.Config) -> RunContext:
     from . import devices
     from .prepare import RunContext
 
+    _check_root(config)
     output = config.rootpath / str(_value(config, "parity_output"))
     resume = bool(_value(config, "parity_resume"))
     run_id = _run_id(config, output, resume)
@@ -113,6 +114,16 @@ def _context(config: pytest.Config) -> RunContext:
         systems=_systems(str(_value(config, "parity_systems"))),
         seeds=_seeds(str(_value(config, "parity_seeds"))),
     )
+
+
+def _check_root(config: pytest.Config) -> None:
+    """Refuse a root that pytest took from the value of our option, before it knew that it is one."""
+    given = config.invocation_params
+    if "--parity-output" in given.args and not given.dir.is_relative_to(config.rootpath):
+        raise pytest.UsageError(
+            f"pytest took {config.rootpath} for the root of the project; write --parity-output=DIR, "
+            "with an equals sign"
+        )
 
 
 def _value(config: pytest.Config, name: str) -> Any:

@@ -26,3 +26,15 @@ def test_faithful_candidate_passes_with_all_documents(project: Project) -> None:
     assert run["verdict"] == "pass"
     assert len(run["pairs"]) == 6
     assert project.document("aggregate.json")["all_suites_pass"] is True
+
+
+def test_an_output_folder_is_not_taken_for_the_root(project: Project) -> None:
+    """pytest takes the value of an option that it does not know yet for a path to collect."""
+    project.suite()
+    outside = project.root.parent / "outside"
+    outside.mkdir()
+    refused = project.run("--parity-output", str(outside))
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["*write --parity-output=DIR, with an equals sign*"])
+    assert project.run(f"--parity-output={outside}").ret == 0
+    assert (outside / "r" / "report.md").exists()
