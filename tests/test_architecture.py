@@ -40,13 +40,41 @@ LAYERS = (*CORE, *EDGES, *SHELL)
 
 # What core modules may import from outside: nothing that reads, writes, waits or tells the time.
 CORE_IMPORTS = frozenset(
-    "__future__ collections dataclasses difflib functools hashlib itertools math typing numpy scipy".split()
+    [
+        "__future__",
+        "collections",
+        "dataclasses",
+        "difflib",
+        "functools",
+        "hashlib",
+        "itertools",
+        "math",
+        "typing",
+        "numpy",
+        "scipy",
+    ]
 )
 # A suite names paths, and never looks at one.
 CORE_EXTRA = {"suite": {"pathlib"}}
 FILE_METHODS = frozenset(
-    "read_text read_bytes write_text write_bytes open exists is_file is_dir mkdir resolve stat glob rglob "
-    "iterdir unlink rename".split()
+    [
+        "read_text",
+        "read_bytes",
+        "write_text",
+        "write_bytes",
+        "open",
+        "exists",
+        "is_file",
+        "is_dir",
+        "mkdir",
+        "resolve",
+        "stat",
+        "glob",
+        "rglob",
+        "iterdir",
+        "unlink",
+        "rename",
+    ]
 )
 HEAVY = ("numpy", "scipy", "jsonschema", "yaml")
 
