@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,13 +118,16 @@ def _context(config: pytest.Config) -> RunContext:
 
 
 def _check_root(config: pytest.Config) -> None:
-    """Refuse a root that pytest took from the value of our option, before it knew that it is one."""
+    """Refuse what makes pytest take the value of our option for a path, before it knows the option."""
     given = config.invocation_params
-    if "--parity-output" in given.args and not given.dir.is_relative_to(config.rootpath):
-        raise pytest.UsageError(
-            f"pytest took {config.rootpath} for the root of the project; write --parity-output=DIR, "
-            "with an equals sign"
-        )
+    values = [b for a, b in pairwise(map(str, given.args)) if a == "--parity-output"]
+    for value in values:
+        folder = (given.dir / value).resolve()
+        if folder.is_dir() and not folder.is_relative_to(given.dir):
+            raise pytest.UsageError(
+                f"pytest took {config.rootpath} for the root of the project; write "
+                f"--parity-output={value}, with an equals sign"
+            )
 
 
 def _value(config: pytest.Config, name: str) -> Any:

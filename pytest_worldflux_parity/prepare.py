@@ -13,11 +13,12 @@ from typing import Any
 
 from . import lock, sources, suite_file
 from .backends import Backend, load_backends
+from .curves import point_near
 from .errors import BackendError, SuiteError
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
-from .scores import ScoreTable, load_table, task_key
-from .suite import SYSTEMS, ArtifactSide, BackendSide, Suite
+from .scores import RETURN, ScoreTable, load_table, task_key
+from .suite import SYSTEMS, ArtifactSide, BackendSide, Suite, Task
 from .wire import CurvePoint, RunRecord
 
 
@@ -105,19 +106,24 @@ def _table(suite: Suite, system: str) -> ScoreTable:
 
 def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Result]:
     """The table's rows as one :class:`Result` per (task, seed), under the suite's task names."""
-    curves: dict[tuple[str, int], list[CurvePoint]] = {}
+    curves: dict[tuple[str, int], tuple[CurvePoint, ...]] = {}
     scalars: dict[tuple[str, int], dict[str, float]] = {}
-    names = {task_key(t.id): t.id for t in suite.tasks}
-    for row in table.rows:
-        key = (names.get(task_key(row.task), row.task), row.seed)
-        if row.metric == "episode_return":
-            curves.setdefault(key, []).append(CurvePoint(row.step, row.score))
-        else:
-            scalars.setdefault(key, {})[row.metric] = row.score
-    return {
-        key: Result(tuple(sorted(curves.get(key, []), key=lambda p: p.step)), scalars.get(key, {}))
-        for key in curves.keys() | scalars.keys()
-    }
+    tasks = {task_key(t.id): t for t in suite.tasks}
+    for (name, seed, metric), curve in table.curves.items():
+        task = tasks.get(name)
+        key = (task.id if task else name, seed)
+        if metric == RETURN:
+            curves[key] = curve
+        elif (point := _at_budget(curve, task)) is not None:
+            scalars.setdefault(key, {})[metric] = point.value
+    return {key: Result(curves.get(key, ()), scalars.get(key, {})) for key in curves.keys() | scalars.keys()}
+
+
+def _at_budget(curve: tuple[CurvePoint, ...], task: Task | None) -> CurvePoint | None:
+    """The value of a scalar metric at the task's budget; a later or earlier row is not it."""
+    if task is None or task.budget is None:
+        return curve[-1] if len(curve) == 1 else None
+    return point_near(curve, task.budget.step, task.budget.tolerance)
 
 
 def found_seeds(results: Iterable[RunKey]) -> Mapping[str, FoundSeeds]:
@@ -150,6 +156,12 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend
         raise BackendError(
             f"{side.adapter} is of the family {backend.family!r}, the suite of {suite.family!r}",
             where=suite_file.place(suite.path, "family"),
+        )
+    if backend.system != system:
+        raise BackendError(
+            f"{side.adapter} is the {backend.system} program and cannot stand for {system}",
+            where=suite_file.place(suite.path, system, "backend"),
+            valid=sorted(b.adapter for b in known.values() if b.system == system),
         )
     return backend
 

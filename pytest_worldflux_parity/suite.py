@@ -181,11 +181,19 @@ def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
     _refuse_reversed_windows(data, (), locate)
     for i, row in enumerate(rows):
         _refuse_reversed_windows(row, ("tasks", i), locate)
-    return tuple(_task(row, data) for row in rows)
+    tasks = tuple(_task(row, data) for row in rows)
+    for i, task in enumerate(tasks):
+        if task.budget is None:
+            raise SuiteError(
+                f"task {task.id!r} has no budget, so the sides could be compared at different steps",
+                where=locate(("tasks", i)),
+                mend="add `budget: {step: <frames>}` to the suite or to the task",
+            )
+    return tasks
 
 
 def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
-    budget = own.get("budget", data.get("budget"))
+    budget = {**data.get("budget", {}), **own.get("budget", {})}
     return Task(
         id=own["id"],
         recipe={**data.get("recipe", {}), **own.get("recipe", {})},

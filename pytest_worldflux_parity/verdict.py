@@ -190,11 +190,12 @@ def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
         return "published scores on both sides: recipes are not known and were not compared", []
     there = {(line["system"], line["task_id"], line["seed"]) for line in evidence.lines}
     ran = [p for p in evidence.pairs if all((s, p.task.id, p.seed) in there for s in live)]
-    compared = sum(all((s, p.task.id, p.seed) in evidence.recipes for s in SYSTEMS) for p in ran)
+    stated = (evidence.recipes, evidence.protocols)
+    compared = sum(all((s, p.task.id, p.seed) in x for s in SYSTEMS for x in stated) for p in ran)
     if compared < len(ran):
         known = f"{compared} of {len(ran)} pairs"
-        return f"effective recipes compared in {known}", [
-            f"the effective recipe of both sides is known in {known} only, and was not compared in the others"
+        return f"effective recipes and protocols compared in {known}", [
+            f"recipe and protocol of both sides are known in {known} only, and were not compared in the others"
         ]
     return f"both sides effectively used the same recipe and protocol in all {compared} pairs that ran", []
 
@@ -282,11 +283,11 @@ def _by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     )
     documented = calibrated.documented
-    warnings: tuple[str, ...] = ()
+    warnings = _floored(metric, calibrated)
     verdict, reason = calibrated.verdict, calibrated.reason
     if metric.rule == "drop_ratio":
         verdict, reason = _documented_verdict(documented)
-        warnings = _disagreement(documented, calibrated)
+        warnings += _disagreement(documented, calibrated)
     return Judged(
         name, verdict, reason, warnings, metric=metric, documented=documented, calibrated=calibrated
     )
@@ -295,11 +296,24 @@ def _by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
 def _documented_verdict(result: DropRatioResult | None) -> tuple[Word, str]:
     if result is None:
         return "inconclusive", "no seed is on both sides"
+    if result.sample_size < 2:
+        return "inconclusive", "a single pair has no spread to judge by"
     if result.identical:
         return "inconclusive", "both sides hold the same scores: a copy, not a comparison"
     if result.pass_:
         return "pass", result.reason
     return "fail" if result.ci_lower_ratio > result.margin_ratio else "inconclusive", result.reason
+
+
+def _floored(metric: Metric, result: CalibratedResult) -> tuple[str, ...]:
+    """The warning of scores so small that the floor, not they, sets the scale of a difference."""
+    floored = [t.task for t in result.tasks if t.floored]
+    if not floored:
+        return ()
+    return (
+        f"in {len(floored)} of {len(result.tasks)} tasks ({floored[0]}, ...) the scores are below the floor of "
+        f"{metric.floor:g}, which sets the scale in their place; name a smaller `floor` if they are meant",
+    )
 
 
 def _disagreement(documented: DropRatioResult | None, calibrated: CalibratedResult) -> tuple[str, ...]:

@@ -35,6 +35,6 @@ def test_an_output_folder_is_not_taken_for_the_root(project: Project) -> None:
     outside.mkdir()
     refused = project.run("--parity-output", str(outside))
     assert refused.ret == 4
-    refused.stderr.fnmatch_lines(["*write --parity-output=DIR, with an equals sign*"])
+    refused.stderr.fnmatch_lines(["*write --parity-output=/*, with an equals sign*"])
     assert project.run(f"--parity-output={outside}").ret == 0
     assert (outside / "r" / "report.md").exists()
