@@ -195,7 +195,7 @@ def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
     if compared < len(ran):
         known = f"{compared} of {len(ran)} pairs"
         return f"effective recipes and protocols compared in {known}", [
-            f"recipe and protocol of both sides are known in {known} only, and were not compared in the others"
+            f"recipe and protocol of both sides are known in {known} only, and not compared in the others"
         ]
     return f"both sides effectively used the same recipe and protocol in all {compared} pairs that ran", []
 
@@ -311,8 +311,8 @@ def _floored(metric: Metric, result: CalibratedResult) -> tuple[str, ...]:
     if not floored:
         return ()
     return (
-        f"in {len(floored)} of {len(result.tasks)} tasks ({floored[0]}, ...) the scores are below the floor of "
-        f"{metric.floor:g}, which sets the scale in their place; name a smaller `floor` if they are meant",
+        f"in {len(floored)} of {len(result.tasks)} tasks ({floored[0]}, ...) the scores are below the floor "
+        f"of {metric.floor:g}, which sets the scale in their place; name a smaller `floor` if they are meant",
     )
 
 
