@@ -20,6 +20,10 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 REQUEST_SCHEMA = "worldflux.parity.request.v1"
 RECORD_SCHEMA = "parity.v1"
 
+# As in score tables: squares of such numbers still have a float, and no return or loss is larger.
+LARGEST_NUMBER = 1e50
+LARGEST_STEP = 2**63 - 1
+
 
 class WireError(ValueError):
     """A request or a record that does not keep the contract; the text names the field."""
@@ -95,11 +99,12 @@ def canonical_json(value: object) -> str:
     """Sorted, compact JSON without NaN: the text that hashes are taken of.
 
     Raises:
-        WireError: ``value`` holds NaN, an infinity, or something that JSON has no form for.
+        WireError: ``value`` holds NaN, an infinity, or something that JSON has no form for, or is nested
+            too deep.
     """
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"not representable as JSON: {error}") from None
 
 
@@ -125,10 +130,13 @@ def tree_sha256(folder: Path, pattern: str = "**/*") -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never a part."""
+    """Write ``text`` so that a reader sees the old file or the new one, never a part.
+
+    What UTF-8 has no form for (a lone surrogate, which JSON may hold) is written as its escape.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "w", encoding="utf-8") as handle:
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
@@ -179,7 +187,8 @@ def record_from_dict(data: Mapping[str, Any], where: str = "metrics.json") -> Ru
     """Check and read the form of ``metrics.json``.
 
     Raises:
-        WireError: a field is missing, of the wrong type, NaN or infinite; the text names it.
+        WireError: a field is missing, of the wrong type, or a number that is not finite or above
+            ``LARGEST_NUMBER``; the text names it.
     """
     if data.get("schema_version") != RECORD_SCHEMA:
         raise WireError(f"{where}: schema_version is {data.get('schema_version')!r}, not {RECORD_SCHEMA!r}")
@@ -201,7 +210,7 @@ def write_record(out_dir: str, record: RunRecord) -> None:
     """Write ``metrics.json`` into ``out_dir``, atomically.
 
     Raises:
-        WireError: a number in the record is NaN or infinite; nothing is written then.
+        WireError: as :func:`record_from_dict`; nothing is written then.
     """
     data = record_to_dict(record)
     record_from_dict(data)
@@ -213,7 +222,7 @@ def read_record(path: Path) -> RunRecord:
     """Read ``metrics.json``.
 
     Raises:
-        WireError: as :func:`record_from_dict`, or the file is not JSON.
+        WireError: as :func:`record_from_dict`, or the file is not JSON, or repeats a key.
         FileNotFoundError: there is none.
     """
     return record_from_dict(_load_object(path), str(path))
@@ -280,8 +289,15 @@ def _bounds(name: str, pair: Iterable[int]) -> Tuple[int, int]:
 
 def _load_object(path: Path) -> Dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        data = json.loads(
+            path.read_text(encoding="utf-8"),
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_without_repeats,
+        )
+    except WireError as error:
+        raise WireError(f"{path}: {error}") from None
+    # Not JSON, not UTF-8, or an integer of more digits than Python reads: each is a ValueError.
+    except (ValueError, RecursionError) as error:
         raise WireError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise WireError(f"{path}: a JSON object is wanted, not {type(data).__name__}")
@@ -290,6 +306,15 @@ def _load_object(path: Path) -> Dict[str, Any]:
 
 def _refuse_constant(token: str) -> None:
     raise WireError(f"{token} is not a number that JSON allows")
+
+
+def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    data: Dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise WireError(f"the key {key!r} stands twice in one object")
+        data[key] = value
+    return data
 
 
 _REQUIRED: Any = object()
@@ -308,8 +333,12 @@ def _typed(data: Mapping[str, Any], key: str, kind: type, where: str, default: A
 
 
 def _finite(value: Any, key: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise WireError(f"{where}: {key} is {value!r}, not a finite number")
+    # Compared as it is: an integer may have no float, and NaN is not below anything.
+    if not abs(value) <= LARGEST_NUMBER:
+        shown = repr(value) if isinstance(value, float) else "an integer"
+        raise WireError(f"{where}: {key} is {shown}, not a finite number of at most {LARGEST_NUMBER:g}")
     return float(value)
 
 
@@ -322,6 +351,8 @@ def _curve(points: List[Any], where: str) -> Tuple[CurvePoint, ...]:
         step = _typed(point, "step", int, f"{where}: curve[{i}]")
         if step < 0 or (last is not None and step <= last):
             raise WireError(f"{where}: curve[{i}].step is {step}, not above the one before")
+        if step > LARGEST_STEP:
+            raise WireError(f"{where}: curve[{i}].step is above {LARGEST_STEP}")
         curve.append(CurvePoint(step, _finite(point.get("return"), f"curve[{i}].return", where)))
         last = step
     return tuple(curve)
