@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .prepare import RunContext
 
 TRACKS = ("quick",)
+SUFFIXES = (".yaml", ".yml")
 INI = {
     "parity_output": ("folder of the run directories", "reports/parity"),
     "parity_run_id": ("name of the run directory", ""),
@@ -43,10 +44,12 @@ class ControllerState:
 
     claim: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     node_ids: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
     sealed: bool = False
     conclusions: list[Conclusion] = field(default_factory=list)
 
 
+_WORKER_RUN = "parity_run_id"
 STATE = pytest.StashKey[ControllerState]()
 
 
@@ -88,7 +91,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     if not _is_worker(config) and not config.option.collectonly:
-        config.stash[STATE] = ControllerState()
+        config.stash[STATE] = state = ControllerState()
+        config.pluginmanager.register(_BrokenFiles(state.broken))
     _default_paths(config)
     _default_workers(config, context.device)
 
@@ -101,8 +105,6 @@ def _context(config: pytest.Config) -> RunContext:
     output = config.rootpath / str(_value(config, "parity_output"))
     resume = bool(_value(config, "parity_resume"))
     run_id = _run_id(config, output, resume)
-    # Workers are started with the controller's options, so they all get this run id.
-    config.option.parity_run_id = run_id
     return RunContext(
         root=config.rootpath,
         track=config.option.parity,
@@ -136,7 +138,19 @@ def _value(config: pytest.Config, name: str) -> Any:
     return config.getini(name) if given is None else given
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker the controller's run: it parses the command line anew and would make its own."""
+    from .items import CONTEXT
+
+    context = node.config.stash.get(CONTEXT, None)
+    if context is not None:
+        node.workerinput[_WORKER_RUN] = context.run_id
+
+
 def _run_id(config: pytest.Config, output: Path, resume: bool) -> str:
+    if _is_worker(config):
+        return str(config.workerinput[_WORKER_RUN])  # type: ignore[attr-defined]
     named = _value(config, "parity_run_id")
     if named:
         if not all(c.isalnum() or c in "._-" for c in named) or named.startswith("."):
@@ -167,9 +181,11 @@ def _seeds(text: str) -> tuple[int, ...] | None:
     if not text:
         return None
     parts = [p.strip() for p in text.split(",")]
-    if not all(p.isascii() and p.isdigit() for p in parts) or len(set(parts)) != len(parts):
+    whole = all(p.isascii() and p.isdigit() and len(p) < 19 for p in parts)
+    seeds = {int(p) for p in parts} if whole else set()
+    if len(seeds) != len(parts):
         raise pytest.UsageError(f"--parity-seeds {text!r}: distinct whole numbers are wanted, as in 0,1,2")
-    return tuple(sorted(int(p) for p in parts))
+    return tuple(sorted(seeds))
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -232,7 +248,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    if parent.config.option.parity is None or file_path.suffix not in (".yaml", ".yml"):
+    if parent.config.option.parity is None or file_path.suffix not in SUFFIXES:
         return None
     if not (parent.session.isinitpath(file_path) or _holds_suite(parent.config, file_path)):
         return None
@@ -245,6 +261,41 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def _holds_suite(config: pytest.Config, path: Path) -> bool:
     """Whether a YAML file that nobody named is a suite: those of other tools are not ours to judge."""
     return path.is_relative_to(_track_folder(config)) or b"suite_id" in path.read_bytes()
+
+
+def _named_suites(config: pytest.Config) -> Iterator[Path]:
+    """The suites among what pytest was asked to collect, with those of which no pair is selected.
+
+    Looked for anew, since neither xdist (node ids of what is left) nor ``--lf`` (skips whole files)
+    tells of a suite whose pairs are all deselected.
+    """
+    for argument in config.args:
+        path = Path(os.path.abspath(config.invocation_params.dir / argument.split("::", 1)[0]))
+        if path.is_dir():
+            yield from _suites_below(config, path)
+        elif path.suffix in SUFFIXES:
+            yield path
+
+
+def _suites_below(config: pytest.Config, folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if config.hook.pytest_ignore_collect(collection_path=path, config=config):
+            continue
+        if path.is_dir():
+            yield from _suites_below(config, path)
+        elif path.suffix in SUFFIXES and _holds_suite(config, path):
+            yield path
+
+
+class _BrokenFiles:
+    """Notes the files that could not be collected: pytest reports them, and they are not judged."""
+
+    def __init__(self, broken: set[str]) -> None:
+        self.broken = broken
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.broken.add(report.nodeid)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -270,7 +321,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     from .items import CONTEXT
 
     context = config.stash[CONTEXT]
-    paths = suite_paths(config.rootpath, node_ids)
+    paths = suite_paths(config.rootpath, node_ids, _named_suites(config), state.broken)
     if not paths:
         raise pytest.UsageError(f"--parity={context.track}: no suite is among what was collected")
     try:
@@ -370,7 +421,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     from .render.terminal import summary
 
-    for line, style in summary([c.judgement for c in state.conclusions if c.judgement]):
+    for line, style in summary([(c.judgement, c.notes) for c in state.conclusions if c.judgement]):
         terminalreporter.write_line(line, **style)
     for conclusion in state.conclusions:
         for path in conclusion.documents:

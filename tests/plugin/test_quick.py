@@ -38,3 +38,14 @@ def test_an_output_folder_is_not_taken_for_the_root(project: Project) -> None:
     refused.stderr.fnmatch_lines(["*write --parity-output=/*, with an equals sign*"])
     assert project.run(f"--parity-output={outside}").ret == 0
     assert (outside / "r" / "report.md").exists()
+
+
+def test_workers_share_the_run_of_a_command_that_names_none(project: Project) -> None:
+    project.suite()
+    result = project.run("-n2", run_id=None)
+    assert result.ret == 0, result.stdout.str()
+    runs = [p.name for p in (project.root / "reports" / "parity").iterdir()]
+    assert len(runs) == 1
+    resumed = project.run("-n2", "--parity-resume", run_id=None)
+    assert resumed.ret == 0
+    assert {x["attempt"] for x in project.lines(run_id=runs[0])} == {1}
