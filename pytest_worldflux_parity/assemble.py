@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .engines.local import request_id
+from .gates import Finding
 from .gates.independence import Origin
+from .gates.integrity import line_findings
 from .observations import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, Result, observe
 from .plan import Pair, RunKey, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds, stated, value_at
 from .provenance import lock_reference
-from .records import record_of
+from .records import SUCCESS, is_readable, record_of
 from .scores import task_key
 from .store import Line, Stored
 from .suite import SYSTEMS, BackendSide
@@ -32,11 +34,13 @@ def assemble(
         changed: names of the sealed files that are no longer as they were.
     """
     expected = tuple(_expected(prepared))
-    used = _used_lines(prepared, context, stored)
+    found = _used_lines(prepared, context, stored)
+    used = {key: line for key, line in found.items() if is_readable(line)}
     records = {key: record for key, line in used.items() if (record := record_of(line)) is not None}
     results = dict(prepared.results)
     results.update({key: Result.of(r) for key, r in records.items()})
     keys = {(system, task, seed) for task, seed, system in expected}
+    doubts = tuple(_doubts(prepared, context, stored, found))
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
     unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
     return Evidence(
@@ -50,6 +54,7 @@ def assemble(
         recipes=stated(prepared, prepared.pairs, records, "effective_recipe"),
         protocols=stated(prepared, prepared.pairs, records, "eval_protocol"),
         changed=tuple(changed),
+        doubts=doubts,
         torn_lines=stored.torn,
         repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
         lock_mismatch=lock_reference(prepared, context).mismatch,
@@ -76,6 +81,17 @@ def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) ->
     return used
 
 
+def _doubts(
+    prepared: PreparedSuite, context: RunContext, stored: Stored, found: Mapping[RunKey, Line]
+) -> Iterable[Finding]:
+    """Why stored lines may not be what the programs wrote."""
+    for number in stored.unreadable:
+        yield Finding("unreadable_record", f"line {number} of parity_runs.jsonl is not one of this plugin's")
+    for key, line in found.items():
+        adapter = prepared.backends[key[0]].adapter
+        yield from line_findings(line, key, adapter, context.device, context.run_dir)
+
+
 def _same_requests(used: Mapping[RunKey, Line], stored: Stored) -> tuple[Line, ...]:
     wanted = {line["request_id"] for line in used.values()}
     return tuple(line for line in stored.lines if line.get("request_id") in wanted)
@@ -91,6 +107,8 @@ def _absence(
     attempts = stored.attempts(task_id, seed, system)
     if attempts and not attempts[-1].get("success"):
         return FAILED, str(attempts[-1].get("error"))
+    if any(line["status"] == SUCCESS and not is_readable(line) for line in attempts):
+        return FAILED, "its stored line cannot be read"
     if f"{task_id}[seed={seed}]" not in selected:
         return DESELECTED, "the pair was deselected"
     return NOT_RUN, "the run ended before it, or --parity-systems left it out"

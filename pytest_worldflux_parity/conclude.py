@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -191,6 +192,10 @@ def _conclude_suite(
         write_document(path, _run_document(judgement, prepared, context), "run.v1")
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
+    # A mistake of ours in one suite must not take the verdicts of the others with it.
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return Conclusion(node_id, (Case("evidence", "failed", text),))
     return Conclusion(node_id, tuple(_cases(judgement)), judgement, (path,))
 
 
@@ -233,7 +238,7 @@ def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) 
     """Write what stands above the suites; the last conclusion with it, or with why it is not there."""
     last = conclusions[-1]
     judgements = [c.judgement for c in conclusions if c.judgement is not None]
-    not_judged = {c.node_id: c.cases[0].text for c in conclusions if c.judgement is None}
+    not_judged = {c.node_id: c.cases[0].text.partition("\n")[0] for c in conclusions if c.judgement is None}
     aggregate, report = context.run_dir / "aggregate.json", context.run_dir / "report.md"
     try:
         write_text(report, _report(context, judgements, not_judged))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .suite import Suite
 from .wire import RECORD_SCHEMA, RunRecord, RunRequest, WireError, record_from_dict, record_to_dict
 
 SUCCESS, FAILED = "success", "failed"
+
+# What is read by name from the line of a success -> the types that it may have.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("request_id", "task_id", "system", "adapter", "device", "status"), (str,)),
+    **dict.fromkeys(("expected_adapter_id", "expected_backend_kind"), (str,)),
+    **dict.fromkeys(("adapter_id", "backend_kind", "recipe_hash", "source_commit"), (str, type(None))),
+    **dict.fromkeys(("seed", "attempt"), (int,)),
+    **dict.fromkeys(("metrics", "artifacts"), (dict,)),
+    "duration_sec": (int, float, type(None)),
+}
 
 
 def record_line(
@@ -23,9 +34,14 @@ def record_line(
     timestamp: str,
     command: Sequence[str],
     artifacts: Mapping[str, str],
+    artifacts_sha256: Mapping[str, str] | None = None,
     recovered: bool = False,
 ) -> dict[str, Any]:
-    """The line for one attempt; ``record`` is None when it failed."""
+    """The line for one attempt; ``record`` is None when it failed.
+
+    ``adapter_id`` and ``backend_kind`` are what the program states in its metadata, None where it
+    states none: it need not, since its record names the adapter.
+    """
     metadata = record.metadata if record else {}
     source = metadata.get("source")
     primary = suite.primary
@@ -41,8 +57,8 @@ def record_line(
         "system": request.system,
         "device": request.device,
         "adapter": record.adapter if record else request.adapter,
-        "adapter_id": _text(metadata, "adapter_id") or request.adapter,
-        "backend_kind": _text(metadata, "backend_kind") or backend_kind,
+        "adapter_id": _text(metadata, "adapter_id"),
+        "backend_kind": _text(metadata, "backend_kind"),
         "expected_adapter_id": request.adapter,
         "expected_backend_kind": backend_kind,
         "status": SUCCESS if record else FAILED,
@@ -67,6 +83,7 @@ def record_line(
         "artifact_manifest": metadata.get("artifact_manifest"),
         "command": list(command),
         "artifacts": dict(artifacts),
+        "artifacts_sha256": dict(artifacts_sha256 or {}),
         "recovered": recovered,
         "error": error or None,
     }
@@ -76,6 +93,29 @@ def _text(stated: object, key: str) -> str | None:
     """A text that a program states, or None where it states none: metadata is the program's own."""
     value = stated.get(key) if isinstance(stated, dict) else None
     return value if isinstance(value, str) else None
+
+
+def is_readable(line: Mapping[str, Any]) -> bool:
+    """Whether the line of a success has what a verdict reads of it, and a valid record."""
+    typed = all(
+        isinstance(line.get(k, ...), types) and not isinstance(line[k], bool) for k, types in _TYPES.items()
+    )
+    return (
+        typed
+        and _texts(line["artifacts"])
+        and _texts(line.get("artifacts_sha256", {}))
+        and bool(record_of(line))
+    )
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+
+
+def artifact_path(line: Mapping[str, Any], run_dir: Path) -> Path | None:
+    """Where a line says that its metrics.json is."""
+    text = line["artifacts"].get("metrics")
+    return run_dir / text if text else None
 
 
 def record_of(line: Mapping[str, Any]) -> RunRecord | None:

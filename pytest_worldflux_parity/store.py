@@ -27,15 +27,21 @@ Line = dict[str, Any]
 Run = tuple[str, int, str]
 
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
-_LINE_KEYS = frozenset({"request_id", "task_id", "seed", "system", "status", "attempt"})
+_LINE_KEYS: Mapping[str, type] = {
+    "request_id": str, "task_id": str, "seed": int, "system": str, "status": str, "attempt": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The lines of a ``parity_runs.jsonl`` in order, and how many were torn."""
+    """The lines of a ``parity_runs.jsonl`` in order, and how many were torn.
+
+    ``unreadable``: the numbers (1-based) of lines that are whole, but that this plugin never wrote.
+    """
 
     lines: tuple[Line, ...]
     torn: int = 0
+    unreadable: tuple[int, ...] = ()
 
     @cached_property
     def successes(self) -> Mapping[str, Line]:
@@ -77,14 +83,16 @@ class SuiteStore:
             return Stored(())
         except OSError as error:
             raise StoreError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
-        lines, torn = [], 0
-        for text in raw.split(b"\n"):
+        lines, torn, unreadable = [], 0, []
+        for number, text in enumerate(raw.split(b"\n"), start=1):
             line = _parse(text)
-            if line is not None:
+            if line is None:
+                torn += bool(text.strip())
+            elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
                 lines.append(line)
-            elif text.strip():
-                torn += 1
-        return Stored(tuple(lines), torn)
+            else:
+                unreadable.append(number)
+        return Stored(tuple(lines), torn, tuple(unreadable))
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line, durably.
@@ -236,7 +244,7 @@ def _parse(text: bytes) -> Line | None:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) and line.keys() >= _LINE_KEYS else None
+    return line if isinstance(line, dict) and line.keys() >= _LINE_KEYS.keys() else None
 
 
 def _attempt_number(path: Path) -> int:

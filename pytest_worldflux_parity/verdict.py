@@ -40,6 +40,7 @@ class Evidence:
         lines: the stored lines that count; all_lines: every line that answers the same requests.
         recipes, protocols: (system, task, seed) -> what the side says that it effectively used.
         changed: sealed files that are no longer as they were.
+        doubts: findings about stored lines that may not be what the programs wrote.
         lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
         repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
             suite says which of them counts.
@@ -55,6 +56,7 @@ class Evidence:
     recipes: Mapping[RunKey, Mapping[str, Any]]
     protocols: Mapping[RunKey, Mapping[str, Any]]
     changed: tuple[str, ...] = ()
+    doubts: tuple[Finding, ...] = ()
     torn_lines: int = 0
     lock_mismatch: str = ""
     repeated_rows: Mapping[str, int] = field(default_factory=dict)
@@ -164,12 +166,16 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
         side = evidence.suite.sides[system]
         which = side.duplicates if isinstance(side, ArtifactSide) else None
         yield f"{count} rows of the {system} table repeat a (task, seed, step); the {which} of them counts"
+    recovered = sum(line.get("recovered") is True for line in evidence.lines)
+    if recovered:
+        yield f"{recovered} results were recovered without their exit status"
     if evidence.torn_lines:
         yield f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over"
 
 
 def _validity(evidence: Evidence) -> Gate:
-    findings = [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
+    findings = list(evidence.doubts)
+    findings += [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
     findings += conflicting_successes(evidence.all_lines)
     findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe")
     findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -103,6 +104,7 @@ def _attempt(
         timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         artifacts=_artifacts(folder, context),
+        artifacts_sha256=_artifacts_sha256(folder) if outcome.success else None,
     )
 
 
@@ -124,6 +126,12 @@ def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
         for key, name in names.items()
         if (folder / name).exists()
     }
+
+
+def _artifacts_sha256(folder: Path) -> dict[str, str]:
+    """What ties a line to the record that it was made of."""
+    with translated(folder):
+        return {"metrics": hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()}
 
 
 def recover(prepared: PreparedSuite, context: RunContext) -> int:
@@ -166,5 +174,6 @@ def _recovered_line(
         timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
         command=[],
         artifacts=_artifacts(folder, context),
+        artifacts_sha256=_artifacts_sha256(folder),
         recovered=True,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..plan import Pair, RunKey
-from ..records import record_of
+from ..records import is_readable, record_of
 from ..suite import SYSTEMS, Suite
 from ..wire import RunRecord, eval_protocol_hash
 from . import Finding
@@ -25,7 +25,7 @@ def record_findings(suite: Suite, line: Mapping[str, Any]) -> list[Finding]:
     """Findings about one successful line by itself."""
     about = {"task_id": line["task_id"], "seed": line["seed"], "system": line["system"]}
     record = record_of(line)
-    if record is None:
+    if record is None or not is_readable(line) or line["task_id"] not in {t.id for t in suite.tasks}:
         return [Finding("unreadable_record", "the stored record is not a valid parity.v1 record", **about)]
     return [Finding(code, detail, **about) for code, detail in _problems(suite, line, record)]
 
@@ -33,26 +33,28 @@ def record_findings(suite: Suite, line: Mapping[str, Any]) -> list[Finding]:
 def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Iterable[tuple[str, str]]:
     metadata = record.metadata
     for key in ("adapter_id", "backend_kind"):
-        if line[key] != line[f"expected_{key}"]:
-            yield f"{key}_mismatch", f"{line[key]!r}, not {line[f'expected_{key}']!r}"
+        got, wanted = metadata.get(key), line[f"expected_{key}"]
+        # A program need not state them; what it states must hold.
+        if got is not None and got != wanted:
+            yield f"{key}_mismatch", f"{got!r}, not {wanted!r}"
     if metadata.get("mode") in FORBIDDEN_MODES:
         yield "mock_mode_forbidden", f"mode is {metadata['mode']!r}"
     if metadata.get("policy_mode") == "random":
         yield "random_policy_forbidden", "the scores are those of a random policy"
     if not metadata.get("source"):
         yield "missing_source_provenance", "metadata.source says nothing about the program's source"
-    wanted = suite.task(line["task_id"])
+    task = suite.task(line["task_id"])
     effective = metadata.get("effective_recipe")
     if not isinstance(effective, dict) or not effective:
         yield "missing_recipe_metadata", "metadata.effective_recipe is absent"
     else:
-        for text in differences(wanted.recipe, effective, only_first=True):
+        for text in differences(task.recipe, effective, only_first=True):
             yield "recipe_mismatch", f"declared and effective recipe differ: {text}"
     protocol = metadata.get("eval_protocol")
-    asked = {k: v for k, v in wanted.eval_protocol.items() if k in PROTOCOL_KEYS}
+    asked = {k: v for k, v in task.eval_protocol.items() if k in PROTOCOL_KEYS}
     for text in differences(asked, protocol if isinstance(protocol, dict) else {}, only_first=True):
         yield "eval_protocol_mismatch", f"declared and effective protocol differ: {text}"
-    expected_hash = eval_protocol_hash(suite.family, line["task_id"], wanted.eval_protocol)
+    expected_hash = eval_protocol_hash(suite.family, line["task_id"], task.eval_protocol)
     if metadata.get("eval_protocol_hash") not in (None, expected_hash):
         yield "eval_protocol_hash_mismatch", "the record was measured by another protocol"
 

@@ -138,7 +138,14 @@ def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> N
     resumed = project.document()
     assert resumed["verdict"] == "pass"
     assert resumed["pairs"] == first["pairs"]
-    assert resumed["warnings"] == ["1 torn lines of parity_runs.jsonl were passed over"]
+    warnings = [
+        "1 results were recovered without their exit status",
+        "1 torn lines of parity_runs.jsonl were passed over",
+    ]
+    assert resumed["warnings"] == warnings
+    for text in warnings:
+        assert text in result.stdout.str()
+        assert text in project.report()
 
     # A second success with the same numbers is harmless; one with others is a finding, and does not count.
     again = {**json.loads(lines[0]), "attempt": 2}
