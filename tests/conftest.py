@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["pytester"]
-
 # Plugins that may be installed beside ours: the one warns under xdist, the other takes a second to start.
 WITHOUT = ("-p", "no:benchmark", "-p", "no:hypothesispytest")
 
