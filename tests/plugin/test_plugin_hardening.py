@@ -103,6 +103,8 @@ from pytest_worldflux_parity import wire
 request = wire.read_request(sys.argv[1])
 record = program.record(request)
 record.metadata["note"] = record.metadata["recipe_hash"] = "\\ud800"
+# A program need not say this of itself.
+del record.metadata["adapter_id"], record.metadata["backend_kind"]
 data = wire.record_to_dict(record)
 data["scalars"] = {"loss.late": 0, "\\ud800": 1.0}
 number = request.recipe.get("number", "2.0")
@@ -142,14 +144,22 @@ def test_numbers_without_end_fail_their_pair_in_one_line(project: Project) -> No
 
 def test_a_surrogate_in_what_a_program_says_costs_no_report(project: Project) -> None:
     """Nor is what it does not say (its adapter in the metadata) made up for it."""
-    metric = {"name": "absent\ud800", "rule": "equivalence", "margin": 0.05}
-    project.suite(tasks=["alpha"], worldflux=odd_backend(project), metrics=[metric])
-    result = project.run()
+    project.suite(tasks=["alpha"], worldflux=odd_backend(project), seeds=2)
+    assert project.run().ret == pytest.ExitCode.OK
+    assert project.document()["verdict"] == "pass"
+    assert "fake_quick" in project.report()
+    stated = {(x["system"], x["adapter_id"], x["backend_kind"]) for x in project.lines()}
+    assert stated == {("official", "fake_official", "fake"), ("worldflux", None, None)}
+
+    # An effective recipe stands in the report once it differs.
+    backend = project.root / "backends" / "odd" / "odd.py"
+    more = 'record.metadata["effective_recipe"] = {**request.recipe, "\\ud800": "\\ud800"}\n'
+    text = backend.read_text(encoding="utf-8").replace("# A program", more + "# A program")
+    backend.write_text(text, encoding="utf-8")
+    result = project.run(run_id="other")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "INTERNALERROR" not in result.stdout.str()
-    project.suite(tasks=["alpha"], worldflux={"backend": "odd"})
-    assert project.run(run_id="other").ret == pytest.ExitCode.OK
-    assert project.document(run_id="other")["verdict"] == "pass"
-    assert "pass" in project.report(run_id="other")
+    assert "recipe_mismatch" in project.report(run_id="other")
 
 
 def test_a_mistake_in_one_suite_leaves_the_others_their_verdict(
