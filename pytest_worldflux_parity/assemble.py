@@ -37,7 +37,7 @@ def assemble(
     found = _used_lines(prepared, context, stored)
     used = {key: line for key, line in found.items() if is_readable(line)}
     records = {key: record for key, line in used.items() if (record := record_of(line)) is not None}
-    results = dict(prepared.results)
+    results = _selected_rows(prepared, used, selected)
     results.update({key: Result.of(r) for key, r in records.items()})
     keys = {(system, task, seed) for task, seed, system in expected}
     doubts = tuple(_doubts(prepared, context, stored, found))
@@ -92,6 +92,19 @@ def _doubts(
         yield from line_findings(line, key, adapter, context.device, context.run_dir)
 
 
+def _selected_rows(
+    prepared: PreparedSuite, used: Mapping[RunKey, Line], selected: frozenset[str]
+) -> dict[RunKey, Result]:
+    """The tables' results without those of pairs that were deselected and have no record of a run."""
+    ran = {(task, seed) for _, task, seed in used}
+    open_pairs = {
+        (p.task.id, p.seed)
+        for p in prepared.pairs
+        if str(p.key) not in selected and (p.task.id, p.seed) not in ran
+    }
+    return {k: r for k, r in prepared.results.items() if (k[1], k[2]) not in open_pairs}
+
+
 def _same_requests(used: Mapping[RunKey, Line], stored: Stored) -> tuple[Line, ...]:
     wanted = {line["request_id"] for line in used.values()}
     return tuple(line for line in stored.lines if line.get("request_id") in wanted)
@@ -102,6 +115,8 @@ def _absence(
 ) -> tuple[str, str]:
     """Why there is no result: (reason, detail)."""
     system, task_id, seed = key
+    if system in prepared.tables and (system, task_id, seed) in prepared.results:
+        return DESELECTED, "the pair was deselected"
     if system in prepared.tables:
         return NOT_IN_TABLE, f"no row in {prepared.tables[system].path.name}"
     attempts = stored.attempts(task_id, seed, system)

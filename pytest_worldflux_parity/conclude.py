@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from . import schemas
+from . import schemas, suite_file
 from .assemble import assemble, selected_pairs
 from .engines.local import recover
 from .errors import ParityError, StoreError
@@ -25,6 +25,7 @@ from .provenance import environment, lock_reference, relative
 from .render import documents, markdown
 from .runner import log_tail
 from .store import SuiteStore, write_document, write_text
+from .suite import SYSTEMS, Suite
 from .verdict import Judgement, case_count, judge
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
@@ -42,17 +43,31 @@ class Case:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What one suite came to; ``judgement`` is None when it could not be judged at all."""
+    """What one suite came to; ``judgement`` is None when it could not be judged at all.
+
+    Attributes:
+        notes: sentences on what was asked other than by the suite.
+    """
 
     node_id: str
     cases: tuple[Case, ...]
     judgement: Judgement | None = None
+    notes: tuple[str, ...] = ()
     documents: tuple[Path, ...] = ()
 
 
-def suite_paths(root: Path, node_ids: Iterable[str]) -> dict[str, Path]:
-    """Node id of a suite file -> its path, in order of appearance, for the suites among the items."""
+def suite_paths(
+    root: Path, node_ids: Iterable[str], named: Iterable[Path], broken: Collection[str]
+) -> dict[str, Path]:
+    """Node id of a suite file -> its path: the suites among the items, then those without an item.
+
+    Args:
+        named: suites that were to be collected; one that lost all its pairs is judged as well.
+        broken: node ids of files that could not be collected.
+    """
     files = dict.fromkeys(n.split("::", 1)[0] for n in node_ids)
+    inside = (p.relative_to(root).as_posix() for p in named if p.is_relative_to(root))
+    files.update(dict.fromkeys(f for f in inside if f not in broken))
     return {f: (root / f).resolve() for f in files if f.endswith((".yaml", ".yml"))}
 
 
@@ -72,13 +87,13 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     if not context.resume:
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
-        _check_sealed(context, asked)
+        _check_sealed(context, asked, prepared)
         for one in prepared.values():
             recover(one, context)
     return sum(case_count(one.suite) for one in prepared.values())
 
 
-def _check_sealed(context: RunContext, asked: dict[str, Any]) -> None:
+def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedSuite]) -> None:
     path = context.run_dir / "run.json"
     sealed = read_session(context)["suites"]
     for node_id, now in asked.items():
@@ -91,8 +106,9 @@ def _check_sealed(context: RunContext, asked: dict[str, Any]) -> None:
                 mend="name its suites only, or leave --parity-resume out",
             )
         if now != sealed[node_id]:
+            changed = ", ".join(_changes(sealed[node_id], now, prepared[node_id]))
             raise StoreError(
-                f"{', '.join(_changes(sealed[node_id], now))} changed since the run was sealed",
+                f"{changed} changed since the run was sealed",
                 where=node_id,
                 mend="start a new run: leave --parity-resume out",
             )
@@ -148,8 +164,23 @@ def _fingerprint(prepared: PreparedSuite, context: RunContext) -> dict[str, Any]
     }
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+def _changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedSuite) -> list[str]:
+    """The names of what differs between two fingerprints; of a side also which one, and its program."""
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    return [text for key in changed for text in _names_of_change(key, before, now, prepared)]
+
+
+def _names_of_change(
+    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedSuite
+) -> list[str]:
+    if key not in ("sources", "tables"):
+        return [key]
+    old, new = before.get(key, {}), now.get(key, {})
+    sides = [s for s in SYSTEMS if old.get(s) != new.get(s)]
+    if key == "tables":
+        return [f"the {s} table" for s in sides]
+    adapters = {s: b.adapter for s, b in prepared.backends.items()}
+    return [f"the source of the {s} side (backend {adapters.get(s, 'no longer named')})" for s in sides]
 
 
 def file_sha256(path: Path) -> str | None:
@@ -186,17 +217,31 @@ def _conclude_suite(
         prepared = prepare((context.root / node_id).resolve(), context)
         store = SuiteStore(context.run_dir, prepared.suite.suite_id)
         selected = selected_pairs(prepared.pairs, _names(node_id, node_ids))
-        changed = _changes(sealed, _fingerprint(prepared, context))
+        changed = _changes(sealed, _fingerprint(prepared, context), prepared)
         judgement = judge(assemble(prepared, context, store.read(), selected, changed))
         path = store.folder / "run.json"
         write_document(path, _run_document(judgement, prepared, context), "run.v1")
+        notes = tuple(_seeds_note(prepared.suite, context))
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
     except Exception as error:
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Conclusion(node_id, (Case("evidence", "failed", text),))
-    return Conclusion(node_id, tuple(_cases(judgement)), judgement, (path,))
+    return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, (path,))
+
+
+def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:
+    """That the live sides had other seeds than the suite asks for, if they had."""
+    if context.seeds is None or not suite.live_systems:
+        return
+    own = suite_file.load(suite.path).seeds
+    named = "; ".join(f"{s} {_listed(own[s])}" for s in suite.live_systems)
+    yield f"seeds given on the command line: {_listed(context.seeds)}; the suite names {named}"
+
+
+def _listed(seeds: Sequence[int] | None) -> str:
+    return ", ".join(map(str, seeds or ()))
 
 
 def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
@@ -241,7 +286,8 @@ def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) 
     not_judged = {c.node_id: c.cases[0].text.partition("\n")[0] for c in conclusions if c.judgement is None}
     aggregate, report = context.run_dir / "aggregate.json", context.run_dir / "report.md"
     try:
-        write_text(report, _report(context, judgements, not_judged))
+        notes = {c.judgement.evidence.suite.suite_id: c.notes for c in conclusions if c.judgement}
+        write_text(report, _report(context, judgements, not_judged, notes))
         write_document(aggregate, _aggregate_document(judgements, not_judged), "aggregate.v1")
     except ParityError as error:
         failed = Case("documents", "failed", error.line())
@@ -260,10 +306,16 @@ def _aggregate_document(judgements: Sequence[Judgement], not_judged: Mapping[str
     )
 
 
-def _report(context: RunContext, judgements: Sequence[Judgement], not_judged: Mapping[str, str]) -> str:
+def _report(
+    context: RunContext,
+    judgements: Sequence[Judgement],
+    not_judged: Mapping[str, str],
+    notes: Mapping[str, Sequence[str]],
+) -> str:
     return markdown.report(
         judgements,
         not_judged=not_judged,
+        notes=notes,
         run_id=context.run_id,
         device=context.device,
         time=_now(),

@@ -15,6 +15,7 @@ def report(
     judgements: Sequence[Judgement],
     *,
     not_judged: Mapping[str, str],
+    notes: Mapping[str, Sequence[str]],
     run_id: str,
     device: str,
     time: str,
@@ -24,6 +25,7 @@ def report(
 
     Args:
         not_judged: suites that could not be judged -> why.
+        notes: suite id -> sentences on what was asked other than by the suite.
         log_tails: "system task seed n" of failed runs -> the end of their log.
     """
     lines = [
@@ -37,17 +39,19 @@ def report(
         *(f"| {_cell(suite)} | **not judged** | {_cell(why)} |" for suite, why in not_judged.items()),
     ]
     for judgement in judgements:
-        lines += ["", *_suite(judgement)]
+        lines += ["", *_suite(judgement, notes.get(judgement.evidence.suite.suite_id, ()))]
     if log_tails:
         lines += ["", "## Logs of failed runs", *_logs(log_tails)]
     return "\n".join(lines) + "\n"
 
 
-def _suite(judgement: Judgement) -> Iterator[str]:
+def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
     evidence = judgement.evidence
     yield f"## {evidence.suite.suite_id}"
     yield ""
     yield f"Verdict: **{judgement.verdict}**. {judgement.reason[:1].upper()}{judgement.reason[1:]}."
+    for note in notes:
+        yield f"\n{note[:1].upper()}{note[1:]}."
     for warning in judgement.warnings:
         yield f"\n> Warning: {warning}"
     yield ""

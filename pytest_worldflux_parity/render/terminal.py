@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..verdict import Judgement
 from .tables import HEADER, rows
@@ -11,9 +11,13 @@ COLOURS = {"pass": {"green": True}, "fail": {"red": True}, "inconclusive": {"yel
 Line = tuple[str, dict[str, bool]]
 
 
-def summary(judgements: Sequence[Judgement]) -> Iterator[Line]:
-    """For each suite: a headline with the verdict and its reason, and the table of its metrics."""
-    for judgement in judgements:
+def summary(judged: Iterable[tuple[Judgement, Sequence[str]]]) -> Iterator[Line]:
+    """For each suite: a headline with the verdict and its reason, and the table of its metrics.
+
+    Args:
+        judged: each judgement with the notes on what was asked.
+    """
+    for judgement, notes in judged:
         suite = judgement.evidence.suite
         yield "", {}
         yield (
@@ -21,6 +25,8 @@ def summary(judgements: Sequence[Judgement]) -> Iterator[Line]:
             {"bold": True, **COLOURS[judgement.verdict]},
         )
         yield f"  {judgement.reason}", {}
+        for note in notes:
+            yield f"  {note}", {}
         for warning in judgement.warnings:
             yield f"  warning: {warning}", {"yellow": True}
         yield from _table(judgement)

@@ -186,7 +186,7 @@ def test_what_a_resume_refuses(project: Project) -> None:
     lock.unlink()
     backend = project.root / "backends" / "fake_worldflux" / "more.py"
     backend.write_text("", encoding="utf-8")
-    refused("sources changed since the run was sealed", "--parity-resume")
+    refused("changed since the run was sealed", "--parity-resume")
     backend.unlink()
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("100.0", "101.0"), encoding="utf-8")

@@ -130,13 +130,6 @@ def test_deselected_pairs_leave_the_verdict_open(project: Project) -> None:
     assert {line["task_id"] for line in project.lines()} == {"alpha"}
 
 
-def test_a_suite_that_is_wholly_deselected_is_not_judged(project: Project) -> None:
-    project.suite("one", tasks=["alpha"])
-    project.suite("two", tasks=["beta"])
-    assert project.run("-k", "alpha").ret == pytest.ExitCode.OK
-    assert [s["suite_id"] for s in project.document("aggregate.json")["suites"]] == ["one"]
-
-
 def test_x_stops_at_the_first_failure(project: Project) -> None:
     project.suite(recipe={"behaviour": "crash", "only": ["worldflux/alpha/1"]})
     result = project.run("-x")
