@@ -121,7 +121,7 @@ def load_backends(folders: Sequence[Path]) -> dict[str, Backend]:
             raise BackendError(
                 "the folder of backends is absent",
                 where=str(folder),
-                mend="correct the ini setting parity_backends",
+                mend="name it with --backends DIR, or in pytest with the ini setting parity_backends",
             )
         for path in sorted([*folder.glob(FILE), *folder.glob(f"*/{FILE}")]):
             backend = read_backend(path)

@@ -17,6 +17,7 @@ from .errors import ParityError, SourceError
 if TYPE_CHECKING:
     from .backends import Backend
 
+DESCRIPTION = "Fetch official programs, build the environments that they run in, and measure their scores."
 DEFAULT_LOCK = "reports/parity/upstream_lock.json"
 DEFAULT_BACKENDS = "backends"
 _ROOT_FILES = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", ".git")
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="worldflux-parity", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="worldflux-parity", description=DESCRIPTION)
     parser.add_argument(
         "--root", type=Path, default=None, help="the project (default: found from here upwards)"
     )
@@ -177,6 +178,11 @@ def add_oracle(commands: Subparsers) -> None:
     parser.add_argument(
         "--run-id", help="folder in reports/parity; an interrupted one goes on (default: oracle_<suite>)"
     )
+    parser.add_argument(
+        "--backends", action="append", type=Path, metavar="DIR",
+        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
+    )  # fmt: skip
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
     parser.set_defaults(run=run_oracle)
 
 
@@ -186,7 +192,7 @@ def run_oracle(options: argparse.Namespace) -> None:
     Raises:
         ParityError: the suite, the backend, a run or the table.
     """
-    from . import devices, oracle
+    from . import devices, oracle, suite_file
     from .prepare import RunContext
 
     if options.seeds < 1 or options.jobs < 1:
@@ -202,14 +208,16 @@ def run_oracle(options: argparse.Namespace) -> None:
         run_id=run_id,
         run_dir=root / "reports" / "parity" / run_id,
         device=devices.resolve(options.device),
-        lock_path=root / DEFAULT_LOCK,
-        backend_folders=(root / DEFAULT_BACKENDS,),
+        lock_path=options.lock or root / DEFAULT_LOCK,
+        backend_folders=tuple(options.backends or [root / DEFAULT_BACKENDS]),
         resume=True,
     )
+    extra = [f" --backends {folder.as_posix()}" for folder in options.backends or ()]
+    extra += [f" --lock {options.lock.as_posix()}"] if options.lock else []
     target = f"--seeds {options.seeds} --output {options.output.as_posix()}"
-    command = f"worldflux-parity oracle {options.suite.as_posix()} {target}"
+    command = f"worldflux-parity oracle {options.suite.as_posix()} {target}{''.join(extra)}"
     lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs)
-    table = oracle.export(lines, options.output, options.suite.stem, command)
+    table = oracle.export(lines, options.output, suite_file.load(options.suite), command)
     print(f"{options.output}: {len(table.rows)} rows, sha256 {table.sha256}")
 
 

@@ -74,7 +74,11 @@ def read_lock(path: Path) -> Lock:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"the lock file cannot be read: {error.strerror}", where=str(path)) from None
+        raise SourceError(
+            f"the lock file cannot be read: {error.strerror}",
+            where=str(path),
+            mend="name it with --lock FILE, or in pytest with the ini setting parity_lock",
+        ) from None
     document = _parse(raw, path)
     # Parsed JSON has no line numbers; the errors name the keys.
     schemas.check(document, "lock.v1", lambda at: str(path), SourceError)

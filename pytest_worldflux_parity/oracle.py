@@ -9,20 +9,21 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import provenance, suite_file
+from . import provenance, runner, suite_file
 from .engines import local
 from .errors import ParityError, SuiteError
+from .gates.validity import record_findings
 from .plan import Pair
 from .prepare import PreparedSuite, RunContext, prepare_suite
 from .records import record_of
 from .scores import ScoreRow, ScoreTable, write_canonical_json
 from .store import Line, SuiteStore, run_lock
-from .suite import DEFAULT_ADAPTERS, BackendSide
+from .suite import DEFAULT_ADAPTERS, BackendSide, Suite
 from .wire import RunRecord, content_hash
 
 SYSTEM = "official"
@@ -47,7 +48,22 @@ def measure(suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: i
         stored = store.read()
         with ThreadPoolExecutor(jobs) as pool:
             waiting = [pool.submit(local.run_pair, prepared, p, context, stored) for p in prepared.pairs]
-            return [w.result()[SYSTEM] for w in waiting]
+            return [lines[SYSTEM] for lines in _results(pool, waiting)]
+
+
+def _results(pool: ThreadPoolExecutor, waiting: Sequence[Future[Any]]) -> list[Any]:
+    """The results of all; the first error, or Ctrl-C, ends what runs and what is queued."""
+    try:
+        for future in wait(waiting, return_when=FIRST_EXCEPTION).done:
+            future.result()
+        return [future.result() for future in waiting]
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Again and again: a thread may have been about to start its next attempt.
+        while running := [f for f in waiting if not f.done()]:
+            runner.end_running()
+            wait(running, timeout=0.1)
+        raise
 
 
 def _official_only(suite_path: Path, context: RunContext, seeds: Sequence[int]) -> PreparedSuite:
@@ -68,16 +84,16 @@ def _official_only(suite_path: Path, context: RunContext, seeds: Sequence[int]) 
     return replace(prepared, pairs=tuple(Pair(t, s, (SYSTEM,)) for t in suite.tasks for s in seeds))
 
 
-def export(lines: Iterable[Mapping[str, Any]], path: Path, suite_id: str, command: str) -> ScoreTable:
+def export(lines: Iterable[Mapping[str, Any]], path: Path, suite: Suite, command: str) -> ScoreTable:
     """Write the records of ``lines`` as a ``canonical_json`` table with their provenance.
 
     Raises:
-        ParityError: a line holds no record, or records of one task were made by different recipes,
-            protocols or commits.
+        ParityError: a line holds no record or one that a parity run would not accept, or records of
+            one task were made by different recipes, protocols or commits.
     """
-    records = [_record(line) for line in lines]
+    records = [_record(suite, line) for line in lines]
     document = {
-        "suite_id": suite_id,
+        "suite_id": suite.suite_id,
         "command": command,
         "adapter": _same(records, "adapter", lambda r: r.adapter),
         "device": _same(records, "device", lambda r: r.device),
@@ -99,10 +115,19 @@ def export(lines: Iterable[Mapping[str, Any]], path: Path, suite_id: str, comman
     return write_canonical_json(path, [row for r in records for row in _rows(r)], document)
 
 
-def _record(line: Mapping[str, Any]) -> RunRecord:
+def _record(suite: Suite, line: Mapping[str, Any]) -> RunRecord:
+    """The record of a line, fit for an oracle: valid, and stating all that the provenance repeats."""
+    run = f"{line.get('task_id')} seed {line.get('seed')}"
     record = record_of(line)
     if record is None:
-        raise ParityError(f"no record for {line.get('task_id')} seed {line.get('seed')}", where=SYSTEM)
+        raise ParityError(f"no record for {run}", where=SYSTEM)
+    for finding in record_findings(suite, line):
+        raise ParityError(finding.line(), where=SYSTEM)
+    for key in ("source", "effective_recipe", "eval_protocol"):
+        if not isinstance(record.metadata.get(key), dict):
+            raise ParityError(f"the record of {run} states no metadata.{key}", where=SYSTEM)
+    if not record.curve:
+        raise ParityError(f"the record of {run} has an empty curve", where=SYSTEM)
     return record
 
 

@@ -25,6 +25,9 @@ LOG_TAIL_BYTES = 4000
 TERM_GRACE_SEC = 3.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
+_RUNNING: set[subprocess.Popen[bytes]] = set()
+_INTERRUPTED: set[subprocess.Popen[bytes]] = set()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -128,7 +131,7 @@ def _execute(request: wire.RunRequest, command: Sequence[str], env: Mapping[str,
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunFailed(f"{command[0]} cannot be started: {reason}", where=request.adapter) from None
-        with guardian().watching(process.pid), _ended_at_exit(process):
+        with guardian().watching(process.pid), _ended_at_exit(process), _may_be_ended(process):
             if not _wait(process, request.deadline_sec):
                 raise RunFailed(
                     f"deadline of {request.deadline_sec:g} s passed",
@@ -136,6 +139,32 @@ def _execute(request: wire.RunRequest, command: Sequence[str], env: Mapping[str,
                     mend="raise deadline_sec in the suite, or look at progress.jsonl",
                 )
         return process.returncode
+
+
+def end_running() -> None:
+    """End the programs that run in other threads of this process; there a KeyboardInterrupt follows.
+
+    A thread gets no Ctrl-C of its own. What it ran is then no failed attempt, and is not tried again.
+    """
+    ended = list(_RUNNING)
+    for process in ended:
+        _INTERRUPTED.add(process)
+        _signal_group(process, signal.SIGTERM)
+    for process in ended:
+        if not _wait(process, TERM_GRACE_SEC):
+            _signal_group(process, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _may_be_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    _RUNNING.add(process)
+    try:
+        yield
+        if process in _INTERRUPTED:
+            raise KeyboardInterrupt
+    finally:
+        _RUNNING.discard(process)
+        _INTERRUPTED.discard(process)
 
 
 @contextlib.contextmanager
