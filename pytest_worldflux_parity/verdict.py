@@ -302,10 +302,10 @@ def _by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
 def _documented_verdict(result: DropRatioResult | None) -> tuple[Word, str]:
     if result is None:
         return "inconclusive", "no seed is on both sides"
-    if result.sample_size < 2:
-        return "inconclusive", "a single pair has no spread to judge by"
     if result.identical:
         return "inconclusive", "both sides hold the same scores: a copy, not a comparison"
+    if result.sample_size < 2:
+        return "inconclusive", "a single pair has no spread to judge by"
     if result.pass_:
         return "pass", result.reason
     return "fail" if result.ci_lower_ratio > result.margin_ratio else "inconclusive", result.reason
