@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from .engines.local import request_id
 from .gates import Finding
 from .gates.independence import Origin
-from .gates.integrity import line_findings
+from .integrity import line_findings
 from .observations import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, Result, observe
 from .plan import Pair, RunKey, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds, stated, value_at

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .suite import Suite
@@ -110,12 +109,6 @@ def is_readable(line: Mapping[str, Any]) -> bool:
 
 def _texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
-
-
-def artifact_path(line: Mapping[str, Any], run_dir: Path) -> Path | None:
-    """Where a line says that its metrics.json is."""
-    text = line["artifacts"].get("metrics")
-    return run_dir / text if text else None
 
 
 def record_of(line: Mapping[str, Any]) -> RunRecord | None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -134,7 +135,7 @@ def write_atomic(path: Path, text: str) -> None:
 
     What UTF-8 has no form for (a lone surrogate, which JSON may hold) is written as its escape.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
         with open(partial, "w", encoding="utf-8", errors="backslashreplace") as handle:
             handle.write(text)

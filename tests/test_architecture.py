@@ -33,7 +33,7 @@ CORE = (
 )
 EDGES = (
     "schemas", "suite_file", "scores", "backends", "lock", "sources", "environments", "devices", "guardian",
-    "runner", "store", "prepare", "provenance", "engines", "oracle", "assemble", "conclude",
+    "runner", "store", "prepare", "provenance", "engines", "oracle", "integrity", "assemble", "conclude",
 )  # fmt: skip
 SHELL = ("items", "plugin", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import wire
-from ..plan import RunKey
-from ..records import artifact_path, is_readable, record_of
-from . import Finding
+from . import wire
+from .gates import Finding
+from .plan import RunKey
+from .records import is_readable, record_of
 
 
 def line_findings(
@@ -49,7 +49,8 @@ def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str
 
 def _difference(line: Mapping[str, Any], run_dir: Path) -> str:
     """How a line differs from the metrics.json that it was made of; empty where that file is gone."""
-    path = artifact_path(line, run_dir)
+    text = line["artifacts"].get("metrics")
+    path = run_dir / text if text else None
     try:
         raw = path.read_bytes() if path else None
     # ValueError: an edited path may be none.
