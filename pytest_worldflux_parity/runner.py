@@ -191,7 +191,11 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
     """Wait for the end without polling where the system can (Popen.wait polls up to every 50 ms)."""
     if hasattr(os, "pidfd_open"):
-        descriptor = os.pidfd_open(process.pid)
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            # Another thread of ours has seen its end already.
+            return True
         try:
             poller = select.poll()
             poller.register(descriptor, select.POLLIN)
