@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,11 @@ SUITE: dict[str, Any] = {
     "deadline_sec": 20,
     "metrics": [{"name": "episode_return", "rule": "calibrated", "margin": 0.05}],
 }
+
+
+def heed_ctrl_c() -> None:
+    """In a new process: take Ctrl-C, which who started us may ignore, as CI in the background does."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Project:
@@ -72,6 +78,7 @@ class Project:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=heed_ctrl_c,
             )
 
     def plain(self, *args: str) -> pytest.RunResult:

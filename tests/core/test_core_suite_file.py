@@ -56,7 +56,7 @@ def test_a_suite_with_everything(tmp_path: Path) -> None:
     first, second = suite.tasks
     assert first.recipe == {"lr": 0.001, "compile": False, "note": "false"}
     assert second.recipe == {"lr": 0.0003, "compile": False, "note": "false"}
-    assert (first.budget, second.budget) == (Budget(1000, 0.05), Budget(2000, 0.0))
+    assert (first.budget, second.budget) == (Budget(1000, 0.05), Budget(2000, 0.05))
     assert first.eval_protocol == {"eval_interval": 1000, "windows": {"late": [401, 500]}}
     assert suite.seeds == {"official": tuple(range(10)), "worldflux": (0, 1, 2)}
     assert suite.sides["official"] == ArtifactSide(tmp_path / "oracle.json", "canonical_json")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_worldflux_parity import cli
-from tests.conftest import FAKES, SUITE, alive, wait_until
+from tests.conftest import FAKES, SUITE, alive, heed_ctrl_c, wait_until
 
 
 @pytest.fixture
@@ -95,6 +95,7 @@ def test_ctrl_c_ends_what_runs_and_starts_nothing_more(project, behaviour):
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest_worldflux_parity.cli", *arguments],
         cwd=Path(cli.__file__).parents[1], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )  # fmt: skip
     wait_until(lambda: len(pids(project)) == 4, "two programs and their children")
     os.kill(process.pid, signal.SIGINT)
