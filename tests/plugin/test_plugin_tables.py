@@ -152,7 +152,7 @@ def test_a_table_beside_a_live_side(tables: Tables) -> None:
     # Every pair says so itself, not only the verdict at the end.
     result.stdout.fnmatch_lines(["*FAILED suites/quick/other.yaml::alpha?seed=0? - recipe_mismatch*"])
     assert silent["warnings"] == [
-        "the effective recipe of both sides is known in 0 of 8 pairs only, and was not compared in the others"
+        "recipe and protocol of both sides are known in 0 of 8 pairs only, and not compared in the others"
     ]
     assert {f["code"] for f in own["gates"]["independence"]["findings"]} == {"same_program"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import Any
 
 import pytest
@@ -78,14 +79,23 @@ def test_a_warned_suite_still_fails_when_it_fails(project: Project) -> None:
 
 
 def test_a_program_against_itself_is_refused(project: Project) -> None:
-    project.suite(worldflux={"backend": "fake_official"}, tasks=["alpha"])
+    """The same program under another adapter id, which says that it is the other side."""
+    twin = project.root / "backends" / "fake_worldflux"
+    folder = project.root / "backends" / "fake_official"
+    text = (folder / "backend.yaml").read_text(encoding="utf-8")
+    shutil.rmtree(twin)
+    shutil.copytree(folder, twin)
+    (twin / "backend.yaml").write_text(text.replace("official", "worldflux"), encoding="utf-8")
+    program = project.root / "backends" / "program.py"
+    source = program.read_text(encoding="utf-8").replace(
+        "content_hash(request.adapter)", 'content_hash("one")'
+    )
+    program.write_text(source, encoding="utf-8")
+    project.suite(tasks=["alpha"])
     assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     run = project.document()
     assert run["verdict"] == "fail"
-    assert {f["code"] for f in run["gates"]["independence"]["findings"]} == {
-        "same_program",
-        "same_source_tree",
-    }
+    assert [f["code"] for f in run["gates"]["independence"]["findings"]] == ["same_source_tree"]
 
 
 def test_one_seed_decides_nothing(project: Project) -> None:
