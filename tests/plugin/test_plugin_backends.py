@@ -12,8 +12,6 @@ from tests.conftest import Project, alive, wait_until
 # behaviour of the worldflux side -> what its pair says
 REASONS = {
     "crash": "exit status 3: ValueError: the replay buffer is empty",
-    "hang": "deadline of 2 s passed",
-    "stubborn": "deadline of 2 s passed",
     "no_record": "exit status 0 but no metrics.json",
     "nan": "metrics.json: NaN is not a number that JSON allows",
     "half_json": "metrics.json: not JSON",
@@ -28,35 +26,43 @@ REASONS = {
     "mock_mode": "mock_mode_forbidden",
     "other_recipe": "official and worldflux recipe differ: odd: 'absent' != 1",
 }
+LATE = {"hang": "deadline of 4 s passed", "stubborn": "deadline of 4 s passed"}
 HARMLESS = ("leaves_child", "ok")
 # Their records are accepted as answers, and then found wanting.
 RECORDED = {"empty_curve", "no_metric", "random_policy", "mock_mode", "other_recipe"}
 
 
-def bad_tasks() -> list[dict[str, object]]:
-    return [
-        {"id": name, "recipe": {"behaviour": name, "only": [f"worldflux/{name}/0"]}}
-        for name in (*REASONS, *HARMLESS)
-    ]
+def bad_tasks(*names: str) -> list[dict[str, object]]:
+    return [{"id": name, "recipe": {"behaviour": name, "only": [f"worldflux/{name}/0"]}} for name in names]
+
+
+def late_suite(project: Project) -> None:
+    """Programs that go on beyond their deadline, beside a table, so that nothing else has to be on time."""
+    table = project.root / "suites" / "quick" / "late.json"
+    rows = [{"task": name, "seed": 0, "step": 1000, "score": 100.0} for name in LATE]
+    table.write_text(json.dumps(rows), encoding="utf-8")
+    official = {"artifact": {"path": table.name, "format": "canonical_json"}}
+    project.suite("late", official=official, tasks=bad_tasks(*LATE), seeds=1, deadline_sec=4)
 
 
 def test_every_bad_backend_fails_its_own_pair_and_nothing_else(project: Project) -> None:
     project.suite(
-        tasks=bad_tasks(),
+        tasks=bad_tasks(*REASONS, *HARMLESS),
         seeds=1,
-        deadline_sec=2,
+        deadline_sec=200,
         metrics=[
             {"name": "episode_return", "rule": "calibrated", "margin": 0.05},
             {"name": "loss.late", "rule": "equivalence", "margin": 0.05, "tasks": ["no_metric", "ok"]},
         ],
     )
+    late_suite(project)
     result = project.run("-n", "2", "-rA", "--junitxml", "junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
     assert "Traceback" not in text
 
     cases = {c.get("name"): c for c in ElementTree.parse(project.root / "junit.xml").iter("testcase")}
-    for name, reason in REASONS.items():
+    for name, reason in {**REASONS, **LATE}.items():
         failure = cases[f"{name}[seed=0]"].find("failure")
         assert failure is not None, f"{name} passed"
         assert reason in failure.get("message", ""), (name, failure.get("message"))
@@ -65,14 +71,14 @@ def test_every_bad_backend_fails_its_own_pair_and_nothing_else(project: Project)
         assert cases[f"{name}[seed=0]"].find("failure") is None, name
 
     stored = {(x["task_id"], x["system"]): x for x in project.lines()}
-    assert len(stored) == 2 * len(bad_tasks()), "every attempt has its line"
+    assert len(stored) == 2 * len((*REASONS, *HARMLESS)), "every attempt has its line"
     for name in (*REASONS, *HARMLESS):
         assert stored[name, "official"]["success"], name
         delivered = name in RECORDED or name in HARMLESS
         assert stored[name, "worldflux"]["success"] is delivered, name
 
     run = project.document()
-    assert run["verdict"] == "fail"
+    assert run["verdict"] == project.document("late/run.json")["verdict"] == "fail"
     assert run["pass"] is False
     assert not project.document("aggregate.json")["all_suites_pass"]
     missing = {m["task"]: m for m in run["missing"]["upstream_only"]}
