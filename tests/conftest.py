@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import signal
@@ -16,6 +17,10 @@ import pytest
 
 # Plugins that may be installed beside ours: the one warns under xdist, the other takes a second to start.
 WITHOUT = ("-p", "no:benchmark", "-p", "no:hypothesispytest")
+
+# pytester forgets the modules that a run in this process imported, and some cannot be imported twice.
+for _module in ("jsonschema", "conclude", "items", "render.terminal"):
+    importlib.import_module(_module if _module == "jsonschema" else f"pytest_worldflux_parity.{_module}")
 
 FAKES = Path(__file__).parent / "fakes" / "backends"
 
@@ -68,6 +73,10 @@ class Project:
     def run(self, *args: str, run_id: str | None = "r") -> pytest.RunResult:
         """``pytest --parity=quick`` in a process of its own."""
         return self.pytester.run(*self._command(*args, run_id=run_id), timeout=240)
+
+    def run_here(self, *args: str, run_id: str | None = "r") -> pytest.RunResult:
+        """The same in this process: an interpreter less to start, where nothing is killed or spread."""
+        return self.pytester.runpytest_inprocess(*self._command(*args, run_id=run_id)[3:])
 
     def start(self, *args: str, run_id: str = "r") -> subprocess.Popen[bytes]:
         """The same in the background, in a process group of its own; output goes to ``started.log``."""

@@ -58,7 +58,7 @@ def test_a_full_disk(project: Project, small_disk: Path) -> None:
     assert stored.read_bytes() == before, "what was stored is as it was, with no torn line"
 
     filler.unlink()
-    result = project.run("--parity-output", "small", "--parity-resume")
+    result = project.run_here("--parity-output", "small", "--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert stored.read_bytes().startswith(before)
     assert len(stored.read_bytes().splitlines()) == 6
@@ -67,7 +67,7 @@ def test_a_full_disk(project: Project, small_disk: Path) -> None:
 def test_a_run_directory_that_cannot_be_written(project: Project) -> None:
     project.suite(tasks=["alpha"])
     (project.root / "file").write_text("", encoding="utf-8")
-    result = project.run("--parity-output", "file")
+    result = project.run_here("--parity-output", "file")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         ["ERROR: *file/r: cannot be written: Not a directory; to mend: choose a writable --parity-output"]
@@ -79,16 +79,16 @@ def test_a_run_directory_that_becomes_read_only(project: Project, small_disk: Pa
     project.suite(
         tasks=["alpha"], recipe={"level": 100.0, "behaviour": "flaky", "only": ["worldflux/alpha/2"]}
     )
-    assert project.run("--parity-output", "small").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run_here("--parity-output", "small").ret == pytest.ExitCode.TESTS_FAILED
     stored = small_disk / "r" / "fake_quick" / "parity_runs.jsonl"
     before = stored.read_bytes()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
-        result = project.run("--parity-output", "small", "--parity-resume")
+        result = project.run_here("--parity-output", "small", "--parity-resume")
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *cannot be written: Read-only file system*"])
     assert stored.read_bytes() == before
     assert os.listdir(small_disk / "r" / "fake_quick") != []
-    assert project.run("--parity-output", "small", "--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run_here("--parity-output", "small", "--parity-resume").ret == pytest.ExitCode.OK

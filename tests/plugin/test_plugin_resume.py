@@ -34,7 +34,7 @@ def stored(project: Project) -> int:
 def undisturbed(project: Project) -> dict[str, Any]:
     """What a run of the same suite that nobody disturbs comes to."""
     go(project)
-    assert project.run("-n", "2", run_id="undisturbed").ret == pytest.ExitCode.OK
+    assert project.run_here(run_id="undisturbed").ret == pytest.ExitCode.OK
     return project.document(run_id="undisturbed")
 
 
@@ -122,7 +122,7 @@ def test_two_sessions_in_one_run(project: Project) -> None:
 def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> None:
     """A record without a line is recovered, a torn line passed over, and the first success counts."""
     project.suite(tasks=["alpha"])
-    assert project.run().ret == pytest.ExitCode.OK
+    assert project.run_here().ret == pytest.ExitCode.OK
     first = project.document()
     path = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -130,7 +130,7 @@ def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> N
     path.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][: len(lines[-1]) // 2], encoding="utf-8")
     starts = len(list(project.root.glob("reports/**/attempt_*")))
 
-    result = project.run("--parity-resume")
+    result = project.run_here("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert len(list(project.root.glob("reports/**/attempt_*"))) == starts, "nothing ran"
     kept = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines() if "recovered" in x][-1]
@@ -151,11 +151,11 @@ def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> N
     again = {**json.loads(lines[0]), "attempt": 2}
     with path.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(again) + "\n")
-    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run_here("--parity-resume").ret == pytest.ExitCode.OK
     again["metrics"]["curve"][-1]["return"] += 50.0
     with path.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps({**again, "attempt": 3}) + "\n")
-    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run_here("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
     run = project.document()
     assert run["verdict"] == "fail"
     assert [f["code"] for f in run["gates"]["validity"]["findings"]] == ["conflicting_success"]
@@ -168,7 +168,7 @@ def test_what_a_resume_refuses(project: Project) -> None:
     lock = project.root / "reports" / "parity" / "upstream_lock.json"
 
     def refused(text: str, *arguments: str, run_id: str = "r") -> None:
-        result = project.run(*arguments, run_id=run_id)
+        result = project.run_here(*arguments, run_id=run_id)
         assert result.ret == pytest.ExitCode.USAGE_ERROR, result.stdout.str()
         assert text in result.stderr.str()
         assert "to mend: " in result.stderr.str()
@@ -177,7 +177,7 @@ def test_what_a_resume_refuses(project: Project) -> None:
     refused("no such run to resume", "--parity-resume")
     assert not (project.root / "reports").exists()
     refused("no quick run to resume in", "--parity-resume", run_id="")
-    assert project.run().ret == pytest.ExitCode.OK
+    assert project.run_here().ret == pytest.ExitCode.OK
     refused("this run exists; to mend: add --parity-resume, or choose another --parity-run-id")
     refused("seeds changed since the run was sealed", "--parity-resume", "--parity-seeds", "0,1")
 

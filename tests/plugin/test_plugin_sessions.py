@@ -85,7 +85,7 @@ def test_without_n_the_pairs_are_spread_over_the_cores(project: Project) -> None
 
 def test_collect_only_runs_nothing_and_leaves_nothing(project: Project) -> None:
     project.suite()
-    result = project.run("--collect-only", "-q", run_id=None)
+    result = project.run_here("--collect-only", "-q", run_id=None)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["suites/quick/fake_quick.yaml::alpha?seed=0?", "6 tests collected*"])
     assert not (project.root / "reports").exists()
@@ -104,7 +104,7 @@ def test_plain_pytest_collects_no_suite(project: Project) -> None:
 def test_parity_without_a_suite_is_an_error(project: Project) -> None:
     project.suite()
     (project.root / "test_own.py").write_text("def test_own():\n    pass\n", encoding="utf-8")
-    result = project.run("test_own.py")
+    result = project.run_here("test_own.py")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --parity=quick: no suite is among what was collected"])
 
@@ -113,15 +113,15 @@ def test_yaml_of_other_tools_is_left_alone(project: Project) -> None:
     """``pytest --parity=quick .`` meets the backends' own YAML and that of other tools."""
     project.suite(tasks=["alpha"])
     (project.root / "compose.yaml").write_text("services: {}\n", encoding="utf-8")
-    result = project.run(".")
+    result = project.run_here(".")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     result.assert_outcomes(passed=3 + 4)
-    assert project.run("compose.yaml", run_id="named").ret == pytest.ExitCode.INTERRUPTED
+    assert project.run_here("compose.yaml", run_id="named").ret == pytest.ExitCode.INTERRUPTED
 
 
 def test_deselected_pairs_leave_the_verdict_open(project: Project) -> None:
     project.suite()
-    result = project.run("-k", "alpha")
+    result = project.run_here("-k", "alpha")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     run = project.document()
     assert run["verdict"] == "inconclusive"
@@ -132,7 +132,7 @@ def test_deselected_pairs_leave_the_verdict_open(project: Project) -> None:
 
 def test_x_stops_at_the_first_failure(project: Project) -> None:
     project.suite(recipe={"behaviour": "crash", "only": ["worldflux/alpha/1"]})
-    result = project.run("-x")
+    result = project.run_here("-x")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [line["status"] for line in project.lines()].count("failed") == 1
     assert len(project.lines()) == 4
@@ -144,8 +144,8 @@ def test_x_stops_at_the_first_failure(project: Project) -> None:
 def test_lf_runs_the_failed_pair_again(project: Project) -> None:
     """The program fails on its first attempt only; --lf with --parity-resume mends the run."""
     project.suite(tasks=["alpha"], recipe={"behaviour": "flaky", "only": ["worldflux/alpha/1"]})
-    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
-    result = project.run("--lf", "--parity-resume")
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    result = project.run_here("--lf", "--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     result.stdout.fnmatch_lines(["*run-last-failure: rerun previous*"])
     attempts = [(x["system"], x["seed"], x["attempt"], x["status"]) for x in project.lines()]
@@ -157,7 +157,7 @@ def test_lf_runs_the_failed_pair_again(project: Project) -> None:
 def test_a_suite_id_used_twice_is_refused(project: Project) -> None:
     path = project.suite()
     path.with_name("again.yaml").write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    result = project.run()
+    result = project.run_here()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *suite_id 'fake_quick' is also that of suites/quick/again.yaml"])
     assert not (project.run_dir() / "run.json").exists()
@@ -166,7 +166,7 @@ def test_a_suite_id_used_twice_is_refused(project: Project) -> None:
 @pytest.mark.parametrize("verbosity", ["-q", "-qq", "-v", "-vv"])
 def test_progress_counts_the_verdicts_and_ends_at_100_percent(project: Project, verbosity: str) -> None:
     project.suite(tasks=["alpha"])
-    result = project.run(verbosity)
+    result = project.run_here(verbosity)
     assert result.ret == pytest.ExitCode.OK
     shown = [int(n) for n in re.findall(r"\[ *(\d+)%\]", result.stdout.str())]
     assert shown == sorted(shown)
@@ -192,7 +192,7 @@ def test_what_a_usage_error_says(project: Project) -> None:
         ("--parity-run-id", "../x"): "--parity-run-id '../x': letters, digits, '.', '_' and '-' only",
     }
     for arguments, text in wrong.items():
-        result = project.plain("--parity=quick", *arguments)
+        result = project.run_here(*arguments, run_id=None)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert f"ERROR: {text}" in result.stderr.str()
     assert not (project.root / "reports").exists()

@@ -94,7 +94,7 @@ def test_two_tables(tables: Tables) -> None:
     tables.suite("early", official, early)
     tables.suite("early_tolerated", official, early, budget={"step": 1000, "tolerance": 0.1})
     tables.suite("no_task", official, good, tasks=["alpha", "gamma"])
-    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
 
     runs = {p.parent.name: json.loads(p.read_text()) for p in project.run_dir().glob("*/run.json")}
     passed = {"good", "more_official_seeds", "early_tolerated"}
@@ -138,7 +138,7 @@ def test_a_table_beside_a_live_side(tables: Tables) -> None:
     tables.suite("other", tables.json("other.json", rows("b"), tasks=states({"level": 99.0})), live)
     tables.suite("silent", tables.json("silent.json", rows("c")), live)
     tables.suite("own", tables.json("own.json", rows("d"), adapter="fake_worldflux"), live)
-    result = project.run("-q")
+    result = project.run_here("-q")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
     same, other, silent, own = (project.document(f"{n}/run.json") for n in ("same", "other", "silent", "own"))
@@ -172,7 +172,7 @@ def test_an_older_suite_warns_where_it_is_blind(tables: Tables) -> None:
     wide = [{"task": "alpha", "seed": s, "step": 10, "score": 100 + noise.gauss(0, 60)} for s in range(4)]
     close = [{**row, "score": row["score"] * 0.97} for row in wide]
     tables.legacy("biased", tables.json("wide.json", wide), tables.json("close.json", close), ["alpha"])
-    result = project.run("--junitxml", "junit.xml")
+    result = project.run_here("--junitxml", "junit.xml")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     blind, biased = project.document("blind/run.json"), project.document("biased/run.json")
     assert blind["warnings"] == [
@@ -211,7 +211,7 @@ def test_published_scores(tables: Tables) -> None:
     tables.legacy("row10", dreamer, ppo, sorted(atari.tasks()))
     tables.legacy("row11", second, first, control)
     tables.legacy("itself", second, second, control)
-    assert project.run("-q", "-p", "no:warnings").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run_here("-q", "-p", "no:warnings").ret == pytest.ExitCode.TESTS_FAILED
     row10, row11 = project.document("row10/run.json"), project.document("row11/run.json")
     for run, pairs, mean, upper in (
         (row10, 130, 0.9111965294, 1.189),
