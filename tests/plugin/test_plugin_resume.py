@@ -14,10 +14,10 @@ import pytest
 from tests.conftest import Project, alive, wait_until
 
 
-def waiting(project: Project, *runs: str, **changes: Any) -> None:
-    """A suite with two tasks of three seeds, in which ``runs`` wait for ``go``."""
+def waiting(project: Project, *runs: str) -> None:
+    """A suite with one task of three seeds, in which ``runs`` wait for ``go``."""
     recipe = {"behaviour": "waits", "until": str(project.root / "go"), "only": list(runs)}
-    project.suite(recipe={"level": 100.0, **recipe}, deadline_sec=200, **changes)
+    project.suite(tasks=["alpha"], recipe={"level": 100.0, **recipe}, deadline_sec=200)
 
 
 def go(project: Project) -> None:
@@ -60,10 +60,10 @@ def test_controller_killed(project: Project) -> None:
     before = project.lines()
 
     go(project)
-    result = project.run("--parity-resume")
+    result = project.run_here("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert project.lines()[:5] == before, "finished runs are left as they are"
-    assert len(project.lines()) == 12
+    assert len(project.lines()) == 6
     assert set(attempts(project).values()) == {1}, "no run has two lines"
     assert project.lines()[5]["attempt"] == 2, "the killed attempt keeps its folder"
     assert_as_undisturbed(project)
@@ -71,9 +71,9 @@ def test_controller_killed(project: Project) -> None:
 
 def test_worker_killed_under_xdist(project: Project) -> None:
     """kill -9 of a worker: its pair fails by name, the other pairs are run, and a resume mends it."""
-    waiting(project, "worldflux/beta/1")
+    waiting(project, "worldflux/alpha/1")
     session = project.start("-n", "2")
-    wait_until(lambda: stored(project) >= 10 and project.pids(), "all but the waiting run")
+    wait_until(lambda: stored(project) == 5 and project.pids(), "all but the waiting run")
     program = project.pids()[0]
     worker = int(Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()[1])
     assert worker != session.pid
@@ -82,7 +82,7 @@ def test_worker_killed_under_xdist(project: Project) -> None:
     assert not alive(program)
     run = project.document()
     assert run["verdict"] == "inconclusive"
-    assert [(m["task"], m["seed"]) for m in run["missing"]["upstream_only"]] == [("beta", 1)]
+    assert [(m["task"], m["seed"]) for m in run["missing"]["upstream_only"]] == [("alpha", 1)]
 
     go(project)
     assert project.run("--parity-resume", "-n", "2").ret == pytest.ExitCode.OK
@@ -99,19 +99,21 @@ def test_ctrl_c(project: Project) -> None:
     assert session.wait(120) == pytest.ExitCode.INTERRUPTED
     assert not [p for p in project.pids() if alive(p)]
     assert project.document()["verdict"] == "inconclusive"
-    assert project.document()["verdict_reason"].startswith("coverage: 9 of 12 expected results were not run")
+    assert project.document()["verdict_reason"].startswith("coverage: 3 of 6 expected results were not run")
     go(project)
-    assert project.run("--parity-resume", run_id=None).ret == pytest.ExitCode.OK, "the latest run is meant"
+    assert project.run_here("--parity-resume", run_id=None).ret == pytest.ExitCode.OK, (
+        "the latest run is meant"
+    )
     assert set(attempts(project).values()) == {1}
     assert project.document()["verdict"] == "pass"
 
 
 def test_two_sessions_in_one_run(project: Project) -> None:
-    waiting(project, "official/alpha/0", tasks=["alpha"])
+    waiting(project, "official/alpha/0")
     session = project.start()
     wait_until(project.pids, "the waiting run")
     for extra in ((), ("--parity-resume",)):
-        other = project.run(*extra)
+        other = project.run_here(*extra)
         assert other.ret == pytest.ExitCode.USAGE_ERROR
         other.stderr.fnmatch_lines(["ERROR: *another pytest is using this run directory; to mend: wait*"])
     go(project)
@@ -199,7 +201,7 @@ def test_what_a_resume_refuses(project: Project) -> None:
 
 def test_a_suite_that_changes_while_it_runs(project: Project) -> None:
     """The verdict is on what was sealed: a suite or program edited meanwhile does not pass."""
-    waiting(project, "worldflux/alpha/2", tasks=["alpha"])
+    waiting(project, "worldflux/alpha/2")
     session = project.start()
     wait_until(project.pids, "the waiting run")
     (project.root / "backends" / "fake_worldflux" / "edited.py").write_text("", encoding="utf-8")
