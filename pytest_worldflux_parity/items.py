@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .engines import local
-from .errors import ParityError, RecordError, StatisticsError
+from .errors import ParityError, RecordError, SourceError, StatisticsError
 from .gates.validity import recipe_findings, record_findings
 from .observations import Result, measure
 from .plan import Pair
@@ -54,7 +54,7 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
             backend.interpreter(context.root)
             checkout = prepared.sources[system].get("checkout")
             if checkout and not Path(checkout).is_dir():
-                raise ParityError(
+                raise SourceError(
                     f"the official checkout is absent: {checkout}",
                     where=backend.adapter,
                     mend=f"worldflux-parity fetch-oracles --suite {backend.lock_suite}",

@@ -74,11 +74,13 @@ def install_wire(folder: Path) -> Path:
     A foreign interpreter can then import the contract without our other dependencies, and our own
     backends cannot import more than the contract by accident.
     """
-    package = folder / "pytest_worldflux_parity"
-    if not (package / "wire.py").exists():
+    package, text = folder / "pytest_worldflux_parity", Path(wire.__file__).read_text(encoding="utf-8")
+    installed = package / "wire.py"
+    # A run can be resumed by a later version of the plugin.
+    if not installed.exists() or installed.read_text(encoding="utf-8") != text:
         package.mkdir(parents=True, exist_ok=True)
         wire.write_atomic(package / "__init__.py", "")
-        wire.write_atomic(package / "wire.py", Path(wire.__file__).read_text(encoding="utf-8"))
+        wire.write_atomic(installed, text)
     return folder
 
 

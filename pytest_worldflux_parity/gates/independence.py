@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..observations import Observed
-from ..suite import Suite
+from ..suite import SYSTEMS, Suite
 from . import Finding
 
-# So many different numbers, all of them in both sides, are no chance.
-TELLING = 3
+# Less likely than this, equal numbers were copied.
+BY_CHANCE = 1e-4
+GRAINS = tuple(10.0**k for k in range(3, -10, -1))
 
 
 @dataclass(frozen=True)
@@ -48,36 +49,24 @@ def independence(suite: Suite, observed: Observed, origins: Mapping[str, Origin]
 def _copies(suite: Suite, observed: Observed) -> list[Finding]:
     """Findings where scores of one side stand in the other: all of them, or all of a task.
 
-    Of one task only many different numbers tell, since two programs can both reach 21 in every seed.
-    They need not stand at the same seeds: a renumbered copy is a copy.
+    They need not stand at the same seeds: a renumbered copy is a copy. Scores that do not vary, or that
+    move on a few steps, meet by chance; no rule passes the former.
     """
-    shared = {
-        (metric.name, task.id): list(_shared(observed, metric.name, task.id))
+    shared = [
+        pair
         for metric in suite.metrics
         for task in suite.tasks
-    }
-    all_pairs = [pair for pairs in shared.values() for pair in pairs]
-    if len(all_pairs) > 1 and _equal(all_pairs) and any(u != 0 for u, _ in all_pairs):
+        for pair in _shared(observed, metric.name, task.id)
+    ]
+    if all(u == w for u, w in shared) and len(set(shared)) > 1:
         text = "every score of one side stands in the other: a copy, not a comparison"
         return [Finding("identical_scores", text)]
     return [
-        Finding("identical_scores", f"all values of {metric} on one side stand on the other", task)
-        for metric, task in shared
-        if _contained(observed, metric, task)
+        Finding("identical_scores", f"all values of {metric.name} on one side stand on the other", task.id)
+        for metric in suite.metrics
+        for task in suite.tasks
+        if _contained(observed, metric.name, task.id)
     ]
-
-
-def _equal(pairs: Iterable[tuple[float, float]]) -> bool:
-    return all(u == w for u, w in pairs)
-
-
-def _contained(observed: Observed, metric: str, task: str) -> bool:
-    """Whether the values of one side, at whatever seeds, are among those of the other."""
-    sides = [
-        {v.value for v in observed.values.get((system, metric, task), {}).values()}
-        for system in ("official", "worldflux")
-    ]
-    return min(map(len, sides)) >= TELLING and (sides[0] <= sides[1] or sides[1] <= sides[0])
 
 
 def _shared(observed: Observed, metric: str, task: str) -> Iterable[tuple[float, float]]:
@@ -85,3 +74,21 @@ def _shared(observed: Observed, metric: str, task: str) -> Iterable[tuple[float,
     official = observed.values.get(("official", metric, task), {})
     worldflux = observed.values.get(("worldflux", metric, task), {})
     return ((official[s].value, worldflux[s].value) for s in official.keys() & worldflux.keys())
+
+
+def _contained(observed: Observed, metric: str, task: str) -> bool:
+    """Whether the values of one side, at whatever seeds, are among those of the other, and not by chance."""
+    sides = [{v.value for v in observed.values.get((s, metric, task), {}).values()} for s in SYSTEMS]
+    few, many = sorted(sides, key=len)
+    if not few or not few <= many:
+        return False
+    steps = 1 + (max(many) - min(many)) / _grain(many)
+    return (len(many) / steps) ** len(few) < BY_CHANCE
+
+
+def _grain(values: Iterable[float]) -> float:
+    """The largest power of ten of which all values are multiples; scores of a game move in such steps."""
+    return next(
+        (grain for grain in GRAINS if all(abs(v / grain - round(v / grain)) < 1e-6 for v in values)),
+        GRAINS[-1],
+    )

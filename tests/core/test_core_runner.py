@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_worldflux_parity import runner, wire
+from pytest_worldflux_parity import runner, schemas, wire
 from pytest_worldflux_parity.guardian import Guardian
 from tests.conftest import alive, wait_until
 
@@ -67,6 +68,9 @@ wire.write_record(request.out_dir, wire.RunRecord(request.request_id, "a", "t", 
     assert outcome.record is not None
     assert outcome.record.curve == (wire.CurvePoint(10, 1.5),)
     assert (outcome.success, outcome.return_code) == (True, 0)
+    for name, schema in (("request.json", "request.v1"), ("metrics.json", "record.v1")):
+        document = json.loads((tmp_path / "out" / name).read_text(encoding="utf-8"))
+        schemas.check(document, schema, str)
 
 
 @pytest.mark.parametrize(
