@@ -1,11 +1,11 @@
-"""Environment steps per second and memory of both TD-MPC2 programs on one recipe, side by side.
+"""Speed and memory of the official program and of ours on one recipe, side by side.
 
-    python tests/benchmarks/throughput.py --official-python .worldflux/envs/official_tdmpc2/bin/python \
-        --checkout .worldflux/sources/nicklashansen+tdmpc2/<commit> [--suite FILE] [--rounds 3]
+    python tests/benchmarks/throughput.py SUITE --official-python .worldflux/envs/<backend>/bin/python \
+        --checkout .worldflux/sources/<owner>+<name>/<commit> [--rounds 3] [--set key=value ...]
 
-Each round runs the official program and ours in turn, whole, on one thread, with the recipe of the
-suite's first task; the ratio is taken round by round and its median printed. Goal: at least 1.5
-times the steps per second and no more memory. With --device cuda both run on the GPU.
+Each round runs the official program and ours in turn, whole, with the recipe of the suite's first task
+(``--set`` changes keys of it), the order changing from round to round; ratios are taken round by round
+and their median is printed. Compilation caches are cold: every run gets an empty one.
 """
 
 from __future__ import annotations
@@ -16,80 +16,125 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from pytest_worldflux_parity import lock, runner, suite_file, wire
+from pytest_worldflux_parity import backends, lock, runner, suite_file, wire
 
 ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "reports/parity/upstream_lock.json"
+# What a backend says of its own time (seconds, per second, MiB), and which way is better.
+KEPT = {
+    "env_steps_per_sec": "more",
+    "updates_per_sec": "more",
+    "first_update_sec": "less",
+    "wall_sec": "less",
+    "peak_rss_mb": "less",
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    options = parse_arguments()
+    rounds = [one_round(options, i) for i in range(options.rounds)]
+    for key, better in KEPT.items():
+        if all(key in side for pair in rounds for side in pair):
+            print(summary(key, better, rounds))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("suite", type=Path, help="its family says which programs, its first task what")
     parser.add_argument("--official-python", type=Path, required=True)
     parser.add_argument("--checkout", type=Path, required=True)
-    parser.add_argument("--suite", type=Path, default=ROOT / "suites/quick/tdmpc2_quick.yaml")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    options = parser.parse_args()
-    rounds = [one_round(options, i) for i in range(options.rounds)]
-    for key, better in (("env_steps_per_sec", "more"), ("wall_sec", "less"), ("peak_rss_mb", "less")):
-        official, ours = ([r[side][key] for r in rounds] for side in (0, 1))
-        ratios = [b / a for a, b in zip(official, ours, strict=True)]
-        print(
-            f"{key:18} official {statistics.median(official):9.1f}  worldflux "
-            f"{statistics.median(ours):9.1f}  ratio {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f}; {better} is better)"
-        )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe")
+    return parser.parse_args()
+
+
+def summary(key: str, better: str, rounds: list[tuple[dict[str, float], dict[str, float]]]) -> str:
+    """One line: the medians of both programs, and of the ratio of ours to the official one."""
+    official, ours = ([pair[side][key] for pair in rounds] for side in (0, 1))
+    ratios = [b / a for a, b in zip(official, ours, strict=True)]
+    return (
+        f"{key:18} official {statistics.median(official):9.1f}  worldflux {statistics.median(ours):9.1f}  "
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; {better} is better)"
+    )
 
 
 def one_round(options: argparse.Namespace, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Timing of the official program and of ours, the order changing from round to round."""
-    programs = [
-        ("official", "official_tdmpc2_torch_subprocess", "official_tdmpc2", options.official_python),
-        ("worldflux", "worldflux_tdmpc2_native", "worldflux_tdmpc2", Path(sys.executable)),
-    ]
-    order = (0, 1) if seed % 2 == 0 else (1, 0)
-    timings = {i: timing(options, seed, *programs[i]) for i in order}
-    print(f"round {seed}: official {timings[0]}\n         worldflux {timings[1]}", flush=True)
-    return timings[0], timings[1]
+    """What the official program and ours took for one seed."""
+    order = ("official", "worldflux") if seed % 2 == 0 else ("worldflux", "official")
+    timings = {system: timing(options, seed, system) for system in order}
+    print(
+        f"round {seed}: official {timings['official']}\n         worldflux {timings['worldflux']}", flush=True
+    )
+    return timings["official"], timings["worldflux"]
 
 
-def timing(
-    options: argparse.Namespace, seed: int, system: str, adapter: str, module: str, python: Path
-) -> dict[str, float]:
-    suite = suite_file.load(options.suite)
-    task = suite.tasks[0]
-    entry = lock.read_lock(ROOT / "reports/parity/upstream_lock.json").entry("tdmpc2_dmcontrol39")
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
-        out.mkdir()
-        request = wire.RunRequest(
-            request_id=wire.content_hash([system, seed]),
-            run_id="throughput",
-            suite_id=suite.suite_id,
-            family=suite.family,
-            task_id=task.id,
-            seed=seed,
-            system=system,
-            adapter=adapter,
-            device=options.device,
-            recipe=dict(task.recipe),
-            eval_protocol=dict(task.eval_protocol),
-            out_dir=str(out),
-            deadline_sec=3600,
-            threads=options.threads,
-            source={"checkout": str(options.checkout.resolve()), "commit": entry.commit, "repo": entry.repo},
-        )
-        shim = runner.install_wire(Path(folder) / "wire")
-        env = runner.environment(os.environ, [shim, ROOT], options.threads, keep_python_path=False)
-        outcome = runner.run(
-            request, [str(python), "-m", f"backends.{module}", str(out / "request.json")], env
-        )
+def timing(options: argparse.Namespace, seed: int, system: str) -> dict[str, float]:
+    """Run one program whole; its record's timing."""
+    family = suite_file.load(options.suite).family
+    backend = program(family, system)
+    python = options.official_python if system == "official" else Path(sys.executable)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "out").mkdir()
+        request = make_request(options, seed, backend, folder / "out")
+        shim = runner.install_wire(folder / "wire")
+        base = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+        env = runner.environment(base, [shim, ROOT], options.threads, keep_python_path=system == "worldflux")
+        outcome = runner.run(request, backend.command(python, folder / "out/request.json"), env)
         if outcome.record is None:
             sys.exit(f"{system}: {outcome.error}")
-        kept = ("env_steps_per_sec", "wall_sec", "peak_rss_mb")
-        return json.loads(json.dumps({k: round(outcome.record.metadata["timing"][k], 2) for k in kept}))
+        found = outcome.record.metadata["timing"]
+        return {key: round(found[key], 2) for key in KEPT if key in found}
+
+
+def program(family: str, system: str) -> backends.Backend:
+    """The project's own backend of a family and a system."""
+    known = backends.load_backends([ROOT / "backends"]).values()
+    return next(b for b in known if (b.family, b.system) == (family, system))
+
+
+def make_request(
+    options: argparse.Namespace, seed: int, backend: backends.Backend, out: Path
+) -> wire.RunRequest:
+    suite = suite_file.load(options.suite)
+    task = suite.tasks[0]
+    source: dict[str, Any] = {}
+    if backend.lock_suite:
+        entry = lock.read_lock(LOCK).entry(backend.lock_suite)
+        source = {"checkout": str(options.checkout.resolve()), "commit": entry.commit, "repo": entry.repo}
+    return wire.RunRequest(
+        request_id=wire.content_hash([backend.adapter, seed]),
+        run_id="throughput",
+        suite_id=suite.suite_id,
+        family=suite.family,
+        task_id=task.id,
+        seed=seed,
+        system=backend.system,
+        adapter=backend.adapter,
+        device=options.device,
+        recipe={**task.recipe, **dict(settings(options.set))},
+        eval_protocol=dict(task.eval_protocol),
+        out_dir=str(out),
+        deadline_sec=7200,
+        threads=options.threads,
+        source=source,
+    )
+
+
+def settings(texts: Iterable[str]) -> Iterable[tuple[str, Any]]:
+    """``KEY=VALUE`` as (key, value); a value that is not JSON is text."""
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            yield key, json.loads(value)
+        except json.JSONDecodeError:
+            yield key, value
 
 
 if __name__ == "__main__":
