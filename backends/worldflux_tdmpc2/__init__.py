@@ -1,6 +1,7 @@
 """Our own TD-MPC2 (Hansen, Su & Wang 2024, arXiv:2310.16828), single-task online, in PyTorch.
 
 Reads top to bottom: ``recipe`` (hyperparameters), ``environments``, ``activations``, ``networks``,
-``replay``, ``optimiser``, ``agent`` (losses and update), ``planner`` (MPPI), ``training`` (the loop),
-``checkpoint``, ``__main__`` (request in, record out).
+``noise`` (every random number), ``replay``, ``optimiser``, ``agent`` (losses and update), ``planner``
+(MPPI), ``training`` (the loop), ``checkpoint``, ``__main__`` (request in, record out). Beside them,
+``match`` computes the components that the official program's are compared with.
 """

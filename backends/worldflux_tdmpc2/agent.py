@@ -17,6 +17,7 @@ from torch import Tensor
 from . import recipe as recipes
 from .activations import TwoHot
 from .networks import Ensemble, build_dynamics, build_encoder, build_ensemble, build_policy, build_reward
+from .noise import Noise
 from .optimiser import Adam, clip, take_gradients
 from .recipe import Recipe
 from .replay import Batch
@@ -34,10 +35,15 @@ class UpdateNoise(NamedTuple):
 
 
 class Action(NamedTuple):
-    """A sample of the policy prior: action and mean (..., A), entropies (..., 1)."""
+    """A sample of the policy prior: action, mean and log std (..., A), the rest (..., 1).
+
+    ``gaussian`` is the log density of the sample before it is squashed; ``entropy`` is minus the one after.
+    """
 
     sample: Tensor
     mean: Tensor
+    log_std: Tensor
+    gaussian: Tensor
     entropy: Tensor
     scaled_entropy: Tensor
 
@@ -73,6 +79,7 @@ class Agent:
         device: torch.device,
     ) -> None:
         self.recipe, self.action_dim, self.device = recipe, action_dim, device
+        self.noise = Noise(device)
         self.discount = recipes.discount(recipe, episode_length)
         self._build_networks(obs_shape)
         self.two_hot = TwoHot(recipe.num_bins, recipe.vmin, recipe.vmax, device)
@@ -132,7 +139,7 @@ class Agent:
         sample = torch.tanh(mean + noise * log_std.exp())
         log_prob = gaussian - torch.log(F.relu(1 - sample.square()) + 1e-6).sum(-1, keepdim=True)
         entropy_scale = self.action_dim * gaussian / (log_prob + 1e-8)
-        return Action(sample, torch.tanh(mean), -log_prob, -log_prob * entropy_scale)
+        return Action(sample, torch.tanh(mean), log_std, gaussian, -log_prob, -log_prob * entropy_scale)
 
     def act_quickly(self, z: Tensor, noise: Tensor) -> Tensor:
         """The sample of :meth:`act` alone."""
@@ -148,21 +155,21 @@ class Agent:
         r = self.recipe
         rows = r.horizon * r.batch_size
         return UpdateNoise(
-            target_action=torch.randn(r.horizon, r.batch_size, self.action_dim, device=self.device),
+            target_action=self.noise.normal(r.horizon, r.batch_size, self.action_dim),
             target_members=self.two_members(),
             model_dropout=self.draw_dropout(r.num_q, rows),
-            policy_action=torch.randn(r.horizon + 1, r.batch_size, self.action_dim, device=self.device),
+            policy_action=self.noise.normal(r.horizon + 1, r.batch_size, self.action_dim),
             policy_members=self.two_members(),
             policy_dropout=self.draw_dropout(2, rows + r.batch_size),
         )
 
     def two_members(self) -> Tensor:
         """Two different members of the ensemble, uniformly (2,)."""
-        return torch.randperm(self.recipe.num_q, device=self.device)[:2]
+        return self.noise.permutation(self.recipe.num_q)[:2]
 
     def draw_dropout(self, members: int, rows: int) -> Tensor | None:
         """Scales (members, rows, mlp_dim): 0 with probability ``dropout``, else 1 / (1 - dropout)."""
-        return dropout_scale((members, rows, self.recipe.mlp_dim), self.recipe.dropout, self.device)
+        return self.noise.dropout((members, rows, self.recipe.mlp_dim), self.recipe.dropout)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step on world model and policy, and one of the target.
@@ -288,26 +295,3 @@ class Agent:
     def update_target(self) -> None:
         """Move the target Q-functions by ``tau`` towards the Q-functions."""
         torch._foreach_lerp_(self.target_q.tensors, self.frozen_q.tensors, self.recipe.tau)
-
-
-def dropout_scale(shape: tuple[int, ...], p: float, device: torch.device) -> Tensor | None:
-    """Independent scales, 0 with probability ``p`` and 1 / (1 - p) else; None where ``p`` is 0.
-
-    On a CPU the gaps between zeros are drawn, which are geometric, not every element: 20 times faster.
-    """
-    if p == 0:
-        return None
-    scale = torch.full(shape, 1 / (1 - p), device=device)
-    if device.type != "cpu":
-        return F.dropout(torch.ones(shape, device=device), p)
-    total = scale.numel()
-    draws = int(total * p + 8 * math.sqrt(total * p)) + 16
-    zeros = _bernoulli_positions(p, draws)
-    while zeros[-1] < total:
-        zeros = torch.cat([zeros, _bernoulli_positions(p, draws) + zeros[-1] + 1])
-    scale.view(-1)[zeros[zeros < total]] = 0.0
-    return scale
-
-
-def _bernoulli_positions(p: float, draws: int) -> Tensor:
-    return torch.empty(draws, dtype=torch.long).geometric_(p).cumsum(0) - 1

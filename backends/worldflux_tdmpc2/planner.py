@@ -64,13 +64,13 @@ class Planner:
         r, a, i = self.recipe, self.agent.action_dim, self.iterations
         free = r.num_samples - r.num_pi_trajs
         sizes = (r.horizon * r.num_pi_trajs * a, i * r.horizon * free * a, i * r.num_samples * a, a)
-        prior, samples, final, action = torch.randn(sum(sizes), device=self.agent.device).split(sizes)
+        prior, samples, final, action = self.agent.noise.normal(sum(sizes)).split(sizes)
         return PlanNoise(
             prior=prior.view(r.horizon, r.num_pi_trajs, a),
             samples=samples.view(i, r.horizon, free, a),
             final=final.view(i, r.num_samples, a),
             members=torch.stack([self.agent.two_members() for _ in range(i)]),
-            choice=torch.empty(r.num_elites, device=self.agent.device).exponential_(),
+            choice=self.agent.noise.exponential(r.num_elites),
             action=action,
         )
 
@@ -94,10 +94,7 @@ class Planner:
             elite_actions = actions.index_select(1, elite)
 
             # Refit
-            score = self.score(elite_value)
-            mean = score @ elite_actions
-            std = (score @ (elite_actions - mean.unsqueeze(1)).square()).sqrt()
-            std = std.clamp_(r.min_std, r.max_std)
+            score, mean, std = self.refit(elite_value, elite_actions)
 
         # An elite is chosen by its score (Gumbel-max)
         chosen = (score.log() - noise.choice.log()).argmax()
@@ -116,6 +113,16 @@ class Planner:
             z = self.agent.dynamics(torch.cat([z, actions[-1]], dim=-1))
             actions.append(self.agent.act_quickly(z, step))
         return torch.stack(actions)
+
+    def refit(self, elite_value: Tensor, elite_actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights (E,) of the elites, and weighted means and standard deviations (T, A) of their actions.
+
+        Takes values (E,) and actions (T, E, A) (paper, section 3.3).
+        """
+        score = self.score(elite_value)
+        mean = score @ elite_actions
+        std = (score @ (elite_actions - mean.unsqueeze(1)).square()).sqrt()
+        return score, mean, std.clamp_(self.recipe.min_std, self.recipe.max_std)
 
     def score(self, elite_value: Tensor) -> Tensor:
         """Weights (E,) of the elites: exponential in their value times ``temperature``, sum 1."""

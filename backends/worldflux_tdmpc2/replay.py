@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .noise import Noise
+
 
 class Batch(NamedTuple):
     """Observations (T + 1, B, ...), and the actions (T, B, A) and rewards (T, B) between them."""
@@ -46,6 +48,7 @@ class Replay:
         self._next = 0
         self._held = 0
         self._episodes: deque[tuple[int, int]] = deque()
+        self.noise = Noise(torch.device("cpu"))
         self._offsets = torch.arange(length).unsqueeze(1)
         self._starts = self._spans = torch.empty(0)
 
@@ -80,8 +83,8 @@ class Replay:
         """Rows (B,) at which sub-trajectories begin."""
         if not len(self._starts):
             raise ValueError(f"no episode in the replay has {self.length} observations")
-        episode = torch.randint(len(self._starts), (batch_size,))
-        within = (torch.rand(batch_size) * self._spans[episode]).long()
+        episode = self.noise.below(len(self._starts), batch_size)
+        within = (self.noise.uniform(batch_size) * self._spans[episode]).long()
         return self._starts[episode] + within
 
     def gather(self, starts: Tensor) -> Batch:

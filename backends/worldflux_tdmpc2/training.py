@@ -82,7 +82,7 @@ class Actor:
 
     @torch.inference_mode()
     def _prior_action(self, obs: Tensor, evaluate: bool) -> np.ndarray:
-        noise = torch.randn(1, self.agent.action_dim, device=self.agent.device)
+        noise = self.agent.noise.normal(1, self.agent.action_dim)
         action = self.agent.act(self.agent.encoder(obs.unsqueeze(0)), noise)
         return (action.mean if evaluate else action.sample)[0].cpu().numpy()
 

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 
 from backends.worldflux_tdmpc2 import activations, networks, optimiser, recipe
 from backends.worldflux_tdmpc2.activations import TwoHot
-from backends.worldflux_tdmpc2.agent import Agent, RunningScale, dropout_scale
+from backends.worldflux_tdmpc2.agent import Agent, RunningScale
+from backends.worldflux_tdmpc2.noise import dropout_scale
 from backends.worldflux_tdmpc2.planner import Planner
 from backends.worldflux_tdmpc2.replay import Replay
 
