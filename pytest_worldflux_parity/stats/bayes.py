@@ -16,6 +16,10 @@ BASE_SEED = 20260220
 EQUIVALENT = 0.95
 NONINFERIOR = 0.975
 
+# Weights are drawn in slices of this many, so that memory does not grow with seeds times draws. Slices are
+# consecutive parts of one stream, so where they are cut changes no draw.
+_SLICE = 200_000
+
 
 @dataclass(frozen=True)
 class BayesResult:
@@ -50,12 +54,7 @@ def posterior_means(values: ArrayLike, draws: int, rng: np.random.Generator) -> 
         StatisticsError: as :func:`.arrays.sample`, or ``draws`` is below 1.
     """
     x = sample(values, "bayes")
-    if draws < 1:
-        raise StatisticsError(f"{draws} draws are none", where="bayes")
-    weights = rng.standard_exponential((draws, x.size))
-    # Centred, so that rounding cannot carry the mean of equal values outside them.
-    centre = x[0]
-    return np.asarray(centre + weights @ (x - centre) / weights.sum(axis=1), dtype=np.float64)
+    return _weighted_means(x[:, None], draws, rng)[:, 0]
 
 
 def bayes_log_ratio(
@@ -67,6 +66,7 @@ def bayes_log_ratio(
     paired: bool = False,
     higher_is_better: bool = True,
     draws: int = DRAWS,
+    thresholds: tuple[float, float] = (EQUIVALENT, NONINFERIOR),
     rng: np.random.Generator,
 ) -> BayesResult:
     """Posterior of mean log(worldflux) - mean log(upstream), against log(1 - m) and log(1 + m).
@@ -80,7 +80,8 @@ def bayes_log_ratio(
     effect = _difference(np.log(u), np.log(w), paired, draws, rng)
     bounds = (np.log1p(-margin), np.log1p(margin))
     worse = np.log1p(-noninferiority_margin) if higher_is_better else -np.log1p(noninferiority_margin)
-    return _result(effect, bounds, effect if higher_is_better else -effect, float(worse))
+    better = effect if higher_is_better else -effect
+    return _result(effect, bounds, better, float(worse), thresholds)
 
 
 def bayes_normalized_difference(
@@ -92,6 +93,7 @@ def bayes_normalized_difference(
     paired: bool = False,
     higher_is_better: bool = True,
     draws: int = DRAWS,
+    thresholds: tuple[float, float] = (EQUIVALENT, NONINFERIOR),
     rng: np.random.Generator,
 ) -> BayesResult:
     """Posterior of (mean_w - mean_u) / |mean_u|.
@@ -102,16 +104,14 @@ def bayes_normalized_difference(
     """
     u, w = _both(upstream, worldflux, paired)
     if paired:
-        weights = rng.standard_exponential((_positive(draws), u.size))
-        weights /= weights.sum(axis=1, keepdims=True)
-        mean_u, mean_w = weights @ u, weights @ w
+        mean_u, mean_w = _weighted_means(np.column_stack([u, w]), draws, rng).T
     else:
         mean_u, mean_w = posterior_means(u, draws, rng), posterior_means(w, draws, rng)
     if np.abs(mean_u).min() <= 1e-12 * np.abs(u).max():
         raise StatisticsError("the mean upstream score may be 0: no relative effect", where="bayes")
     effect = (mean_w - mean_u) / np.abs(mean_u)
-    worse = effect if higher_is_better else -effect
-    return _result(effect, (-margin, margin), worse, -noninferiority_margin)
+    better = effect if higher_is_better else -effect
+    return _result(effect, (-margin, margin), better, -noninferiority_margin, thresholds)
 
 
 def _both(upstream: ArrayLike, worldflux: ArrayLike, paired: bool) -> tuple[FloatArray, FloatArray]:
@@ -120,10 +120,20 @@ def _both(upstream: ArrayLike, worldflux: ArrayLike, paired: bool) -> tuple[Floa
     return sample(upstream, "upstream"), sample(worldflux, "worldflux")
 
 
-def _positive(draws: int) -> int:
+def _weighted_means(columns: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Means of the columns, shape (n, k), under the same Dirichlet weights: shape (draws, k)."""
     if draws < 1:
         raise StatisticsError(f"{draws} draws are none", where="bayes")
-    return draws
+    n, k = columns.shape
+    # Centred, so that rounding cannot carry the mean of equal values outside them.
+    centre = columns[0]
+    summed = np.column_stack([columns - centre, np.ones(n)])
+    sums = np.empty((draws, k + 1))
+    rows = max(1, _SLICE // n)
+    for start in range(0, draws, rows):
+        part = sums[start : start + rows]
+        np.matmul(rng.standard_exponential((len(part), n)), summed, out=part)
+    return np.asarray(centre + sums[:, :k] / sums[:, k:], dtype=np.float64)
 
 
 def _difference(
@@ -134,17 +144,33 @@ def _difference(
     return posterior_means(w, draws, rng) - posterior_means(u, draws, rng)
 
 
-def _result(effect: FloatArray, bounds: tuple[float, float], worse: FloatArray, worst: float) -> BayesResult:
-    low95, low90, high90, high95 = (float(q) for q in np.quantile(effect, [0.025, 0.05, 0.95, 0.975]))
+def _result(
+    effect: FloatArray,
+    bounds: tuple[float, float],
+    better: FloatArray,
+    worst: float,
+    thresholds: tuple[float, float],
+) -> BayesResult:
     p_equivalence = float(((effect > bounds[0]) & (effect < bounds[1])).mean())
-    p_noninferior = float((worse > worst).mean())
+    p_noninferior = float((better > worst).mean())
+    mean = float(effect.mean())
+    effect = np.sort(effect)
+    low95, low90, high90, high95 = (_quantile(effect, level) for level in (0.025, 0.05, 0.95, 0.975))
     return BayesResult(
-        posterior_mean=float(effect.mean()),
+        posterior_mean=mean,
         posterior_ci90=(low90, high90),
         posterior_ci95=(low95, high95),
         p_equivalence=p_equivalence,
         p_noninferior=p_noninferior,
-        pass_equivalence=p_equivalence >= EQUIVALENT,
-        pass_noninferiority=p_noninferior >= NONINFERIOR,
+        pass_equivalence=p_equivalence >= thresholds[0],
+        pass_noninferiority=p_noninferior >= thresholds[1],
         draws=effect.size,
     )
+
+
+def _quantile(ordered: FloatArray, level: float) -> float:
+    """``np.quantile`` of values in rising order; a sort and this take a tenth of its time."""
+    at = level * (ordered.size - 1)
+    below = int(at)
+    above = min(below + 1, ordered.size - 1)
+    return float(ordered[below] + (at - below) * (ordered[above] - ordered[below]))
