@@ -170,7 +170,11 @@ def run_main(
         check_dmc(task)
     observer.watch(main, named)
     logdir = os.path.abspath("log")
-    main.main(recipes.flags(task, seed, asked, logdir, fixed))
+    try:
+        main.main(recipes.flags(task, seed, asked, logdir, fixed))
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise Refused(f"the official main.py ended with status {end.code}") from None
     observer.finish(Path(logdir))
 
 
