@@ -28,12 +28,14 @@ CORE = (
     "observations",
     "stats",
     "gates",
+    "proof",
     "verdict",
     "render",
 )
 EDGES = (
     "schemas", "suite_file", "scores", "backends", "lock", "sources", "environments", "devices", "guardian",
-    "runner", "store", "prepare", "provenance", "engines", "oracle", "integrity", "assemble", "conclude",
+    "runner", "store", "golden", "matching", "prepare", "provenance", "engines", "oracle", "integrity",
+    "assemble", "conclude",
 )  # fmt: skip
 SHELL = ("items", "plugin", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)

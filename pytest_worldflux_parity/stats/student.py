@@ -51,6 +51,15 @@ def satterthwaite(variances: ArrayLike, dfs: ArrayLike) -> FloatArray:
     return np.asarray(np.divide(1.0, inverse, out=np.full_like(inverse, np.inf), where=inverse > 0))
 
 
+def welch_df(variances: tuple[float, float], dfs: tuple[float, float]) -> float:
+    """:func:`satterthwaite` of two numbers, at a tenth of the cost: intervals of ratios ask for thousands."""
+    total = sum(variances)
+    if total == 0.0:
+        return math.inf
+    inverse = sum((v / total) ** 2 / df for v, df in zip(variances, dfs, strict=True))
+    return 1.0 / inverse
+
+
 def normal_cdf(z: ArrayLike) -> FloatArray:
     """P(Z < z) for the standard normal, elementwise."""
     return np.asarray(_scipy.ndtr(z), dtype=np.float64)

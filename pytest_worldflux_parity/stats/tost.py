@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import StatisticsError
 from .arrays import FloatArray, check_level, pairs, same_values, sample, spread
-from .student import lower_tail, quantile, satterthwaite, separation_p, upper_tail
+from .student import lower_tail, quantile, separation_p, upper_tail, welch_df
 
 Status = Literal["ok", "degenerate", "undefined", "insufficient_pairs"]
 Design = Literal["paired", "pooled", "unpaired"]
@@ -282,8 +282,7 @@ class _Contrasts:
             pooled = (variances[0] * (sizes[0] - 1) + variances[1] * (sizes[1] - 1)) / df
             return _Estimate(value, math.sqrt(pooled * (1 / sizes[0] + 1 / sizes[1])), df)
         terms = variances[0] / sizes[0], variances[1] / sizes[1]
-        welch = float(satterthwaite(terms, (sizes[0] - 1, sizes[1] - 1)))
-        return _Estimate(value, math.sqrt(sum(terms)), welch)
+        return _Estimate(value, math.sqrt(sum(terms)), welch_df(terms, (sizes[0] - 1, sizes[1] - 1)))
 
 
 def _tested(result: TostResult, below: _Estimate, above: _Estimate) -> TostResult:
