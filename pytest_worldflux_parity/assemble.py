@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 
 from .engines.local import request_id
 from .gates import Finding
+from .gates.components import ComponentEvidence
 from .gates.independence import Origin
 from .integrity import line_findings
+from .matching import FOLDER, MatchSpec, evidence_of, last_run
 from .observations import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, Result, observe
-from .plan import Pair, RunKey, expected_seeds
+from .plan import RunKey, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds, stated, value_at
 from .provenance import lock_reference
 from .records import SUCCESS, is_readable, record_of
@@ -30,7 +32,7 @@ def assemble(
     """What was found for one suite.
 
     Args:
-        selected: names of the pairs that this session was to run.
+        selected: names of the pairs and components that this session was to run.
         changed: names of the sealed files that are no longer as they were.
     """
     expected = tuple(_expected(prepared))
@@ -55,10 +57,30 @@ def assemble(
         protocols=stated(prepared, prepared.pairs, records, "eval_protocol"),
         changed=tuple(changed),
         doubts=doubts,
+        components=_components(prepared.match, prepared, context, selected) if prepared.match else None,
         torn_lines=stored.torn,
         repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
         lock_mismatch=lock_reference(prepared, context).mismatch,
     )
+
+
+def component_case(name: str) -> str:
+    """The name of the test case of a component."""
+    return f"component[{name}]"
+
+
+def _components(
+    spec: MatchSpec, prepared: PreparedSuite, context: RunContext, selected: frozenset[str]
+) -> ComponentEvidence:
+    """The match that stands in the run directory.
+
+    One that an earlier session of the run finished counts, as records of pairs do.
+    """
+    names = [component_case(c.name) for c in spec.golden.components]
+    left_out = [n for n in names if n not in selected]
+    not_run = f"{len(left_out)} of {len(names)} components were deselected" if left_out else ""
+    folder = context.run_dir / prepared.suite.suite_id / FOLDER
+    return evidence_of(spec, folder, "" if context.resume and last_run(spec, folder) else not_run)
 
 
 def _expected(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
@@ -154,6 +176,9 @@ def _origin(prepared: PreparedSuite, system: str, records: Mapping[RunKey, RunRe
     )
 
 
-def selected_pairs(pairs: Iterable[Pair], names: Iterable[str]) -> frozenset[str]:
-    """The names among ``names`` that are pairs."""
-    return frozenset(names) & {str(p.key) for p in pairs}
+def selected_items(prepared: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
+    """The names among ``names`` that are pairs or components."""
+    components = prepared.match.golden.components if prepared.match else ()
+    return frozenset(names) & (
+        {str(p.key) for p in prepared.pairs} | {component_case(c.name) for c in components}
+    )

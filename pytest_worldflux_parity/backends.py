@@ -3,8 +3,9 @@
 Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; ``{python}`` and
 ``{backend_dir}`` are filled in, the request's path is appended, no shell is involved),
 ``environment`` (``shared``: the interpreter that runs pytest; ``own``: a virtual environment that
-``worldflux-parity env create`` builds), ``python``, ``requirements``, ``extra``, and
-``source: {lock: <suite>}`` for a program that runs a locked official checkout.
+``worldflux-parity env create`` builds), ``python``, ``requirements``, ``extra``,
+``source: {lock: <suite>}`` for a program that runs a locked official checkout, and
+``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder.
 """
 
 from __future__ import annotations
@@ -18,9 +19,24 @@ from typing import Any
 
 from . import schemas, suite_file, wire
 from .errors import BackendError, SuiteError
+from .suite import Locate
 
 FILE = "backend.yaml"
 MARKER = "complete.json"
+
+
+@dataclass(frozen=True)
+class MatchProgram:
+    """The program of a backend that computes a golden folder's components with the backend's own code.
+
+    Attributes:
+        golden: the folder that it is compared with unless another is named; relative paths are
+            relative to the backend's folder.
+    """
+
+    argv: tuple[str, ...]
+    golden: str
+    deadline_sec: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ class Backend:
     requirements: tuple[str, ...] = ()
     extra: str = ""
     lock_suite: str = ""
+    match: MatchProgram | None = None
 
     @property
     def name(self) -> str:
@@ -96,8 +113,22 @@ class Backend:
 
     def command(self, python: Path, request_path: Path) -> list[str]:
         """The program's command line for one request; a list, never a shell's string."""
+        return self._filled_argv(self.argv, python, request_path)
+
+    def match_command(self, python: Path, request_path: Path) -> list[str]:
+        """As :meth:`command`, of the match program, which the backend must have."""
+        assert self.match is not None
+        return self._filled_argv(self.match.argv, python, request_path)
+
+    def _filled_argv(self, argv: Sequence[str], python: Path, request_path: Path) -> list[str]:
         values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
-        return [*(_filled(word, values) for word in self.argv), str(request_path)]
+        return [*(_filled(word, values) for word in argv), str(request_path)]
+
+    @property
+    def golden_dir(self) -> Path:
+        """The golden folder that the match program, which the backend must have, is compared with."""
+        assert self.match is not None
+        return self.folder / _filled(self.match.golden, {"{backend_dir}": str(self.folder)})
 
 
 def _filled(word: str, values: dict[str, str]) -> str:
@@ -158,14 +189,22 @@ def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backe
     locate = suite_file.locator(path, lines)
     if not isinstance(document, dict):
         raise BackendError("a backend is a mapping of keys", where=f"{path}:1")
-    if isinstance(document.get("argv"), str):
-        raise BackendError(
-            "argv is a string, and no shell is ever started",
-            where=locate(("argv",)),
-            mend='write a list, such as argv: ["{python}", "-m", "my_program"]',
-        )
+    _refuse_shell_argv(document, (), locate)
+    if isinstance(document.get("match"), dict):
+        _refuse_shell_argv(document["match"], ("match",), locate)
     schemas.check(document, "backend.v1", locate, BackendError)
     values = {**document, "argv": tuple(document["argv"])}
     values["requirements"] = tuple(document.get("requirements", ()))
     values["lock_suite"] = values.pop("source", {}).get("lock", "")
+    if "match" in values:
+        values["match"] = MatchProgram(**{**document["match"], "argv": tuple(document["match"]["argv"])})
     return Backend(folder=path.parent.resolve(), **values)
+
+
+def _refuse_shell_argv(document: dict[str, Any], at: schemas.Path, locate: Locate) -> None:
+    if isinstance(document.get("argv"), str):
+        raise BackendError(
+            "argv is a string, and no shell is ever started",
+            where=locate((*at, "argv")),
+            mend='write a list, such as argv: ["{python}", "-m", "my_program"]',
+        )

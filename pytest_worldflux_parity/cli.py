@@ -221,6 +221,50 @@ def run_oracle(options: argparse.Namespace) -> None:
     print(f"{options.output}: {len(table.rows)} rows, sha256 {table.sha256}")
 
 
+# --- component-match ---
+
+
+def add_component_match(commands: Subparsers) -> None:
+    """``component-match``: compare a backend's components with what the official code computed."""
+    parser = commands.add_parser(
+        "component-match", help="compare a backend's components with a golden folder"
+    )
+    parser.add_argument("backend", help="name of the backend's folder, or its adapter id")
+    parser.add_argument(
+        "--golden", type=Path, metavar="DIR", help="the golden folder (default: the backend's)"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR",
+        help="where the program writes and the report stands (default: reports/parity/component_match_NAME)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backends", action="append", type=Path, metavar="DIR",
+        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
+    )  # fmt: skip
+    parser.set_defaults(run=run_component_match)
+
+
+def run_component_match(options: argparse.Namespace) -> int:
+    """Run the match program once, print what it comes to; exit status 1 unless all holds.
+
+    Raises:
+        ParityError: the backend, the golden folder, or the folder to write into.
+    """
+    from . import matching
+    from .render.components import text
+
+    root = project_root(options)
+    backend = _named(_backends(options, root), options.backend)
+    spec = matching.match_spec(backend, options.golden)
+    output = options.output or root / "reports" / "parity" / f"component_match_{backend.name}"
+    run = matching.run_match(spec, output, output / ".wire", root)
+    evidence = matching.evidence_of_run(spec, run)
+    report = matching.write_report(evidence, output, root)
+    print("\n".join(text(evidence)))
+    print(report)
+    return 0 if evidence.passed else 1
+
+
 def _backends(options: argparse.Namespace, root: Path) -> list[Backend]:
     from .backends import load_backends
 
@@ -236,7 +280,12 @@ def _named(backends: Sequence[Backend], word: str) -> Backend:
     raise BackendError(f"there is no backend {word!r}", valid=[b.name for b in backends], got=word)
 
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_fetch_oracles, add_env, add_oracle)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
+    add_fetch_oracles,
+    add_env,
+    add_oracle,
+    add_component_match,
+)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import schemas, suite_file
-from .assemble import assemble, selected_pairs
+from .assemble import assemble, selected_items
 from .engines.local import recover
 from .errors import ParityError, StoreError
+from .matching import FOLDER, REPORT, retire_failed, write_report
 from .observations import FAILED
 from .prepare import PreparedSuite, RunContext, prepare
-from .provenance import environment, lock_reference, relative
+from .provenance import environment, lock_reference
 from .render import documents, markdown
 from .runner import log_tail
-from .store import SuiteStore, write_document, write_text
+from .store import SuiteStore, relative, write_document, write_text
 from .suite import SYSTEMS, Suite
 from .verdict import Judgement, case_count, judge
 
@@ -90,7 +91,9 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         _check_sealed(context, asked, prepared)
         for one in prepared.values():
             recover(one, context)
-    return sum(case_count(one.suite) for one in prepared.values())
+            if one.match is not None:
+                retire_failed(one.match, SuiteStore(context.run_dir, one.suite.suite_id).folder / FOLDER)
+    return sum(case_count(one.suite, one.match is not None) for one in prepared.values())
 
 
 def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedSuite]) -> None:
@@ -159,6 +162,7 @@ def _fingerprint(prepared: PreparedSuite, context: RunContext) -> dict[str, Any]
         "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in prepared.sources.items()},
         "seeds": {s: list(v) if v is not None else None for s, v in prepared.suite.seeds.items()},
         "device": context.device,
+        "golden": prepared.match.golden.identity if prepared.match else None,
         "upstream_lock_sha256": file_sha256(context.lock_path),
         "suite_policy_sha256": file_sha256(context.lock_path.with_name("suite_policy.json")),
     }
@@ -173,6 +177,8 @@ def _changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedSuit
 def _names_of_change(
     key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedSuite
 ) -> list[str]:
+    if key == "golden":
+        return ["the golden of the component match"]
     if key not in ("sources", "tables"):
         return [key]
     old, new = before.get(key, {}), now.get(key, {})
@@ -216,10 +222,11 @@ def _conclude_suite(
     try:
         prepared = prepare((context.root / node_id).resolve(), context)
         store = SuiteStore(context.run_dir, prepared.suite.suite_id)
-        selected = selected_pairs(prepared.pairs, _names(node_id, node_ids))
+        selected = selected_items(prepared, _names(node_id, node_ids))
         changed = _changes(sealed, _fingerprint(prepared, context), prepared)
         judgement = judge(assemble(prepared, context, store.read(), selected, changed))
         path = store.folder / "run.json"
+        paths = (*_write_components(judgement, store.folder, context), path)
         write_document(path, _run_document(judgement, prepared, context), "run.v1")
         notes = tuple(_seeds_note(prepared.suite, context))
     except ParityError as error:
@@ -228,7 +235,14 @@ def _conclude_suite(
     except Exception as error:
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Conclusion(node_id, (Case("evidence", "failed", text),))
-    return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, (path,))
+    return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, paths)
+
+
+def _write_components(judgement: Judgement, folder: Path, context: RunContext) -> Iterable[Path]:
+    """The document of the component match, where a match program was run; its path."""
+    evidence = judgement.evidence.components
+    if evidence is not None and evidence.about is not None:
+        yield write_report(evidence, folder, context.root)
 
 
 def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:
@@ -262,6 +276,7 @@ def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunCon
         tables=tables,
         time=_now(),
         run_json="run.json",
+        component_match_json=REPORT,
     )
 
 

@@ -5,7 +5,9 @@
     ├── ScoreTableError         a score table holds something that is not a score
     ├── BackendError            a backend cannot be found, started or believed
     │   ├── RunFailed           the program ran and did not deliver (crash, deadline, signal)
-    │   └── RecordError         metrics.json is absent, stale, torn, or answers another request
+    │   ├── RecordError         metrics.json is absent, stale, torn, or answers another request
+    │   └── MatchError          a match program left nothing that could be compared, or what differs
+    ├── GoldenError             a golden folder is not what the official code was recorded into
     ├── StoreError              the run directory cannot be read or written
     ├── SourceError             an official checkout, oracle file or environment cannot be brought
     └── StatisticsError         the data do not allow the statistic that was asked for
@@ -94,6 +96,14 @@ class RunFailed(BackendError):
 
 class RecordError(BackendError):
     """metrics.json is absent, stale, torn, or answers another request."""
+
+
+class MatchError(BackendError):
+    """A match program left nothing that could be compared, or what it computed differs."""
+
+
+class GoldenError(ParityError):
+    """A golden folder is not what the official code was recorded into."""
 
 
 class StoreError(ParityError):

@@ -1,15 +1,16 @@
-"""Suite files and their pairs as pytest nodes."""
+"""Suite files, their components and their pairs as pytest nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .engines import local
-from .errors import ParityError, RecordError, SourceError, StatisticsError
+from .errors import MatchError, ParityError, RecordError, SourceError, StatisticsError
 from .gates.validity import recipe_findings, record_findings
 from .observations import Result, measure
 from .plan import Pair
@@ -18,13 +19,17 @@ from .records import record_of
 from .runner import log_tail
 from .store import Line, Stored, SuiteStore
 
+if TYPE_CHECKING:
+    from .gates.components import Component, MatchResult
+    from .matching import MatchRun
+
 CONTEXT = pytest.StashKey[RunContext]()
 
 
 class SuiteFile(pytest.File):
-    """A suite; its items are its pairs."""
+    """A suite; its items are the components that are compared first, and its pairs."""
 
-    def collect(self) -> Iterator[PairItem]:
+    def collect(self) -> Iterator[ComponentItem | PairItem]:
         context = self.config.stash[CONTEXT]
         if not self.path.is_relative_to(self.config.rootpath):
             raise self.CollectError(f"{self.path}: a suite lies in the project, {self.config.rootpath}")
@@ -35,6 +40,13 @@ class SuiteFile(pytest.File):
         except ParityError as error:
             raise self.CollectError(error.line()) from None
         cache = _Cache(prepared, context)
+        if prepared.match is not None and "worldflux" in context.systems:
+            for component in prepared.match.golden.components:
+                name = f"component[{component.name}]"
+                nodeid = f"{self.nodeid}::{name}"
+                yield ComponentItem.from_parent(
+                    self, name=name, nodeid=nodeid, component=component, cache=cache
+                )
         for pair in prepared.pairs:
             name = str(pair.key)
             # As text, so that [seed=n] is read as a parameter here as it is where --lf reads it back.
@@ -62,12 +74,14 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
 
 
 class _Cache:
-    """What the pairs of one suite share within a process; the store is read once, at the first run."""
+    """What the items of one suite share within a process; each file is read once, at the first run."""
 
     def __init__(self, prepared: PreparedSuite, context: RunContext) -> None:
         self.prepared = prepared
         self.context = context
         self._stored: Stored | None = None
+        self._match_run: MatchRun | None = None
+        self._match_result: MatchResult | None = None
 
     @property
     def stored(self) -> Stored:
@@ -75,6 +89,113 @@ class _Cache:
             store = SuiteStore(self.context.run_dir, self.prepared.suite.suite_id)
             self._stored = store.read() if self.context.resume else Stored(())
         return self._stored
+
+    @property
+    def match_run(self) -> MatchRun:
+        """The run of the suite's match program: started here, or waited for where another process has.
+
+        Raises:
+            BackendError: its environment is absent.
+            StoreError: the run directory cannot be written.
+        """
+        if self._match_run is None:
+            from .matching import FOLDER, match_once
+
+            assert self.prepared.match is not None
+            run_dir = self.context.run_dir
+            folder = run_dir / self.prepared.suite.suite_id / FOLDER
+            self._match_run = match_once(self.prepared.match, folder, run_dir / ".wire", self.context.root)
+        return self._match_run
+
+    @property
+    def match_result(self) -> MatchResult:
+        """What the run of the match program comes to.
+
+        Raises:
+            ParityError: it left nothing that can be compared, or see :attr:`match_run`.
+        """
+        if self._match_result is None:
+            from .gates.components import compare
+            from .matching import read_match
+
+            spec = self.prepared.match
+            assert spec is not None
+            if self.match_run.error:
+                raise MatchFailed(self.match_run.error, folder=self.match_run.folder)
+            self._match_result = compare(spec.golden, read_match(self.match_run, spec.backend))
+        return self._match_result
+
+
+class MatchFailed(MatchError):
+    """The match program left nothing that can be compared; ``folder`` has its log."""
+
+    def __init__(self, what: str, *, folder: Path | None = None, **fields: Any) -> None:
+        super().__init__(what, **fields)
+        self.folder = folder
+
+
+class ComponentItem(pytest.Item):
+    """One component: passes when its outputs are the golden's and each mistake planted into it is seen."""
+
+    def __init__(self, *, component: Component, cache: _Cache, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.component = component
+        self.cache = cache
+
+    def runtest(self) -> None:
+        result, planted = self.cache.match_result.of(self.component.name)
+        if result.worst.relative is not None:
+            self.user_properties.append(("largest_difference", float(result.worst.relative)))
+        self.user_properties.append(("tolerance", float(self.component.tolerance)))
+        wrong = [] if result.passed else [f"component_mismatch: {result.line()}"]
+        wrong += [f"perturbation_not_caught: {p.line()}" for p in planted if not p.caught]
+        wrong += [] if planted else [f"perturbation_missing: {self.component.name} was never perturbed"]
+        if wrong:
+            raise MatchError("; ".join(wrong))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        error = excinfo.value
+        if not isinstance(error, ParityError):
+            return super().repr_failure(excinfo, style)
+        if isinstance(error, MatchFailed) and error.folder is not None:
+            tail = log_tail(error.folder) or "(the program wrote no log)"
+            self.add_report_section("call", "match log", f"{tail}\n(all of it: {error.folder})")
+            return f"match_failed: {error.line()}"
+        return error.line()
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
+
+
+def components_first(items: Sequence[pytest.Item], *, spread: bool) -> list[pytest.Item]:
+    """The items with all components before all pairs; other items keep their places.
+
+    Args:
+        spread: begin with two of each suite in turn, the least that xdist hands to a worker, so that
+            two workers run the match programs of two suites at the same time.
+    """
+    ours = [i for i in items if isinstance(i, (ComponentItem, PairItem))]
+    components = [i for i in ours if isinstance(i, ComponentItem)]
+    if spread:
+        seen: dict[_Cache, int] = {}
+        late = []
+        for item in components:
+            late.append(seen.get(item.cache, 0) >= 2)
+            seen[item.cache] = seen.get(item.cache, 0) + 1
+        components = [i for when in (False, True) for i, w in zip(components, late, strict=True) if w is when]
+    ordered = iter([*components, *(i for i in ours if isinstance(i, PairItem))])
+    return [next(ordered) if isinstance(i, (ComponentItem, PairItem)) else i for i in items]
+
+
+_MATCHES = pytest.StashKey[list[_Cache]]()
+
+
+def _matches(session: pytest.Session) -> list[_Cache]:
+    """The suites whose components this session compares, once each."""
+    if _MATCHES not in session.stash:
+        caches = (i.cache for i in session.items if isinstance(i, ComponentItem))
+        session.stash[_MATCHES] = list(dict.fromkeys(caches))
+    return session.stash[_MATCHES]
 
 
 class PairItem(pytest.Item):
@@ -84,6 +205,13 @@ class PairItem(pytest.Item):
         super().__init__(**kwargs)
         self.pair = pair
         self.cache = cache
+
+    def setup(self) -> None:
+        # Items stand in order, but workers do not: none trains while another still compares.
+        for cache in _matches(self.session):
+            # The items of the components say what is wrong with it.
+            with contextlib.suppress(ParityError):
+                _ = cache.match_run
 
     def runtest(self) -> None:
         prepared, stored = self.cache.prepared, self.cache.stored

@@ -298,8 +298,15 @@ class _BrokenFiles:
             self.broken.add(report.nodeid)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
+    if config.option.parity is None:
+        return
+    from .items import components_first
+
+    # Here, and not while items are modified: what others sort after us (--ff) must not train first.
+    session.items[:] = components_first(session.items, spread=_is_worker(config))
     stopped = session.testsfailed and not config.option.continue_on_collection_errors
     if not _is_worker(config) and session.items and not stopped:
         _seal(config, [item.nodeid for item in session.items])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import lock, sources, suite_file
 from .backends import Backend, load_backends
@@ -20,6 +20,9 @@ from .plan import FoundSeeds, Pair, RunKey, pairs
 from .scores import RETURN, ScoreTable, load_table, task_key
 from .suite import SYSTEMS, ArtifactSide, BackendSide, Suite, Task
 from .wire import CurvePoint, RunRecord
+
+if TYPE_CHECKING:
+    from .matching import MatchSpec
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class PreparedSuite:
     Attributes:
         backends, sources: by live system; a source is what a request's ``source`` holds.
         tables: by system read from a table.
+        match: what the worldflux side's components are compared with; None where they are not.
     """
 
     suite: Suite
@@ -59,13 +63,14 @@ class PreparedSuite:
     results: Mapping[RunKey, Result] = field(default_factory=dict)
     backends: Mapping[str, Backend] = field(default_factory=dict)
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    match: MatchSpec | None = None
 
 
 def prepare(path: Path, context: RunContext) -> PreparedSuite:
     """Load a suite file and everything that it names.
 
     Raises:
-        SuiteError, ScoreTableError, BackendError, SourceError: the first thing that is wrong.
+        SuiteError, ScoreTableError, BackendError, SourceError, GoldenError: the first thing that is wrong.
     """
     suite = suite_file.load(path)
     if suite.track != context.track:
@@ -95,6 +100,30 @@ def prepare_suite(suite: Suite, context: RunContext, only: Sequence[str] = SYSTE
         results=results,
         backends=backends,
         sources={s: _source(b, context) for s, b in backends.items()},
+        match=_match(suite, backends.get("worldflux")),
+    )
+
+
+def _match(suite: Suite, backend: Backend | None) -> MatchSpec | None:
+    """What the suite's components are compared with; None where the backend declares no match.
+
+    Raises:
+        SuiteError: the suite wants components matched and no program of its can.
+        GoldenError: the golden folder cannot be compared with.
+    """
+    if suite.component_match == "none" or (backend is None and "worldflux" in suite.live_systems):
+        return None
+    if backend is not None and backend.match is not None:
+        # Arrays are brought in only where there are some: plain suites stay light.
+        from .matching import match_spec
+
+        return match_spec(backend)
+    if suite.component_match is None:
+        return None
+    raise SuiteError(
+        "component_match is 'golden', and the worldflux side is no live backend with a match program",
+        where=suite_file.place(suite.path, "component_match"),
+        mend="write `component_match: none`, or add a `match:` to its backend.yaml",
     )
 
 

@@ -111,9 +111,3 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def relative(path: Path, root: Path) -> str:
-    """A path relative to the project where it lies in it, so that documents carry no home folder."""
-    resolved, base = path.resolve(), root.resolve()
-    return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else path.name

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import wire
+from .backends import Backend
 from .errors import RecordError, RunFailed
 from .guardian import guardian
 
@@ -84,6 +85,16 @@ def install_wire(folder: Path) -> Path:
     return folder
 
 
+def backend_environment(backend: Backend, shim: Path, threads: int) -> dict[str, str]:
+    """The environment of a backend's program; ``shim`` is where ``wire`` is installed for it."""
+    return environment(
+        os.environ,
+        [install_wire(shim), backend.folder.parent.parent],
+        threads,
+        keep_python_path=backend.environment == "shared",
+    )
+
+
 def run(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str]) -> Outcome:
     """Run ``command`` for ``request`` and read what it found.
 
@@ -98,9 +109,11 @@ def run(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str]
     start = time.monotonic()
     return_code: int | None = None
     record, error = None, ""
+    mend = "raise deadline_sec in the suite, or look at progress.jsonl"
     try:
-        return_code = _execute(request, command, env, folder)
-        record = _accepted(request, folder, return_code)
+        return_code = execute(command, env, folder, request.deadline_sec, where=request.adapter, mend=mend)
+        check_exit(return_code, folder, request.adapter)
+        record = _accepted(request, folder)
     except (RunFailed, RecordError) as problem:
         error = problem.line()
     return Outcome(record, error, return_code, time.monotonic() - start)
@@ -118,7 +131,24 @@ def log_tail(folder: Path) -> str:
     return ""
 
 
-def _execute(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str], folder: Path) -> int:
+def execute(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    folder: Path,
+    deadline_sec: float,
+    *,
+    where: str,
+    mend: str,
+) -> int:
+    """Run one program in ``folder`` until it ends; its exit status. Its output goes into log files there.
+
+    Args:
+        where: whose program it is, for errors. mend: what to do when the deadline passes.
+
+    Raises:
+        RunFailed: it could not be started, or was ended at its deadline.
+        OSError: the logs cannot be written.
+    """
     with open(folder / "stdout.log", "wb") as out, open(folder / "stderr.log", "wb") as err:
         try:
             process = subprocess.Popen(
@@ -132,14 +162,10 @@ def _execute(request: wire.RunRequest, command: Sequence[str], env: Mapping[str,
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise RunFailed(f"{command[0]} cannot be started: {reason}", where=request.adapter) from None
+            raise RunFailed(f"{command[0]} cannot be started: {reason}", where=where) from None
         with guardian().watching(process.pid), _ended_at_exit(process), _may_be_ended(process):
-            if not _wait(process, request.deadline_sec):
-                raise RunFailed(
-                    f"deadline of {request.deadline_sec:g} s passed",
-                    where=request.adapter,
-                    mend="raise deadline_sec in the suite, or look at progress.jsonl",
-                )
+            if not _wait(process, deadline_sec):
+                raise RunFailed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
         return process.returncode
 
 
@@ -215,15 +241,22 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def _accepted(request: wire.RunRequest, folder: Path, return_code: int) -> wire.RunRecord:
-    """The record, when the program ended well and the record answers this request.
+def check_exit(return_code: int, folder: Path, where: str) -> None:
+    """Check that a program ended well.
 
     Raises:
-        RunFailed: the exit status is not 0.
-        RecordError: metrics.json is absent, broken, reports a failure, or answers something else.
+        RunFailed: its exit status is not 0; the text has the last line of its log.
     """
     if return_code != 0:
-        raise RunFailed(_exit_text(return_code) + _last_words(folder), where=request.adapter)
+        raise RunFailed(_exit_text(return_code) + _last_words(folder), where=where)
+
+
+def _accepted(request: wire.RunRequest, folder: Path) -> wire.RunRecord:
+    """The record of a program that ended well, when it answers this request.
+
+    Raises:
+        RecordError: metrics.json is absent, broken, reports a failure, or answers something else.
+    """
     path = folder / "metrics.json"
     try:
         record = wire.read_record(path)

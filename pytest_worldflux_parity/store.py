@@ -250,3 +250,9 @@ def _parse(text: bytes) -> Line | None:
 def _attempt_number(path: Path) -> int:
     match = re.fullmatch(r"attempt_(\d+)", path.name)
     return int(match[1]) if match else 0
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path relative to the project where it lies in it, so that documents carry no home folder."""
+    resolved, base = path.resolve(), root.resolve()
+    return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else path.name

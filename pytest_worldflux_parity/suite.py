@@ -104,6 +104,8 @@ class Suite:
         seeds: per system the seeds that are expected; None where an older suite names none and the
             tables decide.
         metrics: all must pass; the first is the primary one.
+        component_match: whether the worldflux backend's components are compared with a golden folder
+            before anything is trained; None: where it declares how.
         legacy: read from the quick format of the earlier system.
         sha256: of the file's bytes.
     """
@@ -118,6 +120,7 @@ class Suite:
     retries: int = 0
     threads: int = 1
     on_inconclusive: Literal["fail", "warn"] = "fail"
+    component_match: Literal["golden", "none"] | None = None
     legacy: bool = False
     path: Path = Path()
     sha256: str = ""
@@ -172,6 +175,7 @@ def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:
         retries=data.get("retries", 0),
         threads=data.get("threads", 1),
         on_inconclusive=data.get("on_inconclusive", "fail"),
+        component_match=data.get("component_match"),
     )
 
 

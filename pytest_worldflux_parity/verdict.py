@@ -15,6 +15,7 @@ import numpy as np
 
 from .errors import StatisticsError
 from .gates import Finding
+from .gates.components import ComponentEvidence
 from .gates.coverage import budget_gaps, coverage, empty_tasks
 from .gates.independence import Origin, independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
@@ -42,6 +43,7 @@ class Evidence:
         changed: sealed files that are no longer as they were.
         doubts: findings about stored lines that may not be what the programs wrote.
         lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
+        components: the match of components; None where the suite asks for none.
         repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
             suite says which of them counts.
     """
@@ -59,6 +61,7 @@ class Evidence:
     doubts: tuple[Finding, ...] = ()
     torn_lines: int = 0
     lock_mismatch: str = ""
+    components: ComponentEvidence | None = None
     repeated_rows: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -67,7 +70,7 @@ class Part:
     """One gate or one metric, as one verdict case.
 
     Attributes:
-        name: ``coverage``, ``validity``, ``independence``, or the question of a metric.
+        name: ``components``, ``coverage``, ``validity``, ``independence``, or the question of a metric.
         warnings: sentences that a reader should see even when it passes.
     """
 
@@ -115,7 +118,8 @@ class Judgement:
 
 def judge(evidence: Evidence) -> Judgement:
     """The verdict on a suite."""
-    gates = tuple(gate(evidence) for gate in _GATES)
+    first = [_components(evidence.components)] if evidence.components else []
+    gates = (*first, *(gate(evidence) for gate in _GATES))
     broken = [f"{g.name}: {g.reason}" for g in gates if g.verdict == "fail"]
     metrics = tuple(_judged(evidence, m, broken) for m in evidence.suite.metrics)
     parts = (*gates, *metrics)
@@ -141,6 +145,19 @@ def _reason(verdict: Word, parts: Sequence[Part]) -> str:
     first = deciding[0]
     more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
     return f"{first.name}: {first.reason}{more}"
+
+
+def _components(found: ComponentEvidence) -> Gate:
+    """Stands first: where the two do not compute the same, scores need no explanation."""
+    result = found.result
+    if found.findings or result is None or found.not_run:
+        gate = _gate("components", found.findings, "", ())
+        return gate if found.findings else Gate("components", "inconclusive", found.not_run)
+    held = (
+        f"all {len(result.components)} components match, all {len(result.perturbations)} perturbations are "
+        f"caught, all {len(found.golden.parameters)} parameters are mapped"
+    )
+    return _gate("components", (), held, ())
 
 
 def _coverage(evidence: Evidence) -> Gate:
@@ -214,9 +231,9 @@ def _independence(evidence: Evidence) -> Gate:
 _GATES = (_coverage, _validity, _independence)
 
 
-def case_count(suite: Suite) -> int:
-    """How many gates and metrics the verdict on a suite has."""
-    return len(_GATES) + len(suite.metrics)
+def case_count(suite: Suite, components: bool) -> int:
+    """How many gates and metrics the verdict on a suite has; ``components``: whether these are matched."""
+    return components + len(_GATES) + len(suite.metrics)
 
 
 def _gate(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[str]) -> Gate:

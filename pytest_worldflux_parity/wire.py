@@ -158,7 +158,7 @@ def read_request(path: str) -> RunRequest:
     Raises:
         WireError: not JSON, another schema version, or a missing or unknown field.
     """
-    data = _load_object(Path(path))
+    data = load_object(Path(path))
     if data.get("schema_version") != REQUEST_SCHEMA:
         raise WireError(f"{path}: schema_version is {data.get('schema_version')!r}, not {REQUEST_SCHEMA!r}")
     try:
@@ -226,7 +226,7 @@ def read_record(path: Path) -> RunRecord:
         WireError: as :func:`record_from_dict`, or the file is not JSON, or repeats a key.
         FileNotFoundError: there is none.
     """
-    return record_from_dict(_load_object(path), str(path))
+    return record_from_dict(load_object(path), str(path))
 
 
 class Progress:
@@ -288,7 +288,13 @@ def _bounds(name: str, pair: Iterable[int]) -> Tuple[int, int]:
     return first, last
 
 
-def _load_object(path: Path) -> Dict[str, Any]:
+def load_object(path: Path) -> Dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        WireError: it holds no JSON object, NaN, or a key twice.
+    """
     try:
         data = json.loads(
             path.read_text(encoding="utf-8"),

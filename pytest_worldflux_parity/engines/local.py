@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +91,10 @@ def _attempt(
     )
     command = backend.command(backend.interpreter(context.root), folder.resolve() / "request.json")
     with translated(folder):
-        outcome = runner.run(request, command, _environment(backend, prepared, context))
+        shim = context.run_dir.resolve() / ".wire"
+        outcome = runner.run(
+            request, command, runner.backend_environment(backend, shim, prepared.suite.threads)
+        )
     return record_line(
         prepared.suite,
         request,
@@ -105,16 +107,6 @@ def _attempt(
         command=command,
         artifacts=_artifacts(folder, context),
         artifacts_sha256=_artifacts_sha256(folder) if outcome.success else None,
-    )
-
-
-def _environment(backend: Backend, prepared: PreparedSuite, context: RunContext) -> Mapping[str, str]:
-    shim = runner.install_wire(context.run_dir.resolve() / ".wire")
-    return runner.environment(
-        os.environ,
-        [shim, backend.folder.parent.parent],
-        prepared.suite.threads,
-        keep_python_path=backend.environment == "shared",
     )
 
 

@@ -15,6 +15,7 @@ from ..observations import shared_seeds
 from ..stats.effects import drop_ratio
 from ..suite import SYSTEMS, ArtifactSide, Suite
 from ..verdict import Evidence, Gate, Judged, Judgement
+from .components import reference
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
 AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
@@ -29,15 +30,21 @@ def run_document(
     tables: Mapping[str, Mapping[str, Any]],
     time: str,
     run_json: str,
+    component_match_json: str,
 ) -> dict[str, Any]:
     """The document of one suite.
 
     Args:
         manifest: of the judging process. tables: per system read from a table: path and what was
-            dropped or merged in it. run_json: the document's own name within its folder.
+            dropped or merged in it. run_json, component_match_json: the names of the document and of that
+            of the component match within their folder.
     """
     evidence = judgement.evidence
     suite = evidence.suite
+    matched = reference(evidence.components, component_match_json) if evidence.components else None
+    artifacts = {"run_json": run_json}
+    if matched and matched["present"]:
+        artifacts["component_match_report"] = component_match_json
     return {
         "schema_version": RUN_SCHEMA,
         "generated_at_utc": time,
@@ -64,11 +71,12 @@ def run_document(
         "gates": {g.name: _gate(g) for g in judgement.gates},
         "metrics": {m.metric.name: _metric(m, evidence) for m in judgement.metrics if m.metric},
         "runs": [_run(line) for line in evidence.lines],
+        "component_match": matched,
         "pass": judgement.verdict == "pass",
         "evidence_bundle": {
             "bundle_kind": "parity_run",
             "suite_id": suite.suite_id,
-            "artifacts": {"run_json": run_json},
+            "artifacts": artifacts,
         },
     }
 

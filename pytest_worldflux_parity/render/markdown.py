@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..suite import SYSTEMS
 from ..verdict import Evidence, Judgement
+from .components import HEADER as COMPONENT_HEADER
+from .components import about_golden, headline, table
 from .tables import HEADER, rows
 
 SHOWN_LOG_LINES = 15
@@ -63,6 +65,7 @@ def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
     yield from _reasons(judgement)
     yield ""
     yield from _gates(judgement)
+    yield from _components(evidence)
     yield from _missing(evidence)
     yield from _sources(evidence)
 
@@ -77,6 +80,20 @@ def _gates(judgement: Judgement) -> Iterator[str]:
         yield f"- gate {gate.name}: {gate.verdict}. {gate.reason}"
         if len(gate.findings) > 1:
             yield from (f"  - {f.line()}" for f in gate.findings)
+
+
+def _components(evidence: Evidence) -> Iterator[str]:
+    found = evidence.components
+    if found is None:
+        return
+    line = headline(found)
+    yield f"\n{line[:1].upper()}{line[1:]}; {about_golden(found)}."
+    if found.result:
+        yield ""
+        yield "| " + " | ".join(COMPONENT_HEADER) + " |"
+        yield "|" + "---|" * len(COMPONENT_HEADER)
+        for row in table(found):
+            yield "| " + " | ".join(_cell(c) for c in row) + " |"
 
 
 def _missing(evidence: Evidence) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..verdict import Judgement
+from .components import headline
 from .tables import HEADER, rows
 
 COLOURS = {"pass": {"green": True}, "fail": {"red": True}, "inconclusive": {"yellow": True}}
@@ -25,6 +26,8 @@ def summary(judged: Iterable[tuple[Judgement, Sequence[str]]]) -> Iterator[Line]
             {"bold": True, **COLOURS[judgement.verdict]},
         )
         yield f"  {judgement.reason}", {}
+        if judgement.evidence.components is not None:
+            yield f"  {headline(judgement.evidence.components)}", {}
         for note in notes:
             yield f"  {note}", {}
         for warning in judgement.warnings:

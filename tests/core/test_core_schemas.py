@@ -19,6 +19,10 @@ OPEN = {
     "session.v1": {"suites", "tables", "sources", "seeds"},
     "lock.v1": {"suites", "oracle_files"},
     "request.v1": {"recipe", "windows", "source"},
+    "golden.v1": {"source", "packages", "machine", "config", "parameters"},
+    "match.v1": {"mapping", "parameters", "packages", "source"},
+    "match_run.v1": {"artifacts_sha256"},
+    "component_match.v1": {"packages"},
     # A program may say more than it is asked for.
     "record.v1": {"", "curve", "scalars", "metadata", "effective_recipe", "eval_protocol", "source"},
 }
@@ -48,7 +52,8 @@ def test_a_schema_is_one_and_is_strict(name: str) -> None:
 
 def test_every_document_of_a_run_has_a_schema() -> None:
     run = {"request.v1", "record.v1", "session.v1", "run.v1", "aggregate.v1"}
-    assert {*run, "suite.v1", "suite.quick_legacy", "backend.v1", "lock.v1"} == set(NAMES)
+    match = {"golden.v1", "match_request.v1", "match.v1", "match_run.v1", "component_match.v1"}
+    assert {*run, *match, "suite.v1", "suite.quick_legacy", "backend.v1", "lock.v1"} == set(NAMES)
 
 
 def test_a_verdict_and_its_pass_agree() -> None:

@@ -1,0 +1,167 @@
+"""A golden folder: ``manifest.json`` and ``arrays.npz``, what the official code computed in small.
+
+Arrays are read member by member and never unpickled. What could not show a mistake (a constant, an
+empty or a non-finite array) is refused here, before anything is compared with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import schemas, wire
+from .errors import GoldenError, ParityError
+from .gates.components import TOLERANCES, Array, Component, Golden, array_problem, flow_order
+
+MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
+# More than any small golden; less than what a forged header could make this process ask for.
+MAX_BYTES = 4 << 30
+_FOREIGN_ERRORS = (
+    ValueError, EOFError, KeyError, TypeError, SyntaxError, NotImplementedError, RuntimeError, MemoryError,
+    OverflowError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+def read_golden(folder: Path, family: str = "") -> Golden:
+    """Read and check a golden folder.
+
+    Args:
+        family: the family that it must be of; empty: any.
+
+    Raises:
+        GoldenError: it is absent, not what its manifest says, or holds what could not show a mistake.
+    """
+    path = folder / MANIFEST
+    document, raw = _manifest(path)
+    if family and document["family"] != family:
+        raise GoldenError(
+            f"the golden is of the family {document['family']!r}, not {family!r}", where=str(path)
+        )
+    stored = _arrays(folder / ARRAYS, document["arrays_sha256"])
+    components = tuple(_components(document, path))
+    _refuse_unlisted(stored, document["parameters"], components, folder / ARRAYS)
+    return Golden(
+        folder=str(folder.resolve()),
+        family=document["family"],
+        source={k: document["source"][k] for k in ("repo", "commit")},
+        components=flow_order(components),
+        parameters={name: tuple(shape) for name, shape in document["parameters"].items()},
+        outputs=_below("outputs/", stored),
+        manifest_sha256=hashlib.sha256(raw).hexdigest(),
+        arrays_sha256=document["arrays_sha256"],
+    )
+
+
+def _mend(folder: Path) -> str:
+    return f"bring {folder.name} back from version control, or record it again from the official code"
+
+
+def _manifest(path: Path) -> tuple[dict[str, Any], bytes]:
+    try:
+        document, raw = wire.load_object(path), path.read_bytes()
+    except OSError as error:
+        raise GoldenError(
+            f"the golden's manifest cannot be read: {error.strerror}",
+            where=str(path),
+            mend="name a golden folder in the `match:` of backend.yaml",
+        ) from None
+    except wire.WireError as error:
+        what = str(error).removeprefix(f"{path}: ")
+        raise GoldenError(what, where=str(path), mend=_mend(path.parent)) from None
+    schemas.check(document, "golden.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", GoldenError)
+    return document, raw
+
+
+def _components(document: Mapping[str, Any], path: Path) -> Iterator[Component]:
+    seen: set[str] = set()
+    for row in document["components"]:
+        name, usual = row["name"], TOLERANCES[row["stage"]]
+        tolerance, reason = float(row.get("tolerance", usual)), row.get("reason", "")
+        if name in seen or len(set(row["outputs"])) < len(row["outputs"]):
+            what = f"component {name} is listed twice, or one of its outputs is"
+            raise GoldenError(what, where=str(path), mend="give each a name of its own")
+        if tolerance > usual and not reason:
+            raise GoldenError(
+                f"component {name} has the tolerance {tolerance:g}, wider than the {usual:g} of its stage",
+                where=str(path),
+                mend="add a `reason`, or leave the tolerance out",
+            )
+        seen.add(name)
+        yield Component(name, row["stage"], tuple(row["outputs"]), tolerance, reason)
+
+
+def _arrays(path: Path, sha256: str) -> dict[str, Array]:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        what = f"the golden's arrays cannot be read: {error.strerror}"
+        raise GoldenError(what, where=str(path), mend=_mend(path.parent)) from None
+    if found != sha256:
+        what = f"the golden is corrupt: sha256 {found[:16]}..., its manifest says {sha256[:16]}..."
+        raise GoldenError(what, where=str(path), mend=_mend(path.parent))
+    return read_arrays(path, GoldenError)
+
+
+def _refuse_unlisted(
+    stored: Mapping[str, Array], parameters: Mapping[str, Any], components: tuple[Component, ...], path: Path
+) -> None:
+    """Refuse a golden whose arrays are not those of its manifest, or are blind."""
+    weights = {f"weights/{name}": tuple(shape) for name, shape in parameters.items()}
+    outputs = {f"outputs/{key}" for c in components for key in c.keys().values()}
+    problems = [f"{k} is missing" for k in (weights.keys() | outputs) - stored.keys()]
+    for key, array in stored.items():
+        listed = key in weights or key in outputs
+        if not listed and not key.startswith("inputs/"):
+            problems.append(f"{key} is in the arrays and not in the manifest")
+        elif key in weights and array.shape != weights[key]:
+            problems.append(f"{key} is of shape {array.shape}, the manifest says {weights[key]}")
+        elif problem := array_problem(array, varied=listed):
+            problems.append(f"{key} {problem}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        what = f"the golden is not fit to be compared with: {min(problems)}{more}"
+        raise GoldenError(what, where=str(path), mend="record it again from the official code")
+
+
+def _below(prefix: str, stored: Mapping[str, Array]) -> dict[str, Array]:
+    return {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+
+
+def read_arrays(path: Path, error: type[ParityError]) -> dict[str, Array]:
+    """The arrays of an npz file by name. Pickled objects are refused, not loaded.
+
+    Raises:
+        ParityError: of class ``error``: it is absent, no npz, torn, too large, or holds objects.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return dict(_members(archive))
+    except OSError as problem:
+        raise error(f"cannot be read: {problem.strerror or problem}", where=str(path)) from None
+    except _FOREIGN_ERRORS as problem:
+        text = (str(problem) or type(problem).__name__).partition("\n")[0]
+        raise error(f"not an npz file of plain arrays: {text}", where=str(path)) from None
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Array]]:
+    names = archive.namelist()
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands twice in it")
+    if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+        raise ValueError(f"it unpacks to more than {MAX_BYTES >> 30} GB")
+    for name in names:
+        if not name.endswith(".npy"):
+            raise ValueError(f"{name} is not an array")
+        with archive.open(name) as member:
+            array = np.lib.format.read_array(member, allow_pickle=False)
+            # What follows an array is not read otherwise, and so its checksum not looked at.
+            if member.read(1):
+                raise ValueError(f"{name} is longer than its array")
+            yield name.removesuffix(".npy"), array
