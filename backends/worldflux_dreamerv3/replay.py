@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,8 @@ class Replay:
         seed: int,
         most_rows: int | None = None,
     ) -> None:
-        self.length, self.context, self.capacity, self.envs, self.online = (
-            length,
-            context,
-            capacity,
-            envs,
-            online,
-        )
+        self.length, self.context, self.capacity = length, context, capacity
+        self.envs, self.online = envs, online
         reach = capacity + length * envs
         self._rows = reach if most_rows is None else min(reach, most_rows + envs)
         self._random = np.random.default_rng(seed)
@@ -90,7 +85,7 @@ class Replay:
             self._fresh.append(self._inserted - 1)
 
     def sample(self, batch_size: int) -> Arrays:
-        """A batch (batch_size, length, ...): what was written, and ``consec`` and ``stepid`` (official names).
+        """A batch (batch_size, length, ...): what was written, and the official ``consec`` and ``stepid``.
 
         ``is_first`` marks the beginning of every sequence, ``is_last`` also the entry before a beginning
         within it. Latents are given for the context only, (batch_size, context, ...).
@@ -123,15 +118,14 @@ class Replay:
             else:
                 self._data[key][rows[held] % self._rows] = values[held]
 
-    def snapshot(self) -> Arrays:
-        """All that the replay is, to be given to `restore`."""
+    def snapshot(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All that the replay is by name, to be given to `restore`; one copy at a time."""
+        yield "added", np.asarray(self.added)
+        yield "fresh", np.array(self._fresh, np.int64)
+        yield "random", np.frombuffer(json.dumps(self._random.bit_generator.state).encode(), np.uint8)
         rows = np.arange(self._oldest, self.added) % self._rows
-        return {
-            **{f"rows/{key}": values[rows] for key, values in self._data.items()},
-            "added": np.asarray(self.added),
-            "fresh": np.array(self._fresh, np.int64),
-            "random": np.frombuffer(json.dumps(self._random.bit_generator.state).encode(), np.uint8),
-        }
+        for key, values in self._data.items():
+            yield f"rows/{key}", values[rows]
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Become what ``snapshot`` was taken of."""

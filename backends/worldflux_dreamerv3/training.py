@@ -35,10 +35,9 @@ from .agent import _ACTING, Agent
 from .environments import Environment
 from .recipe import Recipe
 from .replay import Arrays, Replay
+from .seeds import action_key, replay_seed, update_key
 
 BLOCK = 10  # steps
-# What random numbers are drawn for; each counts on its own.
-ENVIRONMENTS, REPLAY, ACTIONS, UPDATES = range(4)
 
 
 class Diverged(RuntimeError):
@@ -90,6 +89,9 @@ class Outcome:
     episodes: list[tuple[int, float]] = field(default_factory=list)
     updates: int = 0
     train_sec: float = 0.0
+    # Of the first update of this process, which waits for the compiler.
+    first_update: int = 0
+    first_update_step: int = 0
     first_update_at: float | None = None  # time.perf_counter()
 
 
@@ -133,6 +135,7 @@ class Run:
         self.outcome = Outcome()
         self.step = 0
         self.acted = 0
+        self._has_acted = False  # in this process
 
     def train(self) -> Outcome:
         """Do all of it.
@@ -176,9 +179,10 @@ class Run:
 
     def _act(self, obs: Arrays) -> Arrays:
         """Choose the next actions, zero where an episode has ended; the latents that they came from."""
-        key = random_key(self.seed, ACTIONS, self.acted)
-        with self._alive(compiling=self.acted == 0):
+        key = action_key(self.seed, self.acted)
+        with self._alive(compiling=not self._has_acted):
             carry, actions, latents = self.agent.policy(self.acting, self.policy_carry, obs, key)
+        self._has_acted = True
         self.policy_carry, self.acted = carry, self.acted + 1
         self.actions = {name: _where_running(value, obs["is_last"]) for name, value in actions.items()}
         if self.handed_over is not None:
@@ -205,17 +209,18 @@ class Run:
         if self.handed_over is None:
             # The update takes the parameters over, and the actor still needs them.
             self.handed_over = _copied(_acting(self.state.params))
-        seed = random_key(self.seed, UPDATES, self.outcome.updates)
-        first = self.outcome.updates == 0
+        seed = update_key(self.seed, self.outcome.updates)
+        first = self.outcome.first_update_at is None
         with self._alive(compiling=first):
             self.state, self.train_carry, latents, metrics = self.agent.train(
                 self.state, self.train_carry, {**batch, "seed": seed}
             )
             if first:
                 jax.block_until_ready(metrics)
-        if first:
-            self.outcome.first_update_at = time.perf_counter()
         self.outcome.updates += 1
+        if first:
+            self.outcome.first_update, self.outcome.first_update_step = self.outcome.updates, self.step
+            self.outcome.first_update_at = time.perf_counter()
         # While the device computes: the next batch, then what the update before found.
         self.batch = self.replay.sample(self.recipe.batch_size)
         self._settle()
@@ -277,19 +282,9 @@ def make_replay(recipe: Recipe, seed: int) -> Replay:
         capacity=int(recipe.replay.size),
         envs=recipe.run.envs,
         online=recipe.replay.online,
-        seed=int(np.random.SeedSequence([seed, REPLAY]).generate_state(1)[0]),
+        seed=replay_seed(seed),
         most_rows=total_steps(recipe),
     )
-
-
-def environment_seeds(seed: int, envs: int) -> list[int]:
-    """A seed for each environment of a run."""
-    return [int(s) for s in np.random.SeedSequence([seed, ENVIRONMENTS]).generate_state(envs)]
-
-
-def random_key(seed: int, purpose: int, count: int) -> NDArray[np.uint32]:
-    """The two words of a JAX key, for one draw of many."""
-    return np.random.SeedSequence([seed, purpose, count]).generate_state(2, np.uint32)
 
 
 def curve(outcome: Outcome, action_repeat: int) -> list[wire.CurvePoint]:
