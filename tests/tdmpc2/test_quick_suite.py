@@ -1,6 +1,6 @@
 """The quick suite on real training: a mistake that is planted does not pass, the faithful program does.
 
-A shorter form of ``quick_study.py``: one task, two seeds, and the metrics that are sharp on it.
+A shorter form of ``tests/studies/quick_study.py``: one task, two seeds, and the metrics that are sharp on it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 
 pytest.importorskip("torch", reason="the extra `tdmpc2` is not installed")
 
-from tests.tdmpc2 import quick_study
+from tests.studies.quick_study import TDMPC2
 
 ROOT = Path(__file__).parents[2]
 METRICS = ("value_loss.first", "value_loss.late", "value_loss.online", "reward_loss.late")
@@ -25,7 +25,7 @@ METRICS = ("value_loss.first", "value_loss.late", "value_loss.online", "reward_l
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """The committed suite, cut to cartpole-balance and two live seeds."""
-    committed = yaml.safe_load((ROOT / quick_study.SUITE).read_text(encoding="utf-8"))
+    committed = yaml.safe_load((ROOT / TDMPC2.suite).read_text(encoding="utf-8"))
     oracle = ROOT / "suites/quick" / committed["official"]["artifact"]["path"]
     short = {
         **committed,
@@ -67,7 +67,7 @@ def judged(suite: Path, backends: Path) -> dict[str, Any]:
 def test_a_mistake_does_not_pass_where_the_faithful_program_does(suite: Path) -> None:
     faithful = judged(suite, ROOT / "backends")
     assert faithful["verdict"] == "pass", faithful["verdict_reason"]
-    mistaken = judged(suite, quick_study.planted("two_hot_bins_shifted", suite.parent))
+    mistaken = judged(suite, TDMPC2.planted("two_hot_bins_shifted", suite.parent))
     assert mistaken["verdict"] != "pass"
     assert mistaken["gates"]["coverage"]["verdict"] == "pass"
     assert mistaken["metrics"]["value_loss.late"]["verdict"] != "pass"
