@@ -44,6 +44,9 @@ def read_golden(folder: Path, family: str = "") -> Golden:
         raise GoldenError(
             f"the golden is of the family {document['family']!r}, not {family!r}", where=str(path)
         )
+    if document["source"].get("dirty"):
+        what = "the golden was recorded from a checkout that differs from its commit"
+        raise GoldenError(what, where=str(path), mend="record it from a clean checkout")
     stored = _arrays(folder / ARRAYS, document["arrays_sha256"])
     components = tuple(_components(document, path))
     _refuse_unlisted(stored, document["parameters"], components, folder / ARRAYS)
@@ -56,6 +59,7 @@ def read_golden(folder: Path, family: str = "") -> Golden:
         outputs=_below("outputs/", stored),
         manifest_sha256=hashlib.sha256(raw).hexdigest(),
         arrays_sha256=document["arrays_sha256"],
+        tree_sha256=str(document["source"].get("tree_sha256", "")),
     )
 
 

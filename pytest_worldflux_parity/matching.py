@@ -20,7 +20,7 @@ from typing import Any
 
 from . import runner, schemas, wire
 from .backends import Backend
-from .errors import BackendError, MatchError, ParityError, StoreError
+from .errors import BackendError, GoldenError, MatchError, ParityError, StoreError
 from .gates.components import ComponentEvidence, Golden, Match, Perturbation, compare
 from .golden import read_arrays, read_golden
 from .render.components import component_match_document
@@ -79,7 +79,8 @@ def match_spec(backend: Backend, golden_dir: Path | None = None) -> MatchSpec:
 
     Raises:
         BackendError: the backend has no match program.
-        GoldenError: the folder is not a golden of the backend's family.
+        GoldenError: the folder is not a golden of the backend's family, or was recorded from the
+            backend itself.
     """
     if backend.match is None:
         raise BackendError(
@@ -87,7 +88,11 @@ def match_spec(backend: Backend, golden_dir: Path | None = None) -> MatchSpec:
             where=str(backend.folder / "backend.yaml"),
             mend="add `match: {argv: [...], golden: <folder>}`",
         )
-    return MatchSpec(backend, read_golden(golden_dir or backend.golden_dir, backend.family))
+    golden = read_golden(golden_dir or backend.golden_dir, backend.family)
+    if golden.tree_sha256 == backend.tree_sha256:
+        what = "the golden was recorded from the very code that would be compared with it"
+        raise GoldenError(what, where=golden.folder, mend="record it from the official code")
+    return MatchSpec(backend, golden)
 
 
 def match_once(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import lock, sources, suite_file
 from .backends import Backend, load_backends
 from .curves import point_near
-from .errors import BackendError, SuiteError
+from .errors import BackendError, GoldenError, SuiteError
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
 from .scores import RETURN, ScoreTable, load_table, task_key
@@ -22,6 +22,7 @@ from .suite import SYSTEMS, ArtifactSide, BackendSide, Suite, Task
 from .wire import CurvePoint, RunRecord
 
 if TYPE_CHECKING:
+    from .gates.components import Golden
     from .matching import MatchSpec
 
 
@@ -100,11 +101,11 @@ def prepare_suite(suite: Suite, context: RunContext, only: Sequence[str] = SYSTE
         results=results,
         backends=backends,
         sources={s: _source(b, context) for s, b in backends.items()},
-        match=_match(suite, backends.get("worldflux")),
+        match=_match(suite, backends.get("worldflux"), context),
     )
 
 
-def _match(suite: Suite, backend: Backend | None) -> MatchSpec | None:
+def _match(suite: Suite, backend: Backend | None, context: RunContext) -> MatchSpec | None:
     """What the suite's components are compared with; None where the backend declares no match.
 
     Raises:
@@ -117,7 +118,9 @@ def _match(suite: Suite, backend: Backend | None) -> MatchSpec | None:
         # Arrays are brought in only where there are some: plain suites stay light.
         from .matching import match_spec
 
-        return match_spec(backend)
+        spec = match_spec(backend)
+        _check_locked(spec.golden, context.lock_path)
+        return spec
     if suite.component_match is None:
         return None
     raise SuiteError(
@@ -125,6 +128,24 @@ def _match(suite: Suite, backend: Backend | None) -> MatchSpec | None:
         where=suite_file.place(suite.path, "component_match"),
         mend="write `component_match: none`, or add a `match:` to its backend.yaml",
     )
+
+
+def _check_locked(golden: Golden, lock_path: Path) -> None:
+    """Refuse a golden that was recorded from another commit than the one that the lock names.
+
+    Raises:
+        GoldenError: it was.
+        SourceError: the lock file is there and is not a lock.
+    """
+    entries = lock.read_lock(lock_path).suites.values() if lock_path.exists() else ()
+    locked = sorted({e.commit for e in entries if e.repo == golden.source["repo"]})
+    if locked and golden.source["commit"] not in locked:
+        raise GoldenError(
+            f"the golden was recorded at commit {golden.source['commit']}, {lock_path.name} locks "
+            f"{', '.join(locked)}",
+            where=golden.folder,
+            mend="record it again at the locked commit",
+        )
 
 
 def _table(suite: Suite, system: str) -> ScoreTable:

@@ -64,6 +64,7 @@ class Golden:
     Attributes:
         folder: absolute, for the match program.
         source: repo and commit of the official code.
+        tree_sha256: of the official code, where the recording states it.
         components: in data-flow order.
         parameters: official name -> shape.
         outputs: ``<component>/<output>`` -> array.
@@ -77,6 +78,7 @@ class Golden:
     outputs: Arrays
     manifest_sha256: str
     arrays_sha256: str
+    tree_sha256: str = ""
 
     @property
     def identity(self) -> dict[str, str]:

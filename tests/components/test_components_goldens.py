@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_worldflux_parity.backends import load_backends
 from pytest_worldflux_parity.errors import BackendError, GoldenError
 from pytest_worldflux_parity.golden import read_arrays, read_golden
+from pytest_worldflux_parity.matching import match_spec
 from tests.components import goldens
 from tests.conftest import FAKES
 
@@ -51,6 +52,10 @@ def test_a_golden_is_read(tmp_path: Path) -> None:
         ({"componets": []}, "manifest.json: componets: unknown key 'componets'; did you mean 'components'?"),
         ({"source": None}, "key 'source' is missing"),
         ({"source": {"repo": "r", "commit": "main"}}, "manifest.json: source.commit: source.commit: 'main'"),
+        (
+            {"source": {"repo": "r", "commit": "0" * 40, "dirty": True}},
+            "from a checkout that differs from its",
+        ),
         ({"components": []}, "manifest.json: components: "),
         ({"parameters": {}}, "manifest.json: parameters: "),
         ({"arrays_sha256": "0" * 64}, "arrays.npz: the golden is corrupt: sha256 "),
@@ -175,6 +180,16 @@ def test_damage_is_never_a_traceback(tmp_path: Path, data: st.DataObject) -> Non
             read_arrays(path, GoldenError)
     finally:
         path.write_bytes(whole)
+
+
+def test_a_golden_of_the_code_itself_shows_nothing(tmp_path: Path) -> None:
+    shutil.copytree(FAKES, tmp_path / "backends")
+    goldens.declare(tmp_path / "backends")
+    backend = load_backends([tmp_path / "backends"])["fake_worldflux"]
+    own = {"repo": "r", "commit": "0" * 40, "tree_sha256": backend.tree_sha256}
+    goldens.write(tmp_path / "golden", source=own)
+    with pytest.raises(GoldenError, match="recorded from the very code"):
+        match_spec(backend)
 
 
 def test_a_backend_says_how_it_is_matched(tmp_path: Path) -> None:

@@ -159,6 +159,24 @@ def test_a_golden_that_is_corrupt_stops_before_anything_runs(matched: Project) -
     assert not matched.run_dir().exists()
 
 
+def test_a_golden_of_another_commit_than_the_locked_one_is_refused(matched: Project) -> None:
+    entry = {
+        "repo": "https://example.org/fake",
+        "commit": "f" * 40,
+        "oracle_format": None,
+        "oracle_path": None,
+    }
+    lock = {"schema_version": "worldflux.parity.lock.v1", "generated_at_utc": "now", "suites": {"s": entry}}
+    path = matched.root / "reports" / "parity" / "upstream_lock.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(lock), encoding="utf-8")
+    result = matched.run_here()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert f"the golden was recorded at commit {goldens.COMMIT}, upstream_lock.json locks ffff" in (
+        result.stdout.str()
+    )
+
+
 def test_a_suite_may_leave_components_out_or_insist_on_them(matched: Project) -> None:
     matched.suite(tasks=["alpha"], component_match="none")
     assert matched.run_here().ret == pytest.ExitCode.OK
