@@ -183,7 +183,7 @@ class Agent:
         # World model
         loss, zs, statistics = self.model_loss(batch, next_z, td_target, noise.model_dropout)
         loss.backward()
-        statistics["grad_norm"] = self.step_model()
+        statistics["grad_norm"] = self.step(self.model_optimiser)
 
         # Policy prior, with the Q-functions as they are now
         statistics |= self.update_policy(zs.detach(), noise)
@@ -252,11 +252,11 @@ class Agent:
         }
         return total_loss, torch.stack(zs), statistics
 
-    def step_model(self) -> Tensor:
-        """Clip and apply the gradients of the world model; their norm before clipping."""
-        gradients = take_gradients(self.model_optimiser.parameters)
+    def step(self, optimiser: Adam) -> Tensor:
+        """Clip and apply the gradients that a backward pass left; their norm before clipping."""
+        gradients = take_gradients(optimiser.parameters)
         norm = clip(gradients, self.recipe.grad_clip_norm)
-        self.model_optimiser.step(gradients)
+        optimiser.step(gradients)
         return norm
 
     def update_policy(self, zs: Tensor, noise: UpdateNoise) -> dict[str, Tensor]:
@@ -266,9 +266,7 @@ class Agent:
         self.update_scale(value)
         loss = self.policy_loss(value, action.scaled_entropy.squeeze(-1))
         loss.backward()
-        gradients = take_gradients(self.policy_optimiser.parameters)
-        norm = clip(gradients, self.recipe.grad_clip_norm)
-        self.policy_optimiser.step(gradients)
+        norm = self.step(self.policy_optimiser)
         return {
             "pi_loss": loss.detach(),
             "pi_grad_norm": norm,
