@@ -252,6 +252,7 @@ def run_component_match(options: argparse.Namespace) -> int:
     """
     from . import matching
     from .render.components import text
+    from .runner import log_tail
 
     root = project_root(options)
     backend = _named(_backends(options, root), options.backend)
@@ -261,6 +262,8 @@ def run_component_match(options: argparse.Namespace) -> int:
     evidence = matching.evidence_of_run(spec, run)
     report = matching.write_report(evidence, output, root)
     print("\n".join(text(evidence)))
+    if run.error:
+        print(f"{log_tail(run.folder)}\n(all of it: {run.folder})", file=sys.stderr)
     print(report)
     return 0 if evidence.passed else 1
 

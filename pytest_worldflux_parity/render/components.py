@@ -166,9 +166,10 @@ def table(evidence: ComponentEvidence) -> Iterator[tuple[str, ...]]:
             component.name,
             component.stage,
             worst.output + " " + (f"{worst.relative:.1e}" if worst.relative is not None else worst.problem),
-            f"{component.tolerance:g}" + (f" ({component.reason})" if component.reason else ""),
+            f"{component.tolerance:g}",
             f"{sum(p.caught for p in planted)} of {len(planted)} caught",
-            "match" if result.passed else "**differs**",
+            ("match" if result.passed else "differs")
+            + (f" (tolerance: {component.reason})" if component.reason else ""),
         )
 
 
