@@ -115,6 +115,13 @@ def test_the_record_holds_recipe_parameters_and_provenance(record, checkout):
     source.verify(checkout, LOCKED.commit)
 
 
+def test_our_program_states_the_same_effective_recipe(record):
+    """The same keys, values and types, ours from its own definitions."""
+    ours = pytest.importorskip("backends.worldflux_dreamerv3.recipe")
+    found = ours.effective_recipe(ours.parse_recipe(RECIPE, "dmc_cartpole_balance"))
+    assert wire.canonical_json(found) == wire.canonical_json(record[1].metadata["effective_recipe"])
+
+
 def test_a_task_that_is_unknown_is_one_line(checkout, python, tmp_path):
     done = run(checkout, python, tmp_path, task_id="dmc_cartpole_balanse")
     assert done.returncode == 1

@@ -96,10 +96,10 @@ def power_at(margin: float, spread: float, official: int, live: int) -> float:
 def splits(values: Values, suite: Suite, metric: Metric, live: int) -> list[bool]:
     """For every split of the official seeds: whether ``live`` of them pass the metric as a candidate."""
     size = len(next(iter(values.values())))
-    return [_passes(values, suite, metric, list(chosen)) for chosen in combinations(range(size), live)]
+    return [passes(values, suite, metric, list(chosen)) for chosen in combinations(range(size), live)]
 
 
-def _passes(values: Values, suite: Suite, metric: Metric, chosen: list[int]) -> bool:
+def passes(values: Values, suite: Suite, metric: Metric, chosen: list[int]) -> bool:
     """Whether the chosen official seeds pass as a candidate against the other ones."""
     scores = []
     for task in suite.judged_tasks(metric):
