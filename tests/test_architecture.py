@@ -33,7 +33,7 @@ CORE = (
     "render",
 )
 EDGES = (
-    "schemas", "suite_file", "scores", "backends", "lock", "sources", "environments", "devices", "guardian",
+    "schemas", "suite_file", "manifest_file", "scores", "backends", "lock", "sources", "environments", "devices", "guardian",
     "runner", "store", "golden", "matching", "prepare", "provenance", "engines", "oracle", "integrity",
     "assemble", "conclude",
 )  # fmt: skip

@@ -84,8 +84,9 @@ class ProofDecision:
     """The decision and everything that it rests on.
 
     Attributes:
-        missing: every (task, seed, system) that is expected and not there. missing_pairs: (task, seed)
-            with such a gap. pairs: (task, seed) that are expected.
+        missing: every (task, seed, system) that is expected and not there, or lacks a metric.
+        task_seeds, complete_task_seeds: how many (task, seed) are expected, and complete.
+        expected: how many (task, seed, system) are expected.
         pilot: nothing was judged, since this is the pilot of ``auto_power``. plan: the plan of the seeds,
             to be sealed after a pilot.
         seeds_needed: per side, of the cell that needs most; None where unknown or of no help.
@@ -95,14 +96,20 @@ class ProofDecision:
     tasks: tuple[JudgedTask, ...]
     gates: ProofGates
     missing: tuple[Missing, ...]
-    pairs: int
-    missing_pairs: int
+    task_seeds: int
+    complete_task_seeds: int
+    expected: int
     family: int
     pilot: bool
     plan: SeedPlan | None
     verdict: Outcome
     reason: str
     seeds_needed: int | None
+
+    @property
+    def missing_pairs(self) -> int:
+        """How many (task, seed, system) are missing; the name is that of the earlier system."""
+        return len(self.missing)
 
     @property
     def cells(self) -> tuple[JudgedCell, ...]:

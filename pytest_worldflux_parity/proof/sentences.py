@@ -19,7 +19,7 @@ def broken(decision: ProofDecision) -> list[str]:
     """Gates that are broken: coverage by the programs' fault, validity, component match."""
     faults = [m for m in decision.missing if m.reason not in UNDECIDED_REASONS]
     found = []
-    if not decision.pairs:
+    if not decision.expected:
         found.append("coverage: the suite expects no (task, seed) at all")
     if faults:
         first = faults[0]
@@ -36,9 +36,10 @@ def still_open(decision: ProofDecision) -> list[str]:
     """Why the suite did not pass, the most telling first; empty where it passed."""
     waiting = []
     if decision.missing:
+        first = decision.missing[0]
         waiting.append(
-            f"{decision.missing_pairs} of {decision.pairs} pairs are missing, "
-            f"first {decision.missing[0].task_id} seed {decision.missing[0].seed}"
+            f"{decision.missing_pairs} of {decision.expected} expected results are missing, first "
+            f"{first.system} {first.task_id} seed {first.seed}: {first.reason}"
         )
     unsure = [c for c in decision.cells if not c.passed]
     if unsure or not decision.tasks:
@@ -93,7 +94,8 @@ def _effect(judged: JudgedCell) -> str:
 def pilot_reason(decision: ProofDecision) -> str:
     plan = decision.plan
     if decision.missing:
-        return f"pilot: {decision.missing_pairs} of {decision.pairs} pairs are missing, so no plan was made"
+        gaps = f"{decision.missing_pairs} of {decision.expected} expected results are missing"
+        return f"pilot: {gaps}, so no plan was made"
     assert plan is not None
     most = max((len(t.seeds) for t in plan.tasks), default=0)
     short = [t for t in plan.tasks if t.wanted is None]

@@ -23,6 +23,12 @@ OPEN = {
     "match.v1": {"mapping", "parameters", "packages", "source"},
     "match_run.v1": {"artifacts_sha256"},
     "component_match.v1": {"packages"},
+    "suite.parity_v2": {"train_budget", "eval_protocol", "env"},
+    "suite.parity_manifest_v1": {"train_budget", "eval_protocol", "env"},
+    # What gates and records say of themselves has its own document.
+    "equivalence.v1": {"metrics", "validity", "component_match", "official", "worldflux"},
+    "coverage.v1": {"missing_by_reason"},
+    "stability.v1": {"metrics"},
     # A program may say more than it is asked for.
     "record.v1": {"", "curve", "scalars", "metadata", "effective_recipe", "eval_protocol", "source"},
 }
@@ -53,7 +59,9 @@ def test_a_schema_is_one_and_is_strict(name: str) -> None:
 def test_every_document_of_a_run_has_a_schema() -> None:
     run = {"request.v1", "record.v1", "session.v1", "run.v1", "aggregate.v1"}
     match = {"golden.v1", "match_request.v1", "match.v1", "match_run.v1", "component_match.v1"}
-    assert {*run, *match, "suite.v1", "suite.quick_legacy", "backend.v1", "lock.v1"} == set(NAMES)
+    proof = {"equivalence.v1", "coverage.v1", "stability.v1", "seed_plan.v1"}
+    suites = {"suite.v1", "suite.quick_legacy", "suite.parity_v2", "suite.parity_manifest_v1"}
+    assert {*run, *match, *proof, *suites, "backend.v1", "lock.v1"} == set(NAMES)
 
 
 def test_a_verdict_and_its_pass_agree() -> None:

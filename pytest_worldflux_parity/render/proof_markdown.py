@@ -1,0 +1,193 @@
+"""Decision of a proof suite -> ``equivalence_report.md``, and the plan of a suite as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ..proof.planning import CellPlan, Cost, SuitePlan
+from ..proof.results import JudgedCell, ProofDecision
+from .proof_documents import global_keys
+
+SHOWN_MISSING = 50
+
+
+def equivalence_markdown(
+    decision: ProofDecision, *, time: str, notes: Sequence[str] = (), findings: Sequence[str] = ()
+) -> str:
+    """``equivalence_report.md``.
+
+    Args:
+        notes: sentences on what was asked, or of what kind the evidence is. findings: of the gates.
+    """
+    lines = [
+        f"# Equivalence report: {decision.settings.suite_id}",
+        "",
+        f"Judged at {time}. Verdict: **{decision.verdict}**. {_sentence(decision.reason)}",
+        *(f"\n> {_sentence(note)}" for note in notes),
+        "",
+        *_global(decision),
+        "",
+        *_cells(decision),
+        *_advice(decision),
+        *_plan(decision),
+        *_missing(decision),
+    ]
+    if findings:
+        lines += ["", "## Findings of the gates", "", *(f"- {_cell(f)}" for f in findings)]
+    return "\n".join(lines) + "\n"
+
+
+def plan_markdown(plan: SuitePlan) -> str:
+    """What a suite would cost, task by task."""
+    lines = [
+        f"Seeds per side for {plan.power_target:.0%} power if both programs are the same; "
+        f"Holm over {plan.family} hypotheses, at the level of its first step.",
+        "",
+        "| task | metric | official mean | deviation | seeds | with Holm | margin attained | with Holm |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+        *(_plan_row(c) for c in plan.cells),
+        "",
+        *_cost("as the suite has it", plan.given),
+        *_cost("for the wanted power", plan.alone),
+        *_cost("for the wanted power, with Holm", plan.corrected),
+    ]
+    if plan.never:
+        lines += ["", f"{len(plan.never)} tasks can never be shown as the suite is:", ""]
+        lines += [f"- {task}: {why}" for task, why in plan.never.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _global(decision: ProofDecision) -> Iterator[str]:
+    yield "| key | value |"
+    yield "|---|---|"
+    for key, value in global_keys(decision).items():
+        if key not in ("verdict", "verdict_reason"):
+            yield f"| {key} | {'not asked for' if value is None else str(value).lower()} |"
+
+
+def _cells(decision: ProofDecision) -> Iterator[str]:
+    yield "## Tasks"
+    yield ""
+    yield (
+        "| task | metric | status | n | official | worldflux | difference | 90 % interval | margin "
+        "| p (TOST) | p (Holm) | P(equivalent) | shown |"
+    )
+    yield "|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"
+    scope = decision.settings.holm_scope
+    yield from (_row(c, scope) for c in decision.cells)
+
+
+def _row(judged: JudgedCell, scope: str) -> str:
+    cell, test = judged.cell, judged.cell.tost
+    adjusted = judged.holm_all_metrics if scope == "all_metrics" else judged.holm_primary
+    interval = cell.ci90 or (None, None)
+    word = "pass" if judged.passed else "different" if judged.different else "no"
+    cells = (
+        cell.task,
+        cell.rule.name,
+        cell.status,
+        str(cell.n_pairs),
+        _number(test.mean_upstream if test else None),
+        _number(test.mean_worldflux if test else None),
+        _percent(judged, test.effect if test else None),
+        f"{_percent(judged, interval[0])} to {_percent(judged, interval[1])}" if cell.ci90 else "-",
+        f"±{cell.rule.equivalence_margin:.1%}",
+        _p(test.p_value if test else None),
+        _p(adjusted),
+        f"{cell.bayes.p_equivalence:.3f}" if cell.bayes else "-",
+        word,
+    )
+    return "| " + " | ".join(_cell(c) for c in cells) + " |"
+
+
+def _advice(decision: ProofDecision) -> Iterator[str]:
+    told = [c for c in decision.cells if not c.passed and (c.cell.reason or c.advice)]
+    if told:
+        yield ""
+        yield "## What is not shown, and what it would take"
+        yield ""
+    for judged in told:
+        yield f"- {judged.name}: {'; '.join(x for x in (judged.cell.reason, judged.advice) if x)}"
+
+
+def _plan(decision: ProofDecision) -> Iterator[str]:
+    if decision.plan is None:
+        return
+    yield ""
+    yield "## Plan of seeds, from the variance of the pilot alone"
+    yield ""
+    yield "| task | seeds | decided by | note |"
+    yield "|---|---:|---|---|"
+    for task in decision.plan.tasks:
+        yield f"| {task.task} | {len(task.seeds)} | {_cell(task.metric)} | {_cell(task.reason)} |"
+
+
+def _missing(decision: ProofDecision) -> Iterator[str]:
+    if not decision.missing:
+        return
+    yield ""
+    yield f"## Missing: {decision.missing_pairs} of {decision.expected} expected results"
+    yield ""
+    for m in decision.missing[:SHOWN_MISSING]:
+        yield f"- {m.system} {m.task_id} seed {m.seed}: {m.reason}{f' ({m.detail})' if m.detail else ''}"
+    if len(decision.missing) > SHOWN_MISSING:
+        yield f"- ... and {len(decision.missing) - SHOWN_MISSING} more in coverage_report.json"
+
+
+def _plan_row(cell: CellPlan) -> str:
+    if cell.alone is None or cell.corrected is None:
+        return f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | - | never | never | - | - |"
+    deviation = "-" if cell.deviation is None else f"{cell.deviation:.1%}"
+    return (
+        f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | {deviation} "
+        f"| {_seeds(cell.alone.seeds)} | {_seeds(cell.corrected.seeds)} "
+        f"| {_margin(cell.alone.margin)} (n={cell.seeds_given}) | {_margin(cell.corrected.margin)} |"
+    )
+
+
+def _cost(name: str, cost: Cost) -> Iterator[str]:
+    if not cost.seeds:
+        yield f"- {name}: no task can be shown"
+        return
+    text = f"- {name}: {sum(cost.seeds.values())} seeds per side over {len(cost.seeds)} tasks, median "
+    text += f"{cost.median_seeds:g}"
+    if len(cost.unknown) < len(cost.seeds):
+        text += f"; {cost.hours:,.1f} hours of both sides"
+        text += f", without {len(cost.unknown)} tasks whose durations are not known" if cost.unknown else ""
+    else:
+        text += "; hours are not known, since no duration is"
+    if cost.out_of_reach:
+        text += f"; {len(cost.out_of_reach)} tasks are out of reach"
+    yield text
+
+
+def _seeds(seeds: int | None) -> str:
+    return "never" if seeds is None else str(seeds)
+
+
+def _margin(margin: float | None) -> str:
+    return "none" if margin is None else f"±{margin:.1%}"
+
+
+def _percent(judged: JudgedCell, effect: float | None) -> str:
+    if effect is None:
+        return "-"
+    shown = math.expm1(effect) if judged.cell.rule.effect == "log_ratio" else effect
+    return f"{shown:+.2%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
