@@ -1,0 +1,608 @@
+"""Our side of every component of the match, computed by the code that trains and acts.
+
+What the official program computes batch-major, (B, T, ...), ours computes time-major; arrays are turned
+here, and nothing else happens to them. A component of a setting is a function of model, state and inputs;
+those of one group are compiled as one program, because compiling is what a match takes its time for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import heads, losses, model, networks, normalise, optimiser, rssm
+from .agent import Agent, Carry
+from .distributions import (
+    categorical_entropy,
+    categorical_kl,
+    log_probabilities,
+    sample_one_hot,
+    straight_through,
+    two_hot,
+    two_hot_bins,
+    two_hot_loss,
+    two_hot_mean,
+)
+from .environments import make_env
+from .golden import Golden, MatchError
+from .match_parameters import learned_name, our_name, our_shapes, train_state
+from .model import Batch, Model, Noise, TrainState
+from .recipe import Recipe, parse_recipe
+from .replay import Replay
+from .rssm import Latent
+from .spaces import BOOKKEEPING, Space, Spaces
+
+Array = Any
+Outputs = dict[str, Array]
+Inputs = Mapping[str, Array]
+Part = Callable[[Model, TrainState, Inputs, Inputs], Outputs]
+Single = Callable[..., Outputs]
+
+SETTINGS = ("vector", "image")
+PARTS: dict[str, Part] = {}
+STEPS: dict[str, Part] = {}
+SINGLE: dict[str, Single] = {}
+UPDATE = ("losses", "metrics", "gradients", "train_step")
+METRICS = ("opt/loss", "opt/grad_norm", "opt/grad_rms", "opt/update_rms", "opt/param_rms")
+
+
+class Setting:
+    """The agent of one setting of a golden folder, with the official weights.
+
+    Args:
+        changes: keys of the recipe that shall be different.
+    """
+
+    def __init__(self, golden: Golden, name: str, **changes: Any) -> None:
+        self.golden, self.name = golden, name
+        self.config = golden.config[name]
+        self.obs_space, self.act_space = (_spaces(self.config[k]) for k in ("obs_space", "act_space"))
+        self.recipe = _recipe(self.config, changes)
+        self.model = Model(self.recipe, self.obs_space, self.act_space)
+        self.shared = golden.below(f"inputs/shared/{name}/")
+        self.components = [
+            row["name"].removeprefix(f"{name}_")
+            for row in golden.manifest["components"]
+            if row["name"].startswith(f"{name}_")
+        ]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the folder holds the state of the optimiser."""
+        return any(name.startswith(f"{self.name}/opt/") for name in self.golden.manifest["parameters"])
+
+    @cached_property
+    def state(self) -> TrainState:
+        """Our state with the official weights."""
+        return train_state(self.model, self.golden.below(f"weights/{self.name}/"), self.shared["updates"])
+
+    @cached_property
+    def own(self) -> dict[str, dict[str, np.ndarray]]:
+        """The inputs that a component has for itself, by component."""
+        return {c: self.golden.below(f"inputs/{self.name}_{c}/") for c in self.components}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of our parameters by name."""
+        return our_shapes(self.model, with_optimiser=self.complete)
+
+    def outputs(self, component: str) -> list[str]:
+        """Names of the outputs of a component, as the official program has them."""
+        return next(
+            row["outputs"]
+            for row in self.golden.manifest["components"]
+            if row["name"] == f"{self.name}_{component}"
+        )
+
+    def compile(self, group: str, components: Iterable[str]) -> Program:
+        """The compiled function of state, shared inputs and own inputs for components of one group."""
+        m, names, whole = self.model, tuple(components), self.complete
+        if group == "update":
+            return jax.jit(lambda state, shared, own: update(m, state, shared, whole=whole))
+        parts = PARTS if group == "parts" else STEPS
+
+        def compute(state: TrainState, shared: Inputs, own: Mapping[str, Inputs]) -> dict[str, Outputs]:
+            return {name: parts[name](m, state, shared, own[name]) for name in names}
+
+        return jax.jit(compute)
+
+    def named(self, computed: Mapping[str, Outputs]) -> dict[str, Outputs]:
+        """What a program of one group computed, by component and official name of the output."""
+        found: dict[str, Outputs] = {}
+        for component in self.components:
+            source, _, loss = (
+                component.partition("_") if component.startswith("loss_") else (component, "", "")
+            )
+            if loss and "losses" in computed:
+                found[component] = {"loss": computed["losses"][loss]}
+            elif source in computed and not loss:
+                ours = computed[source]
+                names = {name: own_output(component, name) for name in self.outputs(component)}
+                found[component] = {name: ours[own] for name, own in names.items() if own in ours}
+        return found
+
+
+Program = Callable[[TrainState, Inputs, Mapping[str, Inputs]], dict[str, Outputs]]
+NAMED_BY_PARAMETER = ("gradients", "optimiser_step", "slow_value_update", "train_step")
+
+
+def own_output(component: str, name: str) -> str:
+    """Our name of an output: outputs of some components are called after parameters."""
+    if component not in NAMED_BY_PARAMETER or name.startswith(("replay/", "opt/")):
+        return name
+    if component == "gradients":
+        return learned_name(name)
+    if component == "optimiser_step":
+        step, _, parameter = name.partition("/")
+        return f"{step}/{learned_name(parameter)}"
+    return our_name(name)
+
+
+def group_of(component: str) -> str:
+    """The group of components that a component of a setting is compiled with.
+
+    Raises:
+        MatchError: we have no such component.
+    """
+    if component.startswith("loss_") or component in UPDATE:
+        return "update"
+    for group, names in (("parts", PARTS), ("steps", STEPS)):
+        if component in names:
+            return group
+    known = (*SINGLE, *(f"<setting>_{name}" for name in (*PARTS, *UPDATE, *STEPS)))
+    raise MatchError(f"the golden folder has a component {component!r}; ours: {', '.join(known)}")
+
+
+def _spaces(described: Mapping[str, Any]) -> Spaces:
+    return {
+        key: Space(tuple(told["shape"]), np.dtype(told["dtype"]), classes=told.get("classes"))
+        for key, told in described.items()
+    }
+
+
+def _recipe(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+    given = dict(config["recipe"])
+    return parse_recipe({**{k: v for k, v in given.items() if k != "task"}, **changes}, given["task"])
+
+
+def part(function: Part) -> Part:
+    """Register a component of the forward pass."""
+    PARTS[function.__name__.rstrip("_")] = function
+    return function
+
+
+def step(function: Part) -> Part:
+    """Register a component that changes parameters."""
+    STEPS[function.__name__] = function
+    return function
+
+
+def single(function: Single) -> Single:
+    """Register a component of no setting."""
+    SINGLE[function.__name__.rstrip("_")] = function
+    return function
+
+
+def turned(x: Array) -> Array:
+    """(B, T, ...) as (T, B, ...) and back."""
+    return jnp.swapaxes(x, 0, 1)
+
+
+def floats(x: Array) -> Array:
+    """In float32."""
+    return jnp.asarray(x, jnp.float32)
+
+
+def latent(inputs: Inputs) -> Latent:
+    """Deter and stoch of golden inputs, the latter flat."""
+    stoch = inputs["stoch"]
+    return Latent(inputs["deter"], stoch.reshape(*stoch.shape[:-2], -1))
+
+
+def split(m: Model, stoch: Array) -> Array:
+    """A flat stochastic state (..., S * C) as (..., S, C)."""
+    return stoch.reshape(*stoch.shape[:-1], m.rssm.stoch, m.rssm.classes)
+
+
+def vector(m: Model, action: Array) -> Array:
+    """The vector of the only action."""
+    return heads.action_vector({"action": action}, m.act_space, m.dtype)
+
+
+# ---------------------------------------------------------------- forward, part by part
+
+
+@part
+def replay_context(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    agent = Agent(m.recipe, m.obs_space, m.act_space)
+    data = {k.removeprefix("data/"): v for k, v in shared.items() if k.startswith("data/")}
+    carry = {k.removeprefix("carry/"): v for k, v in shared.items() if k.startswith("carry/")}
+    start, batch = agent._arrange(Carry(latent(carry), {"action": carry["action"]}), data)
+    outputs = {
+        "deter": start.deter,
+        "stoch": split(m, start.stoch),
+        "prevact": turned(batch.previous["action"]),
+    }
+    observed = batch.obs | {key: getattr(batch, key) for key in BOOKKEEPING}
+    return {k: floats(v) for k, v in (outputs | {f"obs/{k}": turned(v) for k, v in observed.items()}).items()}
+
+
+@part
+def encoder(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    obs = {key: shared[f"obs/{key}"] for key in m.inputs}
+    return {"tokens": networks.encode(state.params, obs, m.inputs, m.config.enc.simple, m.dtype)}
+
+
+@part
+def core(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    return {"deter": rssm.core(state.params, latent(own), vector(m, own["action"]), m.rssm)}
+
+
+@part
+def prior(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    return {"logit": rssm.prior_logits(state.params, own["deter"], m.rssm)}
+
+
+@part
+def posterior(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    return {"logit": rssm.posterior_logits(state.params, own["deter"], own["tokens"], m.rssm)}
+
+
+@part
+def distribution(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    unimix, noise = m.rssm.unimix, own["noise"]
+
+    def sampled(logits: Array) -> Array:
+        log_probs = log_probabilities(logits, unimix)
+        return straight_through(sample_one_hot(log_probs, noise), log_probs)
+
+    post, prior = (log_probabilities(own[k], unimix) for k in ("post", "prior"))
+    return {
+        "log_prob": post,
+        "sample": sampled(own["post"]),
+        "entropy": categorical_entropy(post).sum(-1),
+        "divergence": categorical_kl(post, prior),
+        "gradient": jax.grad(lambda logits: (sampled(logits) * own["weight"]).sum())(own["post"]),
+    }
+
+
+@part
+def observe(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    start = latent({k: shared[f"start/{k}"] for k in ("deter", "stoch")})
+    sequence = (
+        own["tokens"],
+        vector(m, shared["prevact"]),
+        shared["obs/is_first"],
+        shared["noise/posterior"],
+    )
+    seen = rssm.observe(state.params, start, *(turned(x) for x in sequence), m.rssm)
+    stoch = split(m, seen.latent.stoch)
+    return {"deter": turned(seen.latent.deter), "stoch": turned(stoch), "logit": turned(seen.logits)}
+
+
+@part
+def imagine(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    rows = len(own["deter"])
+    noise = {k: turned(shared[f"noise/{k}"][:rows]) for k in ("action", "prior")}
+    steps = len(noise["prior"])
+    given = Noise(noise["prior"][:, :0], noise["prior"], {"action": noise["action"][:steps]})
+    seen = model.imagine(state.params, latent(own), given, m)
+    deter, stoch = jnp.split(seen.features[1:], [m.rssm.deter], -1)
+    action = floats(seen.actions["action"])
+    return {"deter": turned(deter), "stoch": turned(split(m, stoch)), "action": turned(action)}
+
+
+@part
+def decoder(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    return networks.decode(state.params, *latent(own), m.inputs, m.config.dec.simple)
+
+
+@part
+def reward(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    features = latent(own).features()
+    logits = heads.head(state.params, "reward", features, m.config.rewhead)
+    return {"logits": logits, "prediction": model.predict_reward(state.params, features, m)}
+
+
+@part
+def continue_(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    features = latent(own).features()
+    logit = heads.head(state.params, "continue", features, m.config.conhead)[..., 0]
+    return {"logit": logit, "probability": model.predict_continue(state.params, features, m)}
+
+
+@part
+def value(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    logits = heads.head(state.params, "value", latent(own).features(), m.config.value)
+    return {"logits": logits, "prediction": two_hot_mean(logits, m.value_bins)}
+
+
+@part
+def slow_value(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    logits = heads.head(state.slow_value, "value", latent(own).features(), m.config.value)
+    return {"logits": logits, "prediction": two_hot_mean(logits, m.value_bins)}
+
+
+@part
+def policy(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    out = heads.policy(state.params, latent(own).features(), m.act_space, m.config)["action"]
+    sample = out.sample(own["noise"])
+    names = ("mean", "stddev") if hasattr(out, "mean") else ("logits",)
+    return {
+        **{name: getattr(out, name) for name in names},
+        "sample": floats(sample),
+        "log_prob": out.log_prob(sample),
+        "entropy": out.entropy(),
+    }
+
+
+@part
+def act(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    obs = {key: shared[f"obs/{key}"][:, 2] for key in m.inputs} | {"is_first": own["reset"]}
+    carry = Carry(
+        latent({k: shared[f"carry/{k}"] for k in ("deter", "stoch")}), {"action": shared["carry/action"]}
+    )
+    agent = Agent(m.recipe, m.obs_space, m.act_space)
+    carry, _ = agent.act(state.params, carry, obs, own["noise/posterior"], {"action": own["noise/action"]})
+    action = floats(carry.actions["action"])
+    return {"deter": carry.latent.deter, "stoch": split(m, carry.latent.stoch), "action": action}
+
+
+# ---------------------------------------------------------------- losses from given outputs of networks
+
+
+@part
+def imagination_loss(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    dist = {k.removeprefix("policy/"): turned(v)[:-1] for k, v in own.items() if k.startswith("policy/")}
+    dims = len(m.act_space["action"].shape)
+    kind = heads.Categorical if "logits" in dist else heads.Normal
+    out = losses.actor_critic_losses(
+        turned(own["reward"]),
+        turned(own["continue"]),
+        {"action": turned(own["action"])[:-1]},
+        {"action": kind(**dist, dims=dims)},
+        turned(own["value"]),
+        turned(own["slow_value"]),
+        state.normalisers,
+        m.value_bins,
+        m.config,
+    )
+    return {k: turned(getattr(out, k)) for k in ("policy", "value")} | {"return": turned(out.returns)}
+
+
+@part
+def replay_loss(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    names = ("last", "terminal", "reward", "bootstrap", "value", "slow_value")
+    given = (turned(floats(own[name])) for name in names)
+    out = losses.replay_critic_loss(*given, state.normalisers, m.value_bins, m.config)
+    return {"repval": turned(out.loss), "return": turned(out.returns)}
+
+
+@part
+def divergences(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    out = rssm.kl_losses(own["post"], own["prior"], m.rssm)
+    return {"dyn": out.dyn, "rep": out.rep}
+
+
+@part
+def divergence_gradients(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    def total(logits: tuple[Array, Array]) -> Array:
+        out = rssm.kl_losses(*logits, m.rssm)
+        return (out.dyn + 0.1 * out.rep).sum()
+
+    gradient = jax.grad(total)((own["post"], own["prior"]))
+    return {"post": gradient[0], "prior": gradient[1]}
+
+
+# ---------------------------------------------------------------- one update
+
+
+def official_rows(x: Array, rows: int) -> Array:
+    """(N, ...) in the official order, in which steps of a row are neighbours, in ours, (T * B, ...)."""
+    return turned(x.reshape(rows, -1, *x.shape[1:])).reshape(x.shape)
+
+
+def given_noise(m: Model, shared: Inputs) -> Noise:
+    """The recorded noise of one update."""
+    gumbel = turned(shared["noise/posterior"])
+    rows, length = gumbel.shape[1], m.config.imag_length
+    prior, action = (turned(official_rows(shared[f"noise/{k}"], rows)) for k in ("prior", "action"))
+    return Noise(gumbel, prior, {"action": action[:length]})
+
+
+def given_batch(m: Model, shared: Inputs) -> Batch:
+    """The recorded batch without its context."""
+    obs = {key: turned(shared[f"obs/{key}"]) for key in (*m.inputs, *BOOKKEEPING)}
+    flags = {key: obs.pop(key) for key in BOOKKEEPING}
+    return Batch(obs, {"action": turned(shared["prevact"])}, **flags)
+
+
+@contextmanager
+def seeing(name: str, seen: dict[str, Any], of: Callable[[Any, Any], Any]) -> Iterator[None]:
+    """Meanwhile, ``seen`` takes ``of(arguments, result)`` of each call of a function of ``model.py``."""
+    function = getattr(model, name)
+
+    def call(*args: Any) -> Any:
+        result = function(*args)
+        seen[name] = of(args, result)
+        return result
+
+    with mock.patch.object(model, name, call):
+        yield
+
+
+def update(m: Model, state: TrainState, shared: Inputs, *, whole: bool) -> dict[str, Outputs]:
+    """The components of one update; names within ``gradients`` and ``train_step`` are ours.
+
+    Args:
+        whole: also the metrics and the state after it; else the compiler leaves the optimiser out.
+    """
+    start = latent({k: shared[f"start/{k}"] for k in ("deter", "stoch")})
+    batch, seen = given_batch(m, shared), {}
+    with (
+        seeing("optimiser_step", seen, lambda args, _: args[0]),
+        seeing("loss", seen, lambda _, result: result),
+    ):
+        after, last, metrics = model.update(state, start, batch, given_noise(m, shared), m)
+    total, aux = seen["loss"]
+    outputs = {
+        "gradients": seen["optimiser_step"],
+        "losses": {**batch_major(aux.losses, batch), "total": total},
+    }
+    if not whole:
+        outputs["losses"] |= {"rand": metrics["rand/action"]} if "rand/action" in metrics else {}
+        return outputs
+    shown = {k: v for k, v in metrics.items() if not k.startswith(("loss/", "opt/"))}
+    return outputs | {"metrics": shown, "train_step": state_after(m, after, last, metrics)}
+
+
+def batch_major(losses: Mapping[str, Array], batch: Batch) -> Outputs:
+    """Losses (B, T); those of imagination are means over its steps, one for each start."""
+    shape = batch.reward.shape
+    return {
+        key: turned(value.mean(0).reshape(shape) if key in ("policy", "value") else value)
+        for key, value in losses.items()
+    }
+
+
+def state_after(m: Model, after: TrainState, last: Latent, metrics: Outputs) -> Outputs:
+    """What an update changes, under names of :func:`~.match_parameters.our_shapes`, latents, metrics."""
+    outputs = {f"params/{k}": v for k, v in after.params.items()}
+    outputs |= {f"slow_value/{k}": v for k, v in after.slow_value.items()}
+    for key, statistics in after.normalisers.items():
+        outputs |= {f"normalisers/{key}/{k}": v for k, v in statistics.items()}
+    outputs |= {"replay/dyn/deter": turned(last.deter), "replay/dyn/stoch": turned(split(m, last.stoch))}
+    return outputs | {k: metrics[k] for k in METRICS}
+
+
+# ---------------------------------------------------------------- parameters
+
+
+@step
+def optimiser_step(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    grads = {learned_name(name): value for name, value in own.items()}
+    grads = {name: grads[name] for name in state.params}
+    first = optimiser.optimiser_step(grads, state.optimiser, state.params, m.config.opt)
+    second = optimiser.optimiser_step(grads, first.state, first.params, m.config.opt)
+    steps = {"warmup": first.params, "after": second.params}
+    return {f"{name}/{k}": v for name, params in steps.items() for k, v in params.items()}
+
+
+@step
+def slow_value_update(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    value = model.value_parameters(state.params)
+    slow = model.slow_value_update(value, state.slow_value, state.slow_updates, m.config)
+    return {f"slow_value/{k}": v for k, v in slow.items()}
+
+
+# ---------------------------------------------------------------- of no setting
+
+
+def default_model(golden: Golden, **changes: Any) -> Model:
+    """The model of the folder's first setting, whose recipe counts for what belongs to none."""
+    return Setting(golden, next(s for s in SETTINGS if s in golden.config), **changes).model
+
+
+@single
+def two_hot_(golden: Golden, own: Inputs, *, shift: int = 0, **changes: Any) -> Outputs:
+    """``shift`` moves every bin up by so many."""
+    bins = np.roll(two_hot_bins(golden.config["two_hot"]["bins"]), -shift)
+
+    @jax.jit
+    def compute(logits: Array, target: Array) -> Outputs:
+        loss = two_hot_loss(logits, two_hot(target, bins))
+        return {"loss": loss, "prediction": two_hot_mean(logits, bins)}
+
+    return {"bins": bins, "inner_bins": bins[107:148], **compute(own["logits"], own["target"])}
+
+
+@single
+def lambda_return(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
+    config = default_model(golden, **changes).config
+    options = 1 - 1 / config.horizon, config.imag_loss.lam
+    given = [turned(own[name]) for name in ("last", "terminal", "reward", "bootstrap")]
+    return {"return": turned(jax.jit(lambda *args: losses.lambda_return(*args, *options))(*given))}
+
+
+@single
+def return_normalisation(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
+    config = default_model(golden, **changes).config.retnorm
+
+    @jax.jit
+    def compute(bounds: Array, returns: Array) -> Outputs:
+        state = dict(zip(("low", "high"), bounds, strict=True))
+        after = normalise.update(config, state, returns)
+        pairs = {"before": normalise.statistics(config, state), "after": normalise.statistics(config, after)}
+        return {k: jnp.stack(v) for k, v in (pairs | {"bounds": (after["low"], after["high"])}).items()}
+
+    cases = {"wide": own["return"], "narrow": own["return"] / 40}
+    return {
+        f"{case}/{name}": value
+        for case, returns in cases.items()
+        for name, value in compute(own[f"{case}/bounds"], returns).items()
+    }
+
+
+@single
+def environment_dmc(golden: Golden, own: Inputs, *, reach: float = 1.0, **changes: Any) -> Outputs:
+    """``reach`` scales the bounds of the actuators."""
+    config = golden.config["environment_dmc"]
+    recipe = _recipe(config, changes)
+    env = make_env(recipe.task, recipe.env, seed=0)
+    env._low, env._high = env._low * reach, env._high * reach
+    env.reset()
+    with env.physics.reset_context():
+        env.physics.data.qpos[:], env.physics.data.qvel[:] = (config["start"][k] for k in ("qpos", "qvel"))
+    seen = [env.step({"action": action}) for action in own["action"]]
+    return {key: np.stack([s[key] for s in seen]) for key in ("position", "velocity", "reward")}
+
+
+@single
+def environment_atari(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
+    config = golden.config["environment_atari"]
+    recipe = _recipe(config, changes)
+    env = make_env(recipe.task, recipe.env, config["seed"])
+    env.reset()
+    seen = [env.step({"action": action}) for action in own["action"]]
+    images = np.stack([s["image"] for s in seen[::6]]).astype(np.float32)
+    blocks = images.reshape(len(images), 8, 8, 8, 8, 3).mean((2, 4))
+    return {"blocks": blocks, "reward": np.stack([s["reward"] for s in seen])}
+
+
+class Given(np.random.Generator):
+    """In place of the replay's generator: gives the starts it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.starts = np.zeros(0, np.int64)
+
+    def integers(self, *args: Any, **kwargs: Any) -> Any:
+        """The starts that were told."""
+        return self.starts
+
+
+@single
+def replay(golden: Golden, own: Inputs, *, written_back: bool = True, **changes: Any) -> Outputs:
+    """With ``written_back`` false, latents are not updated."""
+    config, steps = golden.config["replay"], {k[6:]: v for k, v in own.items() if k.startswith("steps/")}
+    count, envs = steps["reward"].shape
+    memory = Replay(config["length"] + config["context"], config["context"], 1000, envs, online=True, seed=0)
+    memory._random = given = Given()
+    for i in range(count):
+        memory.write({k: v[i] for k, v in steps.items()})
+        for _ in range(envs):
+            memory.admit()
+    drawn = {"online": memory.sample(len(memory._fresh))}
+    for name, starts in (("batch", own["start"]), ("after", own["later"])):
+        given.starts = starts[:, 1] * envs + starts[:, 0]
+        drawn[name] = memory.sample(len(starts))
+        if name == "batch" and written_back:
+            latents = {k.removeprefix("latents/"): v for k, v in own.items() if k.startswith("latents/")}
+            memory.update(drawn[name]["stepid"][:, config["context"] :], latents)
+    return {f"{name}/{key}": np.float32(batch[key]) for name, batch in drawn.items() for key in steps}

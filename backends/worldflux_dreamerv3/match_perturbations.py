@@ -1,0 +1,372 @@
+"""What a match must see: each component computed once more with one thing wrong in it.
+
+The wrong thing is real: a weight off by a thousandth, a matrix transposed, a gradient that is not stopped,
+another constant; the code that computes is the same. What a changed weight does is computed by the program
+that is compiled already; what is fixed when a program is compiled costs a small one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from . import recipe as recipes
+from . import rssm
+from .golden import Golden
+from .match_components import SINGLE, Outputs, Setting, group_of
+from .model import TrainState
+
+Edit = Callable[[np.ndarray, Setting], np.ndarray]
+
+
+class Session:
+    """The settings of a golden folder and their compiled programs."""
+
+    def __init__(self, golden: Golden) -> None:
+        self.golden = golden
+        self.settings = {name: Setting(golden, name) for name in ("vector", "image") if name in golden.config}
+        self._programs: dict[tuple[str, str], Any] = {}
+
+    def run(self, setting: Setting, group: str, **changed: Any) -> dict[str, Outputs]:
+        """Outputs of a group by component, from the golden state and inputs but for what is ``changed``."""
+        key = setting.name, group
+        if key not in self._programs:
+            names = [c for c in setting.components if group_of(c) == group]
+            self._programs[key] = setting.compile(group, names)
+        given = {"state": setting.state, "shared": setting.shared, "own": setting.own} | changed
+        return setting.named(self._programs[key](given["state"], given["shared"], given["own"]))
+
+    def faithful(self) -> dict[str, Outputs]:
+        """Every component of the folder, by its name there."""
+        outputs: dict[str, Outputs] = {}
+        for row in self.golden.manifest["components"]:
+            if row["name"] in SINGLE:
+                own = self.golden.below(f"inputs/{row['name']}/")
+                outputs[row["name"]] = SINGLE[row["name"]](self.golden, own)
+        for setting in self.settings.values():
+            for group in {group_of(c): None for c in setting.components}:
+                computed = self.run(setting, group)
+                outputs |= {f"{setting.name}_{c}": o for c, o in computed.items()}
+        return outputs
+
+
+Compute = Callable[[Session, str], Outputs]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that can be wrong with a component, of any setting; ``what`` says it in a sentence.
+
+    Attributes:
+        kind: weight, transpose, stop_gradient or constant.
+        compute: the component's outputs in a setting ("" where it belongs to none), wrong.
+        fits: whether a setting's networks can have it.
+    """
+
+    component: str
+    label: str
+    kind: str
+    what: str
+    compute: Compute
+    fits: Callable[[Setting], bool] = lambda setting: True
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A fault planted into the component of one setting."""
+
+    fault: Fault
+    setting: str
+
+    @property
+    def component(self) -> str:
+        """Its name in the golden folder."""
+        return f"{self.setting}_{self.fault.component}" if self.setting else self.fault.component
+
+    @property
+    def name(self) -> str:
+        """Its name in ``match.json``."""
+        return f"{self.component}.{self.fault.label}"
+
+    def described(self) -> dict[str, str]:
+        """As in ``match.json``."""
+        told = {"name": self.name, "component": self.component}
+        return told | {"kind": self.fault.kind, "what": self.fault.what}
+
+
+def fitting(session: Session) -> list[Perturbation]:
+    """The perturbations of the components that the golden folder has."""
+    found = [
+        Perturbation(fault, setting.name)
+        for setting in session.settings.values()
+        for fault in (*FAULTS, *reconstruction_faults(setting))
+        if fault.component in setting.components and fault.fits(setting)
+    ]
+    present = {row["name"] for row in session.golden.manifest["components"]}
+    return found + [Perturbation(fault, "") for fault in SINGLE_FAULTS if fault.component in present]
+
+
+# ---------------------------------------------------------------- ways to be wrong
+
+
+def edited(setting: Setting, name: str, edit: Edit, tree: str = "params") -> TrainState:
+    """The golden state with one parameter edited."""
+    params = dict(getattr(setting.state, tree))
+    params[name] = edit(np.array(params[name]), setting)
+    return setting.state._replace(**{tree: params})
+
+
+def weight(
+    component: str, *names: str, label: str = "weight", by: float = 1e-3, tree: str = "params"
+) -> Fault:
+    """The weights of one output off by a fraction; of ``names``, the first that the networks have."""
+
+    def edit(x: np.ndarray, setting: Setting) -> np.ndarray:
+        x[..., x.shape[-1] // 2] *= 1 + by
+        return x
+
+    what = f"The weights of one output of {names[0]} are {by:.1%} larger."
+    return changed_weight(component, label, "weight", what, names, edit, tree)
+
+
+def transpose(component: str, *names: str) -> Fault:
+    """A square kernel, or the square part of one, transposed."""
+
+    def edit(x: np.ndarray, setting: Setting) -> np.ndarray:
+        side = min(x.shape[-2:])
+        x[..., :side, :side] = np.swapaxes(x[..., :side, :side].copy(), -1, -2)
+        return x
+
+    return changed_weight(component, "transpose", "transpose", f"{names[0]} is transposed.", names, edit)
+
+
+def changed_weight(
+    component: str, label: str, kind: str, what: str, names: tuple[str, ...], edit: Edit, tree: str = "params"
+) -> Fault:
+    """A parameter changed by ``edit``; the compiled program is the same."""
+
+    def present(setting: Setting) -> str:
+        held = getattr(setting.state, tree)
+        return next((name for name in names if name in held), "")
+
+    def compute(session: Session, name: str) -> Outputs:
+        setting = session.settings[name]
+        state = edited(setting, present(setting), edit, tree)
+        return session.run(setting, group_of(component), state=state)[component]
+
+    return Fault(component, label, kind, what, compute, lambda setting: bool(present(setting)))
+
+
+def changed_state(component: str, label: str, what: str, change: Callable[[TrainState], TrainState]) -> Fault:
+    """Another state; the compiled program is the same."""
+
+    def compute(session: Session, name: str) -> Outputs:
+        setting = session.settings[name]
+        return session.run(setting, group_of(component), state=change(setting.state))[component]
+
+    return Fault(component, label, "constant", what, compute)
+
+
+def changed_inputs(component: str, label: str, what: str, change: Callable[[Any, Any], None]) -> Fault:
+    """Shared or own inputs changed in place; the compiled program is the same."""
+
+    def compute(session: Session, name: str) -> Outputs:
+        setting = session.settings[name]
+        shared, own = dict(setting.shared), {k: dict(v) for k, v in setting.own.items()}
+        change(shared, own[component])
+        return session.run(setting, group_of(component), shared=shared, own=own)[component]
+
+    return Fault(component, label, "constant", what, compute)
+
+
+def recipe(component: str, label: str, what: str, **changes: Callable[[Any], Any]) -> Fault:
+    """Keys of the recipe, their dots written as two underscores, with another value than they have."""
+
+    def compute(session: Session, name: str) -> Outputs:
+        old = recipes.effective_recipe(session.settings[name].recipe)
+        dotted = {key.replace("__", "."): change for key, change in changes.items()}
+        new = {key: change(old[key]) for key, change in dotted.items()}
+        return compiled_anew(Setting(session.golden, name, **new), component)
+
+    return Fault(component, label, "constant", what, compute)
+
+
+def patched(component: str, label: str, kind: str, what: str, place: Any, name: str, value: Any) -> Fault:
+    """Something in our code exchanged while it is compiled."""
+
+    def compute(session: Session, setting: str) -> Outputs:
+        with mock.patch.object(place, name, value):
+            return compiled_anew(session.settings[setting], component)
+
+    return Fault(component, label, kind, what, compute)
+
+
+def compiled_anew(setting: Setting, component: str) -> Outputs:
+    """The component from a program of its own."""
+    program = setting.compile(group_of(component), [component])
+    return setting.named(program(setting.state, setting.shared, setting.own))[component]
+
+
+def single(component: str, label: str, what: str, **changes: Any) -> Fault:
+    """A component of no setting with other arguments or keys of the recipe."""
+
+    def compute(session: Session, name: str) -> Outputs:
+        own = session.golden.below(f"inputs/{component}/")
+        return SINGLE[component](session.golden, own, **changes)
+
+    return Fault(component, label, "constant", what, compute)
+
+
+# ---------------------------------------------------------------- what is wrong
+
+
+def update_gate(bias: np.ndarray, setting: Setting) -> np.ndarray:
+    """The update gate without its bias of -1: within each block its outputs come last."""
+    bias.reshape(setting.model.rssm.blocks, 3, -1)[:, 2] += 1
+    return bias
+
+
+def reversed_blocks(kernel: np.ndarray, setting: Setting) -> np.ndarray:
+    """The blocks in the wrong order."""
+    return kernel[::-1].copy()
+
+
+def ignore_resets(shared: dict[str, Any], own: dict[str, Any]) -> None:
+    """No row is ever reset."""
+    if "reset" in own:
+        own["reset"] = np.zeros_like(own["reset"])
+    shared["obs/is_first"] = np.zeros_like(shared["obs/is_first"])
+
+
+def drop_context(shared: dict[str, Any], own: dict[str, Any]) -> None:
+    """Every row goes on from the carry."""
+    shared["data/consec"] = shared["data/consec"] + 1
+
+
+def slow_is_value(state: TrainState) -> TrainState:
+    """The slow value is the value."""
+    return state._replace(slow_value={name: state.params[name] for name in state.slow_value})
+
+
+def count_ahead(state: TrainState) -> TrainState:
+    """The optimiser believes that it made one more step."""
+    return state._replace(optimiser=state.optimiser._replace(count=state.optimiser.count + 1))
+
+
+def reconstruction_faults(setting: Setting) -> Iterator[Fault]:
+    """A weight of the decoder for the loss of each observation."""
+    for key in setting.model.inputs:
+        yield weight(f"loss_{key}", f"decoder/out/{key}/kernel", "decoder/image/kernel")
+
+
+FIRST_ENCODER = ("encoder/vector0/kernel", "encoder/conv0/kernel")
+POLICY = ("policy/action/mean/kernel", "policy/action/logits/kernel")
+
+FAULTS: tuple[Fault, ...] = (
+    changed_inputs("replay_context", "dropped", "The stored latents are not used.", drop_context),
+    weight("encoder", *FIRST_ENCODER),
+    transpose("encoder", "encoder/vector1/kernel", "encoder/conv1/kernel"),
+    weight("core", "dynamics/hidden0/kernel"),
+    changed_weight(
+        "core",
+        "update_bias",
+        "constant",
+        "The update gate has no bias of -1.",
+        ("dynamics/gru/bias",),
+        update_gate,
+    ),
+    changed_weight(
+        "core",
+        "blocks",
+        "transpose",
+        "The blocks of the GRU's kernel are in reverse order.",
+        ("dynamics/gru/kernel",),
+        reversed_blocks,
+    ),
+    weight("prior", "dynamics/prior1/kernel"),
+    transpose("prior", "dynamics/prior1/kernel"),
+    weight("posterior", "dynamics/posterior0/kernel"),
+    recipe(
+        "distribution", "no_unimix", "Nothing uniform is mixed in.", agent__dyn__rssm__unimix=lambda x: 0.0
+    ),
+    weight("observe", "dynamics/posterior_logits/kernel"),
+    changed_inputs("observe", "no_reset", "Resets are ignored.", ignore_resets),
+    weight("imagine", "dynamics/gru/kernel"),
+    weight("decoder", "decoder/vector0/kernel", "decoder/conv0/kernel"),
+    transpose("decoder", "decoder/vector1/kernel", "decoder/conv1/kernel"),
+    weight("reward", "reward/logits/kernel"),
+    weight("continue", "continue/logits/kernel"),
+    weight("policy", *POLICY),
+    weight("value", "value/logits/kernel"),
+    weight("slow_value", "value/logits/kernel", tree="slow_value"),
+    changed_state("slow_value", "mixed_up", "The slow value is the value itself.", slow_is_value),
+    weight("act", *POLICY),
+    changed_inputs("act", "no_reset", "Resets are ignored.", ignore_resets),
+    recipe(
+        "imagination_loss",
+        "entropy_sign",
+        "Entropy is punished in place of rewarded.",
+        agent__imag_loss__actent=lambda x: -x,
+    ),
+    recipe(
+        "imagination_loss", "no_retnorm", "Returns are not normalised.", agent__retnorm__impl=lambda x: "none"
+    ),
+    recipe("imagination_loss", "contdisc", "The discount is applied twice.", agent__contdisc=lambda x: not x),
+    recipe("replay_loss", "horizon", "The horizon is 10 % shorter.", agent__horizon=lambda x: int(0.9 * x)),
+    recipe(
+        "divergences", "no_free_nats", "There are no free nats.", agent__dyn__rssm__free_nats=lambda x: 0.0
+    ),
+    patched(
+        "divergence_gradients",
+        "no_stop",
+        "stop_gradient",
+        "Neither side of the divergence is held fixed.",
+        rssm,
+        "sg",
+        lambda x: x,
+    ),
+    weight("loss_dyn", "dynamics/prior_logits/kernel"),
+    weight("loss_rep", "dynamics/posterior_logits/kernel"),
+    weight("loss_rew", "reward/logits/kernel"),
+    weight("loss_con", "continue/logits/kernel"),
+    weight("loss_policy", *POLICY),
+    weight("loss_value", "value/logits/kernel"),
+    weight("loss_repval", "value/logits/kernel"),
+    changed_state("loss_value", "mixed_up", "The slow value is the value itself.", slow_is_value),
+    weight("loss_total", "reward/logits/kernel", by=1e-2),
+    weight("metrics", "value/logits/kernel"),
+    weight("losses", *FIRST_ENCODER),
+    changed_inputs("losses", "no_reset", "Resets are ignored.", ignore_resets),
+    weight("gradients", *FIRST_ENCODER, by=1e-2),
+    changed_state("gradients", "mixed_up", "The slow value is the value itself.", slow_is_value),
+    recipe("optimiser_step", "no_agc", "Gradients are not clipped.", agent__opt__agc=lambda x: 0.0),
+    changed_state("optimiser_step", "count", "The optimiser is one step ahead.", count_ahead),
+    recipe(
+        "slow_value_update",
+        "rate",
+        "The slow value moves 1 % faster.",
+        agent__slowvalue__rate=lambda x: 1.01 * x,
+    ),
+    weight("train_step", "dynamics/gru/kernel"),
+    changed_state("train_step", "count", "The optimiser is one step ahead.", count_ahead),
+)
+
+SINGLE_FAULTS: tuple[Fault, ...] = (
+    single("environment_dmc", "reach", "Actions reach 0.1 % further than the bounds.", reach=1.001),
+    single("environment_dmc", "repeat", "Actions are not repeated.", **{"env.dmc.repeat": 1}),
+    single("environment_atari", "repeat", "Actions are repeated three times.", **{"env.atari100k.repeat": 3}),
+    single("replay", "not_written_back", "Latents are not written back.", written_back=False),
+    single("two_hot", "shifted", "The bins are shifted by one.", shift=1),
+    single("lambda_return", "lambda", "Lambda is 0.9.", **{"agent.imag_loss.lam": 0.9}),
+    single("return_normalisation", "limit", "The range has no lower limit.", **{"agent.retnorm.limit": 1e-8}),
+    single(
+        "return_normalisation",
+        "percentile",
+        "The range begins at the minimum.",
+        **{"agent.retnorm.perclo": 0.0},
+    ),
+)
