@@ -161,11 +161,9 @@ def test_a_golden_that_is_corrupt_stops_before_anything_runs(matched: Project) -
 
 def test_a_golden_of_another_commit_than_the_locked_one_is_refused(matched: Project) -> None:
     entry = {
-        "repo": "https://example.org/fake",
-        "commit": "f" * 40,
-        "oracle_format": None,
-        "oracle_path": None,
-    }
+        "repo": "https://example.org/fake", "commit": "f" * 40, "oracle_format": "canonical_json",
+        "oracle_path": "scores.json",
+    }  # fmt: skip
     lock = {"schema_version": "worldflux.parity.lock.v1", "generated_at_utc": "now", "suites": {"s": entry}}
     path = matched.root / "reports" / "parity" / "upstream_lock.json"
     path.parent.mkdir(parents=True)

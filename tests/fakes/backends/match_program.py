@@ -162,8 +162,6 @@ def deliver(behaviour, out, outputs, perturbed, params):
         outputs["decoder/image"] = np.ones(3)
     if behaviour == "other_shape":
         outputs["encoder/z"] = outputs["encoder/z"].T
-    if behaviour == "text":
-        outputs["loss/value"] = np.array("low")
     if behaviour == "pickle":
         outputs["loss/value"] = np.array([{"a": 1}], dtype=object)
     np.savez(out / "outputs.npz", **outputs)
@@ -185,8 +183,6 @@ def document(behaviour, params):
         mapping["enc.bias"] = "encoder/kernel"
     if behaviour == "left_over":
         shapes["head/bias"] = [1]
-    if behaviour == "other_size":
-        shapes["encoder/bias"] = [5]
     tree = "0" * 64 if behaviour == "other_tree" else wire.tree_sha256(HERE)
     return {
         "schema_version": "worldflux.parity.match.v1",
