@@ -11,7 +11,7 @@ import pytest
 
 from pytest_worldflux_parity.matching import REPORT
 from tests.components import goldens
-from tests.conftest import Project
+from tests.conftest import Project, alive, wait_until
 
 COUNTED = "components: 6 of 6 match, 6 of 6 perturbations caught"
 STAMPS = ("generated_at_utc", "duration_sec", "evaluation_manifest", "runs")
@@ -147,6 +147,20 @@ def test_a_resumed_run_keeps_a_finished_match_and_tries_a_failed_one_again(match
     result = matched.run_here("--parity-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "the golden of the component match changed since the run was sealed" in result.stderr.str()
+
+
+def test_a_match_whose_pytest_was_killed_is_run_again(matched: Project) -> None:
+    flag = matched.root / "go"
+    goldens.behave(matched.root / "golden", "waits", until=str(flag))
+    session = matched.start()
+    wait_until(matched.pids, "the match program")
+    session.kill()
+    session.wait()
+    wait_until(lambda: not [p for p in matched.pids() if alive(p)], "the program's end")
+    flag.touch()
+    assert matched.run_here("--parity-resume").ret == pytest.ExitCode.OK
+    assert attempts(matched) == ["attempt_1", "attempt_2"]
+    assert matched.document(f"fake_quick/{REPORT}")["program"]["folder"] == "component_match/attempt_2"
 
 
 def test_a_golden_that_is_corrupt_stops_before_anything_runs(matched: Project) -> None:

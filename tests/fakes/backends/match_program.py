@@ -137,6 +137,8 @@ def early(behaviour, out, config):
         (out / "here").touch()
         while len(list(Path(config["below"]).glob("**/here"))) < 2:
             time.sleep(0.02)
+    if behaviour == "waits":
+        (out / "pid").write_text(str(os.getpid()))
     while behaviour == "waits" and not Path(config["until"]).exists():
         time.sleep(0.02)
 
