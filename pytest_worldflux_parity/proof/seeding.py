@@ -200,7 +200,7 @@ def _largest_variance(rule: MetricRule, n: int, alpha: float, target: float) -> 
     low, high = bounds(rule)
     # In units of the squared half-width; power falls as the variance grows.
     inner, outer = math.log(1e-8), math.log(1e4 * n)
-    for _ in range(40):
+    for _ in range(32):
         middle = (inner + outer) / 2
         enough = equal_arms_power(rule, math.exp(middle) * ((high - low) / 2) ** 2, n, alpha) >= target
         inner, outer = (middle, outer) if enough else (inner, middle)

@@ -223,9 +223,10 @@ def test_where_lower_is_better_worse_is_higher() -> None:
 
 
 def test_dual_pass_is_required_only_where_the_suite_requires_it() -> None:
-    tasks = proof_tasks(1, 8)
+    tasks = proof_tasks(1, 8, METRICS[:1])
     strict = replace(FAST, probability_threshold_equivalence=0.9999999)
-    values = drawn(tasks, np.random.default_rng(0), ratio=1.03, deviation=0.015)
+    official = np.array([98, 99, 99.5, 100, 100, 100.5, 101, 102])
+    values = columns(list(official), list(official[::-1] + 3.01))
     decision = decide(tasks, values, bayesian=strict)
     assert decision.pass_all_metrics
     assert (decision.verdict, decision.pass_bayesian) == ("inconclusive", False)

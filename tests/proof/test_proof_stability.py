@@ -1,0 +1,100 @@
+"""Stability: what counts as a flip, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_worldflux_parity import schemas
+from pytest_worldflux_parity.proof.stability import stability
+from pytest_worldflux_parity.render.proof_documents import stability_document
+
+
+def report(
+    final: bool = True,
+    verdict: str | None = None,
+    interval: list[float | None] | None = None,
+    *,
+    suite: str | None = "s",
+    time: str = "2026-01-01",
+    bayesian: bool = True,
+    passed: bool = True,
+) -> dict[str, Any]:
+    """An equivalence report of one metric of one task, with what stability reads of it."""
+    metric = {
+        "ci90_effect": interval if interval is not None else [-0.01, 0.02],
+        "ci90_ratio": [0.99, 1.02],
+        "pass": passed,
+        "bayesian": {"pass_all": bayesian},
+    }
+    summary: dict[str, Any] = {"parity_pass_final": final}
+    if verdict:
+        summary["verdict"] = verdict
+    return {
+        "suite_id": suite,
+        "generated_at": time,
+        "tasks": [{"task_id": "t", "metrics": {"final_return_mean": metric}}],
+        "global": summary,
+    }
+
+
+def test_a_single_run() -> None:
+    found = stability(report(), {})
+    assert (found.status, found.mode) == ("stable", "single_run")
+    assert stability(report(final=False), {}).status == "verdict_failed"
+
+
+def test_a_verdict_that_flips_is_unstable() -> None:
+    found = stability(report(), {"a": report(), "b": report(final=False, verdict="fail")})
+    assert (found.status, found.mode) == ("unstable", "multi_run")
+    assert found.verdict_flips == (("a", "b"), ("b", "this run"))
+    old = stability(report(), {"a": report(final=False)})
+    assert old.verdict_flips, "an older report that did not pass had failed"
+
+
+def test_what_was_open_and_then_shown_did_not_flip() -> None:
+    found = stability(report(), {"pilot": report(final=False, verdict="inconclusive")})
+    assert (found.status, found.verdict_flips) == ("stable", ())
+
+
+def test_a_sign_flips_only_where_both_intervals_exclude_zero() -> None:
+    above, below, around = [0.01, 0.03], [-0.03, -0.01], [-0.03, 0.001]
+    found = stability(report(interval=above), {"a": report(interval=below)})
+    assert found.status == "unstable"
+    assert (found.sign_flips[0].below, found.sign_flips[0].above) == ("a", "this run")
+    assert not stability(report(interval=above), {"a": report(interval=around)}).sign_flips
+    among = stability(report(interval=around), {"a": report(interval=below), "b": report(interval=above)})
+    assert among.sign_flips, "also between two earlier reports"
+    assert not stability(report(interval=[None, None]), {"a": report(interval=above)}).sign_flips
+
+
+def test_two_tests_that_disagree_are_unstable() -> None:
+    found = stability(report(bayesian=False), {})
+    assert (found.status, found.current.mismatches) == ("unstable", (("t", "final_return_mean"),))
+
+
+def test_reports_of_other_suites_and_other_things_are_left_out_by_name() -> None:
+    found = stability(report(), {"x": report(final=False, suite="other"), "y": {}, "z": {"global": {}}})
+    assert found.history == ()
+    assert found.not_compared == {
+        "x": "it is of the suite other",
+        "y": "no global.parity_pass_final in it",
+        "z": "no global.parity_pass_final in it",
+    }
+    assert len(stability(report(), {"old": report(suite=None)}).history) == 1
+    with pytest.raises(ValueError, match="this run: no global"):
+        stability({}, {})
+
+
+def test_the_document() -> None:
+    history = {"b": report(interval=[-3, -2]), "a": report(time="2025", interval=[1, 2]), "c": {}}
+    found = stability_document(stability(report(), history), time="now", input="equivalence_report.json")
+    schemas.check(found, "stability.v1", str)
+    consistency = found["rerun_consistency"]
+    assert consistency["mode"] == "multi_run"
+    assert consistency["verdict_flip_detected"] is False
+    assert consistency["pairwise_metric_sign_flip_detected"] is True
+    assert consistency["bayesian_frequentist_mismatch_detected"] is False
+    assert [h["name"] for h in found["history"]] == ["a", "b"], "by time"
+    assert found["tasks"][0]["metrics"]["final_return_mean"] == {"effect_sign": 0, "sign_flip": True}
