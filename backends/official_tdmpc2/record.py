@@ -286,7 +286,7 @@ def write_golden(options: argparse.Namespace, official: Any, golden: Any, descri
         "components": golden.components,
     }
     if options.checkpoint:
-        manifest["checkpoint_sha256"] = hashlib.sha256(options.checkpoint.read_bytes()).hexdigest()
+        manifest["config"]["checkpoint_sha256"] = hashlib.sha256(options.checkpoint.read_bytes()).hexdigest()
     text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
     wire.write_atomic(options.out / "manifest.json", text)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from .agent import Agent
 from .checkpoint import named_tensors
 from .environments import Environment, make_env
-from .golden import Golden, MatchError
+from .golden import MEND, Golden, MatchError
 from .noise import Noise
 from .planner import Planner
 from .recipe import Recipe, parse_recipe
@@ -109,23 +109,25 @@ class Subject:
     def inputs(self, component: str) -> Inputs:
         """The inputs of a component."""
         arrays = self.golden.inputs(component)
-        return Inputs(component, {name: torch.from_numpy(value) for name, value in arrays.items()})
+        return Inputs(
+            f"inputs/{component}/", {name: torch.from_numpy(value) for name, value in arrays.items()}
+        )
 
 
 class Inputs(dict[str, Tensor]):
     """Tensors by name; a missing one is a user's mistake, not ours."""
 
-    def __init__(self, component: str, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, prefix: str, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(tensors)
-        self._component = component
+        self._prefix = prefix
 
     def __missing__(self, name: str) -> Tensor:
-        raise MatchError(f"arrays.npz: inputs/{self._component}/{name} is missing; record the golden anew")
+        raise MatchError(f"arrays.npz: {self._prefix}{name} is missing; to mend: {MEND}")
 
     def under(self, prefix: str) -> Inputs:
         """Those whose name begins with ``prefix``, without it."""
         part = {k.removeprefix(prefix): v for k, v in self.items() if k.startswith(prefix)}
-        return Inputs(f"{self._component}/{prefix}", part)
+        return Inputs(f"{self._prefix}{prefix}", part)
 
 
 COMPONENTS: dict[str, Callable[[Subject], Outputs]] = {}

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backends.official_tdmpc2 import recipe as recipes
@@ -17,10 +19,14 @@ from backends.official_tdmpc2 import source
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.backends import read_backend
 from pytest_worldflux_parity.errors import ParityError
+from pytest_worldflux_parity.golden import read_golden
 from pytest_worldflux_parity.lock import read_lock
 from pytest_worldflux_parity.sources import checkout_path
 
 PROJECT = Path(__file__).parents[2]
+sys.path.insert(0, str(PROJECT / "tests" / "tdmpc2"))
+import matches  # noqa: E402  # the same runs and comparison as for the committed golden
+
 LOCKED = read_lock(PROJECT / "reports/parity/upstream_lock.json").entry("tdmpc2_dmcontrol39")
 TASK, SEED, STEPS, EVERY = "cartpole-balance", 1, 100, 50
 RECIPE = {
@@ -113,3 +119,33 @@ def test_the_checkout_is_left_clean(observed, checkout):
     source.verify(checkout, LOCKED.commit)
     ignored = source.git(checkout, "status", "--porcelain", "--ignored").decode()
     assert "tdmpc2/logs" not in ignored
+
+
+def record(checkout, python, out, *options):
+    """Run the recorder; the arrays that it wrote."""
+    command = [python, "-m", "backends.official_tdmpc2.record", "--checkout", str(checkout)]
+    command += ["--commit", LOCKED.commit, "--out", str(out), *map(str, options)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return read_golden(out, "tdmpc2")
+
+
+def test_the_committed_golden_is_what_the_official_code_computes(checkout, python, tmp_path):
+    recorded = record(checkout, python, tmp_path / "golden")
+    committed = read_golden(PROJECT / "backends/golden/tdmpc2", "tdmpc2")
+    assert recorded.components == committed.components
+    for key, array in committed.outputs.items():
+        scale = max(abs(float(array.max())), abs(float(array.min())))
+        np.testing.assert_allclose(recorded.outputs[key], array, rtol=0, atol=5e-5 * scale, err_msg=key)
+
+
+def test_a_checkpoint_of_a_run_gives_a_golden_that_our_code_matches(observed, checkout, python, tmp_path):
+    pytest.importorskip("torch", reason="the extra `tdmpc2` is not installed")
+    logs = Path("official_run/logs", TASK, str(SEED), recipes.EXPERIMENT)
+    options = "--checkpoint", observed[0] / logs / "models/final.pt"
+    golden = record(checkout, python, tmp_path / "golden", *options)
+    assert golden.parameters["_encoder.state.0.weight"] == (8, 5)
+    done = matches.run(matches.write_request(tmp_path / "out", tmp_path / "golden"))
+    assert done.returncode == 0, done.stderr
+    result = matches.judged(tmp_path / "out", tmp_path / "golden")
+    assert [finding.detail for finding in result.findings] == []

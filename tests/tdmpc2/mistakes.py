@@ -196,7 +196,9 @@ def policy_updates_encoder() -> None:
         return targets(self, batch, noise)
 
     def through_encoder(self: Agent, zs: Tensor, noise: UpdateNoise) -> dict[str, Tensor]:
-        return update_policy(self, self.encoder(self.obs), noise)
+        # Where the policy alone is updated, there are no observations, and the latents are as given.
+        obs = getattr(self, "obs", None)
+        return update_policy(self, zs if obs is None else self.encoder(obs), noise)
 
     Agent.targets, Agent.update_policy = remember, through_encoder
 
