@@ -15,7 +15,7 @@ import numpy as np
 from . import heads, model, networks, rssm
 from .layers import Params, initial_values
 from .model import Actions, Batch, Model, TrainState
-from .optimiser import OptimiserState
+from .optimiser import initial_state
 from .recipe import Recipe
 from .rssm import Latent
 from .spaces import BOOKKEEPING, Space, Spaces
@@ -48,9 +48,8 @@ class Agent:
     def init_state(self, seed: int) -> TrainState:
         """Parameters drawn from ``seed``, everything else at its start; nothing to compile."""
         params = initial_values(self.parameters, np.random.default_rng([seed, 0]))
-        zeros = {name: np.zeros_like(value) for name, value in params.items()}
         count = np.zeros((), np.int32)
-        optimiser = OptimiserState(count, zeros, zeros)
+        optimiser = initial_state(params)
         normalisers = model.initial_normalisers(self.model.config)
         state = TrainState(params, model.value_parameters(params), optimiser, normalisers, count)
         # Leaf by leaf, so that no two of them are one buffer: the update takes all of them over.
@@ -81,15 +80,21 @@ class Agent:
     def _act(self, params: Params, carry: Carry, obs: Actions, key: jax.Array) -> tuple[Carry, Actions]:
         m = self.model
         rows = len(obs["is_first"])
-        posterior_key, action_key = jax.random.split(jax.random.wrap_key_data(key))
-        gumbel = jax.random.gumbel(posterior_key, (rows, m.rssm.stoch, m.rssm.classes))
+        shapes = {"posterior": (rows, m.rssm.stoch, m.rssm.classes)}
+        shapes["actions"] = model.action_noise_shapes((rows,), m.act_space)
+        uniform = model.draw_uniform(jax.random.wrap_key_data(key), shapes)
+        noise = model.action_noise(uniform["actions"], m.act_space)
+        carry = self.act(params, carry, obs, model.gumbel(uniform["posterior"]), noise)
+        return carry, self._entries(carry.latent)
+
+    def act(self, params: Params, carry: Carry, obs: Actions, gumbel: jax.Array, noise: Actions) -> Carry:
+        """One step of the policy with given noise: Gumbel (N, S, C), and that of `model.action_noise`."""
+        m = self.model
         tokens = networks.encode(params, obs, m.inputs, m.config.enc.simple, m.dtype)
         previous = heads.action_vector(carry.actions, m.act_space, m.dtype)
         step = rssm.observe_step(params, carry.latent, tokens, previous, obs["is_first"], gumbel, m.rssm)
         policy = heads.policy(params, step.latent.features(), m.act_space, m.config)
-        noise = model.draw_action_noise(action_key, (rows,), m.act_space)
-        actions = {name: policy[name].sample(noise[name]) for name in policy}
-        return Carry(step.latent, actions), self._entries(step.latent)
+        return Carry(step.latent, {name: policy[name].sample(noise[name]) for name in policy})
 
     # ------------------------------------------------------------ update
 

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from . import heads, networks, normalise, rssm
 from .distributions import binary_loss, two_hot, two_hot_bins, two_hot_loss, two_hot_mean
 from .layers import Parameters, Params
 from .losses import Metrics, Normalisers, actor_critic_losses, replay_critic_loss
-from .optimiser import OptimiserState, optimiser_step, root_mean_square
+from .optimiser import OptimiserState, optimiser_step
 from .recipe import AgentRecipe, Recipe
 from .rssm import Latent
 from .spaces import Space, Spaces, inputs
@@ -103,11 +102,15 @@ class Noise(NamedTuple):
 
 
 class Aux(NamedTuple):
-    """What the loss leaves: latents (T, B, ...) of the batch, normalisers, and statistics."""
+    """What the loss leaves: latents (T, B, ...) of the batch, normalisers, statistics, and each loss.
+
+    Losses are (T, B), ``repval`` (T - 1, B), those of imagination (H, N).
+    """
 
     latent: Latent
     normalisers: Normalisers
     metrics: Metrics
+    losses: dict[str, jax.Array]
 
 
 # ---------------------------------------------------------------- parameters
@@ -211,7 +214,7 @@ def loss(
     metrics = outcome.metrics | {f"loss/{name}": mean for name, mean in means.items()}
     metrics |= {"dyn_ent": kl.dyn_ent, "rep_ent": kl.rep_ent}
     total = sum(mean * loss_scale(name, config) for name, mean in means.items())
-    return total, Aux(latent, normalisers, metrics)
+    return total, Aux(latent, normalisers, metrics, losses)
 
 
 def loss_scale(name: str, config: AgentRecipe) -> float:
@@ -301,19 +304,11 @@ def update(
     """One step of the optimiser, then of the slow value; latents (T, B, ...) of the batch, statistics."""
     gradient = jax.value_and_grad(loss, has_aux=True)
     (total, aux), grads = gradient(state.params, state, start, batch, noise, model)
-    updates, optimiser = optimiser_step(grads, state.optimiser, state.params, model.config.opt)
-    params = jax.tree.map(jnp.add, state.params, updates)
-    slow = slow_value_update(value_parameters(params), state.slow_value, state.slow_updates, model.config)
-    metrics = aux.metrics | {
-        "opt/loss": total,
-        "opt/updates": optimiser.count,
-        "opt/grad_norm": optax.tree.norm(grads),
-        "opt/grad_rms": root_mean_square(grads),
-        "opt/update_rms": root_mean_square(updates),
-        "opt/param_rms": root_mean_square(params),
-        "opt/param_count": float(sum(x.size for x in jax.tree.leaves(params))),
-    }
-    state = TrainState(params, slow, optimiser, aux.normalisers, state.slow_updates + 1)
+    step = optimiser_step(grads, state.optimiser, state.params, model.config.opt)
+    value = value_parameters(step.params)
+    slow = slow_value_update(value, state.slow_value, state.slow_updates, model.config)
+    metrics = aux.metrics | step.metrics | {"opt/loss": total}
+    state = TrainState(step.params, slow, step.state, aux.normalisers, state.slow_updates + 1)
     return state, aux.latent, metrics
 
 
@@ -327,26 +322,51 @@ def slow_value_update(value: Params, slow: Params, updates: jax.Array, config: A
 def draw_noise(key: jax.Array, steps: int, rows: int, model: Model) -> Noise:
     """Noise of one update on (steps, rows)."""
     config, dyn = model.config, model.rssm
-    posterior, imagination, actions = jax.random.split(key, 3)
     lead = (config.imag_length, min(config.imag_last or steps, steps) * rows)
+    posterior, imagination = (steps, rows, dyn.stoch, dyn.classes), (*lead, dyn.stoch, dyn.classes)
+    actions = action_noise_shapes(lead, model.act_space)
+    uniform = draw_uniform(key, {"posterior": posterior, "imagination": imagination, "actions": actions})
     return Noise(
-        jax.random.gumbel(posterior, (steps, rows, dyn.stoch, dyn.classes)),
-        jax.random.gumbel(imagination, (*lead, dyn.stoch, dyn.classes)),
-        draw_action_noise(actions, lead, model.act_space),
+        gumbel(uniform["posterior"]),
+        gumbel(uniform["imagination"]),
+        action_noise(uniform["actions"], model.act_space),
     )
 
 
-def draw_action_noise(key: jax.Array, lead: tuple[int, ...], act_space: Spaces) -> Actions:
-    """Normals (*lead, *shape) by continuous action, Gumbels (*lead, *shape, classes) by discrete one."""
-    noise = {}
-    for key_, (name, space) in zip(
-        jax.random.split(key, len(act_space)), sorted(act_space.items()), strict=True
-    ):
-        if space.classes is None:
-            noise[name] = jax.random.normal(key_, (*lead, *space.shape))
-        else:
-            noise[name] = jax.random.gumbel(key_, (*lead, *space.shape, space.classes))
-    return noise
+def draw_uniform(key: jax.Array, shapes: Any) -> Any:
+    """Uniform numbers inside (0, 1), in a tree of these shapes, with one call of the generator."""
+    leaves, tree = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple))
+    sizes = [math.prod(shape) for shape in leaves]
+    bits = jax.random.bits(key, (sum(sizes),)) >> 9
+    numbers = (bits.astype(jnp.float32) + 0.5) * 2.0**-23
+    parts = jnp.split(numbers, np.cumsum(sizes)[:-1])
+    return tree.unflatten(x.reshape(shape) for x, shape in zip(parts, leaves, strict=True))
+
+
+def gumbel(uniform: jax.Array) -> jax.Array:
+    """Standard Gumbel numbers from uniform ones."""
+    return -jnp.log(-jnp.log(uniform))
+
+
+def normal(uniform: jax.Array) -> jax.Array:
+    """Standard normal numbers from uniform ones."""
+    return math.sqrt(2) * jax.lax.erf_inv(2 * uniform - 1)
+
+
+def action_noise_shapes(lead: tuple[int, ...], act_space: Spaces) -> dict[str, tuple[int, ...]]:
+    """Shapes (*lead, *shape) by continuous action and (*lead, *shape, classes) by discrete one."""
+    return {
+        name: (*lead, *space.shape, *(() if space.classes is None else (space.classes,)))
+        for name, space in act_space.items()
+    }
+
+
+def action_noise(uniform: Actions, act_space: Spaces) -> Actions:
+    """Standard normals by continuous action, Gumbels by discrete one, from uniform numbers."""
+    return {
+        name: normal(uniform[name]) if space.classes is None else gumbel(uniform[name])
+        for name, space in act_space.items()
+    }
 
 
 def flatten(latent: Latent) -> Latent:

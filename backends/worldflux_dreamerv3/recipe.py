@@ -277,13 +277,13 @@ class Env:
 
 @dataclass(frozen=True)
 class Replay:
-    size: float = 5e6
+    size: int = 5_000_000
     online: bool = True
 
 
 @dataclass(frozen=True)
 class Run:
-    steps: float = 1e10
+    steps: int = 10_000_000_000
     envs: int = 16
     train_ratio: float = 32.0
 
@@ -325,11 +325,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "dmc_proprio": {
         "size": "size1m",
         "env.dmc.image": False,
-        "run.steps": 1.1e6,
+        "run.steps": 1_100_000,
         "run.train_ratio": 1024.0,
     },
-    "dmc_vision": {"env.dmc.proprio": False, "run.steps": 1.1e6, "run.train_ratio": 256.0},
-    "atari100k": {"run.steps": 1.1e5, "run.envs": 1, "run.train_ratio": 256.0},
+    "dmc_vision": {"env.dmc.proprio": False, "run.steps": 1_100_000, "run.train_ratio": 256.0},
+    "atari100k": {"run.steps": 110_000, "run.envs": 1, "run.train_ratio": 256.0},
 }
 _SUITE_CONFIGS = {"dmc": ("dmc_proprio", "dmc_vision"), "atari100k": ("atari100k",)}
 
@@ -605,7 +605,7 @@ def _relations(r: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
 
 def _environment_relations(r: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     rows = r["batch_size"] * (r["batch_length"] + r["replay_context"])
-    yield rows <= r["replay.size"], f"replay.size ({r['replay.size']:g}) must hold one batch of {rows} steps"
+    yield rows <= r["replay.size"], f"replay.size ({r['replay.size']}) must hold one batch of {rows} steps"
     yield (
         r["env.dmc.proprio"] or r["env.dmc.image"],
         "env.dmc.proprio and env.dmc.image are both false, which leaves nothing to observe",
