@@ -61,6 +61,7 @@ class Atari:
         self._frames = np.zeros((POOLED_FRAMES, height, width, 3), np.uint8)
         self._newest = 0
         self._lives = self._age = 0
+        self._begun, self._taken = self._before_episode(), list[int]()
 
     @property
     def obs_space(self) -> dict[str, Space]:
@@ -84,6 +85,7 @@ class Atari:
 
     def reset(self) -> dict[str, Any]:
         """Begin an episode."""
+        self._begun, self._taken = self._before_episode(), []
         self._ale.reset_game()
         for _ in range(self._random.integers(self._settings.noops + 1)):
             self._act_before_start(NOOP)
@@ -98,7 +100,8 @@ class Atari:
 
     def step(self, action: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """Take ``action["action"]`` for ``repeat`` frames, or until the episode ends."""
-        choice, reward, last = self._actions[int(action["action"])], 0.0, False
+        self._taken.append(int(action["action"]))
+        choice, reward, last = self._actions[self._taken[-1]], 0.0, False
         for i in range(self.repeat):
             reward += self._ale.act(choice)
             self._age += 1
@@ -112,15 +115,11 @@ class Atari:
         return self._observe(reward, first=False, last=last)
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """All that decides how the running episode, and every later one, goes on."""
-        emulator = self._ale.cloneState(include_rng=True).__getstate__()[0]
-        random = json.dumps(self._random.bit_generator.state)
-        return {
-            "emulator": np.frombuffer(emulator, np.uint8),
-            "random": np.frombuffer(random.encode(), np.uint8),
-            "frames": self._frames.copy(),
-            "counts": np.array([self._newest, self._lives, self._age]),
-        }
+        """What decides the running episode and every later one: the emulator as the episode began, and the
+        episode's actions. Playing them again leads to the same state, and the emulator's own copy of its
+        state leaves out which action sticks.
+        """
+        return {**self._begun, "actions": np.array(self._taken, np.int32)}
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Go on where ``snapshot`` was taken."""
@@ -130,8 +129,20 @@ class Atari:
         state.__setstate__((snapshot["emulator"].tobytes(),))
         self._ale.restoreState(state)
         self._random.bit_generator.state = json.loads(snapshot["random"].tobytes())
-        self._frames[:] = snapshot["frames"]
-        self._newest, self._lives, self._age = (int(n) for n in snapshot["counts"])
+        self._frames[:], self._newest = snapshot["frames"], int(snapshot["newest"])
+        self.reset()
+        for action in snapshot["actions"]:
+            self.step({"action": action})
+
+    def _before_episode(self) -> dict[str, NDArray[Any]]:
+        emulator = self._ale.cloneState(include_rng=True).__getstate__()[0]
+        random = json.dumps(self._random.bit_generator.state)
+        return {
+            "emulator": np.frombuffer(emulator, np.uint8),
+            "random": np.frombuffer(random.encode(), np.uint8),
+            "frames": self._frames.copy(),
+            "newest": np.asarray(self._newest),
+        }
 
     def _act_before_start(self, action: int) -> None:
         self._ale.act(action)
