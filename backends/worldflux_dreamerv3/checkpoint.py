@@ -78,6 +78,16 @@ def restore(folder: Path, run: Run, task_id: str) -> None:
         CheckpointError: no checkpoint, a damaged one, or one of another run.
     """
     facts = _read_facts(folder)
+    try:
+        _check_asked(folder, facts, run, task_id)
+        _restore(run, facts, _read_arrays(folder / facts["arrays"], facts["sha256"]))
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: not of this program's version: {error!r}") from None
+
+
+def _check_asked(folder: Path, facts: Mapping[str, Any], run: Run, task_id: str) -> None:
     asked = {"task_id": task_id, "seed": run.seed, **_prefixed("recipe", effective_recipe(run.recipe))}
     found = {**facts, **_prefixed("recipe", facts["recipe"])}
     for key, value in asked.items():
@@ -87,11 +97,6 @@ def restore(folder: Path, run: Run, task_id: str) -> None:
             )
     if facts["windows"].keys() != run.windows.snapshot().keys():
         raise CheckpointError(f"{folder}: the checkpoint has windows {sorted(facts['windows'])}")
-    path = folder / facts["arrays"]
-    try:
-        _restore(run, facts, _read_arrays(path, facts["sha256"]))
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not of this program's version: {error}") from None
 
 
 def _arrays(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -3,114 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 pytest.importorskip("jax", reason="the extra `dreamerv3` is not installed")
 
-from types import SimpleNamespace
+from diary import BATCH, LENGTH, Diary, recipe, run
 
 from backends.worldflux_dreamerv3 import training
-from backends.worldflux_dreamerv3.recipe import Recipe, parse_recipe
-from backends.worldflux_dreamerv3.spaces import Space
+from backends.worldflux_dreamerv3.recipe import Recipe
 from pytest_worldflux_parity import wire
-
-LENGTH, BATCH = 4, 2
-FLAG, SCALAR = Space((), np.dtype(bool), 0, 1, 2), Space((), np.dtype(np.float32))
-OBS = {"at": Space((1,), np.dtype(np.float32)), "reward": SCALAR}
-OBS |= dict.fromkeys(("is_first", "is_last", "is_terminal"), FLAG)
-
-
-def recipe(**changes: Any) -> Recipe:
-    """A small recipe; two updates a step unless said otherwise."""
-    given = {"batch_size": BATCH, "batch_length": LENGTH, "run.envs": 1, "run.steps": 40}
-    given |= {"run.train_ratio": 2.0 * BATCH * LENGTH, "env.dmc.repeat": 2}
-    return parse_recipe({**given, **changes}, "dmc_cartpole_balance")
-
-
-class Counting:
-    """An environment whose observation counts its entries; episodes of seven, each entry but the first
-    rewarded with 1."""
-
-    backend, repeat = "none", 2
-
-    def __init__(self, offset: int) -> None:
-        self.at, self.left = float(offset), 0
-        self.actions: list[float] = []
-
-    def reset(self) -> dict[str, Any]:
-        """Begin an episode."""
-        self.left = 7
-        return self._entry(0.0)
-
-    def step(self, action: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Count on."""
-        assert self.left > 0, "a step after the end of the episode"
-        self.actions.append(float(action["action"][0]))
-        return self._entry(1.0)
-
-    def _entry(self, reward: float) -> dict[str, Any]:
-        self.at, self.left = self.at + 1, self.left - 1
-        flags = {"is_first": self.left == 6, "is_last": self.left == 0, "is_terminal": False}
-        return {"at": np.array([self.at]), "reward": reward, **flags}
-
-
-class State(NamedTuple):
-    """Parameters that count updates."""
-
-    params: dict[str, np.ndarray]
-
-
-class Diary:
-    """An agent that writes down what it was given; its latents are the number of the update."""
-
-    def __init__(self, losses: list[float] | None = None) -> None:
-        self.model = SimpleNamespace(obs_space=OBS)
-        self.acted: list[tuple[int, float]] = []  # updates so far, the parameter acted with
-        self.batches: list[dict[str, np.ndarray]] = []
-        self.losses = losses or []
-        self.keys: list[tuple[int, ...]] = []
-
-    def init_state(self, seed: int) -> State:
-        """Before any update."""
-        return State({"policy/w": np.float32(0), "value/w": np.float32(0)})
-
-    def init_train(self, rows: int) -> int:
-        """Nothing is carried."""
-        return rows
-
-    def init_policy(self, rows: int) -> int:
-        """Nothing is carried."""
-        return rows
-
-    def policy(self, params: Any, carry: int, obs: dict[str, np.ndarray], key: np.ndarray) -> Any:
-        """Always 0.5, from the latent -1."""
-        assert params.keys() == {"policy/w"}
-        self.acted.append((len(self.batches), float(params["policy/w"])))
-        self.keys.append(tuple(key.tolist()))
-        n = len(obs["is_first"])
-        latents = {"dyn/deter": np.full((n, 1), -1, np.float32)}
-        return carry, {"action": np.full((n, 1), 0.5, np.float32)}, latents
-
-    def train(self, state: State, carry: int, batch: dict[str, np.ndarray]) -> Any:
-        """One update."""
-        self.batches.append(batch)
-        self.keys.append(tuple(batch["seed"].tolist()))
-        update = len(self.batches)
-        latents = {"dyn/deter": np.full((BATCH, LENGTH, 1), update, np.float32), "stepid": None}
-        loss = self.losses[update - 1] if self.losses else 1.0
-        params = {name: value + 1 for name, value in state.params.items()}
-        return State(params), carry, latents, {"opt/loss": np.float32(loss), "n": np.float32(update)}
-
-
-def run(tmp_path: Path, asked: Recipe, agent: Diary, windows: dict[str, list[int]] | None = None) -> Any:
-    """A run of the loop, not begun."""
-    envs = [Counting(1000 * i) for i in range(asked.run.envs)]
-    sums, progress = training.WindowSums(windows or {}), wire.Progress(str(tmp_path), 1)
-    return training.Run(agent, asked, envs, 1, sums, progress)  # type: ignore[arg-type]
 
 
 def official_updates(steps: int, asked: Recipe) -> list[int]:
@@ -186,7 +91,7 @@ def test_actions_are_stored_with_what_they_answer_and_are_zero_at_the_end(tmp_pa
     begun.train()
     for batch in agent.batches:
         np.testing.assert_array_equal(batch["action"][..., 0] == 0, batch["at"][..., 0] % 7 == 0)
-    assert set(begun.envs[0].actions) == {0.5}
+    assert set(begun.envs[0].actions) == {0.5}  # type: ignore[attr-defined]
 
 
 def test_scores_are_of_whole_episodes_at_the_frame_of_their_end(tmp_path: Path) -> None:
@@ -222,3 +127,12 @@ def test_no_key_is_used_twice(tmp_path: Path) -> None:
     agent = Diary()
     run(tmp_path, recipe(), agent).train()
     assert len(set(agent.keys)) == len(agent.keys) == 40 + 57
+
+
+def test_heartbeats_go_on_while_the_program_compiles(tmp_path: Path) -> None:
+    begun = run(tmp_path, recipe(), Diary())
+    beats = tmp_path / "progress.jsonl"
+    with begun._alive(compiling=True):
+        while not beats.exists():
+            time.sleep(0.05)
+    assert '"updates": 0' in beats.read_text()
