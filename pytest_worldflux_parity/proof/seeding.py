@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import StatisticsError
 from ..observations import Observed
 from ..stats.arrays import FloatArray
-from ..stats.power import tost_power
+from ..stats.power import paired_tost_power, welch_tost_power
 from ..stats.student import normal_cdf, quantile, scale_nodes
 from ..suite import SYSTEMS
 from .cells import relative_variances
@@ -141,11 +141,9 @@ def equal_arms_power(rule: MetricRule, variance: float, n: int, alpha: float) ->
         variance: of the effect of one pair of seeds: of both sides together, or of the differences.
     """
     low, high = bounds(rule)
-    return tost_power(0.0, math.sqrt(variance / n), _df(rule, n), low=low, high=high, alpha=alpha)
-
-
-def _df(rule: MetricRule, n: int) -> int:
-    return (n - 1) * (1 if rule.design == "paired" else 2)
+    if rule.design == "paired":
+        return paired_tost_power(0.0, math.sqrt(variance), n, low=low, high=high, alpha=alpha)
+    return welch_tost_power(0.0, math.sqrt(variance / 2), n, low=low, high=high, alpha=alpha)
 
 
 def _task_plan(task: ProofTask, settings: ProofSettings, observed: Observed, family: int) -> TaskPlan:

@@ -19,6 +19,7 @@ from pytest_worldflux_parity.stats.power import (
     paired_tost_power,
     seeds_needed,
     unpaired_tost_power,
+    welch_tost_power,
 )
 from pytest_worldflux_parity.stats.tost import tost_difference, tost_log_ratio
 
@@ -204,3 +205,26 @@ def test_power_of_noninferiority_is_the_noncentral_t(se: float, df: float) -> No
     critical = scipy_stats.t.ppf(0.95, df)
     expected = scipy_stats.nct.sf(critical, df, (0.05 - 0.01) / se)
     assert noninferiority_power(0.01, se, df, margin=0.05) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("n", "sd"), [(2, 0.005), (3, 0.014), (5, 0.024), (20, 0.06)])
+def test_power_of_the_welch_tost_is_how_often_it_passes(n: int, sd: float) -> None:
+    rng = np.random.default_rng(n)
+    u, w = rng.normal(0, sd, (2, 40_000, n))
+    difference, parts = (
+        w.mean(axis=1) - u.mean(axis=1),
+        np.stack([u.var(axis=1, ddof=1), w.var(axis=1, ddof=1)]),
+    )
+    df = (n - 1) * parts.sum(axis=0) ** 2 / (parts**2).sum(axis=0)
+    reach = scipy_stats.t.ppf(0.95, df) * np.sqrt(parts.sum(axis=0) / n)
+    low, high = np.log([0.95, 1.05])
+    passes = np.mean((difference - reach > low) & (difference + reach < high))
+    assert welch_tost_power(0, sd, n, low=low, high=high) == pytest.approx(passes, abs=0.009)
+
+
+def test_power_of_the_welch_tost_with_many_seeds_is_that_of_the_pooled_one() -> None:
+    for n in (64, 65, 300):
+        bounds = {"low": -0.05, "high": 0.05}
+        assert welch_tost_power(0, 0.1, n, **bounds) == pytest.approx(
+            unpaired_tost_power(0, 0.1, n, **bounds), abs=1e-3
+        )
