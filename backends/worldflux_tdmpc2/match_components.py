@@ -417,12 +417,13 @@ def _update_noise(inputs: Inputs) -> Given:
 
 @component
 def td_target(subject: Subject) -> Outputs:
-    """TD-targets of latents and rewards."""
-    inputs = subject.inputs("td_target")
-    subject.agent.noise = _update_noise(inputs)
-    noise = subject.agent.draw_noise()
+    """TD-targets of latents and rewards, and of rewards of zero."""
+    inputs, agent = subject.inputs("td_target"), subject.agent
+    agent.noise = _update_noise(inputs)
+    noise, reward = agent.draw_noise(), inputs["reward"]
+    rewards = {"td_target": reward, "future": torch.zeros_like(reward)}
     with torch.no_grad():
-        return {"td_target": subject.agent.td_target(inputs["next_z"], inputs["reward"], noise)}
+        return {name: agent.td_target(inputs["next_z"], given, noise) for name, given in rewards.items()}
 
 
 def _model_losses(subject: Subject, component: str) -> dict[str, Tensor]:
