@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -79,7 +78,7 @@ class Cost:
     @property
     def median_seeds(self) -> float | None:
         """Over the tasks that can be shown."""
-        return median(self.seeds.values()) if self.seeds else None
+        return float(np.median(list(self.seeds.values()))) if self.seeds else None
 
 
 @dataclass(frozen=True)

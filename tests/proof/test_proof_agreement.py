@@ -32,7 +32,7 @@ def samples(seed: int, n: int, spread: float, shift: float) -> tuple[Any, Any]:
     return rng.normal(10, 1, n), rng.normal(10 + shift, spread, n)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @random_data
 def test_tost_agrees_with_statsmodels(seed: int, n: int, spread: float, shift: float) -> None:
     u, w = samples(seed, n, spread, shift)
@@ -48,7 +48,7 @@ def test_tost_agrees_with_statsmodels(seed: int, n: int, spread: float, shift: f
         assert ours.df == pytest.approx(lower[2], **EXACT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @random_data
 def test_the_decision_agrees_with_scipy(seed: int, n: int, spread: float, shift: float) -> None:
     """Effect, interval and both p-values of a log ratio, from values to the cell of the decision."""
@@ -69,7 +69,7 @@ def test_the_decision_agrees_with_scipy(seed: int, n: int, spread: float, shift:
         assert p == pytest.approx(shifted.pvalue, **EXACT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @random_data
 def test_a_relative_difference_is_two_linear_contrasts(
     seed: int, n: int, spread: float, shift: float
@@ -81,8 +81,8 @@ def test_a_relative_difference_is_two_linear_contrasts(
     assert (test.p_lower, test.p_upper) == pytest.approx((lower.pvalue, upper.pvalue), **EXACT)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=130))
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1], **EXACT)
 
