@@ -50,6 +50,10 @@ VIVID = {
     "batch_length": STEPS,
     "replay_context": CONTEXT,
     "jax.compute_dtype": "float32",
+    "agent.enc.simple.layers": 2,
+    "agent.dec.simple.layers": 2,
+    "agent.policy.layers": 2,
+    "agent.value.layers": 2,
     "agent.opt.lr": 0.1,
     "agent.opt.warmup": 6,
     "agent.imag_length": 5,
@@ -70,7 +74,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 SHORTHANDS = ("deter", "hidden", "stoch", "classes", "blocks", "units", "layers", "depth", "bins")
+# How large kernels of the latent's logits are: some divergences are below the free nats, some above.
+LATENT_GAINS = {"vector": 0.92, "image": 0.72}
 OPTIMISER_STEPS = 5
+Spaces = tuple[dict[str, Any], dict[str, Any]]  # of observations and of actions
 PICKLED = {
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
@@ -136,7 +143,7 @@ class Setting:
         self.model = build_agent(config, *spaces)
         self.random = np.random.default_rng([33, *name.encode()])
         self.given = state is not None
-        self.state = state if self.given else random_state(self.model, config, self.random)
+        self.state = state or random_state(self.model, self.random, LATENT_GAINS[name])
         # Of the small settings, the vectors' one records every component, the images' what differs there.
         self.complete = self.given or name == "vector"
 
@@ -158,6 +165,17 @@ class Setting:
     def call(self, function: Any) -> Any:
         """What ``function()`` returns."""
         return self.run(function)[1]
+
+    def gradient(self, module: str, function: Any) -> dict[str, Any]:
+        """Gradient of the number that ``function()`` returns, by name of the parameters of ``module``."""
+        import jax
+        import ninjax as nj
+
+        def number(parameters: dict[str, Any]) -> Any:
+            return nj.pure(function)({**self.state, **parameters}, seed=0)[1]
+
+        with jax.disable_jit():
+            return dict(jax.grad(number)({k: v for k, v in self.state.items() if k.startswith(f"{module}/")}))
 
 
 @contextlib.contextmanager
@@ -210,10 +228,10 @@ class Golden:
                 sys.exit(f"{name}: output {key} is constant ({value.flat[0]}), which shows nothing")
         self._put(f"inputs/{name}", inputs)
         self._put(f"outputs/{name}", outputs)
-        self.components.append({"name": name, "stage": stage, "outputs": list(outputs), **more})
+        self.components.append({"name": name, "stage": stage, "outputs": list(outputs)})
 
     def weights(self, setting: Setting) -> None:
-        """Add the state of an agent; how often it was updated, which it counts in five places, is an input."""
+        """Add the state of an agent. How often it was updated, which it counts five times, is an input."""
         import numpy as np
 
         weights = {
@@ -245,13 +263,9 @@ class Golden:
             if name.startswith("weights/")
         }
         sha256 = hashlib.sha256((folder / "arrays.npz").read_bytes()).hexdigest()
-        document = {
-            **manifest,
-            "arrays_sha256": sha256,
-            "parameters": parameters,
-            "components": self.components,
-        }
-        (folder / "manifest.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        listed = {"arrays_sha256": sha256, "parameters": parameters, "components": self.components}
+        text = json.dumps({**manifest, **listed}, indent=1)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 
 # The official program
@@ -301,7 +315,7 @@ def build_agent(config: Any, obs_space: dict[str, Any], act_space: dict[str, Any
     return model
 
 
-def small_spaces(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def small_spaces(name: str) -> Spaces:
     """Observation and action spaces of a small setting."""
     import elements
     import numpy as np
@@ -321,7 +335,7 @@ def small_spaces(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return spaces, {"action": action}
 
 
-def task_spaces(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def task_spaces(config: Any) -> Spaces:
     """The official spaces of a task, as ``dreamerv3/main.py make_agent`` takes them."""
     from dreamerv3 import main
 
@@ -369,7 +383,7 @@ def shapes_of(model: Any) -> dict[str, Any]:
 # Weights
 
 
-def random_state(model: Any, config: Any, random: Any) -> dict[str, Any]:
+def random_state(model: Any, random: Any, latent_gain: float) -> dict[str, Any]:
     """Random state of the agent; the optimiser's is zero until `after_optimiser_steps`."""
     import numpy as np
 
@@ -380,11 +394,11 @@ def random_state(model: Any, config: Any, random: Any) -> dict[str, Any]:
         elif name.startswith("retnorm/"):
             state[name] = np.float32(2.5 if "/hi/" in name else -0.75)
         else:
-            state[name] = random_parameter(name, shape.shape, random)
+            state[name] = random_parameter(name, shape.shape, random, latent_gain)
     return state
 
 
-def random_parameter(name: str, shape: tuple[int, ...], random: Any) -> Any:
+def random_parameter(name: str, shape: tuple[int, ...], random: Any, latent_gain: float) -> Any:
     """A parameter of the scale that training leaves, and not zero where the official start is zero."""
     import numpy as np
 
@@ -395,8 +409,7 @@ def random_parameter(name: str, shape: tuple[int, ...], random: Any) -> Any:
         return np.float32(
             0.3 * value + two_hot_shape(name, shape) + (2.5 if name.startswith("con/head") else 0)
         )
-    # Logits of the latents are small, so that some divergences are below the free nats.
-    gain = 0.68 if name.startswith("dyn/") and "logit/" in name else 1.3
+    gain = latent_gain if name.startswith("dyn/") and "logit/" in name else 1.3
     fan_in = shape[1] if len(shape) == 3 else np.prod(shape[:-1])
     return np.float32(gain * value / np.sqrt(fan_in))
 
@@ -408,24 +421,31 @@ def two_hot_shape(name: str, shape: tuple[int, ...]) -> Any:
     """
     import numpy as np
 
-    centres = {"rew/head/logits": 0.4, "val/head/logits": 1.1, "slowval/head/logits": 0.8}
+    centres = {"rew/head/logits": 0.1, "val/head/logits": 0.5, "slowval/head/logits": 0.3}
     if name.removesuffix("/bias") not in centres:
         return 0.0
     return -((np.linspace(-20, 20, *shape) - centres[name.removesuffix("/bias")]) ** 2) / 4
 
 
 def after_optimiser_steps(setting: Setting, gradients: dict[str, Any]) -> None:
-    """Give the optimiser the state that official steps with varied ``gradients`` leave."""
+    """Give the optimiser the state that official steps with varied ``gradients`` leave.
+
+    No second moment is nearly zero: it would turn the rounding of a gradient into a step of full length.
+    """
     import jax
     import numpy as np
     from ninjax import ninjax
+
+    def varied(gradient: Any) -> Any:
+        spread = np.sqrt(np.mean(np.square(gradient)))
+        noise = setting.random.normal(size=(2, *gradient.shape))
+        return np.float32(gradient * (1 + noise[0]) + 0.5 * spread * noise[1])
 
     optimiser = setting.model.opt.opt
     parameters = {k: setting.state[k] for k in gradients}
     state = optimiser.init(parameters)
     for _ in range(OPTIMISER_STEPS):
-        varied = {k: np.float32(g * setting.random.normal(1, 1, g.shape)) for k, g in gradients.items()}
-        state = optimiser.update(varied, state, parameters)[1]
+        state = optimiser.update({k: varied(g) for k, g in gradients.items()}, state, parameters)[1]
     names, _ = ninjax.flatten(state)
     setting.state.update({f"opt/state/{k}": np.asarray(v) for k, v in names.items()})
     for name in ("opt/step/value", "slowval_count/value"):
@@ -552,7 +572,7 @@ def record(arguments: argparse.Namespace, program: Path, origin: dict[str, Any])
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "generated_at_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "generated_at_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": told,
     }
     golden.write(out, manifest)

@@ -31,7 +31,8 @@ from .distributions import (
     two_hot_mean,
 )
 from .environments import make_env
-from .golden import Golden, MatchError
+from .golden import MEND, Golden, MatchError
+from .layers import Params
 from .match_parameters import learned_name, our_name, our_shapes, train_state
 from .model import Batch, Model, Noise, TrainState
 from .recipe import Recipe, parse_recipe
@@ -47,9 +48,8 @@ Single = Callable[..., Outputs]
 
 SETTINGS = ("vector", "image")
 PARTS: dict[str, Part] = {}
-STEPS: dict[str, Part] = {}
 SINGLE: dict[str, Single] = {}
-UPDATE = ("losses", "metrics", "gradients", "train_step")
+UPDATE = ("metrics", "gradients", "train_step")
 METRICS = ("opt/loss", "opt/grad_norm", "opt/grad_rms", "opt/update_rms", "opt/param_rms")
 
 
@@ -79,9 +79,16 @@ class Setting:
         return any(name.startswith(f"{self.name}/opt/") for name in self.golden.manifest["parameters"])
 
     @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The official parameters by name."""
+        prefix = f"{self.name}/"
+        names = (name for name in self.golden.manifest["parameters"] if name.startswith(prefix))
+        return {name.removeprefix(prefix): self.golden.get(f"weights/{name}") for name in names}
+
+    @cached_property
     def state(self) -> TrainState:
         """Our state with the official weights."""
-        return train_state(self.model, self.golden.below(f"weights/{self.name}/"), self.shared["updates"])
+        return train_state(self.model, self.weights, Needed(self.shared)["updates"])
 
     @cached_property
     def own(self) -> dict[str, dict[str, np.ndarray]]:
@@ -102,13 +109,14 @@ class Setting:
 
     def compile(self, group: str, components: Iterable[str]) -> Program:
         """The compiled function of state, shared inputs and own inputs for components of one group."""
-        m, names, whole = self.model, tuple(components), self.complete
+        m, names = self.model, tuple(components)
         if group == "update":
-            return jax.jit(lambda state, shared, own: update(m, state, shared, whole=whole))
-        parts = PARTS if group == "parts" else STEPS
+            return jax.jit(lambda state, shared, own: update(m, state, Needed(shared)))
+        if group == "optimiser":
+            return optimiser_program(m)
 
         def compute(state: TrainState, shared: Inputs, own: Mapping[str, Inputs]) -> dict[str, Outputs]:
-            return {name: parts[name](m, state, shared, own[name]) for name in names}
+            return {name: PARTS[name](m, state, Needed(shared), Needed(own[name])) for name in names}
 
         return jax.jit(compute)
 
@@ -116,27 +124,30 @@ class Setting:
         """What a program of one group computed, by component and official name of the output."""
         found: dict[str, Outputs] = {}
         for component in self.components:
-            source, _, loss = (
-                component.partition("_") if component.startswith("loss_") else (component, "", "")
-            )
-            if loss and "losses" in computed:
-                found[component] = {"loss": computed["losses"][loss]}
-            elif source in computed and not loss:
-                ours = computed[source]
+            if component.startswith("loss_") and "losses" in computed:
+                found[component] = {"loss": computed["losses"][component.removeprefix("loss_")]}
+            elif component in computed:
                 names = {name: own_output(component, name) for name in self.outputs(component)}
+                ours = computed[component]
                 found[component] = {name: ours[own] for name, own in names.items() if own in ours}
         return found
 
 
 Program = Callable[[TrainState, Inputs, Mapping[str, Inputs]], dict[str, Outputs]]
-NAMED_BY_PARAMETER = ("gradients", "optimiser_step", "slow_value_update", "train_step")
+NAMED_BY_PARAMETER = (
+    "network_gradients",
+    "gradients",
+    "optimiser_step",
+    "slow_value_update",
+    "train_step",
+)
 
 
 def own_output(component: str, name: str) -> str:
     """Our name of an output: outputs of some components are called after parameters."""
     if component not in NAMED_BY_PARAMETER or name.startswith(("replay/", "opt/")):
         return name
-    if component == "gradients":
+    if component.endswith("gradients"):
         return learned_name(name)
     if component == "optimiser_step":
         step, _, parameter = name.partition("/")
@@ -152,10 +163,11 @@ def group_of(component: str) -> str:
     """
     if component.startswith("loss_") or component in UPDATE:
         return "update"
-    for group, names in (("parts", PARTS), ("steps", STEPS)):
-        if component in names:
-            return group
-    known = (*SINGLE, *(f"<setting>_{name}" for name in (*PARTS, *UPDATE, *STEPS)))
+    if component == "optimiser_step":
+        return "optimiser"
+    if component in PARTS:
+        return "parts"
+    known = (*SINGLE, *(f"<setting>_{name}" for name in (*PARTS, *UPDATE, "optimiser_step", "loss_<key>")))
     raise MatchError(f"the golden folder has a component {component!r}; ours: {', '.join(known)}")
 
 
@@ -171,15 +183,16 @@ def _recipe(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
     return parse_recipe({**{k: v for k, v in given.items() if k != "task"}, **changes}, given["task"])
 
 
+class Needed(dict[str, Array]):
+    """Arrays of the golden folder; one that is missing is told in a line."""
+
+    def __missing__(self, key: str) -> Array:
+        raise MatchError(f"an input {key} is missing in the golden folder's arrays.npz; to mend: {MEND}")
+
+
 def part(function: Part) -> Part:
     """Register a component of the forward pass."""
     PARTS[function.__name__.rstrip("_")] = function
-    return function
-
-
-def step(function: Part) -> Part:
-    """Register a component that changes parameters."""
-    STEPS[function.__name__] = function
     return function
 
 
@@ -349,7 +362,7 @@ def act(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
         latent({k: shared[f"carry/{k}"] for k in ("deter", "stoch")}), {"action": shared["carry/action"]}
     )
     agent = Agent(m.recipe, m.obs_space, m.act_space)
-    carry, _ = agent.act(state.params, carry, obs, own["noise/posterior"], {"action": own["noise/action"]})
+    carry = agent.act(state.params, carry, obs, own["noise/posterior"], {"action": own["noise/action"]})
     action = floats(carry.actions["action"])
     return {"deter": carry.latent.deter, "stoch": split(m, carry.latent.stoch), "action": action}
 
@@ -400,6 +413,28 @@ def divergence_gradients(m: Model, state: TrainState, shared: Inputs, own: Input
     return {"post": gradient[0], "prior": gradient[1]}
 
 
+@part
+def reconstruction(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    obs = {key: shared[f"obs/{key}"] for key in m.inputs}
+    return model.reconstruction_losses(state.params, latent(own), obs, m)
+
+
+@part
+def network_gradients(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
+    """Of a number for each of encoder, decoder and policy, by our names of the parameters."""
+    obs = {key: shared[f"obs/{key}"] for key in m.inputs}
+
+    def total(params: Params) -> Array:
+        tokens = networks.encode(params, obs, m.inputs, m.config.enc.simple, m.dtype)
+        recons = model.reconstruction_losses(params, latent(own), obs, m)
+        out = heads.policy(params, latent(own).features(), m.act_space, m.config)["action"]
+        acting = out.log_prob(shared["prevact"]) * own["weight/policy"] + 0.1 * out.entropy()
+        encoding = (tokens * own["weight/tokens"]).sum()
+        return encoding + sum(x.mean() for x in recons.values()) + acting.mean()
+
+    return jax.grad(total)(state.params)
+
+
 # ---------------------------------------------------------------- one update
 
 
@@ -424,42 +459,36 @@ def given_batch(m: Model, shared: Inputs) -> Batch:
 
 
 @contextmanager
-def seeing(name: str, seen: dict[str, Any], of: Callable[[Any, Any], Any]) -> Iterator[None]:
-    """Meanwhile, ``seen`` takes ``of(arguments, result)`` of each call of a function of ``model.py``."""
-    function = getattr(model, name)
+def seeing_gradients(seen: list[Any]) -> Iterator[None]:
+    """Meanwhile, ``seen`` takes what functions made by ``jax.value_and_grad`` return."""
+    make = jax.value_and_grad
 
-    def call(*args: Any) -> Any:
-        result = function(*args)
-        seen[name] = of(args, result)
-        return result
+    def value_and_grad(*args: Any, **kwargs: Any) -> Callable[..., Any]:
+        function = make(*args, **kwargs)
 
-    with mock.patch.object(model, name, call):
+        def call(*given: Any) -> Any:
+            seen.append(function(*given))
+            return seen[-1]
+
+        return call
+
+    with mock.patch.object(jax, "value_and_grad", value_and_grad):
         yield
 
 
-def update(m: Model, state: TrainState, shared: Inputs, *, whole: bool) -> dict[str, Outputs]:
-    """The components of one update; names within ``gradients`` and ``train_step`` are ours.
-
-    Args:
-        whole: also the metrics and the state after it; else the compiler leaves the optimiser out.
-    """
+def update(m: Model, state: TrainState, shared: Inputs) -> dict[str, Outputs]:
+    """The components of one update; names within ``gradients`` and ``train_step`` are ours."""
     start = latent({k: shared[f"start/{k}"] for k in ("deter", "stoch")})
-    batch, seen = given_batch(m, shared), {}
-    with (
-        seeing("optimiser_step", seen, lambda args, _: args[0]),
-        seeing("loss", seen, lambda _, result: result),
-    ):
+    batch, seen = given_batch(m, shared), []
+    with seeing_gradients(seen):
         after, last, metrics = model.update(state, start, batch, given_noise(m, shared), m)
-    total, aux = seen["loss"]
-    outputs = {
-        "gradients": seen["optimiser_step"],
+    (((total, aux), gradients),) = seen
+    return {
         "losses": {**batch_major(aux.losses, batch), "total": total},
+        "metrics": {k: v for k, v in metrics.items() if not k.startswith(("loss/", "opt/"))},
+        "gradients": gradients,
+        "train_step": state_after(m, after, last, metrics),
     }
-    if not whole:
-        outputs["losses"] |= {"rand": metrics["rand/action"]} if "rand/action" in metrics else {}
-        return outputs
-    shown = {k: v for k, v in metrics.items() if not k.startswith(("loss/", "opt/"))}
-    return outputs | {"metrics": shown, "train_step": state_after(m, after, last, metrics)}
 
 
 def batch_major(losses: Mapping[str, Array], batch: Batch) -> Outputs:
@@ -484,17 +513,22 @@ def state_after(m: Model, after: TrainState, last: Latent, metrics: Outputs) -> 
 # ---------------------------------------------------------------- parameters
 
 
-@step
-def optimiser_step(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    grads = {learned_name(name): value for name, value in own.items()}
-    grads = {name: grads[name] for name in state.params}
-    first = optimiser.optimiser_step(grads, state.optimiser, state.params, m.config.opt)
-    second = optimiser.optimiser_step(grads, first.state, first.params, m.config.opt)
-    steps = {"warmup": first.params, "after": second.params}
-    return {f"{name}/{k}": v for name, params in steps.items() for k, v in params.items()}
+def optimiser_program(m: Model) -> Program:
+    """Two steps given the same gradients, by a function of one step that is compiled once."""
+    step = jax.jit(lambda grads, state, params: optimiser.optimiser_step(grads, state, params, m.config.opt))
+
+    def compute(state: TrainState, shared: Inputs, own: Mapping[str, Inputs]) -> dict[str, Outputs]:
+        given = {learned_name(name): value for name, value in own["optimiser_step"].items()}
+        grads = {name: given[name] for name in state.params}
+        first = step(grads, state.optimiser, state.params)
+        steps = {"warmup": first, "after": step(grads, first.state, first.params)}
+        outputs = {f"{name}/{k}": v for name, s in steps.items() for k, v in s.params.items()}
+        return {"optimiser_step": outputs}
+
+    return compute
 
 
-@step
+@part
 def slow_value_update(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     value = model.value_parameters(state.params)
     slow = model.slow_value_update(value, state.slow_value, state.slow_updates, m.config)

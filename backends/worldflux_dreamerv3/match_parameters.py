@@ -15,7 +15,7 @@ from . import model, normalise
 from .golden import MatchError
 from .layers import Params
 from .model import Model, TrainState
-from .optimiser import OptimiserState, pack
+from .optimiser import ROW, OptimiserState
 
 # Official name of a learned parameter -> ours; the first pattern that fits counts.
 LEARNED: tuple[tuple[str, str], ...] = (
@@ -94,7 +94,7 @@ def our_shapes(m: Model, *, with_optimiser: bool) -> dict[str, tuple[int, ...]]:
 
 
 def train_state(m: Model, weights: Mapping[str, np.ndarray], updates: np.ndarray) -> TrainState:
-    """Our state after ``updates`` updates with the official weights; moments are zero where none are given."""
+    """Our state after ``updates`` updates, with the official weights; moments not given are zero."""
     held = {our_name(name): value for name, value in weights.items()}
 
     def below(prefix: str) -> Params:
@@ -103,7 +103,13 @@ def train_state(m: Model, weights: Mapping[str, np.ndarray], updates: np.ndarray
     params = below("params/")
     zeros = {name: np.zeros_like(value) for name, value in params.items()}
     # Packed in the order in which a compiled program sees the parameters, which is that of their names.
-    moments = (pack(dict(sorted((below(prefix) or zeros).items()))) for prefix in MOMENTS.values())
+    moments = (packed(dict(sorted((below(prefix) or zeros).items()))) for prefix in MOMENTS.values())
     normalisers = {key: below(f"normalisers/{key}/") for key in NORMALISERS.values()}
     optimiser = OptimiserState(np.int32(updates), *moments)
     return TrainState(params, below("slow_value/"), optimiser, normalisers, np.int32(updates))
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What :func:`~.optimiser.pack` makes, without anything to compile."""
+    rows = [np.append(x, np.zeros(-x.size % ROW, x.dtype)).reshape(-1, ROW) for x in arrays.values()]
+    return np.concatenate(rows)

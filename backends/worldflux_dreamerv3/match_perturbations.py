@@ -17,7 +17,8 @@ import numpy as np
 from . import recipe as recipes
 from . import rssm
 from .golden import Golden
-from .match_components import SINGLE, Outputs, Setting, group_of
+from .match_components import SINGLE, Needed, Outputs, Setting, group_of, optimiser_program
+from .match_parameters import train_state
 from .model import TrainState
 
 Edit = Callable[[np.ndarray, Setting], np.ndarray]
@@ -45,8 +46,10 @@ class Session:
         outputs: dict[str, Outputs] = {}
         for row in self.golden.manifest["components"]:
             if row["name"] in SINGLE:
-                own = self.golden.below(f"inputs/{row['name']}/")
+                own = Needed(self.golden.below(f"inputs/{row['name']}/"))
                 outputs[row["name"]] = SINGLE[row["name"]](self.golden, own)
+            elif not row["name"].startswith(tuple(f"{name}_" for name in self.settings)):
+                group_of(row["name"])
         for setting in self.settings.values():
             for group in {group_of(c): None for c in setting.components}:
                 computed = self.run(setting, group)
@@ -130,7 +133,7 @@ def weight(
         return x
 
     what = f"The weights of one output of {names[0]} are {by:.1%} larger."
-    return changed_weight(component, label, "weight", what, names, edit, tree)
+    return changed_weight(component, "weight", "weight", what, names, edit, tree)
 
 
 def transpose(component: str, *names: str) -> Fault:
@@ -215,10 +218,24 @@ def single(component: str, label: str, what: str, **changes: Any) -> Fault:
     """A component of no setting with other arguments or keys of the recipe."""
 
     def compute(session: Session, name: str) -> Outputs:
-        own = session.golden.below(f"inputs/{component}/")
+        own = Needed(session.golden.below(f"inputs/{component}/"))
         return SINGLE[component](session.golden, own, **changes)
 
     return Fault(component, label, "constant", what, compute)
+
+
+def without_clipping(session: Session, name: str) -> Outputs:
+    """Steps of the first five parameters, which do not depend on the others, without clipping."""
+    setting = session.settings[name]
+    own = setting.own["optimiser_step"]
+    few = dict(list(own.items())[:5])
+    weights = {
+        k: v for k, v in setting.weights.items() if k.endswith(tuple(few)) and not k.startswith("slow")
+    }
+    unclipped = Setting(session.golden, name, **{"agent.opt.agc": 0.0})
+    state = train_state(unclipped.model, weights, setting.shared["updates"])
+    computed = optimiser_program(unclipped.model)(state, {}, {"optimiser_step": few})
+    return session.run(setting, "optimiser")["optimiser_step"] | setting.named(computed)["optimiser_step"]
 
 
 # ---------------------------------------------------------------- what is wrong
@@ -257,6 +274,11 @@ def count_ahead(state: TrainState) -> TrainState:
     return state._replace(optimiser=state.optimiser._replace(count=state.optimiser.count + 1))
 
 
+def zero(value: float) -> float:
+    """Nothing of it."""
+    return 0.0
+
+
 def reconstruction_faults(setting: Setting) -> Iterator[Fault]:
     """A weight of the decoder for the loss of each observation."""
     for key in setting.model.inputs:
@@ -289,7 +311,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     weight("prior", "dynamics/prior1/kernel"),
     transpose("prior", "dynamics/prior1/kernel"),
-    weight("posterior", "dynamics/posterior0/kernel"),
+    weight("posterior", "dynamics/posterior_logits/kernel"),
     recipe(
         "distribution", "no_unimix", "Nothing uniform is mixed in.", agent__dyn__rssm__unimix=lambda x: 0.0
     ),
@@ -304,14 +326,9 @@ FAULTS: tuple[Fault, ...] = (
     weight("value", "value/logits/kernel"),
     weight("slow_value", "value/logits/kernel", tree="slow_value"),
     changed_state("slow_value", "mixed_up", "The slow value is the value itself.", slow_is_value),
-    weight("act", *POLICY),
+    weight("act", "dynamics/gru/kernel"),
     changed_inputs("act", "no_reset", "Resets are ignored.", ignore_resets),
-    recipe(
-        "imagination_loss",
-        "entropy_sign",
-        "Entropy is punished in place of rewarded.",
-        agent__imag_loss__actent=lambda x: -x,
-    ),
+    recipe("imagination_loss", "entropy", "Entropy is not rewarded.", agent__imag_loss__actent=zero),
     recipe(
         "imagination_loss", "no_retnorm", "Returns are not normalised.", agent__retnorm__impl=lambda x: "none"
     ),
@@ -330,7 +347,7 @@ FAULTS: tuple[Fault, ...] = (
         lambda x: x,
     ),
     weight("loss_dyn", "dynamics/prior_logits/kernel"),
-    weight("loss_rep", "dynamics/posterior_logits/kernel"),
+    weight("loss_rep", "dynamics/posterior_logits/kernel", by=1e-2),
     weight("loss_rew", "reward/logits/kernel"),
     weight("loss_con", "continue/logits/kernel"),
     weight("loss_policy", *POLICY),
@@ -339,11 +356,11 @@ FAULTS: tuple[Fault, ...] = (
     changed_state("loss_value", "mixed_up", "The slow value is the value itself.", slow_is_value),
     weight("loss_total", "reward/logits/kernel", by=1e-2),
     weight("metrics", "value/logits/kernel"),
-    weight("losses", *FIRST_ENCODER),
-    changed_inputs("losses", "no_reset", "Resets are ignored.", ignore_resets),
+    weight("reconstruction", "decoder/conv0/kernel", "decoder/vector0/kernel"),
+    weight("network_gradients", *FIRST_ENCODER, by=1e-2),
     weight("gradients", *FIRST_ENCODER, by=1e-2),
     changed_state("gradients", "mixed_up", "The slow value is the value itself.", slow_is_value),
-    recipe("optimiser_step", "no_agc", "Gradients are not clipped.", agent__opt__agc=lambda x: 0.0),
+    Fault("optimiser_step", "no_agc", "constant", "Five gradients are not clipped.", without_clipping),
     changed_state("optimiser_step", "count", "The optimiser is one step ahead.", count_ahead),
     recipe(
         "slow_value_update",
