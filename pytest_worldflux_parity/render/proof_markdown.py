@@ -62,7 +62,8 @@ def _global(decision: ProofDecision) -> Iterator[str]:
     yield "| key | value |"
     yield "|---|---|"
     for key, value in global_keys(decision).items():
-        if key not in ("verdict", "verdict_reason"):
+        # Said in the line above, or task by task below.
+        if key not in ("verdict", "verdict_reason", "seeds_needed"):
             yield f"| {key} | {'not asked for' if value is None else str(value).lower()} |"
 
 
