@@ -8,7 +8,7 @@ embodied/jax/nets.py; RMSNorm is Zhang & Sennrich 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ NORM_EPS = 1e-4
 TRUNCATION = 2.0
 # One over the deviation of a standard normal that is cut off at two, as the official program rounds it.
 TRUNCATED_SCALE = 1.1368
+LARGE_BLOCK = 2**13  # numbers in a block's kernel above which products are worth their own compilation
 
 
 # ---------------------------------------------------------------- parameters
@@ -136,12 +137,15 @@ def linear(params: Params, name: str, x: jax.Array) -> jax.Array:
     return x @ params[f"{name}/kernel"].astype(x.dtype) + params[f"{name}/bias"].astype(x.dtype)
 
 
-def block_linear(params: Params, name: str, x: jax.Array) -> jax.Array:
-    """Affine map of the last axis with a block-diagonal kernel (paper, appendix B)."""
-    kernel = params[f"{name}/kernel"].astype(x.dtype)
-    blocks, inputs, _ = kernel.shape
-    y = jnp.einsum("...gi,gio->...go", x.reshape(*x.shape[:-1], blocks, inputs), kernel)
-    return y.reshape(*x.shape[:-1], -1) + params[f"{name}/bias"].astype(x.dtype)
+def block_linear(params: Params, name: str, parts: Sequence[jax.Array]) -> jax.Array:
+    """Affine map with a block-diagonal kernel (paper, appendix B) of each block's inputs (N, I): (N, O)."""
+    kernel = params[f"{name}/kernel"].astype(parts[0].dtype)
+    if jax.default_backend() == "cpu" and kernel[0].size >= LARGE_BLOCK:
+        # On a CPU one product after the other takes half to a third of the time of a batched one.
+        y = jnp.concatenate([x @ block for x, block in zip(parts, kernel, strict=True)], -1)
+    else:
+        y = jnp.einsum("gni,gio->ngo", jnp.stack(parts), kernel).reshape(len(parts[0]), -1)
+    return y + params[f"{name}/bias"].astype(y.dtype)
 
 
 def conv(params: Params, name: str, x: jax.Array, stride: int = 1) -> jax.Array:

@@ -202,7 +202,9 @@ def _feature_map(
 ) -> jax.Array:
     """The innermost feature map (N, h, w, C): a block-linear part of ``deter``, an MLP of ``stoch``."""
     style, n, blocks = _style(config), len(deter), config.bspace
-    x = block_linear(params, "decoder/space_deter", deter).reshape(n, blocks, *size, -1)
+    x = block_linear(params, "decoder/space_deter", jnp.split(deter, blocks, -1)).reshape(
+        n, blocks, *size, -1
+    )
     x = x.transpose(0, 2, 3, 1, 4).reshape(n, *size, -1)
     y = linear(params, "decoder/space_map", layer(params, "decoder/space_stoch", stoch, style))
     return activate(params, "decoder/space", x + y.reshape(x.shape), style)

@@ -65,7 +65,8 @@ def optimiser_step(grads: Tree, state: OptimiserState, params: Tree, config: Opt
         "opt/param_rms": jnp.sqrt(squares[2] / size),
         "opt/param_count": jnp.float32(size),
     }
-    return Step(unpack(packed, params), state, metrics)
+    # The barrier keeps the compiler from computing the update again for every parameter.
+    return Step(unpack(jax.lax.optimization_barrier(packed), params), state, metrics)
 
 
 def _direction(

@@ -89,18 +89,17 @@ def core(params: Params, latent: Latent, action: jax.Array, config: Rssm) -> jax
         layer(params, "dynamics/from_stoch", latent.stoch, style),
         layer(params, "dynamics/from_action", action, style),
     ]
-    x = _to_blocks(latent.deter, jnp.concatenate(shared, -1), config.blocks)
+    parts = _to_blocks(latent.deter, jnp.concatenate(shared, -1), config.blocks)
     for i in range(config.dynlayers):
-        x = activate(params, f"dynamics/hidden{i}", block_linear(params, f"dynamics/hidden{i}", x), style)
-    return _gru(latent.deter, block_linear(params, "dynamics/gru", x), config.blocks)
+        name = f"dynamics/hidden{i}"
+        x = activate(params, name, block_linear(params, name, parts), style)
+        parts = jnp.split(x, config.blocks, -1)
+    return _gru(latent.deter, block_linear(params, "dynamics/gru", parts), config.blocks)
 
 
-def _to_blocks(deter: jax.Array, shared: jax.Array, blocks: int) -> jax.Array:
-    """Each block's own part of ``deter`` followed by all that the blocks share."""
-    rows = len(deter)
-    own = deter.reshape(rows, blocks, -1)
-    shared = jnp.broadcast_to(shared[:, None], (rows, blocks, shared.shape[-1]))
-    return jnp.concatenate([own, shared], -1).reshape(rows, -1)
+def _to_blocks(deter: jax.Array, shared: jax.Array, blocks: int) -> list[jax.Array]:
+    """What each block reads: its own part of ``deter``, then all that the blocks share."""
+    return [jnp.concatenate([own, shared], -1) for own in jnp.split(deter, blocks, -1)]
 
 
 def _gru(deter: jax.Array, gates: jax.Array, blocks: int) -> jax.Array:
