@@ -282,7 +282,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--games", nargs="*", default=[], metavar="TASK", help="for example atari100k_pong")
     parser.add_argument("--entries", type=int, default=60, help="entries per game")
     parser.add_argument(
-        "--long", nargs="*", default=[], metavar="TASK", help="games to play ten times longer"
+        "--long", nargs="*", default=[], metavar="TASK", help="games to play three times longer"
     )
     parser.add_argument("--tasks", nargs="*", default=[], metavar="TASK", help="DMC tasks with states")
     parser.add_argument("--kept", type=int, default=8, help="transitions kept per task")
@@ -300,7 +300,7 @@ def main():
     program = Program(arguments.checkout)
     arrays = {}
     for task in arguments.games:
-        entries = arguments.entries * (10 if task in arguments.long else 1)
+        entries = arguments.entries * (3 if task in arguments.long else 1)
         found = record_game(program, task, entries, arguments.seed)
         arrays.update({f"{task}/{key}": value for key, value in found.items()})
     for task in arguments.tasks:
