@@ -364,17 +364,25 @@ def zeros_of(model: Any, rows: int) -> dict[str, Any]:
     return {k: np.zeros((rows, 3, *v.shape), v.dtype) for k, v in spaces.items()}
 
 
-def shapes_of(model: Any) -> dict[str, Any]:
-    """Shapes of all the agent's state by official name, without computing or holding any of it."""
+def shapes_of(model: Any, *, learned_only: bool = False) -> dict[str, Any]:
+    """Shapes of all the agent's state by official name, without computing or holding any of it.
+
+    Args:
+        learned_only: leave out the optimiser's, which makes tracing quick.
+    """
     import jax
     import jax.numpy as jnp
     import ninjax as nj
 
-    def start(seed: Any) -> Any:
-        def train() -> Any:
-            return model.train(model.init_train(1), zeros_of(model, 1))
+    def touch() -> Any:
+        data, carry = zeros_of(model, 1), model.init_train(1)
+        if not learned_only:
+            return model.train(carry, data)
+        start, obs, prevact, _ = model._apply_replay_context(carry, data)
+        return model.loss(start, obs, prevact, False)[0]
 
-        return nj.pure(train)({}, seed=seed, create=True, modify=True, ignore=True)[0]
+    def start(seed: Any) -> Any:
+        return nj.pure(touch)({}, seed=seed, create=True, modify=True, ignore=True)[0]
 
     with contextlib.redirect_stdout(sys.stderr):
         return dict(jax.eval_shape(start, jax.ShapeDtypeStruct((2,), jnp.uint32)))
@@ -502,7 +510,7 @@ def counted(model: Any) -> dict[str, Any]:
     """Numbers that the optimiser learns: ``total`` and per module."""
     import math
 
-    shapes = shapes_of(model)
+    shapes = shapes_of(model, learned_only=True)
     modules = {
         module.name: sum(math.prod(v.shape) for k, v in shapes.items() if k.startswith(f"{module.name}/"))
         for module in model.modules

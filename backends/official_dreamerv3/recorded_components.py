@@ -628,8 +628,8 @@ def record_divergences(golden: Golden, run: Run, name: str) -> None:
 
     dyn, random = run.model.dyn, run.setting.random
     shape = (5, 4, dyn.stoch, dyn.classes)
-    post = np.float32(random.normal(0, 1, shape) * np.linspace(0.2, 2, 5).reshape(5, 1, 1, 1))
-    prior = np.float32(0.5 * post + random.normal(0, 0.5, shape))
+    post = np.float32(random.normal(0, 1, shape) * np.linspace(0.2, 3, 5).reshape(5, 1, 1, 1))
+    prior = np.float32(0.5 * post + random.normal(0, 0.7, shape))
 
     def losses(post: Any, prior: Any) -> Any:
         dyn.observe = lambda *_: ({}, {}, {"deter": None, "logit": post})
