@@ -7,20 +7,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from backends.worldflux_dreamerv3 import golden as own_golden
+from backends.worldflux_dreamerv3.match_components import SINGLE, Needed, group_of
+from backends.worldflux_dreamerv3.match_perturbations import Session
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import MatchError
-from pytest_worldflux_parity.gates.components import Match, MatchResult, Perturbation, compare
+from pytest_worldflux_parity.gates.components import Match, MatchResult, Perturbation, compare, difference
 from pytest_worldflux_parity.golden import read_arrays, read_golden
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "backends" / "golden" / "dreamerv3"
-FAITHFUL = ["-m", "backends.worldflux_dreamerv3.match"]
-
-
-def mistaken(name: str) -> list[str]:
-    """The program with a mistake of ``mistakes.py``."""
-    return [str(Path(__file__).with_name("mistaken_match.py")), name]
 
 
 def write_request(out_dir: Path, golden: Path = GOLDEN, **changes: object) -> Path:
@@ -38,12 +38,12 @@ def write_request(out_dir: Path, golden: Path = GOLDEN, **changes: object) -> Pa
     return path
 
 
-def run(request: Path, program: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(request: Path) -> subprocess.CompletedProcess[str]:
     """The program on a request, warnings being errors."""
-    command = [sys.executable, "-W", "error", *(program or FAITHFUL), str(request)]
+    command = [sys.executable, "-W", "error", "-m", "backends.worldflux_dreamerv3.match", str(request)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -62,13 +62,32 @@ def judged(out_dir: Path, golden: Path = GOLDEN) -> MatchResult:
     return compare(read_golden(golden, "dreamerv3"), match)
 
 
-def diverging(mistake: str, out_dir: Path) -> list[str]:
-    """The components that show a mistake, in data-flow order.
+def computed(session: Session, component: str) -> dict[str, Any]:
+    """One component of the committed golden by our code as it is now, compiled anew and alone."""
+    if component in SINGLE:
+        own = Needed(session.golden.below(f"inputs/{component}/"))
+        return SINGLE[component](session.golden, own)
+    setting = session.settings[component.partition("_")[0]]
+    name = component.removeprefix(f"{setting.name}_")
+    program = setting.compile(group_of(name), [name])
+    return setting.named(program(setting.state, setting.shared, setting.own))[name]
 
-    Raises:
-        RuntimeError: the program ended before it could tell.
-    """
-    done = run(write_request(out_dir), mistaken(mistake))
-    if done.returncode != 0:
-        raise RuntimeError(f"{mistake}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
-    return [c.component.name for c in judged(out_dir).components if not c.passed]
+
+def session() -> Session:
+    """The committed golden."""
+    return Session(own_golden.read_golden(GOLDEN))
+
+
+def diverging(outputs: dict[str, dict[str, Any]]) -> list[str]:
+    """The components whose outputs are not the official ones, in data-flow order."""
+    golden = read_golden(GOLDEN, "dreamerv3")
+    found = []
+    for component in golden.components:
+        ours = outputs.get(component.name)
+        if ours is None:
+            continue
+        keys = component.keys()
+        worst = max(difference(k, golden.outputs[keys[k]], np.asarray(v)).badness for k, v in ours.items())
+        if not worst <= component.tolerance:
+            found.append(component.name)
+    return found
