@@ -203,7 +203,7 @@ def saver(request: wire.RunRequest, options: argparse.Namespace, folder: Path) -
 
 
 def prepare_jax(request: wire.RunRequest) -> None:
-    """Set platform, threads and compilation cache, before JAX is imported.
+    """Set platform and threads, before JAX is imported, and the compilation cache.
 
     Raises:
         Refused: CUDA is asked for and there is none.
@@ -213,14 +213,19 @@ def prepare_jax(request: wire.RunRequest) -> None:
     # The size of XLA's pool of threads on a CPU (xla/pjrt/utils.cc).
     os.environ["PJRT_NPROC"] = os.environ["NPROC"] = str(request.threads)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # XLA calls it an error when a busy machine takes minutes to compile.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["JAX_PLATFORMS"] = request.device
     import jax
+
+    from . import compilation
 
     try:
         jax.devices()
     # JAX also asserts that there is a device.
     except (RuntimeError, AssertionError):
         raise Refused(f"device {request.device}: JAX finds none here; to mend: --device cpu") from None
+    compilation.enable()
 
 
 def make_environments(request: wire.RunRequest, recipe: Recipe) -> list[Environment]:
@@ -260,6 +265,8 @@ def identity(recipe: Recipe, env_backend: str) -> dict[str, Any]:
 
 def circumstances(request: wire.RunRequest, run: Run) -> dict[str, Any]:
     """How it ran: the protocol as carried out, versions, threads, source."""
+    import jax
+
     protocol = {
         "eval_interval": None,
         "eval_episodes": None,
@@ -273,6 +280,7 @@ def circumstances(request: wire.RunRequest, run: Run) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "threads": request.threads,
+        "compilation_cache": jax.config.jax_compilation_cache_dir is not None,
         "updates": run.outcome.updates,
         "env_steps": run.step,
         "command": list(sys.orig_argv),

@@ -82,7 +82,6 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """One compilation for all runs of this module, and a quick one."""
     return {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
     }
 
@@ -135,6 +134,16 @@ def test_the_record_has_the_official_metrics_of_full_windows(whole: Path) -> Non
     assert not [key for key in scalars if key.endswith(".never")]
     for name in ("loss/rew", "loss/velocity"):
         assert scalars[f"{name}.late"] < scalars[f"{name}.early"], "nothing was learned"
+
+
+def test_what_was_compiled_is_kept_in_a_folder_of_this_kind_of_machine(
+    whole: Path, variables: dict[str, str]
+) -> None:
+    assert wire.read_record(whole / "metrics.json").metadata["compilation_cache"]
+    (folder,) = Path(variables["JAX_COMPILATION_CACHE_DIR"]).iterdir()
+    assert folder.name.startswith("jax-0.10.2-cpu-")
+    kept = [path.name for path in folder.iterdir()]
+    assert any(name.startswith("jit__train-") for name in kept), kept
 
 
 def test_timing_is_measured(whole: Path) -> None:

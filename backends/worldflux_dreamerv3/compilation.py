@@ -1,0 +1,56 @@
+"""The persistent compilation cache: what was compiled once on a machine is loaded the next time.
+
+It is in ``.worldflux/compiled`` of the project, or where ``JAX_COMPILATION_CACHE_DIR`` says, in a folder for
+each kind of machine: code that was compiled for one CPU can crash on another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+PROJECT = Path(__file__).resolve().parents[2]
+# Below this, loading costs about what compiling does.
+WORTHWHILE_SEC = 0.1
+
+
+def enable() -> Path | None:
+    """Turn the cache on, before anything is compiled; its folder, or None where none can be written."""
+    asked_for = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    base = Path(asked_for) if asked_for else PROJECT / ".worldflux" / "compiled"
+    folder = base / machine()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(folder, os.W_OK):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTHWHILE_SEC)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder
+
+
+def machine() -> str:
+    """A name for the kind of machine: JAX, the host's CPU with its features, the device and its driver."""
+    device = jax.devices()[0]
+    parts = (jax.__version__, device.platform, device.device_kind, device.client.platform_version, _cpu())
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return f"jax-{jax.__version__}-{device.platform}-{digest[:12]}"
+
+
+def _cpu() -> str:
+    """Model and features of the host's CPU, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    # x86 has flags, ARM has Features; every core repeats them.
+    told = {
+        line for line in lines if line.lower().startswith(("model name", "flags", "features", "cpu part"))
+    }
+    return "\n".join([platform.machine(), *sorted(told)])
