@@ -104,9 +104,10 @@ def prepare_jax(threads: int) -> None:
     if threads == 1:
         flags.append("--xla_cpu_multi_thread_eigen=false")
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()
-    import jax
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from . import compilation
 
-    jax.config.update("jax_platforms", "cpu")
+    compilation.enable()
 
 
 def describe(session: Session) -> dict[str, Any]:
