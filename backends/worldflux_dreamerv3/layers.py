@@ -21,7 +21,7 @@ NORM_EPS = 1e-4
 TRUNCATION = 2.0
 # One over the deviation of a standard normal that is cut off at two, as the official program rounds it.
 TRUNCATED_SCALE = 1.1368
-LARGE_BLOCK = 2**13  # numbers in a block's kernel above which products are worth their own compilation
+LARGE_BLOCK = 2**13  # numbers in a block's kernel from which on zeros are not multiplied
 
 
 # ---------------------------------------------------------------- parameters
@@ -137,15 +137,54 @@ def linear(params: Params, name: str, x: jax.Array) -> jax.Array:
     return x @ params[f"{name}/kernel"].astype(x.dtype) + params[f"{name}/bias"].astype(x.dtype)
 
 
-def block_linear(params: Params, name: str, parts: Sequence[jax.Array]) -> jax.Array:
-    """Affine map with a block-diagonal kernel (paper, appendix B) of each block's inputs (N, I): (N, O)."""
-    kernel = params[f"{name}/kernel"].astype(parts[0].dtype)
-    if jax.default_backend() == "cpu" and kernel[0].size >= LARGE_BLOCK:
-        # On a CPU one product after the other takes half to a third of the time of a batched one.
-        y = jnp.concatenate([x @ block for x, block in zip(parts, kernel, strict=True)], -1)
-    else:
-        y = jnp.einsum("gni,gio->ngo", jnp.stack(parts), kernel).reshape(len(parts[0]), -1)
-    return y + params[f"{name}/bias"].astype(y.dtype)
+def block_linear(params: Params, name: str, own: jax.Array, shared: jax.Array | None = None) -> jax.Array:
+    """Affine map with a block-diagonal kernel (paper, appendix B).
+
+    Args:
+        own: what each block reads of its own (N, G, I).
+        shared: what all blocks read after that (N, S), or None.
+
+    Returns:
+        The blocks' outputs side by side (N, O).
+    """
+    kernel = params[f"{name}/kernel"]
+    bias = params[f"{name}/bias"].astype(own.dtype)
+    if small_blocks(kernel):
+        dense = params.get(f"{name}/dense", dense_kernel(kernel, own.shape[-1]))
+        flat = own.reshape(len(own), -1)
+        x = flat if shared is None else jnp.concatenate([flat, shared], -1)
+        return x @ dense.astype(x.dtype) + bias
+    parts = [own[:, g] for g in range(len(kernel))]
+    if shared is not None:
+        parts = [jnp.concatenate([part, shared], -1) for part in parts]
+    kernel = kernel.astype(own.dtype)
+    if jax.default_backend() == "cpu":
+        return jnp.concatenate([x @ block for x, block in zip(parts, kernel, strict=True)], -1) + bias
+    y = jnp.einsum("gni,gio->ngo", jnp.stack(parts), kernel)
+    return y.reshape(len(own), -1) + bias
+
+
+def small_blocks(kernel: jax.Array) -> bool:
+    """Whether blocks are multiplied as one dense matrix, zeros included.
+
+    A CPU takes several times as long for a batched product as for products one after the other, and for
+    small blocks longer than for all of the zeros.
+    """
+    return jax.default_backend() == "cpu" and kernel[0].size < LARGE_BLOCK
+
+
+def dense_kernel(kernel: jax.Array, own: int) -> jax.Array:
+    """The block kernel (G, own + S, O) as a matrix (G * own + S, G * O)."""
+    blocks, inputs, outputs = kernel.shape
+    diagonal = jnp.eye(blocks, dtype=kernel.dtype)[:, None, :, None] * kernel[:, :own, None]
+    below = kernel[:, own:].transpose(1, 0, 2).reshape(inputs - own, blocks * outputs)
+    return jnp.concatenate([diagonal.reshape(blocks * own, blocks * outputs), below])
+
+
+def with_dense_kernels(params: Params, names: Sequence[str], own: int) -> Params:
+    """``params`` with the dense matrices of these block-linear layers: to be made once, outside of a loop."""
+    small = [name for name in names if small_blocks(params[f"{name}/kernel"])]
+    return params | {f"{name}/dense": dense_kernel(params[f"{name}/kernel"], own) for name in small}
 
 
 def conv(params: Params, name: str, x: jax.Array, stride: int = 1) -> jax.Array:

@@ -281,7 +281,7 @@ class Trajectory(NamedTuple):
 
 def imagine(params: Params, start: Latent, noise: Noise, model: Model) -> Trajectory:
     """Roll the policy out in the model from latents (N, ...), without gradient."""
-    params, start = sg_tree(params), sg_tree(start)
+    params, start = rssm.prepared(sg_tree(params), model.rssm), sg_tree(start)
 
     def step(latent: Latent, inputs: tuple[jax.Array, Actions]) -> tuple[Latent, tuple[jax.Array, Actions]]:
         gumbel, action_noise = inputs

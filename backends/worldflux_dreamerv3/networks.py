@@ -74,12 +74,17 @@ def _map_size(images: dict[str, tuple[int, ...]], config: Encoder | Decoder) -> 
 
 
 def encoder_parameters(spaces: Spaces, config: Encoder) -> Parameters:
-    """Parameters of :func:`encode`."""
+    """Parameters of :func:`encode`.
+
+    Raises:
+        RecipeError: an observation that is neither a vector of floats nor an image that fits.
+    """
     style, parameters = _style(config), {}
     if vectors := _vectors(spaces):
         size = sum(vectors.values())
         parameters |= mlp_parameters("encoder/vector", size, config.units, config.layers, style)
     if images := _images(spaces):
+        _map_size(images, config)
         channels = sum(shape[-1] for shape in images.values())
         for i, depth in enumerate(config.depths):
             name = f"encoder/conv{i}"
@@ -202,7 +207,7 @@ def _feature_map(
 ) -> jax.Array:
     """The innermost feature map (N, h, w, C): a block-linear part of ``deter``, an MLP of ``stoch``."""
     style, n, blocks = _style(config), len(deter), config.bspace
-    x = block_linear(params, "decoder/space_deter", jnp.split(deter, blocks, -1)).reshape(
+    x = block_linear(params, "decoder/space_deter", deter.reshape(n, blocks, -1)).reshape(
         n, blocks, *size, -1
     )
     x = x.transpose(0, 2, 3, 1, 4).reshape(n, *size, -1)

@@ -476,7 +476,8 @@ def _unknown(key: object) -> str:
     known = ["config", "size", *SHORTHANDS, *LEAVES]
     near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"recipe.{key} is not a known key; {hint}valid: {', '.join(known)}"
+    name = str(key) if str(key).isprintable() else repr(key)
+    return f"recipe.{name} is not a known key; {hint}valid: {', '.join(known)}"
 
 
 def _coerce(key: str, value: Any, default: Any) -> Any:

@@ -26,6 +26,7 @@ from .layers import (
     mlp,
     mlp_parameters,
     norm_parameters,
+    with_dense_kernels,
 )
 from .recipe import Rssm
 
@@ -89,17 +90,23 @@ def core(params: Params, latent: Latent, action: jax.Array, config: Rssm) -> jax
         layer(params, "dynamics/from_stoch", latent.stoch, style),
         layer(params, "dynamics/from_action", action, style),
     ]
-    parts = _to_blocks(latent.deter, jnp.concatenate(shared, -1), config.blocks)
+    x, shared = _to_blocks(latent.deter, jnp.concatenate(shared, -1), config.blocks)
     for i in range(config.dynlayers):
         name = f"dynamics/hidden{i}"
-        x = activate(params, name, block_linear(params, name, parts), style)
-        parts = jnp.split(x, config.blocks, -1)
-    return _gru(latent.deter, block_linear(params, "dynamics/gru", parts), config.blocks)
+        y = activate(params, name, block_linear(params, name, x, shared), style)
+        x, shared = y.reshape(x.shape), None
+    return _gru(latent.deter, block_linear(params, "dynamics/gru", x, shared), config.blocks)
 
 
-def _to_blocks(deter: jax.Array, shared: jax.Array, blocks: int) -> list[jax.Array]:
-    """What each block reads: its own part of ``deter``, then all that the blocks share."""
-    return [jnp.concatenate([own, shared], -1) for own in jnp.split(deter, blocks, -1)]
+def prepared(params: Params, config: Rssm) -> Params:
+    """``params`` with what :func:`core` would otherwise make of them anew in every step."""
+    names = [*(f"dynamics/hidden{i}" for i in range(config.dynlayers)), "dynamics/gru"]
+    return with_dense_kernels(params, names, config.deter // config.blocks)
+
+
+def _to_blocks(deter: jax.Array, shared: jax.Array, blocks: int) -> tuple[jax.Array, jax.Array | None]:
+    """What each block reads: its own part (N, G, D / G) of ``deter``, and what all blocks share."""
+    return deter.reshape(len(deter), blocks, -1), shared
 
 
 def _gru(deter: jax.Array, gates: jax.Array, blocks: int) -> jax.Array:
@@ -153,6 +160,8 @@ def observe(
     config: Rssm,
 ) -> Posterior:
     """Latents of tokens (T, N, E), previous actions (T, N, A), resets (T, N), Gumbels (T, N, S, C)."""
+
+    params = prepared(params, config)
 
     def step(latent: Latent, inputs: tuple[jax.Array, ...]) -> tuple[Latent, Posterior]:
         posterior = observe_step(params, latent, *inputs, config)
