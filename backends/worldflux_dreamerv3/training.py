@@ -38,6 +38,8 @@ from .replay import Arrays, Replay
 from .seeds import action_key, replay_seed, update_key
 
 BLOCK = 10  # steps
+# Counts among the metrics, which have no mean worth comparing.
+NO_STATISTICS = ("opt/updates", "opt/param_count")
 
 
 class Diverged(RuntimeError):
@@ -241,7 +243,7 @@ class Run:
             kept = {key: np.asarray(value) for key, value in latents.items() if key != "stepid"}
             self.replay.update(stepid, kept)
         if self.windows.wants(update):
-            self.windows.add(update, {k: float(v) for k, v in jax.device_get(metrics).items()})
+            self.windows.add(update, _statistics(metrics))
 
     def _beat(self, force: bool = False) -> None:
         frames = min(self.step, int(self.recipe.run.steps)) * self.recipe.action_repeat
@@ -293,6 +295,10 @@ def curve(outcome: Outcome, action_repeat: int) -> list[wire.CurvePoint]:
     for step, score in outcome.episodes:
         by_step.setdefault(step * action_repeat, []).append(score)
     return [wire.CurvePoint(step, float(np.mean(scores))) for step, scores in sorted(by_step.items())]
+
+
+def _statistics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in jax.device_get(metrics).items() if k not in NO_STATISTICS}
 
 
 def _where_running(action: NDArray[Any], is_last: NDArray[np.bool_]) -> NDArray[Any]:

@@ -132,6 +132,7 @@ def test_the_record_has_the_official_metrics_of_full_windows(whole: Path) -> Non
     for window in ("early", "late"):
         assert names <= {key.removesuffix(f".{window}") for key in scalars if key.endswith(f".{window}")}
     assert not [key for key in scalars if key.endswith(".never")]
+    assert not [key for key in scalars if key.startswith(("opt/updates", "opt/param_count"))], "counts"
     for name in ("loss/rew", "loss/velocity"):
         assert scalars[f"{name}.late"] < scalars[f"{name}.early"], "nothing was learned"
 
