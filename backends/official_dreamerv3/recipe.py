@@ -163,6 +163,8 @@ def effective(config: Any, named: Mapping[str, Any], asked: Mapping[str, Any]) -
         "model_profile": profile(config, named),
         "action_repeat": int(flat.get(f"env.{suite}.repeat", 1)),
         **found,
+        # In the words of the suite too; that they took effect is for `confirm` to say.
+        **{key: asked[key] for key in ("size", *SHORTHANDS) if key in asked},
     }
 
 

@@ -15,7 +15,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,7 @@ def run_request(request: wire.RunRequest, options: argparse.Namespace) -> None:
         curve=tuple(training.curve(outcome, recipe.action_repeat)),
         scalars=dict(windows.means()),
         metadata={
-            **identity(recipe, envs[0].backend),
+            **identity(recipe, request.recipe, envs[0].backend),
             **circumstances(request, run),
             "artifact_manifest": manifest(out_dir),
             "timing": timing(run.step, outcome),
@@ -244,9 +244,9 @@ def make_environments(request: wire.RunRequest, recipe: Recipe) -> list[Environm
         raise Refused(f"task {request.task_id}: {error}") from None
 
 
-def identity(recipe: Recipe, env_backend: str) -> dict[str, Any]:
+def identity(recipe: Recipe, given: Mapping[str, Any], env_backend: str) -> dict[str, Any]:
     """Who ran what: the part of the record's metadata that both systems must agree on."""
-    effective = effective_recipe(recipe)
+    effective = effective_recipe(recipe, given)
     steps = effective["run.steps"]
     return {
         "mode": "live",

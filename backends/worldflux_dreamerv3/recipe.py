@@ -383,9 +383,15 @@ def canonical_task(task: str) -> str:
     return task
 
 
-def effective_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Every leaf with the value that the run used, dotted; of ``env`` only the suite of the task."""
-    leaves = _leaves(recipe) | {"model_profile": model_profile(recipe), "action_repeat": recipe.action_repeat}
+def effective_recipe(recipe: Recipe, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Every leaf with the value that the run used, dotted; of ``env`` only the suite of the task.
+
+    Args:
+        given: the mapping that ``recipe`` was parsed from; the size and the shorthands in it are stated too,
+            in the words of the suite.
+    """
+    said = {key: value for key, value in (given or {}).items() if key in ("size", *SHORTHANDS)}
+    leaves = said | _leaves(recipe) | {"model_profile": model_profile(recipe), "action_repeat": recipe.action_repeat}
     own = f"env.{recipe.suite}."
     return {
         key: list(value) if isinstance(value, tuple) else value

@@ -112,6 +112,14 @@ def test_the_effective_recipe_has_every_leaf_of_its_suite() -> None:
     assert json.loads(json.dumps(effective, allow_nan=False)) == effective
 
 
+def test_the_effective_recipe_states_the_words_of_the_suite_too() -> None:
+    """Validity holds what a suite declares against it, key by key."""
+    given = {"size": "size12m", "units": 64, "agent.value.units": 32}
+    effective = effective_recipe(parse_recipe(given, DMC), given)
+    assert given.items() <= effective.items()
+    assert effective["agent.policy.units"] == 64
+
+
 values = st.one_of(
     st.integers(-3, 600),
     st.floats(),

@@ -118,7 +118,7 @@ def test_the_record_holds_recipe_parameters_and_provenance(record, checkout):
 def test_our_program_states_the_same_effective_recipe(record):
     """The same keys, values and types, ours from its own definitions."""
     ours = pytest.importorskip("backends.worldflux_dreamerv3.recipe")
-    found = ours.effective_recipe(ours.parse_recipe(RECIPE, "dmc_cartpole_balance"))
+    found = ours.effective_recipe(ours.parse_recipe(RECIPE, "dmc_cartpole_balance"), RECIPE)
     assert wire.canonical_json(found) == wire.canonical_json(record[1].metadata["effective_recipe"])
 
 
