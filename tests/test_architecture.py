@@ -33,8 +33,8 @@ CORE = (
     "render",
 )
 EDGES = (
-    "schemas", "suite_file", "manifest_file", "scores", "backends", "lock", "sources", "environments", "devices", "guardian",
-    "runner", "store", "golden", "matching", "prepare", "provenance", "engines", "oracle", "integrity",
+    "schemas", "suite_file", "manifest_file", "scores", "backends", "lock", "sources", "environments",
+    "devices", "guardian", "runner", "store", "golden", "matching", "prepare", "provenance", "engines", "oracle", "integrity",
     "assemble", "conclude",
 )  # fmt: skip
 SHELL = ("items", "plugin", "cli")

@@ -391,7 +391,8 @@ def effective_recipe(recipe: Recipe, given: Mapping[str, Any] | None = None) -> 
             in the words of the suite.
     """
     said = {key: value for key, value in (given or {}).items() if key in ("size", *SHORTHANDS)}
-    leaves = said | _leaves(recipe) | {"model_profile": model_profile(recipe), "action_repeat": recipe.action_repeat}
+    derived = {"model_profile": model_profile(recipe), "action_repeat": recipe.action_repeat}
+    leaves = said | _leaves(recipe) | derived
     own = f"env.{recipe.suite}."
     return {
         key: list(value) if isinstance(value, tuple) else value
