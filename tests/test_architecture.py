@@ -34,8 +34,8 @@ CORE = (
 )
 EDGES = (
     "schemas", "suite_file", "manifest_file", "scores", "backends", "lock", "sources", "environments",
-    "devices", "guardian", "runner", "store", "golden", "matching", "prepare", "provenance", "engines", "oracle", "integrity",
-    "assemble", "conclude",
+    "devices", "guardian", "runner", "store", "golden", "matching", "prepare", "provenance", "engines",
+    "oracle", "integrity", "assemble", "conclude",
 )  # fmt: skip
 SHELL = ("items", "plugin", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)
