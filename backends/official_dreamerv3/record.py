@@ -32,7 +32,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import Refused, source
+from . import Refused, recipe, source
 
 SCHEMA = "worldflux.parity.golden.v1"
 PACKAGES = ("jax", "jaxlib", "optax", "ninjax", "elements", "numpy", "dm_control", "mujoco", "ale-py")
@@ -284,7 +284,7 @@ def import_official(program: Path) -> None:
     nets.COMPUTE_DTYPE = jnp.float32
 
 
-def official_config(program: Path, recipe: dict[str, Any]) -> Any:
+def official_config(program: Path, asked: dict[str, Any]) -> Any:
     """The official configuration of a recipe: named config, size, shorthands, dotted keys."""
     import elements
     import ruamel.yaml
@@ -293,9 +293,9 @@ def official_config(program: Path, recipe: dict[str, Any]) -> Any:
     named = ruamel.yaml.YAML(typ="safe").load(text)
     config = elements.Config(named["defaults"])
     for key in ("config", "size"):
-        if key in recipe:
-            config = config.update(named[recipe[key]])
-    for key, value in recipe.items():
+        if key in asked:
+            config = config.update(named[asked[key]])
+    for key, value in asked.items():
         if key in SHORTHANDS:
             config = config.update({rf".*\.{key}": value})
         elif key not in ("config", "size"):
@@ -487,6 +487,16 @@ def read_checkpoint(logdir: Path) -> tuple[Any, dict[str, Any]]:
     return config.update({"jax.compute_dtype": "float32"}), state
 
 
+def recipe_of(config: Any) -> dict[str, Any]:
+    """The recipe of an official run: its task, the named configuration, and the keys that a recipe has."""
+    named = "atari100k" if config.task.startswith("atari") else "dmc_proprio"
+    if named == "dmc_proprio" and config.env.dmc.image:
+        named = "dmc_vision"
+    keys = recipe.dotted_keys(config.task, config.flat)
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in config.flat.items() if k in keys}
+    return {"task": config.task, "config": named, **values}
+
+
 # The folder
 
 
@@ -526,11 +536,11 @@ def settings_of(program: Path, checkpoint: str | None) -> tuple[dict[str, Settin
         spaces = task_spaces(config)
         name = "image" if any(len(s.shape) == 3 for s in spaces[0].values()) else "vector"
         settings[name] = Setting(name, config, spaces, state)
-        told[name] = {"official_config": json.loads(json.dumps(dict(config.flat), default=list))}
+        told[name] = {"recipe": recipe_of(config)}
     else:
-        for name, recipe in RECIPES.items():
-            settings[name] = Setting(name, official_config(program, recipe), small_spaces(name), None)
-            told[name] = {"recipe": recipe}
+        for name, small in RECIPES.items():
+            settings[name] = Setting(name, official_config(program, small), small_spaces(name), None)
+            told[name] = {"recipe": small}
     for name, setting in settings.items():
         told[name]["obs_space"] = {k: described(v) for k, v in setting.obs_space.items()}
         told[name]["act_space"] = {k: described(v) for k, v in setting.act_space.items()}
@@ -569,7 +579,7 @@ def record(arguments: argparse.Namespace, program: Path, origin: dict[str, Any])
 
     out, golden = Path(arguments.out), Golden()
     settings, told = settings_of(program, arguments.checkpoint)
-    recorded_components.record_all(golden, settings, lambda recipe: official_config(program, recipe))
+    recorded_components.record_all(golden, settings, lambda keys: official_config(program, keys))
     told.update(recorded_components.told())
     command = "python -m backends.official_dreamerv3.record --checkout DIR --commit {commit} --out DIR"
     manifest = {
