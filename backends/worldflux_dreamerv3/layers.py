@@ -159,7 +159,8 @@ def block_linear(params: Params, name: str, own: jax.Array, shared: jax.Array | 
         parts = [jnp.concatenate([part, shared], -1) for part in parts]
     kernel = kernel.astype(own.dtype)
     if jax.default_backend() == "cpu":
-        return jnp.concatenate([x @ block for x, block in zip(parts, kernel, strict=True)], -1) + bias
+        biases = jnp.split(bias, len(kernel))
+        return jnp.concatenate([x @ k + b for x, k, b in zip(parts, kernel, biases, strict=True)], -1)
     y = jnp.einsum("gni,gio->ngo", jnp.stack(parts), kernel)
     return y.reshape(len(own), -1) + bias
 

@@ -31,6 +31,7 @@ from .layers import (
 from .recipe import Rssm
 
 sg = jax.lax.stop_gradient
+LARGE_GATES = 128  # gates in a block from which on blocks are worth operations of their own
 
 
 class Latent(NamedTuple):
@@ -110,12 +111,20 @@ def _to_blocks(deter: jax.Array, shared: jax.Array, blocks: int) -> tuple[jax.Ar
 
 
 def _gru(deter: jax.Array, gates: jax.Array, blocks: int) -> jax.Array:
-    # Within each block: reset, candidate and update, one after the other.
-    reset, candidate, update = jnp.split(gates.reshape(len(deter), blocks, -1), 3, -1)
-    reset, update = jax.nn.sigmoid(reset), jax.nn.sigmoid(update - 1)
-    candidate = jnp.tanh(reset * candidate)
-    own = deter.reshape(candidate.shape)
-    return (update * candidate + (1 - update) * own).reshape(deter.shape)
+    if jax.default_backend() == "cpu" and gates.shape[-1] >= blocks * LARGE_GATES:
+        # Block by block nothing has to be put side by side only to be taken apart again.
+        parts = zip(jnp.split(deter, blocks, -1), jnp.split(gates, blocks, -1), strict=True)
+        return jnp.concatenate([_gated(*part) for part in parts], -1)
+    own = deter.reshape(len(deter), blocks, -1)
+    return _gated(own, gates.reshape(len(deter), blocks, -1)).reshape(deter.shape)
+
+
+def _gated(deter: jax.Array, gates: jax.Array) -> jax.Array:
+    """New state (..., D) of reset, candidate and update (..., 3 * D), one after the other."""
+    reset, candidate, update = jnp.split(gates, 3, -1)
+    update = jax.nn.sigmoid(update - 1)
+    candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+    return update * candidate + (1 - update) * deter
 
 
 def prior_logits(params: Params, deter: jax.Array, config: Rssm) -> jax.Array:

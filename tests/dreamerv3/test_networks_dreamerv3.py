@@ -296,8 +296,12 @@ def test_the_two_hot_loss_and_mean_in_numpy() -> None:
 # ---------------------------------------------------------------- recurrent model
 
 
-def test_the_core_is_a_gru_with_block_diagonal_kernels() -> None:
-    """In numpy, with dense matrices in place of blocks."""
+@pytest.mark.parametrize("large", [False, True])
+def test_the_core_is_a_gru_with_block_diagonal_kernels(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    """In numpy; ours is computed as for small and as for large networks."""
+    if large:
+        monkeypatch.setattr(layers, "LARGE_BLOCK", 0)
+        monkeypatch.setattr(rssm, "LARGE_GATES", 0)
     agent = tiny.agent()
     config = agent.model.rssm
     names = {k: p for k, p in agent.parameters.items() if k.startswith("dynamics/")}
