@@ -12,6 +12,8 @@ pytest_plugins = ["pytester"]
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Plain ``pytest``, all tests and no other choice: one xdist worker a core, one thread each."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     option = config.option
     everything = config.args_source is not pytest.Config.ArgsSource.ARGS and option.parity is None
     chosen = option.numprocesses is not None or option.tx or option.dist != "no"
