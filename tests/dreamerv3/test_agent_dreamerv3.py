@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from tiny import quickly_compiled  # noqa: F401 - a fixture
 
 from backends.worldflux_dreamerv3 import model
 from backends.worldflux_dreamerv3.agent import Agent
@@ -26,20 +28,39 @@ METRICS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+
 @functools.cache
 def agent() -> Agent:
     """One agent for all tests, so that its update is compiled once."""
     return tiny.agent()
 
 
-def gradients(changed: Agent, data: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Gradients of the whole loss with the weights of update 0, the zero ones made random."""
-    rng = np.random.default_rng(5)
+def reach(changed: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], set[str]]:
+    """A function from the name of a loss to the networks that its gradient reaches.
+
+    The weights are those of update 0, the zero ones made random.
+    """
+    rng, seen = np.random.default_rng(5), {}
     state = changed.init_state(0)
     params = {k: v + jnp.asarray(rng.normal(0, 0.1, v.shape), jnp.float32) for k, v in state.params.items()}
-    start, batch = changed._arrange(changed.init_train(2), data)
-    noise = model.draw_noise(jax.random.key(3), *batch.is_first.shape, changed.model)
-    return jax.grad(model.loss, has_aux=True)(params, state, start, batch, noise, changed.model)[0]
+    data = tiny.batch(changed)
+    monkeypatch.setattr(model, "loss_scale", lambda name, _: seen["scales"][name])
+
+    def total(params: dict[str, jax.Array], scales: dict[str, jax.Array]) -> jax.Array:
+        seen["scales"] = scales
+        start, batch = changed._arrange(changed.init_train(2), data)
+        noise = model.draw_noise(jax.random.key(3), *batch.is_first.shape, changed.model)
+        return model.loss(params, state, start, batch, noise, changed.model)[0]
+
+    gradient = jax.jit(jax.grad(total))
+
+    def reached(loss: str) -> set[str]:
+        found = gradient(params, {name: jnp.float32(name == loss) for name in LOSSES})
+        return {k.split("/")[0] for k, g in found.items() if np.asarray(g).any()}
+
+    return reached
 
 
 def test_an_update_returns_the_official_metrics_and_new_latents_for_replay() -> None:
@@ -112,23 +133,23 @@ def test_without_context_the_first_action_before_is_that_of_the_carry() -> None:
     np.testing.assert_array_equal(batch.previous["action"][1:], np.swapaxes(data["action"][:, :-1], 0, 1))
 
 
-def test_where_gradients_do_not_go() -> None:
-    data = tiny.batch(agent())
-    scales = {f"agent__loss_scales__{k}": 0.0 for k in ("rec", "con", "dyn", "rep", "policy", "value", "rew")}
+def test_where_gradients_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, world = reach(agent(), monkeypatch), {"encoder", "dynamics"}
+    assert reached("position") == {"decoder", *world}
+    assert reached("rew") == {"reward", *world}
+    assert reached("con") == {"continue", *world}
+    assert reached("policy") == {"policy"}
+    assert reached("value") == {"value"}
+    assert reached("repval") == {"value", *world}
 
-    def reached(**changes: Any) -> set[str]:
-        found = gradients(tiny.agent(**changes), data)
-        return {k.split("/")[0] for k, g in found.items() if np.asarray(g).any()}
 
-    world = {"encoder", "dynamics"}
-    only_value = {**scales, "agent__loss_scales__repval": 0.0, "agent__loss_scales__value": 1.0}
-    assert reached(**only_value) == {"value"}
-    assert reached(**only_value, agent__ac_grads=True) == {"value", *world}
-    assert reached(**scales) == {"value", *world}
-    assert reached(**scales, agent__repval_grad=False) == {"value"}
-    only_reward = {**only_value, "agent__loss_scales__value": 0.0, "agent__loss_scales__rew": 1.0}
-    assert reached(**only_reward) == {"reward", *world}
-    assert reached(**only_reward, agent__reward_grad=False) == {"reward"}
+def test_where_gradients_go_with_the_switches_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tiny.agent(agent__ac_grads=True, agent__repval_grad=False, agent__reward_grad=False)
+    reached, world = reach(other, monkeypatch), {"encoder", "dynamics"}
+    assert reached("rew") == {"reward"}
+    assert reached("policy") == {"policy", *world}
+    assert reached("value") == {"value", *world}
+    assert reached("repval") == {"value"}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import quickly_compiled  # noqa: F401 - a fixture
 
 from backends.worldflux_dreamerv3 import losses, normalise
 from backends.worldflux_dreamerv3.distributions import (
@@ -23,6 +24,8 @@ from backends.worldflux_dreamerv3.distributions import (
 )
 from backends.worldflux_dreamerv3.optimiser import initial_state, learning_rate, optimiser_step, pack, unpack
 from backends.worldflux_dreamerv3.recipe import AgentRecipe, ImagLoss, Opt, PlainNorm, ReturnNorm
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 T, N = 5, 6
 BINS = two_hot_bins(15)

@@ -14,6 +14,7 @@ import scipy.stats
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import quickly_compiled  # noqa: F401 - a fixture
 
 from backends.worldflux_dreamerv3 import layers, model, networks, rssm
 from backends.worldflux_dreamerv3.distributions import (
@@ -32,6 +33,8 @@ from backends.worldflux_dreamerv3.distributions import (
 from backends.worldflux_dreamerv3.layers import Parameter, Style
 from backends.worldflux_dreamerv3.recipe import RecipeError, Rssm
 from backends.worldflux_dreamerv3.spaces import Space
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 STYLE = Style("silu", "rms", "trunc_normal_in")
 BINS = two_hot_bins(255)
@@ -93,12 +96,19 @@ def test_norms() -> None:
     assert layers.norm(params, "n", jnp.asarray(x, jnp.bfloat16), "rms").dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("threshold", [0, 10**9])
+def as_for(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have blocks computed as for small or large networks, or as on a GPU."""
+    monkeypatch.setattr(layers, "LARGE_BLOCK", 10**9 if size == "small" else 0)
+    monkeypatch.setattr(rssm, "LARGE_GATES", 10**9 if size == "small" else 0)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if size == "gpu" else "cpu")
+
+
+@pytest.mark.parametrize("size", ["small", "large", "gpu"])
 @pytest.mark.parametrize("shares", [0, 2])
 def test_a_block_linear_layer_is_a_block_diagonal_matrix(
-    monkeypatch: pytest.MonkeyPatch, threshold: int, shares: int
+    monkeypatch: pytest.MonkeyPatch, size: str, shares: int
 ) -> None:
-    monkeypatch.setattr(layers, "LARGE_BLOCK", threshold)
+    as_for(size, monkeypatch)
     kernel, bias = normals(3, 4 + shares, 2), normals(6)
     own, shared = normals(5, 3, 4, seed=3), normals(5, shares, seed=4)
     params = {"b/kernel": jnp.asarray(kernel), "b/bias": jnp.asarray(bias)}
@@ -106,7 +116,7 @@ def test_a_block_linear_layer_is_a_block_diagonal_matrix(
     got = layers.block_linear(params, "b", own, jnp.asarray(shared) if shares else None)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
     ready = layers.with_dense_kernels(params, ["b"], 4)
-    assert ("b/dense" in ready) == (threshold > 0)
+    assert ("b/dense" in ready) == (size == "small")
     np.testing.assert_array_equal(
         layers.block_linear(ready, "b", own, jnp.asarray(shared)) if shares else got, got
     )
@@ -296,12 +306,10 @@ def test_the_two_hot_loss_and_mean_in_numpy() -> None:
 # ---------------------------------------------------------------- recurrent model
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_the_core_is_a_gru_with_block_diagonal_kernels(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
-    """In numpy; ours is computed as for small and as for large networks."""
-    if large:
-        monkeypatch.setattr(layers, "LARGE_BLOCK", 0)
-        monkeypatch.setattr(rssm, "LARGE_GATES", 0)
+@pytest.mark.parametrize("size", ["small", "large", "gpu"])
+def test_the_core_is_a_gru_with_block_diagonal_kernels(monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    """In numpy."""
+    as_for(size, monkeypatch)
     agent = tiny.agent()
     config = agent.model.rssm
     names = {k: p for k, p in agent.parameters.items() if k.startswith("dynamics/")}

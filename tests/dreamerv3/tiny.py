@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
+import pytest
 
 from backends.worldflux_dreamerv3.agent import Agent
 from backends.worldflux_dreamerv3.recipe import Recipe, parse_recipe
@@ -25,6 +28,14 @@ SMALL: dict[str, Any] = {
     "units": 8, "layers": 1, "depth": 4, "bins": 15, "agent.imag_length": 3, "agent.opt.warmup": 0,
     "agent.opt.lr": 3e-3, "jax.compute_dtype": "float32",
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled() -> Iterator[None]:
+    """Compiling takes most of the time of these tests; how fast the result runs does not matter."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def recipe(task: str = "dmc_cartpole_balance", **changes: Any) -> Recipe:
