@@ -154,9 +154,11 @@ def test_new_latents_replace_the_stored_ones_of_exactly_their_entries() -> None:
     memory = filled(40)
     batch = memory.sample(1)
     new = np.arange(100, 100 + LENGTH - CONTEXT, dtype=np.float32)[None, :, None].repeat(3, axis=2)
-    before = memory._data["dyn/deter"].copy()
+    # As bits: what was never written may hold NaN, which differs from itself.
+    bits = memory._data["dyn/deter"].view(np.uint32)
+    before = bits.copy()
     memory.update(batch["stepid"][:, CONTEXT:], {"dyn/deter": new})
-    changed = np.flatnonzero((memory._data["dyn/deter"] != before).any(axis=1))
+    changed = np.flatnonzero((bits != before).any(axis=1))
     values = memory._data["value"][changed]
     assert sorted(values.tolist()) == batch["value"][0, CONTEXT:].tolist()
     np.testing.assert_array_equal(np.sort(memory._data["dyn/deter"][changed, 0]), new[0, :, 0])
