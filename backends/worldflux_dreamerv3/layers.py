@@ -8,7 +8,7 @@ embodied/jax/nets.py; RMSNorm is Zhang & Sennrich 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,15 +137,12 @@ def linear(params: Params, name: str, x: jax.Array) -> jax.Array:
     return x @ params[f"{name}/kernel"].astype(x.dtype) + params[f"{name}/bias"].astype(x.dtype)
 
 
-def block_linear(
-    params: Params, name: str, own: jax.Array, shared: jax.Array | None = None, pieces: int = 1
-) -> jax.Array:
+def block_linear(params: Params, name: str, own: jax.Array, shared: jax.Array | None = None) -> jax.Array:
     """Affine map with a block-diagonal kernel (paper, appendix B).
 
     Args:
         own: what each block reads of its own (N, G, I).
         shared: what all blocks read after that (N, S), or None.
-        pieces: how many pieces of equal size each block's outputs are taken apart into afterwards.
 
     Returns:
         The blocks' outputs side by side (N, O).
@@ -153,10 +150,10 @@ def block_linear(
     kernel = params[f"{name}/kernel"]
     bias = params[f"{name}/bias"].astype(own.dtype)
     if small_blocks(kernel):
+        dense = params.get(f"{name}/dense", dense_kernel(kernel, own.shape[-1]))
         flat = own.reshape(len(own), -1)
         x = flat if shared is None else jnp.concatenate([flat, shared], -1)
-        dense = params.get(f"{name}/dense", dense_kernel(kernel, own.shape[-1], pieces))
-        return _dense_product(x, dense.astype(x.dtype), bias, len(kernel))
+        return x @ dense.astype(x.dtype) + bias
     parts = [own[:, g] for g in range(len(kernel))]
     if shared is not None:
         parts = [jnp.concatenate([part, shared], -1) for part in parts]
@@ -177,32 +174,18 @@ def small_blocks(kernel: jax.Array) -> bool:
     return jax.default_backend() == "cpu" and kernel[0].size < LARGE_BLOCK
 
 
-def dense_kernel(kernel: jax.Array, own: int, pieces: int) -> jax.Array:
-    """The block kernel (G, own + S, pieces * O) as matrices (pieces, G * own + S, G * O)."""
+def dense_kernel(kernel: jax.Array, own: int) -> jax.Array:
+    """The block kernel (G, own + S, O) as a matrix (G * own + S, G * O)."""
     blocks, inputs, outputs = kernel.shape
-    width = blocks * outputs // pieces
-    kernel = kernel.reshape(blocks, inputs, pieces, -1).transpose(2, 0, 1, 3)
-    diagonal = jnp.eye(blocks, dtype=kernel.dtype)[:, None, :, None] * kernel[:, :, :own, None]
-    below = kernel[:, :, own:].transpose(0, 2, 1, 3)
-    rows = diagonal.reshape(pieces, blocks * own, width), below.reshape(pieces, inputs - own, width)
-    return jnp.concatenate(rows, 1)
+    diagonal = jnp.eye(blocks, dtype=kernel.dtype)[:, None, :, None] * kernel[:, :own, None]
+    below = kernel[:, own:].transpose(1, 0, 2).reshape(inputs - own, blocks * outputs)
+    return jnp.concatenate([diagonal.reshape(blocks * own, blocks * outputs), below])
 
 
-def _dense_product(x: jax.Array, dense: jax.Array, bias: jax.Array, blocks: int) -> jax.Array:
-    """Outputs (N, O) of inputs (N, I) to all blocks, the pieces of each block side by side."""
-    biases = bias.reshape(blocks, len(dense), -1).transpose(1, 0, 2).reshape(len(dense), -1)
-    # A compiler sees through putting pieces together and taking them apart again, not through one product.
-    outputs = [(x @ k + b).reshape(len(x), blocks, -1) for k, b in zip(dense, biases, strict=True)]
-    return jnp.stack(outputs, 2).reshape(len(x), -1)
-
-
-def with_dense_kernels(params: Params, pieces: Mapping[str, int], own: int) -> Params:
+def with_dense_kernels(params: Params, names: Sequence[str], own: int) -> Params:
     """``params`` with the dense matrices of these block-linear layers: to be made once, outside of a loop."""
-    kernels = {name: params[f"{name}/kernel"] for name in pieces}
-    small = {name: kernel for name, kernel in kernels.items() if small_blocks(kernel)}
-    return params | {
-        f"{name}/dense": dense_kernel(kernel, own, pieces[name]) for name, kernel in small.items()
-    }
+    small = [name for name in names if small_blocks(params[f"{name}/kernel"])]
+    return params | {f"{name}/dense": dense_kernel(params[f"{name}/kernel"], own) for name in small}
 
 
 def conv(params: Params, name: str, x: jax.Array, stride: int = 1) -> jax.Array:

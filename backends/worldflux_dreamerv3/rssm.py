@@ -31,7 +31,6 @@ from .layers import (
 from .recipe import Rssm
 
 sg = jax.lax.stop_gradient
-GATES = 3  # reset, candidate and update
 LARGE_GATES = 128  # gates in a block from which on blocks are worth operations of their own
 
 
@@ -97,13 +96,13 @@ def core(params: Params, latent: Latent, action: jax.Array, config: Rssm) -> jax
         name = f"dynamics/hidden{i}"
         y = activate(params, name, block_linear(params, name, x, shared), style)
         x, shared = y.reshape(x.shape), None
-    return _gru(latent.deter, block_linear(params, "dynamics/gru", x, shared, GATES), config.blocks)
+    return _gru(latent.deter, block_linear(params, "dynamics/gru", x, shared), config.blocks)
 
 
 def prepared(params: Params, config: Rssm) -> Params:
     """``params`` with what :func:`core` would otherwise make of them anew in every step."""
-    pieces = {f"dynamics/hidden{i}": 1 for i in range(config.dynlayers)} | {"dynamics/gru": GATES}
-    return with_dense_kernels(params, pieces, config.deter // config.blocks)
+    names = [*(f"dynamics/hidden{i}" for i in range(config.dynlayers)), "dynamics/gru"]
+    return with_dense_kernels(params, names, config.deter // config.blocks)
 
 
 def _to_blocks(deter: jax.Array, shared: jax.Array, blocks: int) -> tuple[jax.Array, jax.Array | None]:
@@ -115,13 +114,14 @@ def _gru(deter: jax.Array, gates: jax.Array, blocks: int) -> jax.Array:
     if jax.default_backend() == "cpu" and gates.shape[-1] >= blocks * LARGE_GATES:
         # Block by block nothing has to be put side by side only to be taken apart again.
         parts = zip(jnp.split(deter, blocks, -1), jnp.split(gates, blocks, -1), strict=True)
-        return jnp.concatenate([_gated(d, *jnp.split(g, GATES, -1)) for d, g in parts], -1)
-    reset, candidate, update = jnp.split(gates.reshape(len(deter), blocks, GATES, -1), GATES, 2)
-    flat = (x.reshape(deter.shape) for x in (reset, candidate, update))
-    return _gated(deter, *flat)
+        return jnp.concatenate([_gated(*part) for part in parts], -1)
+    own = deter.reshape(len(deter), blocks, -1)
+    return _gated(own, gates.reshape(len(deter), blocks, -1)).reshape(deter.shape)
 
 
-def _gated(deter: jax.Array, reset: jax.Array, candidate: jax.Array, update: jax.Array) -> jax.Array:
+def _gated(deter: jax.Array, gates: jax.Array) -> jax.Array:
+    """New state (..., D) of reset, candidate and update (..., 3 * D), one after the other."""
+    reset, candidate, update = jnp.split(gates, 3, -1)
     update = jax.nn.sigmoid(update - 1)
     candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
     return update * candidate + (1 - update) * deter

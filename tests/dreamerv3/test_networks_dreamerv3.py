@@ -115,7 +115,7 @@ def test_a_block_linear_layer_is_a_block_diagonal_matrix(
     expected = np.concatenate([np.hstack([own[:, g], shared]) @ kernel[g] for g in range(3)], -1) + bias
     got = layers.block_linear(params, "b", own, jnp.asarray(shared) if shares else None)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
-    ready = layers.with_dense_kernels(params, {"b": 1}, 4)
+    ready = layers.with_dense_kernels(params, ["b"], 4)
     assert ("b/dense" in ready) == (size == "small")
     np.testing.assert_array_equal(
         layers.block_linear(ready, "b", own, jnp.asarray(shared)) if shares else got, got
