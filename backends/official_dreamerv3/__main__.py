@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(request_of(sys.argv[1:] if argv is None else list(argv)))
     except (Refused, wire.WireError) as error:
         return _say(str(error))
+    except ModuleNotFoundError as error:
+        return _say(
+            f"the package {error.name} is absent from {sys.executable}; to mend: "
+            "worldflux-parity env create official_dreamerv3"
+        )
     except Terminated:
         _say("ended by SIGTERM")
         return 128 + signal.SIGTERM
@@ -202,6 +207,8 @@ def check(request: wire.RunRequest) -> tuple[str, dict[str, Any]]:
         raise Refused(f"request.device: {request.device!r} is unknown; valid: cpu, cuda")
     if request.threads < 1:
         raise Refused(f"request.threads: {request.threads} is not 1 or more")
+    if request.seed < 0:
+        raise Refused(f"request.seed: {request.seed} is not 0 or more")
     for key in ("checkout", "commit"):
         if not isinstance(request.source.get(key), str):
             raise Refused(f"request.source.{key} is missing; to mend: {source.MEND}")
