@@ -147,6 +147,60 @@ def write_atomic(path: Path, text: str) -> None:
             partial.unlink()
 
 
+def request_by_hand(
+    options: Any, family: str, system: str, adapter: str, source: Optional[Dict[str, Any]] = None
+) -> RunRequest:
+    """The request that a backend's command line describes in place of ``request.json``.
+
+    Args:
+        options: has task, seed, device, threads and out, and the texts of ``set`` and ``window``.
+
+    Raises:
+        WireError: a setting or a window cannot be read.
+    """
+    return RunRequest(
+        request_id="by-hand",
+        run_id="by-hand",
+        suite_id="by-hand",
+        family=family,
+        task_id=options.task,
+        seed=options.seed,
+        system=system,
+        adapter=adapter,
+        device=options.device,
+        recipe=dict(map(setting, options.set)),
+        eval_protocol={"windows": dict(map(_window, options.window))},
+        out_dir=options.out,
+        deadline_sec=0.0,
+        threads=options.threads,
+        source=source or {},
+    )
+
+
+def setting(text: str) -> Tuple[str, Any]:
+    """``KEY=VALUE`` as (key, value); a value that is not JSON is text.
+
+    Raises:
+        WireError: there is no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise WireError(f"--set {text}: wanted KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _window(text: str) -> Tuple[str, List[int]]:
+    name, _, bounds = text.partition("=")
+    try:
+        first, last = (int(number) for number in bounds.split(":"))
+    except ValueError:
+        raise WireError(f"--window {text}: wanted NAME=FIRST:LAST, both whole numbers") from None
+    return name, [first, last]
+
+
 def request_to_json(request: RunRequest) -> str:
     """The text of ``request.json``."""
     return json.dumps(asdict(request), indent=2, sort_keys=True, allow_nan=False) + "\n"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes.util
-import json
 import multiprocessing
 import os
 import resource
@@ -116,7 +115,8 @@ def request_of(argv: list[str]) -> wire.RunRequest:
         return _read(options.request)
     if not (options.checkout and options.commit and options.out):
         parser.error("give request.json, or --checkout, --commit and --out")
-    return _by_hand(options)
+    asked_for = {"checkout": options.checkout, "commit": options.commit}
+    return wire.request_by_hand(options, "dreamerv3", "official", ADAPTER, asked_for)
 
 
 def _read(path: str) -> wire.RunRequest:
@@ -124,43 +124,6 @@ def _read(path: str) -> wire.RunRequest:
         return wire.read_request(path)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from None
-
-
-def _by_hand(options: argparse.Namespace) -> wire.RunRequest:
-    return wire.RunRequest(
-        request_id="by-hand",
-        run_id="by-hand",
-        suite_id="by-hand",
-        family="dreamerv3",
-        task_id=options.task,
-        seed=options.seed,
-        system="official",
-        adapter=ADAPTER,
-        device=options.device,
-        recipe=dict(_setting(text) for text in options.set),
-        eval_protocol={"windows": dict(_window(text) for text in options.window)},
-        out_dir=options.out,
-        deadline_sec=0.0,
-        threads=options.threads,
-        source={"checkout": options.checkout, "commit": options.commit},
-    )
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, _, value = text.partition("=")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
-
-
-def _window(text: str) -> tuple[str, list[int]]:
-    name, _, bounds = text.partition("=")
-    try:
-        first, last = (int(number) for number in bounds.split(":"))
-    except ValueError:
-        raise Refused(f"--window {text}: wanted NAME=FIRST:LAST, both whole numbers") from None
-    return name, [first, last]
 
 
 def run(request: wire.RunRequest) -> None:

@@ -98,7 +98,7 @@ def record(options: argparse.Namespace) -> None:
     Raises:
         Refused: the checkout, the checkpoint or a recipe key is not good.
     """
-    settings = dict(_setting(text) for text in options.set)
+    settings = dict(map(wire.setting, options.set))
     with official_modules(options.checkout, options.commit) as (modules, described):
         import torch
 
@@ -125,16 +125,6 @@ def record(options: argparse.Namespace) -> None:
         official = record_components.Official(modules, configure, weights)
         golden = record_components.record_all(official, options.seed, bool(options.checkpoint))
         write_golden(options, official, golden, described)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise Refused(f"--set {text}: wanted KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import resource
@@ -41,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program; the exit status."""
     options = parse_arguments(argv)
     try:
-        request = wire.read_request(options.request) if options.request else request_by_hand(options)
+        request = (
+            wire.read_request(options.request)
+            if options.request
+            else wire.request_by_hand(options, "dreamerv3", "worldflux", ADAPTER)
+        )
         run_request(request, options)
     except tuple(_mistakes()) as error:
         print(f"worldflux_dreamerv3: {error}".replace("\n", " "), file=sys.stderr)
@@ -78,45 +81,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if options.checkpoint_every is not None and options.checkpoint_every < 1:
         parser.error("--checkpoint-every: 1 or more")
     return options
-
-
-def request_by_hand(options: argparse.Namespace) -> wire.RunRequest:
-    """The request that the options describe."""
-    return wire.RunRequest(
-        request_id="by-hand",
-        run_id="by-hand",
-        suite_id="by-hand",
-        family="dreamerv3",
-        task_id=options.task,
-        seed=options.seed,
-        system="worldflux",
-        adapter=ADAPTER,
-        device=options.device,
-        recipe=dict(_setting(text) for text in options.set),
-        eval_protocol={"windows": dict(_window(text) for text in options.window)},
-        out_dir=options.out,
-        deadline_sec=0.0,
-        threads=options.threads,
-    )
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise Refused(f"--set {text}: wanted KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
-
-
-def _window(text: str) -> tuple[str, list[int]]:
-    name, _, bounds = text.partition("=")
-    try:
-        first, last = (int(number) for number in bounds.split(":"))
-    except ValueError:
-        raise Refused(f"--window {text}: wanted NAME=FIRST:LAST, both whole numbers") from None
-    return name, [first, last]
 
 
 def check(request: wire.RunRequest) -> Recipe:

@@ -11,12 +11,10 @@ and their median is printed. Compilation caches are cold: every run gets an empt
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,23 +116,13 @@ def make_request(
         system=backend.system,
         adapter=backend.adapter,
         device=options.device,
-        recipe={**task.recipe, **dict(settings(options.set))},
+        recipe={**task.recipe, **dict(map(wire.setting, options.set))},
         eval_protocol=dict(task.eval_protocol),
         out_dir=str(out),
         deadline_sec=7200,
         threads=options.threads,
         source=source,
     )
-
-
-def settings(texts: Iterable[str]) -> Iterable[tuple[str, Any]]:
-    """``KEY=VALUE`` as (key, value); a value that is not JSON is text."""
-    for text in texts:
-        key, _, value = text.partition("=")
-        try:
-            yield key, json.loads(value)
-        except json.JSONDecodeError:
-            yield key, value
 
 
 if __name__ == "__main__":

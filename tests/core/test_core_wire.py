@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -63,3 +64,31 @@ def test_what_is_nested_too_deep_is_no_json() -> None:
 def test_a_lone_surrogate_is_written_as_its_escape(tmp_path: Path) -> None:
     wire.write_atomic(tmp_path / "report.md", "a\ud800b é")
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == "a\\ud800b é"
+
+
+def by_hand(**changes: object) -> wire.RunRequest:
+    given = {"task": "t", "seed": 3, "device": "cpu", "threads": 2, "out": "o", "set": [], "window": []}
+    options = argparse.Namespace(**{**given, **changes})
+    return wire.request_by_hand(options, "f", "official", "a", {"commit": "c"})
+
+
+def test_a_request_by_hand_holds_what_the_options_say() -> None:
+    request = by_hand(set=["a.b=2", "word=x=y", "flag=true"], window=["late=3:7"])
+    assert request.recipe == {"a.b": 2, "word": "x=y", "flag": True}
+    assert request.eval_protocol == {"windows": {"late": [3, 7]}}
+    assert (request.task_id, request.seed, request.threads, request.source) == ("t", 3, 2, {"commit": "c"})
+    assert wire.RunRequest(**json.loads(wire.request_to_json(request))) == request
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"set": ["steps"]}, "--set steps: wanted KEY=VALUE"),
+        ({"window": ["late"]}, "--window late: wanted NAME=FIRST:LAST"),
+        ({"window": ["late=1:x"]}, "--window late=1:x: wanted NAME=FIRST:LAST"),
+        ({"window": ["late=1:2:3"]}, "--window late=1:2:3: wanted NAME=FIRST:LAST"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_refused_by_name(option: dict[str, list[str]], said: str) -> None:
+    with pytest.raises(wire.WireError, match=said):
+        by_hand(**option)
