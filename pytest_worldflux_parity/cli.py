@@ -10,19 +10,15 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .errors import ParityError, SourceError
+from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from .errors import ParityError
 
 if TYPE_CHECKING:
     from .backends import Backend
 
 DESCRIPTION = "Fetch official programs, build the environments that they run in, and measure their scores."
-DEFAULT_LOCK = "reports/parity/upstream_lock.json"
-DEFAULT_BACKENDS = "backends"
-_ROOT_FILES = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", ".git")
-
-Subparsers = Any  # argparse keeps the class of its sub-parsers to itself
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,23 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     for add in COMMANDS:
         add(commands)
     return parser
-
-
-def project_root(options: argparse.Namespace) -> Path:
-    """The project that a command works on: ``--root``, or the nearest folder upwards that is one.
-
-    Raises:
-        SourceError: ``--root`` is not a folder.
-    """
-    if options.root is not None:
-        if not options.root.is_dir():
-            raise SourceError("is not a folder", where=str(options.root), mend="--root DIR")
-        return Path(options.root).resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if any((folder / name).exists() for name in _ROOT_FILES):
-            return folder
-    return here
 
 
 # --- fetch-oracles ---

@@ -9,6 +9,7 @@
     │   └── MatchError          a match program left nothing that could be compared, or what differs
     ├── GoldenError             a golden folder is not what the official code was recorded into
     ├── StoreError              the run directory cannot be read or written
+    ├── DocumentError           a policy or a document of a run is not what it must be
     ├── SourceError             an official checkout, oracle file or environment cannot be brought
     └── StatisticsError         the data do not allow the statistic that was asked for
 
@@ -108,6 +109,10 @@ class GoldenError(ParityError):
 
 class StoreError(ParityError):
     """The run directory cannot be read or written."""
+
+
+class DocumentError(ParityError):
+    """A policy or a document of a run is not what it must be."""
 
 
 class SourceError(ParityError):

@@ -8,14 +8,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from . import schemas
 from .errors import SourceError
+from .json_file import parse_json
 
 LOCK_SCHEMA = "worldflux.parity.lock.v1"
 
@@ -79,24 +78,8 @@ def read_lock(path: Path) -> Lock:
             where=str(path),
             mend="name it with --lock FILE, or in pytest with the ini setting parity_lock",
         ) from None
-    document = _parse(raw, path)
+    document = parse_json(raw, path, SourceError)
     # Parsed JSON has no line numbers; the errors name the keys.
     schemas.check(document, "lock.v1", lambda at: str(path), SourceError)
     suites = {name: LockEntry(suite_id=name, **values) for name, values in document["suites"].items()}
     return Lock(path, hashlib.sha256(raw).hexdigest(), document["schema_version"], suites)
-
-
-def _parse(raw: bytes, path: Path) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping = dict(pairs)
-        if len(mapping) < len(pairs):
-            twice = next(k for k in mapping if sum(k == other for other, _ in pairs) > 1)
-            raise SourceError(f"key {twice!r} stands twice", where=str(path))
-        return mapping
-
-    try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise SourceError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise SourceError(f"not JSON: {error}", where=str(path)) from None

@@ -33,11 +33,11 @@ CORE = (
     "render",
 )
 EDGES = (
-    "schemas", "suite_file", "manifest_file", "scores", "backends", "lock", "sources", "environments",
-    "devices", "guardian", "runner", "store", "golden", "matching", "prepare", "provenance", "engines",
-    "oracle", "integrity", "assemble", "conclude",
+    "schemas", "json_file", "suite_file", "manifest_file", "scores", "backends", "lock", "policy", "sources",
+    "environments", "devices", "guardian", "runner", "store", "golden", "matching", "prepare", "provenance",
+    "engines", "oracle", "integrity", "assemble", "conclude",
 )  # fmt: skip
-SHELL = ("items", "plugin", "cli")
+SHELL = ("items", "plugin", "commands", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)
 
 # What core modules may import from outside: nothing that reads, writes, waits or tells the time.
