@@ -26,7 +26,7 @@ from .provenance import environment, lock_reference
 from .render import documents, markdown
 from .runner import log_tail
 from .store import SuiteStore, relative, write_document, write_text
-from .suite import SYSTEMS, Suite
+from .suite import SYSTEMS, ArtifactSide, Suite
 from .verdict import Judgement, case_count, judge
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
@@ -149,13 +149,26 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
         "device": context.device,
         "arguments": list(arguments),
         "seeds_override": list(context.seeds) if context.seeds is not None else None,
+        "overrides": _overrides(context),
+        "retention": context.retention,
         "suites": asked,
+    }
+
+
+def _overrides(context: RunContext) -> dict[str, Any]:
+    """The tables given on the command line, by system."""
+    return {
+        s: {"path": relative(o.path, context.root) if o.path else None, "format": o.format}
+        for s, o in context.overrides.items()
     }
 
 
 def _fingerprint(prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
     """What decides a suite's runs and verdict, as hashes."""
+    # Absent where there are none, so that runs which were sealed before there could be any go on.
+    overrides = {"overrides": _overrides(context)} if context.overrides else {}
     return {
+        **overrides,
         "suite_id": prepared.suite.suite_id,
         "suite_sha256": prepared.suite.sha256,
         "tables": {s: t.sha256 for s, t in prepared.tables.items()},
@@ -179,6 +192,8 @@ def _names_of_change(
 ) -> list[str]:
     if key == "golden":
         return ["the golden of the component match"]
+    if key == "overrides":
+        return ["what the command line gives in place of the suite's own tables"]
     if key not in ("sources", "tables"):
         return [key]
     old, new = before.get(key, {}), now.get(key, {})
@@ -265,6 +280,7 @@ def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunCon
             "path": relative(t.path, context.root),
             "dropped_rows": t.dropped_rows,
             "merged_rows": t.merged_rows,
+            **_replaced(prepared.suite, s, context),
         }
         for s, t in prepared.tables.items()
     }
@@ -278,6 +294,16 @@ def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunCon
         run_json="run.json",
         component_match_json=REPORT,
     )
+
+
+def _replaced(suite: Suite, system: str, context: RunContext) -> dict[str, Any]:
+    """What the suite names for a side, where a table of the command line stands in its place."""
+    side = suite.replaced.get(system)
+    if side is None:
+        return {}
+    if isinstance(side, ArtifactSide):
+        return {"replaces": {"path": relative(side.path, context.root), "format": side.format}}
+    return {"replaces": {"adapter": side.adapter}}
 
 
 def _names(node_id: str, node_ids: Sequence[str]) -> list[str]:

@@ -19,6 +19,8 @@ from .suite import SYSTEMS
 if TYPE_CHECKING:
     from .conclude import Case, Conclusion
     from .prepare import RunContext
+    from .retention import Retention
+    from .suite import Override
 
 TRACKS = ("quick",)
 SUFFIXES = (".yaml", ".yml")
@@ -28,6 +30,11 @@ INI = {
     "parity_seeds": ("seeds for the live sides", ""),
     "parity_systems": ("live systems that are run", ",".join(SYSTEMS)),
     "parity_device": ("auto, cpu or cuda", "auto"),
+    "parity_upstream": ("score table in place of the official side", ""),
+    "parity_upstream_format": ("its format", ""),
+    "parity_worldflux": ("score table in place of the worldflux side", ""),
+    "parity_worldflux_format": ("its format", ""),
+    "parity_retention": ("what stays of an attempt: minimal or full", "full"),
     "parity_workers": (
         "pairs at a time without -n: a number, or auto (one a core on a CPU, one on a GPU)",
         "auto",
@@ -36,6 +43,8 @@ INI = {
     "parity_backends": ("folders of backends, one a line", "backends"),
     "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
 }
+# System -> the option (and ini setting) that gives a table in its place.
+OVERRIDES = {"official": "parity_upstream", "worldflux": "parity_worldflux"}
 
 
 @dataclass
@@ -73,6 +82,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-seeds", metavar="0,1,2", help="seeds for the live sides in place of the suite's"
     )
     group.addoption("--parity-systems", metavar="NAMES", help="live systems that are run: official,worldflux")
+    for name in OVERRIDES.values():
+        option = "--" + name.replace("_", "-")
+        group.addoption(option, metavar="PATH", help=INI[name][0] + " of every suite of the run")
+        group.addoption(f"{option}-format", metavar="FORMAT", help="its format, as in a suite file")
+    group.addoption(
+        "--parity-retention",
+        choices=("minimal", "full"),
+        help="what stays of an attempt once it is recorded: record, request and logs, or all (default)",
+    )
     for name, (text, default) in INI.items():
         kind: Any = "linelist" if name == "parity_backends" else "string"
         parser.addini(name, text, type=kind, default=[default] if kind == "linelist" else default)
@@ -116,19 +134,22 @@ def _context(config: pytest.Config) -> RunContext:
         resume=resume,
         systems=_systems(str(_value(config, "parity_systems"))),
         seeds=_seeds(str(_value(config, "parity_seeds"))),
+        overrides=dict(_overrides(config)),
+        retention=_retention(str(_value(config, "parity_retention"))),
     )
 
 
 def _check_root(config: pytest.Config) -> None:
     """Refuse what makes pytest take the value of our option for a path, before it knows the option."""
     given = config.invocation_params
-    values = [b for a, b in pairwise(map(str, given.args)) if a == "--parity-output"]
-    for value in values:
-        folder = (given.dir / value).resolve()
-        if folder.is_dir() and not folder.is_relative_to(given.dir):
+    for option, value in pairwise(map(str, given.args)):
+        if option not in ("--parity-output", "--parity-upstream", "--parity-worldflux"):
+            continue
+        path = (given.dir / value).resolve()
+        if path.exists() and not path.is_relative_to(given.dir):
             raise pytest.UsageError(
                 f"pytest took {config.rootpath} for the root of the project; write "
-                f"--parity-output={value}, with an equals sign"
+                f"{option}={value}, with an equals sign"
             )
 
 
@@ -186,6 +207,28 @@ def _seeds(text: str) -> tuple[int, ...] | None:
     if len(seeds) != len(parts):
         raise pytest.UsageError(f"--parity-seeds {text!r}: distinct whole numbers are wanted, as in 0,1,2")
     return tuple(sorted(seeds))
+
+
+def _overrides(config: pytest.Config) -> Iterator[tuple[str, Override]]:
+    """The tables that stand in for sides, by system."""
+    from .scores import FORMATS
+    from .suite import Override
+
+    for system, name in OVERRIDES.items():
+        path, format = str(_value(config, name)), str(_value(config, f"{name}_format"))
+        if format and format not in FORMATS:
+            option = "--" + name.replace("_", "-")
+            raise pytest.UsageError(f"{option}-format {format!r}: valid: {', '.join(FORMATS)}")
+        # Typed paths are the shell's, those of the ini file the project's.
+        folder = config.rootpath if getattr(config.option, name) is None else config.invocation_params.dir
+        if path or format:
+            yield system, Override(folder / path if path else None, format or None)
+
+
+def _retention(text: str) -> Retention:
+    if text not in ("minimal", "full"):
+        raise pytest.UsageError(f"parity_retention is {text!r}: valid: minimal, full")
+    return "minimal" if text == "minimal" else "full"
 
 
 def _is_worker(config: pytest.Config) -> bool:

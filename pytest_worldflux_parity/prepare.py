@@ -17,8 +17,9 @@ from .curves import point_near
 from .errors import BackendError, GoldenError, SuiteError
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
+from .retention import Retention
 from .scores import RETURN, ScoreTable, load_table, task_key
-from .suite import SYSTEMS, ArtifactSide, BackendSide, Suite, Task
+from .suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite, Task
 from .wire import CurvePoint, RunRecord
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class RunContext:
         root: the project; ``.worldflux`` (checkouts, environments) and the lock are found from it.
         systems: the live systems that are run; others must come from a resumed run.
         seeds: replaces the seeds of live sides, or None.
+        overrides: system -> the table that is read in place of its side.
+        retention: what stays of an attempt once it is recorded.
     """
 
     root: Path
@@ -46,6 +49,8 @@ class RunContext:
     resume: bool = False
     systems: tuple[str, ...] = SYSTEMS
     seeds: tuple[int, ...] | None = None
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    retention: Retention = "full"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def prepare(path: Path, context: RunContext) -> PreparedSuite:
             where=suite_file.place(path, "track"),
             mend=f"run it with --parity={suite.track}",
         )
+    suite = suite.with_overrides(context.overrides)
     if context.seeds is not None:
         suite = suite.with_live_seeds(context.seeds)
     return prepare_suite(suite, context)

@@ -53,6 +53,14 @@ Side = ArtifactSide | BackendSide
 
 
 @dataclass(frozen=True)
+class Override:
+    """A table given on the command line for one side; None leaves what the suite's own table has."""
+
+    path: Path | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
 class Metric:
     """What is judged and how.
 
@@ -107,6 +115,7 @@ class Suite:
         component_match: whether the worldflux backend's components are compared with a golden folder
             before anything is trained; None: where it declares how.
         legacy: read from the quick format of the earlier system.
+        replaced: the sides that the suite names, where the command line gave a table in their place.
         sha256: of the file's bytes.
     """
 
@@ -122,6 +131,7 @@ class Suite:
     on_inconclusive: Literal["fail", "warn"] = "fail"
     component_match: Literal["golden", "none"] | None = None
     legacy: bool = False
+    replaced: Mapping[str, Side] = field(default_factory=dict)
     path: Path = Path()
     sha256: str = ""
 
@@ -149,6 +159,34 @@ class Suite:
         """The suite with the seeds of its live sides replaced; tables keep theirs."""
         live = self.live_systems
         return replace(self, seeds={s: tuple(seeds) if s in live else v for s, v in self.seeds.items()})
+
+    def with_overrides(self, overrides: Mapping[str, Override]) -> Suite:
+        """The suite with tables in the place of sides, which ``replaced`` keeps.
+
+        Raises:
+            SuiteError: a live side is given a path without a format, or a format without a path.
+        """
+        tables = {s: _overridden(self.sides[s], o, s) for s, o in overrides.items()}
+        replaced = {s: self.sides[s] for s in tables}
+        return replace(self, sides={**self.sides, **tables}, replaced=replaced)
+
+
+def _overridden(side: Side, given: Override, system: str) -> ArtifactSide:
+    """The table that is read in a side's place; of another file, repo and commit are not known."""
+    option = "--parity-upstream" if system == "official" else "--parity-worldflux"
+    own = side if isinstance(side, ArtifactSide) else None
+    path = given.path or (own.path if own else None)
+    format = given.format or (own.format if own else None)
+    if path is None or format is None:
+        lacking = option if path is None else f"{option}-format"
+        raise SuiteError(
+            f"the {system} side is live, and {lacking} is not given",
+            where="command line",
+            mend=f"give both {option} and {option}-format",
+        )
+    if given.path is None and own:
+        return replace(own, format=format)
+    return ArtifactSide(path, format, duplicates=own.duplicates if own else None)
 
 
 def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:

@@ -179,6 +179,9 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
     if gaps:
         more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
         yield f"latest is compared with latest, at steps more than 10 % apart: {gaps[0]}{more}"
+    for system, side in evidence.suite.replaced.items():
+        what = f"the table {side.path.name}" if isinstance(side, ArtifactSide) else f"the live {side.adapter}"
+        yield f"the {system} side is a table of the command line, in place of {what} that the suite names"
     for system, count in evidence.repeated_rows.items():
         side = evidence.suite.sides[system]
         which = side.duplicates if isinstance(side, ArtifactSide) else None

@@ -34,8 +34,8 @@ CORE = (
 )
 EDGES = (
     "schemas", "json_file", "suite_file", "manifest_file", "scores", "backends", "lock", "policy", "sources",
-    "environments", "devices", "guardian", "runner", "store", "golden", "matching", "prepare", "provenance",
-    "engines", "oracle", "integrity", "assemble", "conclude",
+    "environments", "devices", "guardian", "runner", "retention", "store", "golden", "matching", "prepare",
+    "provenance", "engines", "oracle", "integrity", "assemble", "conclude",
 )  # fmt: skip
 SHELL = ("items", "plugin", "commands", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)

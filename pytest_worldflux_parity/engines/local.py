@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import plan, runner, wire
+from .. import plan, retention, runner, wire
 from ..backends import Backend
 from ..errors import RecordError, RunFailed
 from ..plan import Pair
@@ -69,6 +69,7 @@ def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunCo
         attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
         line = _attempt(prepared, pair, system, context, attempt, folder)
         store.append(line)
+        retention.apply(context.retention, folder, line)
         if line["success"]:
             return line
     raise AttemptsFailed(str(line["error"]), logs={system: folder})
@@ -134,7 +135,9 @@ def recover(prepared: PreparedSuite, context: RunContext) -> int:
         backend = prepared.backends.get(request.system)
         if backend is None or not _answers(request, record):
             continue
-        store.append(_recovered_line(prepared, request, record, backend, folder, context))
+        line = _recovered_line(prepared, request, record, backend, folder, context)
+        store.append(line)
+        retention.apply(context.retention, folder, line)
         count += 1
     return count
 

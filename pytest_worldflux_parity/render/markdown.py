@@ -110,6 +110,7 @@ def _sources(evidence: Evidence) -> Iterator[str]:
         unused = evidence.observed.unused.get(system)
         if origin.sha256:
             extra = f", {unused} further (task, seed) unused" if unused else ""
+            extra += ", given on the command line" if system in evidence.suite.replaced else ""
             yield f"- {system}: table `{origin.path}`, sha256 `{origin.sha256[:16]}`{extra}"
         else:
             trees = ", ".join(f"`{t[:16]}`" for t in sorted(origin.trees)) or "none recorded"

@@ -150,6 +150,25 @@ def flaky(request):
     return crash(request) if request.attempt == 1 else ok(request)
 
 
+def litters(request):
+    """Leaves what programs leave: checkpoints, a replay buffer, and a link out of its folder."""
+    out = Path(request.out_dir)
+    for name in ("run/config.yaml", "run/models/final.pt", "replay/chunk.npz", "progress.csv"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("x" * 1000)
+    (out / "data").symlink_to(request.recipe["elsewhere"])
+    (out / "replay" / "data").symlink_to(request.recipe["elsewhere"])
+    manifest = {
+        "config_snapshot": [{"path": "run/config.yaml"}],
+        "checkpoint_paths": [{"path": "run/models/final.pt"}],
+    }
+    good = record(request)
+    metadata = {**good.metadata, "artifact_manifest": manifest}
+    if request.recipe.get("then") == "crash" and request.system == "worldflux":
+        crash(request)
+    wire.write_record(request.out_dir, record(request, metadata=metadata))
+
+
 def waits(request):
     """Goes on once the file ``until`` is there."""
     Path(request.out_dir, "pid").write_text(str(os.getpid()))
@@ -163,7 +182,7 @@ BEHAVIOURS = {
     for f in (
         ok, crash, hang, stubborn, leaves_child, no_record, nan, half_json, wrong_task, wrong_request,
         empty_curve, no_metric, says_failure, random_policy, killed, flaky, waits,
-        mock_mode, huge_number,
+        mock_mode, huge_number, litters,
     )
 } | {"other_recipe": ok}  # fmt: skip
 
