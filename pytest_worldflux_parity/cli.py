@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from .commands.pin_golden import add_pin_golden
 from .errors import ParityError
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def add_component_match(commands: Subparsers) -> None:
         "--backends", action="append", type=Path, metavar="DIR",
         help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
     )  # fmt: skip
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
     parser.set_defaults(run=run_component_match)
 
 
@@ -235,7 +237,7 @@ def run_component_match(options: argparse.Namespace) -> int:
 
     root = project_root(options)
     backend = _named(_backends(options, root), options.backend)
-    spec = matching.match_spec(backend, options.golden)
+    spec = matching.match_spec(backend, options.lock or root / DEFAULT_LOCK, options.golden)
     output = options.output or root / "reports" / "parity" / f"component_match_{backend.name}"
     run = matching.run_match(spec, output, output / ".wire", root)
     evidence = matching.evidence_of_run(spec, run)
@@ -267,6 +269,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_env,
     add_oracle,
     add_component_match,
+    add_pin_golden,
 )
 
 

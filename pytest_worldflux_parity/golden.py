@@ -6,6 +6,7 @@ empty or a non-finite array) is refused here, before anything is compared with i
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import struct
 import zipfile
@@ -13,10 +14,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from . import schemas, wire
+from . import lock, schemas, wire
 from .errors import GoldenError, ParityError
 from .gates.components import TOLERANCES, Array, Component, Golden, array_problem, flow_order
 
@@ -136,6 +138,88 @@ def _refuse_unlisted(
 
 def _below(prefix: str, stored: Mapping[str, Array]) -> dict[str, Array]:
     return {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+
+
+def check_locked(golden: Golden, lock_path: Path, *, own: bool) -> str:
+    """Hold a golden to the lock file; what the lock says of it, as in :attr:`Golden.standing`.
+
+    Args:
+        lock_path: where there is no file, nothing is locked.
+        own: whether it is the folder that the backend names, which the lock pins by its hash; any other
+            (recorded from a run's checkpoint, or named by hand) must hold what the pinned one does.
+
+    Raises:
+        GoldenError: it is of another repository or commit, is not the pinned one, or lacks outputs.
+        SourceError: the lock file is there and is not a lock.
+    """
+    locked = lock.read_lock(lock_path) if lock_path.exists() else None
+    if locked is None:
+        return "unlocked"
+    pin = locked.goldens.get(golden.family)
+    if pin is None:
+        _check_commit(golden, [e for e in locked.suites.values() if same_repo(e, golden)], lock_path)
+        return "unlocked"
+    if own and golden.manifest_sha256 != pin.manifest_sha256:
+        raise GoldenError(
+            f"the golden's manifest.json has the sha256 {golden.manifest_sha256}, {lock_path.name} pins "
+            f"{pin.manifest_sha256}",
+            where=golden.folder,
+            mend=f"bring it back from version control, or, where it was recorded anew, "
+            f"worldflux-parity pin-golden {golden.family}",
+        )
+    check_against(golden, pin, locked.entry(pin.suite), lock_path)
+    return "pinned" if own else "locked"
+
+
+def check_against(golden: Golden, pin: lock.GoldenPin, entry: lock.LockEntry, lock_path: Path) -> None:
+    """Whether a golden is of the locked commit and holds what every golden of its family must.
+
+    Raises:
+        GoldenError: it is not, or does not.
+    """
+    if not same_repo(entry, golden):
+        raise GoldenError(
+            f"the golden was recorded from {golden.source['repo']}, {lock_path.name} locks {entry.repo} for "
+            f"the family {golden.family}",
+            where=golden.folder,
+            mend="record it again from the locked repository",
+        )
+    _check_commit(golden, [entry], lock_path)
+    lacking = [p for p in pin.holds if not fnmatch.filter(golden.outputs, p)]
+    if lacking:
+        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        raise GoldenError(
+            f"the golden lacks {lacking[0]}{more}, which {lock_path.name} wants of every golden of the "
+            f"family {golden.family}",
+            where=golden.folder,
+            mend="record it again with everything that the recorder records",
+        )
+
+
+def _check_commit(golden: Golden, entries: list[lock.LockEntry], lock_path: Path) -> None:
+    commits = sorted({e.commit for e in entries})
+    if commits and golden.source["commit"] not in commits:
+        raise GoldenError(
+            f"the golden was recorded at commit {golden.source['commit']}, {lock_path.name} locks "
+            f"{', '.join(commits)}",
+            where=golden.folder,
+            mend="record it again at the locked commit",
+        )
+
+
+def same_repo(entry: lock.LockEntry, golden: Golden) -> bool:
+    """Whether a golden is of a lock entry's repository, however its URL is written."""
+    return _repo_key(entry.repo) == _repo_key(golden.source["repo"])
+
+
+def _repo_key(url: str) -> tuple[str, str]:
+    """Host in lower case and path, without a slash or ``.git`` at the end."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "", url
+    return host, parts.path.rstrip("/").removesuffix(".git").rstrip("/")
 
 
 def read_arrays(path: Path, error: type[ParityError]) -> dict[str, Array]:

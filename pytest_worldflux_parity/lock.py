@@ -2,7 +2,8 @@
 
 ``worldflux.parity.lock.v1``: ``generated_at_utc``, and per suite ``repo``, ``commit``,
 ``oracle_format``, ``oracle_path``. Ours beside these: ``oracle_in`` (``source``, the default, or
-``project`` for a table that is committed here) and ``oracle_files`` (sha256 by path).
+``project`` for a table that is committed here) and ``oracle_files`` (sha256 by path); and ``goldens``:
+per family the golden folder that is pinned, and what every golden of the family must hold.
 """
 
 from __future__ import annotations
@@ -40,13 +41,30 @@ class LockEntry:
 
 
 @dataclass(frozen=True)
+class GoldenPin:
+    """Which golden folder a family's components are compared with.
+
+    Attributes:
+        suite: the entry whose repository and commit a golden must be recorded from.
+        manifest_sha256: of the ``manifest.json`` of the backends' own golden folder.
+        holds: shell patterns of ``<component>/<output>``, each of which every golden of the family must
+            hold one of, also one that was recorded from a run's checkpoint.
+    """
+
+    suite: str
+    manifest_sha256: str
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Lock:
-    """A lock file; ``sha256`` is that of its bytes."""
+    """A lock file; ``sha256`` is that of its bytes, ``goldens`` is by family."""
 
     path: Path
     sha256: str
     version: str
     suites: Mapping[str, LockEntry]
+    goldens: Mapping[str, GoldenPin] = field(default_factory=dict)
 
     def entry(self, suite_id: str) -> LockEntry:
         """The entry of a suite.
@@ -82,4 +100,11 @@ def read_lock(path: Path) -> Lock:
     # Parsed JSON has no line numbers; the errors name the keys.
     schemas.check(document, "lock.v1", lambda at: str(path), SourceError)
     suites = {name: LockEntry(suite_id=name, **values) for name, values in document["suites"].items()}
-    return Lock(path, hashlib.sha256(raw).hexdigest(), document["schema_version"], suites)
+    goldens = {
+        family: GoldenPin(**{**values, "holds": tuple(values["holds"])})
+        for family, values in document.get("goldens", {}).items()
+    }
+    found = Lock(path, hashlib.sha256(raw).hexdigest(), document["schema_version"], suites, goldens)
+    for pin in goldens.values():
+        found.entry(pin.suite)
+    return found

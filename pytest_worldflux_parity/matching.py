@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from . import runner, schemas, wire
 from .backends import Backend
 from .errors import BackendError, GoldenError, MatchError, ParityError, StoreError
 from .gates.components import ComponentEvidence, Golden, Match, Perturbation, compare
-from .golden import read_arrays, read_golden
+from .golden import check_locked, read_arrays, read_golden
 from .render.components import component_match_document
 from .store import relative, translated, write_document
 
@@ -74,13 +74,17 @@ class MatchRun:
     duration_sec: float
 
 
-def match_spec(backend: Backend, golden_dir: Path | None = None) -> MatchSpec:
-    """A backend's own golden folder, or the one named, read and ready to be compared with.
+def match_spec(backend: Backend, lock_path: Path, golden_dir: Path | None = None) -> MatchSpec:
+    """A backend's own golden folder, or the one named, held to the lock file and ready to be compared with.
+
+    Args:
+        golden_dir: another golden than the backend's own, for example one of a run's checkpoint.
 
     Raises:
         BackendError: the backend has no match program.
-        GoldenError: the folder is not a golden of the backend's family, or was recorded from the
-            backend itself.
+        GoldenError: the folder is not a golden of the backend's family, is not what the lock file wants
+            (:func:`~.golden.check_locked`), or was recorded from the backend itself.
+        SourceError: the lock file is there and is not a lock.
     """
     if backend.match is None:
         raise BackendError(
@@ -88,11 +92,13 @@ def match_spec(backend: Backend, golden_dir: Path | None = None) -> MatchSpec:
             where=str(backend.folder / "backend.yaml"),
             mend="add `match: {argv: [...], golden: <folder>}`",
         )
-    golden = read_golden(golden_dir or backend.golden_dir, backend.family)
+    folder = golden_dir or backend.golden_dir
+    golden = read_golden(folder, backend.family)
     if golden.tree_sha256 == backend.tree_sha256:
         what = "the golden was recorded from the very code that would be compared with it"
         raise GoldenError(what, where=golden.folder, mend="record it from the official code")
-    return MatchSpec(backend, golden)
+    standing = check_locked(golden, lock_path, own=folder.resolve() == backend.golden_dir.resolve())
+    return MatchSpec(backend, replace(golden, standing=standing))
 
 
 def match_once(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:

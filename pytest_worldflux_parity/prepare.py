@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import lock, sources, suite_file
 from .backends import Backend, load_backends
 from .curves import point_near
-from .errors import BackendError, GoldenError, SuiteError
+from .errors import BackendError, SuiteError
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
 from .retention import Retention
@@ -23,7 +23,6 @@ from .suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite, Task
 from .wire import CurvePoint, RunRecord
 
 if TYPE_CHECKING:
-    from .gates.components import Golden
     from .matching import MatchSpec
 
 
@@ -117,6 +116,7 @@ def _match(suite: Suite, backend: Backend | None, context: RunContext) -> MatchS
     Raises:
         SuiteError: the suite wants components matched and no program of its can.
         GoldenError: the golden folder cannot be compared with.
+        SourceError: the lock file is there and is not a lock.
     """
     if suite.component_match == "none" or (backend is None and "worldflux" in suite.live_systems):
         return None
@@ -124,9 +124,7 @@ def _match(suite: Suite, backend: Backend | None, context: RunContext) -> MatchS
         # Arrays are brought in only where there are some: plain suites stay light.
         from .matching import match_spec
 
-        spec = match_spec(backend)
-        _check_locked(spec.golden, context.lock_path)
-        return spec
+        return match_spec(backend, context.lock_path)
     if suite.component_match is None:
         return None
     raise SuiteError(
@@ -134,24 +132,6 @@ def _match(suite: Suite, backend: Backend | None, context: RunContext) -> MatchS
         where=suite_file.place(suite.path, "component_match"),
         mend="write `component_match: none`, or add a `match:` to its backend.yaml",
     )
-
-
-def _check_locked(golden: Golden, lock_path: Path) -> None:
-    """Refuse a golden that was recorded from another commit than the one that the lock names.
-
-    Raises:
-        GoldenError: it was.
-        SourceError: the lock file is there and is not a lock.
-    """
-    entries = lock.read_lock(lock_path).suites.values() if lock_path.exists() else ()
-    locked = sorted({e.commit for e in entries if e.repo == golden.source["repo"]})
-    if locked and golden.source["commit"] not in locked:
-        raise GoldenError(
-            f"the golden was recorded at commit {golden.source['commit']}, {lock_path.name} locks "
-            f"{', '.join(locked)}",
-            where=golden.folder,
-            mend="record it again at the locked commit",
-        )
 
 
 def _table(suite: Suite, system: str) -> ScoreTable:

@@ -68,6 +68,9 @@ class Golden:
         components: in data-flow order.
         parameters: official name -> shape.
         outputs: ``<component>/<output>`` -> array.
+        standing: what the lock file says of it: ``pinned`` (it is the one whose hash stands there),
+            ``locked`` (of the locked commit, with all that is asked of every golden of the family) or
+            ``unlocked`` (no golden of the family is pinned).
     """
 
     folder: str
@@ -79,6 +82,7 @@ class Golden:
     manifest_sha256: str
     arrays_sha256: str
     tree_sha256: str = ""
+    standing: str = "unlocked"
 
     @property
     def identity(self) -> dict[str, str]:

@@ -15,6 +15,11 @@ from ..gates.components import (
 )
 
 SCHEMA = "parity.component_match.v1"
+STANDINGS = {
+    "pinned": "pinned by the lock file",
+    "locked": "not the pinned one; of the locked commit, with every output that the lock file asks for",
+    "unlocked": "the lock file pins none of its family",
+}
 HEADER = ("component", "stage", "largest difference", "tolerance", "perturbations", "result")
 
 
@@ -34,7 +39,7 @@ def component_match_document(evidence: ComponentEvidence, *, golden_path: str, t
         "family": golden.family,
         "all_pass": evidence.passed,
         "error": evidence.error or None,
-        "golden": {"path": golden_path, **golden.source, **golden.identity},
+        "golden": {"path": golden_path, "standing": golden.standing, **golden.source, **golden.identity},
         "program": dict(evidence.about or {}),
         "first_divergence": _first_divergence(result),
         "results": [_component(c, result) for c in result.components] if result else [],
@@ -179,7 +184,7 @@ def about_golden(evidence: ComponentEvidence) -> str:
     mapped = f", {result.mapped} of {len(golden.parameters)} parameters mapped" if result else ""
     return (
         f"golden of {golden.source['repo']} at `{golden.source['commit'][:12]}`, "
-        f"sha256 `{golden.arrays_sha256[:16]}`{mapped}"
+        f"sha256 `{golden.arrays_sha256[:16]}` ({STANDINGS[golden.standing]}){mapped}"
     )
 
 

@@ -189,7 +189,7 @@ def test_a_golden_of_the_code_itself_shows_nothing(tmp_path: Path) -> None:
     own = {"repo": "r", "commit": "0" * 40, "tree_sha256": backend.tree_sha256}
     goldens.write(tmp_path / "golden", source=own)
     with pytest.raises(GoldenError, match="recorded from the very code"):
-        match_spec(backend)
+        match_spec(backend, tmp_path / "no_lock.json")
 
 
 def test_a_backend_says_how_it_is_matched(tmp_path: Path) -> None:

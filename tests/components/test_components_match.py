@@ -51,9 +51,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def spec_of(project: Path) -> matching.MatchSpec:
+    backend = load_backends([project / "backends"])["fake_worldflux"]
+    return matching.match_spec(backend, project / "upstream_lock.json")
+
+
 def match(project: Path, behaviour: str) -> ComponentEvidence:
     goldens.behave(project / "golden", behaviour)
-    spec = matching.match_spec(load_backends([project / "backends"])["fake_worldflux"])
+    spec = spec_of(project)
     folder = project / "out"
     matching.match_once(spec, folder, project / ".wire", project)
     evidence = matching.evidence_of(spec, folder)
@@ -119,7 +124,7 @@ def test_a_program_that_hangs_is_ended(project: Path) -> None:
 def test_what_the_program_left_is_what_is_compared(project: Path) -> None:
     """A file that somebody changed after the run is not compared."""
     assert match(project, "ok").passed
-    spec = matching.match_spec(load_backends([project / "backends"])["fake_worldflux"])
+    spec = spec_of(project)
     path = project / "out" / "attempt_1" / "outputs.npz"
     path.write_bytes(path.read_bytes() + b"\0")
     assert "outputs.npz is not the file that the match program left" in (
@@ -130,7 +135,7 @@ def test_what_the_program_left_is_what_is_compared(project: Path) -> None:
 def test_a_finished_run_is_used_again_and_a_failed_one_once_retired(project: Path) -> None:
     flag = project / "go"
     goldens.behave(project / "golden", "flaky", until=str(flag))
-    spec = matching.match_spec(load_backends([project / "backends"])["fake_worldflux"])
+    spec = spec_of(project)
 
     def once() -> str:
         return matching.match_once(spec, project / "out", project / ".wire", project).error
