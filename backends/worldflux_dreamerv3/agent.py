@@ -22,6 +22,9 @@ from .spaces import BOOKKEEPING, Space, Spaces
 
 Arrays = dict[str, np.ndarray]
 
+# Where the names of the parameters begin that acting needs.
+ACTING = ("encoder/", "dynamics/", "policy/")
+
 
 class Carry(NamedTuple):
     """Latent of the latest step and the actions taken in it, for every row."""
@@ -73,7 +76,7 @@ class Agent:
         ``params`` are the ``params`` of a :class:`TrainState`; ``obs`` must hold ``is_first``.
         """
         seen = {name: obs[name] for name in (*self.model.inputs, "is_first")}
-        params = {name: value for name, value in params.items() if name.startswith(_ACTING)}
+        params = {name: value for name, value in params.items() if name.startswith(ACTING)}
         carry, entries = self._policy(params, carry, seen, key)
         return carry, jax.device_get(carry.actions), jax.device_get(entries)
 
@@ -103,7 +106,7 @@ class Agent:
     ) -> tuple[TrainState, Carry, Actions, model.Metrics]:
         """One update on a batch (see :meth:`train`)."""
         m = self.model
-        start, batch = self._arrange(carry, data)
+        start, batch = self.arrange(carry, data)
         steps, rows = batch.is_first.shape
         noise = model.draw_noise(jax.random.wrap_key_data(data["seed"]), steps, rows, m)
         state, latent, metrics = model.update(state, start, batch, noise, m)
@@ -113,7 +116,7 @@ class Agent:
         replay |= {key: jnp.swapaxes(x, 0, 1) for key, x in self._entries(latent).items()}
         return state, Carry(last, actions), replay, metrics
 
-    def _arrange(self, carry: Carry, data: Mapping[str, jax.Array]) -> tuple[Latent, Batch]:
+    def arrange(self, carry: Carry, data: Mapping[str, jax.Array]) -> tuple[Latent, Batch]:
         """The latent before the batch, and the batch without its context, time-major.
 
         With replay context, the first chunk of a sequence starts from the latents that replay kept; later
@@ -147,9 +150,6 @@ class Agent:
         deter, stoch = (x.astype(jnp.float32) for x in latent)
         shape = (*stoch.shape[:-1], self.model.rssm.stoch, self.model.rssm.classes)
         return {"dyn/deter": deter, "dyn/stoch": stoch.reshape(shape)}
-
-
-_ACTING = ("encoder/", "dynamics/", "policy/")
 
 
 def _zero_action(rows: int, space: Space) -> Any:

@@ -59,6 +59,9 @@ class DMC:
         settings: the official ``env.dmc``; camera -1 is the domain's own.
         seed: of the initial states.
 
+    Attributes:
+        low, high: bounds of the actuators' controls, (A,).
+
     Raises:
         RuntimeError: an image is wanted, and no OpenGL library draws it.
         ValueError: neither states nor an image are wanted.
@@ -78,7 +81,7 @@ class DMC:
         self._camera = own_camera if settings.camera == -1 else settings.camera
         self._draw = self._renderer() if settings.image else None
         spec = self._env.action_spec()
-        self._low, self._high = spec.minimum, spec.maximum
+        self.low, self.high = spec.minimum, spec.maximum
         self._begun = self._random_state()
         self._actions: list[NDArray[Any]] = []
 
@@ -99,7 +102,7 @@ class DMC:
     @property
     def act_space(self) -> dict[str, Space]:
         """The actuators' controls, scaled to [-1, 1]."""
-        return {"action": Space(self._low.shape, np.dtype(np.float32), -1.0, 1.0, None)}
+        return {"action": Space(self.low.shape, np.dtype(np.float32), -1.0, 1.0, None)}
 
     def reset(self) -> dict[str, Any]:
         """Begin an episode."""
@@ -123,7 +126,7 @@ class DMC:
         return {
             "random_keys": keys,
             "random_rest": np.array([position, has_gauss, gauss], np.float64),
-            "actions": np.array(self._actions, np.float32).reshape(-1, *self._low.shape),
+            "actions": np.array(self._actions, np.float32).reshape(-1, *self.low.shape),
         }
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
@@ -142,7 +145,7 @@ class DMC:
     def _advance(self, action: NDArray[np.float32]) -> dict[str, Any]:
         # In the order and precision of the official wrappers, so that controls agree to the last bit.
         unit = (np.clip(action, -1, 1) + 1) / 2
-        control = unit * (self._high - self._low) + self._low
+        control = unit * (self.high - self.low) + self.low
         reward = 0.0
         for _ in range(self.repeat):
             time_step = self._env.step(control)

@@ -63,8 +63,8 @@ class Setting:
     def __init__(self, golden: Golden, name: str, **changes: Any) -> None:
         self.golden, self.name = golden, name
         self.config = golden.config[name]
-        self.obs_space, self.act_space = (_spaces(self.config[k]) for k in ("obs_space", "act_space"))
-        self.recipe = _recipe(self.config, changes)
+        self.obs_space, self.act_space = (spaces_of(self.config[k]) for k in ("obs_space", "act_space"))
+        self.recipe = recipe_of(self.config, changes)
         self.model = Model(self.recipe, self.obs_space, self.act_space)
         self.shared = golden.below(f"inputs/shared/{name}/")
         self.components = [
@@ -171,14 +171,20 @@ def group_of(component: str) -> str:
     raise MatchError(f"the golden folder has a component {component!r}; ours: {', '.join(known)}")
 
 
-def _spaces(described: Mapping[str, Any]) -> Spaces:
+def spaces_of(described: Mapping[str, Any]) -> Spaces:
+    """Spaces as the manifest tells them."""
     return {
         key: Space(tuple(told["shape"]), np.dtype(told["dtype"]), classes=told.get("classes"))
         for key, told in described.items()
     }
 
 
-def _recipe(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+def recipe_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of a part of the manifest's config, with other values for the keys in ``changes``.
+
+    Raises:
+        RecipeError: a key or value that ours does not have.
+    """
     given = dict(config["recipe"])
     return parse_recipe({**{k: v for k, v in given.items() if k != "task"}, **changes}, given["task"])
 
@@ -236,7 +242,7 @@ def replay_context(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> 
     agent = Agent(m.recipe, m.obs_space, m.act_space)
     data = {k.removeprefix("data/"): v for k, v in shared.items() if k.startswith("data/")}
     carry = {k.removeprefix("carry/"): v for k, v in shared.items() if k.startswith("carry/")}
-    start, batch = agent._arrange(Carry(latent(carry), {"action": carry["action"]}), data)
+    start, batch = agent.arrange(Carry(latent(carry), {"action": carry["action"]}), data)
     outputs = {
         "deter": start.deter,
         "stoch": split(m, start.stoch),
@@ -587,9 +593,9 @@ def return_normalisation(golden: Golden, own: Inputs, **changes: Any) -> Outputs
 def environment_dmc(golden: Golden, own: Inputs, *, reach: float = 1.0, **changes: Any) -> Outputs:
     """``reach`` scales the bounds of the actuators."""
     config = golden.config["environment_dmc"]
-    recipe = _recipe(config, changes)
+    recipe = recipe_of(config, changes)
     env = make_env(recipe.task, recipe.env, seed=0)
-    env._low, env._high = env._low * reach, env._high * reach
+    env.low, env.high = env.low * reach, env.high * reach
     env.reset()
     with env.physics.reset_context():
         env.physics.data.qpos[:], env.physics.data.qvel[:] = (config["start"][k] for k in ("qpos", "qvel"))
@@ -600,7 +606,7 @@ def environment_dmc(golden: Golden, own: Inputs, *, reach: float = 1.0, **change
 @single
 def environment_atari(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
     config = golden.config["environment_atari"]
-    recipe = _recipe(config, changes)
+    recipe = recipe_of(config, changes)
     env = make_env(recipe.task, recipe.env, config["seed"])
     env.reset()
     seen = [env.step({"action": action}) for action in own["action"]]
@@ -627,12 +633,12 @@ def replay(golden: Golden, own: Inputs, *, written_back: bool = True, **changes:
     config, steps = golden.config["replay"], {k[6:]: v for k, v in own.items() if k.startswith("steps/")}
     count, envs = steps["reward"].shape
     memory = Replay(config["length"] + config["context"], config["context"], 1000, envs, online=True, seed=0)
-    memory._random = given = Given()
+    memory.random = given = Given()
     for i in range(count):
         memory.write({k: v[i] for k, v in steps.items()})
         for _ in range(envs):
             memory.admit()
-    drawn = {"online": memory.sample(len(memory._fresh))}
+    drawn = {"online": memory.sample(len(memory.fresh))}
     for name, starts in (("batch", own["start"]), ("after", own["later"])):
         given.starts = starts[:, 1] * envs + starts[:, 0]
         drawn[name] = memory.sample(len(starts))

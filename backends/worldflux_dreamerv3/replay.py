@@ -33,6 +33,11 @@ class Replay:
             any is drawn.
         seed: of what is drawn.
         most_rows: entries that will ever be added, where it is known: no more memory is reserved.
+
+    Attributes:
+        random: what sequences are drawn with.
+        fresh: first rows of the sequences that go out before any is drawn.
+        added: entries so far.
     """
 
     def __init__(
@@ -49,9 +54,9 @@ class Replay:
         self.envs, self.online = envs, online
         reach = capacity + length * envs
         self._rows = reach if most_rows is None else min(reach, most_rows + envs)
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
         self._data: Arrays = {}
-        self._fresh: deque[int] = deque()
+        self.fresh: deque[int] = deque()
         self._offsets = np.arange(length) * envs
         self.added = 0
 
@@ -82,7 +87,7 @@ class Replay:
         self.added += 1
         # As official: the first fresh sequence begins at the second entry of its environment.
         if self.online and step >= self.length and step % self.length == 0:
-            self._fresh.append(self._inserted - 1)
+            self.fresh.append(self._inserted - 1)
 
     def sample(self, batch_size: int) -> Arrays:
         """A batch (batch_size, length, ...): what was written, and the official ``consec`` and ``stepid``.
@@ -121,8 +126,8 @@ class Replay:
     def snapshot(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """All that the replay is by name, to be given to `restore`; one copy at a time."""
         yield "added", np.asarray(self.added)
-        yield "fresh", np.array(self._fresh, np.int64)
-        yield "random", np.frombuffer(json.dumps(self._random.bit_generator.state).encode(), np.uint8)
+        yield "fresh", np.array(self.fresh, np.int64)
+        yield "random", np.frombuffer(json.dumps(self.random.bit_generator.state).encode(), np.uint8)
         rows = np.arange(self._oldest, self.added) % self._rows
         for key, values in self._data.items():
             yield f"rows/{key}", values[rows]
@@ -130,8 +135,8 @@ class Replay:
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Become what ``snapshot`` was taken of."""
         self.added = int(snapshot["added"])
-        self._fresh = deque(snapshot["fresh"].tolist())
-        self._random.bit_generator.state = json.loads(snapshot["random"].tobytes())
+        self.fresh = deque(snapshot["fresh"].tolist())
+        self.random.bit_generator.state = json.loads(snapshot["random"].tobytes())
         stored = {k.removeprefix("rows/"): v for k, v in snapshot.items() if k.startswith("rows/")}
         rows = np.arange(self._oldest, self.added) % self._rows
         for key, values in stored.items():
@@ -140,10 +145,10 @@ class Replay:
 
     def _draw(self, count: int) -> NDArray[np.int64]:
         """First rows (count,): fresh sequences while there are any, then uniform draws."""
-        while self._fresh and self._fresh[0] < self._oldest:
-            self._fresh.popleft()
-        fresh = [self._fresh.popleft() for _ in range(min(count, len(self._fresh)))]
-        drawn = self._random.integers(self._oldest, self._inserted, count - len(fresh))
+        while self.fresh and self.fresh[0] < self._oldest:
+            self.fresh.popleft()
+        fresh = [self.fresh.popleft() for _ in range(min(count, len(self.fresh)))]
+        drawn = self.random.integers(self._oldest, self._inserted, count - len(fresh))
         return np.concatenate([np.array(fresh, np.int64), drawn])
 
 

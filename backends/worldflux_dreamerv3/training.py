@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from pytest_worldflux_parity import wire
 
-from .agent import _ACTING, Agent
+from .agent import ACTING, Agent
 from .environments import Environment
 from .recipe import Recipe
 from .replay import Arrays, Replay
@@ -307,7 +307,7 @@ def _where_running(action: NDArray[Any], is_last: NDArray[np.bool_]) -> NDArray[
 
 
 def _acting(params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    return {name: value for name, value in params.items() if name.startswith(_ACTING)}
+    return {name: value for name, value in params.items() if name.startswith(ACTING)}
 
 
 _copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))

@@ -142,12 +142,12 @@ def no_momentum() -> None:
 @mistake
 def replay_context_dropped() -> None:
     """A batch starts from the latents of the batch before it, not from those that were stored."""
-    faithful = Agent._arrange
+    faithful = Agent.arrange
 
     def arrange(self: Agent, carry: Any, data: Any) -> Any:
         return faithful(self, carry, {**data, "consec": data["consec"] + 1})
 
-    Agent._arrange = arrange
+    Agent.arrange = arrange
 
 
 @mistake

@@ -50,7 +50,7 @@ def reach(changed: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], se
 
     def total(params: dict[str, jax.Array], scales: dict[str, jax.Array]) -> jax.Array:
         seen["scales"] = scales
-        start, batch = changed._arrange(changed.init_train(2), data)
+        start, batch = changed.arrange(changed.init_train(2), data)
         noise = model.draw_noise(jax.random.key(3), *batch.is_first.shape, changed.model)
         return model.loss(params, state, start, batch, noise, changed.model)[0]
 
@@ -115,7 +115,7 @@ def test_a_batch_starts_from_what_replay_kept_and_a_later_chunk_from_the_carry()
     a, data = agent(), tiny.batch(agent())
     carry = a.init_train(2)._replace(latent=Latent(jnp.full((2, 16), 7.0), jnp.full((2, 12), 5.0)))
     data["consec"][1] = 1
-    start, batch = a._arrange(carry, data)
+    start, batch = a.arrange(carry, data)
     np.testing.assert_array_equal(start.deter[0], data["dyn/deter"][0, 0])
     np.testing.assert_array_equal(start.stoch[0], data["dyn/stoch"][0, 0].ravel())
     np.testing.assert_array_equal(start.deter[1], np.full(16, 7))
@@ -127,7 +127,7 @@ def test_without_context_the_first_action_before_is_that_of_the_carry() -> None:
     a = tiny.agent(replay_context=0)
     data = tiny.batch(a)
     carry = a.init_train(2)._replace(actions={"action": jnp.full((2, 2), 0.5)})
-    start, batch = a._arrange(carry, data)
+    start, batch = a.arrange(carry, data)
     assert start is carry.latent
     np.testing.assert_array_equal(batch.previous["action"][0], np.full((2, 2), 0.5))
     np.testing.assert_array_equal(batch.previous["action"][1:], np.swapaxes(data["action"][:, :-1], 0, 1))

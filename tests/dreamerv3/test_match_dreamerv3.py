@@ -33,7 +33,7 @@ from backends.worldflux_dreamerv3 import (
 from backends.worldflux_dreamerv3.agent import Agent
 from backends.worldflux_dreamerv3.golden import MatchError, read_golden
 from backends.worldflux_dreamerv3.match import read_request
-from backends.worldflux_dreamerv3.match_components import _spaces, group_of
+from backends.worldflux_dreamerv3.match_components import group_of, spaces_of
 from backends.worldflux_dreamerv3.match_parameters import our_name
 from backends.worldflux_dreamerv3.match_perturbations import Session
 from backends.worldflux_dreamerv3.model import parameter_shapes
@@ -302,7 +302,7 @@ def test_a_parameter_that_we_have_not_is_named() -> None:
 def test_parameter_counts_equal_the_official_programs(config: str, size: str) -> None:
     told = COUNTS["configs"][config]
     recipe = parse_recipe({"config": config, "size": size}, told["task"])
-    shapes = parameter_shapes(recipe, _spaces(told["obs_space"]), _spaces(told["act_space"]))
+    shapes = parameter_shapes(recipe, spaces_of(told["obs_space"]), spaces_of(told["act_space"]))
     names = {"enc": "encoder", "dyn": "dynamics", "dec": "decoder", "rew": "reward", "con": "continue"}
     names |= {"pol": "policy", "val": "value"}
     modules = {
