@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from .commands.aggregate import add_aggregate
 from .commands.pin_golden import add_pin_golden
 from .errors import ParityError
 
@@ -270,6 +271,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_oracle,
     add_component_match,
     add_pin_golden,
+    add_aggregate,
 )
 
 

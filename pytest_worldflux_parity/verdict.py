@@ -256,7 +256,7 @@ def _judged(evidence: Evidence, metric: Metric, broken: Sequence[str]) -> Judged
         )
         return Judged(name, "fail" if broken else "inconclusive", what, metric=metric)
     try:
-        judged = _by_rule(metric, name, scores)
+        judged = by_rule(metric, name, scores)
     except StatisticsError as error:
         return Judged(name, "inconclusive", error.line(), metric=metric)
     return _held_back(judged, evidence, broken)
@@ -296,7 +296,12 @@ def _columns(by_seed: Mapping[int, Any]) -> tuple[list[int], list[float]]:
     return seeds, [by_seed[s].value for s in seeds]
 
 
-def _by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
+def by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
+    """A metric judged by its own rule on scores alone, whatever the gates say.
+
+    Raises:
+        StatisticsError: the scores do not allow it.
+    """
     if metric.rule == "equivalence":
         result = equivalence_rule(scores, margin=metric.margin, confidence=metric.confidence)
         return Judged(name, result.verdict, result.reason, metric=metric, equivalence=result)

@@ -31,11 +31,12 @@ CORE = (
     "proof",
     "verdict",
     "render",
+    "audit",
 )
 EDGES = (
-    "schemas", "json_file", "suite_file", "manifest_file", "scores", "backends", "lock", "policy", "sources",
-    "environments", "devices", "guardian", "runner", "retention", "store", "golden", "matching", "prepare",
-    "provenance", "engines", "oracle", "integrity", "assemble", "conclude",
+    "schemas", "json_file", "run_documents", "suite_file", "manifest_file", "scores", "backends", "lock",
+    "policy", "sources", "environments", "devices", "guardian", "runner", "retention", "store", "golden",
+    "matching", "prepare", "provenance", "engines", "oracle", "integrity", "assemble", "conclude",
 )  # fmt: skip
 SHELL = ("items", "plugin", "commands", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)

@@ -6,7 +6,7 @@ Field names are those of the earlier system, so that tools which read its docume
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,10 +15,10 @@ from ..observations import shared_seeds
 from ..stats.effects import drop_ratio
 from ..suite import SYSTEMS, ArtifactSide, Suite
 from ..verdict import Evidence, Gate, Judged, Judgement
+from .aggregates import aggregate_of_rows
 from .components import reference
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
-AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
 
 
 def run_document(
@@ -203,9 +203,9 @@ def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
         "verdict": judged.verdict,
         "reason": judged.reason,
         "warnings": list(judged.warnings),
-        "drop_ratio": _result(judged.documented),
-        "calibrated": _result(judged.calibrated),
-        "equivalence": _result(judged.equivalence),
+        "drop_ratio": result_fields(judged.documented),
+        "calibrated": result_fields(judged.calibrated),
+        "equivalence": result_fields(judged.equivalence),
         "values": {
             task.id: {
                 s: {
@@ -219,7 +219,7 @@ def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _result(result: Any) -> dict[str, Any] | None:
+def result_fields(result: Any) -> dict[str, Any] | None:
     """A statistics result as JSON; ``pass_`` loses its underscore."""
     return None if result is None else _plain(asdict(result))
 
@@ -249,51 +249,17 @@ def aggregate_document(
     run_paths: Sequence[str],
     aggregate_json: str,
     report_md: str,
+    dashboard_html: str | None = None,
 ) -> dict[str, Any]:
-    """The document of a run. Paths are relative to the document's folder.
-
-    Args:
-        not_judged: suites of the run that could not be judged -> why. They count as not passed.
-    """
-    passed = [j.verdict == "pass" for j in judgements]
-    return {
-        "schema_version": AGGREGATE_SCHEMA,
-        "generated_at_utc": time,
-        "run_count": len(judgements) + len(not_judged),
-        "suite_pass_count": sum(passed),
-        "suite_fail_count": len(passed) + len(not_judged) - sum(passed),
-        "all_suites_pass": all(passed) and not not_judged,
-        "global_non_inferiority": _global(judgements),
-        "families": list(_families(judgements)),
-        "suites": [_row(j, p) for j, p in zip(judgements, run_paths, strict=True)],
-        "not_judged": [{"suite": s, "reason": why} for s, why in not_judged.items()],
-        "run_paths": list(run_paths),
-        "evidence_bundle": {
-            "bundle_kind": "parity_aggregate",
-            "artifacts": {
-                "run_jsons": list(run_paths),
-                "aggregate_json": aggregate_json,
-                "dashboard_html": None,
-                "report_md": report_md,
-            },
-        },
-    }
-
-
-def _global(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """Whether the documented rule passes in every suite that it could be applied to."""
-    documented = [j.primary.documented for j in judgements if j.primary.documented]
-    return {
-        "suites_with_statistics": len(documented),
-        "pass_non_inferiority": all(d.pass_ for d in documented) if documented else None,
-        "max_ci_upper_ratio": max((d.ci_upper_ratio for d in documented), default=None),
-    }
-
-
-def _families(judgements: Sequence[Judgement]) -> Iterable[dict[str, Any]]:
-    for family in sorted({j.evidence.suite.family for j in judgements}):
-        own = [j.verdict == "pass" for j in judgements if j.evidence.suite.family == family]
-        yield {"family": family, "runs": len(own), "pass": sum(own), "fail": len(own) - sum(own)}
+    """The document of a run, as :func:`.aggregates.aggregate_of_rows` has it."""
+    return aggregate_of_rows(
+        [_row(j, p) for j, p in zip(judgements, run_paths, strict=True)],
+        not_judged=not_judged,
+        time=time,
+        aggregate_json=aggregate_json,
+        report_md=report_md,
+        dashboard_html=dashboard_html,
+    )
 
 
 def _row(judgement: Judgement, run_path: str) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""Rows, one a suite -> ``worldflux.parity.aggregate.v1``, whatever the rows were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
+
+Row = Mapping[str, Any]
+
+
+def aggregate_of_rows(
+    rows: Sequence[Row],
+    *,
+    not_judged: Mapping[str, str],
+    time: str,
+    aggregate_json: str,
+    report_md: str | None,
+    dashboard_html: str | None,
+) -> dict[str, Any]:
+    """The document over suites. Paths are relative to the document's folder; None where there is no file.
+
+    Args:
+        rows: as :func:`row_of_run` makes them.
+        not_judged: suites that could not be judged -> why. They count as not passed.
+    """
+    passed = [row["pass"] for row in rows]
+    paths = [row["run_path"] for row in rows]
+    return {
+        "schema_version": AGGREGATE_SCHEMA,
+        "generated_at_utc": time,
+        "run_count": len(rows) + len(not_judged),
+        "suite_pass_count": sum(passed),
+        "suite_fail_count": len(passed) + len(not_judged) - sum(passed),
+        "all_suites_pass": all(passed) and not not_judged,
+        "global_non_inferiority": _global(rows),
+        "families": list(_families(rows)),
+        "suites": [dict(row) for row in rows],
+        "not_judged": [{"suite": s, "reason": why} for s, why in not_judged.items()],
+        "run_paths": paths,
+        "evidence_bundle": {
+            "bundle_kind": "parity_aggregate",
+            "artifacts": {
+                "run_jsons": list(paths),
+                "aggregate_json": aggregate_json,
+                "dashboard_html": dashboard_html,
+                "report_md": report_md,
+            },
+        },
+    }
+
+
+def _global(rows: Sequence[Row]) -> dict[str, Any]:
+    """Whether the documented rule passes in every suite that it could be applied to."""
+    documented = [row for row in rows if row["pass_non_inferiority"] is not None]
+    return {
+        "suites_with_statistics": len(documented),
+        "pass_non_inferiority": all(r["pass_non_inferiority"] for r in documented) if documented else None,
+        "max_ci_upper_ratio": max((r["ci_upper_ratio"] for r in documented), default=None),
+    }
+
+
+def _families(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
+    for family in sorted({row["family"] for row in rows}):
+        own = [row["pass"] for row in rows if row["family"] == family]
+        yield {"family": family, "runs": len(own), "pass": sum(own), "fail": len(own) - sum(own)}
+
+
+def row_of_run(run: Mapping[str, Any], run_path: str) -> dict[str, Any]:
+    """The row of a ``worldflux.parity.run.v1`` document; the earlier system's know pass and fail only."""
+    suite, stats = run["suite"], run["stats"]
+    return {
+        "suite_id": suite["suite_id"],
+        "family": suite["family"],
+        "verdict": run.get("verdict", "pass" if run["pass"] else "fail"),
+        "pass": run["pass"],
+        "sample_size": stats["sample_size"],
+        "margin_ratio": suite["margin_ratio"],
+        "confidence": suite["confidence"],
+        "mean_drop_ratio": stats["mean_drop_ratio"],
+        "ci_upper_ratio": stats["ci_upper_ratio"],
+        "pass_non_inferiority": stats["pass_non_inferiority"],
+        "verdict_reason": run.get("verdict_reason") or stats.get("verdict_reason") or _reason(suite, stats),
+        "run_path": run_path,
+    }
+
+
+def _reason(suite: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
+    """A sentence for a document that has none, from its own numbers."""
+    upper, margin = stats["ci_upper_ratio"], suite["margin_ratio"]
+    word = "within" if stats["pass_non_inferiority"] else "above"
+    return (
+        f"upper {suite['confidence']:.0%} bound of the mean drop is {upper:.2%}, {word} the margin of "
+        f"{margin:.2%} ({stats['sample_size']} pairs)"
+    )
