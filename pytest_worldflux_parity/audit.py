@@ -269,8 +269,9 @@ def _values_of_pairs(run: Document) -> Iterator[Finding]:
 def _verdict(run: Document) -> Iterator[Finding]:
     """Gates hold only without findings, and the verdict is the worst of all parts."""
     for name, gate in run["gates"].items():
-        if gate["findings"] and gate["verdict"] != "fail":
-            yield Finding("verdict_differs", f"gates.{name} is {gate['verdict']} and has findings")
+        if bool(gate["findings"]) is not (gate["verdict"] == "fail"):
+            has = f"{len(gate['findings'])} findings"
+            yield Finding("verdict_differs", f"gates.{name} is {gate['verdict']} and has {has}")
     lacking = missing_results(run) or run["counts"]["expected"] == 0
     if run["gates"]["coverage"]["verdict"] == "pass" and lacking:
         yield Finding("verdict_differs", "gates.coverage is pass, and results are missing")

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
 from .commands.aggregate import add_aggregate
+from .commands.coverage import add_coverage
 from .commands.pin_golden import add_pin_golden
+from .commands.validate import add_validate
 from .errors import ParityError
 
 if TYPE_CHECKING:
@@ -272,6 +274,8 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_component_match,
     add_pin_golden,
     add_aggregate,
+    add_validate,
+    add_coverage,
 )
 
 

@@ -37,6 +37,7 @@ EDGES = (
     "schemas", "json_file", "run_documents", "suite_file", "manifest_file", "scores", "backends", "lock",
     "policy", "sources", "environments", "devices", "guardian", "runner", "retention", "store", "golden",
     "matching", "prepare", "provenance", "engines", "oracle", "integrity", "assemble", "conclude",
+    "release_checks",
 )  # fmt: skip
 SHELL = ("items", "plugin", "commands", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)

@@ -53,7 +53,7 @@ def aggregate_of_rows(
 
 def _global(rows: Sequence[Row]) -> dict[str, Any]:
     """Whether the documented rule passes in every suite that it could be applied to."""
-    documented = [row for row in rows if row["pass_non_inferiority"] is not None]
+    documented = [row for row in rows if row["ci_upper_ratio"] is not None]
     return {
         "suites_with_statistics": len(documented),
         "pass_non_inferiority": all(r["pass_non_inferiority"] for r in documented) if documented else None,

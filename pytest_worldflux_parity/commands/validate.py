@@ -1,0 +1,75 @@
+"""``validate``: a release may go on when the documents of its suites are true, complete and a pass."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import DEFAULT_LOCK, Subparsers, project_root
+
+if TYPE_CHECKING:
+    from ..release_checks import Problem
+
+
+def add_validate(commands: Subparsers) -> None:
+    """Add the parser of ``validate``."""
+    parser = commands.add_parser("validate", help="check the documents of a release, and that all pass")
+    parser.add_argument(
+        "--run", action="extend", nargs="+", type=Path, required=True, metavar="FILE", dest="runs",
+        help="the document of a suite (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--aggregate", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    parser.add_argument(
+        "--required-suite", action="extend", nargs="+", default=[], metavar="ID",
+        help="a suite that must be there (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--max-missing-pairs", type=count, default=0, metavar="N", help="default: 0")
+    parser.set_defaults(run=run_validate)
+
+
+def count(text: str) -> int:
+    """A whole number from 0 on; for argparse.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
+def run_validate(options: argparse.Namespace) -> int:
+    """Check; a line for each problem on stderr, and 1 where there is one.
+
+    Raises:
+        ParityError: a document, the aggregate or the lock cannot be read.
+    """
+    from .. import lock, release_checks, run_documents
+
+    root = project_root(options)
+    locked = lock.read_lock(options.lock or root / DEFAULT_LOCK)
+    runs = release_checks.read_runs(options.runs)
+    aggregate = run_documents.read_aggregate(options.aggregate)
+    problems = [
+        *(
+            p
+            for run in runs
+            for p in release_checks.run_problems(run, locked, root, options.max_missing_pairs)
+        ),
+        *release_checks.required_problems(options.required_suite, runs, aggregate, options.aggregate),
+        *release_checks.aggregate_problems(aggregate, options.aggregate, runs, root, complete=True),
+    ]
+    return told(problems, f"{len(runs)} runs and their aggregate are valid, and every suite passes")
+
+
+def told(problems: Sequence[Problem], held: str) -> int:
+    """Print what was found, a line each, or that all held; the exit status."""
+    for line in dict.fromkeys(problem.line() for problem in problems):
+        print(f"worldflux-parity: {line}", file=sys.stderr)
+    if not problems:
+        print(held)
+    return 1 if problems else 0
