@@ -9,7 +9,7 @@ from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.independence import Origin
 from .integrity import line_findings
-from .matching import FOLDER, MatchSpec, evidence_of, last_run
+from .matching import MatchSpec, evidence_of, last_run
 from .observations import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, Result, observe
 from .plan import RunKey, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds, stated, value_at
@@ -61,12 +61,8 @@ def assemble(
         torn_lines=stored.torn,
         repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
         lock_mismatch=lock_reference(prepared, context).mismatch,
+        label=prepared.label,
     )
-
-
-def component_case(name: str) -> str:
-    """The name of the test case of a component."""
-    return f"component[{name}]"
 
 
 def _components(
@@ -76,10 +72,10 @@ def _components(
 
     One that an earlier session of the run finished counts, as records of pairs do.
     """
-    names = [component_case(c.name) for c in spec.golden.components]
+    names = [prepared.component_case(c.name) for c in spec.golden.components]
     left_out = [n for n in names if n not in selected]
     not_run = f"{len(left_out)} of {len(names)} components were deselected" if left_out else ""
-    folder = context.run_dir / prepared.suite.suite_id / FOLDER
+    folder = context.run_dir / prepared.suite.suite_id / prepared.match_folder
     return evidence_of(spec, folder, "" if context.resume and last_run(spec, folder) else not_run)
 
 
@@ -110,7 +106,8 @@ def _doubts(
     for number in stored.unreadable:
         yield Finding("unreadable_record", f"line {number} of parity_runs.jsonl is not one of this plugin's")
     for key, line in found.items():
-        adapter = prepared.backends[key[0]].adapter
+        side = prepared.suite.sides[key[0]]
+        adapter = side.adapter if isinstance(side, BackendSide) else ""
         yield from line_findings(line, key, adapter, context.device, context.run_dir)
 
 
@@ -180,5 +177,5 @@ def selected_items(prepared: PreparedSuite, names: Iterable[str]) -> frozenset[s
     """The names among ``names`` that are pairs or components."""
     components = prepared.match.golden.components if prepared.match else ()
     return frozenset(names) & (
-        {str(p.key) for p in prepared.pairs} | {component_case(c.name) for c in components}
+        {str(p.key) for p in prepared.pairs} | {prepared.component_case(c.name) for c in components}
     )

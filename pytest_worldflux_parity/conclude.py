@@ -6,28 +6,31 @@ with and without xdist and after a resume.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import schemas, suite_file
 from .assemble import assemble, selected_items
 from .engines.local import recover
 from .errors import ParityError, StoreError
-from .matching import FOLDER, REPORT, retire_failed, write_report
+from .integrity import file_sha256
+from .matching import REPORT, retire_failed, write_report
 from .observations import FAILED
-from .prepare import PreparedSuite, RunContext, prepare
+from .prepare import PreparedFile, PreparedSuite, RunContext, prepare
 from .provenance import environment, lock_reference
 from .render import documents, markdown
 from .runner import log_tail
 from .store import SuiteStore, relative, write_document, write_text
-from .suite import SYSTEMS, ArtifactSide, Suite
+from .suite import ArtifactSide, Suite
 from .verdict import Judgement, case_count, judge
+
+if TYPE_CHECKING:
+    from .conclude_proof import ProofConclusion
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
 
@@ -48,6 +51,7 @@ class Conclusion:
 
     Attributes:
         notes: sentences on what was asked other than by the suite.
+        proof: of a proof suite what ``judgement`` is of others.
     """
 
     node_id: str
@@ -55,6 +59,7 @@ class Conclusion:
     judgement: Judgement | None = None
     notes: tuple[str, ...] = ()
     documents: tuple[Path, ...] = ()
+    proof: ProofConclusion | None = None
 
 
 def suite_paths(
@@ -82,6 +87,10 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         StoreError: two suites share an id, the suite is not of this run, or a sealed file changed.
     """
     prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
+    if any(p.proof is not None for p in prepared.values()):
+        from .conclude_proof import check_history
+
+        check_history(context)
     _refuse_shared_ids(prepared)
     asked = {node_id: _fingerprint(p, context) for node_id, p in prepared.items()}
     path = context.run_dir / "run.json"
@@ -89,14 +98,23 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _check_sealed(context, asked, prepared)
-        for one in prepared.values():
-            recover(one, context)
-            if one.match is not None:
-                retire_failed(one.match, SuiteStore(context.run_dir, one.suite.suite_id).folder / FOLDER)
-    return sum(case_count(one.suite, one.match is not None) for one in prepared.values())
+        for part in (part for one in prepared.values() for part in one.parts):
+            recover(part, context)
+            if part.match is not None:
+                folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
+                retire_failed(part.match, folder / part.match_folder)
+    return sum(map(_case_count, prepared.values()))
 
 
-def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedSuite]) -> None:
+def _case_count(prepared: PreparedFile) -> int:
+    if prepared.proof is not None:
+        from .conclude_proof import CASES
+
+        return len(CASES)
+    return case_count(prepared.suite, prepared.parts[0].match is not None)
+
+
+def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedFile]) -> None:
     path = context.run_dir / "run.json"
     sealed = read_session(context)["suites"]
     for node_id, now in asked.items():
@@ -132,12 +150,12 @@ def read_session(context: RunContext) -> dict[str, Any]:
     return session
 
 
-def _refuse_shared_ids(prepared: dict[str, PreparedSuite]) -> None:
+def _refuse_shared_ids(prepared: dict[str, PreparedFile]) -> None:
     owners: dict[str, str] = {}
     for node_id, one in prepared.items():
-        other = owners.setdefault(one.suite.suite_id, node_id)
+        other = owners.setdefault(one.suite_id, node_id)
         if other != node_id:
-            raise StoreError(f"suite_id {one.suite.suite_id!r} is also that of {other}", where=node_id)
+            raise StoreError(f"suite_id {one.suite_id!r} is also that of {other}", where=node_id)
 
 
 def _session_document(context: RunContext, asked: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
@@ -163,53 +181,64 @@ def _overrides(context: RunContext) -> dict[str, Any]:
     }
 
 
-def _fingerprint(prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
+def _fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     """What decides a suite's runs and verdict, as hashes."""
+    suite = prepared.suite
     # Absent where there are none, so that runs which were sealed before there could be any go on.
     overrides = {"overrides": _overrides(context)} if context.overrides else {}
     return {
         **overrides,
-        "suite_id": prepared.suite.suite_id,
-        "suite_sha256": prepared.suite.sha256,
-        "tables": {s: t.sha256 for s, t in prepared.tables.items()},
-        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in prepared.sources.items()},
-        "seeds": {s: list(v) if v is not None else None for s, v in prepared.suite.seeds.items()},
+        "suite_id": suite.suite_id,
+        "suite_sha256": suite.sha256,
+        "tables": {s: t.sha256 for s, t in prepared.parts[0].tables.items()},
+        **_programs(prepared, context),
+        # The seeds of a plan that a pilot sealed are no change of what was asked.
+        "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
         "device": context.device,
-        "golden": prepared.match.golden.identity if prepared.match else None,
         "upstream_lock_sha256": file_sha256(context.lock_path),
         "suite_policy_sha256": file_sha256(context.lock_path.with_name("suite_policy.json")),
     }
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedSuite) -> list[str]:
+def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """The programs on both sides and what components are compared with."""
+    if prepared.proof is not None:
+        from .proof_run import sealed_parts
+
+        return sealed_parts(prepared, context.root)
+    part = prepared.parts[0]
+    return {
+        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in part.sources.items()},
+        "golden": part.match.golden.identity if part.match else None,
+    }
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile) -> list[str]:
     """The names of what differs between two fingerprints; of a side also which one, and its program."""
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     return [text for key in changed for text in _names_of_change(key, before, now, prepared)]
 
 
 def _names_of_change(
-    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedSuite
+    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
 ) -> list[str]:
     if key == "golden":
         return ["the golden of the component match"]
     if key == "overrides":
         return ["what the command line gives in place of the suite's own tables"]
-    if key not in ("sources", "tables"):
+    if key not in ("sources", "tables", "programs"):
         return [key]
-    old, new = before.get(key, {}), now.get(key, {})
-    sides = [s for s in SYSTEMS if old.get(s) != new.get(s)]
+    old, new = before.get(key) or {}, now.get(key) or {}
+    sides = sorted(s for s in old.keys() | new.keys() if old.get(s) != new.get(s))
     if key == "tables":
         return [f"the {s} table" for s in sides]
-    adapters = {s: b.adapter for s, b in prepared.backends.items()}
-    return [f"the source of the {s} side (backend {adapters.get(s, 'no longer named')})" for s in sides]
-
-
-def file_sha256(path: Path) -> str | None:
-    """sha256 of a file's bytes, None where there is no file."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None
+    if key == "programs":
+        return [f"the {s} program" for s in sides]
+    adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
+    return [
+        f"the source of the {s} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
+        for s in sides
+    ]
 
 
 def _now() -> str:
@@ -228,6 +257,8 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
     conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
+    elif any(c.proof for c in conclusions):
+        conclusions[-1] = _with_proof_report(context, conclusions)
     return conclusions
 
 
@@ -235,10 +266,13 @@ def _conclude_suite(
     context: RunContext, node_id: str, sealed: dict[str, Any], node_ids: Sequence[str]
 ) -> Conclusion:
     try:
-        prepared = prepare((context.root / node_id).resolve(), context)
+        file = prepare((context.root / node_id).resolve(), context)
+        changed = _changes(sealed, _fingerprint(file, context), file)
+        if file.proof is not None:
+            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
+        prepared = file.parts[0]
         store = SuiteStore(context.run_dir, prepared.suite.suite_id)
         selected = selected_items(prepared, _names(node_id, node_ids))
-        changed = _changes(sealed, _fingerprint(prepared, context), prepared)
         judgement = judge(assemble(prepared, context, store.read(), selected, changed))
         path = store.folder / "run.json"
         paths = (*_write_components(judgement, store.folder, context), path)
@@ -251,6 +285,16 @@ def _conclude_suite(
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Conclusion(node_id, (Case("evidence", "failed", text),))
     return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, paths)
+
+
+def _conclude_proof(
+    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+) -> Conclusion:
+    from .conclude_proof import conclude_proof
+
+    concluded = conclude_proof(prepared, context, names, changed)
+    cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
+    return Conclusion(node_id, cases, None, (), concluded.paths, concluded)
 
 
 def _write_components(judgement: Judgement, folder: Path, context: RunContext) -> Iterable[Path]:
@@ -334,6 +378,27 @@ def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) 
         failed = Case("documents", "failed", error.line())
         return replace(last, cases=(*last.cases, failed))
     return replace(last, documents=(*last.documents, aggregate, report))
+
+
+def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -> Conclusion:
+    """As :func:`_with_run_documents`, of a run of proof suites: a report that points at theirs."""
+    from .render.proof_markdown import run_report
+
+    path = context.run_dir / "report.md"
+    rows = dict(_proof_row(c) for c in conclusions)
+    try:
+        write_text(path, run_report(rows, run_id=context.run_id, device=context.device, time=_now()))
+    except ParityError as error:
+        failed = Case("documents", "failed", error.line())
+        return replace(conclusions[-1], cases=(*conclusions[-1].cases, failed))
+    return replace(conclusions[-1], documents=(*conclusions[-1].documents, path))
+
+
+def _proof_row(conclusion: Conclusion) -> tuple[str, tuple[str, str]]:
+    if conclusion.proof is None:
+        return conclusion.node_id, ("not judged", conclusion.cases[0].text.partition("\n")[0])
+    judgement = conclusion.proof.judgement
+    return judgement.suite_id, (judgement.verdict, judgement.reason)
 
 
 def _aggregate_document(judgements: Sequence[Judgement], not_judged: Mapping[str, str]) -> dict[str, Any]:

@@ -66,3 +66,11 @@ def _difference(line: Mapping[str, Any], run_dir: Path) -> str:
     except (OSError, wire.WireError) as error:
         return str(error)
     return "" if same else f"the stored record is not what {path.name} says"
+
+
+def file_sha256(path: Path) -> str | None:
+    """sha256 of a file's bytes, None where there is no file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

@@ -34,15 +34,21 @@ class SuiteFile(pytest.File):
         if not self.path.is_relative_to(self.config.rootpath):
             raise self.CollectError(f"{self.path}: a suite lies in the project, {self.config.rootpath}")
         try:
-            prepared = prepare(self.path, context)
+            parts = prepare(self.path, context).parts
             if not self.config.option.collectonly:
-                check_runnable(prepared, context)
+                for part in parts:
+                    check_runnable(part, context)
         except ParityError as error:
             raise self.CollectError(error.line()) from None
+        for part in parts:
+            yield from self._items(part, context)
+
+    def _items(self, prepared: PreparedSuite, context: RunContext) -> Iterator[ComponentItem | PairItem]:
+        """The items of one part: of a quick suite that is all of it."""
         cache = _Cache(prepared, context)
         if prepared.match is not None and "worldflux" in context.systems:
             for component in prepared.match.golden.components:
-                name = f"component[{component.name}]"
+                name = prepared.component_case(component.name)
                 nodeid = f"{self.nodeid}::{name}"
                 yield ComponentItem.from_parent(
                     self, name=name, nodeid=nodeid, component=component, cache=cache
@@ -99,11 +105,11 @@ class _Cache:
             StoreError: the run directory cannot be written.
         """
         if self._match_run is None:
-            from .matching import FOLDER, match_once
+            from .matching import match_once
 
             assert self.prepared.match is not None
             run_dir = self.context.run_dir
-            folder = run_dir / self.prepared.suite.suite_id / FOLDER
+            folder = run_dir / self.prepared.suite.suite_id / self.prepared.match_folder
             self._match_run = match_once(self.prepared.match, folder, run_dir / ".wire", self.context.root)
         return self._match_run
 

@@ -50,6 +50,9 @@ def expected_seeds(
     Args:
         found: system -> task -> seeds; needed for older suites only.
     """
+    planned = suite.task(task_id).seeds
+    if planned is not None:
+        return frozenset(planned)
     named = suite.seeds[system]
     if named is not None:
         return frozenset(named)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .retention import Retention
     from .suite import Override
 
-TRACKS = ("quick",)
+TRACKS = ("quick", "proof")
 SUFFIXES = (".yaml", ".yml")
 INI = {
     "parity_output": ("folder of the run directories", "reports/parity"),
@@ -40,6 +40,8 @@ INI = {
         "auto",
     ),
     "parity_quick_suites": ("what --parity=quick collects without paths", "suites/quick"),
+    "parity_proof_suites": ("what --parity=proof collects without paths", "suites/proof"),
+    "parity_sign_key": ("Ed25519 private key (PEM) that evidence is signed with", ""),
     "parity_backends": ("folders of backends, one a line", "backends"),
     "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
 }
@@ -64,7 +66,7 @@ STATE = pytest.StashKey[ControllerState]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("worldflux-parity", "parity with official world-model programs")
-    group.addoption("--parity", choices=TRACKS, help="run parity suites (without paths: suites/quick)")
+    group.addoption("--parity", choices=TRACKS, help="run parity suites (without paths: suites/<track>)")
     group.addoption(
         "--device", choices=("auto", "cpu", "cuda"), help="where backends compute (ini parity_device)"
     )
@@ -91,10 +93,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("minimal", "full"),
         help="what stays of an attempt once it is recorded: record, request and logs, or all (default)",
     )
+    group.addoption(
+        "--parity-history",
+        metavar="GLOB",
+        action="append",
+        help="earlier equivalence reports that a proof is held against (repeatable)",
+    )
+    group.addoption(
+        "--parity-sign-key", metavar="PEM", help="Ed25519 private key that evidence is signed with"
+    )
     for name, (text, default) in INI.items():
         kind: Any = "linelist" if name == "parity_backends" else "string"
         parser.addini(name, text, type=kind, default=[default] if kind == "linelist" else default)
     parser.addini("parity_resume", "as --parity-resume", type="bool", default=False)
+    parser.addini("parity_history", "as --parity-history, one a line", type="linelist", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -136,7 +148,14 @@ def _context(config: pytest.Config) -> RunContext:
         seeds=_seeds(str(_value(config, "parity_seeds"))),
         overrides=dict(_overrides(config)),
         retention=_retention(str(_value(config, "parity_retention"))),
+        history=tuple(_value(config, "parity_history")),
+        sign_key=_sign_key(config),
     )
+
+
+def _sign_key(config: pytest.Config) -> Path | None:
+    named = str(_value(config, "parity_sign_key"))
+    return config.invocation_params.dir / named if named else None
 
 
 def _check_root(config: pytest.Config) -> None:
@@ -471,8 +490,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     from .render.terminal import summary
 
+    _proof_summaries(terminalreporter, state)
     for line, style in summary([(c.judgement, c.notes) for c in state.conclusions if c.judgement]):
         terminalreporter.write_line(line, **style)
     for conclusion in state.conclusions:
         for path in conclusion.documents:
             terminalreporter.write_line(f"  {os.path.relpath(path)}")
+
+
+def _proof_summaries(terminalreporter: Any, state: ControllerState) -> None:
+    for conclusion in state.conclusions:
+        if conclusion.proof is not None:
+            from .render.proof_terminal import proof_summary
+
+            for line, style in proof_summary(conclusion.proof.judgement):
+                terminalreporter.write_line(line, **style)

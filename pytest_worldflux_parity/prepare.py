@@ -7,14 +7,14 @@ and done again, by the same code, on the controller when it judges.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import lock, sources, suite_file
+from . import lock, schemas, sources, suite_file, wire
 from .backends import Backend, load_backends
 from .curves import point_near
-from .errors import BackendError, SuiteError
+from .errors import BackendError, StoreError, SuiteError
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
 from .retention import Retention
@@ -23,7 +23,12 @@ from .suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite, Task
 from .wire import CurvePoint, RunRecord
 
 if TYPE_CHECKING:
+    from .command_program import CommandProgram
     from .matching import MatchSpec
+    from .proof.seeding import SeedPlan
+    from .proof.suite import ProofSuite
+
+SEED_PLAN = "seed_plan.json"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class RunContext:
         seeds: replaces the seeds of live sides, or None.
         overrides: system -> the table that is read in place of its side.
         retention: what stays of an attempt once it is recorded.
+        history: globs of earlier equivalence reports that a proof is held against.
+        sign_key: the private key that a proof's evidence is signed with.
     """
 
     root: Path
@@ -50,55 +57,155 @@ class RunContext:
     seeds: tuple[int, ...] | None = None
     overrides: Mapping[str, Override] = field(default_factory=dict)
     retention: Retention = "full"
+    history: tuple[str, ...] = ()
+    sign_key: Path | None = None
 
 
 @dataclass(frozen=True)
 class PreparedSuite:
-    """A suite with what it refers to.
+    """A suite, or one part of a proof suite, with what it refers to.
 
     Attributes:
         backends, sources: by live system; a source is what a request's ``source`` holds.
         tables: by system read from a table.
         match: what the worldflux side's components are compared with; None where they are not.
+        label: tells the parts of a proof suite apart; empty where there is one alone.
     """
 
     suite: Suite
     pairs: tuple[Pair, ...]
     tables: Mapping[str, ScoreTable] = field(default_factory=dict)
     results: Mapping[RunKey, Result] = field(default_factory=dict)
-    backends: Mapping[str, Backend] = field(default_factory=dict)
+    backends: Mapping[str, Backend | CommandProgram] = field(default_factory=dict)
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     match: MatchSpec | None = None
+    label: str = ""
+
+    def component_case(self, name: str) -> str:
+        """The name of the test case of a component."""
+        return f"component[{self.label}:{name}]" if self.label else f"component[{name}]"
+
+    @property
+    def match_folder(self) -> str:
+        """The folder of the component match within that of the suite."""
+        return f"component_match_{self.label}" if self.label else "component_match"
 
 
-def prepare(path: Path, context: RunContext) -> PreparedSuite:
+@dataclass(frozen=True)
+class PreparedFile:
+    """A suite file made ready: one part of a quick suite, one per pair of programs of a proof suite.
+
+    Attributes:
+        plan: the sealed plan of seeds of a proof suite whose pilot has run.
+    """
+
+    parts: tuple[PreparedSuite, ...]
+    proof: ProofSuite | None = None
+    plan: SeedPlan | None = None
+
+    @property
+    def suite(self) -> Suite:
+        """The suite of a file that has one part; of others the first, for what the parts share."""
+        return self.parts[0].suite
+
+    @property
+    def suite_id(self) -> str:
+        return self.suite.suite_id
+
+
+def prepare(path: Path, context: RunContext) -> PreparedFile:
     """Load a suite file and everything that it names.
 
     Raises:
-        SuiteError, ScoreTableError, BackendError, SourceError, GoldenError: the first thing that is wrong.
+        SuiteError, ScoreTableError, BackendError, SourceError, GoldenError, StoreError: the first thing
+            that is wrong.
     """
-    suite = suite_file.load(path)
-    if suite.track != context.track:
+    source = suite_file.read(path)
+    if source.track == "proof" == context.track:
+        return _prepare_proof(path, context)
+    suite = suite_file.load(path) if source.track == "quick" else None
+    if suite is None or suite.track != context.track:
         raise SuiteError(
-            f"this is a {suite.track} suite",
+            f"this is a {source.track} suite",
             where=suite_file.place(path, "track"),
-            mend=f"run it with --parity={suite.track}",
+            mend=f"run it with --parity={source.track}",
         )
     suite = suite.with_overrides(context.overrides)
     if context.seeds is not None:
         suite = suite.with_live_seeds(context.seeds)
-    return prepare_suite(suite, context)
+    return PreparedFile((prepare_suite(suite, context),))
 
 
-def prepare_suite(suite: Suite, context: RunContext, only: Sequence[str] = SYSTEMS) -> PreparedSuite:
-    """As :func:`prepare`, of a suite that is loaded; ``only`` these sides are looked at."""
+def _prepare_proof(path: Path, context: RunContext) -> PreparedFile:
+    # Statistics are brought in only where they are wanted: quick suites stay light.
+    from . import proof_file
+
+    proof = proof_file.load(path)
+    if context.overrides:
+        raise SuiteError(
+            "a proof compares programs that are run, and the command line gives a table in place of one",
+            where=str(path),
+            mend="leave --parity-upstream and --parity-worldflux out",
+        )
+    if context.seeds is not None:
+        proof = proof.with_seeds(context.seeds)
+    plan = read_plan(context.run_dir / proof.suite_id / SEED_PLAN)
+    proof = proof.planned(plan)
+    parts = [prepare_suite(part, context, proof=proof) for part in proof.parts]
+    return PreparedFile(labelled(parts), proof, plan)
+
+
+def read_plan(path: Path) -> SeedPlan | None:
+    """The sealed plan of seeds of a proof suite, or None where its pilot has not ended.
+
+    Raises:
+        StoreError: the file is there and is not a plan.
+    """
+    from .proof.seeding import SeedPlan
+
+    try:
+        document = wire.load_object(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, wire.WireError) as error:
+        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
+    schemas.check(document, "seed_plan.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
+    return SeedPlan.from_dict(document)
+
+
+def labelled(parts: Sequence[PreparedSuite]) -> tuple[PreparedSuite, ...]:
+    """Parts named by their family, and a number where two are of one; a part that is alone has no name."""
+    if len(parts) == 1:
+        return tuple(parts)
+    counts: dict[str, int] = {}
+    labelled = []
+    for part in parts:
+        family = part.suite.family
+        counts[family] = counts.get(family, 0) + 1
+        number = f"_{counts[family]}" if counts[family] > 1 else ""
+        labelled.append(replace(part, label=family + number))
+    return tuple(labelled)
+
+
+def prepare_suite(
+    suite: Suite,
+    context: RunContext,
+    only: Sequence[str] = SYSTEMS,
+    proof: ProofSuite | None = None,
+) -> PreparedSuite:
+    """As :func:`prepare`, of a suite that is loaded; ``only`` these sides are looked at.
+
+    Args:
+        proof: the suite that ``suite`` is a part of.
+    """
     tables = {s: _table(suite, s) for s in only if isinstance(suite.sides[s], ArtifactSide)}
     results = {
         (system, task, seed): result
         for system, table in tables.items()
         for (task, seed), result in table_results(suite, table).items()
     }
-    backends = _backends(suite, context, only)
+    commands = proof is not None and bool(proof.commands)
+    backends = _command_programs(suite, proof) if commands else _backends(suite, context, only)
     return PreparedSuite(
         suite=suite,
         pairs=tuple(pairs(suite, found_seeds(results))),
@@ -110,7 +217,27 @@ def prepare_suite(suite: Suite, context: RunContext, only: Sequence[str] = SYSTE
     )
 
 
-def _match(suite: Suite, backend: Backend | None, context: RunContext) -> MatchSpec | None:
+def _command_programs(suite: Suite, proof: ProofSuite | None) -> dict[str, Backend | CommandProgram]:
+    """The programs of a part of a manifest, which names commands in place of backends."""
+    from .command_program import CommandProgram
+
+    assert proof is not None
+    found: dict[str, Backend | CommandProgram] = {}
+    for system in SYSTEMS:
+        sides = {t.id: proof.commands[system, t.id] for t in suite.tasks}
+        first = next(iter(sides.values()))
+        found[system] = CommandProgram(
+            folder=suite.path.parent.resolve(),
+            adapter=first.adapter,
+            kind=first.backend_kind or "",
+            family=suite.family,
+            system=system,
+            sides=sides,
+        )
+    return found
+
+
+def _match(suite: Suite, backend: Backend | CommandProgram | None, context: RunContext) -> MatchSpec | None:
     """What the suite's components are compared with; None where the backend declares no match.
 
     Raises:
@@ -120,6 +247,9 @@ def _match(suite: Suite, backend: Backend | None, context: RunContext) -> MatchS
     """
     if suite.component_match == "none" or (backend is None and "worldflux" in suite.live_systems):
         return None
+    if backend is not None and not isinstance(backend, Backend):
+        # The command of a manifest says nothing of components; the backend of the same id does.
+        backend = load_backends(context.backend_folders).get(backend.adapter_id)
     if backend is not None and backend.match is not None:
         # Arrays are brought in only where there are some: plain suites stay light.
         from .matching import match_spec
@@ -170,7 +300,7 @@ def found_seeds(results: Iterable[RunKey]) -> Mapping[str, FoundSeeds]:
     return found
 
 
-def _backends(suite: Suite, context: RunContext, only: Sequence[str]) -> dict[str, Backend]:
+def _backends(suite: Suite, context: RunContext, only: Sequence[str]) -> dict[str, Backend | CommandProgram]:
     live = [s for s in suite.live_systems if s in only]
     known = load_backends(context.backend_folders) if live else {}
     return {s: _backend(suite, s, known) for s in live}
@@ -202,9 +332,17 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend
     return backend
 
 
-def _source(backend: Backend, context: RunContext) -> dict[str, Any]:
+def _source(backend: Backend | CommandProgram, context: RunContext) -> dict[str, Any]:
     """What decides the program: the tree of its folder, and the locked checkout that it runs."""
     source: dict[str, Any] = {"backend_tree_sha256": backend.tree_sha256}
+    if not isinstance(backend, Backend):
+        from .command_program import project_commit
+
+        if backend.commit:
+            source.update(commit=backend.commit)
+        if backend.system == "worldflux":
+            source.update(worldflux_sha=project_commit(context.root))
+        return source
     if backend.lock_suite:
         entry = lock.read_lock(context.lock_path).entry(backend.lock_suite)
         checkout = sources.checkout_path(context.root, entry.repo, entry.commit)

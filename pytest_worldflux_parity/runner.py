@@ -95,10 +95,13 @@ def backend_environment(backend: Backend, shim: Path, threads: int) -> dict[str,
     )
 
 
-def run(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str]) -> Outcome:
+def run(
+    request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str], cwd: Path | None = None
+) -> Outcome:
     """Run ``command`` for ``request`` and read what it found.
 
-    ``request.out_dir`` must exist and be empty; ``request.json`` is written into it. Never raises
+    It starts in ``request.out_dir``, or in ``cwd``. ``request.out_dir`` must exist and be empty;
+    ``request.json`` is written into it. Never raises
     for what the program does; a KeyboardInterrupt ends the program and passes on.
 
     Raises:
@@ -111,7 +114,9 @@ def run(request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str]
     record, error = None, ""
     mend = "raise deadline_sec in the suite, or look at progress.jsonl"
     try:
-        return_code = execute(command, env, folder, request.deadline_sec, where=request.adapter, mend=mend)
+        return_code = execute(
+            command, env, folder, request.deadline_sec, where=request.adapter, mend=mend, cwd=cwd
+        )
         check_exit(return_code, folder, request.adapter)
         record = _accepted(request, folder)
     except (RunFailed, RecordError) as problem:
@@ -139,11 +144,13 @@ def execute(
     *,
     where: str,
     mend: str,
+    cwd: Path | None = None,
 ) -> int:
     """Run one program in ``folder`` until it ends; its exit status. Its output goes into log files there.
 
     Args:
         where: whose program it is, for errors. mend: what to do when the deadline passes.
+        cwd: where the program starts, if not in ``folder``.
 
     Raises:
         RunFailed: it could not be started, or was ended at its deadline.
@@ -153,7 +160,7 @@ def execute(
         try:
             process = subprocess.Popen(
                 [*command],
-                cwd=folder,
+                cwd=cwd or folder,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=out,

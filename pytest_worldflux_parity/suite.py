@@ -95,13 +95,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class Task:
-    """One task with what it overrides; mappings are already merged with the suite's defaults."""
+    """One task with what it overrides; mappings are already merged with the suite's defaults.
+
+    ``seeds``: of both systems, where a sealed plan gives the task seeds of its own.
+    """
 
     id: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
     eval_protocol: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget | None = None
     deadline_sec: float = 3600.0
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ from .errors import SuiteError
 from .suite import Locate, Suite, parse_suite
 
 SUITE_SCHEMA = "worldflux.parity.suite.v1"
+# Proof manifests of the earlier system.
+MANIFEST_SCHEMAS = {
+    "parity.suite.v2": "suite.parity_v2",
+    "parity.manifest.v1": "suite.parity_manifest_v1",
+}
+QUICK_SCHEMAS = ("suite.v1", "suite.quick_legacy")
 MAX_NODES = 50_000
 MAX_DEPTH = 50
 
@@ -35,19 +41,49 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(path: Path) -> Suite:
-    """Read, validate and parse a suite file.
+    """Read, validate and parse the file of a quick suite.
 
     Raises:
-        SuiteError: the file cannot be read, is not YAML, or is not a suite.
+        SuiteError: the file cannot be read, is not YAML, or is not a quick suite.
+    """
+    source = read(path)
+    if source.schema not in QUICK_SCHEMAS:
+        raise SuiteError(
+            "this is a proof suite, and a quick one is wanted",
+            where=source.locate(("track",)),
+            mend=f"pytest --parity=proof {path}",
+        )
+    schemas.check(source.document, source.schema, source.locate, SuiteError)
+    return replace(parse_suite(source.document, path.parent, source.locate), path=path, sha256=source.sha256)
+
+
+@dataclass(frozen=True)
+class SuiteSource:
+    """A suite file as it was read, and which schema it must satisfy."""
+
+    path: Path
+    document: dict[str, Any]
+    schema: str
+    sha256: str
+    locate: Locate
+
+    @property
+    def track(self) -> str:
+        return "quick" if self.schema in QUICK_SCHEMAS else "proof"
+
+
+def read(path: Path) -> SuiteSource:
+    """Read a suite file of any track and format; nothing of it is validated yet.
+
+    Raises:
+        SuiteError: the file cannot be read, is not YAML, or no format that is known.
     """
     raw = _read(path)
     document, lines = parse_yaml(raw, str(path))
     if not isinstance(document, dict):
         raise SuiteError("a suite is a mapping of keys", where=f"{path}:1")
     locate = locator(path, lines)
-    schemas.check(document, _schema_of(document, locate), locate, SuiteError)
-    suite = parse_suite(document, path.parent, locate)
-    return replace(suite, path=path, sha256=hashlib.sha256(raw).hexdigest())
+    return SuiteSource(path, document, _schema_of(document, locate), hashlib.sha256(raw).hexdigest(), locate)
 
 
 def locator(path: Path, lines: Mapping[schemas.Path, int]) -> Locate:
@@ -81,7 +117,9 @@ def _read(path: Path) -> bytes:
 def _schema_of(document: dict[str, Any], locate: Locate) -> str:
     version = document.get("schema_version")
     if version == SUITE_SCHEMA:
-        return "suite.v1"
+        return "suite.proof_v1" if document.get("track") == "proof" else "suite.v1"
+    if isinstance(version, str) and version in MANIFEST_SCHEMAS:
+        return MANIFEST_SCHEMAS[version]
     if version is None and "upstream" in document:
         return "suite.quick_legacy"
     if version is None:
@@ -89,7 +127,10 @@ def _schema_of(document: dict[str, Any], locate: Locate) -> str:
             "key 'schema_version' is missing", where=locate(()), mend=f"add `schema_version: {SUITE_SCHEMA}`"
         )
     raise SuiteError(
-        f"schema_version is {version!r}", where=locate(("schema_version",)), valid=[SUITE_SCHEMA], got=version
+        f"schema_version is {version!r}",
+        where=locate(("schema_version",)),
+        valid=[SUITE_SCHEMA, *MANIFEST_SCHEMAS],
+        got=version,
     )
 
 

@@ -46,6 +46,7 @@ class Evidence:
         components: the match of components; None where the suite asks for none.
         repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
             suite says which of them counts.
+        label: of the part of a proof suite; empty where there is one alone.
     """
 
     suite: Suite
@@ -63,6 +64,7 @@ class Evidence:
     lock_mismatch: str = ""
     components: ComponentEvidence | None = None
     repeated_rows: Mapping[str, int] = field(default_factory=dict)
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,18 @@ class Judgement:
 
 def judge(evidence: Evidence) -> Judgement:
     """The verdict on a suite."""
-    first = [_components(evidence.components)] if evidence.components else []
-    gates = (*first, *(gate(evidence) for gate in _GATES))
+    gates = gates_of(evidence)
     broken = [f"{g.name}: {g.reason}" for g in gates if g.verdict == "fail"]
     metrics = tuple(_judged(evidence, m, broken) for m in evidence.suite.metrics)
     parts = (*gates, *metrics)
     verdict = _overall(parts)
     return Judgement(evidence, verdict, _reason(verdict, parts), gates, metrics)
+
+
+def gates_of(evidence: Evidence) -> tuple[Gate, ...]:
+    """Every gate of a suite, in the order in which they are read."""
+    first = [components_gate(evidence.components)] if evidence.components else []
+    return (*first, *(gate(evidence) for gate in _GATES))
 
 
 def _overall(parts: Sequence[Part]) -> Word:
@@ -147,17 +154,17 @@ def _reason(verdict: Word, parts: Sequence[Part]) -> str:
     return f"{first.name}: {first.reason}{more}"
 
 
-def _components(found: ComponentEvidence) -> Gate:
+def components_gate(found: ComponentEvidence) -> Gate:
     """Stands first: where the two do not compute the same, scores need no explanation."""
     result = found.result
     if found.findings or result is None or found.not_run:
-        gate = _gate("components", found.findings, "", ())
+        gate = gate_of("components", found.findings, "", ())
         return gate if found.findings else Gate("components", "inconclusive", found.not_run)
     held = (
         f"all {len(result.components)} components match, all {len(result.perturbations)} perturbations are "
         f"caught, all {len(found.golden.parameters)} parameters are mapped"
     )
-    return _gate("components", (), held, ())
+    return gate_of("components", (), held, ())
 
 
 def _coverage(evidence: Evidence) -> Gate:
@@ -170,7 +177,7 @@ def _coverage(evidence: Evidence) -> Gate:
     if not found and undecided:
         what = f"{len(undecided)} of {total} expected results were not run ({undecided[0].detail})"
         return Gate("coverage", "inconclusive", what, warnings)
-    return _gate("coverage", found, f"all {total} expected results are there", warnings)
+    return gate_of("coverage", found, f"all {total} expected results are there", warnings)
 
 
 def _data_warnings(evidence: Evidence) -> Iterator[str]:
@@ -206,7 +213,7 @@ def _validity(evidence: Evidence) -> Gate:
         findings.append(Finding("lock_mismatch", evidence.lock_mismatch, system="official"))
     if not findings and evidence.suite.live_systems and not evidence.lines:
         return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
-    return _gate("validity", findings, *_validity_scope(evidence))
+    return gate_of("validity", findings, *_validity_scope(evidence))
 
 
 def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
@@ -228,7 +235,7 @@ def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
 
 def _independence(evidence: Evidence) -> Gate:
     found = independence(evidence.suite, evidence.observed, evidence.origins)
-    return _gate("independence", found, "the two sides are different programs or tables", [])
+    return gate_of("independence", found, "the two sides are different programs or tables", [])
 
 
 _GATES = (_coverage, _validity, _independence)
@@ -239,7 +246,8 @@ def case_count(suite: Suite, components: bool) -> int:
     return components + len(_GATES) + len(suite.metrics)
 
 
-def _gate(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[str]) -> Gate:
+def gate_of(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[str]) -> Gate:
+    """A gate that is broken where there are findings; ``held`` says what holds where there are none."""
     if not findings:
         return Gate(name, "pass", held, tuple(warnings))
     more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""

@@ -30,15 +30,42 @@ CORE = (
     "gates",
     "proof",
     "verdict",
+    "proof_verdict",
     "render",
     "audit",
 )
 EDGES = (
-    "schemas", "json_file", "run_documents", "suite_file", "manifest_file", "scores", "backends", "lock",
-    "policy", "sources", "environments", "devices", "guardian", "runner", "retention", "store", "golden",
-    "matching", "prepare", "provenance", "engines", "oracle", "integrity", "assemble", "conclude",
+    "schemas",
+    "json_file",
+    "run_documents",
+    "suite_file",
+    "manifest_file",
+    "proof_file",
+    "scores",
+    "backends",
+    "command_program",
+    "lock",
+    "policy",
+    "sources",
+    "environments",
+    "devices",
+    "guardian",
+    "runner",
+    "retention",
+    "store",
+    "golden",
+    "matching",
+    "prepare",
+    "provenance",
+    "engines",
+    "oracle",
+    "integrity",
+    "assemble",
+    "proof_run",
+    "conclude_proof",
+    "conclude",
     "release_checks",
-)  # fmt: skip
+)
 SHELL = ("items", "plugin", "commands", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)
 
@@ -58,8 +85,8 @@ CORE_IMPORTS = frozenset(
         "scipy",
     ]
 )
-# A suite names paths, and never looks at one.
-CORE_EXTRA = {"suite": {"pathlib"}}
+# Suites name paths, and never look at one.
+CORE_EXTRA = {"suite": {"pathlib"}, "proof": {"pathlib"}}
 FILE_METHODS = frozenset(
     [
         "read_text",

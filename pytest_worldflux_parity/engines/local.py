@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 from .. import plan, retention, runner, wire
 from ..backends import Backend
+from ..command_program import CommandProgram
 from ..errors import RecordError, RunFailed
 from ..plan import Pair
 from ..prepare import PreparedSuite, RunContext
 from ..records import record_line
 from ..store import Line, Stored, SuiteStore, translated
+from ..suite import BackendSide
 
 
 class AttemptsFailed(RunFailed):
@@ -59,8 +62,11 @@ def run_pair(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: S
 
 def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> str:
     """The id of the request that this session would make."""
-    backend, source = prepared.backends[system], prepared.sources[system]
-    return plan.request_id(prepared.suite, pair, system, backend.adapter, context.device, source)
+    side = prepared.suite.sides[system]
+    assert isinstance(side, BackendSide)
+    return plan.request_id(
+        prepared.suite, pair, system, side.adapter, context.device, prepared.sources[system]
+    )
 
 
 def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> Line:
@@ -90,16 +96,14 @@ def _attempt(
         out_dir=str(folder.resolve()),
         attempt=attempt,
     )
-    command = backend.command(backend.interpreter(context.root), folder.resolve() / "request.json")
     with translated(folder):
-        shim = context.run_dir.resolve() / ".wire"
-        outcome = runner.run(
-            request, command, runner.backend_environment(backend, shim, prepared.suite.threads)
-        )
+        command, env, cwd = _launch(backend, request, context)
+        outcome = runner.run(request, command, env, cwd)
     return record_line(
         prepared.suite,
         request,
         outcome.record,
+        adapter_id=_adapter_id(backend),
         backend_kind=backend.kind,
         error=outcome.error,
         return_code=outcome.return_code,
@@ -109,6 +113,26 @@ def _attempt(
         artifacts=_artifacts(folder, context),
         artifacts_sha256=_artifacts_sha256(folder) if outcome.success else None,
     )
+
+
+def _launch(
+    program: Backend | CommandProgram, request: wire.RunRequest, context: RunContext
+) -> tuple[list[str], dict[str, str], Path | None]:
+    """Command, environment and, where it is not the folder of the attempt, the folder that it starts in."""
+    shim = context.run_dir.resolve() / ".wire"
+    if isinstance(program, CommandProgram):
+        base = runner.environment(os.environ, [runner.install_wire(shim)], request.threads, True)
+        return (
+            program.command(request, context.root),
+            {**base, **program.environment_of(request, context.root)},
+            program.working_folder(request, context.root),
+        )
+    command = program.command(program.interpreter(context.root), Path(request.out_dir) / "request.json")
+    return command, runner.backend_environment(program, shim, request.threads), None
+
+
+def _adapter_id(program: Backend | CommandProgram) -> str:
+    return program.adapter_id if isinstance(program, CommandProgram) else program.adapter
 
 
 def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
@@ -133,7 +157,9 @@ def recover(prepared: PreparedSuite, context: RunContext) -> int:
     count = 0
     for request, record, folder in list(store.unrecorded()):
         backend = prepared.backends.get(request.system)
-        if backend is None or not _answers(request, record):
+        # Of the parts of a proof suite, each recovers its own tasks.
+        own = request.task_id in {t.id for t in prepared.suite.tasks}
+        if backend is None or not own or not _answers(request, record):
             continue
         line = _recovered_line(prepared, request, record, backend, folder, context)
         store.append(line)
@@ -154,7 +180,7 @@ def _recovered_line(
     prepared: PreparedSuite,
     request: wire.RunRequest,
     record: wire.RunRecord,
-    backend: Backend,
+    backend: Backend | CommandProgram,
     folder: Path,
     context: RunContext,
 ) -> dict[str, Any]:
@@ -162,6 +188,7 @@ def _recovered_line(
         prepared.suite,
         request,
         record,
+        adapter_id=_adapter_id(backend),
         backend_kind=backend.kind,
         error="",
         return_code=None,

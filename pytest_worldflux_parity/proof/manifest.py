@@ -14,14 +14,11 @@ from typing import Any, Literal
 from ..errors import SuiteError
 from ..stats.tost import Design, Effect
 from ..suite import SYSTEMS, Locate
+from .commands import CommandSide
 from .seeding import SeedPlan, with_seeds
 from .settings import BayesianRule, HolmScope, MetricRule, ProofSettings, ProofTask, SeedPolicy
 
 V1, V2 = "parity.manifest.v1", "parity.suite.v2"
-PLACEHOLDERS = (
-    "run_id", "task_id", "family", "seed", "device", "metrics_out", "stdout_log", "stderr_log", "run_root",
-    "repo_root", "worldflux_sha",
-)  # fmt: skip
 TRANSFORMS: Mapping[str, tuple[Effect, Design]] = {
     "paired_log_ratio": ("log_ratio", "paired"),
     "normalized_difference": ("normalized_difference", "unpaired"),
@@ -35,27 +32,6 @@ V1_DEFAULTS: Mapping[str, Any] = {
     "holm_scope": "all_metrics",
 }
 V1_LEVELS: Mapping[str, float] = {"alpha": 0.05, "equivalence_margin": 0.05, "noninferiority_margin": 0.05}
-
-
-@dataclass(frozen=True)
-class CommandSide:
-    """How one system is run for one task. Texts keep their placeholders until :func:`fill`.
-
-    Attributes:
-        cwd: relative to the manifest's folder.
-        artifact_requirements: kind -> paths (globs) that a run must leave behind.
-    """
-
-    adapter: str
-    command: tuple[str, ...]
-    backend_kind: str | None
-    adapter_id: str
-    cwd: str
-    env: Mapping[str, str]
-    timeout_sec: int | None
-    artifact_requirements: Mapping[str, tuple[str, ...]]
-    source_commit: str | None
-    source_artifact_path: str | None
 
 
 @dataclass(frozen=True)
@@ -95,28 +71,6 @@ class Manifest:
         return tasks if plan is None else with_seeds(tasks, plan)
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """``text`` with its placeholders replaced; other braces stay as they are.
-
-    What is put in is not looked at again, so a value with braces in it stays itself.
-
-    Raises:
-        SuiteError: a placeholder has no value.
-    """
-    done, rest = "", text
-    while "{" in rest:
-        before, _, rest = rest.partition("{")
-        name, closed, after = rest.partition("}")
-        done += before
-        if not closed or name not in PLACEHOLDERS:
-            done += "{"
-            continue
-        if name not in values:
-            raise SuiteError(f"the placeholder {{{name}}} has no value here", valid=sorted(values), got=name)
-        done, rest = done + values[name], after
-    return done + rest
-
-
 def parse_manifest(data: Mapping[str, Any], locate: Locate) -> Manifest:
     """A :class:`Manifest` from a mapping that its JSON Schema accepts.
 
@@ -131,8 +85,8 @@ def parse_manifest(data: Mapping[str, Any], locate: Locate) -> Manifest:
     settings = ProofSettings(
         suite_id=root["suite_id"],
         holm_scope=_one_scope(root, data["tasks"], locate),
-        bayesian=_bayesian(data.get("statistical", {}).get("bayesian", {}), locate),
-        seed_policy=_seed_policy(data["seed_policy"], locate),
+        bayesian=bayesian_rule(data.get("statistical", {}).get("bayesian", {}), locate),
+        seed_policy=seed_policy(data["seed_policy"], locate),
         component_match_required=defaults.get("component_report_required", False),
     )
     return Manifest(
@@ -245,7 +199,12 @@ def _one_scope(root: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], loca
     return scope
 
 
-def _bayesian(own: Mapping[str, Any], locate: Locate) -> BayesianRule:
+def bayesian_rule(own: Mapping[str, Any], locate: Locate) -> BayesianRule:
+    """The Bayesian check of a suite, which a schema accepts.
+
+    Raises:
+        SuiteError: a dual pass is required and the check is off.
+    """
     enable = own.get("enable", True)
     dual = own.get("dual_pass_required", enable)
     if dual and not enable:
@@ -257,7 +216,12 @@ def _bayesian(own: Mapping[str, Any], locate: Locate) -> BayesianRule:
     return BayesianRule(**{**own, "enable": enable, "dual_pass_required": dual})
 
 
-def _seed_policy(own: Mapping[str, Any], locate: Locate) -> SeedPolicy:
+def seed_policy(own: Mapping[str, Any], locate: Locate) -> SeedPolicy:
+    """The seed policy of a suite, which a schema accepts.
+
+    Raises:
+        SuiteError: nothing could pass with it.
+    """
     mode: Literal["fixed", "auto_power"] = own["mode"]
     policy = SeedPolicy(**{**own, "mode": mode, "values": tuple(own.get("values", ()))})
     wrong = _fixed_doubt(policy) if mode == "fixed" else _auto_power_doubt(policy)

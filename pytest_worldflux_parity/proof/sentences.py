@@ -25,9 +25,11 @@ def broken(decision: ProofDecision) -> list[str]:
         first = faults[0]
         where = f"{first.system} {first.task_id} seed {first.seed}: {first.reason}"
         found.append(f"coverage: {len(faults)} expected results are missing, first {where}")
-    if decision.gates.validity is False:
+    said = {text.partition(":")[0] for text in decision.gates.broken}
+    if decision.gates.validity is False and "validity" not in said:
         found.append("validity: the gate is broken")
-    if decision.settings.component_match_required and decision.gates.component_match is False:
+    required = decision.settings.component_match_required and "components" not in said
+    if required and decision.gates.component_match is False:
         found.append("component match: the gate is broken")
     return found
 
@@ -47,9 +49,11 @@ def still_open(decision: ProofDecision) -> list[str]:
     elif decision.settings.bayesian.dual_pass_required and decision.pass_bayesian is not True:
         against = [c.name for c in decision.cells if not c.passed_bayesian]
         waiting.append(f"the Bayesian check does not agree in {len(against)} cases, first {against[0]}")
-    if decision.gates.validity is None:
+    said = {text.partition(":")[0] for text in decision.gates.open}
+    if decision.gates.validity is None and "validity" not in said:
         waiting.append("validity: there was nothing to look at")
-    if decision.settings.component_match_required and decision.gates.component_match is None:
+    required = decision.settings.component_match_required and "components" not in said
+    if required and decision.gates.component_match is None:
         waiting.append("component match: required, and there is no report")
     return waiting
 

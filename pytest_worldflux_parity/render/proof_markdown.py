@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..proof.planning import CellPlan, Cost, SuitePlan
 from ..proof.results import JudgedCell, ProofDecision
 from .proof_documents import global_keys
 
 SHOWN_MISSING = 50
+CELL_HEADER = (
+    "task", "metric", "status", "n", "official", "worldflux", "difference", "90 % interval", "margin",
+    "p (TOST)", "p (Holm)", "P(equivalent)", "shown",
+)  # fmt: skip
 
 
 def equivalence_markdown(
@@ -35,6 +39,23 @@ def equivalence_markdown(
     ]
     if findings:
         lines += ["", "## Findings of the gates", "", *(f"- {_cell(f)}" for f in findings)]
+    return "\n".join(lines) + "\n"
+
+
+def run_report(rows: Mapping[str, tuple[str, str]], *, run_id: str, device: str, time: str) -> str:
+    """``report.md`` of a run: suite id or node id -> (verdict, reason), and where each report stands."""
+    lines = [
+        f"# Parity report: {run_id}",
+        "",
+        f"Judged at {time}, device `{device}`.",
+        "",
+        "| suite | verdict | reason | report |",
+        "|---|---|---|---|",
+    ]
+    for name, (verdict, reason) in rows.items():
+        there = verdict in ("pass", "fail", "inconclusive")
+        report = f"[{name}]({name}/equivalence_report.md)" if there else "-"
+        lines.append(f"| {_cell(name)} | **{verdict}** | {_cell(reason)} | {report} |")
     return "\n".join(lines) + "\n"
 
 
@@ -70,21 +91,20 @@ def _global(decision: ProofDecision) -> Iterator[str]:
 def _cells(decision: ProofDecision) -> Iterator[str]:
     yield "## Tasks"
     yield ""
-    yield (
-        "| task | metric | status | n | official | worldflux | difference | 90 % interval | margin "
-        "| p (TOST) | p (Holm) | P(equivalent) | shown |"
-    )
+    yield "| " + " | ".join(CELL_HEADER) + " |"
     yield "|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"
     scope = decision.settings.holm_scope
-    yield from (_row(c, scope) for c in decision.cells)
+    for judged in decision.cells:
+        yield "| " + " | ".join(_cell(c) for c in cell_row(judged, scope)) + " |"
 
 
-def _row(judged: JudgedCell, scope: str) -> str:
+def cell_row(judged: JudgedCell, scope: str) -> tuple[str, ...]:
+    """One metric of one task as the columns of ``CELL_HEADER``; ``scope`` is that of Holm's correction."""
     cell, test = judged.cell, judged.cell.tost
     adjusted = judged.holm_all_metrics if scope == "all_metrics" else judged.holm_primary
     interval = cell.ci90 or (None, None)
     word = "pass" if judged.passed else "different" if judged.different else "no"
-    cells = (
+    return (
         cell.task,
         cell.rule.name,
         cell.status,
@@ -99,7 +119,6 @@ def _row(judged: JudgedCell, scope: str) -> str:
         f"{cell.bayes.p_equivalence:.3f}" if cell.bayes else "-",
         word,
     )
-    return "| " + " | ".join(_cell(c) for c in cells) + " |"
 
 
 def _advice(decision: ProofDecision) -> Iterator[str]:

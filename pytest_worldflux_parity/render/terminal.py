@@ -38,12 +38,12 @@ def summary(judged: Iterable[tuple[Judgement, Sequence[str]]]) -> Iterator[Line]
 def _table(judgement: Judgement) -> Iterator[Line]:
     cells = [row.cells() for row in rows(judgement)]
     widths = [max(len(c[i]) for c in (HEADER, *cells)) for i in range(len(HEADER))]
-    yield _aligned(HEADER, widths), {"bold": True}
+    yield aligned(HEADER, widths), {"bold": True}
     for row in cells:
-        yield _aligned(row, widths), COLOURS[row[-1]]
+        yield aligned(row, widths), COLOURS[row[-1]]
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Names to the left, numbers to the right."""
     padded = [
         c.ljust(w) if i < 2 or i == len(cells) - 1 else c.rjust(w)

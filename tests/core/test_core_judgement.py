@@ -178,7 +178,7 @@ def line(system: str = "worldflux", value: float = 1.0, **metadata: Any) -> dict
         "1" * 64, "a", "t", 0, "cpu", (wire.CurvePoint(1, value),), metadata={**good, **metadata}
     )
     return record_line(
-        own, request, record, backend_kind="k", error="", return_code=0, duration_sec=1.0,
+        own, request, record, adapter_id="a", backend_kind="k", error="", return_code=0, duration_sec=1.0,
         timestamp="now", command=["x"], artifacts={},
     )  # fmt: skip
 

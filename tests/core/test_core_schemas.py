@@ -16,8 +16,8 @@ from pytest_worldflux_parity.errors import ParityError, StoreError
 OPEN = {
     "suite.v1": {"recipe", "windows"},
     "run.v1": {"metrics", "values", "values_by_seed", "artifacts"},
-    "session.v1": {"suites", "tables", "sources", "seeds", "overrides"},
-    "lock.v1": {"suites", "oracle_files"},
+    "session.v1": {"suites", "tables", "sources", "seeds", "overrides", "golden", "programs"},
+    "lock.v1": {"suites", "oracle_files", "goldens"},
     "policy.v1": {"families"},
     # What the earlier system put into these is not known, and nothing rests on it.
     "aggregate.v1_earlier": {"global_non_inferiority", "evidence_bundle"},
@@ -26,6 +26,9 @@ OPEN = {
     "match.v1": {"mapping", "parameters", "packages", "source"},
     "match_run.v1": {"artifacts_sha256"},
     "component_match.v1": {"packages"},
+    "suite.proof_v1": {"recipe", "windows"},
+    "component_match_set.v1": {"results", "report"},
+    "validity.v1": {"issues_by_code"},
     "suite.parity_v2": {"train_budget", "eval_protocol", "env"},
     "suite.parity_manifest_v1": {"train_budget", "eval_protocol", "env"},
     # What gates and records say of themselves has its own document.
@@ -62,8 +65,10 @@ def test_a_schema_is_one_and_is_strict(name: str) -> None:
 def test_every_document_of_a_run_has_a_schema() -> None:
     run = {"request.v1", "record.v1", "session.v1", "run.v1", "aggregate.v1"}
     match = {"golden.v1", "match_request.v1", "match.v1", "match_run.v1", "component_match.v1"}
-    proof = {"equivalence.v1", "coverage.v1", "stability.v1", "seed_plan.v1"}
-    suites = {"suite.v1", "suite.quick_legacy", "suite.parity_v2", "suite.parity_manifest_v1"}
+    proof = {"equivalence.v1", "coverage.v1", "stability.v1", "seed_plan.v1", "validity.v1"}
+    proof |= {"component_match_set.v1", "circumstances.v1"}
+    suites = {"suite.v1", "suite.proof_v1", "suite.quick_legacy", "suite.parity_v2"}
+    suites |= {"suite.parity_manifest_v1"}
     earlier = {"run.v1_earlier", "aggregate.v1_earlier"}
     assert {*run, *match, *proof, *suites, *earlier, "backend.v1", "lock.v1", "policy.v1"} == set(NAMES)
 

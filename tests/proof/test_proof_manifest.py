@@ -12,7 +12,8 @@ from proof_examples import manifest
 
 from pytest_worldflux_parity.errors import SuiteError
 from pytest_worldflux_parity.manifest_file import load
-from pytest_worldflux_parity.proof.manifest import Manifest, fill
+from pytest_worldflux_parity.proof.commands import fill
+from pytest_worldflux_parity.proof.manifest import Manifest
 from pytest_worldflux_parity.proof.seeding import SeedPlan, TaskPlan
 
 

@@ -49,6 +49,15 @@ def record(request: wire.RunRequest, **changes: object) -> wire.RunRecord:
             "effective_recipe": effective,
             "eval_protocol": request.eval_protocol,
             "policy_mode": "trained",
+            "policy_impl": "fake",
+            "env_backend": "fake",
+            "model_id": "fake",
+            "model_profile": "tiny",
+            "recipe_hash": wire.content_hash(effective),
+            "eval_protocol_hash": wire.eval_protocol_hash(
+                request.family, request.task_id, request.eval_protocol
+            ),
+            "artifact_manifest": {"progress.jsonl": "0" * 64},
             "source": {"tree_sha256": wire.content_hash(request.adapter)},
         },
     }
