@@ -17,6 +17,7 @@ from .commands.aggregate import add_aggregate
 from .commands.coverage import add_coverage
 from .commands.pin_golden import add_pin_golden
 from .commands.validate import add_validate
+from .commands.verify import add_verify
 from .errors import ParityError
 
 if TYPE_CHECKING:
@@ -276,6 +277,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_aggregate,
     add_validate,
     add_coverage,
+    add_verify,
 )
 
 

@@ -11,6 +11,8 @@
     ├── StoreError              the run directory cannot be read or written
     ├── DocumentError           a policy or a document of a run is not what it must be
     ├── SourceError             an official checkout, oracle file or environment cannot be brought
+    ├── EvidenceError           an evidence bundle cannot be built or read
+    │   └── TamperedError       an evidence bundle is not what it was when it was built
     └── StatisticsError         the data do not allow the statistic that was asked for
 
 Each prints as one line. Fields are kept, so that reports need not parse text.
@@ -19,7 +21,8 @@ Each prints as one line. Fields are kept, so that reports need not parse text.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class ParityError(Exception):
@@ -117,6 +120,18 @@ class DocumentError(ParityError):
 
 class SourceError(ParityError):
     """An official checkout, an oracle file or an environment cannot be brought."""
+
+
+class EvidenceError(ParityError):
+    """An evidence bundle cannot be built or read."""
+
+
+class TamperedError(EvidenceError):
+    """An evidence bundle is not what it was when it was built; ``findings`` has one line for each proof."""
+
+    def __init__(self, what: str, *, findings: Sequence[str] = (), **fields: Any) -> None:
+        super().__init__(what, **fields)
+        self.findings = tuple(findings) or (what,)
 
 
 class StatisticsError(ParityError):

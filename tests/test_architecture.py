@@ -53,6 +53,7 @@ EDGES = (
     "runner",
     "retention",
     "store",
+    "evidence",
     "golden",
     "matching",
     "prepare",

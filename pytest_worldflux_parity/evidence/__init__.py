@@ -1,0 +1,11 @@
+"""The evidence of a verdict: one file that a stranger can check without us and without a GPU.
+
+``members`` says what of a run goes in, ``cleaning`` takes out of it what must not leave the machine,
+``bundle`` writes and opens it (``container`` is the zip, ``statement`` what it states of itself, ``signing``
+the keys), and ``checking`` holds every document in it against what the records give.
+"""
+
+from .bundle import BundleInfo, OpenedBundle, build, open_bundle
+from .signing import SignKey, read_sign_key
+
+__all__ = ["BundleInfo", "OpenedBundle", "SignKey", "build", "open_bundle", "read_sign_key"]

@@ -1,0 +1,402 @@
+"""A run directory -> ``evidence_bundle.zip``, and back into a folder once all of it is what it was.
+
+What a member holds is cleaned of absolute paths and secrets. That changes hashes, and a record is tied to
+its ``metrics.json`` by one: where a cleaned file is named by its hash, the name is changed with it, so that
+in the bundle everything is tied as it was in the run, and what did not fit in the run does not fit in the
+bundle either. The statement lists each changed file with both hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from .. import schemas
+from ..errors import EvidenceError, TamperedError
+from ..store import translated
+from . import container, statement
+from .cleaning import Cleaner, cleaner
+from .container import Entry
+from .members import (
+    ENVIRONMENT,
+    EQUIVALENCE,
+    LINES,
+    REPORTS,
+    RUN,
+    Member,
+    environment_document,
+    input_members,
+    run_members,
+)
+from .signing import PublicKey, SignKey, read_public_key, read_sign_key
+
+_HASH = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
+SignatureState = Literal["unsigned", "not checked", "valid"]
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """A bundle that was written.
+
+    Attributes:
+        sha256: of the file. members: names, the statement among them.
+        redacted: names of environment variables whose values were looked for.
+        warnings: what is to be said about the key file.
+    """
+
+    path: Path
+    sha256: str
+    members: tuple[str, ...]
+    signed: bool
+    redacted: tuple[str, ...]
+    keyid: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenedBundle:
+    """A bundle whose every member is what its statement says.
+
+    Attributes:
+        folder: where the members were unpacked, under their names.
+        sha256: of the file. keyid: of the key that the envelope names; empty where it is unsigned.
+    """
+
+    folder: Path
+    statement: Mapping[str, Any]
+    names: tuple[str, ...]
+    sha256: str
+    signature: SignatureState
+    keyid: str = ""
+
+    @property
+    def predicate(self) -> Mapping[str, Any]:
+        predicate: Mapping[str, Any] = self.statement["predicate"]
+        return predicate
+
+
+# --- building ---
+
+
+def build(
+    path: Path,
+    *,
+    run_dir: Path,
+    suite_id: str,
+    inputs: Mapping[str, Path | bytes],
+    predicate: Mapping[str, Any],
+    root: Path,
+    environ: Mapping[str, str],
+    sign_key: Path | None,
+) -> BundleInfo:
+    """Write the bundle of one suite of a run; the same bytes for the same inputs.
+
+    Args:
+        inputs: name of the member (``inputs/suite.yaml``, ...) -> the file, or its bytes.
+        predicate: what the statement is to say beside what it takes from the reports.
+        root: the project. environ: the environment that the programs ran in.
+        sign_key: PEM file of an Ed25519 private key; None leaves the bundle unsigned.
+
+    Raises:
+        EvidenceError: the run was not judged, a file is too large or holds what may not leave the machine,
+            the predicate contradicts the reports, or the key cannot be used.
+        StoreError: the bundle cannot be written.
+    """
+    key = read_sign_key(sign_key) if sign_key else None
+    members = [*run_members(run_dir, suite_id), *input_members(inputs)]
+    asked = [m.original() for m in members if m.is_verbatim and m.is_text]
+    clean = cleaner(root, run_dir, environ, asked)
+    members = sorted([*members, _environment(members, clean)], key=lambda m: m.name)
+    with _written(path) as handle:
+        writer = container.Writer(handle)
+        packed = _pack(writer, members, clean)
+        _refuse_incomplete(packed, suite_id)
+        said = _said(predicate, packed.reports(suite_id), clean)
+        made = {"archive_sha256": writer.sha256, "redacted": list(clean.redacted), "cleaned": packed.cleaned}
+        payload = statement.encoded(statement.statement(packed.subjects, said, made))
+        writer.add(*_signed(payload, key))
+        writer.close()
+    return BundleInfo(
+        path=path,
+        sha256=writer.sha256,
+        members=tuple(e.name for e in writer.entries),
+        signed=key is not None,
+        redacted=clean.redacted,
+        keyid=key.keyid if key else "",
+        warnings=(key.warning,) if key and key.warning else (),
+    )
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its place when the block is done, and is gone when it fails."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _environment(members: Iterable[Member], clean: Cleaner) -> Member:
+    lines = [line for m in members if m.name.endswith(f"/{LINES}") for line in m.original().splitlines()]
+    document = environment_document(lines, clean.redacted)
+    schemas.check(document, "environment.v1", lambda at: ENVIRONMENT, EvidenceError)
+    return Member(ENVIRONMENT, clean.data(json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"))
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """What was written: name -> sha256; the members that were changed; and the texts that are read again."""
+
+    subjects: dict[str, str]
+    cleaned: list[dict[str, str]]
+    kept: dict[str, bytes]
+
+    def reports(self, suite_id: str) -> dict[str, dict[str, Any]]:
+        """The documents of the suite, by name."""
+        names = {f"{RUN}{suite_id}/{report}": report for report in REPORTS if report.endswith(".json")}
+        return {names[n]: _document(data, n) for n, data in self.kept.items() if n in names}
+
+
+def _document(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise EvidenceError("is not JSON", where=name) from None
+    return document if isinstance(document, dict) else {}
+
+
+def _pack(writer: container.Writer, members: Sequence[Member], clean: Cleaner) -> _Packed:
+    names = [*(m.name for m in members), statement.UNSIGNED, statement.SIGNED]
+    for problem in container.clashes(names):
+        raise EvidenceError(problem, where="members of the bundle", mend="rename one of them")
+    ties = _ties(members, clean)
+    packed = _Packed({}, [], {})
+    for member in members:
+        before, after = _content(member, clean, ties[member.rank])
+        packed.subjects[member.name] = _sha256(after)
+        if before != after:
+            hashes = {"sha256_before": _sha256(before), "sha256_after": _sha256(after)}
+            packed.cleaned.append({"name": member.name, **hashes})
+        if member.name.endswith((f"/{LINES}", *(f"/{report}" for report in REPORTS))):
+            packed.kept[member.name] = after
+        writer.add(member.name, after)
+    return packed
+
+
+def _ties(members: Sequence[Member], clean: Cleaner) -> dict[int, dict[str, str]]:
+    """Rank of a member -> sha256 of what members of lower ranks were -> sha256 of what they become."""
+    ties: dict[int, dict[str, str]] = {0: {}}
+    for rank in range(max((m.rank for m in members), default=0)):
+        found = {}
+        for member in members:
+            if member.rank == rank and not member.tail:
+                before, after = _content(member, clean, ties[rank])
+                if before != after:
+                    found[_sha256(before)] = _sha256(after)
+        ties[rank + 1] = ties[rank] | found
+    return ties
+
+
+def _content(member: Member, clean: Cleaner, ties: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """What a member is, and what goes into the bundle.
+
+    Raises:
+        EvidenceError: a secret is spelled like a part of a document, which would be none without it.
+    """
+    before, after = member.read(clean)
+    if ties and member.is_text:
+        after = _HASH.sub(lambda m: ties.get(m[0].decode(), m[0].decode()).encode(), after)
+    if before != after and member.name.endswith(".json") and _is_json(before) and not _is_json(after):
+        words = ", ".join(sorted(set(clean.secrets.values())))
+        what = f"is no document any more without one of {words}"
+        raise EvidenceError(what, where=member.name, mend="unset the variable if it holds no secret")
+    return before, after
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _refuse_incomplete(packed: _Packed, suite_id: str) -> None:
+    lines = packed.kept.get(f"{RUN}{suite_id}/{LINES}", b"")
+    for name in unbacked(lines, packed.subjects):
+        mend = "bring the file back, or run the pair again"
+        raise EvidenceError("a record names it, and it is gone", where=name, mend=mend)
+
+
+def unbacked(lines: bytes, names: Iterable[str]) -> Iterator[str]:
+    """The ``metrics.json`` that lines of ``parity_runs.jsonl`` name and that are no members."""
+    present = frozenset(names)
+    for raw in lines.splitlines():
+        try:
+            path = json.loads(raw)["artifacts"]["metrics"]
+        # A torn line, a failed attempt, or none that this plugin writes: the gates see to these.
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if isinstance(path, str) and f"{RUN}{path}" not in present:
+            yield f"{RUN}{path}"
+
+
+def _said(
+    predicate: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]], clean: Cleaner
+) -> dict[str, Any]:
+    """What the caller states and what the reports come to."""
+    found = statement.summary(reports)
+    for word in predicate.keys() & found.keys():
+        if predicate[word] != found[word]:
+            what = f"the predicate has {word} {predicate[word]!r}, and the reports {found[word]!r}"
+            raise EvidenceError(what, where=EQUIVALENCE)
+    said: dict[str, Any] = json.loads(clean.data(statement.encoded({**predicate, **found})))
+    return said
+
+
+def _signed(payload: bytes, key: SignKey | None) -> tuple[str, bytes]:
+    """The last member: its name and its bytes."""
+    if key is None:
+        return statement.UNSIGNED, payload
+    signature = key.sign(statement.signed_bytes(payload))
+    return statement.SIGNED, statement.encoded(statement.envelope(payload, key.keyid, signature))
+
+
+# --- opening ---
+
+
+def open_bundle(path: Path, into: Path, *, key: Path | None) -> OpenedBundle:
+    """Unpack a bundle, once its structure, its signature and the digest of every member are as they must be.
+
+    Args:
+        into: an empty folder. Nothing is ever written outside of it.
+        key: PEM file of the Ed25519 public key that must have signed; None: no signature is checked.
+
+    Raises:
+        EvidenceError: the file or the key cannot be read, or is not what its name says.
+        TamperedError: the bundle is not what it was when it was built; ``findings`` says all that was found.
+    """
+    wanted = read_public_key(key) if key else None
+    with _opened(path) as handle:
+        try:
+            return _open(handle, into, wanted)
+        except TamperedError as error:
+            raise TamperedError(error.what, where=str(path), findings=error.findings) from None
+        except EvidenceError as error:
+            raise EvidenceError(error.what, where=error.where or str(path), mend=error.mend) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        # A pipe would keep whoever opens it waiting.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise EvidenceError("is no regular file", where=str(path))
+        with open(path, "rb") as handle:
+            yield handle
+    except OSError as error:
+        place = str(error.filename or path)
+        raise EvidenceError(f"cannot be read: {error.strerror or error}", where=place) from None
+
+
+def _open(handle: BinaryIO, into: Path, wanted: PublicKey | None) -> OpenedBundle:
+    entries = container.read_directory(handle)
+    last = _statement_entry(entries)
+    data = b"".join(container.unpack(handle, last))
+    payload, keyid, signature = (
+        statement.opened_envelope(data) if last.name == statement.SIGNED else (data, "", b"")
+    )
+    if wanted:
+        _check_signature(wanted, payload, keyid, signature)
+    document = statement.decoded(payload, last.name, "statement.v1")
+    _refuse([*_listing(document, entries[:-1]), *_unpacked(handle, document, entries[:-1], into)])
+    if container.sha256_before(handle, last.offset) != document["predicate"]["bundle"]["archive_sha256"]:
+        raise TamperedError("the archive is packed otherwise than it was when the statement was made")
+    state: SignatureState = "valid" if wanted else "not checked" if keyid else "unsigned"
+    sha256 = container.sha256_before(handle, handle.seek(0, os.SEEK_END))
+    return OpenedBundle(into, document, tuple(e.name for e in entries), sha256, state, keyid)
+
+
+def _refuse(findings: Sequence[str]) -> None:
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise TamperedError(findings[0] + more, findings=findings)
+
+
+def _statement_entry(entries: Sequence[Entry]) -> Entry:
+    found = [e for e in entries if e.name in (statement.UNSIGNED, statement.SIGNED)]
+    if len(found) != 1:
+        raise TamperedError(
+            "it has no statement" if not found else "it has a signed and an unsigned statement"
+        )
+    names = [e.name for e in entries[:-1]]
+    if entries[-1] is not found[0] or names != sorted(names):
+        raise TamperedError("its members are not in order: sorted by name, the statement last")
+    if found[0].size > statement.MAX_STATEMENT_BYTES:
+        raise TamperedError(f"its statement has {found[0].size} bytes")
+    return found[0]
+
+
+def _check_signature(wanted: PublicKey, payload: bytes, keyid: str, signature: bytes) -> None:
+    if not keyid:
+        raise TamperedError("is not signed, and a key was given: the signature may have been taken off")
+    if keyid != wanted.keyid:
+        raise TamperedError(f"is signed by another key ({keyid[:16]}...), not by {wanted.keyid[:16]}...")
+    if not wanted.signed(statement.signed_bytes(payload), signature):
+        raise TamperedError("the signature does not hold: the statement is not what this key signed")
+
+
+def _listing(document: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[str]:
+    """How the members are not those that the statement lists."""
+    listed = [row["name"] for row in document["subject"]]
+    present = {e.name for e in entries}
+    if listed != sorted(set(listed)):
+        yield "the statement lists a member twice, or not in order"
+    yield from (f"{name} is missing" for name in listed if name not in present)
+    yield from (f"{e.name} is not in the statement" for e in entries if e.name not in set(listed))
+
+
+def _unpacked(
+    handle: BinaryIO, document: Mapping[str, Any], entries: Sequence[Entry], into: Path
+) -> Iterator[str]:
+    """Unpack every member; how it is not what the statement says."""
+    sha256s = {row["name"]: row["digest"]["sha256"] for row in document["subject"]}
+    for entry in entries:
+        try:
+            found = _unpack_one(handle, entry, into / entry.name)
+        except TamperedError as error:
+            yield error.what
+            continue
+        if found != sha256s.get(entry.name, found):
+            yield f"{entry.name} is not what the statement says: its sha256 is {found[:16]}..."
+
+
+def _unpack_one(handle: BinaryIO, entry: Entry, path: Path) -> str:
+    """Write one member; its sha256."""
+    digest = hashlib.sha256()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # "x": nothing that is there is ever written over.
+    with open(path, "xb") as out:
+        for piece in container.unpack(handle, entry):
+            digest.update(piece)
+            out.write(piece)
+    return digest.hexdigest()

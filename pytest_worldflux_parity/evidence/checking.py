@@ -1,0 +1,170 @@
+"""A bundle that is what it was when it was built: does its verdict follow from its data?"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import wire
+from ..errors import EvidenceError, ParityError
+from ..json_file import read_json
+from . import statement
+from .bundle import OpenedBundle, open_bundle, unbacked
+from .members import EQUIVALENCE, LINES, RUN
+
+Recompute = Callable[[Path], Mapping[str, dict[str, Any]]]
+
+PASS, NOT_A_PASS, DOES_NOT_FOLLOW, TAMPERED, UNREADABLE = range(5)
+ALWAYS = ("coverage_report.json", "validity_report.json", EQUIVALENCE, "stability_report.json")
+RELATIVE = 1e-9
+# Of numbers about one: what remains of a difference that is nothing.
+ABSOLUTE = 1e-15
+SHOWN = 20
+_BROKEN = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
+    TypeError, ValueError,
+)  # fmt: skip
+_TIMES = frozenset(["generated_at", "generated_at_utc"])
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found out about an opened bundle.
+
+    Attributes:
+        findings: why its verdict does not follow from its data, one line each; empty where it does.
+        recomputed: names of the documents that were made again.
+    """
+
+    bundle: OpenedBundle
+    findings: tuple[str, ...]
+    recomputed: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        return str(self.bundle.predicate["verdict"])
+
+    @property
+    def exit_code(self) -> int:
+        if self.findings:
+            return DOES_NOT_FOLLOW
+        passed = self.verdict == "pass" and self.bundle.predicate["parity_pass_final"] is True
+        return PASS if passed else NOT_A_PASS
+
+
+def check(path: Path, into: Path, *, key: Path | None, recompute: Recompute) -> Checked:
+    """Open a bundle and hold everything that it concludes against what its records give.
+
+    Args:
+        into: an empty folder to unpack into.
+        recompute: folder of an unpacked bundle -> name of each JSON document within it -> the document made
+            again from the raw records and the inputs.
+
+    Raises:
+        EvidenceError, TamperedError: as :func:`open_bundle`.
+    """
+    bundle = open_bundle(path, into, key=key)
+    try:
+        made = {name: _plain(document) for name, document in recompute(bundle.folder).items()}
+        findings = tuple(_findings(bundle, made))
+    except ParityError as error:
+        return _not_recomputed(bundle, error.line())
+    # What a stranger put together can break any reader; that is an answer too, and no traceback.
+    except _BROKEN as error:
+        return _not_recomputed(bundle, f"{type(error).__name__}: {error}".partition("\n")[0])
+    return Checked(bundle, findings, tuple(sorted(made)))
+
+
+def _not_recomputed(bundle: OpenedBundle, why: str) -> Checked:
+    # By their names in the bundle: the folder is gone when this is read.
+    text = why.replace(f"{bundle.folder}/", "").replace(f"{bundle.folder.resolve()}/", "")
+    return Checked(bundle, (f"nothing can be recomputed: {text}",), ())
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document as it would be read from a file."""
+    plain: dict[str, Any] = json.loads(wire.canonical_json(document))
+    return plain
+
+
+def _findings(bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    below = f"{RUN}{bundle.predicate['suite_id']}/"
+    yield from _unlisted(bundle, below, made)
+    for name in unbacked(_bytes(bundle.folder / below / LINES), bundle.names):
+        yield f"{name} is missing, and a record names it"
+    for name in sorted(made.keys() & set(bundle.names)):
+        yield from _document_findings(bundle.folder / name, name, made[name])
+    reports = {n.removeprefix(below): document for n, document in made.items() if n.startswith(below)}
+    stated = {word: bundle.predicate[word] for word in statement.summary({})}
+    for text in differences(stated, statement.summary(reports), ""):
+        yield f"the statement: {text}"
+
+
+def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:
+    """Documents that are concluded and cannot be recomputed, or that the data give and are not there."""
+    concluded = {n for n in bundle.names if n.startswith(RUN) and n.endswith("_report.json")}
+    for name in sorted(concluded | {below + report for report in ALWAYS}):
+        if name not in made:
+            yield f"{name} does not follow from the data: nothing gives such a document"
+    for name in sorted(made.keys() - set(bundle.names)):
+        yield f"{name} is missing, and the data give it"
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _document_findings(path: Path, name: str, made: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        _, stated = read_json(path, EvidenceError)
+    except EvidenceError as error:
+        yield f"{name}: {error.what}"
+        return
+    if not isinstance(stated, dict):
+        yield f"{name}: is no JSON object"
+        return
+    found = list(differences(_timeless(stated), _timeless(made), ""))
+    yield from (f"{name}: {text}" for text in found[:SHOWN])
+    if len(found) > SHOWN:
+        yield f"{name}: and {len(found) - SHOWN} more"
+
+
+def _timeless(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in _TIMES}
+
+
+def differences(stated: Any, made: Any, at: str) -> Iterator[str]:
+    """Where a document is not what the data give: floats to 1e-9 relative, all else equal, types too."""
+    if isinstance(stated, dict) and isinstance(made, dict):
+        for key in sorted(stated.keys() | made.keys()):
+            place = f"{at}.{key}" if at else key
+            if key not in stated:
+                yield f"{place} is absent, the data give {_shown(made[key])}"
+            elif key not in made:
+                yield f"{place} is {_shown(stated[key])}, the data give none"
+            else:
+                yield from differences(stated[key], made[key], place)
+    elif isinstance(stated, list) and isinstance(made, list):
+        if len(stated) != len(made):
+            longer = stated if len(stated) > len(made) else made
+            beyond = _shown(longer[min(len(stated), len(made))])
+            yield f"{at} has {len(stated)} entries, the data give {len(made)}; the first beyond is {beyond}"
+        for i, (one, other) in enumerate(zip(stated, made, strict=False)):
+            yield from differences(one, other, f"{at}[{i}]")
+    elif type(stated) is not type(made) or not _same(stated, made):
+        yield f"{at} is {_shown(stated)}, the data give {_shown(made)}"
+
+
+def _same(stated: Any, made: Any) -> bool:
+    if isinstance(stated, float):
+        return math.isclose(stated, made, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return bool(stated == made)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,223 @@
+"""What must not leave the machine, taken out of texts: secrets of the environment, and absolute paths.
+
+A text is changed where it names one, and nowhere else, so that what is not a path keeps its bytes. JSON is
+cleaned as the text that it is: every way in which JSON can spell a character is looked for. A replacement
+depends on what it replaces alone, so what was equal stays equal, and what differed stays different.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+_ANYWHERE = ("TOKEN", "SECRET", "PASSW", "CREDENTIAL", "APIKEY", "PRIVATE")
+_WORDS = frozenset(["KEY", "KEYS", "PASS", "PWD", "PAT", "AUTH", "COOKIE", "SIGNATURE", "DSN"])
+# Names of places that everybody has, which hold such a word all the same.
+_HARMLESS = frozenset(["PWD", "OLDPWD", "SSH_AUTH_SOCK"])
+# A shorter value ("1", "true", "main") would be found in every text, and is no secret worth the name.
+SHORTEST_SECRET = 8
+
+_PART = r"[\w.+@~%-]+"
+_PATH = re.compile(rf"/{_PART}(?:/{_PART})+")
+# What stands before a path; after a letter or a dot, as in "train/loss/x", none begins.
+_OPENS = frozenset("\"'=:(,[{<>;|`")
+_PLACEHOLDER = re.compile(r"<(?:[a-z-]+|redacted:\w+|dir-[0-9a-f]{8})>\Z")
+_ESCAPED_OPENS = re.compile(r"\\[nrt]\Z")
+# Spellings in JSON that no usual writer chooses: an escaped slash, escaped ASCII, hexadecimal in capitals.
+_ODD = re.compile(r"\\/|\\u00[2-7]|\\u[0-9a-f]{0,3}[A-F]")
+_COMMON_FOLDERS = frozenset(["/usr", "/usr/local", "/opt"])
+
+
+def looks_secret(name: str) -> bool:
+    """Whether the value of an environment variable of this name is to be kept back."""
+    upper = name.upper()
+    words = re.split(r"[^A-Z0-9]+", upper)
+    return upper not in _HARMLESS and (
+        any(part in upper for part in _ANYWHERE) or any(w in _WORDS for w in words) or upper.endswith("KEY")
+    )
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """Takes secrets and absolute paths out of texts.
+
+    Attributes:
+        secrets: text -> what stands in its place; from the values of variables that look like secrets.
+        places: absolute path -> what stands in its place.
+        redacted: names of the variables that look like secrets, whether or not they were found.
+        kept: absolute paths that the suite itself names: they are part of what was asked.
+    """
+
+    secrets: Mapping[str, str]
+    places: Mapping[str, str]
+    redacted: tuple[str, ...]
+    kept: frozenset[str] = frozenset()
+
+    def data(self, data: bytes) -> bytes:
+        """The text without them. JSON stays JSON; bytes that are not UTF-8 stay as they are."""
+        text = data.decode("utf-8", "surrogateescape")
+        for secret, word in self.secrets.items():
+            # The others are looked for line by line.
+            text = text.replace(secret, word) if "\n" in secret else text
+        return "\n".join(map(self._line, text.split("\n"))).encode("utf-8", "surrogateescape")
+
+    def found(self, data: bytes) -> str:
+        """What would stand in the place of the first secret or known place that a text names; or empty."""
+        for line in data.decode("utf-8", "surrogateescape").split("\n"):
+            odd = "\\" in line and _ODD.search(line) is not None
+            for looked_for in (self._secrets, self._places):
+                if word := looked_for.first(line, odd):
+                    return word
+        return ""
+
+    @property
+    def longest(self) -> int:
+        """Characters of the longest secret that is looked for."""
+        return max(map(len, self.secrets), default=0)
+
+    def _line(self, line: str) -> str:
+        odd = "\\" in line and _ODD.search(line) is not None
+        line = self._secrets.replaced(line, odd)
+        if "/" not in line and not odd:
+            return line
+        return _PATH.sub(self._hidden, self._places.replaced(line, odd))
+
+    @cached_property
+    def _secrets(self) -> _Wanted:
+        return _Wanted(self.secrets, whole=False)
+
+    @cached_property
+    def _places(self) -> _Wanted:
+        return _Wanted(self.places, whole=True)
+
+    def _hidden(self, match: re.Match[str]) -> str:
+        path, before = match[0], _before(match)
+        opens = not before or before[-1] in _OPENS or before[-1].isspace() or _ESCAPED_OPENS.search(before)
+        if not opens or _PLACEHOLDER.search(before) or path in self.kept:
+            return path
+        folder, _, name = path.rpartition("/")
+        return f"<dir-{hashlib.sha256(folder.encode('utf-8', 'replace')).hexdigest()[:8]}>/{name}"
+
+
+class _Wanted:
+    """Texts to look for, each with what stands in its place; where they overlap, the longest counts."""
+
+    def __init__(self, words: Mapping[str, str], *, whole: bool) -> None:
+        self._whole = whole
+        longest_first = sorted(words, key=lambda text: (-len(text), text))
+        self._usual = [
+            (spelling, re.compile(re.escape(spelling)), words[text])
+            for text in longest_first
+            for spelling in _usual_spellings(text)
+        ]
+        self._every = [("", re.compile(_every_spelling(text)), words[text]) for text in longest_first]
+
+    def replaced(self, line: str, odd: bool) -> str:
+        for spelling, pattern, word in self._every if odd else self._usual:
+            # One pattern for all would be a tenth as fast: most lines name nothing.
+            if spelling in line:
+                line = pattern.sub(partial(self._word, word), line)
+        return line
+
+    def _word(self, word: str, match: re.Match[str]) -> str:
+        return word if self._counts(match) else match[0]
+
+    def first(self, line: str, odd: bool) -> str:
+        """What would stand in the place of the first one found; or empty."""
+        rows = self._every if odd else self._usual
+        return next((w for _, p, w in rows if any(map(self._counts, p.finditer(line)))), "")
+
+    def _counts(self, match: re.Match[str]) -> bool:
+        return not self._whole or _stands_alone(match)
+
+
+def _stands_alone(match: re.Match[str]) -> bool:
+    """Whether a path is not only a part of a longer one: /root in /mnt/root, or in /rooted."""
+    before, after = _before(match), match.string[match.end() : match.end() + 2]
+    begins = not re.search(r"[\w.-]\Z", before) or _ESCAPED_OPENS.search(before)
+    inside = _PLACEHOLDER.search(before) or re.match(r"\.?[\w-]", after)
+    return bool(begins) and not inside
+
+
+def _before(match: re.Match[str]) -> str:
+    """What stands before a match, as far as it is looked at."""
+    return match.string[max(0, match.start() - 80) : match.start()]
+
+
+def _usual_spellings(text: str) -> list[str]:
+    """As it is, and as JSON writers spell it: with or without escapes of what is not ASCII."""
+    return sorted({text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]})
+
+
+_SHORT = {'"': '"', "\\": "\\", "/": "/", "\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+
+
+def _every_spelling(text: str) -> str:
+    """As it is, with each character in any form that JSON has for it."""
+    return "".join(map(_character, text))
+
+
+def _character(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    codes = [f"{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)]
+    escaped = "".join(rf"\\u(?i:{code})" for code in codes)
+    forms = [escaped, re.escape(char)]
+    if char in _SHORT:
+        # Before the character itself: a lone backslash is also the beginning of an escaped one.
+        forms.insert(0, re.escape(f"\\{_SHORT[char]}"))
+    return f"(?:{'|'.join(forms)})"
+
+
+def cleaner(root: Path, run_dir: Path, environ: Mapping[str, str], asked: Iterable[bytes] = ()) -> Cleaner:
+    """What to look for on this machine.
+
+    Args:
+        environ: the environment of the process that ran the programs.
+        asked: texts that are part of what was asked; absolute paths in them are left as they are.
+    """
+    named = sorted(name for name in environ if looks_secret(name))
+    # Of two names for one thing the first counts.
+    secrets = {text: f"<redacted:{_safe(n)}>" for n in reversed(named) for text in _needles(environ[n])}
+    places = {
+        path: word
+        for word, folder in reversed(_folders(root, run_dir, environ))
+        for path in _spellings(folder)
+    }
+    kept = {m[0] for data in asked for m in _PATH.finditer(data.decode("utf-8", "replace"))}
+    return Cleaner(secrets, places, tuple(named), frozenset(kept))
+
+
+def _folders(root: Path, run_dir: Path, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        ("<run>", str(run_dir)),
+        ("<root>", str(root)),
+        ("<python>", sys.prefix),
+        ("<python-base>", sys.base_prefix),
+        ("<home>", environ.get("HOME", "")),
+        ("<user>", str(Path("~").expanduser())),
+        ("<tmp>", environ.get("TMPDIR", "")),
+        ("<system-tmp>", tempfile.gettempdir()),
+    ]
+
+
+def _spellings(folder: str) -> list[str]:
+    """A folder as it was given and as it is; none where it tells nothing, and no relative one."""
+    both = (folder.rstrip("/"), str(Path(folder).resolve())) if folder.startswith("/") else ()
+    return [path for path in both if path.strip("/") and path not in _COMMON_FOLDERS]
+
+
+def _needles(value: str) -> list[str]:
+    """A value, and its lines, since logs are cut at lines."""
+    texts = (value, value.strip(), *(line.strip() for line in value.split("\n")))
+    return [text for text in dict.fromkeys(texts) if len(text.strip()) >= SHORTEST_SECRET]
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)

@@ -1,0 +1,145 @@
+"""Ed25519 keys in PEM files. Signing and checking need ``cryptography``; nothing else of ours does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EvidenceError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_MAX_KEY_BYTES = 1 << 16
+_MAKE = "openssl genpkey -algorithm ed25519 -out key.pem"
+_DERIVE = "openssl pkey -in key.pem -pubout -out key.pub"
+
+
+@dataclass(frozen=True)
+class SignKey:
+    """A private key.
+
+    Attributes:
+        keyid: sha256 (hex) of the public key in DER, by which a verifier tells keys apart.
+        warning: what is to be said about the file; empty where there is nothing.
+    """
+
+    key: Ed25519PrivateKey
+    keyid: str
+    warning: str
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature, 64 bytes, the same for the same data."""
+        return self.key.sign(data)
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """What signatures are checked with."""
+
+    key: Ed25519PublicKey
+    keyid: str
+
+    def signed(self, data: bytes, signature: bytes) -> bool:
+        """Whether a signature is by this key and of this data."""
+        from cryptography.exceptions import InvalidSignature
+
+        try:
+            self.key.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def read_sign_key(path: Path) -> SignKey:
+    """An Ed25519 private key from a PEM file.
+
+    Raises:
+        EvidenceError: ``cryptography`` is not installed; the file cannot be read, is encrypted, or is
+            something else.
+    """
+    serialization = _serialization(path)
+    data = _read(path)
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except TypeError:
+        mend = f"decrypt it for the job: openssl pkey -in {path.name} -out plain.pem"
+        raise EvidenceError("the private key is encrypted", where=str(path), mend=mend) from None
+    except ValueError:
+        what = "is a public key" if b"PUBLIC KEY" in data else "is no private key in PEM"
+        raise EvidenceError(what, where=str(path), mend=_MAKE) from None
+    # What cryptography does not know, it says with an exception of its own.
+    except Exception as error:
+        raise EvidenceError(f"is no key that can be read: {error}", where=str(path), mend=_MAKE) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=str(path), mend=_MAKE)
+    return SignKey(key, _keyid(key.public_key()), _rights(path))
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """An Ed25519 public key from a PEM file.
+
+    Raises:
+        EvidenceError: as :func:`read_sign_key`.
+    """
+    serialization = _serialization(path)
+    data = _read(path)
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        key = serialization.load_pem_public_key(data)
+    except ValueError:
+        what = "is a private key" if b"PRIVATE KEY" in data else "is no public key in PEM"
+        raise EvidenceError(what, where=str(path), mend=_DERIVE) from None
+    except Exception as error:
+        raise EvidenceError(f"is no key that can be read: {error}", where=str(path), mend=_DERIVE) from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=str(path), mend=_DERIVE)
+    return PublicKey(key, _keyid(key))
+
+
+def _serialization(path: Path) -> Any:
+    try:
+        from cryptography.hazmat.primitives import serialization
+    except ImportError:
+        mend = "pip install 'pytest-worldflux-parity[sign]'"
+        what = "a key cannot be used: the package cryptography is not installed"
+        raise EvidenceError(what, where=str(path), mend=mend) from None
+    return serialization
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(_MAX_KEY_BYTES)
+    except OSError as error:
+        raise EvidenceError(
+            f"the key cannot be read: {error.strerror}", where=str(path), mend=_MAKE
+        ) from None
+
+
+def _rights(path: Path) -> str:
+    mode = os.stat(path).st_mode
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        return (
+            f"{path}: others can read this private key (mode {stat.S_IMODE(mode):o}); chmod 600 {path.name}"
+        )
+    return ""
+
+
+def _kind(key: object) -> str:
+    name = type(key).__name__.removeprefix("_")
+    return name.removesuffix("PrivateKey").removesuffix("PublicKey")
+
+
+def _keyid(key: Ed25519PublicKey) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()

@@ -1,0 +1,201 @@
+"""What a bundle holds: the same bytes for the same run, bounded, in order, and only what belongs in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evidence_examples import BELOW, SUITE_ID, Example, make_run, sha256, write
+from manipulations import LINES, members_of
+
+from conftest import Verify
+from pytest_worldflux_parity.errors import EvidenceError, StoreError
+from pytest_worldflux_parity.evidence import build, container, open_bundle, statement
+from pytest_worldflux_parity.evidence.checking import differences
+from pytest_worldflux_parity.evidence.members import LOG_TAIL_BYTES
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Example:
+    """A run that this test may change."""
+    return make_run(tmp_path / "me")
+
+
+def built(example: Example, **changes: Any) -> dict[str, bytes]:
+    return members_of(replace(example, **changes).build().path.read_bytes())
+
+
+def test_the_same_run_gives_the_same_bytes(example: Example, keys: Path) -> None:
+    for key in (None, keys / "own.pem"):
+        first = example.build("first.zip", key)
+        os.utime(example.run_dir / "run.json", (1, 1))
+        second = example.build("second.zip", key)
+        assert first.path.read_bytes() == second.path.read_bytes()
+        assert first.sha256 == second.sha256 == sha256(first.path.read_bytes())
+        assert first.signed is (key is not None)
+
+
+def test_a_run_at_another_place_gives_the_same_bytes(own: Example, tmp_path: Path) -> None:
+    """Absolute paths are the only thing that a place adds, and they do not go in."""
+    elsewhere = tmp_path / "another" / "deeper" / "home"
+    moved = make_run(elsewhere)
+    before, after = built(own), built(moved)
+    del before[statement.UNSIGNED], after[statement.UNSIGNED]
+    assert before == after
+
+
+def test_usual_programs_open_it(example: Example) -> None:
+    info = example.build("usual.zip")
+    with zipfile.ZipFile(info.path) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [*sorted(info.members[:-1]), "statement.json"]
+        assert {i.date_time for i in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {i.external_attr >> 16 for i in archive.infolist()} == {0o100644}
+
+
+def test_every_other_member_is_a_subject_and_the_verdict_the_predicate(example: Example) -> None:
+    members = built(example)
+    document = json.loads(members.pop(statement.UNSIGNED))
+    assert document["_type"] == "https://in-toto.io/Statement/v1"
+    assert {s["name"]: s["digest"]["sha256"] for s in document["subject"]} == {
+        name: sha256(data) for name, data in members.items()
+    }
+    predicate = document["predicate"]
+    assert (predicate["verdict"], predicate["claim"], predicate["run_id"]) == ("pass", "none", "r1")
+    assert predicate["global"] == json.loads(members[f"{BELOW}/equivalence_report.json"])["global"]
+
+
+def test_what_belongs_in_is_in_and_nothing_else(own: Example) -> None:
+    attempt = own.run_dir / SUITE_ID / "executions" / "task-0" / "seed_0" / "official" / "attempt_1"
+    (attempt / "checkpoint.pt").write_bytes(b"weights")
+    (attempt / ".cache").mkdir()
+    (attempt / ".cache" / "metrics.json").write_bytes(b"{}")
+    (own.run_dir / SUITE_ID / ".lock").write_bytes(b"")
+    other = own.run_dir / "other_suite" / "executions" / "a" / "metrics.json"
+    write(other, {})
+    names = set(built(own))
+    assert not [n for n in names if any(word in n for word in ("checkpoint", "cache", ".lock", "other"))]
+    assert {LINES, f"{BELOW}/seed_plan.json", "run/run.json", "environment.json"} <= names
+    of_match = {n.rpartition("/")[2] for n in names if "/component_match/attempt_1/" in n}
+    assert of_match == {
+        "match_request.json", "match.json", "outputs.npz", "perturbed.npz", "match_run.json",
+    }  # fmt: skip
+
+
+def test_a_second_family_has_its_own_match(own: Example) -> None:
+    folder = own.run_dir / SUITE_ID
+    shutil.copytree(folder / "component_match", folder / "component_match_other")
+    assert f"{BELOW}/component_match_other/attempt_1/match.json" in built(own)
+
+
+def test_logs_are_cut_at_lines(own: Example) -> None:
+    attempt = own.run_dir / SUITE_ID / "executions" / "task-0" / "seed_0" / "official" / "attempt_1"
+    (attempt / "stdout.log").write_text("".join(f"line {i}\n" for i in range(5000)), encoding="utf-8")
+    below = f"{BELOW}/executions/task-0/seed_0/official/attempt_1"
+    tail = built(own)[f"{below}/stdout.tail.log"].decode()
+    assert len(tail) <= LOG_TAIL_BYTES
+    assert tail.endswith("line 4999\n")
+    assert all(line.startswith("line ") for line in tail.splitlines())
+
+
+def test_the_environment_is_what_the_records_state(example: Example) -> None:
+    found = json.loads(built(example, environ={"MY_TOKEN": "x"})["environment.json"])
+    assert found["redacted"] == ["MY_TOKEN"]
+    row = {"adapter": "fake_official", "device": "cpu", "records": 8}
+    assert found["systems"]["official"] == [
+        {**row, "stated": {"packages": {"numpy": "2"}, "python": "3.11.7"}}
+    ]
+
+
+def test_a_run_that_was_not_judged_has_no_bundle(own: Example) -> None:
+    (own.run_dir / SUITE_ID / "equivalence_report.json").unlink()
+    with pytest.raises(EvidenceError, match=r"equivalence_report.json is absent"):
+        own.build()
+
+
+def test_a_record_without_its_file_has_no_bundle(own: Example) -> None:
+    attempt = own.run_dir / SUITE_ID / "executions" / "task-0" / "seed_0" / "official" / "attempt_1"
+    (attempt / "metrics.json").unlink()
+    with pytest.raises(EvidenceError, match="a record names it, and it is gone"):
+        own.build()
+    left = {p.name for p in (own.run_dir / SUITE_ID).iterdir()}
+    assert not [n for n in left if "evidence_bundle" in n], "nothing half written stays"
+
+
+def test_a_predicate_does_not_contradict_the_reports(own: Example, tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="the predicate has verdict 'fail', and the reports 'pass'"):
+        build(
+            tmp_path / "b.zip", run_dir=own.run_dir, suite_id=SUITE_ID, inputs={}, root=own.root, environ={},
+            predicate={"verdict": "fail"}, sign_key=None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("suite.yaml", "an input is named inputs/"),
+        ("inputs/../suite.yaml", "leads out of its folder"),
+        ("inputs/a b.yaml", "holds other characters"),
+        ("inputs/Suite.yaml", "differ in case only"),
+        ("inputs/suite.yaml/x", "is a file, and also the folder of"),
+    ],
+)
+def test_names_that_could_not_be_opened_are_refused(own: Example, name: str, text: str) -> None:
+    with pytest.raises(EvidenceError, match=text):
+        replace(own, inputs={**own.inputs, name: b"x"}).build()
+
+
+def test_what_is_too_large_is_refused(own: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "MAX_MEMBER_BYTES", 1000)
+    with pytest.raises(EvidenceError, match="and a member may have 1000"):
+        own.build()
+    monkeypatch.undo()
+    monkeypatch.setattr(container, "MAX_MEMBERS", 20)
+    with pytest.raises(EvidenceError, match="at most 20 members"):
+        own.build()
+
+
+def test_what_would_look_like_a_bomb_is_stored_as_it_is(own: Example, verify: Verify) -> None:
+    inputs = {**own.inputs, "inputs/history/1.json": b"0" * 5_000_000}
+    info = replace(own, inputs=inputs).build()
+    assert info.path.stat().st_size > 5_000_000
+    assert verify(info.path.read_bytes())[0] == 0
+
+
+def test_a_bundle_that_cannot_be_written_is_an_error_of_ours(own: Example, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="cannot be written"):
+        own.build(f"{tmp_path}/file/b.zip")
+
+
+@pytest.mark.parametrize("kind", ["absent", "a folder", "a pipe", "text"])
+def test_what_is_no_bundle_is_unreadable(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "b.zip"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "text":
+        path.write_text("hello")
+    with pytest.raises(EvidenceError, match=r"cannot be read|is no regular file|has no end of a zip"):
+        open_bundle(path, tmp_path / "into", key=None)
+
+
+def test_differences() -> None:
+    """Floats to 1e-9 relative; types, counts, texts and booleans exactly."""
+    same = {"a": 1.0, "b": [1, True, None, "x"], "c": {"d": 0.0}}
+    assert not list(differences(same, same, ""))
+    assert not list(differences({"a": 1.0 + 1e-10}, {"a": 1.0}, ""))
+    assert not list(differences({"a": 1e-17}, {"a": 0.0}, ""))
+    for one, other in (
+        (1.0 + 1e-8, 1.0), (1, 1.0), (True, 1), (None, False), ("a", "b"), ([1], [1, 2]), ([], {}), (1, 2),
+        (1e-12, 0.0), (1e-300, 1e-299), ({"x": 1}, {}),
+    ):  # fmt: skip
+        expected = one != 1e-300
+        assert bool(list(differences({"k": one}, {"k": other}, ""))) is expected, (one, other)

@@ -1,0 +1,78 @@
+"""What ``verify`` prints and returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evidence_examples import BELOW, Example, make_run, recompute
+from manipulations import document, forged
+
+from conftest import Verify
+from pytest_worldflux_parity.commands.verify import report
+
+
+def test_all_that_counts_stands_on_its_face(unsigned: bytes, verify: Verify) -> None:
+    code, said = verify(unsigned)
+    assert code == 0
+    lines = dict(line.partition(": ")[::2] for line in said.splitlines())
+    assert lines["suite"] == "example_proof"
+    assert lines["claim"] == "none: whatever the verdict, this is no claim"
+    assert lines["verdict as stated"].startswith("pass: equivalence is shown in all 2 cases")
+    assert lines["recomputed"] == "5 documents from the raw records, all equal"
+    assert lines["result"] == "PASS"
+
+
+def test_a_line_break_forges_no_line(unsigned: bytes, verify: Verify) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        found["global"]["verdict_reason"] = "x\nresult: PASS\x1b[2J"
+
+    change = forged(document(f"{BELOW}/equivalence_report.json", edit))
+    code, said = verify(change(unsigned))
+    assert code == 2
+    results = [line for line in said.splitlines() if line.startswith("result:")]
+    assert len(results) == 1
+    assert results[0].startswith("result: DOES NOT FOLLOW")
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RecursionError(), KeyError("seed"), ZeroDivisionError("by zero"), AssertionError(), TypeError("x")],
+)
+def test_data_that_break_their_reader_give_no_traceback(
+    error: Exception, example: Example, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(folder: Path) -> dict[str, dict[str, Any]]:
+        raise error
+
+    assert report(example.build("broken.zip").path, None, breaks) == 2
+    assert f"nothing can be recomputed: {type(error).__name__}" in capsys.readouterr().out
+
+
+def test_a_document_that_nothing_gives(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is concluded and cannot be made again is not believed."""
+
+    def less(folder: Path) -> dict[str, dict[str, Any]]:
+        return {n: d for n, d in recompute(folder).items() if "validity" not in n}
+
+    assert report(example.build("less.zip").path, None, less) == 2
+    said = capsys.readouterr().out
+    assert "validity_report.json does not follow from the data: nothing gives such a document" in said
+    assert report(example.build("less.zip").path, None, lambda folder: {}) == 2
+
+
+def test_times_are_not_compared(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    def later(folder: Path) -> dict[str, dict[str, Any]]:
+        return {n: {**d, **_later(d)} for n, d in recompute(folder).items()}
+
+    def _later(found: dict[str, Any]) -> dict[str, Any]:
+        return {"generated_at": "2031-01-01T00:00:00Z"} if "generated_at" in found else {}
+
+    assert report(example.build("later.zip").path, None, later) == 0, capsys.readouterr().out
+
+
+def test_a_claim_is_named(tmp_path: Path, verify: Verify) -> None:
+    code, said = verify(make_run(tmp_path / "me", claim="strict").build().path.read_bytes())
+    assert (code, "\nclaim: strict\n" in said) == (0, True), said
