@@ -244,6 +244,7 @@ def circumstances(request: wire.RunRequest, run: Run) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "threads": request.threads,
+        "compiler_options": dict(run.agent.compiler_options),
         "compilation_cache": jax.config.jax_compilation_cache_dir is not None,
         "updates": run.outcome.updates,
         "env_steps": run.step,

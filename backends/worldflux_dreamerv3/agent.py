@@ -5,6 +5,7 @@ Nothing here blocks but :meth:`Agent.policy`, which hands its actions to environ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import heads, model, networks, rssm
+from . import compilation, heads, model, networks, rssm
 from .layers import Params, initial_values
 from .model import Actions, Batch, Model, TrainState
 from .optimiser import initial_state
@@ -45,8 +46,11 @@ class Agent:
     def __init__(self, recipe: Recipe, obs_space: Spaces, act_space: Spaces) -> None:
         self.model = Model(recipe, obs_space, act_space)
         self.parameters = model.parameters(self.model)
-        self.train = jax.jit(self._train, donate_argnums=0)
-        self._policy = jax.jit(self._act)
+        count = sum(math.prod(p.shape) for p in self.parameters.values())
+        self.compiler_options = compilation.options(recipe, count)
+        options = dict(self.compiler_options) or None
+        self.train = jax.jit(self._train, donate_argnums=0, compiler_options=options)
+        self._policy = jax.jit(self._act, compiler_options=options)
 
     def init_state(self, seed: int) -> TrainState:
         """Parameters drawn from ``seed``, everything else at its start; nothing to compile."""

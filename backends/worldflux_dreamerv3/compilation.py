@@ -1,7 +1,7 @@
-"""The persistent compilation cache: what was compiled once on a machine is loaded the next time.
+"""How long to compile, and the persistent cache: what was compiled once on a machine is loaded the next time.
 
-It is in ``.worldflux/compiled`` of the project, or where ``JAX_COMPILATION_CACHE_DIR`` says, in a folder for
-each kind of machine: code that was compiled for one CPU can crash on another.
+The cache is in ``.worldflux/compiled`` of the project, or where ``JAX_COMPILATION_CACHE_DIR`` says, in a
+folder for each kind of machine: code that was compiled for one CPU can crash on another.
 """
 
 from __future__ import annotations
@@ -9,13 +9,36 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
+
+from .recipe import Recipe
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Below this, loading costs about what compiling does.
 WORTHWHILE_SEC = 0.1
+# Multiplications in all updates of a run from which on well optimised code repays, on a CPU, what it takes
+# to compile: at 5e9 a second, the fifteenth by which other code is slower comes to that then.
+REPAID = 5e11
+# XLA's emitters of before: half the time and a third of the memory to compile, and loops that write where
+# they read are not vectorised.
+QUICK = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 2,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+
+def options(recipe: Recipe, parameters: int) -> Mapping[str, Any]:
+    """XLA's options for a run with so many parameters; an empty mapping leaves it its own."""
+    if jax.default_backend() != "cpu" or jax.config.read("jax_disable_most_optimizations"):
+        return {}
+    replayed = recipe.run.steps * recipe.run.train_ratio
+    work = replayed * (1 + recipe.agent.imag_length) * parameters
+    return QUICK if work < REPAID else {}
 
 
 def enable() -> Path | None:
