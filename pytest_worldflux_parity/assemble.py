@@ -15,6 +15,7 @@ from .plan import RunKey, expected_seeds
 from .prepare import PreparedSuite, RunContext, found_seeds, stated, value_at
 from .provenance import lock_reference
 from .records import SUCCESS, is_readable, record_of
+from .retry import LOST
 from .scores import task_key
 from .store import Line, Stored
 from .suite import SYSTEMS, BackendSide
@@ -138,7 +139,8 @@ def _absence(
         return DESELECTED, "the pair was deselected"
     if system in prepared.tables:
         return NOT_IN_TABLE, f"no row in {prepared.tables[system].path.name}"
-    attempts = stored.attempts(task_id, seed, system)
+    # An attempt that was cut off says nothing of the program.
+    attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") != LOST]
     if attempts and not attempts[-1].get("success"):
         return FAILED, str(attempts[-1].get("error"))
     if any(line["status"] == SUCCESS and not is_readable(line) for line in attempts):

@@ -36,7 +36,7 @@ INI = {
     "parity_worldflux_format": ("its format", ""),
     "parity_retention": ("what stays of an attempt: minimal or full", "full"),
     "parity_workers": (
-        "pairs at a time without -n: a number, or auto (one a core on a CPU, one on a GPU)",
+        "pairs at a time without -n: a number, or auto (as many as fit the cores or GPUs)",
         "auto",
     ),
     "parity_quick_suites": ("what --parity=quick collects without paths", "suites/quick"),
@@ -55,12 +55,13 @@ class ControllerState:
 
     claim: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     node_ids: list[str] = field(default_factory=list)
+    suites: dict[str, Path] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     sealed: bool = False
     conclusions: list[Conclusion] = field(default_factory=list)
 
 
-_WORKER_RUN = "parity_run_id"
+_WORKER_RUN, _SCHEDULED = "parity_run_id", "parity_scheduled"
 STATE = pytest.StashKey[ControllerState]()
 
 
@@ -117,14 +118,14 @@ def pytest_configure(config: pytest.Config) -> None:
     from .items import CONTEXT
 
     try:
-        config.stash[CONTEXT] = context = _context(config)
+        config.stash[CONTEXT] = _context(config)
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     if not _is_worker(config) and not config.option.collectonly:
         config.stash[STATE] = state = ControllerState()
         config.pluginmanager.register(_BrokenFiles(state.broken))
     _default_paths(config)
-    _default_workers(config, context.device)
+    _default_workers(config)
 
 
 def _context(config: pytest.Config) -> RunContext:
@@ -186,6 +187,28 @@ def pytest_configure_node(node: Any) -> None:
     context = node.config.stash.get(CONTEXT, None)
     if context is not None:
         node.workerinput[_WORKER_RUN] = context.run_id
+        node.workerinput[_SCHEDULED] = node.config.option.dist == "load"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Ours in place of ``--dist=load``, which is also what ``-n`` means; others are left as asked for."""
+    state = config.stash.get(STATE, None)
+    if state is None or config.option.dist != "load":
+        return None
+    from .items import CONTEXT
+    from .scheduling import scheduler
+
+    return scheduler(config, log, config.stash[CONTEXT], state.suites)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """``-n auto``: as many workers as runs fit at a time."""
+    if config.option.parity is None or os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    _default_paths(config)
+    return _slots(config)
 
 
 def _run_id(config: pytest.Config, output: Path, resume: bool) -> str:
@@ -272,7 +295,7 @@ def _track_folder(config: pytest.Config) -> Path:
     return config.rootpath / str(config.getini(f"parity_{config.option.parity}_suites"))
 
 
-def _default_workers(config: pytest.Config, device: str) -> None:
+def _default_workers(config: pytest.Config) -> None:
     """Without ``-n``, let xdist run as many pairs at a time as ``parity_workers`` says.
 
     Equal to typing ``-n N``; ``-n 0`` and ``--pdb`` keep everything in one process.
@@ -286,12 +309,37 @@ def _default_workers(config: pytest.Config, device: str) -> None:
     text = str(config.getini("parity_workers"))
     if text != "auto" and not text.isdigit():
         raise pytest.UsageError(f"parity_workers is {text!r}: auto or a whole number is wanted")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = (cores if device == "cpu" else 1) if text == "auto" else int(text)
+    count = _slots(config) if text == "auto" else int(text)
     if count > 1:
         option.numprocesses, option.dist, option.tx = count, "load", ["popen"] * count
-        # Runs are long: none should wait behind another while a worker is idle.
-        option.maxschedchunk = 1
+
+
+def _slots(config: pytest.Config) -> int:
+    """How many runs fit at a time: cores over the threads of a run, on a CPU."""
+    from . import devices
+
+    if devices.resolve(config.option.device or config.getini("parity_device")) != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // _threads(config))
+
+
+def _threads(config: pytest.Config) -> int:
+    """The most threads that a run of the suites asks for which are to be collected."""
+    from . import suite_file
+    from .errors import ParityError
+
+    threads = [1]
+    for path in _named_suites(config):
+        # Collection says what is wrong with it.
+        with contextlib.suppress(ParityError, OSError):
+            if suite_file.read(path).track == "proof":
+                from . import proof_file
+
+                threads += [part.threads for part in proof_file.load(path).parts]
+            else:
+                threads.append(suite_file.load(path).threads)
+    return max(threads)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -399,6 +447,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     state.node_ids, state.sealed = node_ids, True
+    state.suites.update(paths)
     session = config.pluginmanager.get_plugin("session")
     config.pluginmanager.register(_Progress(session, len(node_ids) + cases))
 
@@ -436,6 +485,10 @@ def _claim(context: RunContext, stack: contextlib.ExitStack) -> None:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    if _is_worker(session.config) and session.config.workerinput.get(_SCHEDULED):  # type: ignore[attr-defined]
+        from .scheduling import Swallower
+
+        session.config.pluginmanager.register(Swallower(session))
     result = yield
     # Here, and not at the end of the session, so that the verdicts stand in the same line of progress.
     _conclude(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .retry import Kind
 from .suite import Suite
 from .wire import RECORD_SCHEMA, RunRecord, RunRequest, WireError, record_from_dict, record_to_dict
 
@@ -36,11 +37,17 @@ def record_line(
     artifacts: Mapping[str, str],
     artifacts_sha256: Mapping[str, str] | None = None,
     recovered: bool = False,
+    kind: Kind | None = None,
+    gpus: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The line for one attempt; ``record`` is None when it failed.
 
     ``adapter_id`` and ``backend_kind`` are what the program states in its metadata, None where it
     states none: it need not, since its record names the adapter.
+
+    Args:
+        kind: of the error; ``error_kind`` in the line.
+        gpus: UUIDs of the GPUs that the program could see; none on a CPU.
     """
     metadata = record.metadata if record else {}
     source = metadata.get("source")
@@ -86,6 +93,8 @@ def record_line(
         "artifacts_sha256": dict(artifacts_sha256 or {}),
         "recovered": recovered,
         "error": error or None,
+        "error_kind": kind,
+        "gpus": list(gpus),
     }
 
 

@@ -21,8 +21,11 @@ from . import wire
 from .backends import Backend
 from .errors import RecordError, RunFailed
 from .guardian import guardian
+from .retry import Kind, failure_kind
 
 LOG_TAIL_BYTES = 4000
+# An allocator's report follows the line that names the reason.
+REASON_BYTES = 65536
 TERM_GRACE_SEC = 3.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -36,6 +39,7 @@ class Outcome:
 
     Attributes:
         error: one line, empty on success.
+        kind: of the error, as :mod:`.retry` tells them apart; None on success.
         return_code: as the process gave it (negative: a signal); None when it could not be started or
             was ended at its deadline.
     """
@@ -44,6 +48,7 @@ class Outcome:
     error: str
     return_code: int | None
     duration_sec: float
+    kind: Kind | None = None
 
     @property
     def success(self) -> bool:
@@ -95,8 +100,16 @@ def backend_environment(backend: Backend, shim: Path, threads: int) -> dict[str,
     )
 
 
+class DeadlinePassed(RunFailed):
+    """The program was ended at its deadline."""
+
+
 def run(
-    request: wire.RunRequest, command: Sequence[str], env: Mapping[str, str], cwd: Path | None = None
+    request: wire.RunRequest,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    keep_open: Sequence[int] = (),
 ) -> Outcome:
     """Run ``command`` for ``request`` and read what it found.
 
@@ -104,35 +117,78 @@ def run(
     ``request.json`` is written into it. Never raises
     for what the program does; a KeyboardInterrupt ends the program and passes on.
 
+    Args:
+        keep_open: descriptors that the program inherits: a lock on them is held until it has ended too.
+
     Raises:
         OSError: the request or the logs cannot be written.
     """
     folder = Path(request.out_dir)
     (folder / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
-    start = time.monotonic()
+    start, kills = time.monotonic(), oom_kills()
     return_code: int | None = None
     record, error = None, ""
+    kind: Kind | None = None
     mend = "raise deadline_sec in the suite, or look at progress.jsonl"
     try:
         return_code = execute(
-            command, env, folder, request.deadline_sec, where=request.adapter, mend=mend, cwd=cwd
+            command,
+            env,
+            folder,
+            request.deadline_sec,
+            where=request.adapter,
+            mend=mend,
+            cwd=cwd,
+            keep_open=keep_open,
         )
         check_exit(return_code, folder, request.adapter)
         record = _accepted(request, folder)
+    except DeadlinePassed as problem:
+        error, kind = problem.line(), "deadline"
     except (RunFailed, RecordError) as problem:
         error = problem.line()
-    return Outcome(record, error, return_code, time.monotonic() - start)
+        kind = failure_kind(return_code, _reason(folder), request.device, oom_kills() > kills)
+    return Outcome(record, error, return_code, time.monotonic() - start, kind)
+
+
+def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many processes the kernel has ended for their memory: of our control group, else of the machine."""
+    for path in (*_memory_groups(proc, cgroups), proc / "vmstat"):
+        with contextlib.suppress(OSError, ValueError):
+            for line in path.read_text(encoding="ascii").splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return 0
+
+
+def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
+    """Where a control group counts, in both versions of them."""
+    with contextlib.suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, own = line.split(":", 2)
+            if controllers == "":
+                yield cgroups / own.strip("/") / "memory.events"
+            elif "memory" in controllers.split(","):
+                yield cgroups / "memory" / own.strip("/") / "memory.oom_control"
+                # A container sees its own group as the root.
+                yield cgroups / "memory" / "memory.oom_control"
+
+
+def _reason(folder: Path) -> str:
+    return "\n".join(_tail(folder / name, REASON_BYTES) for name in ("stderr.log", "stdout.log"))
 
 
 def log_tail(folder: Path) -> str:
     """The last lines of the program's stderr, or of its stdout when stderr is empty."""
-    for name in ("stderr.log", "stdout.log"):
-        with contextlib.suppress(OSError), open(folder / name, "rb") as handle:
-            size = handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, size - LOG_TAIL_BYTES))
-            text = handle.read().decode("utf-8", "replace").strip()
-            if text:
-                return text
+    texts = (_tail(folder / name, LOG_TAIL_BYTES) for name in ("stderr.log", "stdout.log"))
+    return next((text for text in texts if text), "")
+
+
+def _tail(path: Path, size: int) -> str:
+    with contextlib.suppress(OSError), open(path, "rb") as handle:
+        handle.seek(max(0, handle.seek(0, os.SEEK_END) - size))
+        return handle.read().decode("utf-8", "replace").strip()
     return ""
 
 
@@ -145,12 +201,14 @@ def execute(
     where: str,
     mend: str,
     cwd: Path | None = None,
+    keep_open: Sequence[int] = (),
 ) -> int:
     """Run one program in ``folder`` until it ends; its exit status. Its output goes into log files there.
 
     Args:
         where: whose program it is, for errors. mend: what to do when the deadline passes.
         cwd: where the program starts, if not in ``folder``.
+        keep_open: descriptors that the program inherits.
 
     Raises:
         RunFailed: it could not be started, or was ended at its deadline.
@@ -166,13 +224,14 @@ def execute(
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                pass_fds=tuple(keep_open),
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunFailed(f"{command[0]} cannot be started: {reason}", where=where) from None
         with guardian().watching(process.pid), _ended_at_exit(process), _may_be_ended(process):
             if not _wait(process, deadline_sec):
-                raise RunFailed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
+                raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
         return process.returncode
 
 

@@ -131,17 +131,27 @@ class SuiteStore:
     def _run_folder(self, task_id: str, seed: int, system: str) -> Path:
         return self.folder / "executions" / safe_name(task_id) / f"seed_{seed}" / system
 
+    def started(self, task_id: str, seed: int, system: str) -> list[tuple[int, Path]]:
+        """Number and folder of every attempt at a run, ended or not."""
+        folders = self._run_folder(task_id, seed, system).glob("attempt_*")
+        return sorted((number, path) for path in folders if (number := _attempt_number(path)))
+
     def unrecorded(self) -> Iterator[tuple[wire.RunRequest, wire.RunRecord, Path]]:
         """Finished attempts that have no line, since their worker was killed before it wrote one."""
         known = {(x["request_id"], x["attempt"]) for x in self.read().lines}
-        for path in sorted(self.folder.glob("executions/*/seed_*/*/attempt_*/metrics.json")):
-            try:
-                request = wire.read_request(str(path.parent / "request.json"))
-                record = wire.read_record(path)
-            except (OSError, wire.WireError):
-                continue
-            if (request.request_id, request.attempt) not in known:
-                yield request, record, path.parent
+        for path in sorted(self.folder.glob("executions/*/seed_*/*/attempt_*")):
+            found = answer_in(path)
+            if found is not None and (found[0].request_id, found[0].attempt) not in known:
+                yield *found, path
+
+
+def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
+    """The request and the record of an attempt, where both are there and whole."""
+    try:
+        request = wire.read_request(str(folder / "request.json"))
+        return request, wire.read_record(folder / "metrics.json")
+    except (OSError, wire.WireError):
+        return None
 
 
 def safe_name(task_id: str) -> str:

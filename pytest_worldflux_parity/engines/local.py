@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import plan, retention, runner, wire
+from .. import plan, retention, retry, runner, wire
 from ..backends import Backend
 from ..command_program import CommandProgram
 from ..errors import RecordError, RunFailed
 from ..plan import Pair
 from ..prepare import PreparedSuite, RunContext
 from ..records import record_line
-from ..store import Line, Stored, SuiteStore, translated
+from ..store import Line, Stored, SuiteStore, answer_in, translated
 from ..suite import BackendSide
 
 
@@ -37,7 +37,7 @@ def run_pair(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: S
         system -> the line of the successful attempt.
 
     Raises:
-        AttemptsFailed: a system delivered nothing in ``1 + suite.retries`` attempts.
+        AttemptsFailed: a system delivered nothing in as many attempts as :mod:`..retry` allows.
         StoreError: the run directory cannot be written.
     """
     kept = stored.successes
@@ -71,31 +71,87 @@ def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunCon
 
 def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> Line:
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
-    for _ in range(1 + prepared.suite.retries):
+    kept = _settle(prepared, pair, system, context, store)
+    failures: list[retry.Failure] = []
+    how: retry.How = "again"
+    while kept is None and how != "never":
         attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
         line = _attempt(prepared, pair, system, context, attempt, folder)
         store.append(line)
         retention.apply(context.retention, folder, line)
         if line["success"]:
             return line
-    raise AttemptsFailed(str(line["error"]), logs={system: folder})
+        failures.append(retry.Failure(line["error_kind"]))
+        how = retry.next_try(failures, prepared.suite.retries)
+    if kept is None:
+        raise AttemptsFailed(str(line["error"]), logs={system: folder})
+    return kept
 
 
-def _attempt(
+def _settle(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, store: SuiteStore
+) -> Line | None:
+    """Give a line to each earlier attempt at a run whose process was killed before it wrote one.
+
+    Returns:
+        The first success, or None: what succeeded is not run again, whoever was killed.
+    """
+    started = store.started(pair.task.id, pair.seed, system)
+    if not started:
+        return None
+    wanted = request_id(prepared, pair, system, context)
+    written = {x["attempt"] for x in store.read().attempts(pair.task.id, pair.seed, system)}
+    for attempt, folder in started:
+        if attempt not in written:
+            store.append(_unseen_line(prepared, pair, system, context, attempt, folder))
+    return store.read().successes.get(wanted)
+
+
+def _unseen_line(
     prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
-) -> Line:
-    backend = prepared.backends[system]
-    request = plan.request(
+) -> dict[str, Any]:
+    """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost."""
+    backend, found = prepared.backends[system], answer_in(folder)
+    request = _request(prepared, pair, system, context, attempt, folder)
+    if found is not None and found[0].request_id == request.request_id and _answers(*found):
+        return _recovered_line(prepared, *found, backend, folder, context)
+    return record_line(
+        prepared.suite,
+        request,
+        None,
+        adapter_id=_adapter_id(backend),
+        backend_kind=backend.kind,
+        error="the process that ran it ended before it did",
+        kind=retry.LOST,
+        return_code=None,
+        duration_sec=None,
+        timestamp=_now(),
+        command=[],
+        artifacts=_artifacts(folder, context),
+    )
+
+
+def _request(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+) -> wire.RunRequest:
+    return plan.request(
         prepared.suite,
         pair,
         system,
-        adapter=backend.adapter,
+        adapter=prepared.backends[system].adapter,
         device=context.device,
         source=prepared.sources[system],
         run_id=context.run_id,
         out_dir=str(folder.resolve()),
         attempt=attempt,
     )
+
+
+def _attempt(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+) -> Line:
+    backend = prepared.backends[system]
+    request = _request(prepared, pair, system, context, attempt, folder)
     with translated(folder):
         command, env, cwd = _launch(backend, request, context)
         outcome = runner.run(request, command, env, cwd)
@@ -106,9 +162,10 @@ def _attempt(
         adapter_id=_adapter_id(backend),
         backend_kind=backend.kind,
         error=outcome.error,
+        kind=outcome.kind,
         return_code=outcome.return_code,
         duration_sec=round(outcome.duration_sec, 3),
-        timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
+        timestamp=_now(),
         command=command,
         artifacts=_artifacts(folder, context),
         artifacts_sha256=_artifacts_sha256(folder) if outcome.success else None,
@@ -133,6 +190,10 @@ def _launch(
 
 def _adapter_id(program: Backend | CommandProgram) -> str:
     return program.adapter_id if isinstance(program, CommandProgram) else program.adapter
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
@@ -193,7 +254,7 @@ def _recovered_line(
         error="",
         return_code=None,
         duration_sec=None,
-        timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
+        timestamp=_now(),
         command=[],
         artifacts=_artifacts(folder, context),
         artifacts_sha256=_artifacts_sha256(folder),

@@ -38,8 +38,9 @@ def undisturbed(project: Project) -> dict[str, Any]:
     return project.document(run_id="undisturbed")
 
 
-def attempts(project: Project) -> Counter[tuple[str, str, int]]:
-    return Counter((x["system"], x["task_id"], x["seed"]) for x in project.lines())
+def successes(project: Project) -> Counter[tuple[str, str, int]]:
+    """(system, task, seed) -> how often it succeeded."""
+    return Counter((x["system"], x["task_id"], x["seed"]) for x in project.lines() if x["success"])
 
 
 def assert_as_undisturbed(project: Project) -> None:
@@ -63,30 +64,56 @@ def test_controller_killed(project: Project) -> None:
     result = project.run_here("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert project.lines()[:5] == before, "finished runs are left as they are"
-    assert len(project.lines()) == 6
-    assert set(attempts(project).values()) == {1}, "no run has two lines"
-    assert project.lines()[5]["attempt"] == 2, "the killed attempt keeps its folder"
+    assert set(successes(project).values()) == {1}, "no run succeeded twice"
+    killed, again = project.lines()[5:]
+    assert (killed["attempt"], killed["error_kind"]) == (1, "lost"), "the killed attempt keeps its folder"
+    assert (again["attempt"], again["success"]) == (2, True)
     assert_as_undisturbed(project)
 
 
+def parent(pid: int) -> int:
+    """Process id of the parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_worker_killed_under_xdist(project: Project) -> None:
-    """kill -9 of a worker: its pair fails by name, the other pairs are run, and a resume mends it."""
+    """kill -9 of a worker: its pair is run again by another, and nothing else is."""
     waiting(project, "worldflux/alpha/1")
     session = project.start("-n", "2")
     wait_until(lambda: stored(project) == 5 and project.pids(), "all but the waiting run")
     program = project.pids()[0]
-    worker = int(Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()[1])
+    worker = parent(program)
     assert worker != session.pid
     os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: not alive(program), "the program's end")
+    go(project)
+    assert session.wait(120) == pytest.ExitCode.OK
+    assert len(successes(project)) == 6
+    assert set(successes(project).values()) == {1}
+    tries = [x for x in project.lines() if (x["system"], x["seed"]) == ("worldflux", 1)]
+    assert [(x["attempt"], x["error_kind"]) for x in tries] == [(1, "lost"), (2, None)]
+    assert_as_undisturbed(project)
+
+
+def test_pairs_that_xdist_drops_leave_the_verdict_open(project: Project) -> None:
+    """With --max-worker-restart=0 a lost worker ends the session, and xdist says nothing of the rest."""
+    waiting(project, "worldflux/alpha/0", "worldflux/alpha/1")
+    session = project.start("-n", "2", "--max-worker-restart=0", "--junitxml=j.xml")
+    wait_until(lambda: stored(project) == 2 and len(project.pids()) == 2, "two waiting runs")
+    os.kill(parent(project.pids()[0]), signal.SIGKILL)
+    log = project.root / "started.log"
+    wait_until(lambda: "worker restarting disabled" in log.read_text(encoding="utf-8"), "xdist's word")
+    go(project)
     assert session.wait(120) == pytest.ExitCode.TESTS_FAILED
-    assert not alive(program)
     run = project.document()
     assert run["verdict"] == "inconclusive"
-    assert [(m["task"], m["seed"]) for m in run["missing"]["upstream_only"]] == [("alpha", 1)]
-
-    go(project)
+    lost = {m["seed"] for m in run["missing"]["upstream_only"]} - {2}
+    assert len(lost) == 1
+    assert [m["seed"] for m in run["missing"]["worldflux_only"]] == [2], "it was never sent to a worker"
+    junit = (project.root / "j.xml").read_text(encoding="utf-8")
+    assert f"crashed while running 'suites/quick/fake_quick.yaml::alpha[seed={lost.pop()}]'" in junit
+    assert "expected results were not run" in junit
     assert project.run("--parity-resume", "-n", "2").ret == pytest.ExitCode.OK
-    assert set(attempts(project).values()) == {1}
     assert_as_undisturbed(project)
 
 
@@ -104,7 +131,7 @@ def test_ctrl_c(project: Project) -> None:
     assert project.run_here("--parity-resume", run_id=None).ret == pytest.ExitCode.OK, (
         "the latest run is meant"
     )
-    assert set(attempts(project).values()) == {1}
+    assert set(successes(project).values()) == {1}
     assert project.document()["verdict"] == "pass"
 
 
@@ -118,7 +145,7 @@ def test_two_sessions_in_one_run(project: Project) -> None:
         other.stderr.fnmatch_lines(["ERROR: *another pytest is using this run directory; to mend: wait*"])
     go(project)
     assert session.wait(120) == pytest.ExitCode.OK
-    assert set(attempts(project).values()) == {1}
+    assert set(successes(project).values()) == {1}
 
 
 def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> None:

@@ -1,0 +1,87 @@
+"""Why an attempt failed, and whether the run is tried again.
+
+======================  ==========================================================  ====================
+kind (``error_kind``)   how it is told                                              tried again
+======================  ==========================================================  ====================
+``failed``              any other exit status, or no valid record                   ``retries`` times
+``deadline``            ended by us when its deadline passed                        ``retries`` times
+``out_of_gpu_memory``   it failed, and its log has an allocator's words for a GPU   once, alone on its
+                                                                                    GPUs
+``out_of_memory``       it failed with a MemoryError or the like in its log, or     once, alone on the
+                        died of SIGKILL while the kernel counted an OOM kill        machine
+``killed``              died of a signal by which one process ends another          max(1, ``retries``)
+``lost``                the process that ran it was killed, so nobody saw its end   max(1, ``retries``)
+======================  ==========================================================  ====================
+
+What ran alone when it ran out of memory is not tried again. ``retries`` is the suite's; each session
+counts anew. The kernel's count of OOM kills is that of the control group where it has one, else of
+the machine, so that it can be another process's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["failed", "deadline", "out_of_gpu_memory", "out_of_memory", "killed", "lost"]
+How = Literal["again", "alone", "never"]
+LOST: Kind = "lost"
+
+# Of a program that dies of these somebody else made an end; SIGSEGV and its like are its own.
+# SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGXCPU: numbers, since the core knows no system.
+_ENDING_SIGNALS = (1, 2, 3, 9, 15, 24)
+_SIGKILL = 9
+# As the programs and their allocators write it: torch, CUDA, cuBLAS, XLA.
+_GPU_MEMORY = re.compile(
+    r"CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|CUDNN_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED: .*[Oo]ut of memory"
+)
+_MEMORY = re.compile(
+    r"^(\w+\.)*(_Array)?MemoryError\b|std::bad_alloc|Cannot allocate memory|can't allocate memory"
+    r"|RESOURCE_EXHAUSTED: .*[Oo]ut of memory",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that failed. ``alone``: nothing else of ours ran where it could take its memory."""
+
+    kind: Kind
+    alone: bool = False
+
+
+def failure_kind(return_code: int | None, log: str, device: str, oom_killed: bool) -> Kind:
+    """Why a program failed that was not ended at its deadline.
+
+    Args:
+        return_code: as :mod:`subprocess` gives it; None where it was not started.
+        log: the end of what it wrote.
+        oom_killed: whether the kernel ended processes for their memory meanwhile.
+    """
+    if return_code is None or return_code == 0:
+        return "failed"
+    # A shell gives 128 + n for what died of signal n.
+    number = -return_code if return_code < 0 else return_code - 128
+    if number == _SIGKILL and oom_killed:
+        return "out_of_memory"
+    if device == "cuda" and _GPU_MEMORY.search(log):
+        return "out_of_gpu_memory"
+    if _MEMORY.search(log):
+        return "out_of_memory"
+    return "killed" if number in _ENDING_SIGNALS else "failed"
+
+
+def next_try(failures: Sequence[Failure], retries: int) -> How:
+    """Whether a run is tried again after these attempts, the last of which has just failed."""
+    last = failures[-1]
+    if last.kind in ("out_of_gpu_memory", "out_of_memory"):
+        before = sum(f.kind == last.kind for f in failures[:-1])
+        return "never" if last.alone or before else "alone"
+    if last.kind in ("killed", "lost"):
+        allowed, kinds = max(1, retries), ("killed", "lost")
+    else:
+        allowed, kinds = retries, ("failed", "deadline")
+    return "again" if sum(f.kind in kinds for f in failures) <= allowed else "never"
