@@ -6,6 +6,7 @@ and done again, by the same code, on the controller when it judges.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import lock, schemas, sources, suite_file, wire
 from .backends import Backend, load_backends
 from .curves import point_near
-from .errors import BackendError, StoreError, SuiteError
+from .errors import BackendError, ScoreTableError, StoreError, SuiteError
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
 from .retention import Retention
@@ -198,7 +199,7 @@ def prepare_suite(
     Args:
         proof: the suite that ``suite`` is a part of.
     """
-    tables = {s: _table(suite, s) for s in only if isinstance(suite.sides[s], ArtifactSide)}
+    tables = {s: _table(suite, s, context) for s in only if isinstance(suite.sides[s], ArtifactSide)}
     results = {
         (system, task, seed): result
         for system, table in tables.items()
@@ -264,10 +265,26 @@ def _match(suite: Suite, backend: Backend | CommandProgram | None, context: RunC
     )
 
 
-def _table(suite: Suite, system: str) -> ScoreTable:
+def _table(suite: Suite, system: str, context: RunContext) -> ScoreTable:
     side = suite.sides[system]
     assert isinstance(side, ArtifactSide)
-    return load_table(side.path, side.format, duplicates=side.duplicates)
+    try:
+        return load_table(side.path, side.format, duplicates=side.duplicates)
+    except ScoreTableError as error:
+        if os.path.lexists(os.path.normpath(side.path)):
+            raise
+        mend = _mend_absent(Path(os.path.normpath(side.path)), system, context)
+        raise ScoreTableError(error.what, where=os.path.normpath(side.path), mend=mend) from None
+
+
+def _mend_absent(path: Path, system: str, context: RunContext) -> str:
+    """What brings a table that is absent: published ones stand in the locked checkouts."""
+    if path.is_relative_to(context.root / ".worldflux") and context.lock_path.exists():
+        for entry in lock.read_lock(context.lock_path).suites.values():
+            if path.is_relative_to(sources.checkout_path(context.root, entry.repo, entry.commit)):
+                return f"{sources.FETCH} --suite {entry.suite_id}"
+    option = "--parity-upstream" if system == "official" else "--parity-worldflux"
+    return f"write the {system} scores there, or name another table with {option}=PATH"
 
 
 def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Result]:

@@ -18,9 +18,9 @@ GLOB = "reports/parity/*/*/run.json"
 OUT = "reports/parity/aggregate.json"
 
 
-def test_the_runs_of_a_session_give_its_own_aggregate(project: Path, command: Command) -> None:
+def test_the_runs_of_a_session_give_its_own_aggregate(copied: Path, command: Command) -> None:
     """What pytest wrote from its judgements and what is made from the documents is the same."""
-    output = project / "reports" / "parity" / "r" / "again.json"
+    output = copied / "reports" / "parity" / "r" / "again.json"
     status, out, err = command("aggregate", "--runs-glob", GLOB, "--output", output)
     assert (status, err) == (0, "")
     assert "3 of 4 suites pass" in out
@@ -38,8 +38,8 @@ def test_the_runs_of_a_session_give_its_own_aggregate(project: Path, command: Co
     }
 
 
-def test_it_points_to_files_that_are_there_only(project: Path, command: Command) -> None:
-    output = project / "elsewhere" / "all.json"
+def test_it_points_to_files_that_are_there_only(copied: Path, command: Command) -> None:
+    output = copied / "elsewhere" / "all.json"
     assert command("aggregate", "--runs-glob", GLOB, "--output", output)[0] == 0
     made = read(output)
     artifacts = made["evidence_bundle"]["artifacts"]
@@ -49,34 +49,34 @@ def test_it_points_to_files_that_are_there_only(project: Path, command: Command)
     assert artifacts["dashboard_html"] is None
 
 
-def test_documents_of_the_earlier_system(project: Path, command: Command) -> None:
-    folder = project / "reports" / "parity" / "runs"
-    write(folder / "worse.json", earlier(read(run_path(project, "worse"))))
-    good = earlier(read(run_path(project, "good")))
+def test_documents_of_the_earlier_system(copied: Path, command: Command) -> None:
+    folder = copied / "reports" / "parity" / "runs"
+    write(folder / "worse.json", earlier(read(run_path(copied, "worse"))))
+    good = earlier(read(run_path(copied, "good")))
     for key in ("evaluation_manifest", "artifact_integrity", "suite_lock_ref", "evidence_bundle"):
         del good[key]
     del good["stats"]["verdict_reason"]
     write(folder / "good.json", good)
     assert command("aggregate", "--runs-glob", f"{folder}/*.json", "--output", OUT)[0] == 0
-    rows = {row["suite_id"]: row for row in read(project / OUT)["suites"]}
+    rows = {row["suite_id"]: row for row in read(copied / OUT)["suites"]}
     assert {s: (row["verdict"], row["pass"]) for s, row in rows.items()} == {
         "good": ("pass", True), "worse": ("fail", False),
     }  # fmt: skip
     assert "within the margin of 5.00% (8 pairs)" in rows["good"]["verdict_reason"]
 
 
-def test_nothing_is_an_error(project: Path, command: Command) -> None:
+def test_nothing_is_an_error(copied: Path, command: Command) -> None:
     status, _, err = command("aggregate", "--runs-glob", "none/*.json", "--output", OUT)
     assert status == 1
     assert "no file matches 'none/*.json'" in err
     # Also beside a pattern that names something: what was asked for is not there.
     assert command("aggregate", "--runs-glob", GLOB, "none/*.json", "--output", OUT)[0] == 1
-    assert not (project / OUT).exists()
+    assert not (copied / OUT).exists()
 
 
-def test_two_documents_of_one_suite(project: Path, command: Command) -> None:
-    copy = project / "reports" / "parity" / "later" / "good" / "run.json"
-    document = read(run_path(project, "good"))
+def test_two_documents_of_one_suite(copied: Path, command: Command) -> None:
+    copy = copied / "reports" / "parity" / "later" / "good" / "run.json"
+    document = read(run_path(copied, "good"))
     write(copy, document)
     arguments = ("aggregate", "--runs-glob", GLOB, "--output", OUT)
     status, _, err = command(*arguments)
@@ -88,7 +88,7 @@ def test_two_documents_of_one_suite(project: Path, command: Command) -> None:
     assert "at the same time" in command(*arguments, "--newest")[2]
     write(copy, {**document, "generated_at_utc": "2099-01-01T00:00:00"})
     assert command(*arguments, "--newest")[0] == 0
-    assert "later/good/run.json" in read(project / OUT)["run_paths"]
+    assert "later/good/run.json" in read(copied / OUT)["run_paths"]
     write(copy, {**document, "generated_at_utc": "yesterday"})
     assert "generated_at_utc is 'yesterday'" in command(*arguments, "--newest")[2]
 
@@ -119,32 +119,32 @@ def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
     ],
 )  # fmt: skip
 def test_an_invalid_document_is_an_error(
-    project: Path, command: Command, edit: Callable[[Path], object], said: str
+    copied: Path, command: Command, edit: Callable[[Path], object], said: str
 ) -> None:
-    edit(run_path(project, "good"))
+    edit(run_path(copied, "good"))
     status, out, err = command("aggregate", "--runs-glob", GLOB, "--output", OUT)
     assert (status, out) == (1, "")
     assert said in err
     assert "good/run.json" in err
     assert err.count("\n") == 1
-    assert not (project / OUT).exists()
+    assert not (copied / OUT).exists()
 
 
-def test_a_document_without_statistics_is_an_error(project: Path, command: Command) -> None:
-    path = run_path(project, "good")
+def test_a_document_without_statistics_is_an_error(copied: Path, command: Command) -> None:
+    path = run_path(copied, "good")
     document = read(path)
     metric = document["metrics"]["episode_return"]
     metric.update(drop_ratio=None, calibrated=None, equivalence=None)
     write(path, document)
     assert "holds no statistics" in command("aggregate", "--runs-glob", GLOB, "--output", OUT)[2]
-    old = earlier(read(run_path(project, "worse")))
+    old = earlier(read(run_path(copied, "worse")))
     old["stats"].update(sample_size=None, mean_drop_ratio=None)
     write(path, old)
     assert "stats" in command("aggregate", "--runs-glob", str(path), "--output", OUT)[2]
 
 
-def test_the_output_does_not_replace_a_run(project: Path, command: Command) -> None:
-    path = run_path(project, "good")
+def test_the_output_does_not_replace_a_run(copied: Path, command: Command) -> None:
+    path = run_path(copied, "good")
     before = path.read_bytes()
     assert command("aggregate", "--runs-glob", GLOB, "--output", path)[0] == 1
     assert path.read_bytes() == before

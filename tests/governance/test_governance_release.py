@@ -24,9 +24,9 @@ LOCK = "reports/parity/upstream_lock.json"
 
 
 @pytest.fixture
-def good(project: Path, command: Command) -> Path:
+def good(copied: Path, command: Command) -> Path:
     """The document of the suite that passes; an aggregate of it alone stands at ``AGGREGATE``."""
-    path = run_path(project, "good")
+    path = run_path(copied, "good")
     aggregate(command, path)
     return path
 
@@ -57,20 +57,18 @@ def test_a_release_goes_on(good: Path, command: Command) -> None:
     assert validate(command, good, more=required) == (0, [])
 
 
-def test_so_it_does_with_a_document_of_the_earlier_system(
-    project: Path, good: Path, command: Command
-) -> None:
-    old = write(project / "reports/parity/runs/good.json", earlier(read(good)))
+def test_so_it_does_with_a_document_of_the_earlier_system(copied: Path, good: Path, command: Command) -> None:
+    old = write(copied / "reports/parity/runs/good.json", earlier(read(good)))
     aggregate(command, old)
     assert validate(command, old, more=("--required-suite", "good")) == (0, [])
 
 
-def test_a_failed_verdict_stops_it(project: Path, good: Path, command: Command) -> None:
-    worse = run_path(project, "worse")
+def test_a_failed_verdict_stops_it(copied: Path, good: Path, command: Command) -> None:
+    worse = run_path(copied, "worse")
     aggregate(command, good, worse)
     status, lines = validate(command, good, worse)
     assert (status, codes(lines)) == (1, ["not_passed"])
-    old = write(project / "reports/parity/runs/worse.json", earlier(read(worse)))
+    old = write(copied / "reports/parity/runs/worse.json", earlier(read(worse)))
     aggregate(command, good, old)
     assert codes(validate(command, good, old)[1]) == ["not_passed"]
 
@@ -81,25 +79,25 @@ def test_a_required_suite_that_is_not_there(good: Path, command: Command) -> Non
     assert "'absent'" in lines[0]
 
 
-def test_the_lock_is_held_against_it(project: Path, good: Path, command: Command) -> None:
-    changed(project / LOCK, lambda d: d["suites"]["good"].update(commit="d" * 40))
+def test_the_lock_is_held_against_it(copied: Path, good: Path, command: Command) -> None:
+    changed(copied / LOCK, lambda d: d["suites"]["good"].update(commit="d" * 40))
     assert set(codes(validate(command, good)[1])) == {"lock_mismatch"}
-    changed(project / LOCK, lambda d: d["suites"].pop("good"))
+    changed(copied / LOCK, lambda d: d["suites"].pop("good"))
     assert codes(validate(command, good)[1]) == ["not_in_lock"]
 
 
-def test_the_locked_table_is_the_one_that_was_judged(project: Path, good: Path, command: Command) -> None:
+def test_the_locked_table_is_the_one_that_was_judged(copied: Path, good: Path, command: Command) -> None:
     table = "suites/quick/official.json"
     sha256 = read(good)["artifact_integrity"]["upstream_input_sha256"]
-    changed(project / LOCK, lambda d: d["suites"]["good"].update(oracle_files={table: sha256}))
+    changed(copied / LOCK, lambda d: d["suites"]["good"].update(oracle_files={table: sha256}))
     assert validate(command, good)[0] == 0
-    changed(project / LOCK, lambda d: d["suites"]["good"].update(oracle_files={table: "0" * 64}))
+    changed(copied / LOCK, lambda d: d["suites"]["good"].update(oracle_files={table: "0" * 64}))
     assert codes(validate(command, good)[1]) == ["input_not_locked"]
 
 
 @pytest.mark.parametrize("side", ["official", "good"])
-def test_a_table_that_changed(project: Path, good: Path, command: Command, side: str) -> None:
-    path = project / "suites" / "quick" / f"{side}.json"
+def test_a_table_that_changed(copied: Path, good: Path, command: Command, side: str) -> None:
+    path = copied / "suites" / "quick" / f"{side}.json"
     before = path.read_text()
     path.write_text(before + "\n")
     assert codes(validate(command, good)[1]) == ["input_differs"]
@@ -110,12 +108,12 @@ def test_a_table_that_changed(project: Path, good: Path, command: Command, side:
     assert validate(command, good)[0] == 0
 
 
-def test_a_suite_file_that_changed(project: Path, good: Path, command: Command) -> None:
-    changed(project / "suites/quick/good.yaml", lambda d: d["metrics"][0].update(margin=0.06))
+def test_a_suite_file_that_changed(copied: Path, good: Path, command: Command) -> None:
+    changed(copied / "suites/quick/good.yaml", lambda d: d["metrics"][0].update(margin=0.06))
     assert codes(validate(command, good)[1]) == ["suite_changed"]
 
 
-def test_a_score_that_no_table_has(project: Path, good: Path, command: Command) -> None:
+def test_a_score_that_no_table_has(copied: Path, good: Path, command: Command) -> None:
     """A score invented with everything that follows from it is still not in the table."""
     document = earlier(read(good))
     pair = document["pairs"][0]
@@ -171,16 +169,16 @@ AGGREGATE_EDITS: dict[str, Callable[[Document], object]] = {
 
 @pytest.mark.parametrize("name", AGGREGATE_EDITS)
 def test_an_aggregate_that_is_not_that_of_its_runs(
-    project: Path, good: Path, command: Command, name: str
+    copied: Path, good: Path, command: Command, name: str
 ) -> None:
-    changed(project / AGGREGATE, AGGREGATE_EDITS[name])
+    changed(copied / AGGREGATE, AGGREGATE_EDITS[name])
     status, lines = validate(command, good)
     assert status == 1
     assert name.split(maxsplit=1)[0] in codes(lines)
 
 
-def test_an_aggregate_of_another_run_of_the_suite(project: Path, good: Path, command: Command) -> None:
-    other = project / "reports" / "parity" / "s" / "good" / "run.json"
+def test_an_aggregate_of_another_run_of_the_suite(copied: Path, good: Path, command: Command) -> None:
+    other = copied / "reports" / "parity" / "s" / "good" / "run.json"
     other.parent.mkdir(parents=True)
     shutil.copy(good, other)
     assert validate(command, other)[0] == 0
@@ -188,16 +186,16 @@ def test_an_aggregate_of_another_run_of_the_suite(project: Path, good: Path, com
     assert codes(validate(command, other)[1]) == ["aggregate_differs"]
 
 
-def test_two_documents_of_one_suite(project: Path, good: Path, command: Command) -> None:
-    other = project / "reports" / "parity" / "s" / "good" / "run.json"
+def test_two_documents_of_one_suite(copied: Path, good: Path, command: Command) -> None:
+    other = copied / "reports" / "parity" / "s" / "good" / "run.json"
     other.parent.mkdir(parents=True)
     shutil.copy(good, other)
     assert "suite_twice" in codes(validate(command, good, other)[1])
 
 
 @pytest.mark.parametrize("absent", ["run", "aggregate", "lock"])
-def test_bad_input_is_one_line(project: Path, good: Path, command: Command, absent: str) -> None:
-    {"run": good, "aggregate": project / AGGREGATE, "lock": project / LOCK}[absent].write_text("{")
+def test_bad_input_is_one_line(copied: Path, good: Path, command: Command, absent: str) -> None:
+    {"run": good, "aggregate": copied / AGGREGATE, "lock": copied / LOCK}[absent].write_text("{")
     status, lines = validate(command, good)
     assert (status, len(lines)) == (1, 1)
     assert "not JSON" in lines[0]
@@ -207,11 +205,11 @@ def test_bad_input_is_one_line(project: Path, good: Path, command: Command, abse
 
 
 @pytest.fixture
-def policy(project: Path) -> Path:
+def policy(copied: Path) -> Path:
     families = {"fake": {"stage": "required", "suites": ["good"]},
                 "other": {"stage": "planned", "suites": ["worse"]}}  # fmt: skip
     document = {"schema_version": "worldflux.parity.policy.v1", "families": families}
-    return write(project / "reports" / "parity" / "suite_policy.json", document)
+    return write(copied / "reports" / "parity" / "suite_policy.json", document)
 
 
 def coverage(command: Command, *more: object) -> tuple[int, list[str]]:
@@ -220,8 +218,8 @@ def coverage(command: Command, *more: object) -> tuple[int, list[str]]:
 
 
 @pytest.fixture
-def both(project: Path, policy: Path, command: Command) -> None:
-    aggregate(command, run_path(project, "good"), run_path(project, "worse"))
+def both(copied: Path, policy: Path, command: Command) -> None:
+    aggregate(command, run_path(copied, "good"), run_path(copied, "worse"))
 
 
 @pytest.mark.usefixtures("both")
@@ -237,11 +235,11 @@ def test_every_suite_of_the_policy_is_covered(policy: Path, command: Command) ->
 
 
 @pytest.mark.usefixtures("both")
-def test_what_is_not_covered(project: Path, policy: Path, command: Command) -> None:
+def test_what_is_not_covered(copied: Path, policy: Path, command: Command) -> None:
     changed(policy, lambda d: d["families"]["fake"]["suites"].append("absent"))
     assert codes(coverage(command)[1]) == ["not_in_lock", "not_in_aggregate"]
     changed(policy, lambda d: d["families"]["fake"]["suites"].remove("absent"))
-    changed(project / LOCK, lambda d: d["suites"].pop("worse"))
+    changed(copied / LOCK, lambda d: d["suites"].pop("worse"))
     assert codes(coverage(command)[1]) == ["not_in_lock"]
 
 
@@ -259,30 +257,28 @@ def test_a_suite_of_another_family(policy: Path, command: Command) -> None:
 
 
 @pytest.mark.usefixtures("both")
-def test_an_edited_row_does_not_pass(project: Path, policy: Path, command: Command) -> None:
+def test_an_edited_row_does_not_pass(copied: Path, policy: Path, command: Command) -> None:
     changed(policy, lambda d: d["families"]["other"].update(stage="required"))
     for change in ({"pass": True}, {"pass": True, "verdict": "pass"}):
-        changed(project / AGGREGATE, lambda d, change=change: d["suites"][1].update(change))
+        changed(copied / AGGREGATE, lambda d, change=change: d["suites"][1].update(change))
         for there in (True, False):
             if not there:
-                run_path(project, "worse").rename(project / "hidden.json")
+                run_path(copied, "worse").rename(copied / "hidden.json")
             assert coverage(command, "--enforce-pass")[0] == 1, (change, there)
             if not there:
-                (project / "hidden.json").rename(run_path(project, "worse"))
+                (copied / "hidden.json").rename(run_path(copied, "worse"))
 
 
-def test_an_aggregate_of_the_earlier_system(
-    project: Path, policy: Path, both: None, command: Command
-) -> None:
-    made = read(project / AGGREGATE)
+def test_an_aggregate_of_the_earlier_system(copied: Path, policy: Path, both: None, command: Command) -> None:
+    made = read(copied / AGGREGATE)
     old = {k: made[k] for k in ("schema_version", "run_count", "suite_pass_count", "suite_fail_count",
                                 "all_suites_pass", "run_paths")}  # fmt: skip
     old["suites"] = [{k: v for k, v in row.items() if k not in ("verdict", "pass")} for row in made["suites"]]
-    write(project / AGGREGATE, old)
+    write(copied / AGGREGATE, old)
     assert coverage(command, "--enforce-pass") == (0, [])
-    good, worse = run_path(project, "good"), run_path(project, "worse")
+    good, worse = run_path(copied, "good"), run_path(copied, "worse")
     assert codes(validate(command, good, worse)[1]) == ["not_passed"]
-    changed(project / AGGREGATE, lambda d: d["suites"][1].update(pass_non_inferiority=True))
+    changed(copied / AGGREGATE, lambda d: d["suites"][1].update(pass_non_inferiority=True))
     assert coverage(command)[0] == 1
 
 
@@ -322,7 +318,7 @@ LOOSE = {"upstream_step", "worldflux_step", "unused", "expected", "higher_is_bet
 UNUSED = [("metrics", "loss.late", "floor")]
 
 
-@pytest.mark.parametrize("suite", ["good", "worse", "losses", "live"])
+@pytest.mark.parametrize("suite", ["good", "losses", "live"])
 def test_every_number_that_follows_from_others_is_checked(judged: Path, suite: str) -> None:
     document = read(run_path(judged, suite))
     assert run_findings(document) == []

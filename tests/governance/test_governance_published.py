@@ -1,0 +1,155 @@
+"""``suites/published``: comparisons of published tables, judged by the real plugin."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_worldflux_parity import cli
+from pytest_worldflux_parity.lock import read_lock
+from pytest_worldflux_parity.policy import read_policy
+from pytest_worldflux_parity.sources import checkout_path
+from pytest_worldflux_parity.suite import ArtifactSide
+from pytest_worldflux_parity.suite_file import load
+from tests.conftest import Project
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PUBLISHED = CHECKOUT / "suites" / "published"
+LOCK = CHECKOUT / "reports" / "parity" / "upstream_lock.json"
+ORACLES = CHECKOUT.parent / "shared" / "oracles"
+needs_oracles = pytest.mark.skipif(
+    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
+)
+# Locked suite -> the folder of the oracles that holds what its checkout holds.
+FOLDERS = {"dreamer_atari100k": "dreamerv3", "tdmpc2_dmcontrol39": "tdmpc2"}
+
+
+@pytest.fixture
+def published(project: Project) -> Project:
+    """A project with the published suites, the lock and the policy, and no table."""
+    shutil.copytree(PUBLISHED, project.root / "suites" / "published")
+    (project.root / "reports" / "parity").mkdir(parents=True)
+    for name in ("upstream_lock.json", "suite_policy.json"):
+        shutil.copy(LOCK.with_name(name), project.root / "reports" / "parity" / name)
+    return project
+
+
+@pytest.fixture
+def fetched(published: Project) -> Project:
+    """The same with the tables where ``fetch-oracles`` puts them."""
+    for suite, folder in FOLDERS.items():
+        entry = read_lock(LOCK).entry(suite)
+        shutil.copytree(ORACLES / folder, checkout_path(published.root, entry.repo, entry.commit))
+    return published
+
+
+def judge(project: Project, suite: str, *more: str) -> dict[str, Any]:
+    project.run_here(f"suites/published/{suite}.yaml", *more, run_id=suite)
+    return project.document(f"{suite}/run.json", suite)
+
+
+@pytest.mark.parametrize("suite", FOLDERS)
+def test_the_locked_suites_compare_with_the_locked_table(suite: str) -> None:
+    loaded, entry = load(PUBLISHED / f"{suite}.yaml"), read_lock(LOCK).entry(suite)
+    official, worldflux = loaded.sides["official"], loaded.sides["worldflux"]
+    assert loaded.legacy
+    assert loaded.suite_id == suite
+    assert len(loaded.tasks) == {"dreamer_atari100k": 26, "tdmpc2_dmcontrol39": 39}[suite]
+    assert isinstance(official, ArtifactSide)
+    assert isinstance(worldflux, ArtifactSide)
+    assert (official.repo, official.commit, official.format) == (
+        entry.repo,
+        entry.commit,
+        entry.oracle_format,
+    )
+    wanted = checkout_path(CHECKOUT, entry.repo, entry.commit) / entry.oracle_path
+    assert official.path.resolve() == wanted.resolve()
+    table = CHECKOUT / "reports" / "parity" / "worldflux" / f"{suite}.json"
+    assert worldflux.path.resolve() == table.resolve()
+    # Tools of the earlier system read them as JSON.
+    assert json.loads(loaded.path.read_text())["margin_ratio"] == 0.05
+
+
+def test_the_policy_names_published_suites() -> None:
+    policy = read_policy(LOCK.with_name("suite_policy.json"))
+    for family in policy.families.values():
+        for suite in family.suites:
+            assert load(PUBLISHED / f"{suite}.yaml").family == family.family
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.yaml")), ids=lambda p: p.stem)
+def test_an_absent_table_says_what_brings_it(published: Project, path: Path) -> None:
+    """One line at collection; nothing else runs and no run directory is made."""
+    result = published.run_here(f"suites/published/{path.name}")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    suite = "dreamer_atari100k" if load(path).family == "dreamerv3" else "tdmpc2_dmcontrol39"
+    line = f"*cannot be read: No such file*to mend: worldflux-parity fetch-oracles --suite {suite}"
+    result.stdout.fnmatch_lines([line])
+    assert not (published.root / "reports" / "parity" / "r" / "run.json").exists()
+
+
+@needs_oracles
+def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
+    result = fetched.run_here("suites/published/dreamer_atari100k.yaml")
+    result.stdout.fnmatch_lines(["*reports/parity/worldflux/dreamer_atari100k.json*--parity-worldflux=PATH*"])
+
+
+@needs_oracles
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        ("dreamerv3_against_ppo_atari100k", "17 of 26 tasks significantly worse"),
+        ("tdmpc2_against_tdmpc_dmcontrol39", "mean contrast 15.41%, lower 95% bound 9.52%"),
+    ],
+)
+def test_the_comparisons_that_can_be_made_today(fetched: Project, suite: str, said: str) -> None:
+    """Another algorithm must not pass; the verdict is the one that the suite's description expects."""
+    run = judge(fetched, suite)
+    assert run["verdict"] == "fail"
+    assert said in run["verdict_reason"]
+    assert {name: gate["verdict"] for name, gate in run["gates"].items()} == dict.fromkeys(
+        run["gates"], "pass"
+    )
+    assert run["counts"]["missing"] == 0
+    assert "Expected verdict: fail" in " ".join((PUBLISHED / f"{suite}.yaml").read_text().split())
+
+
+@needs_oracles
+def test_a_release_with_other_algorithms_is_stopped(
+    fetched: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seed documents' release, with another program's tables as the worldflux side: the known numbers."""
+    monkeypatch.chdir(fetched.root)
+    candidates = {"dreamer_atari100k": "scores/atari100k-ppo_fixhp.json.gz",
+                  "tdmpc2_dmcontrol39": "results/tdmpc"}  # fmt: skip
+    expected = {
+        "dreamer_atari100k": (130, 0.9111965294, 1.189),
+        "tdmpc2_dmcontrol39": (117, 0.1804502540, 0.226),
+    }
+    runs = []
+    for suite, path in candidates.items():
+        entry = read_lock(LOCK).entry(suite)
+        table = checkout_path(Path(), entry.repo, entry.commit) / path
+        given = (f"--parity-worldflux={table}", f"--parity-worldflux-format={entry.oracle_format}")
+        run = judge(fetched, suite, *given)
+        pairs, mean, upper = expected[suite]
+        assert run["stats"]["sample_size"] == pairs
+        assert run["stats"]["mean_drop_ratio"] == pytest.approx(mean, abs=1e-10)
+        assert run["stats"]["ci_upper_ratio"] == pytest.approx(upper, abs=5e-4)
+        assert run["suite_lock_ref"]["matches_lock"] is True
+        runs.append(f"reports/parity/{suite}/{suite}/run.json")
+    aggregate = "reports/parity/aggregate.json"
+    assert cli.main(["aggregate", "--runs-glob", "reports/parity/*/*/run.json", "--output", aggregate]) == 0
+    capsys.readouterr()
+    required = [word for suite in candidates for word in ("--required-suite", suite)]
+    assert cli.main(["validate", "--run", *runs, "--aggregate", aggregate, *required]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[2] for line in lines] == ["not_passed"] * 2
+    assert cli.main(["coverage", "--aggregate", aggregate]) == 0
+    capsys.readouterr()
+    assert cli.main(["coverage", "--aggregate", aggregate, "--enforce-pass"]) == 1
+    assert capsys.readouterr().err.count("not_passed") == 2
