@@ -29,7 +29,6 @@ from backends.official_dreamerv3 import Refused, observe, results, source
 from backends.official_dreamerv3 import recipe as recipes
 from pytest_worldflux_parity import wire
 
-ADAPTER = "official_dreamerv3_jax_subprocess"
 KIND = "jax_subprocess"
 
 # Official flag -> (value, why): what this backend sets beside the recipe. None of it changes a number
@@ -116,7 +115,7 @@ def request_of(argv: list[str]) -> wire.RunRequest:
     if not (options.checkout and options.commit and options.out):
         parser.error("give request.json, or --checkout, --commit and --out")
     asked_for = {"checkout": options.checkout, "commit": options.commit}
-    return wire.request_by_hand(options, "dreamerv3", "official", ADAPTER, asked_for)
+    return wire.request_by_hand(options, "dreamerv3", "official", results.ADAPTER, asked_for)
 
 
 def _read(path: str) -> wire.RunRequest:
@@ -141,7 +140,7 @@ def run(request: wire.RunRequest) -> None:
     logdir = run_dir / "log"
     record = wire.RunRecord(
         request_id=request.request_id,
-        adapter=ADAPTER,
+        adapter=results.ADAPTER,
         task_id=request.task_id,
         seed=request.seed,
         device=request.device,
@@ -164,8 +163,8 @@ def check(request: wire.RunRequest) -> tuple[str, dict[str, Any]]:
     Raises:
         Refused: it is another program's, or a part of it is missing or contradicts another.
     """
-    if request.adapter != ADAPTER:
-        raise Refused(f"request.adapter: {request.adapter!r}, and this is {ADAPTER!r}")
+    if request.adapter != results.ADAPTER:
+        raise Refused(f"request.adapter: {request.adapter!r}, and this is {results.ADAPTER!r}")
     if request.device not in ("cpu", "cuda"):
         raise Refused(f"request.device: {request.device!r} is unknown; valid: cpu, cuda")
     if request.threads < 1:
@@ -258,7 +257,7 @@ def identity(observer: observe.Observer) -> dict[str, Any]:
         "mode": "live",
         "env_backend": "dm_control" if effective["task"].startswith("dmc_") else "ale",
         "backend_kind": KIND,
-        "adapter_id": ADAPTER,
+        "adapter_id": results.ADAPTER,
         "model_id": "dreamerv3",
         "model_profile": effective["model_profile"],
         "effective_recipe": effective,

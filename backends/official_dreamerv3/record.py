@@ -1,5 +1,5 @@
 """Records what the official DreamerV3 computes: ``python -m backends.official_dreamerv3.record --checkout
-DIR --commit SHA --out FOLDER [--checkpoint LOGDIR]``.
+DIR --commit SHA --out FOLDER [--checkpoint RUN]``.
 
 Runs in the interpreter of the official program, in small dimensions, in float32 on the CPU, and calls the
 official modules one after the other (`recorded_components.py` says which). It writes ``manifest.json``,
@@ -13,7 +13,8 @@ a normal. jit is disabled meanwhile, so that the official scans are loops and ea
 Two settings are recorded: ``vector`` (three vector observations, continuous actions) and ``image`` (an
 image, discrete actions). Weights are random and nowhere zero, reward and value heads included, slow value
 and value differ, and the optimiser has taken steps. With ``--checkpoint`` weights, state of the optimiser
-and recipe are those of an official run, and the one setting is what its observations ask for.
+and recipe are those of an official run (the ``out_dir`` of a run of this backend, or the program's own
+logdir with its ``ckpt``), the one setting is what its observations ask for, and only batches are smaller.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ import pickle
 import platform
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
-from . import Refused, recipe, source
+from . import Refused, recipe, results, source
 
 SCHEMA = "worldflux.parity.golden.v1"
 PACKAGES = ("jax", "jaxlib", "optax", "ninjax", "elements", "numpy", "dm_control", "mujoco", "ale-py")
@@ -473,18 +475,74 @@ class NumpyOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_checkpoint(logdir: Path) -> tuple[Any, dict[str, Any]]:
-    """Official configuration and state of the newest checkpoint in an official run's ``logdir``."""
+def read_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Official configuration and state: of what a run of this backend left in its ``out_dir``, or of the
+    newest checkpoint in the ``logdir`` of an official run. Batches are cut to those of the small settings.
+
+    Raises:
+        Refused: neither is there, or it cannot be read.
+    """
     import elements
 
+    if (folder / "ckpt").is_dir():
+        path, state = folder / "config.yaml", pickled_state(folder)
+    else:
+        path = results.kept(folder, "config_snapshot")
+        state = stored_state(results.kept(folder, "checkpoint_paths"))
     try:
-        config = elements.Config.load(elements.Path(str(logdir / "config.yaml")))
+        config = elements.Config.load(elements.Path(str(path)))
+        cut = {"batch_size": min(ROWS, config.batch_size), "batch_length": min(STEPS, config.batch_length)}
+        return config.update({**cut, "jax.compute_dtype": "float32"}), state
+    # What reads YAML has no one error for what is not its format.
+    except Exception as error:
+        raise Refused(f"{path}: not the configuration of an official run ({type(error).__name__})") from None
+
+
+def pickled_state(logdir: Path) -> dict[str, Any]:
+    """The state in the newest checkpoint that the official program wrote.
+
+    Raises:
+        Refused: there is none that can be read without running anything in it.
+    """
+    try:
         newest = (logdir / "ckpt" / "latest").read_text(encoding="utf-8").strip()
         with open(logdir / "ckpt" / newest / "agent.pkl", "rb") as file:
-            state = NumpyOnly(file).load()["params"]
-    except (OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        sys.exit(f"{logdir}: no readable checkpoint of an official run ({error})")
-    return config.update({"jax.compute_dtype": "float32"}), state
+            return dict(NumpyOnly(file).load()["params"])
+    except (OSError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise Refused(f"{logdir}: no readable checkpoint of an official run ({error})") from None
+
+
+def stored_state(path: Path) -> dict[str, Any]:
+    """The arrays of ``parameters.npz``.
+
+    Raises:
+        Refused: it is no file of arrays.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise Refused(f"{path}: not a file of arrays ({error})") from None
+
+
+def check_state(state: dict[str, Any], model: Any, where: str) -> None:
+    """Make sure that ``state`` is that of ``model``, every array of it.
+
+    Raises:
+        Refused: one is missing, unknown, of another shape, or has values that are not finite.
+    """
+    import numpy as np
+
+    own = shapes_of(model)
+    for name in sorted(own.keys() | state.keys()):
+        if name not in state or name not in own:
+            raise Refused(f"{where}: {name} is {'missing' if name in own else 'unknown'}")
+        if state[name].shape != own[name].shape:
+            raise Refused(f"{where}: {name} is {state[name].shape}, and the run's model's {own[name].shape}")
+        if not np.isfinite(state[name]).all():
+            raise Refused(f"{where}: {name} has values that are not finite numbers")
 
 
 def recipe_of(config: Any) -> dict[str, Any]:
@@ -536,6 +594,7 @@ def settings_of(program: Path, checkpoint: str | None) -> tuple[dict[str, Settin
         spaces = task_spaces(config)
         name = "image" if any(len(s.shape) == 3 for s in spaces[0].values()) else "vector"
         settings[name] = Setting(name, config, spaces, state)
+        check_state(state, settings[name].model, checkpoint)
         told[name] = {"recipe": recipe_of(config)}
     else:
         for name, small in RECIPES.items():
@@ -553,7 +612,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkout", required=True, help="directory of the official repository")
     parser.add_argument("--commit", required=True, help="the commit that it must be at")
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--checkpoint", metavar="LOGDIR", help="an official run whose weights are taken")
+    parser.add_argument("--checkpoint", metavar="RUN", help="out_dir of a run whose weights are taken")
     parser.add_argument("--counts", action="store_true", help="write parameter_counts.json (some minutes)")
     return parser.parse_args(argv)
 
@@ -565,11 +624,11 @@ def main(argv: list[str] | None = None) -> int:
         program = Path(folder) / "program"
         try:
             origin = source.prepare(Path(arguments.checkout), arguments.commit, program)
+            import_official(program)
+            record(arguments, program, origin)
         except Refused as error:
             print(f"official_dreamerv3.record: {error}", file=sys.stderr)
             return 1
-        import_official(program)
-        record(arguments, program, origin)
     return 0
 
 
@@ -582,6 +641,7 @@ def record(arguments: argparse.Namespace, program: Path, origin: dict[str, Any])
     recorded_components.record_all(golden, settings, lambda keys: official_config(program, keys))
     told.update(recorded_components.told())
     command = "python -m backends.official_dreamerv3.record --checkout DIR --commit {commit} --out DIR"
+    command += " --checkpoint RUN" if arguments.checkpoint else ""
     manifest = {
         "schema_version": SCHEMA,
         "family": "dreamerv3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -15,6 +16,7 @@ from backends.official_dreamerv3 import Refused
 from backends.official_dreamerv3.source import described
 from pytest_worldflux_parity import wire
 
+ADAPTER = "official_dreamerv3_jax_subprocess"
 SCORES = "scores.jsonl"
 PACKAGES = [
     "jax",
@@ -88,6 +90,30 @@ def manifest(out_dir: Path, logdir: Path) -> dict[str, Any]:
         if not path.is_file():
             raise Refused(f"{path}: the official program did not write it")
     return {kind: described([path], out_dir) for kind, path in files.items()}
+
+
+def kept(out_dir: Path, kind: str) -> Path:
+    """The file of this ``kind`` that a run left in its ``out_dir``, as the manifest in its record names it.
+
+    Raises:
+        Refused: there is no record of a run of this program, or the file is not the one that it left.
+    """
+    path = out_dir / "metrics.json"
+    try:
+        record = wire.load_object(path)
+        entry = record["metadata"]["artifact_manifest"][kind][0]
+        file, sha256, adapter = out_dir / entry["path"], entry["sha256"], record["adapter"]
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; wanted: the out_dir of a finished run") from None
+    except (wire.WireError, KeyError, IndexError, TypeError):
+        raise Refused(f"{path}: not the record of a run that names its {kind}") from None
+    if adapter != ADAPTER:
+        raise Refused(f"{path}: of a run of {adapter!r}; wanted one of {ADAPTER}")
+    if not file.is_file():
+        raise Refused(f"{file}: no such file, and {path} names it; to mend: run the official program again")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+        raise Refused(f"{file}: changed since the run: its sha256 is not the one in {path}")
+    return file
 
 
 def versions() -> dict[str, str]:

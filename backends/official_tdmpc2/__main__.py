@@ -28,7 +28,6 @@ from backends.official_tdmpc2 import Refused, observe, results, source
 from backends.official_tdmpc2 import recipe as recipes
 from pytest_worldflux_parity import wire
 
-ADAPTER = "official_tdmpc2_torch_subprocess"
 KIND = "torch_subprocess"
 
 
@@ -85,7 +84,7 @@ def request_of(argv: list[str]) -> wire.RunRequest:
     if not (options.checkout and options.commit and options.out):
         parser.error("give request.json, or --checkout, --commit and --out")
     asked_for = {"checkout": options.checkout, "commit": options.commit}
-    return wire.request_by_hand(options, "tdmpc2", "official", ADAPTER, asked_for)
+    return wire.request_by_hand(options, "tdmpc2", "official", results.ADAPTER, asked_for)
 
 
 def _read(path: str) -> wire.RunRequest:
@@ -111,7 +110,7 @@ def run(request: wire.RunRequest) -> None:
     logs = results.log_dir(run_dir, request.task_id, request.seed)
     record = wire.RunRecord(
         request_id=request.request_id,
-        adapter=ADAPTER,
+        adapter=results.ADAPTER,
         task_id=request.task_id,
         seed=request.seed,
         device=request.device,
@@ -134,8 +133,8 @@ def check(request: wire.RunRequest) -> dict[str, Any]:
     Raises:
         Refused: it is another program's, or a part of it is missing or contradicts another.
     """
-    if request.adapter != ADAPTER:
-        raise Refused(f"request.adapter: {request.adapter!r}, and this is {ADAPTER!r}")
+    if request.adapter != results.ADAPTER:
+        raise Refused(f"request.adapter: {request.adapter!r}, and this is {results.ADAPTER!r}")
     if request.device not in ("cpu", "cuda"):
         raise Refused(f"request.device: {request.device!r} is unknown; valid: cpu, cuda")
     if request.threads < 1:
@@ -224,7 +223,7 @@ def identity(request: wire.RunRequest, observer: observe.Observer) -> dict[str, 
         "mode": "live",
         "env_backend": "dm_control",
         "backend_kind": KIND,
-        "adapter_id": ADAPTER,
+        "adapter_id": results.ADAPTER,
         "model_id": "tdmpc2",
         "model_profile": effective["model_profile"],
         "effective_recipe": effective,

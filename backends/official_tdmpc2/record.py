@@ -74,7 +74,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkout", required=True, type=Path, help="checkout of the official repository")
     parser.add_argument("--commit", required=True, help="the commit that it must be at")
     parser.add_argument("--out", required=True, type=Path, help="folder to write into")
-    parser.add_argument("--checkpoint", type=Path, help="an official checkpoint, for its weights and sizes")
+    parser.add_argument("--checkpoint", type=Path, help="out_dir of a run, or its final.pt: weights, sizes")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a recipe key")
     parser.add_argument("--seed", type=int, default=1, help="of weights and inputs")
     parser.add_argument("--counts", action="store_true", help="write parameter counts of every profile")
@@ -108,6 +108,8 @@ def record(options: argparse.Namespace) -> None:
             return
         from backends.official_tdmpc2 import record_components
 
+        if options.checkpoint and options.checkpoint.is_dir():
+            options.checkpoint = results.kept(options.checkpoint, "checkpoint_paths")
         weights = read_checkpoint(options.checkpoint) if options.checkpoint else None
         sizes, shapes = sizes_of(weights) if weights else (SMALL, (OBS_SHAPE, ACTION_DIM))
         recipe = recipes.checked({**sizes, **AMOUNTS, **settings})
@@ -192,7 +194,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     if not path.is_file():
-        raise Refused(f"{path}: no such file; wanted: models/final.pt of an official run")
+        raise Refused(f"{path}: no such file; wanted: the out_dir of a run, or its models/final.pt")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no error of its own for what is not its format

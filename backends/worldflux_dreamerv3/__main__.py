@@ -248,6 +248,7 @@ def circumstances(request: wire.RunRequest, run: Run) -> dict[str, Any]:
         "compilation_cache": jax.config.jax_compilation_cache_dir is not None,
         "updates": run.outcome.updates,
         "env_steps": run.step,
+        "resumed_from_step": run.outcome.resumed_from_step,
         "command": list(sys.orig_argv),
         "source": {"tree_sha256": wire.tree_sha256(HERE)},
     }
@@ -256,11 +257,14 @@ def circumstances(request: wire.RunRequest, run: Run) -> dict[str, Any]:
 def timing(steps: int, outcome: Outcome) -> dict[str, float]:
     """Seconds since the process started, and rates, in agent steps and updates a second.
 
-    ``train_sec`` runs from the first step of the environment to the end; ``env_steps_per_sec`` and
-    ``updates_per_sec`` are those after the first update, which waits for the compiler; with
-    ``_over_all`` they are those of the whole process. Memory is in MiB.
+    ``train_sec`` runs from the first step of the environment to the end, over all processes of a resumed run;
+    the rest is of this process. ``env_steps_per_sec`` and ``updates_per_sec`` are those after the first
+    update, which waits for the compiler; with ``_over_all`` they are those of the whole process. Memory is
+    in MiB.
     """
     wall = process_age()
+    steps_here = steps - (outcome.resumed_from_step or 0)
+    updates_here = outcome.updates - outcome.resumed_from_update
     found = {"wall_sec": wall, "train_sec": outcome.train_sec}
     if outcome.first_update_at is not None:
         later = time.perf_counter() - outcome.first_update_at
@@ -269,8 +273,8 @@ def timing(steps: int, outcome: Outcome) -> dict[str, float]:
         found["updates_per_sec"] = (outcome.updates - outcome.first_update) / later
     return {
         **found,
-        "env_steps_per_sec_over_all": steps / wall,
-        "updates_per_sec_over_all": outcome.updates / wall,
+        "env_steps_per_sec_over_all": steps_here / wall,
+        "updates_per_sec_over_all": updates_here / wall,
         "cpu_sec": time.process_time(),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -26,6 +26,7 @@ from .training import Finished, Run
 
 FORMAT = "worldflux_dreamerv3.run.v1"
 FACTS = "checkpoint.json"
+HERE = Path(__file__).resolve().parent
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -53,9 +54,11 @@ def save(folder: Path, run: Run, task_id: str) -> None:
         "format": FORMAT,
         "arrays": path.name,
         "sha256": _sha256(path),
+        "tree_sha256": wire.tree_sha256(HERE),
         "task_id": task_id,
         "seed": run.seed,
         "recipe": effective_recipe(run.recipe),
+        "bounds": run.windows.bounds(),
         "step": run.step,
         "acted": run.acted,
         "updates": run.outcome.updates,
@@ -88,6 +91,12 @@ def restore(folder: Path, run: Run, task_id: str) -> None:
 
 
 def _check_asked(folder: Path, facts: Mapping[str, Any], run: Run, task_id: str) -> None:
+    tree = wire.tree_sha256(HERE)
+    if facts["tree_sha256"] != tree:
+        raise CheckpointError(
+            f"{folder}: saved by other source code ({facts['tree_sha256']!r:.14}..., and this is "
+            f"{tree!r:.14}...); to mend: go on with that code, or begin the run anew without --resume"
+        )
     asked = {"task_id": task_id, "seed": run.seed, **_prefixed("recipe", effective_recipe(run.recipe))}
     found = {**facts, **_prefixed("recipe", facts["recipe"])}
     for key, value in asked.items():
@@ -95,8 +104,10 @@ def _check_asked(folder: Path, facts: Mapping[str, Any], run: Run, task_id: str)
             raise CheckpointError(
                 f"{folder}: the checkpoint is of {key} {found.get(key)!r}, and {value!r} is asked for"
             )
-    if facts["windows"].keys() != run.windows.snapshot().keys():
-        raise CheckpointError(f"{folder}: the checkpoint has windows {sorted(facts['windows'])}")
+    if facts["bounds"] != run.windows.bounds():
+        raise CheckpointError(
+            f"{folder}: it has windows {facts['bounds']}, and {run.windows.bounds()} are asked for"
+        )
 
 
 def _arrays(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -142,6 +153,7 @@ def _restore(run: Run, facts: Mapping[str, Any], arrays: Arrays) -> None:
     run.replay.restore(_below("replay", arrays))
     run.step, run.acted, run.ratio.paid = facts["step"], facts["acted"], facts["paid"]
     run.outcome.updates, run.outcome.train_sec = facts["updates"], facts["train_sec"]
+    run.outcome.resumed_from_step, run.outcome.resumed_from_update = facts["step"], facts["updates"]
     run.outcome.episodes = [(int(step), float(score)) for step, score in facts["episodes"]]
     run.windows.restore(facts["windows"])
 

@@ -66,6 +66,10 @@ class UpdateRatio:
 class WindowSums(wire.Windows):
     """`wire.Windows` that a checkpoint can hold."""
 
+    def bounds(self) -> dict[str, list[int]]:
+        """First and last update of each window."""
+        return {name: list(pair) for name, pair in self._bounds.items()}
+
     def snapshot(self) -> dict[str, dict[str, float]]:
         """The sums so far, by window and statistic."""
         return {name: dict(sums) for name, sums in self._sums.items()}
@@ -91,6 +95,9 @@ class Outcome:
     episodes: list[tuple[int, float]] = field(default_factory=list)
     updates: int = 0
     train_sec: float = 0.0
+    # Where this process began, if it goes on from a checkpoint: at this step, after so many updates.
+    resumed_from_step: int | None = None
+    resumed_from_update: int = 0
     # Of the first update of this process, which waits for the compiler.
     first_update: int = 0
     first_update_step: int = 0

@@ -50,6 +50,8 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(
     agent, again = resumed(tmp_path, folder)
     assert (again.step, again.acted) == (whole.step, whole.acted) == (40, 40)
     assert again.outcome.updates == whole.outcome.updates == 57
+    assert (again.outcome.resumed_from_step, again.outcome.resumed_from_update) == (27, 57 - 26)
+    assert (whole.outcome.resumed_from_step, whole.outcome.resumed_from_update) == (None, 0)
     assert again.outcome.episodes == whole.outcome.episodes
     assert dict(again.windows.means()) == dict(whole.windows.means()) != {}
     assert agent.acted == first.acted[27:]
@@ -76,6 +78,16 @@ def _edit(**facts: object) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         path = folder / "checkpoint.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+
+    return edit
+
+
+def _without(fact: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "checkpoint.json"
+        facts = json.loads(path.read_text())
+        del facts[fact]
+        path.write_text(json.dumps(facts))
 
     return edit
 
@@ -107,7 +119,10 @@ def _lose_an_array(folder: Path) -> None:
         (_edit(seed=9), "the checkpoint is of seed 9, and 1 is asked for"),
         (_edit(task_id="dmc_walker_walk"), "of task_id 'dmc_walker_walk'"),
         (_edit(recipe={"batch_size": 3}), "the checkpoint is of recipe/"),
-        (_edit(windows={}), "has windows []"),
+        (_edit(bounds={}), "has windows {}, and {'early': [5, 20], 'late': [30, 57]} are asked for"),
+        (_edit(bounds={"early": [5, 21], "late": [30, 57]}), "has windows {'early': [5, 21], "),
+        (_edit(tree_sha256="0" * 64), "saved by other source code ('0000000000000..., and this is "),
+        (_without("tree_sha256"), "not of this program's version"),
         (_edit(step=None, arrays=None), "not of this program's version"),
         (_hide_code, "not a file of arrays"),
         (_lose_an_array, "not of this program's version"),

@@ -174,6 +174,12 @@ def test_a_resumed_run_ends_as_the_run_that_was_not_interrupted(
     for key in ("curve", "scalars"):
         assert json.dumps(first[key]) == json.dumps(second[key])
     assert second["metadata"]["updates"] == UPDATES
+    saved = json.loads((whole / "checkpoint" / "checkpoint.json").read_text())
+    assert first["metadata"]["resumed_from_step"] is None
+    assert second["metadata"]["resumed_from_step"] == saved["step"] > 0
+    timing = second["metadata"]["timing"]
+    here = timing["updates_per_sec_over_all"] * timing["wall_sec"]
+    assert here == pytest.approx(UPDATES - saved["updates"])  # what was computed before is no speed of this
     with np.load(whole / "agent.npz") as a, np.load(tmp_path / "agent.npz") as b:
         assert a.files == b.files
         for name in a.files:
