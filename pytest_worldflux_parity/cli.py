@@ -16,6 +16,7 @@ from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
 from .commands.aggregate import add_aggregate
 from .commands.coverage import add_coverage
 from .commands.pin_golden import add_pin_golden
+from .commands.report import add_report
 from .commands.validate import add_validate
 from .commands.verify import add_verify
 from .errors import ParityError
@@ -275,6 +276,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_component_match,
     add_pin_golden,
     add_aggregate,
+    add_report,
     add_validate,
     add_coverage,
     add_verify,

@@ -24,6 +24,7 @@ from .observations import FAILED
 from .prepare import PreparedFile, PreparedSuite, RunContext, prepare
 from .provenance import environment, lock_reference
 from .render import documents, markdown
+from .render.dashboard import dashboard
 from .runner import log_tail
 from .store import SuiteStore, relative, write_document, write_text
 from .suite import ArtifactSide, Suite
@@ -52,6 +53,7 @@ class Conclusion:
     Attributes:
         notes: sentences on what was asked other than by the suite.
         proof: of a proof suite what ``judgement`` is of others.
+        document: the suite's ``run.json``.
     """
 
     node_id: str
@@ -60,6 +62,7 @@ class Conclusion:
     notes: tuple[str, ...] = ()
     documents: tuple[Path, ...] = ()
     proof: ProofConclusion | None = None
+    document: Mapping[str, Any] | None = None
 
 
 def suite_paths(
@@ -276,7 +279,8 @@ def _conclude_suite(
         judgement = judge(assemble(prepared, context, store.read(), selected, changed))
         path = store.folder / "run.json"
         paths = (*_write_components(judgement, store.folder, context), path)
-        write_document(path, _run_document(judgement, prepared, context), "run.v1")
+        document = _run_document(judgement, prepared, context)
+        write_document(path, document, "run.v1")
         notes = tuple(_seeds_note(prepared.suite, context))
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
@@ -284,7 +288,7 @@ def _conclude_suite(
     except Exception as error:
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Conclusion(node_id, (Case("evidence", "failed", text),))
-    return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, paths)
+    return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, paths, document=document)
 
 
 def _conclude_proof(
@@ -369,15 +373,19 @@ def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) 
     last = conclusions[-1]
     judgements = [c.judgement for c in conclusions if c.judgement is not None]
     not_judged = {c.node_id: c.cases[0].text.partition("\n")[0] for c in conclusions if c.judgement is None}
-    aggregate, report = context.run_dir / "aggregate.json", context.run_dir / "report.md"
+    names = ("aggregate.json", "report.md", "dashboard.html")
+    aggregate, report, page = (context.run_dir / name for name in names)
     try:
         notes = {c.judgement.evidence.suite.suite_id: c.notes for c in conclusions if c.judgement}
         write_text(report, _report(context, judgements, not_judged, notes))
-        write_document(aggregate, _aggregate_document(judgements, not_judged), "aggregate.v1")
+        document = _aggregate_document(judgements, not_judged)
+        runs = [c.document for c in conclusions if c.document is not None]
+        write_text(page, dashboard(document, runs, title=f"Parity: {context.run_id}"))
+        write_document(aggregate, document, "aggregate.v1")
     except ParityError as error:
         failed = Case("documents", "failed", error.line())
         return replace(last, cases=(*last.cases, failed))
-    return replace(last, documents=(*last.documents, aggregate, report))
+    return replace(last, documents=(*last.documents, aggregate, report, page))
 
 
 def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -> Conclusion:
@@ -409,6 +417,7 @@ def _aggregate_document(judgements: Sequence[Judgement], not_judged: Mapping[str
         run_paths=[f"{j.evidence.suite.suite_id}/run.json" for j in judgements],
         aggregate_json="aggregate.json",
         report_md="report.md",
+        dashboard_html="dashboard.html",
     )
 
 

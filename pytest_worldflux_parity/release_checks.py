@@ -171,7 +171,7 @@ def aggregate_problems(
     rows: list[dict[str, Any]] = []
     for row in aggregate["suites"]:
         suite_id = row["suite_id"]
-        found = _document_of(row, path, root)
+        found = document_of(row, path, root)
         if found is None and (complete or suite_id in known):
             text = f"{suite_id}: run_path {row.get('run_path')!r} is not there"
             yield Problem(str(path), Finding("dangling_path", text))
@@ -184,7 +184,7 @@ def aggregate_problems(
     yield from _dangling(aggregate, path)
 
 
-def _document_of(row: Document, path: Path, root: Path) -> RunFile | None:
+def document_of(row: Document, path: Path, root: Path) -> RunFile | None:
     """The document that a row names; the earlier system's paths are relative to the project."""
     name = row.get("run_path")
     for folder in (path.parent, root):

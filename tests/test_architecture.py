@@ -81,6 +81,7 @@ CORE_IMPORTS = frozenset(
         "difflib",
         "functools",
         "hashlib",
+        "html",
         "itertools",
         "math",
         "re",

@@ -1,0 +1,104 @@
+"""An aggregate and the documents that it is made of -> ``report.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .intervals import Panel, counts_text, interval_text, panels_of_equivalence, panels_of_run, percent
+
+Document = Mapping[str, Any]
+
+SUITES = ("suite", "family", "verdict", "pairs", "mean drop", "upper bound", "margin", "reason")
+INTERVALS = ("", "effect", "interval", "official", "worldflux", "verdict")
+
+
+def aggregate_report(
+    aggregate: Document, runs: Sequence[Document], equivalence: Sequence[Document] = ()
+) -> str:
+    """The report; ``runs`` are the documents that are there, in the aggregate's order."""
+    passed, total = aggregate["suite_pass_count"], aggregate["run_count"]
+    time = _text(aggregate.get("generated_at_utc", "some time"))
+    lines = [
+        "# Parity report",
+        "",
+        f"{passed} of {total} suites pass. Aggregated {time}.",
+        "",
+        *_table(SUITES, [*_suites(aggregate)]),
+        "",
+        *_table(("family", "suites", "pass", "not pass"), [*_families(aggregate)]),
+    ]
+    lines += [line for run in runs for line in _run(run)]
+    lines += [line for report in equivalence for line in _proof(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _suites(aggregate: Document) -> Iterator[list[object]]:
+    for row in aggregate["suites"]:
+        verdict = row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail")
+        size = row.get("sample_size")
+        numbers = [percent(row.get(k)) for k in ("mean_drop_ratio", "ci_upper_ratio", "margin_ratio")]
+        reason = row.get("verdict_reason", "")
+        yield [
+            row["suite_id"],
+            row["family"],
+            f"**{verdict}**",
+            "-" if size is None else size,
+            *numbers,
+            reason,
+        ]
+    for lost in aggregate.get("not_judged", ()):
+        yield [lost["suite"], "-", "**not judged**", "-", "-", "-", "-", lost["reason"]]
+
+
+def _families(aggregate: Document) -> Iterator[list[object]]:
+    for family in aggregate.get("families", ()):
+        yield [family["family"], family["runs"], family["pass"], family["fail"]]
+
+
+def _run(run: Document) -> Iterator[str]:
+    verdict = run.get("verdict", "pass" if run["pass"] else "fail")
+    reason = run.get("verdict_reason") or run["stats"].get("verdict_reason", "")
+    yield from ("", f"## {_text(run['suite']['suite_id'])}", "", f"Verdict: **{verdict}**. {_text(reason)}")
+    yield f"\n{counts_text(run)}."
+    for warning in run.get("warnings", ()):
+        yield f"\n> Warning: {_text(warning)}"
+    for panel in panels_of_run(run):
+        yield from _panel(panel)
+    if run.get("gates"):
+        yield ""
+        for name, gate in run["gates"].items():
+            yield f"- gate {name}: {gate['verdict']}. {_text(gate['reason'])}"
+
+
+def _proof(report: Document) -> Iterator[str]:
+    final = report["global"]
+    yield from ("", f"## {_text(report['suite_id'])}", "")
+    yield f"Verdict: **{final['verdict']}**. {_text(final['verdict_reason'])}"
+    for panel in panels_of_equivalence(report):
+        yield from _panel(panel)
+
+
+def _panel(panel: Panel) -> Iterator[str]:
+    margin = f"{panel.rule}, margin {panel.margin:.1%}"
+    yield f"\n### {_text(panel.metric)}: {panel.verdict}\n"
+    yield f"{_text(panel.reason)} ({margin}; {panel.meaning})\n"
+    rows = [
+        [r.label, percent(r.value), interval_text(r), *r.sides, r.note or r.word or "-"] for r in panel.rows
+    ]
+    yield from _table(INTERVALS, rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    yield "| " + " | ".join(header) + " |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(_text(cell) for cell in row) + " |"
+
+
+def _text(value: object) -> str:
+    """A value of a document as text: no table, tag or line of the report can be made with it."""
+    text = " ".join(str(value).split())
+    for sign, harmless in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'")):
+        text = text.replace(sign, harmless)
+    return text
