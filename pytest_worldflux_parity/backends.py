@@ -4,15 +4,16 @@ Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; 
 ``{backend_dir}`` are filled in, the request's path is appended, no shell is involved),
 ``environment`` (``shared``: the interpreter that runs pytest; ``own``: a virtual environment that
 ``worldflux-parity env create`` builds), ``python``, ``requirements``, ``extra``,
-``source: {lock: <suite>}`` for a program that runs a locked official checkout, and
-``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder.
+``source: {lock: <suite>}`` for a program that runs a locked official checkout,
+``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder, and
+``record: {argv, deadline_sec}`` for an official one that can record such a folder from a run's checkpoint.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,17 @@ class MatchProgram:
 
 
 @dataclass(frozen=True)
+class RecordProgram:
+    """The program of an official backend that records a golden folder from the checkpoint of a run.
+
+    ``argv`` may name ``{checkout}``, ``{commit}``, ``{checkpoint}`` (what a run left) and ``{out}``.
+    """
+
+    argv: tuple[str, ...]
+    deadline_sec: float = 900.0
+
+
+@dataclass(frozen=True)
 class Backend:
     """One program.
 
@@ -62,6 +74,7 @@ class Backend:
     extra: str = ""
     lock_suite: str = ""
     match: MatchProgram | None = None
+    record: RecordProgram | None = None
 
     @property
     def name(self) -> str:
@@ -119,6 +132,17 @@ class Backend:
         """As :meth:`command`, of the match program, which the backend must have."""
         assert self.match is not None
         return self._filled_argv(self.match.argv, python, request_path)
+
+    def record_command(self, python: Path, places: Mapping[str, str]) -> list[str]:
+        """The command line of the record program, which the backend must have.
+
+        Args:
+            places: what ``checkout``, ``commit``, ``checkpoint`` and ``out`` are.
+        """
+        assert self.record is not None
+        values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
+        values.update({f"{{{name}}}": value for name, value in places.items()})
+        return [_filled(word, values) for word in self.record.argv]
 
     def _filled_argv(self, argv: Sequence[str], python: Path, request_path: Path) -> list[str]:
         values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
@@ -190,14 +214,17 @@ def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backe
     if not isinstance(document, dict):
         raise BackendError("a backend is a mapping of keys", where=f"{path}:1")
     _refuse_shell_argv(document, (), locate)
-    if isinstance(document.get("match"), dict):
-        _refuse_shell_argv(document["match"], ("match",), locate)
+    for key in ("match", "record"):
+        if isinstance(document.get(key), dict):
+            _refuse_shell_argv(document[key], (key,), locate)
     schemas.check(document, "backend.v1", locate, BackendError)
     values = {**document, "argv": tuple(document["argv"])}
     values["requirements"] = tuple(document.get("requirements", ()))
     values["lock_suite"] = values.pop("source", {}).get("lock", "")
     if "match" in values:
         values["match"] = MatchProgram(**{**document["match"], "argv": tuple(document["match"]["argv"])})
+    if "record" in values:
+        values["record"] = RecordProgram(**{**document["record"], "argv": tuple(document["record"]["argv"])})
     return Backend(folder=path.parent.resolve(), **values)
 
 

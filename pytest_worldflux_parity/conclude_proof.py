@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from . import wire
 from .errors import StoreError
+from .live_match import match_live
 from .prepare import SEED_PLAN, PreparedFile, RunContext
 from .proof.decision import plan_to_seal
 from .proof_run import (
@@ -79,8 +80,12 @@ def conclude_proof(
     """
     store = SuiteStore(context.run_dir, prepared.suite_id)
     history = read_history(context, store.folder / EQUIVALENCE)
-    circumstances = Circumstances(context.resume, frozenset(names), tuple(changed), (), tuple(history))
-    judgement = judge_run(prepared, context, store.read(), circumstances)
+    stored = store.read()
+    assert prepared.proof is not None
+    live = prepared.proof.component_match == "live"
+    findings = tuple(match_live(prepared, context, stored)) if live else ()
+    circumstances = Circumstances(context.resume, frozenset(names), tuple(changed), findings, tuple(history))
+    judgement = judge_run(prepared, context, stored, circumstances)
     time = _now()
     documents = documents_of(judgement, history, time=time, golden_paths=golden_paths(prepared, context.root))
     _seal_plan(judgement, store.folder)

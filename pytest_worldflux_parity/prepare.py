@@ -71,6 +71,7 @@ class PreparedSuite:
         tables: by system read from a table.
         match: what the worldflux side's components are compared with; None where they are not.
         label: tells the parts of a proof suite apart; empty where there is one alone.
+        live: whether components are also compared from a checkpoint that an official run leaves.
     """
 
     suite: Suite
@@ -81,6 +82,7 @@ class PreparedSuite:
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     match: MatchSpec | None = None
     label: str = ""
+    live: bool = False
 
     def component_case(self, name: str) -> str:
         """The name of the test case of a component."""
@@ -215,6 +217,7 @@ def prepare_suite(
         backends=backends,
         sources={s: _source(b, context) for s, b in backends.items()},
         match=_match(suite, backends.get("worldflux"), context),
+        live=proof is not None and proof.component_match == "live",
     )
 
 

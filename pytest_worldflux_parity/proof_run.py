@@ -8,7 +8,7 @@ since it was sealed) stands in ``circumstances.json``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from .backends import FILE as BACKEND_FILE
 from .backends import Backend, read_backend
 from .errors import StoreError
 from .gates import Finding
-from .gates.components import ComponentEvidence
-from .golden import read_golden
+from .gates.components import ComponentEvidence, Golden
+from .golden import check_locked, read_golden
 from .integrity import file_sha256
 from .matching import MatchSpec, evidence_of
 from .plan import pairs
@@ -114,7 +114,7 @@ def judge_run(
             parts=parts,
             plan=prepared.plan,
             commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
-            live=dict(_live(prepared, folder)),
+            live=dict(_live(prepared, folder, context.lock_path)),
             doubts=doubts,
         )
     )
@@ -148,13 +148,24 @@ def live_folder(part: PreparedSuite, suite_folder: Path) -> Path:
     return suite_folder / f"{LIVE_MATCH}_{part.suite.family}"
 
 
-def _live(prepared: PreparedFile, suite_folder: Path) -> Iterator[tuple[str, ComponentEvidence]]:
+def _live(
+    prepared: PreparedFile, suite_folder: Path, lock_path: Path
+) -> Iterator[tuple[str, ComponentEvidence]]:
     """family -> the live match that stands in the run directory."""
     for part in prepared.parts:
         folder = live_folder(part, suite_folder)
         if part.match is not None and (folder / "golden" / "manifest.json").exists():
-            golden = read_golden(folder / "golden", part.suite.family)
+            golden = held(read_golden(folder / "golden", part.suite.family), lock_path, own=False)
             yield part.suite.family, evidence_of(MatchSpec(part.match.backend, golden), folder)
+
+
+def held(golden: Golden, lock_path: Path, *, own: bool) -> Golden:
+    """A golden with what the lock file says of it.
+
+    Raises:
+        GoldenError: it is not what the lock file wants.
+    """
+    return replace(golden, standing=check_locked(golden, lock_path, own=own))
 
 
 @dataclass(frozen=True)
@@ -346,7 +357,8 @@ def _sealed_match(key: str, entry: Mapping[str, Any], folder: Path, family: str)
         return None
     backend = read_backend(folder / "inputs" / "backends" / sealed["backend"] / BACKEND_FILE)
     own = SealedBackend(**vars(backend), sealed_tree=sealed["tree_sha256"])
-    return MatchSpec(own, read_golden(folder / "inputs" / "golden" / key, family))
+    golden = read_golden(folder / "inputs" / "golden" / key, family)
+    return MatchSpec(own, held(golden, folder / "inputs" / "upstream_lock.json", own=True))
 
 
 def _with_changes(

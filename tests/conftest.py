@@ -41,6 +41,20 @@ SUITE: dict[str, Any] = {
 }
 
 
+PROOF: dict[str, Any] = {
+    **{k: SUITE[k] for k in ("schema_version", "family", "official", "worldflux", "recipe", "eval_protocol")},
+    **{k: SUITE[k] for k in ("tasks", "budget", "deadline_sec")},
+    "track": "proof",
+    "claim": "none",
+    "seed_policy": {"mode": "fixed", "values": [0, 1, 2, 3]},
+    "component_match": "none",
+    "metrics": [
+        {"name": "final_return_mean", "margin": 0.05},
+        {"name": "auc_return", "margin": 0.05},
+    ],
+}
+
+
 def heed_ctrl_c() -> None:
     """In a new process: take Ctrl-C, which who started us may ignore, as CI in the background does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -48,6 +62,8 @@ def heed_ctrl_c() -> None:
 
 class Project:
     """A project folder with suites, fake backends, and ways to run pytest in it."""
+
+    track = "quick"
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
@@ -67,6 +83,15 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         # JSON is YAML.
         kept = {k: v for k, v in document.items() if v is not None}
+        path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        return path
+
+    def proof(self, name: str = "fake_proof", **changes: Any) -> Path:
+        """Write ``suites/proof/<name>.yaml``: PROOF with ``changes``; None removes a key."""
+        self.track = "proof"
+        path = self.root / "suites" / "proof" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {k: v for k, v in {**PROOF, "suite_id": name, **changes}.items() if v is not None}
         path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
         return path
 
@@ -96,7 +121,7 @@ class Project:
 
     def _command(self, *args: str, run_id: str | None) -> list[str]:
         named = ["--parity-run-id", run_id] if run_id else []
-        return [sys.executable, "-m", "pytest", *WITHOUT, "--parity=quick", *named, *args]
+        return [sys.executable, "-m", "pytest", *WITHOUT, f"--parity={self.track}", *named, *args]
 
     def run_dir(self, run_id: str = "r") -> Path:
         """Folder of a run."""

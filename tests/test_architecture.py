@@ -65,6 +65,7 @@ EDGES = (
     "integrity",
     "assemble",
     "proof_run",
+    "live_match",
     "conclude_proof",
     "conclude",
     "release_checks",

@@ -78,7 +78,7 @@ def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunCo
         attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
         line = _attempt(prepared, pair, system, context, attempt, folder)
         store.append(line)
-        retention.apply(context.retention, folder, line)
+        retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
         if line["success"]:
             return line
         failures.append(retry.Failure(line["error_kind"]))
@@ -170,6 +170,11 @@ def _attempt(
         artifacts=_artifacts(folder, context),
         artifacts_sha256=_artifacts_sha256(folder) if outcome.success else None,
     )
+
+
+def _wanted_later(prepared: PreparedSuite, pair: Pair, system: str) -> tuple[str, ...]:
+    """What must stay of an attempt: all of the official run whose checkpoint a live match begins from."""
+    return ("*",) if prepared.live and system == "official" and pair == prepared.pairs[0] else ()
 
 
 def _launch(

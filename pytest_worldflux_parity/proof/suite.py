@@ -184,7 +184,11 @@ def _part(
         lambda path: locate((*at, *path)),
     )
     directions = {m["name"]: m.get("higher_is_better", True) for m in group["metrics"]}
-    return replace(part, metrics=tuple(replace(m, higher_is_better=directions[m.name]) for m in part.metrics))
+    return replace(
+        part,
+        metrics=tuple(replace(m, higher_is_better=directions[m.name]) for m in part.metrics),
+        component_match="none" if group.get("component_match") == "none" else "golden",
+    )
 
 
 def _rules(metrics: Sequence[Mapping[str, Any]], statistical: Mapping[str, Any]) -> tuple[MetricRule, ...]:
