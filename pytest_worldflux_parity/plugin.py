@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
+import signal
+import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,7 +64,7 @@ class ControllerState:
     conclusions: list[Conclusion] = field(default_factory=list)
 
 
-_WORKER_RUN, _SCHEDULED = "parity_run_id", "parity_scheduled"
+_WORKER_RUN, _SCHEDULED, _CONTROLLER = "parity_run_id", "parity_scheduled", "parity_controller"
 STATE = pytest.StashKey[ControllerState]()
 
 
@@ -121,11 +124,32 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[CONTEXT] = _context(config)
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
-    if not _is_worker(config) and not config.option.collectonly:
+    if _is_worker(config):
+        _follow(config.workerinput[_CONTROLLER])  # type: ignore[attr-defined]
+    elif not config.option.collectonly:
         config.stash[STATE] = state = ControllerState()
         config.pluginmanager.register(_BrokenFiles(state.broken))
     _default_paths(config)
     _default_workers(config)
+
+
+def _follow(controller: int) -> None:
+    """Let this worker die with its controller: nobody waits for what it would go on to do.
+
+    By itself it would notice some seconds later, when a resumed session may have begun.
+    """
+    # A worker on another machine has another parent; and without pidfd it is as xdist has it.
+    if os.getppid() != controller or not hasattr(os, "pidfd_open"):
+        return
+    descriptor = os.pidfd_open(controller)
+
+    def wait() -> None:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="parity-follow", daemon=True).start()
 
 
 def _context(config: pytest.Config) -> RunContext:
@@ -187,6 +211,7 @@ def pytest_configure_node(node: Any) -> None:
     context = node.config.stash.get(CONTEXT, None)
     if context is not None:
         node.workerinput[_WORKER_RUN] = context.run_id
+        node.workerinput[_CONTROLLER] = os.getpid()
         node.workerinput[_SCHEDULED] = node.config.option.dist == "load"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 from . import wire
 from .backends import Backend
 from .errors import RecordError, RunFailed
-from .guardian import guardian
+from .guardian import MARK, end_marked, guardian
 from .retry import Kind, failure_kind
 
 LOG_TAIL_BYTES = 4000
@@ -214,12 +215,17 @@ def execute(
         RunFailed: it could not be started, or was ended at its deadline.
         OSError: the logs cannot be written.
     """
-    with open(folder / "stdout.log", "wb") as out, open(folder / "stderr.log", "wb") as err:
+    mark = secrets.token_hex(8)
+    with (
+        open(folder / "stdout.log", "wb") as out,
+        open(folder / "stderr.log", "wb") as err,
+        guardian().watching(mark),
+    ):
         try:
             process = subprocess.Popen(
                 [*command],
                 cwd=cwd or folder,
-                env=dict(env),
+                env={**env, MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -229,7 +235,8 @@ def execute(
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunFailed(f"{command[0]} cannot be started: {reason}", where=where) from None
-        with guardian().watching(process.pid), _ended_at_exit(process), _may_be_ended(process):
+        guardian().started(mark, process.pid)
+        with _ended_at_exit(process, mark), _may_be_ended(process):
             if not _wait(process, deadline_sec):
                 raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
         return process.returncode
@@ -262,7 +269,7 @@ def _may_be_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ended_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _ended_at_exit(process: subprocess.Popen[bytes], mark: str) -> Iterator[None]:
     """End the program and all that it started, however the block is left."""
     try:
         yield
@@ -275,6 +282,8 @@ def _ended_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
             # The group outlives its leader when the program left children behind.
             _signal_group(process, signal.SIGKILL)
             process.wait()
+            # A child may have made a group of its own.
+            end_marked([mark])
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

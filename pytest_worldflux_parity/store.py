@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from .errors import StoreError
 from .records import SUCCESS
 
 Line = dict[str, Any]
+
+_PRESENCE = ".running"
+PRESENCE_WAIT_SEC = 30.0
 Run = tuple[str, int, str]
 
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
@@ -199,24 +203,61 @@ def latest_run(output: Path, track: str) -> str | None:
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold a run directory for this process; the lock goes with the process.
 
+    Where workers or programs of a pytest that was killed still end, they are waited for: what they
+    finish would be run again.
+
     Raises:
         StoreError: another pytest holds it, or it cannot be made.
     """
-    with translated(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with _opened(run_dir, ".lock") as descriptor:
+        if not _locked(descriptor, fcntl.LOCK_EX):
             raise StoreError(
                 "another pytest is using this run directory",
                 where=str(run_dir),
                 mend="wait for it, or choose another --parity-run-id",
-            ) from None
+            )
+        with _opened(run_dir, _PRESENCE) as others:
+            end = time.monotonic() + PRESENCE_WAIT_SEC
+            while not _locked(others, fcntl.LOCK_EX):
+                if time.monotonic() > end:
+                    raise StoreError(
+                        "programs of an earlier pytest still run in this run directory",
+                        where=str(run_dir),
+                        mend="end them, or choose another --parity-run-id",
+                    )
+                time.sleep(0.02)
         yield
+
+
+@contextmanager
+def presence(run_dir: Path) -> Iterator[int]:
+    """Say that something runs in a run directory, for as long as the block or a program that inherits lasts.
+
+    Returns:
+        The descriptor that a program has to inherit.
+    """
+    with _opened(run_dir, _PRESENCE) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+
+
+@contextmanager
+def _opened(run_dir: Path, name: str) -> Iterator[int]:
+    with translated(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / name, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

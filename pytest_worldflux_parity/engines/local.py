@@ -16,7 +16,7 @@ from ..errors import RecordError, RunFailed
 from ..plan import Pair
 from ..prepare import PreparedSuite, RunContext
 from ..records import record_line
-from ..store import Line, Stored, SuiteStore, answer_in, translated
+from ..store import Line, Stored, SuiteStore, answer_in, presence, translated
 from ..suite import BackendSide
 
 
@@ -71,18 +71,19 @@ def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunCon
 
 def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> Line:
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
-    kept = _settle(prepared, pair, system, context, store)
-    failures: list[retry.Failure] = []
-    how: retry.How = "again"
-    while kept is None and how != "never":
-        attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
-        line = _attempt(prepared, pair, system, context, attempt, folder)
-        store.append(line)
-        retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
-        if line["success"]:
-            return line
-        failures.append(retry.Failure(line["error_kind"]))
-        how = retry.next_try(failures, prepared.suite.retries)
+    with presence(context.run_dir) as present:
+        kept = _settle(prepared, pair, system, context, store)
+        failures: list[retry.Failure] = []
+        how: retry.How = "again"
+        while kept is None and how != "never":
+            attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
+            line = _attempt(prepared, pair, system, context, attempt, folder, present)
+            store.append(line)
+            retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
+            if line["success"]:
+                return line
+            failures.append(retry.Failure(line["error_kind"]))
+            how = retry.next_try(failures, prepared.suite.retries)
     if kept is None:
         raise AttemptsFailed(str(line["error"]), logs={system: folder})
     return kept
@@ -148,13 +149,19 @@ def _request(
 
 
 def _attempt(
-    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+    prepared: PreparedSuite,
+    pair: Pair,
+    system: str,
+    context: RunContext,
+    attempt: int,
+    folder: Path,
+    present: int,
 ) -> Line:
     backend = prepared.backends[system]
     request = _request(prepared, pair, system, context, attempt, folder)
     with translated(folder):
         command, env, cwd = _launch(backend, request, context)
-        outcome = runner.run(request, command, env, cwd)
+        outcome = runner.run(request, command, env, cwd, keep_open=[present])
     return record_line(
         prepared.suite,
         request,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity import runner, schemas, wire
-from pytest_worldflux_parity.guardian import Guardian
+from pytest_worldflux_parity.guardian import MARK, Guardian
 from tests.conftest import alive, wait_until
 
 
@@ -121,25 +121,32 @@ def test_the_log_tail_is_the_end_of_a_long_log(tmp_path: Path) -> None:
 
 
 def test_the_guardian_ends_what_is_watched_and_nothing_else() -> None:
-    """A process that dies while it watches takes the group with it; one that stopped watching does not."""
+    """A process that dies while it watches takes the program with it; one that stopped watching does not.
+
+    Told by its group, by its mark alone where the number was not told yet, and a child that left the group.
+    """
     code = f"""
 import os, signal, sys
 from pytest_worldflux_parity.guardian import Guardian
 guardian = Guardian()
-with guardian.watching(int(sys.argv[1])):
-    pass
-with guardian.watching(int(sys.argv[2])):
+with guardian.watching("spared"):
+    guardian.started("spared", int(sys.argv[1]))
+with guardian.watching("grouped"), guardian.watching("marked"):
+    guardian.started("grouped", int(sys.argv[2]))
     os.kill(os.getpid(), {int(signal.SIGKILL)})
 """
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-    spared, watched = (subprocess.Popen(sleep, start_new_session=True) for _ in range(2))
+    spared, grouped, marked, alike = (
+        subprocess.Popen(sleep, start_new_session=True, env={**os.environ, MARK: mark})
+        for mark in ("spared", "another", "marked", "marked2")
+    )
     try:
-        command = [sys.executable, "-c", code, str(spared.pid), str(watched.pid)]
+        command = [sys.executable, "-c", code, str(spared.pid), str(grouped.pid)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        assert watched.wait(60) == -signal.SIGKILL
-        assert spared.poll() is None
+        assert grouped.wait(60) == marked.wait(60) == -signal.SIGKILL
+        assert spared.poll() is alike.poll() is None
     finally:
-        for process in (spared, watched):
+        for process in (spared, grouped, marked, alike):
             process.kill()
             process.wait()
 
@@ -148,6 +155,6 @@ def test_a_guardian_that_was_ended_is_no_error() -> None:
     guardian = Guardian()
     guardian._process.kill()
     guardian._process.wait()
-    with guardian.watching(os.getpid()):
-        pass
+    with guardian.watching("mark"):
+        guardian.started("mark", os.getpid())
     guardian.close()

@@ -186,12 +186,21 @@ def waits(request):
     ok(request)
 
 
+def family(request):
+    """Waits, with a child, and with one that has left its process group."""
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    for name, own in (("child_pid", False), ("escaped_pid", True)):
+        child = subprocess.Popen(sleep, start_new_session=own)
+        Path(request.out_dir, name).write_text(str(child.pid))
+    waits(request)
+
+
 BEHAVIOURS = {
     f.__name__: f
     for f in (
         ok, crash, hang, stubborn, leaves_child, no_record, nan, half_json, wrong_task, wrong_request,
         empty_curve, no_metric, says_failure, random_policy, killed, flaky, waits,
-        mock_mode, huge_number, litters,
+        mock_mode, huge_number, family, litters,
     )
 } | {"other_recipe": ok}  # fmt: skip
 
