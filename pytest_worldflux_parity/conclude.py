@@ -91,9 +91,9 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     """
     prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
     if any(p.proof is not None for p in prepared.values()):
-        from .conclude_proof import check_history
+        from .conclude_proof import check_options
 
-        check_history(context)
+        check_options(context)
     _refuse_shared_ids(prepared)
     asked = {node_id: _fingerprint(p, context) for node_id, p in prepared.items()}
     path = context.run_dir / "run.json"

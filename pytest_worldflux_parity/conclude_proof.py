@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import wire
-from .errors import StoreError
+from .backends import FILE as BACKEND_FILE
+from .backends import Backend
+from .errors import ParityError, StoreError
+from .evidence import BundleInfo, build, read_sign_key
+from .golden import ARRAYS, MANIFEST
 from .live_match import match_live
 from .prepare import SEED_PLAN, PreparedFile, RunContext
 from .proof.decision import plan_to_seal
@@ -23,13 +28,15 @@ from .proof_run import (
     documents_of,
     golden_paths,
     judge_run,
+    part_key,
 )
 from .proof_verdict import ProofJudgement
 from .render.proof_markdown import equivalence_markdown
-from .store import SuiteStore, relative, write_document, write_text
+from .store import SuiteStore, relative, translated, write_document, write_text
 
 REPORT = "equivalence_report.md"
-CASES = ("components", "coverage", "validity", "equivalence", "stability")
+BUNDLE = "evidence_bundle.zip"
+CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
 Outcome = Literal["passed", "failed", "skipped"]
 ProofCase = tuple[str, Outcome, str, tuple[str, ...]]
 
@@ -41,6 +48,8 @@ class ProofConclusion:
     judgement: ProofJudgement
     documents: Documents
     paths: tuple[Path, ...]
+    bundle: BundleInfo | None
+    bundle_error: str = ""
 
     @property
     def cases(self) -> Iterator[ProofCase]:
@@ -48,6 +57,17 @@ class ProofConclusion:
             yield _case(gate.name, gate.verdict, gate.reason, gate.warnings)
         yield _case("equivalence", self.judgement.verdict, self.judgement.reason, ())
         yield _stability_case(self.documents)
+        if self.bundle is None:
+            yield "evidence", "failed", f"no bundle: {self.bundle_error}", ()
+        else:
+            yield "evidence", "passed", self.signature, self.bundle.warnings
+
+    @property
+    def signature(self) -> str:
+        """Whether the bundle is signed, and with which key."""
+        if self.bundle is None or not self.bundle.signed:
+            return "unsigned: whoever changes the bundle can make its hashes anew"
+        return f"signed, key {self.bundle.keyid}"
 
 
 def _case(name: str, verdict: str, reason: str, warnings: tuple[str, ...]) -> ProofCase:
@@ -94,8 +114,57 @@ def conclude_proof(
     for name, document in documents.by_name.items():
         write_document(store.folder / name, document, SCHEMAS[name])
     write_text(store.folder / REPORT, _markdown(judgement, time))
-    paths = tuple(store.folder / name for name in (*documents.by_name, REPORT))
-    return ProofConclusion(judgement, documents, paths)
+    paths = [store.folder / name for name in (*documents.by_name, REPORT)]
+    bundle, error = _bundle(prepared, context, history)
+    if bundle is not None:
+        paths.append(bundle.path)
+    return ProofConclusion(judgement, documents, tuple(paths), bundle, error)
+
+
+def _bundle(
+    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
+) -> tuple[BundleInfo | None, str]:
+    """The evidence, or why there is none: a verdict without it stands, and the run fails."""
+    path = context.run_dir / prepared.suite_id / BUNDLE
+    try:
+        with translated(path):
+            path.unlink(missing_ok=True)
+        bundle = build(
+            path,
+            run_dir=context.run_dir,
+            suite_id=prepared.suite_id,
+            inputs=dict(evidence_inputs(prepared, context, history)),
+            predicate={"run_id": context.run_id, "device": context.device},
+            root=context.root,
+            environ=os.environ,
+            sign_key=context.sign_key,
+        )
+    except ParityError as error:
+        return None, error.line()
+    return bundle, ""
+
+
+def evidence_inputs(
+    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Path | bytes]]:
+    """Name within the bundle -> what a run was judged with and its folder does not hold."""
+    yield "inputs/suite.yaml", prepared.suite.path
+    for name, path in (
+        ("upstream_lock.json", context.lock_path),
+        ("suite_policy.json", context.lock_path.with_name("suite_policy.json")),
+    ):
+        if path.exists():
+            yield f"inputs/{name}", path
+    for part in prepared.parts:
+        programs = [b for b in part.backends.values() if isinstance(b, Backend)]
+        if part.match is not None:
+            programs.append(part.match.backend)
+            for name in (MANIFEST, ARRAYS):
+                yield f"inputs/golden/{part_key(part)}/{name}", Path(part.match.golden.folder) / name
+        for backend in programs:
+            yield f"inputs/backends/{backend.name}/{BACKEND_FILE}", backend.folder / BACKEND_FILE
+    for i, document in enumerate(history.values()):
+        yield f"inputs/history/{i}.json", wire.canonical_json(document).encode()
 
 
 def _seal_plan(judgement: ProofJudgement, folder: Path) -> None:
@@ -136,13 +205,16 @@ def read_history(context: RunContext, own: Path) -> dict[str, Mapping[str, Any]]
     return found
 
 
-def check_history(context: RunContext) -> None:
-    """Refuse, before anything runs, what :func:`read_history` would refuse after the last run.
+def check_options(context: RunContext) -> None:
+    """Refuse, before anything runs, what would otherwise be refused after the last run.
 
     Raises:
-        StoreError: as there.
+        StoreError: ``--parity-history`` names nothing that can be read.
+        EvidenceError: ``--parity-sign-key`` is no key that can sign.
     """
     read_history(context, Path())
+    if context.sign_key is not None:
+        read_sign_key(context.sign_key)
 
 
 def _now() -> str:

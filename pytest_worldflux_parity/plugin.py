@@ -581,5 +581,5 @@ def _proof_summaries(terminalreporter: Any, state: ControllerState) -> None:
         if conclusion.proof is not None:
             from .render.proof_terminal import proof_summary
 
-            for line, style in proof_summary(conclusion.proof.judgement):
+            for line, style in proof_summary(conclusion.proof.judgement, conclusion.proof.signature):
                 terminalreporter.write_line(line, **style)

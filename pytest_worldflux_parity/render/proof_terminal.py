@@ -12,8 +12,12 @@ from .terminal import COLOURS, Line, aligned
 SHOWN_CELLS = 20
 
 
-def proof_summary(judgement: ProofJudgement) -> Iterator[Line]:
-    """A headline with the verdict and its reason, each gate, and the cells that are not shown."""
+def proof_summary(judgement: ProofJudgement, signature: str) -> Iterator[Line]:
+    """A headline with the verdict and its reason, each gate, and the cells that are not shown.
+
+    Args:
+        signature: whether the evidence is signed.
+    """
     yield "", {}
     yield (
         f"parity {judgement.suite_id}: {judgement.verdict.upper()}",
@@ -24,6 +28,7 @@ def proof_summary(judgement: ProofJudgement) -> Iterator[Line]:
         yield f"  {note}", {"yellow": True}
     for gate in judgement.gates:
         yield f"  {gate.name}: {gate.verdict}: {gate.reason}", COLOURS[gate.verdict]
+    yield f"  evidence: {signature}", {}
     for warning in judgement.warnings:
         yield f"  warning: {warning}", {"yellow": True}
     yield from _table(judgement)

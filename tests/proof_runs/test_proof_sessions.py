@@ -49,8 +49,8 @@ def test_two_programs_that_agree_pass_and_every_document_says_so(project: Projec
     project.proof()
     result = project.run_here("-v")
     assert result.ret == pytest.ExitCode.OK
-    result.assert_outcomes(passed=8 + 5)
-    for case in ("components", "coverage", "validity", "equivalence", "stability"):
+    result.assert_outcomes(passed=8 + 6)
+    for case in ("components", "coverage", "validity", "equivalence", "stability", "evidence"):
         result.stdout.fnmatch_lines([f"{SUITE}::verdict[[]{case}[]] PASSED*"])
     result.stdout.fnmatch_lines(["parity fake_proof: PASS", "*no claim: *"])
     final = report(project)["global"]
@@ -161,7 +161,7 @@ def test_history_is_compared_and_a_flip_is_unstable(project: Project) -> None:
     (project.root / "earlier.json").write_text(json.dumps(earlier), encoding="utf-8")
     result = project.run_here("--parity-history", "earlier.json", run_id="s")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(passed=8, failed=1)
+    result.assert_outcomes(passed=9, failed=1)
     stability = project.document("fake_proof/stability_report.json", run_id="s")
     assert (stability["status"], stability["rerun_consistency"]["mode"]) == ("unstable", "multi_run")
     assert stability["rerun_consistency"]["verdict_flip_detected"] is True
