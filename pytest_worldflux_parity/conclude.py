@@ -392,14 +392,18 @@ def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -
     """As :func:`_with_run_documents`, of a run of proof suites: a report that points at theirs."""
     from .render.proof_markdown import run_report
 
-    path = context.run_dir / "report.md"
+    path, page = context.run_dir / "report.md", context.run_dir / "dashboard.html"
     rows = dict(_proof_row(c) for c in conclusions)
+    reports = [c.proof.documents.by_name["equivalence_report.json"] for c in conclusions if c.proof]
+    lost = {n: why for n, (word, why) in rows.items() if word == "not judged"}
     try:
         write_text(path, run_report(rows, run_id=context.run_id, device=context.device, time=_now()))
+        title = f"Parity: {context.run_id}"
+        write_text(page, dashboard(None, [], reports, not_judged=lost, title=title))
     except ParityError as error:
         failed = Case("documents", "failed", error.line())
         return replace(conclusions[-1], cases=(*conclusions[-1].cases, failed))
-    return replace(conclusions[-1], documents=(*conclusions[-1].documents, path))
+    return replace(conclusions[-1], documents=(*conclusions[-1].documents, path, page))
 
 
 def _proof_row(conclusion: Conclusion) -> tuple[str, tuple[str, str]]:

@@ -104,7 +104,9 @@ def _settle(
     written = {x["attempt"] for x in store.read().attempts(pair.task.id, pair.seed, system)}
     for attempt, folder in started:
         if attempt not in written:
-            store.append(_unseen_line(prepared, pair, system, context, attempt, folder))
+            line = _unseen_line(prepared, pair, system, context, attempt, folder)
+            store.append(line)
+            retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
     return store.read().successes.get(wanted)
 
 
@@ -236,7 +238,10 @@ def recover(prepared: PreparedSuite, context: RunContext) -> int:
             continue
         line = _recovered_line(prepared, request, record, backend, folder, context)
         store.append(line)
-        retention.apply(context.retention, folder, line)
+        for pair in prepared.pairs:
+            if (pair.task.id, pair.seed) == (request.task_id, request.seed):
+                keep = _wanted_later(prepared, pair, request.system)
+                retention.apply(context.retention, folder, line, keep)
         count += 1
     return count
 

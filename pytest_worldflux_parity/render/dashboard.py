@@ -55,6 +55,7 @@ def dashboard(
     runs: Sequence[Document],
     equivalence: Sequence[Document] = (),
     *,
+    not_judged: Mapping[str, str] | None = None,
     title: str = "Parity",
 ) -> str:
     """The page.
@@ -63,10 +64,11 @@ def dashboard(
         aggregate: ``worldflux.parity.aggregate.v1``; None where there are proof suites only.
         runs: ``worldflux.parity.run.v1`` documents, in the order in which they are shown.
         equivalence: ``equivalence_report.json`` documents of proof suites.
+        not_judged: suites beyond those of the aggregate that could not be judged -> why.
     """
     body = [
         f"<h1>{_text(title)}</h1>",
-        *_summary(aggregate, equivalence),
+        *_summary(aggregate, equivalence, not_judged or {}),
         *(line for run in runs for line in _run(run)),
         *(line for report in equivalence for line in _proof(report)),
     ]
@@ -115,14 +117,17 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
 # --- what stands above the suites ---
 
 
-def _summary(aggregate: Document | None, equivalence: Sequence[Document]) -> Iterator[str]:
+def _summary(
+    aggregate: Document | None, equivalence: Sequence[Document], not_judged: Mapping[str, str]
+) -> Iterator[str]:
     if aggregate is not None:
         passed, total = aggregate["suite_pass_count"], aggregate["run_count"]
         word = _word("pass" if aggregate["all_suites_pass"] else "fail")
         yield f"<p>{word} {passed} of {total} suites pass."
         yield f'<span class="dim">{_text(aggregate.get("generated_at_utc", ""))}</span></p>'
     rows = [*_suite_rows(aggregate), *(_proof_summary(report) for report in equivalence)]
-    header = ("suite", "family", "verdict", "pairs", "effect", "bound", "margin", "reason")
+    rows += [_lost(suite, why) for suite, why in not_judged.items()]
+    header = ("suite", "family", "verdict", "pairs", "mean drop", "upper bound", "margin", "reason")
     yield from _table("Verdicts", header, rows)
 
 
@@ -143,8 +148,11 @@ def _suite_rows(aggregate: Document | None) -> Iterator[list[str]]:
             _reason(row.get("verdict_reason", "")),
         ]
     for lost in aggregate.get("not_judged", ()):
-        dashes = ["-"] * 4
-        yield [_text(lost["suite"]), "-", _word("not judged"), *dashes, _reason(lost["reason"])]
+        yield _lost(lost["suite"], lost["reason"])
+
+
+def _lost(suite: str, why: str) -> list[str]:
+    return [_text(suite), "-", _word("not judged"), *["-"] * 4, _reason(why)]
 
 
 def _proof_summary(report: Document) -> list[str]:
