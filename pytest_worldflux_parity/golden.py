@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import struct
 import zipfile
 import zlib
@@ -46,10 +47,14 @@ def read_golden(folder: Path, family: str = "") -> Golden:
         raise GoldenError(
             f"the golden is of the family {document['family']!r}, not {family!r}", where=str(path)
         )
+    if "given_of" in document:
+        what = "this is what a match program is given, a golden without its outputs"
+        raise GoldenError(what, where=str(path), mend="name the golden folder itself")
     if document["source"].get("dirty"):
         what = "the golden was recorded from a checkout that differs from its commit"
         raise GoldenError(what, where=str(path), mend="record it from a clean checkout")
-    stored = _arrays(folder / ARRAYS, document["arrays_sha256"])
+    _check_sha256(folder / ARRAYS, document["arrays_sha256"])
+    stored = read_arrays(folder / ARRAYS, GoldenError)
     components = tuple(_components(document, path))
     _refuse_unlisted(stored, document["parameters"], components, folder / ARRAYS)
     return Golden(
@@ -99,11 +104,16 @@ def _components(document: Mapping[str, Any], path: Path) -> Iterator[Component]:
                 where=str(path),
                 mend="add a `reason`, or leave the tolerance out",
             )
+        declared = row.get("insensitive", {})
+        unknown = [output for output in declared if output not in ("*", *row["outputs"])]
+        if unknown:
+            what = f"component {name} declares {unknown[0]} insensitive, which is none of its outputs"
+            raise GoldenError(what, where=str(path), mend="name an output, or * for all")
         seen.add(name)
-        yield Component(name, row["stage"], tuple(row["outputs"]), tolerance, reason)
+        yield Component(name, row["stage"], tuple(row["outputs"]), tolerance, reason, declared)
 
 
-def _arrays(path: Path, sha256: str) -> dict[str, Array]:
+def _check_sha256(path: Path, sha256: str) -> None:
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -112,7 +122,6 @@ def _arrays(path: Path, sha256: str) -> dict[str, Array]:
     if found != sha256:
         what = f"the golden is corrupt: sha256 {found[:16]}..., its manifest says {sha256[:16]}..."
         raise GoldenError(what, where=str(path), mend=_mend(path.parent))
-    return read_arrays(path, GoldenError)
 
 
 def _refuse_unlisted(
@@ -138,6 +147,33 @@ def _refuse_unlisted(
 
 def _below(prefix: str, stored: Mapping[str, Array]) -> dict[str, Array]:
     return {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+
+
+def write_given(golden: Golden, folder: Path) -> None:
+    """Write what a match program is given into ``folder``: the golden without what it has to compute.
+
+    Weights and inputs as they are, and a manifest that says of which golden (``given_of``).
+
+    Raises:
+        OSError: it cannot be written.
+        GoldenError: the golden is no longer what was read.
+    """
+    whole = Path(golden.folder)
+    document, raw = _manifest(whole / MANIFEST)
+    if hashlib.sha256(raw).hexdigest() != golden.manifest_sha256:
+        raise GoldenError("the golden changed after it was read", where=golden.folder, mend=_mend(whole))
+    _check_sha256(whole / ARRAYS, golden.arrays_sha256)
+    folder.mkdir()
+    path = folder / ARRAYS
+    with zipfile.ZipFile(whole / ARRAYS) as archive, zipfile.ZipFile(path, "w") as given:
+        for name in archive.namelist():
+            if not name.startswith("outputs/"):
+                # As a record of its name alone: what else an archive notes could differ between copies.
+                given.writestr(zipfile.ZipInfo(name), archive.read(name))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    document = {**document, "arrays_sha256": sha256, "given_of": golden.identity}
+    schemas.check(document, "golden.v1", lambda at: str(folder), GoldenError)
+    wire.write_atomic(folder / MANIFEST, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def check_locked(golden: Golden, lock_path: Path, *, own: bool) -> str:

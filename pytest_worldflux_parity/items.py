@@ -141,7 +141,8 @@ class MatchFailed(MatchError):
 
 
 class ComponentItem(pytest.Item):
-    """One component: passes when its outputs are the golden's and each mistake planted into it is seen."""
+    """One component: passes when its outputs are the golden's, each mistake planted into it is seen, and each
+    output sees one."""
 
     def __init__(self, *, component: Component, cache: _Cache, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -156,6 +157,8 @@ class ComponentItem(pytest.Item):
         wrong = [] if result.passed else [f"component_mismatch: {result.line()}"]
         wrong += [f"perturbation_not_caught: {p.line()}" for p in planted if not p.caught]
         wrong += [] if planted else [f"perturbation_missing: {self.component.name} was never perturbed"]
+        unseen = self.cache.match_result.unseen(result)
+        wrong += [f"output_not_sensitive: {unseen}"] if unseen else []
         if wrong:
             raise MatchError("; ".join(wrong))
 

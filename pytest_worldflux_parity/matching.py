@@ -22,7 +22,7 @@ from . import runner, schemas, wire
 from .backends import Backend
 from .errors import BackendError, GoldenError, MatchError, ParityError, StoreError
 from .gates.components import ComponentEvidence, Golden, Match, Perturbation, compare
-from .golden import check_locked, read_arrays, read_golden
+from .golden import check_locked, read_arrays, read_golden, write_given
 from .render.components import component_match_document
 from .store import relative, translated, write_document
 
@@ -30,6 +30,8 @@ FOLDER = "component_match"
 REPORT = "component_match_report.json"
 REQUEST_SCHEMA = "worldflux.parity.match_request.v1"
 RUN_SCHEMA = "worldflux.parity.match_run.v1"
+# What the program is given: weights and inputs, so that it cannot hand back what it should compute.
+GIVEN = "golden"
 _RUN = "match_run.json"
 _RETIRED = "match_run.failed.json"
 _DELIVERED = ("match.json", "outputs.npz", "perturbed.npz")
@@ -171,6 +173,7 @@ def run_match(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun
 
     Raises:
         BackendError: the backend's own environment is absent.
+        GoldenError: the golden is no longer what was read.
         StoreError: the folder cannot be written.
     """
     python = spec.backend.interpreter(root)
@@ -212,9 +215,11 @@ def _new_folder(folder: Path) -> Path:
 
 def _execute(spec: MatchSpec, command: list[str], out_dir: Path, shim: Path) -> int:
     assert spec.backend.match is not None
+    with translated(out_dir):
+        write_given(spec.golden, out_dir / GIVEN)
     request = {
         "schema_version": REQUEST_SCHEMA,
-        "golden": spec.golden.folder,
+        "golden": str(out_dir / GIVEN),
         "out_dir": str(out_dir),
         "device": spec.device,
         "threads": spec.threads,

@@ -191,8 +191,17 @@ def test_only_the_shell_imports_pytest() -> None:
 
 
 def test_the_contract_uses_the_standard_library_of_python_3_9() -> None:
+    """And numpy, which programs with arrays have, in the functions that these call and nowhere else."""
     path = PACKAGE / "wire.py"
-    assert {name.split(".")[0] for _, name in imports(path)} <= set(sys.stdlib_module_names)
+    assert {name.split(".")[0] for _, name in imports(path)} <= {*sys.stdlib_module_names, "numpy"}
+    at_the_top = [node for node in tree(path).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert "numpy" not in " ".join(ast.unparse(node) for node in at_the_top)
+    lazily = [
+        f.name
+        for f in ast.walk(tree(path))
+        if isinstance(f, ast.FunctionDef) and "import numpy" in ast.unparse(f)
+    ]
+    assert lazily == ["_arrays", "_save"]
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
 
 

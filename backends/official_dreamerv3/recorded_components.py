@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 DMC = {"config": "dmc_proprio", "task": "dmc_cartpole_balance", "env.dmc.repeat": 2}
 DMC_START = {"qpos": [0.25, 0.4], "qvel": [-0.5, 0.75]}
-ATARI = {"config": "atari100k", "task": "atari100k_boxing"}
-ATARI_SEED = 2
-ATARI_STEPS = 24
+# Episodes that end after so many control steps, within the repeats of an action.
+DMC_LIMIT, DMC_SEED, DMC_STEPS = 9, 4, 15
+# A life that is lost ends an episode, so that there are ends; of 18 actions, this game needs nine.
+ATARI = {"config": "atari100k", "task": "atari100k_asterix", "env.atari100k.lives": "reset"}
+ATARI_SEED, ATARI_ACTIONS, ATARI_STEPS, ATARI_HELD = 12, 9, 90, 5
+FLAGS = ("is_first", "is_last", "is_terminal")
 REPLAY = {"length": 5, "context": 1, "chunk": 8, "deter": 6, "stoch": [2, 3]}
 REPLAY_ENVS, REPLAY_STEPS = 2, 14
 # Environment and first step of sequences to draw, before and after latents were written back.
@@ -34,7 +37,7 @@ AGC_SHARES = (2.0, 0.1)
 def told() -> dict[str, Any]:
     """What the manifest says of the components that belong to no setting."""
     return {
-        "environment_dmc": {"recipe": DMC, "start": DMC_START},
+        "environment_dmc": {"recipe": DMC, "start": DMC_START, "limit": DMC_LIMIT, "seed": DMC_SEED},
         "environment_atari": {"recipe": ATARI, "seed": ATARI_SEED},
         "replay": REPLAY,
         "two_hot": {"bins": BINS},
@@ -76,29 +79,37 @@ def floats(values: Any) -> Any:
 
 
 def record_dmc(golden: Golden, config: Any) -> None:
-    """A few steps of an official DMC task from a given state; ``embodied/envs/dmc.py`` and its wrappers.
+    """A few steps of an official DMC task, the first from a given state; ``embodied/envs/dmc.py``, wrappers.
 
-    Some actions are out of bounds, so that clipping shows.
+    Some actions are out of bounds, so that clipping shows, and episodes are short, so that they end and
+    begin. The task never ends in a terminal step, which is why that flag is left out.
     """
     import numpy as np
     from dreamerv3 import main
 
     env = main.make_env(config, 0)
-    env.step({"reset": True, "action": np.zeros(1, np.float32)})
     inner = env
     while not hasattr(inner, "_dmenv"):
         inner = inner.env
-    physics = inner._dmenv.physics
+    task, physics = inner._dmenv, inner._dmenv.physics
+    task.task._random, task._step_limit = np.random.RandomState(DMC_SEED), DMC_LIMIT
+    seen = [env.step({"reset": True, "action": np.zeros(1, np.float32)})]
     with physics.reset_context():
         physics.data.qpos[:], physics.data.qvel[:] = DMC_START["qpos"], DMC_START["qvel"]
-    actions = np.float32(np.random.default_rng(1).uniform(-1.6, 1.6, (12, 1)))
-    seen = [env.step({"reset": False, "action": action}) for action in actions]
-    outputs = {k: np.stack([s[k] for s in seen]) for k in ("position", "velocity", "reward")}
+    actions = np.float32(np.random.default_rng(1).uniform(-1.6, 1.6, (DMC_STEPS, 1)))
+    play(env, seen, actions)
+    outputs = {k: floats([s[k] for s in seen]) for k in ("position", "velocity", "reward", *FLAGS[:2])}
     golden.component("environment_dmc", "environment", {"action": actions}, outputs)
 
 
+def play(env: Any, seen: list[Any], actions: Any) -> None:
+    """Add what each action leads to; the one after an end begins the next episode."""
+    for action in actions:
+        seen.append(env.step({"reset": seen[-1]["is_last"], "action": action}))
+
+
 def record_atari(golden: Golden, config: Any) -> None:
-    """A few steps of an official Atari game from its start; ``embodied/envs/atari.py``.
+    """An official Atari game from its start, over an end; ``embodied/envs/atari.py``.
 
     Of each frame (64, 64, 3) the means of 8 x 8 blocks are kept (8, 8, 3); every sixth frame.
     """
@@ -107,12 +118,14 @@ def record_atari(golden: Golden, config: Any) -> None:
 
     # The game is seeded, because an action sticks with probability 0.25 whatever `sticky` says.
     env = main.make_env(config, 0, seed=ATARI_SEED)
-    env.step({"reset": True, "action": np.int32(0)})
-    actions = np.random.default_rng(0).integers(18, size=ATARI_STEPS).astype(np.int32)
-    seen = [env.step({"reset": False, "action": action}) for action in actions]
+    random = np.random.default_rng(ATARI_SEED)
+    actions = random.integers(ATARI_ACTIONS, size=ATARI_STEPS // ATARI_HELD).repeat(ATARI_HELD)
+    actions = actions.astype(np.int32)
+    seen = [env.step({"reset": True, "action": np.int32(0)})]
+    play(env, seen, actions)
     images = np.stack([s["image"] for s in seen[::6]]).astype(np.float32)
     blocks = images.reshape(len(images), 8, 8, 8, 8, 3).mean((2, 4))
-    outputs = {"blocks": blocks, "reward": np.stack([s["reward"] for s in seen])}
+    outputs = {"blocks": blocks, **{k: floats([s[k] for s in seen]) for k in ("reward", *FLAGS)}}
     golden.component("environment_atari", "environment", {"action": actions}, outputs)
 
 

@@ -60,6 +60,7 @@ class DMC:
         seed: of the initial states.
 
     Attributes:
+        dm_env, physics: the environment of dm_control itself, and its physics.
         low, high: bounds of the actuators' controls, (A,).
 
     Raises:
@@ -75,12 +76,12 @@ class DMC:
         self.repeat = settings.repeat
         self._settings = settings
         domain, _, name = task.partition("_")
-        self._env = _load({"cup": "ball_in_cup"}.get(domain, domain), name, seed, settings.image)
-        self.physics = self._env.physics
+        self.dm_env = _load({"cup": "ball_in_cup"}.get(domain, domain), name, seed, settings.image)
+        self.physics = self.dm_env.physics
         own_camera = DEFAULT_CAMERAS.get(domain, 0)
         self._camera = own_camera if settings.camera == -1 else settings.camera
         self._draw = self._renderer() if settings.image else None
-        spec = self._env.action_spec()
+        spec = self.dm_env.action_spec()
         self.low, self.high = spec.minimum, spec.maximum
         self._begun = self._random_state()
         self._actions: list[NDArray[Any]] = []
@@ -92,7 +93,7 @@ class DMC:
         flag = Space((), np.dtype(bool), 0, 1, 2)
         spaces = {"reward": scalar, "is_first": flag, "is_last": flag, "is_terminal": flag}
         if self._settings.proprio:
-            for key, spec in self._env.observation_spec().items():
+            for key, spec in self.dm_env.observation_spec().items():
                 if np.prod(spec.shape) > 0:
                     spaces[key] = Space(tuple(spec.shape), np.dtype(np.float32), -np.inf, np.inf, None)
         if self._settings.image:
@@ -107,7 +108,7 @@ class DMC:
     def reset(self) -> dict[str, Any]:
         """Begin an episode."""
         self._begun, self._actions = self._random_state(), []
-        return self._observe(self._env.reset(), 0.0)
+        return self._observe(self.dm_env.reset(), 0.0)
 
     def step(self, action: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """Apply ``action["action"]``, clipped to [-1, 1], for ``repeat`` control steps.
@@ -133,13 +134,13 @@ class DMC:
         """Go on where ``snapshot`` was taken."""
         position, has_gauss, gauss = snapshot["random_rest"]
         state = ("MT19937", snapshot["random_keys"], int(position), int(has_gauss), float(gauss))
-        self._env.task.random.set_state(state)
+        self.dm_env.task.random.set_state(state)
         self.reset()
         for action in snapshot["actions"]:
             self.step({"action": action})
 
     def _random_state(self) -> tuple[NDArray[Any], int, int, float]:
-        _, keys, position, has_gauss, gauss = self._env.task.random.get_state()
+        _, keys, position, has_gauss, gauss = self.dm_env.task.random.get_state()
         return np.asarray(keys), int(position), int(has_gauss), float(gauss)
 
     def _advance(self, action: NDArray[np.float32]) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class DMC:
         control = unit * (self.high - self.low) + self.low
         reward = 0.0
         for _ in range(self.repeat):
-            time_step = self._env.step(control)
+            time_step = self.dm_env.step(control)
             reward += np.float32(time_step.reward)
             if time_step.last():
                 break

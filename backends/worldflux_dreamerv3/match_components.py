@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pytest_worldflux_parity import wire
+
 from . import heads, losses, model, networks, normalise, optimiser, rssm
 from .agent import Agent, Carry
 from .distributions import (
@@ -31,7 +33,6 @@ from .distributions import (
     two_hot_mean,
 )
 from .environments import make_env
-from .golden import MEND, Golden, MatchError
 from .layers import Params
 from .match_parameters import learned_name, our_name, our_shapes, train_state
 from .model import Batch, Model, Noise, TrainState
@@ -60,7 +61,7 @@ class Setting:
         changes: keys of the recipe that shall be different.
     """
 
-    def __init__(self, golden: Golden, name: str, **changes: Any) -> None:
+    def __init__(self, golden: wire.Golden, name: str, **changes: Any) -> None:
         self.golden, self.name = golden, name
         self.config = golden.config[name]
         self.obs_space, self.act_space = (spaces_of(self.config[k]) for k in ("obs_space", "act_space"))
@@ -94,6 +95,21 @@ class Setting:
     def own(self) -> dict[str, dict[str, np.ndarray]]:
         """The inputs that a component has for itself, by component."""
         return {c: self.golden.below(f"inputs/{self.name}_{c}/") for c in self.components}
+
+    def check_weights(self) -> None:
+        """Make sure that the weights are of the sizes that the recipe says.
+
+        Raises:
+            MatchError: one is missing, none of ours, or of another shape.
+        """
+        ours = self.shapes()
+        for name, weight in self.weights.items():
+            own = our_name(name)
+            if own not in ours or ours[own] != weight.shape:
+                wanted = f"{own} of shape {ours[own]}" if own in ours else f"no {own}"
+                raise wire.MatchError(
+                    f"weights/{self.name}/{name} is of shape {weight.shape}; we have {wanted}"
+                )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of our parameters by name."""
@@ -133,6 +149,42 @@ class Setting:
         return found
 
 
+SPACES = {"*": {"dtype": str, "shape": [int]}}
+# What the manifest's config says of a setting, and of the components that belong to none.
+SETTING_FORM = {"recipe": {"task": str}, "obs_space": SPACES, "act_space": SPACES}
+SINGLE_FORMS = {
+    "environment_dmc": {
+        "recipe": {"task": str},
+        "start": {"qpos": [float], "qvel": [float]},
+        "limit": int,
+        "seed": int,
+    },
+    "environment_atari": {"recipe": {"task": str}, "seed": int},
+    "replay": {"length": int, "context": int},
+    "two_hot": {"bins": int},
+}
+
+
+def check_golden(golden: wire.Golden) -> None:
+    """Make sure that we can compute what the golden folder has, before memory is spent on its sizes.
+
+    Raises:
+        MatchError: the config is not what we need, or a weight is not of the size that it says.
+        RecipeError: a key or value of a recipe that ours does not have.
+    """
+    settings = [name for name in SETTINGS if name in golden.config]
+    if not settings:
+        raise wire.MatchError(
+            f"{golden.folder / 'manifest.json'}: config.{' and config.'.join(SETTINGS)} are missing"
+        )
+    golden.check_config(
+        dict.fromkeys(settings, SETTING_FORM)
+        | {name: form for name, form in SINGLE_FORMS.items() if name in golden.components}
+    )
+    for name in settings:
+        Setting(golden, name).check_weights()
+
+
 Program = Callable[[TrainState, Inputs, Mapping[str, Inputs]], dict[str, Outputs]]
 NAMED_BY_PARAMETER = (
     "network_gradients",
@@ -168,15 +220,22 @@ def group_of(component: str) -> str:
     if component in PARTS:
         return "parts"
     known = (*SINGLE, *(f"<setting>_{name}" for name in (*PARTS, *UPDATE, "optimiser_step", "loss_<key>")))
-    raise MatchError(f"the golden folder has a component {component!r}; ours: {', '.join(known)}")
+    raise wire.MatchError(f"the golden folder has a component {component!r}; ours: {', '.join(known)}")
 
 
 def spaces_of(described: Mapping[str, Any]) -> Spaces:
-    """Spaces as the manifest tells them."""
-    return {
-        key: Space(tuple(told["shape"]), np.dtype(told["dtype"]), classes=told.get("classes"))
-        for key, told in described.items()
-    }
+    """Spaces as the manifest tells them.
+
+    Raises:
+        MatchError: one is of no type that arrays have.
+    """
+    try:
+        return {
+            key: Space(tuple(told["shape"]), np.dtype(told["dtype"]), classes=told.get("classes"))
+            for key, told in described.items()
+        }
+    except TypeError as error:
+        raise wire.MatchError(f"the golden folder's config: a space is of no known dtype: {error}") from None
 
 
 def recipe_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
@@ -193,7 +252,7 @@ class Needed(dict[str, Array]):
     """Arrays of the golden folder; one that is missing is told in a line."""
 
     def __missing__(self, key: str) -> Array:
-        raise MatchError(f"an input {key} is missing in the golden folder's arrays.npz; to mend: {MEND}")
+        raise wire.MatchError(f"an input {key} is missing in the golden folder's arrays.npz; record it again")
 
 
 def part(function: Part) -> Part:
@@ -544,15 +603,17 @@ def slow_value_update(m: Model, state: TrainState, shared: Inputs, own: Inputs) 
 # ---------------------------------------------------------------- of no setting
 
 
-def default_model(golden: Golden, **changes: Any) -> Model:
+def default_model(golden: wire.Golden, **changes: Any) -> Model:
     """The model of the folder's first setting, whose recipe counts for what belongs to none."""
     return Setting(golden, next(s for s in SETTINGS if s in golden.config), **changes).model
 
 
 @single
-def two_hot_(golden: Golden, own: Inputs, *, shift: int = 0, **changes: Any) -> Outputs:
+def two_hot_(golden: wire.Golden, own: Inputs, *, shift: int = 0, **changes: Any) -> Outputs:
     """``shift`` moves every bin up by so many."""
-    bins = np.roll(two_hot_bins(golden.config["two_hot"]["bins"]), -shift)
+    if (count := golden.config["two_hot"]["bins"]) != own["logits"].shape[-1]:
+        raise wire.MatchError(f"config.two_hot.bins is {count}, the logits are for {own['logits'].shape[-1]}")
+    bins = np.roll(two_hot_bins(count), -shift)
 
     @jax.jit
     def compute(logits: Array, target: Array) -> Outputs:
@@ -563,7 +624,7 @@ def two_hot_(golden: Golden, own: Inputs, *, shift: int = 0, **changes: Any) -> 
 
 
 @single
-def lambda_return(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
+def lambda_return(golden: wire.Golden, own: Inputs, **changes: Any) -> Outputs:
     config = default_model(golden, **changes).config
     options = 1 - 1 / config.horizon, config.imag_loss.lam
     given = [turned(own[name]) for name in ("last", "terminal", "reward", "bootstrap")]
@@ -571,7 +632,7 @@ def lambda_return(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
 
 
 @single
-def return_normalisation(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
+def return_normalisation(golden: wire.Golden, own: Inputs, **changes: Any) -> Outputs:
     config = default_model(golden, **changes).config.retnorm
 
     @jax.jit
@@ -590,29 +651,40 @@ def return_normalisation(golden: Golden, own: Inputs, **changes: Any) -> Outputs
 
 
 @single
-def environment_dmc(golden: Golden, own: Inputs, *, reach: float = 1.0, **changes: Any) -> Outputs:
-    """``reach`` scales the bounds of the actuators."""
+def environment_dmc(
+    golden: wire.Golden, own: Inputs, *, reach: float = 1.0, more: int = 0, **changes: Any
+) -> Outputs:
+    """``reach`` scales the bounds of the actuators; episodes are ``more`` control steps longer."""
     config = golden.config["environment_dmc"]
     recipe = recipe_of(config, changes)
-    env = make_env(recipe.task, recipe.env, seed=0)
+    env = make_env(recipe.task, recipe.env, config["seed"])
     env.low, env.high = env.low * reach, env.high * reach
-    env.reset()
+    env.dm_env._step_limit = config["limit"] + more
+    seen = [env.reset()]
     with env.physics.reset_context():
         env.physics.data.qpos[:], env.physics.data.qvel[:] = (config["start"][k] for k in ("qpos", "qvel"))
-    seen = [env.step({"action": action}) for action in own["action"]]
-    return {key: np.stack([s[key] for s in seen]) for key in ("position", "velocity", "reward")}
+    play(env, seen, own["action"])
+    keys = ("position", "velocity", "reward", "is_first", "is_last")
+    return {key: np.float32([s[key] for s in seen]) for key in keys}
+
+
+def play(env: Any, seen: list[Any], actions: Array) -> None:
+    """Add what each action leads to; the one after an end begins the next episode."""
+    for action in actions:
+        seen.append(env.reset() if seen[-1]["is_last"] else env.step({"action": action}))
 
 
 @single
-def environment_atari(golden: Golden, own: Inputs, **changes: Any) -> Outputs:
+def environment_atari(golden: wire.Golden, own: Inputs, **changes: Any) -> Outputs:
     config = golden.config["environment_atari"]
     recipe = recipe_of(config, changes)
     env = make_env(recipe.task, recipe.env, config["seed"])
-    env.reset()
-    seen = [env.step({"action": action}) for action in own["action"]]
+    seen = [env.reset()]
+    play(env, seen, own["action"])
     images = np.stack([s["image"] for s in seen[::6]]).astype(np.float32)
     blocks = images.reshape(len(images), 8, 8, 8, 8, 3).mean((2, 4))
-    return {"blocks": blocks, "reward": np.stack([s["reward"] for s in seen])}
+    keys = ("reward", "is_first", "is_last", "is_terminal")
+    return {"blocks": blocks, **{key: np.float32([s[key] for s in seen]) for key in keys}}
 
 
 class Given(np.random.Generator):
@@ -628,8 +700,10 @@ class Given(np.random.Generator):
 
 
 @single
-def replay(golden: Golden, own: Inputs, *, written_back: bool = True, **changes: Any) -> Outputs:
-    """With ``written_back`` false, latents are not updated."""
+def replay(
+    golden: wire.Golden, own: Inputs, *, written_back: bool = True, mixed_up: bool = False, **changes: Any
+) -> Outputs:
+    """With ``written_back`` false, latents are not updated; ``mixed_up``: one environment for the other."""
     config, steps = golden.config["replay"], {k[6:]: v for k, v in own.items() if k.startswith("steps/")}
     count, envs = steps["reward"].shape
     memory = Replay(config["length"] + config["context"], config["context"], 1000, envs, online=True, seed=0)
@@ -638,9 +712,14 @@ def replay(golden: Golden, own: Inputs, *, written_back: bool = True, **changes:
         memory.write({k: v[i] for k, v in steps.items()})
         for _ in range(envs):
             memory.admit()
+    if mixed_up:
+        memory.fresh.extend([envs - 1 + row - 2 * (row % envs) for row in map(int, memory.fresh)])
+        for _ in range(len(memory.fresh) // 2):
+            memory.fresh.popleft()
     drawn = {"online": memory.sample(len(memory.fresh))}
     for name, starts in (("batch", own["start"]), ("after", own["later"])):
-        given.starts = starts[:, 1] * envs + starts[:, 0]
+        env = envs - 1 - starts[:, 0] if mixed_up else starts[:, 0]
+        given.starts = starts[:, 1] * envs + env
         drawn[name] = memory.sample(len(starts))
         if name == "batch" and written_back:
             latents = {k.removeprefix("latents/"): v for k, v in own.items() if k.startswith("latents/")}

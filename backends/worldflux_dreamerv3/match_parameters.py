@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pytest_worldflux_parity import wire
+
 from . import model, normalise
-from .golden import MatchError
 from .layers import Params
 from .model import Model, TrainState
 from .optimiser import ROW, OptimiserState
@@ -61,7 +62,7 @@ def learned_name(official: str) -> str:
     for pattern, ours in LEARNED:
         if re.fullmatch(pattern, official):
             return re.sub(pattern, ours, official)
-    raise MatchError(f"the official parameter {official!r} is none that our networks have")
+    raise wire.MatchError(f"the official parameter {official!r} is none that our networks have")
 
 
 def our_name(official: str) -> str:

@@ -14,10 +14,11 @@ from unittest import mock
 
 import numpy as np
 
+from pytest_worldflux_parity import wire
+
 from . import recipe as recipes
 from . import rssm
-from .golden import Golden
-from .match_components import SINGLE, Needed, Outputs, Setting, group_of, optimiser_program
+from .match_components import SINGLE, Needed, Outputs, Setting, check_golden, group_of, optimiser_program
 from .match_parameters import train_state
 from .model import TrainState
 
@@ -25,9 +26,14 @@ Edit = Callable[[np.ndarray, Setting], np.ndarray]
 
 
 class Session:
-    """The settings of a golden folder and their compiled programs."""
+    """The settings of a golden folder and their compiled programs.
 
-    def __init__(self, golden: Golden) -> None:
+    Raises:
+        MatchError, RecipeError: as :func:`~.match_components.check_golden`.
+    """
+
+    def __init__(self, golden: wire.Golden) -> None:
+        check_golden(golden)
         self.golden = golden
         self.settings = {name: Setting(golden, name) for name in ("vector", "image") if name in golden.config}
         self._programs: dict[tuple[str, str], Any] = {}
@@ -123,22 +129,24 @@ def edited(setting: Setting, name: str, edit: Edit, tree: str = "params") -> Tra
     return setting.state._replace(**{tree: params})
 
 
-def weight(component: str, *names: str, by: float = 1e-3, tree: str = "params", whole: bool = False) -> Fault:
-    """Weights off by a fraction, of one output or the ``whole`` kernel; of ``names``, the first present.
+def weight(
+    component: str, *names: str, tree: str = "params", whole: bool = False, label: str = "weight"
+) -> Fault:
+    """Weights off by a thousandth, of one output or the ``whole`` kernel; of ``names``, the first present.
 
-    What one of 255 bins is off by hardly shows in a loss.
+    What one of many outputs is off by hardly shows in a mean over all of them.
     """
 
     def edit(x: np.ndarray, setting: Setting) -> np.ndarray:
-        x[..., slice(None) if whole else x.shape[-1] // 2] *= 1 + by
+        x[..., slice(None) if whole else x.shape[-1] // 2] *= 1.001
         return x
 
     which = "All weights" if whole else "The weights of one output"
-    what = f"{which} of {names[0]} are {by:.1%} larger."
-    return changed_weight(component, "weight", "weight", what, names, edit, tree)
+    what = f"{which} of {names[0]} are larger by a thousandth."
+    return changed_weight(component, label, "weight", what, names, edit, tree)
 
 
-def transpose(component: str, *names: str) -> Fault:
+def transpose(component: str, *names: str, label: str = "transpose") -> Fault:
     """A square kernel, or the square part of one, transposed."""
 
     def edit(x: np.ndarray, setting: Setting) -> np.ndarray:
@@ -146,7 +154,7 @@ def transpose(component: str, *names: str) -> Fault:
         x[..., :side, :side] = np.swapaxes(x[..., :side, :side].copy(), -1, -2)
         return x
 
-    return changed_weight(component, "transpose", "transpose", f"{names[0]} is transposed.", names, edit)
+    return changed_weight(component, label, "transpose", f"{names[0]} is transposed.", names, edit)
 
 
 def changed_weight(
@@ -271,6 +279,28 @@ def drop_context(shared: dict[str, Any], own: dict[str, Any]) -> None:
     shared["data/consec"] = shared["data/consec"] + 1
 
 
+def late(shared: dict[str, Any], own: dict[str, Any]) -> None:
+    """Every entry of the batch is taken for the one after it."""
+    shared.update({k: np.roll(v, 1, axis=1) for k, v in shared.items() if k.startswith("data/")})
+
+
+def no_noise(shared: dict[str, Any], own: dict[str, Any]) -> None:
+    """The most likely class, or the mean, is taken where one should be drawn."""
+    for inputs in (shared, own):
+        inputs.update({k: np.zeros_like(v) for k, v in inputs.items() if k.startswith("noise")})
+
+
+def value_is_slow(state: TrainState) -> TrainState:
+    """The value is the slow value."""
+    return state._replace(params={**state.params, **state.slow_value})
+
+
+def range_doubled(state: TrainState) -> TrainState:
+    """The highest returns that were seen are twice as high."""
+    seen = state.normalisers["return"]
+    return state._replace(normalisers={**state.normalisers, "return": {**seen, "high": 2 * seen["high"]}})
+
+
 def slow_is_value(state: TrainState) -> TrainState:
     """The slow value is the value."""
     return state._replace(slow_value={name: state.params[name] for name in state.slow_value})
@@ -293,10 +323,14 @@ def reconstruction_faults(setting: Setting) -> Iterator[Fault]:
 
 
 FIRST_ENCODER = ("encoder/vector0/kernel", "encoder/conv0/kernel")
+NO_BIAS = "The update gate has no bias of -1."
+NO_NOISE = "Nothing is drawn: the most likely is taken."
+SPREAD = ("policy/action/stddev/kernel",)
 POLICY = ("policy/action/mean/kernel", "policy/action/logits/kernel")
 
 FAULTS: tuple[Fault, ...] = (
     changed_inputs("replay_context", "dropped", "The stored latents are not used.", drop_context),
+    changed_inputs("replay_context", "late", "Every entry is taken for the one after it.", late),
     weight("encoder", *FIRST_ENCODER),
     transpose("encoder", "encoder/vector1/kernel", "encoder/conv1/kernel"),
     weight("core", "dynamics/hidden0/kernel"),
@@ -304,7 +338,7 @@ FAULTS: tuple[Fault, ...] = (
         "core",
         "update_bias",
         "constant",
-        "The update gate has no bias of -1.",
+        NO_BIAS,
         ("dynamics/gru/bias",),
         update_gate,
     ),
@@ -325,16 +359,22 @@ FAULTS: tuple[Fault, ...] = (
     weight("observe", "dynamics/posterior_logits/kernel"),
     changed_inputs("observe", "no_reset", "Resets are ignored.", ignore_resets),
     weight("imagine", "dynamics/gru/kernel"),
+    changed_inputs("imagine", "no_noise", NO_NOISE, no_noise),
     weight("decoder", "decoder/vector0/kernel", "decoder/conv0/kernel"),
     transpose("decoder", "decoder/vector1/kernel", "decoder/conv1/kernel"),
     weight("reward", "reward/logits/kernel"),
+    transpose("reward", "reward/layer0/kernel"),
     weight("continue", "continue/logits/kernel"),
     weight("policy", *POLICY),
+    weight("policy", *SPREAD, label="spread"),
+    changed_inputs("policy", "no_noise", NO_NOISE, no_noise),
     weight("value", "value/logits/kernel"),
+    changed_state("value", "mixed_up", "The value is the slow value.", value_is_slow),
     weight("slow_value", "value/logits/kernel", tree="slow_value"),
     changed_state("slow_value", "mixed_up", "The slow value is the value itself.", slow_is_value),
     weight("act", "dynamics/gru/kernel"),
     changed_inputs("act", "no_reset", "Resets are ignored.", ignore_resets),
+    changed_inputs("act", "no_noise", NO_NOISE, no_noise),
     vivid(recipe("imagination_loss", "entropy", "Entropy is not rewarded.", agent__imag_loss__actent=zero)),
     recipe(
         "imagination_loss", "no_retnorm", "Returns are not normalised.", agent__retnorm__impl=lambda x: "none"
@@ -352,19 +392,26 @@ FAULTS: tuple[Fault, ...] = (
         "sg",
         lambda x: x,
     ),
-    weight("loss_dyn", "dynamics/prior_logits/kernel", by=1e-2),
-    weight("loss_rep", "dynamics/posterior_logits/kernel", by=1e-2),
-    weight("loss_rew", "reward/logits/kernel", by=1e-2, whole=True),
+    weight("loss_dyn", "dynamics/prior_logits/kernel", whole=True),
+    weight("loss_rep", "dynamics/posterior_logits/kernel", whole=True),
+    weight("loss_rew", "dynamics/gru/kernel", whole=True),
     weight("loss_con", "continue/logits/kernel"),
-    weight("loss_policy", *POLICY, by=1e-2),
-    weight("loss_value", "value/logits/kernel", by=1e-2, whole=True),
-    weight("loss_repval", "value/logits/kernel", by=1e-2, whole=True),
+    weight("loss_policy", "dynamics/gru/kernel", whole=True),
+    weight("loss_value", "dynamics/gru/kernel", whole=True),
+    weight("loss_repval", "reward/logits/kernel", whole=True),
     changed_state("loss_value", "mixed_up", "The slow value is the value itself.", slow_is_value),
-    weight("loss_total", "reward/logits/kernel", by=1e-2, whole=True),
-    weight("metrics", "value/logits/kernel", by=1e-2, whole=True),
-    weight("reconstruction", "decoder/conv0/kernel", "decoder/vector0/kernel", by=1e-2),
-    weight("network_gradients", *FIRST_ENCODER, by=1e-2),
-    weight("gradients", *FIRST_ENCODER, by=1e-2),
+    weight("loss_total", "decoder/vector0/kernel", "decoder/image/kernel", whole=True),
+    weight("metrics", "dynamics/gru/kernel", whole=True),
+    transpose("metrics", "dynamics/posterior_logits/kernel"),
+    changed_state("metrics", "mixed_up", "The slow value is the value itself.", slow_is_value),
+    changed_state("metrics", "range", "The range of returns is wider.", range_doubled),
+    weight("reconstruction", "decoder/image/kernel", "decoder/vector0/kernel", whole=True),
+    weight("network_gradients", *FIRST_ENCODER, whole=True),
+    transpose("network_gradients", "decoder/space_map/kernel", "decoder/vector0/kernel", label="decoder"),
+    transpose("network_gradients", "policy/layer0/kernel", label="policy"),
+    weight("gradients", *FIRST_ENCODER, whole=True),
+    weight("gradients", "dynamics/gru/kernel", whole=True, label="core"),
+    transpose("gradients", "dynamics/posterior_logits/kernel"),
     changed_state("gradients", "mixed_up", "The slow value is the value itself.", slow_is_value),
     Fault("optimiser_step", "no_agc", "constant", "Five gradients are not clipped.", without_clipping),
     changed_state("optimiser_step", "count", "The optimiser is one step ahead.", count_ahead),
@@ -374,18 +421,25 @@ FAULTS: tuple[Fault, ...] = (
         "The slow value moves 1 % faster.",
         agent__slowvalue__rate=lambda x: 1.01 * x,
     ),
+    changed_state("slow_value_update", "mixed_up", "The slow value is the value itself.", slow_is_value),
     weight("train_step", "dynamics/gru/kernel"),
     changed_state("train_step", "count", "The optimiser is one step ahead.", count_ahead),
+    changed_weight("train_step", "update_bias", "constant", NO_BIAS, ("dynamics/gru/bias",), update_gate),
+    changed_state("train_step", "mixed_up", "The slow value is the value itself.", slow_is_value),
+    changed_inputs("train_step", "no_noise", NO_NOISE, no_noise),
 )
 
 SINGLE_FAULTS: tuple[Fault, ...] = (
     single("environment_dmc", "reach", "Actions reach 0.1 % further than the bounds.", reach=1.001),
     single("environment_dmc", "repeat", "Actions are not repeated.", **{"env.dmc.repeat": 1}),
+    single("environment_dmc", "longer", "Episodes are two control steps longer.", more=2),
     single("environment_atari", "repeat", "Actions are repeated three times.", **{"env.atari100k.repeat": 3}),
     single("replay", "not_written_back", "Latents are not written back.", written_back=False),
+    single("replay", "mixed_up", "Sequences are those of the other environment.", mixed_up=True),
     single("two_hot", "shifted", "The bins are shifted by one.", shift=1),
     single("lambda_return", "lambda", "Lambda is 0.9.", **{"agent.imag_loss.lam": 0.9}),
     single("return_normalisation", "limit", "The range has no lower limit.", **{"agent.retnorm.limit": 1e-8}),
+    single("return_normalisation", "least", "The range is at least 5.", **{"agent.retnorm.limit": 5.0}),
     single(
         "return_normalisation",
         "percentile",

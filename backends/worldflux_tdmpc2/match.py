@@ -8,60 +8,24 @@ exit status 1.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from pytest_worldflux_parity import wire
 
-from .golden import MatchError, read_golden, read_json
 from .recipe import RecipeError
 
-if TYPE_CHECKING:
-    from .match_components import Arrays
-
-REQUEST = "worldflux.parity.match_request.v1"
-RESULT = "worldflux.parity.match.v1"
+FAMILY = "tdmpc2"
+MEND = "python -m backends.official_tdmpc2.record"
 HERE = Path(__file__).resolve().parent
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program; the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    if len(arguments) != 1:
-        print("usage: python -m backends.worldflux_tdmpc2.match match_request.json", file=sys.stderr)
-        return 2
-    try:
-        run(read_request(Path(arguments[0])))
-    except (MatchError, RecipeError, OSError) as error:
-        print(f"worldflux_tdmpc2.match: {error}".replace("\n", " "), file=sys.stderr)
-        return 1
-    return 0
-
-
-def read_request(path: Path) -> dict[str, Any]:
-    """The request.
-
-    Raises:
-        MatchError: not one, or one for a device that a match is not defined on.
-    """
-    request = read_json(path)
-    if request.get("schema_version") != REQUEST:
-        raise MatchError(f"{path}: schema_version is {request.get('schema_version')!r}, not {REQUEST!r}")
-    for key in ("golden", "out_dir"):
-        if not isinstance(request.get(key), str):
-            raise MatchError(f"{path}: {key} is {request.get(key)!r}, not a folder's name")
-    if request.get("device", "cpu") != "cpu":
-        raise MatchError(f"{path}: device is {request['device']!r}; valid: cpu (tolerances are a CPU's)")
-    threads = request.get("threads", 1)
-    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise MatchError(f"{path}: threads is {threads!r}; valid: 1 or more")
-    return request
+    return wire.match_main("backends.worldflux_tdmpc2.match", run, (RecipeError,), argv)
 
 
 def run(request: Mapping[str, Any]) -> None:
@@ -73,32 +37,29 @@ def run(request: Mapping[str, Any]) -> None:
     out_dir = Path(request["out_dir"])
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / "match.json").unlink(missing_ok=True)
-    golden = read_golden(Path(request["golden"]))
+    golden = wire.read_golden(Path(request["golden"]), FAMILY, MEND)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, str(request.get("threads", 1)))
+        os.environ.setdefault(name, str(request["threads"]))
     import torch
 
     from . import match_components, match_perturbations
 
-    torch.set_num_threads(request.get("threads", 1))
-    names = [str(component.get("name")) for component in golden.manifest["components"]]
+    torch.set_num_threads(request["threads"])
+    names = list(golden.components)
     check_components(names, match_components.COMPONENTS)
+    match_components.check_weights(golden)
     outputs = {name: match_components.compute(match_components.Subject(golden), name) for name in names}
     perturbations = match_perturbations.fitting(golden, names)
     perturbed = {p.name: {p.component: p.compute(golden)} for p in perturbations}
-    save(out_dir / "outputs.npz", keyed(outputs))
-    save(
-        out_dir / "perturbed.npz", {f"{n}/{k}": v for n, o in perturbed.items() for k, v in keyed(o).items()}
+    wire.write_match(
+        out_dir,
+        outputs,
+        perturbed,
+        **match_components.describe(golden),
+        perturbations=[p.described() for p in perturbations],
+        packages={p: importlib.metadata.version(p) for p in ("torch", "dm_control", "mujoco", "numpy")},
+        source={"tree_sha256": wire.tree_sha256(HERE)},
     )
-    described = match_components.describe(golden)
-    result = {
-        "schema_version": RESULT,
-        **described,
-        "perturbations": [p.described() for p in perturbations],
-        "packages": {p: importlib.metadata.version(p) for p in ("torch", "dm_control", "mujoco", "numpy")},
-        "source": {"tree_sha256": wire.tree_sha256(HERE)},
-    }
-    wire.write_atomic(out_dir / "match.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
 
 
 def check_components(names: list[str], known: Mapping[str, Any]) -> None:
@@ -109,18 +70,7 @@ def check_components(names: list[str], known: Mapping[str, Any]) -> None:
     """
     for name in names:
         if name not in known:
-            raise MatchError(f"the golden folder has a component {name!r}; ours: {', '.join(known)}")
-
-
-def keyed(outputs: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
-    """``<component>/<output>`` -> array."""
-    return {f"{component}/{name}": value for component, o in outputs.items() for name, value in o.items()}
-
-
-def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an archive."""
-    with open(path, "wb") as handle:
-        np.savez(handle, **arrays)
+            raise wire.MatchError(f"the golden folder has a component {name!r}; ours: {', '.join(known)}")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_worldflux_parity import wire
+
 from .agent import Agent
 from .checkpoint import named_tensors
 from .environments import Environment, make_env
-from .golden import MEND, Golden, MatchError
 from .noise import Noise
 from .planner import Planner
 from .recipe import Recipe, parse_recipe
@@ -74,10 +75,10 @@ class Given(Noise):
     def _next(self, kind: str, shape: tuple[int, ...] | None = None) -> Tensor:
         queue = self._queues.get(kind)
         if not queue:
-            raise MatchError(f"our code draws {kind} numbers once more than the official program did")
+            raise wire.MatchError(f"our code draws {kind} numbers once more than the official program did")
         given = queue.pop(0)
         if shape is not None and given.shape != shape:
-            raise MatchError(
+            raise wire.MatchError(
                 f"our code draws {kind} numbers of shape {shape}, the official program {tuple(given.shape)}"
             )
         return given
@@ -92,7 +93,7 @@ class Subject:
         make_env, make_replay: build what the components ``environment`` and ``replay`` use.
     """
 
-    def __init__(self, golden: Golden, **changes: Any) -> None:
+    def __init__(self, golden: wire.Golden, **changes: Any) -> None:
         self.golden = golden
         self.recipe = dataclasses.replace(golden_recipe(golden), **changes)
         self.agent = self.build_agent()
@@ -102,13 +103,11 @@ class Subject:
 
     def build_agent(self, **other: int) -> Agent:
         """A new agent; ``other``: another action_dim or episode_length than the golden one's."""
-        config = self.golden.config
-        sizes = {key: int(config[key]) for key in ("action_dim", "episode_length")} | other
-        return Agent(self.recipe, tuple(config["obs_shape"]), device=CPU, **sizes)
+        return build_agent(self.golden, self.recipe, CPU, **other)
 
     def inputs(self, component: str) -> Inputs:
         """The inputs of a component."""
-        arrays = self.golden.inputs(component)
+        arrays = self.golden.below("inputs/shared/") | self.golden.below(f"inputs/{component}/")
         return Inputs(
             f"inputs/{component}/", {name: torch.from_numpy(value) for name, value in arrays.items()}
         )
@@ -122,7 +121,7 @@ class Inputs(dict[str, Tensor]):
         self._prefix = prefix
 
     def __missing__(self, name: str) -> Tensor:
-        raise MatchError(f"arrays.npz: {self._prefix}{name} is missing; to mend: {MEND}")
+        raise wire.MatchError(f"arrays.npz: {self._prefix}{name} is missing; record the golden folder again")
 
     def under(self, prefix: str) -> Inputs:
         """Those whose name begins with ``prefix``, without it."""
@@ -145,16 +144,20 @@ def compute(subject: Subject, name: str) -> dict[str, np.ndarray]:
     return {key: value.detach().clone().contiguous().numpy() for key, value in outputs.items()}
 
 
-def golden_recipe(golden: Golden) -> Recipe:
+def build_agent(golden: wire.Golden, recipe: Recipe, device: torch.device, **other: int) -> Agent:
+    """An agent of the golden sizes."""
+    sizes = {key: golden.config[key] for key in ("action_dim", "episode_length")} | other
+    return Agent(recipe, tuple(golden.config["obs_shape"]), device=device, **sizes)
+
+
+def golden_recipe(golden: wire.Golden) -> Recipe:
     """The recipe of the golden config.
 
     Raises:
         RecipeError: a key or value that ours does not have.
-        MatchError: a part of the config is missing.
+        MatchError: a part of the config is missing or is something else.
     """
-    for key in ("recipe", "obs_shape", "action_dim", "episode_length"):
-        if key not in golden.config:
-            raise MatchError(f"{golden.folder / 'manifest.json'}: config.{key} is missing")
+    golden.check_config({"recipe": {}, "obs_shape": [int], "action_dim": int, "episode_length": int})
     return parse_recipe(golden.config["recipe"])
 
 
@@ -194,8 +197,32 @@ def gradient_names(agent: Agent, side: str) -> list[str]:
     return [f"{n}.{name}" for n in networks for name, _ in agent.learnable()[n].named()]
 
 
-def load_weights(agent: Agent, golden: Golden) -> None:
+def load_weights(agent: Agent, golden: wire.Golden) -> None:
     """Put the golden weights into ``agent``.
+
+    Raises:
+        MatchError: one is missing, or of another shape.
+    """
+    for tensor, given in fitting_weights(agent, golden):
+        tensor.copy_(given)
+
+
+def check_weights(golden: wire.Golden) -> None:
+    """Make sure that the weights are of the sizes that the config says, before memory is spent on these.
+
+    Raises:
+        RecipeError: a key or value of the recipe that ours does not have.
+        MatchError: one is missing, or of another shape.
+    """
+    recipe, meta = golden_recipe(golden), torch.device("meta")
+    with meta:
+        agent = build_agent(golden, recipe, meta)
+    for _ in fitting_weights(agent, golden):
+        pass
+
+
+def fitting_weights(agent: Agent, golden: wire.Golden) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each of our tensors with the golden weight that belongs there, in our layout.
 
     Raises:
         MatchError: one is missing, or of another shape.
@@ -204,11 +231,13 @@ def load_weights(agent: Agent, golden: Golden) -> None:
         key = f"weights/{official_name(name)}"
         given = to_ours(name, torch.from_numpy(golden.get(key)))
         if given.shape != tensor.shape:
-            raise MatchError(f"{key} is {tuple(given.shape)} in our layout, and {name} {tuple(tensor.shape)}")
-        tensor.copy_(given)
+            raise wire.MatchError(
+                f"{key} is {tuple(given.shape)} in our layout, and {name} {tuple(tensor.shape)}"
+            )
+        yield tensor, given
 
 
-def describe(golden: Golden) -> dict[str, Any]:
+def describe(golden: wire.Golden) -> dict[str, Any]:
     """``mapping`` and ``parameters`` of ``match.json``."""
     own = own_tensors(Subject(golden).agent)
     return {

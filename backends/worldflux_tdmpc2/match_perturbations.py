@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from pytest_worldflux_parity import wire
 
 from .agent import UpdateNoise
 from .environments import Environment, make_env
-from .golden import Golden
 from .match_components import Subject, compute, own_tensors
 from .networks import Network
+from .optimiser import Adam
 from .replay import Batch, Replay
 
 Change = Callable[[Subject], None]
@@ -42,7 +45,7 @@ class Perturbation:
     recipe: tuple[tuple[str, Any], ...] = ()
     square: str = ""
 
-    def compute(self, golden: Golden) -> dict[str, np.ndarray]:
+    def compute(self, golden: wire.Golden) -> dict[str, np.ndarray]:
         """The outputs of the component, wrong."""
         base = Subject(golden)
         changes = {key: value(base.recipe) for key, value in self.recipe}
@@ -55,7 +58,7 @@ class Perturbation:
         return {key: getattr(self, key) for key in ("name", "component", "kind", "what")}
 
 
-def fitting(golden: Golden, components: Iterable[str]) -> list[Perturbation]:
+def fitting(golden: wire.Golden, components: Iterable[str]) -> list[Perturbation]:
     """The perturbations of these components that networks of the golden sizes allow."""
     present, own = set(components), own_tensors(Subject(golden).agent)
     square = {name for name, t in own.items() if t.ndim > 1 and t.shape[-1] == t.shape[-2]}
@@ -220,6 +223,7 @@ perturb_recipe("total_loss", "value_coef", "The value loss weighs ten times as m
                value_coef=lambda r: 10 * r.value_coef)  # fmt: skip
 perturb_recipe("total_loss", "consistency_coef", "The consistency loss weighs a thousandth more.",
                consistency_coef=lambda r: 1.001 * r.consistency_coef)  # fmt: skip
+perturb_layer("policy_loss", "policy.2", "weight", "bias")
 perturb_recipe("policy_loss", "entropy_coef", "The policy is rewarded for a tenth more entropy.",
                entropy_coef=lambda r: 1.1 * r.entropy_coef)  # fmt: skip
 
@@ -243,6 +247,7 @@ def scale_not_updated(subject: Subject) -> None:
 # Gradients.
 
 perturb_layer("model_gradient", "q.2", "weight", "bias")
+perturb_transpose("model_gradient", "dynamics.1.weight")
 perturb_layer("policy_gradient", "policy.2", "weight", "bias")
 
 
@@ -286,6 +291,7 @@ perturb_recipe("optimiser", "grad_clip_norm", "Gradients are not clipped.", grad
 perturb_recipe("optimiser", "lr", "Steps are larger by a hundredth.", lr=lambda r: 1.01 * r.lr)
 perturb_recipe("running_scale", "tau", "The scale moves a thousandth faster.", tau=lambda r: 1.001 * r.tau)
 perturb_recipe("target_ema", "tau", "The target moves a tenth faster.", tau=lambda r: 1.1 * r.tau)
+perturb_transpose("update", "dynamics.1.weight")
 perturb_recipe("update", "tau", "Target and scale are what was seen last.", tau=lambda r: 1.0)
 perturb_recipe("update", "value_coef", "The value loss weighs ten times as much.",
                value_coef=lambda r: 10 * r.value_coef)  # fmt: skip
@@ -294,6 +300,18 @@ perturb_recipe("update", "value_coef", "The value loss weighs ten times as much.
 @perturb("optimiser", "constant", "Adam adds 1e-3 to the root of the second moment.")
 def adam_eps(subject: Subject) -> None:
     subject.agent.model_optimiser.eps = 1e-3
+
+
+@perturb("optimiser", "constant", "The norm of the gradients leaves the first tensor out.")
+def norm_of_the_rest(subject: Subject) -> None:
+    step = subject.agent.step
+
+    def short(optimiser: Adam) -> Tensor:
+        norm = torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in optimiser.parameters[1:]]))
+        step(optimiser)
+        return norm
+
+    subject.agent.step = short  # type: ignore[method-assign]
 
 
 @perturb("update", "stop_gradient", "The policy learns at encoded latents, and its loss reaches the encoder.")

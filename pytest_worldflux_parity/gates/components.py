@@ -2,8 +2,8 @@
 
 A golden folder holds what the official code computed; a match program computes the same with our
 code. It never compares: everything is decided here, on arrays. Three questions, and all must hold:
-do the outputs agree, is every parameter mapped one to one, and does the comparison see a mistake
-planted into each component.
+do the outputs agree, is every parameter mapped one to one, and does the comparison see the mistakes
+planted into each component: every one of them, and in every output at least one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +44,7 @@ class Component:
     Attributes:
         tolerance: relative to the largest magnitude of each official output.
         reason: why the tolerance is wider than that of its stage; empty where it is not.
+        insensitive: output -> why no planted mistake needs to move it; ``*`` stands for all of them.
     """
 
     name: str
@@ -51,6 +52,11 @@ class Component:
     outputs: tuple[str, ...]
     tolerance: float
     reason: str = ""
+    insensitive: Mapping[str, str] = field(default_factory=dict)
+
+    def declared(self, output: str) -> str:
+        """Why an output need not be shown to be sensitive; empty where it must."""
+        return self.insensitive.get(output) or self.insensitive.get("*", "")
 
     def keys(self) -> dict[str, str]:
         """Output name -> its key among the arrays."""
@@ -184,6 +190,7 @@ class PerturbationResult:
     Attributes:
         output, relative: the output that moved most and by how much; None where nothing is comparable.
         problem: why it shows nothing, other than that no output moved.
+        moves: output -> by how much it moved; empty where it shows nothing.
     """
 
     perturbation: Perturbation
@@ -191,6 +198,7 @@ class PerturbationResult:
     output: str | None = None
     relative: float | None = None
     problem: str = ""
+    moves: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def caught(self) -> bool:
@@ -204,6 +212,25 @@ class PerturbationResult:
             f"{p.component}: {p.name} ({p.what}) moves no output by more than {self.relative or 0:.2g} of "
             f"its largest magnitude, tolerance {self.tolerance:g}"
         )
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Whether the comparison was shown to see a mistake in one output.
+
+    Attributes:
+        relative: by how much the planted mistake moved it that moved it most; None where none could show it.
+        declared: why it need not be shown; empty where it must.
+    """
+
+    output: str
+    tolerance: float
+    relative: float | None
+    declared: str = ""
+
+    @property
+    def shown(self) -> bool:
+        return self.relative is not None and self.relative > self.tolerance
 
 
 @dataclass(frozen=True)
@@ -235,7 +262,39 @@ class MatchResult:
         """All that is wrong, the first divergence first."""
         found = [_mismatch(c, first=c is self.first_divergence) for c in self.components if not c.passed]
         uncaught = [Finding("perturbation_not_caught", p.line()) for p in self.perturbations if not p.caught]
-        return (*found, *self.mapping_findings, *uncaught, *self.other_findings)
+        unseen = [Finding("output_not_sensitive", line) for c in self.components if (line := self.unseen(c))]
+        return (*found, *self.mapping_findings, *uncaught, *self.other_findings, *unseen)
+
+    def sensitivity(self, result: ComponentResult) -> tuple[Sensitivity, ...]:
+        """Of each output of a component, whether a planted mistake moved it."""
+        component = result.component
+        planted = [p.moves for p in self.perturbations if p.perturbation.component == component.name]
+        return tuple(
+            Sensitivity(
+                output,
+                component.tolerance,
+                max((moves[output] for moves in planted if output in moves), default=None),
+                component.declared(output),
+            )
+            for output in component.outputs
+        )
+
+    def unseen(self, result: ComponentResult) -> str:
+        """Why the outputs of a component are not all shown to be sensitive; empty where they are.
+
+        Where no planted mistake was caught at all, that is what is told.
+        """
+        name = result.component.name
+        if not any(p.caught for p in self.perturbations if p.perturbation.component == name):
+            return ""
+        unseen = [s for s in self.sensitivity(result) if not s.shown and not s.declared]
+        if not unseen:
+            return ""
+        listed = ", ".join(s.output for s in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+        return (
+            f"{name}: no perturbation moves {len(unseen)} of {len(result.component.outputs)} outputs beyond "
+            f"the tolerance of {result.component.tolerance:g}: {listed}"
+        )
 
     @property
     def passed(self) -> bool:
@@ -400,7 +459,7 @@ def _perturbation(p: Perturbation, golden: Golden, match: Match) -> Perturbation
     component = next((c for c in golden.components if c.name == p.component), None)
     if component is None:
         return PerturbationResult(p, 0.0, problem="the golden has no such component")
-    moved = PerturbationResult(p, component.tolerance)
+    moves: dict[str, float] = {}
     for output, key in component.keys().items():
         official, ours = golden.outputs[key], match.outputs.get(key)
         far = difference(output, official, match.perturbed.get(f"{p.name}/{key}"))
@@ -409,10 +468,9 @@ def _perturbation(p: Perturbation, golden: Golden, match: Match) -> Perturbation
             return PerturbationResult(
                 p, component.tolerance, output, problem=f"output {output} {far.problem}"
             )
-        by = min(far.relative, _from_ours(official, ours, match.perturbed[f"{p.name}/{key}"]))
-        if moved.relative is None or by > moved.relative:
-            moved = PerturbationResult(p, component.tolerance, output, by)
-    return moved
+        moves[output] = min(far.relative, _from_ours(official, ours, match.perturbed[f"{p.name}/{key}"]))
+    most = max(moves, key=lambda output: moves[output])
+    return PerturbationResult(p, component.tolerance, most, moves[most], moves=moves)
 
 
 def _from_ours(official: Array, ours: Array | None, perturbed: Array) -> float:

@@ -12,6 +12,7 @@ from ..gates.components import (
     Difference,
     MatchResult,
     PerturbationResult,
+    Sensitivity,
 )
 
 SCHEMA = "parity.component_match.v1"
@@ -50,12 +51,23 @@ def component_match_document(evidence: ComponentEvidence, *, golden_path: str, t
             "covered": result.covered if result else 0,
             "findings": [_finding(f) for f in result.mapping_findings] if result else [],
         },
+        "sensitivity": _sensitivity(result),
         "perturbations": {
             "total": len(result.perturbations) if result else 0,
             "caught": sum(p.caught for p in result.perturbations) if result else 0,
             "results": [_perturbation(p) for p in result.perturbations] if result else [],
         },
         "findings": [_finding(f) for f in evidence.findings],
+    }
+
+
+def _sensitivity(result: MatchResult | None) -> dict[str, int]:
+    """How many outputs there are, are shown to be moved by a planted mistake, and need not be shown."""
+    shown = [s for c in result.components for s in result.sensitivity(c)] if result else []
+    return {
+        "outputs": len(shown),
+        "sensitive": sum(s.shown for s in shown),
+        "declared": sum(bool(s.declared) and not s.shown for s in shown),
     }
 
 
@@ -92,7 +104,9 @@ def _component(result: ComponentResult, match: MatchResult) -> dict[str, Any]:
         "atol_pass": largest is not None and largest <= component.tolerance,
         "shape_match": result.shape_match,
         "worst_output": worst.output,
-        "outputs": [_output(d) for d in result.differences],
+        "outputs": [
+            _output(d, s) for d, s in zip(result.differences, match.sensitivity(result), strict=True)
+        ],
         "extra_outputs": list(result.extra),
         "pass": result.passed,
         "detail": None if result.passed else result.line(),
@@ -105,7 +119,7 @@ def _mean(differences: list[Difference]) -> float:
     return sum((d.mean_abs or 0.0) * (d.size / total) for d in differences)
 
 
-def _output(d: Difference) -> dict[str, Any]:
+def _output(d: Difference, s: Sensitivity) -> dict[str, Any]:
     return {
         "output": d.output,
         "official_shape": list(d.golden_shape),
@@ -114,6 +128,9 @@ def _output(d: Difference) -> dict[str, Any]:
         "mean_abs_diff": d.mean_abs,
         "max_relative_diff": d.relative,
         "problem": d.problem or None,
+        "sensitive": s.shown,
+        "largest_perturbation": s.relative,
+        "insensitive_reason": s.declared or None,
     }
 
 
@@ -145,8 +162,11 @@ def counts(result: MatchResult) -> str:
     """How much was compared, and how much of it holds."""
     passed = sum(c.passed for c in result.components)
     caught = sum(p.caught for p in result.perturbations)
+    outputs = _sensitivity(result)
+    declared = f" ({outputs['declared']} declared not to be)" if outputs["declared"] else ""
     return (
         f"{passed} of {len(result.components)} match, "
+        f"{outputs['sensitive']} of {outputs['outputs']} outputs shown sensitive{declared}, "
         f"{caught} of {len(result.perturbations)} perturbations caught"
     )
 

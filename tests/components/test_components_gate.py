@@ -135,7 +135,7 @@ def test_a_perturbation_that_stays_within_the_tolerance_is_not_caught(array: np.
     assert codes(result) == {"perturbation_not_caught"}
     assert not result.passed
     assert headline(ComponentEvidence(of, result)) == (
-        "components: 1 of 1 match, 0 of 1 perturbations caught"
+        "components: 1 of 1 match, 0 of 1 outputs shown sensitive, 0 of 1 perturbations caught"
     )
 
 
@@ -160,6 +160,36 @@ def test_a_perturbation_that_breaks_the_program_shows_nothing(broken: np.ndarray
     )
     result = compare(of, matching(of, perturbed=perturbed))
     assert codes(result) == {"perturbation_not_caught"}
+
+
+@fast
+@given(st.lists(st.floats(0, 3), min_size=2, max_size=4), st.sets(st.integers(0, 3)))
+def test_every_output_must_be_moved_by_a_perturbation_or_be_declared(
+    moves: list[float], declared: set[int]
+) -> None:
+    """By more than the tolerance; where nothing moves, that is what is told."""
+    outputs = {f"o{i}": np.arange(1.0, 4.0) for i in range(len(moves))}
+    of = golden(outputs)
+    reasons = {f"o{i}": "its rate is zero" for i in declared if i < len(moves)}
+    of = replace(of, components=(replace(of.components[0], insensitive=reasons),))
+    perturbed = {f"p/c/o{i}": outputs[f"o{i}"] + by * TOLERANCE * 3 for i, by in enumerate(moves)}
+    result = compare(of, matching(of, perturbed=perturbed))
+    shown = {s.output: s.shown for s in result.sensitivity(result.components[0])}
+    clear = [i for i, by in enumerate(moves) if not 0.99 < by < 1.01]
+    assert all(shown[f"o{i}"] is (moves[i] > 1) for i in clear)
+    if not any(shown.values()):
+        assert codes(result) == {"perturbation_not_caught"}
+    elif all(is_shown or output in reasons for output, is_shown in shown.items()):
+        assert result.passed
+    else:
+        assert codes(result) == {"output_not_sensitive"}
+    document = component_match_document(ComponentEvidence(of, result), golden_path="g", time="now")
+    assert document["sensitivity"] == {
+        "outputs": len(moves),
+        "sensitive": sum(shown.values()),
+        "declared": sum(not shown[output] for output in reasons),
+    }
+    assert [row["sensitive"] for row in document["results"][0]["outputs"]] == list(shown.values())
 
 
 def test_every_component_is_perturbed() -> None:

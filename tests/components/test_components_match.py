@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pytest_worldflux_parity import cli, matching, schemas, wire
 from pytest_worldflux_parity.backends import load_backends
+from pytest_worldflux_parity.errors import GoldenError
 from pytest_worldflux_parity.gates.components import ComponentEvidence
+from pytest_worldflux_parity.golden import read_arrays, read_golden
 from tests.components import goldens
 from tests.conftest import FAKES, alive
 
@@ -25,6 +28,9 @@ WRONG = {
     "other_shape": "component_mismatch: encoder: output z is of shape (4, 5), not (5, 4)",
     "blind": "perturbation_not_caught: heads: reward_kernel (a weight is larger by a thousandth) moves no "
     "output by more than",
+    "half_blind": "output_not_sensitive: heads: no perturbation moves 1 of 2 outputs beyond the tolerance of "
+    "1e-05: positive",
+    "copies": "match_failed: fake_worldflux: exit status 1: KeyError: 'outputs/heads/reward'",
     "never_perturbed": "perturbation_missing: loss was never perturbed",
     "perturbs_nothing_known": "perturbation_not_caught: decoder: odd (the learning rate is 2 % higher): the "
     "golden has no such component",
@@ -77,7 +83,7 @@ def test_a_faithful_program_matches(project: Path) -> None:
     assert (evidence.result.mapped, evidence.result.own, evidence.result.covered) == (3, 3, 3)
     assert max(c.worst.badness for c in evidence.result.components) < 1e-12
     document = wire.load_object(project / matching.REPORT)
-    assert document["perturbations"]["caught"] == document["perturbations"]["total"] == 6
+    assert document["perturbations"]["caught"] == document["perturbations"]["total"] == 8
     assert document["first_divergence"] is None
     request = wire.load_object(project / "out" / "attempt_1" / "match_request.json")
     schemas.check(request, "match_request.v1", str)
@@ -90,6 +96,21 @@ def test_what_is_wrong_is_named(project: Path, behaviour: str) -> None:
     assert evidence.findings[0].line().startswith(WRONG[behaviour])
     first = wire.load_object(project / matching.REPORT)["first_divergence"]
     assert (first is not None) is WRONG[behaviour].startswith("component_mismatch")
+
+
+def test_the_program_is_given_weights_and_inputs_alone(project: Path) -> None:
+    """So that it cannot hand back what it should compute; the copy is no golden itself."""
+    match(project, "ok")
+    given, whole = project / "out" / "attempt_1" / "golden", project / "golden"
+    stored = read_arrays(whole / "arrays.npz", GoldenError)
+    copied = read_arrays(given / "arrays.npz", GoldenError)
+    assert copied.keys() == {k for k in stored if not k.startswith("outputs/")}
+    assert all(np.array_equal(copied[k], stored[k]) for k in copied)
+    document = wire.load_object(given / "manifest.json")
+    assert document["given_of"] == read_golden(whole).identity
+    assert wire.read_golden(given, "fake", "record it").components["heads"] == ["reward", "positive"]
+    with pytest.raises(GoldenError, match="a golden without its outputs"):
+        read_golden(given)
 
 
 def test_a_wrong_component_needs_its_own_perturbation(project: Path) -> None:
@@ -159,7 +180,7 @@ def test_the_command_prints_a_table(project: Path, capsys: pytest.CaptureFixture
     command = ["--root", str(project), "component-match", "fake_worldflux"]
     assert cli.main(command) == 0
     out = capsys.readouterr().out
-    assert "components: 6 of 6 match, 6 of 6 perturbations caught" in out
+    assert "components: 6 of 6 match, 11 of 11 outputs shown sensitive, 8 of 8 perturbations caught" in out
     assert out.splitlines()[-1].endswith("component_match_fake_worldflux/component_match_report.json")
     assert cli.main([*command, "--golden", str(golden), "--output", str(project / "o")]) == 1
     out = capsys.readouterr().out

@@ -13,7 +13,7 @@ from pytest_worldflux_parity.matching import REPORT
 from tests.components import goldens
 from tests.conftest import Project, alive, wait_until
 
-COUNTED = "components: 6 of 6 match, 6 of 6 perturbations caught"
+COUNTED = "components: 6 of 6 match, 11 of 11 outputs shown sensitive, 8 of 8 perturbations caught"
 STAMPS = ("generated_at_utc", "duration_sec", "evaluation_manifest", "runs")
 
 
@@ -46,7 +46,7 @@ def test_components_come_first_and_are_a_gate(matched: Project) -> None:
     document = matched.document()
     assert next(iter(document["gates"])) == "components"
     assert document["gates"]["components"]["reason"] == (
-        "all 6 components match, all 6 perturbations are caught, all 3 parameters are mapped"
+        "all 6 components match, all 8 perturbations are caught, all 3 parameters are mapped"
     )
     assert document["component_match"] == {
         "required": True, "path": REPORT, "present": True, "pass": True, "family": "fake", "result_count": 6,

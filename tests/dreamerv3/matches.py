@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.worldflux_dreamerv3 import golden as own_golden
+from backends.worldflux_dreamerv3.match import FAMILY, MEND
 from backends.worldflux_dreamerv3.match_components import SINGLE, Needed, group_of
 from backends.worldflux_dreamerv3.match_perturbations import Session
 from pytest_worldflux_parity import wire
@@ -75,7 +75,12 @@ def computed(session: Session, component: str) -> dict[str, Any]:
 
 def session() -> Session:
     """The committed golden."""
-    return Session(own_golden.read_golden(GOLDEN))
+    return Session(own_golden(GOLDEN))
+
+
+def own_golden(folder: Path) -> wire.Golden:
+    """A golden folder as the program reads it."""
+    return wire.read_golden(folder, FAMILY, MEND)
 
 
 def diverging(outputs: dict[str, dict[str, Any]]) -> list[str]:

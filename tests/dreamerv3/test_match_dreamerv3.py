@@ -31,8 +31,6 @@ from backends.worldflux_dreamerv3 import (
     rssm,
 )
 from backends.worldflux_dreamerv3.agent import Agent
-from backends.worldflux_dreamerv3.golden import MatchError, read_golden
-from backends.worldflux_dreamerv3.match import read_request
 from backends.worldflux_dreamerv3.match_components import group_of, spaces_of
 from backends.worldflux_dreamerv3.match_parameters import our_name
 from backends.worldflux_dreamerv3.match_perturbations import Session
@@ -41,6 +39,7 @@ from backends.worldflux_dreamerv3.recipe import SIZES, parse_recipe
 from pytest_worldflux_parity import golden as plugin_golden
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.gates.components import MatchResult
+from pytest_worldflux_parity.wire import MatchError
 from tests.dreamerv3 import matches, mistakes
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
@@ -94,6 +93,19 @@ def test_every_component_is_perturbed_and_every_perturbation_is_seen(result: Mat
     assert kinds == {"weight", "transpose", "stop_gradient", "constant"}
     # Not by a hair, which another processor's rounding could take away.
     assert min((p.relative or 0) / p.tolerance for p in result.perturbations) > 3
+
+
+def test_every_output_is_seen_to_move(result: MatchResult) -> None:
+    """Each by a mistake that moves it well beyond the tolerance; the golden declares no exception."""
+    shown = [s for c in result.components for s in result.sensitivity(c)]
+    assert [s.output for s in shown if s.declared] == []
+    assert min((s.relative or 0) / s.tolerance for s in shown) > 2
+
+
+def test_weights_are_perturbed_by_a_thousandth(result: MatchResult) -> None:
+    told = [p.perturbation.what for p in result.perturbations if p.perturbation.kind == "weight"]
+    assert len(told) > 10
+    assert all("larger by a thousandth" in what for what in told)
 
 
 def test_the_whole_match_passes(result: MatchResult) -> None:
@@ -252,20 +264,44 @@ def test_a_recipe_that_we_cannot_take_is_one_line(refusal: Callable[[Path], str]
     assert "hiden" in refusal(matches.write_request(tmp_path / "out", golden))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.clear(), "config.vector and config.image are missing"),
+        (lambda c: c["vector"].pop("recipe"), "config.vector.recipe is missing"),
+        (lambda c: c.update(vector=3), "config.vector is 3, not an object"),
+        (lambda c: c["vector"]["recipe"].pop("task"), "config.vector.recipe.task is missing"),
+        (lambda c: c["vector"]["recipe"].update(stoch=10**9), "we have params/"),
+        (
+            lambda c: c["image"]["obs_space"]["image"].update(shape="big"),
+            "obs_space.image.shape is 'big', not a",
+        ),
+        (lambda c: c["image"]["obs_space"]["image"].update(dtype="float12"), "is of no known dtype"),
+        (lambda c: c["environment_dmc"].pop("start"), "config.environment_dmc.start is missing"),
+        (lambda c: c["two_hot"].update(bins=None), "config.two_hot.bins is None, not a whole number"),
+    ],
+)
+def test_a_config_that_is_broken_is_one_line(
+    change: Callable[[Any], Any], said: str, refusal: Callable[[Path], str], tmp_path: Path
+) -> None:
+    golden = altered(tmp_path, lambda manifest, _: change(manifest["config"]))
+    assert said in refusal(matches.write_request(tmp_path / "out", golden))
+
+
 def test_a_golden_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MatchError, match=r"no such file; to mend: python -m backends\.official_dreamerv3"):
-        read_golden(tmp_path / "none")
+        matches.own_golden(tmp_path / "none")
 
 
 def test_a_golden_of_the_other_family_is_refused() -> None:
     with pytest.raises(MatchError, match="family is 'tdmpc2', not 'dreamerv3'"):
-        read_golden(matches.ROOT / "backends/golden/tdmpc2")
+        matches.own_golden(matches.ROOT / "backends/golden/tdmpc2")
 
 
 def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     golden = altered(tmp_path, lambda m, arrays: arrays.update(evil=np.array([print], dtype=object)))
     with pytest.raises(MatchError, match="cannot be read"):
-        read_golden(golden)
+        matches.own_golden(golden)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +317,7 @@ def test_a_request_that_cannot_be_answered_is_refused(
     changes: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(MatchError, match=said):
-        read_request(matches.write_request(tmp_path / "out", **changes))
+        wire.read_match_request(matches.write_request(tmp_path / "out", **changes))
 
 
 def test_a_component_that_we_have_not_is_named() -> None:

@@ -70,6 +70,19 @@ def test_every_component_is_perturbed_and_every_perturbation_is_seen(result: Mat
     assert min((p.relative or 0) / p.tolerance for p in result.perturbations) > 5
 
 
+def test_every_output_is_seen_to_move(result: MatchResult) -> None:
+    """Each by a mistake that moves it well beyond the tolerance; the golden declares no exception."""
+    shown = [s for c in result.components for s in result.sensitivity(c)]
+    assert [s.output for s in shown if s.declared] == []
+    assert min((s.relative or 0) / s.tolerance for s in shown) > 2
+
+
+def test_weights_are_perturbed_by_a_thousandth(result: MatchResult) -> None:
+    told = [p.perturbation.what for p in result.perturbations if p.perturbation.kind == "weight"]
+    assert len(told) > 10
+    assert all("larger by a thousandth" in what for what in told)
+
+
 def test_the_whole_match_passes(result: MatchResult) -> None:
     assert result.findings == ()
 
@@ -201,6 +214,34 @@ def test_a_manifest_of_something_else_is_refused(
 ) -> None:
     golden = altered(tmp_path, lambda manifest, arrays: manifest.update({key: value}))
     assert said in refusal(matches.write_request(tmp_path / "out", golden))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": None}, "config.recipe is None, not an object"),
+        ({"obs_shape": "5"}, "config.obs_shape is '5', not a list"),
+        ({"obs_shape": [-5]}, "config.obs_shape[0] is -5, not a whole number"),
+        ({"action_dim": 10**9}, "_dynamics.0.weight is (16, 18) in our layout"),
+        ({"action_dim": 2.5}, "config.action_dim is 2.5, not a whole number"),
+        ({"episode_length": {}}, "config.episode_length is {}, not a whole number"),
+    ],
+)
+def test_a_config_that_is_broken_is_one_line(
+    changes: dict[str, Any], said: str, tmp_path: Path, refusal: Refusal
+) -> None:
+    golden = altered(tmp_path, lambda manifest, _: manifest["config"].update(changes))
+    assert said in refusal(matches.write_request(tmp_path / "out", golden))
+
+
+def test_what_does_not_fit_together_is_told_with_its_place(tmp_path: Path, refusal: Refusal) -> None:
+    def change(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        arrays["inputs/encoder/obs"] = arrays["inputs/encoder/obs"][..., :2]
+
+    said = refusal(matches.write_request(tmp_path / "out", altered(tmp_path, change)))
+    assert "do not fit together" in said
+    assert "RuntimeError: " in said
+    assert ".py:" in said
 
 
 def test_pickles_are_not_loaded(tmp_path: Path, refusal: Refusal) -> None:

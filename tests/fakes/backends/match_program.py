@@ -29,6 +29,8 @@ def main() -> None:
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = dict(stored)
     early(behaviour, out, config)
+    if behaviour == "copies":
+        arrays["outputs/heads/reward"]
     params = {own: own_layout(arrays[f"weights/{name}"], t) for name, (own, t) in MAPPING.items()}
     outputs = {key: value for c in COMPONENTS for key, value in COMPONENTS[c](params, arrays, {}).items()}
     perturbed = {
@@ -62,7 +64,7 @@ def predicted(params, arrays):
 
 
 def heads(params, arrays, change):
-    reward = predicted(params, arrays)
+    reward = predicted(params, arrays) * change.get("sign", 1.0)
     return {"heads/reward": reward, "heads/positive": reward > 0}
 
 
@@ -73,7 +75,7 @@ def loss(params, arrays, change):
 
 def gradients(params, arrays, change):
     x, z = arrays["inputs/shared/x"], latent(params, arrays)
-    off = 2 * (z @ params["head/kernel"] - arrays["inputs/shared/target"]) / len(x)
+    off = 2 * (z @ params["head/kernel"] - arrays["inputs/shared/target"]) / len(x) * change.get("scale", 1.0)
     # A stop-gradient that is left out, or one too many: through tanh or around it.
     slope = 1.0 if change.get("straight") else 1 - z**2
     behind = off @ params["head/kernel"].T * slope
@@ -104,10 +106,15 @@ def perturbations(behaviour):
         "reward_kernel": ("heads", "weight", "a weight is larger by a thousandth", {"head/kernel": 1.001}),
         "loss_scale": ("loss", "constant", "the loss is 1 % larger", {"scale": 1.01}),
         "tanh": ("gradient", "stop_gradient", "the gradient passes tanh unchanged", {"straight": True}),
+        "sign": ("heads", "constant", "rewards have the wrong sign", {"sign": -1.0}),
+        "sum": ("gradient", "constant", "the loss is 1 % larger", {"scale": 1.01}),
         "rate": ("update", "constant", "the learning rate is 2 % higher", {"rate": 1.02}),
     }
     if behaviour == "blind":
         rows["reward_kernel"] = (*rows["reward_kernel"][:3], {"head/kernel": 1 + 1e-12})
+        del rows["sign"]
+    if behaviour == "half_blind":
+        del rows["sign"]
     if behaviour == "never_perturbed":
         del rows["loss_scale"]
     if behaviour == "perturbs_nothing_known":
