@@ -24,7 +24,7 @@ from .errors import ParityError
 if TYPE_CHECKING:
     from .backends import Backend
 
-DESCRIPTION = "Fetch official programs, build the environments that they run in, and measure their scores."
+DESCRIPTION = "Fetch official programs, measure their scores, and check, join and show what runs left behind."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
