@@ -25,6 +25,7 @@ from ..store import translated
 from . import container, statement
 from .cleaning import Cleaner, cleaner
 from .container import Entry
+from .gaps import gaps
 from .members import (
     ENVIRONMENT,
     EQUIVALENCE,
@@ -242,22 +243,9 @@ def _sha256(data: bytes) -> str:
 
 def _refuse_incomplete(packed: _Packed, suite_id: str) -> None:
     lines = packed.kept.get(f"{RUN}{suite_id}/{LINES}", b"")
-    for name in unbacked(lines, packed.subjects):
+    for problem in gaps(lines, packed.subjects, suite_id):
         mend = "bring the file back, or run the pair again"
-        raise EvidenceError("a record names it, and it is gone", where=name, mend=mend)
-
-
-def unbacked(lines: bytes, names: Iterable[str]) -> Iterator[str]:
-    """The ``metrics.json`` that lines of ``parity_runs.jsonl`` name and that are no members."""
-    present = frozenset(names)
-    for raw in lines.splitlines():
-        try:
-            path = json.loads(raw)["artifacts"]["metrics"]
-        # A torn line, a failed attempt, or none that this plugin writes: the gates see to these.
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-        if isinstance(path, str) and f"{RUN}{path}" not in present:
-            yield f"{RUN}{path}"
+        raise EvidenceError(problem, where=f"{suite_id}/{LINES}", mend=mend)
 
 
 def _said(

@@ -13,7 +13,8 @@ from .. import wire
 from ..errors import EvidenceError, ParityError
 from ..json_file import read_json
 from . import statement
-from .bundle import OpenedBundle, open_bundle, unbacked
+from .bundle import OpenedBundle, open_bundle
+from .gaps import gaps
 from .members import EQUIVALENCE, LINES, RUN
 
 Recompute = Callable[[Path], Mapping[str, dict[str, Any]]]
@@ -94,8 +95,9 @@ def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
 def _findings(bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     below = f"{RUN}{bundle.predicate['suite_id']}/"
     yield from _unlisted(bundle, below, made)
-    for name in unbacked(_bytes(bundle.folder / below / LINES), bundle.names):
-        yield f"{name} is missing, and a record names it"
+    lines = bundle.folder / below / LINES
+    records = lines.read_bytes() if lines.exists() else b""
+    yield from gaps(records, set(bundle.names), str(bundle.predicate["suite_id"]))
     for name in sorted(made.keys() & set(bundle.names)):
         yield from _document_findings(bundle.folder / name, name, made[name])
     reports = {n.removeprefix(below): document for n, document in made.items() if n.startswith(below)}
@@ -114,10 +116,6 @@ def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> I
         yield f"{name} is missing, and the data give it"
 
 
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
-
-
 def _document_findings(path: Path, name: str, made: Mapping[str, Any]) -> Iterator[str]:
     try:
         _, stated = read_json(path, EvidenceError)
@@ -127,20 +125,20 @@ def _document_findings(path: Path, name: str, made: Mapping[str, Any]) -> Iterat
     if not isinstance(stated, dict):
         yield f"{name}: is no JSON object"
         return
-    found = list(differences(_timeless(stated), _timeless(made), ""))
+    found = list(differences(stated, made, ""))
     yield from (f"{name}: {text}" for text in found[:SHOWN])
     if len(found) > SHOWN:
         yield f"{name}: and {len(found) - SHOWN} more"
 
 
-def _timeless(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if key not in _TIMES}
-
-
 def differences(stated: Any, made: Any, at: str) -> Iterator[str]:
-    """Where a document is not what the data give: floats to 1e-9 relative, all else equal, types too."""
+    """Where a document is not what the data give: floats to 1e-9 relative, all else equal, types too.
+
+    When a document was made does not count; when an earlier one was that stands in ``history`` does.
+    """
     if isinstance(stated, dict) and isinstance(made, dict):
-        for key in sorted(stated.keys() | made.keys()):
+        times = frozenset() if at.startswith("history") else _TIMES
+        for key in sorted((stated.keys() | made.keys()) - times):
             place = f"{at}.{key}" if at else key
             if key not in stated:
                 yield f"{place} is absent, the data give {_shown(made[key])}"

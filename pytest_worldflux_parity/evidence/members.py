@@ -133,6 +133,10 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
     for path in _files(folder / "executions", (*_OF_ATTEMPT, *_TAILS)):
         name = _named(below, path.with_name(_TAILS.get(path.name, path.name)), folder)
         yield Member(name, path, tail=path.name in _TAILS)
+    for attempt in sorted(folder.glob("executions/*/*/*/attempt_*")):
+        if attempt.is_dir() and not any((attempt / file).is_file() for file in (*_OF_ATTEMPT, *_TAILS)):
+            # A worker that was killed at once: that there was an attempt is told by its empty log.
+            yield Member(_named(below, attempt / _TAILS["stdout.log"], folder), b"")
 
 
 def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:

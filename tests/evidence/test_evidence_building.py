@@ -122,10 +122,27 @@ def test_a_run_that_was_not_judged_has_no_bundle(own: Example) -> None:
 def test_a_record_without_its_file_has_no_bundle(own: Example) -> None:
     attempt = own.run_dir / SUITE_ID / "executions" / "task-0" / "seed_0" / "official" / "attempt_1"
     (attempt / "metrics.json").unlink()
-    with pytest.raises(EvidenceError, match="a record names it, and it is gone"):
+    with pytest.raises(EvidenceError, match=r"metrics.json is missing, and a record names it"):
         own.build()
     left = {p.name for p in (own.run_dir / SUITE_ID).iterdir()}
     assert not [n for n in left if "evidence_bundle" in n], "nothing half written stays"
+
+
+def test_an_attempt_that_was_taken_away_is_missed(own: Example, verify: Verify) -> None:
+    """Its worker may have been killed before it wrote a line, or anything; a number is never left out."""
+    path = own.run_dir / SUITE_ID / "parity_runs.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(x for x in lines if '"status":"failed"' not in x), encoding="utf-8")
+    attempt = own.run_dir / SUITE_ID / "executions" / "task-1" / "seed_2" / "official" / "attempt_1"
+    assert f"{BELOW}/executions/task-1/seed_2/official/attempt_1/request.json" in built(own)
+    shutil.rmtree(attempt)
+    attempt.mkdir()
+    name = f"{BELOW}/executions/task-1/seed_2/official/attempt_1/stdout.tail.log"
+    assert built(own)[name] == b""
+    assert "attempt 1 at" not in verify(own.build().path.read_bytes())[1]
+    attempt.rmdir()
+    with pytest.raises(EvidenceError, match="attempt 1 at official task-1 seed_2 is missing"):
+        own.build()
 
 
 def test_a_predicate_does_not_contradict_the_reports(own: Example, tmp_path: Path) -> None:
