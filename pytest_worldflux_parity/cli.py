@@ -16,6 +16,8 @@ from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
 from .commands.aggregate import add_aggregate
 from .commands.coverage import add_coverage
 from .commands.pin_golden import add_pin_golden
+from .commands.plan import add_plan
+from .commands.proof_report import add_proof_report
 from .commands.report import add_report
 from .commands.validate import add_validate
 from .commands.verify import add_verify
@@ -275,6 +277,8 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_oracle,
     add_component_match,
     add_pin_golden,
+    add_plan,
+    add_proof_report,
     add_aggregate,
     add_report,
     add_validate,

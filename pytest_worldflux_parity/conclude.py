@@ -6,7 +6,6 @@ with and without xdist and after a resume.
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import schemas, suite_file
+from . import suite_file
 from .assemble import assemble, selected_items
 from .engines.local import recover
 from .errors import ParityError, StoreError
-from .integrity import file_sha256
 from .matching import REPORT, retire_failed, write_report
 from .observations import FAILED
 from .prepare import PreparedFile, PreparedSuite, RunContext, prepare
@@ -26,6 +24,7 @@ from .provenance import environment, lock_reference
 from .render import documents, markdown
 from .render.dashboard import dashboard
 from .runner import log_tail
+from .sealed import changes, fingerprint, overrides_of, read_session
 from .store import SuiteStore, relative, write_document, write_text
 from .suite import ArtifactSide, Suite
 from .verdict import Judgement, case_count, judge
@@ -95,7 +94,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
 
         check_options(context)
     _refuse_shared_ids(prepared)
-    asked = {node_id: _fingerprint(p, context) for node_id, p in prepared.items()}
+    asked = {node_id: fingerprint(p, context) for node_id, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:
         write_document(path, _session_document(context, asked, arguments), "session.v1")
@@ -109,6 +108,24 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     return sum(map(_case_count, prepared.values()))
 
 
+def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:
+    """What each proof suite needs and costs, as far as that is known before anything is run.
+
+    Raises:
+        ParityError: a suite or a table cannot be read.
+    """
+    if context.track != "proof":
+        return
+    from . import costs, proof_file
+
+    runs = sorted(context.run_dir.parent.glob("*/*/parity_runs.jsonl"))
+    for node_id, path in paths.items():
+        tables = costs.locked_tables(context.root, context.lock_path)
+        plan = costs.plan_of(proof_file.load(path), tables, runs)
+        yield f"plan of {node_id}, task by task: worldflux-parity plan {node_id}"
+        yield from [costs.advice(Path(node_id))] if plan is None else plan_summary(plan)
+
+
 def _case_count(prepared: PreparedFile) -> int:
     if prepared.proof is not None:
         from .conclude_proof import CASES
@@ -119,7 +136,7 @@ def _case_count(prepared: PreparedFile) -> int:
 
 def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedFile]) -> None:
     path = context.run_dir / "run.json"
-    sealed = read_session(context)["suites"]
+    sealed = read_session(context.run_dir)["suites"]
     for node_id, now in asked.items():
         if node_id not in sealed:
             raise StoreError(
@@ -130,27 +147,12 @@ def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[
                 mend="name its suites only, or leave --parity-resume out",
             )
         if now != sealed[node_id]:
-            changed = ", ".join(_changes(sealed[node_id], now, prepared[node_id]))
+            changed = ", ".join(changes(sealed[node_id], now, prepared[node_id]))
             raise StoreError(
                 f"{changed} changed since the run was sealed",
                 where=node_id,
                 mend="start a new run: leave --parity-resume out",
             )
-
-
-def read_session(context: RunContext) -> dict[str, Any]:
-    """The run's ``run.json``.
-
-    Raises:
-        StoreError: it is absent or not what this plugin writes.
-    """
-    path = context.run_dir / "run.json"
-    try:
-        session: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        schemas.check(session, "session.v1", lambda at: str(path), StoreError)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
-    return session
 
 
 def _refuse_shared_ids(prepared: dict[str, PreparedFile]) -> None:
@@ -170,78 +172,10 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
         "device": context.device,
         "arguments": list(arguments),
         "seeds_override": list(context.seeds) if context.seeds is not None else None,
-        "overrides": _overrides(context),
+        "overrides": overrides_of(context),
         "retention": context.retention,
         "suites": asked,
     }
-
-
-def _overrides(context: RunContext) -> dict[str, Any]:
-    """The tables given on the command line, by system."""
-    return {
-        s: {"path": relative(o.path, context.root) if o.path else None, "format": o.format}
-        for s, o in context.overrides.items()
-    }
-
-
-def _fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
-    """What decides a suite's runs and verdict, as hashes."""
-    suite = prepared.suite
-    # Absent where there are none, so that runs which were sealed before there could be any go on.
-    overrides = {"overrides": _overrides(context)} if context.overrides else {}
-    return {
-        **overrides,
-        "suite_id": suite.suite_id,
-        "suite_sha256": suite.sha256,
-        "tables": {s: t.sha256 for s, t in prepared.parts[0].tables.items()},
-        **_programs(prepared, context),
-        # The seeds of a plan that a pilot sealed are no change of what was asked.
-        "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
-        "device": context.device,
-        "upstream_lock_sha256": file_sha256(context.lock_path),
-        "suite_policy_sha256": file_sha256(context.lock_path.with_name("suite_policy.json")),
-    }
-
-
-def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
-    """The programs on both sides and what components are compared with."""
-    if prepared.proof is not None:
-        from .proof_run import sealed_parts
-
-        return sealed_parts(prepared, context.root)
-    part = prepared.parts[0]
-    return {
-        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in part.sources.items()},
-        "golden": part.match.golden.identity if part.match else None,
-    }
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile) -> list[str]:
-    """The names of what differs between two fingerprints; of a side also which one, and its program."""
-    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    return [text for key in changed for text in _names_of_change(key, before, now, prepared)]
-
-
-def _names_of_change(
-    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
-) -> list[str]:
-    if key == "golden":
-        return ["the golden of the component match"]
-    if key == "overrides":
-        return ["what the command line gives in place of the suite's own tables"]
-    if key not in ("sources", "tables", "programs"):
-        return [key]
-    old, new = before.get(key) or {}, now.get(key) or {}
-    sides = sorted(s for s in old.keys() | new.keys() if old.get(s) != new.get(s))
-    if key == "tables":
-        return [f"the {s} table" for s in sides]
-    if key == "programs":
-        return [f"the {s} program" for s in sides]
-    adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
-    return [
-        f"the source of the {s} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
-        for s in sides
-    ]
 
 
 def _now() -> str:
@@ -254,7 +188,7 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
     Never raises for what it finds: a suite that cannot be judged is a conclusion that failed.
     """
     try:
-        sealed: dict[str, Any] = read_session(context)["suites"]
+        sealed: dict[str, Any] = read_session(context.run_dir)["suites"]
     except ParityError as error:
         return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
     conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
@@ -270,7 +204,7 @@ def _conclude_suite(
 ) -> Conclusion:
     try:
         file = prepare((context.root / node_id).resolve(), context)
-        changed = _changes(sealed, _fingerprint(file, context), file)
+        changed = changes(sealed, fingerprint(file, context), file)
         if file.proof is not None:
             return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
         prepared = file.parts[0]

@@ -5,19 +5,20 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from . import wire
+from . import schemas, wire
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend
 from .errors import ParityError, StoreError
 from .evidence import BundleInfo, build, read_sign_key
+from .foreign_runs import judge_lines, read_lines
 from .golden import ARRAYS, MANIFEST
 from .live_match import match_live
-from .prepare import SEED_PLAN, PreparedFile, RunContext
+from .prepare import SEED_PLAN, PreparedFile, RunContext, prepare
 from .proof.decision import plan_to_seal
 from .proof_run import (
     CIRCUMSTANCES,
@@ -32,6 +33,7 @@ from .proof_run import (
 )
 from .proof_verdict import ProofJudgement
 from .render.proof_markdown import equivalence_markdown
+from .sealed import changes, fingerprint, read_session
 from .store import SuiteStore, relative, translated, write_document, write_text
 
 REPORT = "equivalence_report.md"
@@ -65,7 +67,9 @@ class ProofConclusion:
     @property
     def signature(self) -> str:
         """Whether the bundle is signed, and with which key."""
-        if self.bundle is None or not self.bundle.signed:
+        if self.bundle is None:
+            return f"none: {self.bundle_error}"
+        if not self.bundle.signed:
             return "unsigned: whoever changes the bundle can make its hashes anew"
         return f"signed, key {self.bundle.keyid}"
 
@@ -106,19 +110,114 @@ def conclude_proof(
     findings = tuple(match_live(prepared, context, stored)) if live else ()
     circumstances = Circumstances(context.resume, frozenset(names), tuple(changed), findings, tuple(history))
     judgement = judge_run(prepared, context, stored, circumstances)
-    time = _now()
-    documents = documents_of(judgement, history, time=time, golden_paths=golden_paths(prepared, context.root))
     _seal_plan(judgement, store.folder)
-    sealed = circumstances.to_dict(prepared.suite_id, time)
+    sealed = circumstances.to_dict(prepared.suite_id, _now())
     write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
-    for name, document in documents.by_name.items():
-        write_document(store.folder / name, document, SCHEMAS[name])
-    write_text(store.folder / REPORT, _markdown(judgement, time))
-    paths = [store.folder / name for name in (*documents.by_name, REPORT)]
+    return _concluded(prepared, context, judgement, history)
+
+
+def _concluded(
+    prepared: PreparedFile,
+    context: RunContext,
+    judgement: ProofJudgement,
+    history: Mapping[str, Mapping[str, Any]],
+) -> ProofConclusion:
+    """Every document of a run directory, and its evidence."""
+    folder = context.run_dir / prepared.suite_id
+    documents, paths = _write(prepared, context, judgement, history, folder)
     bundle, error = _bundle(prepared, context, history)
     if bundle is not None:
         paths.append(bundle.path)
     return ProofConclusion(judgement, documents, tuple(paths), bundle, error)
+
+
+def _write(
+    prepared: PreparedFile,
+    context: RunContext,
+    judgement: ProofJudgement,
+    history: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+) -> tuple[Documents, list[Path]]:
+    time = _now()
+    places = golden_paths(prepared, context.root)
+    documents = documents_of(judgement, history, time=time, golden_paths=places)
+    for name, document in documents.by_name.items():
+        write_document(folder / name, document, SCHEMAS[name])
+    write_text(folder / REPORT, _markdown(judgement, time))
+    return documents, [folder / name for name in (*documents.by_name, REPORT)]
+
+
+def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -> ProofConclusion:
+    """Judge again what stands in a run directory of ours; nothing is run.
+
+    Args:
+        runs: its ``parity_runs.jsonl``. output: where the documents go; the evidence only where they go
+            beside the records.
+
+    Raises:
+        ParityError: something cannot be read or written, or the run is of another suite.
+    """
+    context, entry = _as_sealed(context, runs.parent.name)
+    prepared = prepare(suite, context)
+    if prepared.suite_id != runs.parent.name:
+        what = f"the suite is {prepared.suite_id!r}, the records are of {runs.parent.name!r}"
+        raise StoreError(what, where=str(suite), mend=f"name the suite with the id {runs.parent.name}")
+    changed = changes(entry, fingerprint(prepared, context), prepared)
+    history = read_history(context, runs.parent / EQUIVALENCE)
+    circumstances = replace(
+        _circumstances(runs.parent / CIRCUMSTANCES), changed=tuple(changed), history=tuple(history)
+    )
+    stored = SuiteStore(context.run_dir, prepared.suite_id).read()
+    judgement = judge_run(prepared, context, stored, circumstances)
+    if output.resolve() != runs.parent:
+        documents, paths = _write(prepared, context, judgement, history, output)
+        return ProofConclusion(judgement, documents, tuple(paths), None, "it stands beside the records only")
+    sealed = circumstances.to_dict(prepared.suite_id, _now())
+    write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
+    return _concluded(prepared, context, judgement, history)
+
+
+def _as_sealed(context: RunContext, suite_id: str) -> tuple[RunContext, dict[str, Any]]:
+    """The context that a run was sealed with, and what was sealed of the suite."""
+    session = read_session(context.run_dir)
+    entries = {e["suite_id"]: e for e in session["suites"].values()}
+    if suite_id not in entries:
+        where = str(context.run_dir / "run.json")
+        raise StoreError("the run has no such suite", where=where, valid=sorted(entries), got=suite_id)
+    seeds = session["seeds_override"]
+    sealed = replace(
+        context,
+        run_id=session["run_id"],
+        device=entries[suite_id]["device"],
+        seeds=tuple(seeds) if seeds is not None else None,
+    )
+    return sealed, entries[suite_id]
+
+
+def _circumstances(path: Path) -> Circumstances:
+    """Of a run that was killed before it was judged there are none."""
+    try:
+        document = wire.load_object(path)
+    except FileNotFoundError:
+        return Circumstances(resumed=True)
+    except (OSError, wire.WireError) as error:
+        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
+    schemas.check(document, "circumstances.v1", lambda at: str(path), StoreError)
+    return Circumstances.from_dict(document)
+
+
+def judge_foreign(suite: Path, runs: Path, output: Path, context: RunContext) -> ProofConclusion:
+    """Judge records that no run of this plugin sealed; there is no evidence to be made of them.
+
+    Raises:
+        ParityError: something cannot be read or written.
+    """
+    prepared = prepare(suite, context)
+    judgement = judge_lines(prepared, context, read_lines(runs))
+    history = read_history(context, output / EQUIVALENCE)
+    documents, paths = _write(prepared, context, judgement, history, output)
+    why = "the records were not sealed by a run of this plugin"
+    return ProofConclusion(judgement, documents, tuple(paths), None, why)
 
 
 def _bundle(

@@ -458,7 +458,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     state = config.stash.get(STATE, None)
     if state is None or state.sealed:
         return
-    from .conclude import seal, suite_paths
+    from .conclude import plans, seal, suite_paths
     from .errors import ParityError
     from .items import CONTEXT
 
@@ -469,9 +469,14 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     try:
         _claim(context, state.claim)
         cases = seal(context, paths, list(config.invocation_params.args))
+        told = list(plans(context, paths))
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     state.node_ids, state.sealed = node_ids, True
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        for text in told:
+            reporter.write_line(text)
     state.suites.update(paths)
     session = config.pluginmanager.get_plugin("session")
     config.pluginmanager.register(_Progress(session, len(node_ids) + cases))

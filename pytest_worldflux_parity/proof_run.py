@@ -106,7 +106,7 @@ def judge_run(
         Finding("changed_since_sealed", f"{name} changed after the first run")
         for name in circumstances.changed
     )
-    doubts = (*circumstances.findings, *changed, *_lock_doubts(prepared, context))
+    doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context))
     folder = context.run_dir / prepared.suite_id
     return judge_proof_suite(
         ProofEvidence(
@@ -126,7 +126,7 @@ def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
     return frozenset(own) & frozenset(names)
 
 
-def _lock_doubts(prepared: PreparedFile, context: RunContext) -> Iterator[Finding]:
+def lock_doubts(prepared: PreparedFile, context: RunContext) -> Iterator[Finding]:
     """That every official program is of a commit that the lock names."""
     assert prepared.proof is not None
     entries = lock.read_lock(context.lock_path).suites.values() if context.lock_path.exists() else ()

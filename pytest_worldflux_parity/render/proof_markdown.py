@@ -69,14 +69,20 @@ def plan_markdown(plan: SuitePlan) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
         *(_plan_row(c) for c in plan.cells),
         "",
-        *_cost("as the suite has it", plan.given),
-        *_cost("for the wanted power", plan.alone),
-        *_cost("for the wanted power, with Holm", plan.corrected),
+        *plan_summary(plan),
     ]
-    if plan.never:
-        lines += ["", f"{len(plan.never)} tasks can never be shown as the suite is:", ""]
-        lines += [f"- {task}: {why}" for task, why in plan.never.items()]
     return "\n".join(lines) + "\n"
+
+
+def plan_summary(plan: SuitePlan) -> Iterator[str]:
+    """Seeds and hours in all, and the tasks that cannot be shown."""
+    yield from _cost("as the suite has it", plan.given)
+    yield from _cost(f"for {plan.power_target:.0%} power", plan.alone)
+    yield from _cost(f"for {plan.power_target:.0%} power, with Holm", plan.corrected)
+    if plan.never:
+        yield f"- can never be shown as the suite is ({len(plan.never)} tasks):"
+    for task, why in plan.never.items():
+        yield f"  - {task}: {why}"
 
 
 def _global(decision: ProofDecision) -> Iterator[str]:

@@ -1,0 +1,50 @@
+"""``plan``: seeds, margins and hours of a proof suite, before anything is spent."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import DEFAULT_LOCK, Subparsers, project_root
+
+
+def add_plan(commands: Subparsers) -> None:
+    """Add the parser of ``plan``."""
+    parser = commands.add_parser("plan", help="what a proof suite needs and costs, from official scores")
+    parser.add_argument("suite", type=Path, metavar="SUITE", help="the suite, or a parity.suite.v2 manifest")
+    parser.add_argument(
+        "--official", action="append", type=Path, default=[], metavar="TABLE",
+        help="official scores (repeatable; default: the locked tables that were fetched)",
+    )  # fmt: skip
+    parser.add_argument("--format", metavar="FORMAT", help="of the tables (default: by their names)")
+    parser.add_argument(
+        "--runs", action="append", type=Path, metavar="FILE",
+        help="parity_runs.jsonl that tells durations (repeatable; default: those in reports/parity)",
+    )  # fmt: skip
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    parser.set_defaults(run=run_plan)
+
+
+def run_plan(options: argparse.Namespace) -> int:
+    """Print the plan; 1 where nothing is known that it could be made from.
+
+    Raises:
+        ParityError: the suite or a table cannot be read.
+    """
+    from .. import costs, proof_file
+    from ..errors import ScoreTableError
+    from ..render.proof_markdown import plan_markdown
+
+    root = project_root(options)
+    proof = proof_file.load(options.suite)
+    lock_path = options.lock or root / DEFAULT_LOCK
+    named = [(path, options.format or costs.table_format(path)) for path in options.official]
+    runs = options.runs or sorted((root / "reports" / "parity").glob("*/*/parity_runs.jsonl"))
+    plan = costs.plan_of(proof, named or costs.locked_tables(root, lock_path), runs)
+    if plan is None and named:
+        raise ScoreTableError("the tables hold no task of the suite", where=str(options.official[0]))
+    if plan is None:
+        print(costs.advice(options.suite))
+        return 1
+    print(plan_markdown(plan), end="")
+    return 0

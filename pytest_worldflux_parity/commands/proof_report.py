@@ -1,0 +1,70 @@
+"""``proof-report``: judge the records of a proof suite that are there, and run nothing."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+
+if TYPE_CHECKING:
+    from ..prepare import RunContext
+
+
+def add_proof_report(commands: Subparsers) -> None:
+    """Add the parser of ``proof-report``."""
+    parser = commands.add_parser(
+        "proof-report", help="judge existing records of a proof suite, ours or those of the earlier system"
+    )
+    parser.add_argument("suite", type=Path, metavar="SUITE", help="the suite, or a parity.suite.v2 manifest")
+    parser.add_argument("--runs", type=Path, required=True, metavar="FILE", help="parity_runs.jsonl")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where documents go (default: beside FILE)"
+    )
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    parser.add_argument("--backends", action="append", type=Path, metavar="DIR", help="folders of backends")
+    parser.add_argument(
+        "--parity-history", action="append", default=[], metavar="GLOB", help="earlier equivalence reports"
+    )
+    parser.set_defaults(run=run_proof_report)
+
+
+def run_proof_report(options: argparse.Namespace) -> int:
+    """Judge, write the documents and print the verdict; 0 where it is a pass, else 1.
+
+    Raises:
+        ParityError: the suite, the records or something that they need cannot be read.
+    """
+    from ..conclude_proof import judge_existing, judge_foreign
+    from ..render.proof_terminal import proof_summary
+
+    root = project_root(options)
+    runs = options.runs.resolve()
+    context = _context(options, root, runs)
+    ours = (context.run_dir / "run.json").exists()
+    concluded = (judge_existing if ours else judge_foreign)(
+        options.suite.resolve(), runs, options.output or runs.parent, context
+    )
+    for line, _ in proof_summary(concluded.judgement, concluded.signature):
+        print(line)
+    for path in concluded.paths:
+        print(f"  {path}")
+    return 0 if concluded.judgement.verdict == "pass" else 1
+
+
+def _context(options: argparse.Namespace, root: Path, runs: Path) -> RunContext:
+    from ..prepare import RunContext
+
+    context = RunContext(
+        root=root,
+        track="proof",
+        run_id=runs.parent.parent.name,
+        run_dir=runs.parent.parent,
+        device="cpu",
+        lock_path=(options.lock or root / DEFAULT_LOCK).resolve(),
+        backend_folders=tuple(options.backends or [root / DEFAULT_BACKENDS]),
+        resume=True,
+    )
+    return replace(context, history=tuple(options.parity_history))

@@ -1,0 +1,96 @@
+"""What ``run.json`` seals before the first run, and what has changed since."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from . import schemas
+from .errors import StoreError
+from .integrity import file_sha256
+from .prepare import PreparedFile, RunContext
+from .store import relative
+
+
+def read_session(run_dir: Path) -> dict[str, Any]:
+    """The run's ``run.json``.
+
+    Raises:
+        StoreError: it is absent or not what this plugin writes.
+    """
+    path = run_dir / "run.json"
+    try:
+        session: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schemas.check(session, "session.v1", lambda at: str(path), StoreError)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
+    return session
+
+
+def overrides_of(context: RunContext) -> dict[str, Any]:
+    """The tables given on the command line, by system."""
+    return {
+        s: {"path": relative(o.path, context.root) if o.path else None, "format": o.format}
+        for s, o in context.overrides.items()
+    }
+
+
+def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """What decides a suite's runs and verdict, as hashes."""
+    suite = prepared.suite
+    # Absent where there are none, so that runs which were sealed before there could be any go on.
+    overrides = {"overrides": overrides_of(context)} if context.overrides else {}
+    return {
+        **overrides,
+        "suite_id": suite.suite_id,
+        "suite_sha256": suite.sha256,
+        "tables": {s: t.sha256 for s, t in prepared.parts[0].tables.items()},
+        **_programs(prepared, context),
+        # The seeds of a plan that a pilot sealed are no change of what was asked.
+        "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
+        "device": context.device,
+        "upstream_lock_sha256": file_sha256(context.lock_path),
+        "suite_policy_sha256": file_sha256(context.lock_path.with_name("suite_policy.json")),
+    }
+
+
+def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """The programs on both sides and what components are compared with."""
+    if prepared.proof is not None:
+        from .proof_run import sealed_parts
+
+        return sealed_parts(prepared, context.root)
+    part = prepared.parts[0]
+    return {
+        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in part.sources.items()},
+        "golden": part.match.golden.identity if part.match else None,
+    }
+
+
+def changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile) -> list[str]:
+    """The names of what differs between two fingerprints; of a side also which one, and its program."""
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    return [text for key in changed for text in _names_of_change(key, before, now, prepared)]
+
+
+def _names_of_change(
+    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
+) -> list[str]:
+    if key == "golden":
+        return ["the golden of the component match"]
+    if key == "overrides":
+        return ["what the command line gives in place of the suite's own tables"]
+    if key not in ("sources", "tables", "programs"):
+        return [key]
+    old, new = before.get(key) or {}, now.get(key) or {}
+    sides = sorted(s for s in old.keys() | new.keys() if old.get(s) != new.get(s))
+    if key == "tables":
+        return [f"the {s} table" for s in sides]
+    if key == "programs":
+        return [f"the {s} program" for s in sides]
+    adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
+    return [
+        f"the source of the {s} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
+        for s in sides
+    ]
