@@ -117,6 +117,7 @@ def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:
     if context.track != "proof":
         return
     from . import costs, proof_file
+    from .render.proof_markdown import plan_summary
 
     runs = sorted(context.run_dir.parent.glob("*/*/parity_runs.jsonl"))
     for node_id, path in paths.items():
