@@ -227,6 +227,11 @@ def _task_scores(task: str, values: Document) -> TaskScores:
 def _expected_values(run: Document) -> Iterator[Finding]:
     """Every seed of the seed policy has a value in every metric of its task, or is listed as missing."""
     policy = run["evaluation_manifest"]["seed_policy"]
+    if policy["mode"] == "fixed":
+        expected = len(run["suite"]["tasks"]) * sum(len(policy[system] or ()) for system in SYSTEMS)
+        if run["counts"]["expected"] != expected:
+            text = f"counts.expected is {run['counts']['expected']}, the seed policy gives {expected}"
+            yield Finding("counts_differ", text)
     lacking = {("worldflux" if side == "upstream_only" else "official", m["task"], m["seed"])
                for side, rows in run["missing"].items() for m in rows}  # fmt: skip
     for name, own in run["metrics"].items():
@@ -275,10 +280,21 @@ def _verdict(run: Document) -> Iterator[Finding]:
     lacking = missing_results(run) or run["counts"]["expected"] == 0
     if run["gates"]["coverage"]["verdict"] == "pass" and lacking:
         yield Finding("verdict_differs", "gates.coverage is pass, and results are missing")
+    yield from _component_gate(run)
     words = {part["verdict"] for part in (*run["gates"].values(), *run["metrics"].values())}
     worst = next(w for w in ("fail", "inconclusive", "pass") if w in words)
     if run["verdict"] != worst:
         yield Finding("verdict_differs", f"verdict is {run['verdict']}, its parts give {worst}")
+
+
+def _component_gate(run: Document) -> Iterator[Finding]:
+    """Components that are matched have a gate, and it passes exactly when they all match."""
+    matched, gate = run["component_match"], run["gates"].get("components")
+    if (matched is None) is not (gate is None):
+        yield Finding("omitted", "component_match and gates.components are not both there")
+    elif matched is not None and gate is not None and matched["pass"] is not (gate["verdict"] == "pass"):
+        stated = f"component_match.pass is {matched['pass']}, gates.components is {gate['verdict']}"
+        yield Finding("verdict_differs", stated)
 
 
 def aggregate_findings(aggregate: Document, again: Document, ignored: Iterable[str] = ()) -> list[Finding]:

@@ -313,7 +313,7 @@ def another(value: Any) -> Any:
 
 # What no other part of the document says: where scores were read, what ran, what a table held beside.
 NOT_RECOMPUTED = {"runs", "evaluation_manifest", "sources", "suite_lock_ref", "component_match"}
-LOOSE = {"upstream_step", "worldflux_step", "unused", "expected", "higher_is_better"}
+LOOSE = {"upstream_step", "worldflux_step", "unused", "higher_is_better"}
 # An equivalence needs no floor.
 UNUSED = [("metrics", "loss.late", "floor")]
 
@@ -349,6 +349,18 @@ def test_so_it_is_in_documents_of_the_earlier_system(judged: Path, suite: str) -
         if not run_findings(replaced(document, at, another))
     ]
     assert unseen == []
+
+
+def test_a_gate_on_components_is_not_left_out(judged: Path) -> None:
+    document = read(run_path(judged, "live"))
+    gate = {"verdict": "pass", "reason": "all match", "findings": [], "warnings": []}
+    matched = {"required": True, "path": None, "present": False, "pass": True, "family": "fake",
+               "result_count": 0}  # fmt: skip
+    whole = {**document, "component_match": matched, "gates": {"components": gate, **document["gates"]}}
+    assert run_findings(whole) == []
+    assert run_findings({**document, "component_match": matched})
+    assert run_findings({**whole, "component_match": None})
+    assert run_findings({**whole, "component_match": {**matched, "pass": False}})
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
