@@ -22,7 +22,7 @@ OPEN = {
     # What the earlier system put into these is not known, and nothing rests on it.
     "aggregate.v1_earlier": {"global_non_inferiority", "evidence_bundle"},
     "request.v1": {"recipe", "windows", "source"},
-    "golden.v1": {"source", "packages", "machine", "config", "parameters"},
+    "golden.v1": {"source", "packages", "machine", "config", "parameters", "insensitive"},
     "match.v1": {"mapping", "parameters", "packages", "source"},
     "match_run.v1": {"artifacts_sha256"},
     "component_match.v1": {"packages"},
@@ -35,6 +35,9 @@ OPEN = {
     "equivalence.v1": {"metrics", "validity", "component_match", "official", "worldflux"},
     "coverage.v1": {"missing_by_reason"},
     "stability.v1": {"metrics"},
+    # What records state of their surroundings, and what in-toto leaves to the kind of predicate.
+    "environment.v1": {"systems", "stated"},
+    "statement.v1": {"predicate", "global"},
     # A program may say more than it is asked for.
     "record.v1": {"", "curve", "scalars", "metadata", "effective_recipe", "eval_protocol", "source"},
 }
@@ -67,6 +70,7 @@ def test_every_document_of_a_run_has_a_schema() -> None:
     match = {"golden.v1", "match_request.v1", "match.v1", "match_run.v1", "component_match.v1"}
     proof = {"equivalence.v1", "coverage.v1", "stability.v1", "seed_plan.v1", "validity.v1"}
     proof |= {"component_match_set.v1", "circumstances.v1"}
+    proof |= {"environment.v1", "statement.v1", "dsse.v1"}
     suites = {"suite.v1", "suite.proof_v1", "suite.quick_legacy", "suite.parity_v2"}
     suites |= {"suite.parity_manifest_v1"}
     earlier = {"run.v1_earlier", "aggregate.v1_earlier"}
