@@ -14,7 +14,7 @@ Two settings are recorded: ``vector`` (three vector observations, continuous act
 image, discrete actions). Weights are random and nowhere zero, reward and value heads included, slow value
 and value differ, and the optimiser has taken steps. With ``--checkpoint`` weights, state of the optimiser
 and recipe are those of an official run (the ``out_dir`` of a run of this backend, or the program's own
-logdir with its ``ckpt``), the one setting is what its observations ask for, and only batches are smaller.
+logdir with its ``ckpt``), the one setting is what its observations ask for, and rows and steps are fewer.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ SHORTHANDS = ("deter", "hidden", "stoch", "classes", "blocks", "units", "layers"
 # How large kernels of the latent's logits are: some divergences are below the free nats, some above.
 LATENT_GAINS = {"vector": 0.92, "image": 0.72}
 OPTIMISER_STEPS = 5
+# Percentiles whose distance is less than the least scale; returns near zero are one and more from the lower.
+YOUNG_RETURNS = (-1.5, -0.75)
+EVEN_LOGITS = 0.1  # below this a two-hot head is still as even as it began: it began with zeros
 Spaces = tuple[dict[str, Any], dict[str, Any]]  # of observations and of actions
 PICKLED = {
     ("numpy", "dtype"),
@@ -482,7 +485,7 @@ class NumpyOnly(pickle.Unpickler):
 
 def read_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
     """Official configuration and state: of what a run of this backend left in its ``out_dir``, or of the
-    newest checkpoint in the ``logdir`` of an official run. Batches are cut to those of the small settings.
+    newest checkpoint in the ``logdir`` of an official run. Rows and steps are cut to the small settings'.
 
     Raises:
         Refused: neither is there, or it cannot be read.
@@ -497,6 +500,7 @@ def read_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
     try:
         config = elements.Config.load(elements.Path(str(path)))
         cut = {"batch_size": min(ROWS, config.batch_size), "batch_length": min(STEPS, config.batch_length)}
+        cut["agent.imag_length"] = min(VIVID["agent.imag_length"], config.agent.imag_length)
         return config.update({**cut, "jax.compute_dtype": "float32"}), state
     # What reads YAML has no one error for what is not its format.
     except Exception as error:
@@ -526,7 +530,8 @@ def stored_state(path: Path) -> dict[str, Any]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # np.load leaves a file that it cannot read open.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise Refused(f"{path}: not a file of arrays ({error})") from None
@@ -548,6 +553,45 @@ def check_state(state: dict[str, Any], model: Any, where: str) -> None:
             raise Refused(f"{where}: {name} is {state[name].shape}, and the run's model's {own[name].shape}")
         if not np.isfinite(state[name]).all():
             raise Refused(f"{where}: {name} has values that are not finite numbers")
+
+
+def spread_returns(setting: Setting) -> dict[str, float]:
+    """Move the return normaliser, which is no weight, where a run left it nothing to normalise: by name.
+
+    A young agent's returns, and a sparse task's, lie within the least scale. No scaled return is then far
+    from zero, so that a metric of it would be zero, and percentiles are what is left of bins that cancel,
+    in the rounding of which programs differ by more than the tolerance.
+    """
+    import numpy as np
+
+    names = [f"retnorm/{key}/value" for key in ("lo", "hi")]
+    if not all(name in setting.state for name in names):
+        return {}
+    low, high = (float(setting.state[name]) for name in names)
+    if high - low >= setting.config.agent.retnorm.limit:
+        return {}
+    moved = dict(zip(names, YOUNG_RETURNS, strict=True))
+    setting.state |= {name: np.float32(value) for name, value in moved.items()}
+    return moved
+
+
+def check_heads(golden: Golden, checkpoint: str) -> None:
+    """Make sure that the two-hot heads have left zero.
+
+    Raises:
+        Refused: one has not. It predicts what is left of bins of up to 5e8 that cancel: rounding.
+    """
+    import numpy as np
+
+    for name, logits in golden.arrays.items():
+        if name.startswith("outputs/") and name.endswith(("_reward/logits", "_value/logits")):
+            largest = float(np.abs(logits).max())
+            if largest < EVEN_LOGITS:
+                head = name.split("_")[-1].removesuffix("/logits")
+                raise Refused(
+                    f"{checkpoint}: too young to be compared: the logits of its {head} head are at most "
+                    f"{largest:.2g}, hardly the zeros that they began with; to mend: a run with more updates"
+                )
 
 
 def recipe_of(config: Any) -> dict[str, Any]:
@@ -600,7 +644,7 @@ def settings_of(program: Path, checkpoint: str | None) -> tuple[dict[str, Settin
         name = "image" if any(len(s.shape) == 3 for s in spaces[0].values()) else "vector"
         settings[name] = Setting(name, config, spaces, state)
         check_state(state, settings[name].model, checkpoint)
-        told[name] = {"recipe": recipe_of(config)}
+        told[name] = {"recipe": recipe_of(config), "moved": spread_returns(settings[name])}
     else:
         for name, small in RECIPES.items():
             settings[name] = Setting(name, official_config(program, small), small_spaces(name), None)
@@ -642,8 +686,16 @@ def record(arguments: argparse.Namespace, program: Path, origin: dict[str, Any])
     from . import recorded_components
 
     out, golden = Path(arguments.out), Golden(trained=bool(arguments.checkpoint))
+    (out / "manifest.json").unlink(missing_ok=True)
+    if arguments.checkpoint:
+        import jax
+
+        # A run waits for it, and thousands of single operations are compiled: half the time.
+        jax.config.update("jax_disable_most_optimizations", True)
     settings, told = settings_of(program, arguments.checkpoint)
     recorded_components.record_all(golden, settings, lambda keys: official_config(program, keys))
+    if arguments.checkpoint:
+        check_heads(golden, arguments.checkpoint)
     told.update(recorded_components.told())
     command = "python -m backends.official_dreamerv3.record --checkout DIR --commit {commit} --out DIR"
     command += " --checkpoint RUN" if arguments.checkpoint else ""

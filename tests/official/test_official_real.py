@@ -141,8 +141,7 @@ def test_the_committed_golden_is_what_the_official_code_computes(checkout, pytho
 
 def test_a_checkpoint_of_a_run_gives_a_golden_that_our_code_matches(observed, checkout, python, tmp_path):
     pytest.importorskip("torch", reason="the extra `tdmpc2` is not installed")
-    logs = Path("official_run/logs", TASK, str(SEED), recipes.EXPERIMENT)
-    options = "--checkpoint", observed[0] / logs / "models/final.pt"
+    options = "--checkpoint", observed[0]
     golden = record(checkout, python, tmp_path / "golden", *options)
     assert golden.parameters["_encoder.state.0.weight"] == (8, 5)
     done = matches.run(matches.write_request(tmp_path / "out", tmp_path / "golden"))
