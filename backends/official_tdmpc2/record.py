@@ -1,7 +1,7 @@
 """Record what the official TD-MPC2 computes, for other programs to be compared with.
 
     python -m backends.official_tdmpc2.record --checkout DIR --commit SHA --out backends/golden/tdmpc2
-        [--checkpoint models/final.pt] [--set key=value ...] [--seed 1]
+        [--checkpoint RUN] [--set key=value ...] [--seed 1]
     python -m backends.official_tdmpc2.record --checkout DIR --commit SHA --out DIR --counts
 
 Runs in the official program's environment, on a CPU, from a copy of the commit's program. Without a
@@ -319,7 +319,7 @@ def describe_config(cfg: Any) -> dict[str, Any]:
 def provenance(described: dict[str, Any]) -> dict[str, Any]:
     """Who recorded what, when and with what; the folders of this machine are left out."""
     words = ["python", "-m", "backends.official_tdmpc2.record"]
-    hidden = {"--checkout": "DIR", "--out": "DIR", "--checkpoint": "FILE"}
+    hidden = {"--checkout": "DIR", "--out": "DIR", "--checkpoint": "RUN"}
     for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
         words.append(hidden.get(before, word))
     return {
