@@ -24,6 +24,7 @@ import contextlib
 import datetime
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pickle
@@ -37,6 +38,10 @@ from typing import Any
 from . import Refused, recipe, results, source
 
 SCHEMA = "worldflux.parity.golden.v1"
+ENVIRONMENT = "worldflux-parity env create official_dreamerv3"
+NEEDED = (
+    "jax", "optax", "ninjax", "elements", "ruamel", "numpy", "dm_control", "mujoco", "ale_py", "PIL",
+)  # fmt: skip
 PACKAGES = ("jax", "jaxlib", "optax", "ninjax", "elements", "numpy", "dm_control", "mujoco", "ale-py")
 SIZES = ("size1m", "size12m", "size25m", "size50m", "size100m", "size200m", "size400m")
 COUNTED = {
@@ -82,6 +87,10 @@ OPTIMISER_STEPS = 5
 # Percentiles whose distance is less than the least scale; returns near zero are one and more from the lower.
 YOUNG_RETURNS = (-1.5, -0.75)
 EVEN_LOGITS = 0.1  # below this a two-hot head is still as even as it began: it began with zeros
+# Of a run's weights: component -> tolerance and why it is wider than that of its stage.
+WIDER = {
+    "train_step": (1e-4, "the percentiles of returns carry the rounding of returns that are far larger"),
+}
 Spaces = tuple[dict[str, Any], dict[str, Any]]  # of observations and of actions
 PICKLED = {
     ("numpy", "dtype"),
@@ -219,6 +228,7 @@ class Golden:
         # Where rates are a run's, not all that a planted mistake moves is moved by more than a tolerance.
         declared = {"*": "of a run's recipe and weights; the small golden shows what can be seen"}
         self._more = {"insensitive": declared} if trained else {}
+        self._wider = WIDER if trained else {}
         self.arrays: dict[str, Any] = {}
         self.components: list[dict[str, Any]] = []
 
@@ -238,7 +248,9 @@ class Golden:
                 sys.exit(f"{name}: output {key} is constant ({value.flat[0]}), which shows nothing")
         self._put(f"inputs/{name}", inputs)
         self._put(f"outputs/{name}", outputs)
-        self.components.append({"name": name, "stage": stage, "outputs": list(outputs), **self._more})
+        wider = dict(zip(("tolerance", "reason"), self._wider.get(name.partition("_")[2], ()), strict=False))
+        row = {"name": name, "stage": stage, "outputs": list(outputs)}
+        self.components.append({**row, **wider, **self._more})
 
     def weights(self, setting: Setting) -> None:
         """Add the state of an agent. How often it was updated, which it counts five times, is an input."""
@@ -669,16 +681,43 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Record the folder; the exit status."""
     arguments = parse_arguments(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "program"
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "program"
+            check_environment()
+            check_writable(Path(arguments.out))
             origin = source.prepare(Path(arguments.checkout), arguments.commit, program)
             import_official(program)
             record(arguments, program, origin)
-        except Refused as error:
-            print(f"official_dreamerv3.record: {error}", file=sys.stderr)
-            return 1
+    except (Refused, OSError, ImportError) as error:
+        print(f"official_dreamerv3.record: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     return 0
+
+
+def check_environment() -> None:
+    """Make sure that this interpreter has what the official program and this recorder import.
+
+    Raises:
+        Refused: it lacks something.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Refused(f"{sys.executable}: no module {', '.join(missing)}; to mend: {ENVIRONMENT}")
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure, before the minutes of recording, that there will be a folder to write into.
+
+    Raises:
+        Refused: there cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Refused(f"--out {folder}: cannot be written: {error.strerror}") from None
 
 
 def record(arguments: argparse.Namespace, program: Path, origin: dict[str, Any]) -> None:

@@ -99,6 +99,8 @@ def record(options: argparse.Namespace) -> None:
         Refused: the checkout, the checkpoint or a recipe key is not good.
     """
     settings = dict(map(wire.setting, options.set))
+    # Said before the minutes of recording, not after.
+    options.out.mkdir(parents=True, exist_ok=True)
     with official_modules(options.checkout, options.commit) as (modules, described):
         import torch
 

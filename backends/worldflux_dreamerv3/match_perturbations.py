@@ -198,7 +198,7 @@ def changed_inputs(component: str, label: str, what: str, change: Callable[[Any,
 
 def vivid(fault: Fault) -> Fault:
     """Only where the golden's recipe is a small one: what shows it there may be out of reach in a run's."""
-    return replace(fault, fits=lambda setting: "deter" in setting.config["recipe"])
+    return replace(fault, fits=lambda s: fault.fits(s) and "deter" in s.config["recipe"])
 
 
 def recipe(component: str, label: str, what: str, **changes: Callable[[Any], Any]) -> Fault:
@@ -366,7 +366,7 @@ FAULTS: tuple[Fault, ...] = (
     transpose("reward", "reward/layer0/kernel"),
     weight("continue", "continue/logits/kernel"),
     weight("policy", *POLICY),
-    weight("policy", *SPREAD, label="spread"),
+    vivid(weight("policy", *SPREAD, label="spread")),
     changed_inputs("policy", "no_noise", NO_NOISE, no_noise),
     weight("value", "value/logits/kernel"),
     changed_state("value", "mixed_up", "The value is the slow value.", value_is_slow),
@@ -394,17 +394,19 @@ FAULTS: tuple[Fault, ...] = (
     ),
     weight("loss_dyn", "dynamics/prior_logits/kernel", whole=True),
     weight("loss_rep", "dynamics/posterior_logits/kernel", whole=True),
-    weight("loss_rew", "dynamics/gru/kernel", whole=True),
+    vivid(weight("loss_rew", "dynamics/gru/kernel", whole=True)),
+    transpose("loss_rew", "reward/layer0/kernel"),
     weight("loss_con", "continue/logits/kernel"),
     weight("loss_policy", "dynamics/gru/kernel", whole=True),
     weight("loss_value", "dynamics/gru/kernel", whole=True),
     weight("loss_repval", "reward/logits/kernel", whole=True),
     changed_state("loss_value", "mixed_up", "The slow value is the value itself.", slow_is_value),
-    weight("loss_total", "decoder/vector0/kernel", "decoder/image/kernel", whole=True),
+    vivid(weight("loss_total", "decoder/vector0/kernel", whole=True)),
+    transpose("loss_total", "dynamics/gru/kernel"),
     weight("metrics", "dynamics/gru/kernel", whole=True),
     transpose("metrics", "dynamics/posterior_logits/kernel"),
     changed_state("metrics", "mixed_up", "The slow value is the value itself.", slow_is_value),
-    changed_state("metrics", "range", "The range of returns is wider.", range_doubled),
+    vivid(changed_state("metrics", "range", "The range of returns is wider.", range_doubled)),
     weight("reconstruction", "decoder/image/kernel", "decoder/vector0/kernel", whole=True),
     weight("network_gradients", *FIRST_ENCODER, whole=True),
     transpose("network_gradients", "decoder/space_map/kernel", "decoder/vector0/kernel", label="decoder"),

@@ -77,7 +77,7 @@ def test_a_component_that_differs_fails_the_verdict_first(matched: Project) -> N
     assert document["verdict"] == "fail"
     assert document["verdict_reason"].startswith(f"components: {told} (stage heads, the first that diverges")
     assert matched.document(f"fake_quick/{REPORT}")["first_divergence"]["component"] == "heads"
-    assert "| heads | heads | reward 1.0e-03 | 1e-05 | 1 of 1 caught | differs |" in matched.report()
+    assert "| heads | heads | reward 1.0e-03 | 1e-05 | 2 of 2 caught | differs |" in matched.report()
     assert len(matched.lines()) == 6, "training runs all the same"
 
 
