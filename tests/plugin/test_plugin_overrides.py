@@ -175,5 +175,5 @@ def test_a_table_outside_the_project_needs_the_equals_sign(
     result = project.run("--parity-worldflux", str(path), "--parity-worldflux-format", "canonical_jsonl")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*write --parity-worldflux=*"])
-    project.run(*given("worldflux", path))
+    project.run_here(*given("worldflux", path))
     assert sources(project)["worldflux"]["path"] == "w.jsonl"
