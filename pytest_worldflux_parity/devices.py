@@ -2,23 +2,65 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .errors import ParityError
 
 
-def gpu_uuids() -> list[str]:
-    """UUIDs of the NVIDIA GPUs that the driver lists; empty where there is no driver."""
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU by the UUID that CUDA_VISIBLE_DEVICES takes; ``memory_gb`` is None where it is unknown."""
+
+    uuid: str
+    memory_gb: float | None = None
+
+
+def gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
+    """The NVIDIA GPUs that the driver lists and CUDA_VISIBLE_DEVICES leaves; empty without a driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    query = [program, "--query-gpu=uuid", "--format=csv,noheader"]
+    query = [program, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+    rows = [line.partition(",") for line in done.stdout.splitlines() if line.strip()]
+    found = [Gpu(uuid.strip(), _gigabytes(mebibytes)) for uuid, _, mebibytes in rows]
+    return _visible(found, environment.get("CUDA_VISIBLE_DEVICES")) if done.returncode == 0 else []
+
+
+def _gigabytes(mebibytes: str) -> float | None:
+    try:
+        return int(mebibytes) * 2**20 / 1e9
+    except ValueError:
+        return None
+
+
+def _visible(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
+    """What is left of the GPUs where the caller has been given some: numbers, as nvidia-smi counts, or UUIDs.
+
+    As CUDA reads it: the first name of nothing ends the list. A MIG device is one that nvidia-smi does not
+    list here.
+    """
+    if visible is None:
+        return list(found)
+    left: list[Gpu] = []
+    for name in (n.strip() for n in visible.split(",")):
+        if name.startswith("MIG-"):
+            left.append(Gpu(name))
+            continue
+        numbered = found[int(name) : int(name) + 1] if name.isascii() and name.isdigit() else ()
+        named = [g for g in found if name and g.uuid.startswith(name)]
+        chosen = [*numbered, *named]
+        if len(chosen) != 1:
+            break
+        left += chosen
+    return left
 
 
 def resolve(device: str) -> str:
@@ -29,7 +71,7 @@ def resolve(device: str) -> str:
     """
     if device == "cpu":
         return "cpu"
-    present = bool(gpu_uuids())
+    present = bool(gpus())
     if device == "cuda" and not present:
         raise ParityError(
             "--device cuda, but nvidia-smi lists no GPU", valid=("auto", "cpu"), mend="use --device cpu"

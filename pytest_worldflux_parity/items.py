@@ -66,6 +66,7 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
     Raises:
         BackendError: a backend's own environment is absent or out of date.
         SourceError: the official checkout is absent.
+        ParityError: a task asks for more than the GPUs there are.
     """
     for system, backend in prepared.backends.items():
         if system in context.systems:
@@ -77,6 +78,9 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
                     where=backend.adapter,
                     mend=f"worldflux-parity fetch-oracles --suite {backend.lock_suite}",
                 )
+    for pair in prepared.pairs:
+        if context.pool is not None and prepared.backends:
+            context.pool.check(pair.task.resources, f"{prepared.suite.path}: task {pair.task.id!r}")
 
 
 class _Cache:

@@ -79,10 +79,12 @@ def request_id(
 ) -> str:
     """sha256 over what decides the result: program and its source, task, seed, recipe, protocol, device.
 
-    Run id, folders, deadline and attempt are left out: they do not change what is computed.
+    Run id, folders, deadline, memory and attempt are left out: they do not change what is computed.
     """
+    several = {"gpus": pair.task.resources.gpus} if pair.task.resources.gpus > 1 else {}
     return content_hash(
         {
+            **several,
             "family": suite.family,
             "task_id": pair.task.id,
             "seed": pair.seed,

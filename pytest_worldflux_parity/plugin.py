@@ -42,6 +42,8 @@ INI = {
         "pairs at a time without -n: a number, or auto (as many as fit the cores or GPUs)",
         "auto",
     ),
+    "parity_slots_per_gpu": ("runs at a time on one GPU", "1"),
+    "parity_lock_folder": ("folder of the locks on GPUs, shared by all sessions of a user on a host", ""),
     "parity_quick_suites": ("what --parity=quick collects without paths", "suites/quick"),
     "parity_proof_suites": ("what --parity=proof collects without paths", "suites/proof"),
     "parity_sign_key": ("Ed25519 private key (PEM) that evidence is signed with", ""),
@@ -153,19 +155,21 @@ def _follow(controller: int) -> None:
 
 
 def _context(config: pytest.Config) -> RunContext:
-    from . import devices
+    from . import devices, leases
     from .prepare import RunContext
 
     _check_root(config)
     output = config.rootpath / str(_value(config, "parity_output"))
     resume = bool(_value(config, "parity_resume"))
+    device = devices.resolve(config.option.device or config.getini("parity_device"))
     run_id = _run_id(config, output, resume)
     return RunContext(
         root=config.rootpath,
         track=config.option.parity,
         run_id=run_id,
         run_dir=output / run_id,
-        device=devices.resolve(config.option.device or config.getini("parity_device")),
+        device=device,
+        pool=leases.pool(device, _slots_per_gpu(config), str(config.getini("parity_lock_folder"))),
         lock_path=config.rootpath / str(config.getini("parity_lock")),
         backend_folders=tuple(config.rootpath / f for f in config.getini("parity_backends")),
         resume=resume,
@@ -340,13 +344,20 @@ def _default_workers(config: pytest.Config) -> None:
 
 
 def _slots(config: pytest.Config) -> int:
-    """How many runs fit at a time: cores over the threads of a run, on a CPU."""
+    """How many runs fit at a time: slots of the GPUs; on a CPU, cores over the threads of a run."""
     from . import devices
 
-    if devices.resolve(config.option.device or config.getini("parity_device")) != "cpu":
-        return 1
+    if devices.resolve(config.option.device or config.getini("parity_device")) == "cuda":
+        return len(devices.gpus()) * _slots_per_gpu(config)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // _threads(config))
+
+
+def _slots_per_gpu(config: pytest.Config) -> int:
+    text = str(config.getini("parity_slots_per_gpu"))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
+        raise pytest.UsageError(f"parity_slots_per_gpu is {text!r}: a whole number from 1 to 64 is wanted")
+    return int(text)
 
 
 def _threads(config: pytest.Config) -> int:

@@ -16,6 +16,7 @@ from . import lock, schemas, sources, suite_file, wire
 from .backends import Backend, load_backends
 from .curves import point_near
 from .errors import BackendError, ScoreTableError, StoreError, SuiteError
+from .leases import Pool
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
 from .retention import Retention
@@ -44,6 +45,7 @@ class RunContext:
         retention: what stays of an attempt once it is recorded.
         history: globs of earlier equivalence reports that a proof is held against.
         sign_key: the private key that a proof's evidence is signed with.
+        pool: what runs hold while they run; None: that of the machine, with one slot a GPU.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class RunContext:
     retention: Retention = "full"
     history: tuple[str, ...] = ()
     sign_key: Path | None = None
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import lock
-from .devices import gpu_uuids
+from .devices import gpus
 from .prepare import PreparedSuite, RunContext
 from .suite import ArtifactSide
 
@@ -88,7 +88,7 @@ def environment() -> dict[str, Any]:
         "python_impl": platform.python_implementation(),
         "platform": platform.platform(),
         "torch": version("torch"),
-        "cuda": bool(gpu_uuids()),
+        "cuda": bool(gpus()),
         "numpy": version("numpy"),
         "scipy": version("scipy"),
         "pytest": version("pytest"),

@@ -94,6 +94,14 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a run needs on a GPU machine: how many GPUs, and memory on each (10^9 bytes; None: any)."""
+
+    gpus: int = 1
+    gpu_memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """One task with what it overrides; mappings are already merged with the suite's defaults.
 
@@ -106,6 +114,7 @@ class Task:
     budget: Budget | None = None
     deadline_sec: float = 3600.0
     seeds: tuple[int, ...] | None = None
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True)
@@ -246,6 +255,7 @@ def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
         eval_protocol={**data.get("eval_protocol", {}), **own.get("eval_protocol", {})},
         budget=Budget(budget["step"], budget.get("tolerance", 0.0)) if budget else None,
         deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
+        resources=Resources(**{**data.get("resources", {}), **own.get("resources", {})}),
     )
 
 

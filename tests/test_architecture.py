@@ -50,6 +50,7 @@ EDGES = (
     "sources",
     "environments",
     "devices",
+    "leases",
     "guardian",
     "runner",
     "retention",

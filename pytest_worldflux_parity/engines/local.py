@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from .. import plan, retention, retry, runner, wire
 from ..backends import Backend
 from ..command_program import CommandProgram
 from ..errors import RecordError, RunFailed
+from ..leases import Alone, Lease, Pool, leased, pool
 from ..plan import Pair
 from ..prepare import PreparedSuite, RunContext
 from ..records import record_line
@@ -77,16 +78,32 @@ def _run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunCo
         how: retry.How = "again"
         while kept is None and how != "never":
             attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
-            line = _attempt(prepared, pair, system, context, attempt, folder, present)
+            with leased(_pool(context), pair.task.resources, _alone(how, failures)) as lease:
+                line = _attempt(prepared, pair, system, context, attempt, folder, lease, present)
+                failures.append(_failure(line, lease))
             store.append(line)
             retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
             if line["success"]:
                 return line
-            failures.append(retry.Failure(line["error_kind"]))
             how = retry.next_try(failures, prepared.suite.retries)
     if kept is None:
         raise AttemptsFailed(str(line["error"]), logs={system: folder})
     return kept
+
+
+def _pool(context: RunContext) -> Pool:
+    return context.pool or pool(context.device)
+
+
+def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:
+    if how != "alone":
+        return ""
+    return "gpus" if failures[-1].kind == "out_of_gpu_memory" else "machine"
+
+
+def _failure(line: Line, lease: Lease) -> retry.Failure:
+    on_gpus = line["error_kind"] == "out_of_gpu_memory"
+    return retry.Failure(line["error_kind"], lease.gpus_alone if on_gpus else lease.machine_alone)
 
 
 def _settle(
@@ -157,13 +174,16 @@ def _attempt(
     context: RunContext,
     attempt: int,
     folder: Path,
+    lease: Lease,
     present: int,
 ) -> Line:
     backend = prepared.backends[system]
     request = _request(prepared, pair, system, context, attempt, folder)
     with translated(folder):
         command, env, cwd = _launch(backend, request, context)
-        outcome = runner.run(request, command, env, cwd, keep_open=[present])
+        outcome = runner.run(
+            request, command, {**env, **lease.environment}, cwd, keep_open=[present, *lease.descriptors]
+        )
     return record_line(
         prepared.suite,
         request,
@@ -172,6 +192,7 @@ def _attempt(
         backend_kind=backend.kind,
         error=outcome.error,
         kind=outcome.kind,
+        gpus=lease.gpus,
         return_code=outcome.return_code,
         duration_sec=round(outcome.duration_sec, 3),
         timestamp=_now(),

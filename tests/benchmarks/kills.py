@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 RECIPE, PROTOCOL = {"level": 100.0}, {"eval_episodes": 1}
+KINDS = ("controller", "worker", "program")
 SYSTEMS, TASKS, SEEDS = ("official", "worldflux"), 6, 10
 VOLATILE = {
     "generated_at_utc", "duration_sec", "platform", "timestamp", "run_id", "arguments", "command", "attempt",
@@ -56,7 +57,7 @@ class Campaign:
     tasks: int = TASKS
     seeds: int = SEEDS
     workers: int = 2
-    pause: float = 1.5
+    pause: float = 3.0
     killed: Counter[str] = field(default_factory=Counter)
     sessions: int = 0
     recovered: int = 0
@@ -83,7 +84,7 @@ class Campaign:
         for _ in range(kills + 5):
             session = self.start(run_id)
             while left > 0 and not ended(session, self.rng.uniform(0.0, self.pause)):
-                left -= self.kill(session.pid)
+                left -= self.kill(session, self.rng.choice(KINDS))
             status = session.wait()
             now = self.stored(run_id)
             if not now.startswith(stored):
@@ -94,14 +95,16 @@ class Campaign:
         log = (self.root / "session.log").read_text(encoding="utf-8")
         raise AssertionError(f"{run_id}: not done after {kills + 5} sessions; the last:\n{log}")
 
-    def kill(self, controller: int) -> int:
-        """Kill a part of a session that is there; how many were killed."""
-        workers = [p for p in children(controller) if "guardian.py" not in command_of(p)]
-        programs = [p for w in workers for p in children(w) if "program.sh" in command_of(p)]
-        found = {"controller": [controller], "worker": workers, "program": programs}
-        kind = self.rng.choice(sorted(k for k, pids in found.items() if pids))
+    def kill(self, session: subprocess.Popen[bytes], kind: str) -> int:
+        """Kill a part of a session, once there is one; how many were killed before it ended."""
+        while not (found := parts(session.pid, kind)):
+            if ended(session, 0.02):
+                return 0
+        # Not at the moment at which it came up.
+        if kind != "controller" and ended(session, self.rng.uniform(0.0, 0.2)):
+            return 0
         try:
-            os.kill(self.rng.choice(found[kind]), signal.SIGKILL)
+            os.kill(self.rng.choice(found), signal.SIGKILL)
         except ProcessLookupError:
             return 0
         self.killed[kind] += 1
@@ -189,6 +192,15 @@ def ended(session: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def parts(controller: int, kind: str) -> list[int]:
+    """Process ids of a session's controller, its workers or their programs."""
+    if kind == "controller":
+        return [controller]
+    workers = [p for p in children(controller) if "guardian.py" not in command_of(p)]
+    programs = [p for w in workers for p in children(w) if "program.sh" in command_of(p)]
+    return workers if kind == "worker" else programs
 
 
 def processes() -> Iterator[int]:

@@ -186,6 +186,27 @@ def waits(request):
     ok(request)
 
 
+def memory(request):
+    """Asks for more memory than there is, each time."""
+    bytearray(1 << 60)
+
+
+def gpu_memory(request):
+    if request.attempt == 1:
+        sys.exit("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
+    ok(request)
+
+
+def sees(request):
+    """Notes when it had which GPUs, in the file ``log``."""
+    start = time.monotonic()
+    time.sleep(0.1)
+    with open(request.recipe["log"], "a") as log:
+        gpus, share = os.environ["CUDA_VISIBLE_DEVICES"], os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION")
+        log.write(json.dumps([gpus.split(","), start, time.monotonic(), share]) + "\n")
+    ok(request)
+
+
 def family(request):
     """Waits, with a child, and with one that has left its process group."""
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -200,7 +221,7 @@ BEHAVIOURS = {
     for f in (
         ok, crash, hang, stubborn, leaves_child, no_record, nan, half_json, wrong_task, wrong_request,
         empty_curve, no_metric, says_failure, random_policy, killed, flaky, waits,
-        mock_mode, huge_number, family, litters,
+        mock_mode, huge_number, family, memory, gpu_memory, sees, litters,
     )
 } | {"other_recipe": ok}  # fmt: skip
 
