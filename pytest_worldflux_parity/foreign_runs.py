@@ -20,7 +20,7 @@ from .plan import RunKey, expected_seeds
 from .prepare import PreparedFile, PreparedSuite, RunContext, stated
 from .proof_run import lock_doubts
 from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
-from .records import SUCCESS, is_readable, record_of
+from .records import SUCCESS, StoredLine, is_readable, record_of
 from .scores import task_key
 from .store import Line
 from .suite import SYSTEMS, BackendSide
@@ -138,22 +138,24 @@ def _completed(line: Line, task: str, part: PreparedSuite) -> Line:
     metadata = metrics.get("metadata") if isinstance(metrics, Mapping) else None
     metadata = metadata if isinstance(metadata, Mapping) else {}
     key = {"system": line["system"], "task_id": task, "seed": line["seed"]}
-    return {
-        "attempt": 1,
-        "device": "unknown",
-        "adapter": adapter,
-        "duration_sec": None,
-        "source_commit": None,
-        **{k: metadata.get(k) for k in _TEXTS},
-        **line,
-        "request_id": str(line.get("request_id") or wire.content_hash(key)),
-        "task_id": task,
-        "metrics": {**metrics, "task_id": task} if isinstance(metrics, Mapping) else None,
-        "expected_adapter_id": getattr(wanted, "adapter_id", adapter),
-        "expected_backend_kind": wanted.kind,
-        "artifacts": {},
-        "artifacts_sha256": {},
-    }
+    return StoredLine(
+        {
+            "attempt": 1,
+            "device": "unknown",
+            "adapter": adapter,
+            "duration_sec": None,
+            "source_commit": None,
+            **{k: metadata.get(k) for k in _TEXTS},
+            **line,
+            "request_id": str(line.get("request_id") or wire.content_hash(key)),
+            "task_id": task,
+            "metrics": {**metrics, "task_id": task} if isinstance(metrics, Mapping) else None,
+            "expected_adapter_id": getattr(wanted, "adapter_id", adapter),
+            "expected_backend_kind": wanted.kind,
+            "artifacts": {},
+            "artifacts_sha256": {},
+        }
+    )
 
 
 def _origin(part: PreparedSuite, system: str, records: Mapping[RunKey, RunRecord]) -> Origin:

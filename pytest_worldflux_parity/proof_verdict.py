@@ -19,6 +19,7 @@ from .proof.results import ProofDecision, ProofGates
 from .proof.seeding import SeedPlan
 from .proof.suite import ProofSuite
 from .proof.validity import alike_findings, requirement_findings
+from .records import is_readable
 from .verdict import Evidence, Gate, Word, components_gate, gate_of, gates_of
 
 VALIDITY = ("validity", "independence")
@@ -154,11 +155,14 @@ def _required(evidence: ProofEvidence) -> Iterator[Finding]:
     proof = evidence.proof
     for part in evidence.parts:
         commit = evidence.commits.get(part.suite.family)
-        for line in part.lines:
+        # What cannot be read has a finding of its own.
+        readable = [line for line in part.lines if is_readable(line)]
+        for line in readable:
             required = proof.requirements.get(line["task_id"])
-            if required is not None:
-                yield from requirement_findings(line, part.suite.task(line["task_id"]), required, commit)
-        yield from alike_findings(part.lines)
+            task = next((t for t in part.suite.tasks if t.id == line["task_id"]), None)
+            if required is not None and task is not None:
+                yield from requirement_findings(line, task, required, commit)
+        yield from alike_findings(readable)
 
 
 def _merged(name: str, gates: Iterable[Gate]) -> Gate:

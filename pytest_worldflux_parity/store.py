@@ -22,7 +22,7 @@ from typing import Any
 
 from . import schemas, wire
 from .errors import StoreError
-from .records import SUCCESS
+from .records import SUCCESS, StoredLine
 
 Line = dict[str, Any]
 
@@ -93,7 +93,7 @@ class SuiteStore:
             if line is None:
                 torn += bool(text.strip())
             elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
-                lines.append(line)
+                lines.append(StoredLine(line))
             else:
                 unreadable.append(number)
         return Stored(tuple(lines), torn, tuple(unreadable))
