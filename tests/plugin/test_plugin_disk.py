@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,19 @@ def small_disk(project: Project) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+ALL = [(system, seed) for system in ("official", "worldflux") for seed in range(3)]
+
+
+def successes(stored: Path) -> Counter[tuple[str, int]]:
+    """(system, seed) -> how often it succeeded, of the lines that are whole."""
+    found: Counter[tuple[str, int]] = Counter()
+    for text in stored.read_bytes().splitlines():
+        with suppress(ValueError):
+            line = json.loads(text)
+            found[line["system"], line["seed"]] += line["success"]
+    return found
+
+
 def fill(folder: Path) -> Path:
     """Take all the space that is left."""
     path = folder / "filler"
@@ -39,16 +55,19 @@ def fill(folder: Path) -> Path:
     return path
 
 
-def test_a_full_disk(project: Project, small_disk: Path) -> None:
+@pytest.mark.parametrize(("workers", "finished"), [("0", 3), ("2", 5)])
+def test_a_full_disk(project: Project, small_disk: Path, workers: str, finished: int) -> None:
     until = project.root / "go"
     recipe = {"behaviour": "waits", "until": str(until), "only": ["worldflux/alpha/1"]}
-    project.suite(tasks=["alpha"], recipe={"level": 100.0, **recipe}, deadline_sec=200)
-    session = project.start("--parity-output", "small")
+    # A line is longer than a page, so that none fits into what is left of the last one.
+    recipe = {"level": 100.0, "padding": "x" * 5000, **recipe}
+    project.suite(tasks=["alpha"], recipe=recipe, deadline_sec=200)
+    session = project.start("--parity-output", "small", "-n", workers)
     stored = small_disk / "r" / "fake_quick" / "parity_runs.jsonl"
     waiting = small_disk / "r" / "fake_quick" / "executions" / "alpha" / "seed_1" / "worldflux"
     wait_until(lambda: (waiting / "attempt_1" / "pid").exists(), "the waiting run")
+    wait_until(lambda: stored.read_bytes().count(b"\n") == finished, "all others that can end")
     before = stored.read_bytes()
-    assert len(before.splitlines()) == 3
     filler = fill(small_disk)
     until.touch()
     assert session.wait(120) == pytest.ExitCode.TESTS_FAILED
@@ -61,7 +80,32 @@ def test_a_full_disk(project: Project, small_disk: Path) -> None:
     result = project.run_here("--parity-output", "small", "--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert stored.read_bytes().startswith(before)
-    assert len(stored.read_bytes().splitlines()) == 6
+    assert successes(stored) == Counter(ALL), "nothing is lost or there twice"
+
+
+def test_a_torn_last_line_under_workers(project: Project) -> None:
+    """What a crash left of a line is passed over, by several writers at once too, and its run is not lost."""
+    project.suite(tasks=["alpha"])
+    assert project.run_here().ret == pytest.ExitCode.OK
+    stored = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
+    lines = stored.read_bytes().splitlines(keepends=True)
+    stored.write_bytes(b"".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
+    for seed in (1, 2):
+        (project.out_dir("worldflux", "alpha", seed) / "attempt_1" / "metrics.json").unlink()
+    result = project.run("--parity-resume", "-n", "2")
+    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
+    assert successes(stored) == Counter(ALL)
+    assert "1 torn lines of parity_runs.jsonl were passed over" in project.document()["warnings"]
+
+
+def test_two_sessions_that_make_one_run_directory_at_the_same_moment(project: Project) -> None:
+    """One has it, the other says so; which, the lock decides."""
+    project.suite(tasks=["alpha"])
+    sessions = [project.start() for _ in range(2)]
+    ends = sorted(session.wait(120) for session in sessions)
+    assert ends == [pytest.ExitCode.OK, pytest.ExitCode.USAGE_ERROR]
+    assert successes(project.run_dir() / "fake_quick" / "parity_runs.jsonl") == Counter(ALL)
+    assert project.document()["verdict"] == "pass"
 
 
 def test_a_run_directory_that_cannot_be_written(project: Project) -> None:
