@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import schemas, wire
+from .artifacts import artifact_findings
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend
 from .errors import ParityError, StoreError
@@ -108,6 +109,8 @@ def conclude_proof(
     assert prepared.proof is not None
     live = prepared.proof.component_match == "live"
     findings = tuple(match_live(prepared, context, stored)) if live else ()
+    for part in prepared.parts:
+        findings += tuple(artifact_findings(part, prepared.proof, context, stored))
     circumstances = Circumstances(context.resume, frozenset(names), tuple(changed), findings, tuple(history))
     judgement = judge_run(prepared, context, stored, circumstances)
     _seal_plan(judgement, store.folder)

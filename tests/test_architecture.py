@@ -69,6 +69,7 @@ EDGES = (
     "live_match",
     "foreign_runs",
     "costs",
+    "artifacts",
     "sealed",
     "conclude_proof",
     "conclude",

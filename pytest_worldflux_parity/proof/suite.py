@@ -302,7 +302,6 @@ def _manifest_requirements(task: ManifestTask, manifest: Manifest) -> Requiremen
         environment_backend=own.get("environment_backend"),
         model_profile=CANONICAL_PROFILES.get(task.family) if claimed else None,
         forbidden_shortcuts=shortcuts(own.get("forbidden_shortcuts", ())),
-        artifacts={s: tuple(task.sides[s].artifact_requirements) for s in SYSTEMS},
         train_budget=task.train_budget,
     )
 

@@ -93,6 +93,9 @@ def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> Non
     for task in own:
         for system in ("official", "worldflux"):
             task[system].update(command=COMMAND, cwd="../../bin", env={"LEVEL": "{seed}"})
+            task[system]["artifact_requirements"] = {
+                "metrics_paths": ["{run_root}/metrics.json"], "checkpoint_paths": ["{run_root}/*.pt"],
+            }  # fmt: skip
     document["tasks"] = own
     (project.root / SUITE).write_text(json.dumps(document), encoding="utf-8")
     result = project.run_here()
@@ -104,7 +107,8 @@ def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> Non
         2.0,
     }
     found = report(project, "validity_report.json", document["suite_id"])["issues_by_code"]
-    assert {"missing_recipe_hash", "missing_artifact", "lock_mismatch"} <= set(found)
+    assert {"missing_recipe_hash", "lock_mismatch"} <= set(found)
+    assert found["missing_artifact"] == 8, "no checkpoint is there; each left its metrics"
 
 
 COMMAND = [

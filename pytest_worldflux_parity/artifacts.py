@@ -1,0 +1,91 @@
+"""What a run must have left behind: files that only the host of the run can look for."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import plan
+from .command_program import CommandProgram, placeholders
+from .engines.local import request_id
+from .gates import Finding
+from .plan import Pair
+from .prepare import PreparedSuite, RunContext
+from .proof.commands import fill
+from .proof.suite import ProofSuite
+from .store import Line, Stored, SuiteStore
+
+CODE = "missing_artifact"
+# What a minimal retention takes away on purpose.
+CHECKPOINTS = "checkpoint_paths"
+
+
+def artifact_findings(
+    part: PreparedSuite, proof: ProofSuite, context: RunContext, stored: Stored
+) -> Iterator[Finding]:
+    """A finding for each required file that is not there, of every successful run of one part."""
+    store = SuiteStore(context.run_dir, part.suite.suite_id)
+    for pair in part.pairs:
+        for system in pair.systems:
+            line = stored.successes.get(request_id(part, pair, system, context))
+            if line is None:
+                continue
+            folder = store.attempt_folder(pair.task.id, pair.seed, system, line["attempt"])
+            for text in _absent(part, proof, context, pair, system, line, folder):
+                yield Finding(CODE, text, pair.task.id, pair.seed, system)
+
+
+def _absent(
+    part: PreparedSuite,
+    proof: ProofSuite,
+    context: RunContext,
+    pair: Pair,
+    system: str,
+    line: Line,
+    folder: Path,
+) -> Iterator[str]:
+    program = part.backends[system]
+    if isinstance(program, CommandProgram):
+        yield from _unmatched(part, program, context, pair, folder)
+        return
+    metadata = (line["metrics"] or {}).get("metadata") or {}
+    manifest = metadata.get("artifact_manifest") if isinstance(metadata, Mapping) else None
+    for kind in proof.requirements[pair.task.id].artifacts.get(system, ()):
+        if kind == CHECKPOINTS and context.retention == "minimal":
+            continue
+        for name in _paths(manifest.get(kind) if isinstance(manifest, Mapping) else None):
+            if not (folder / name).exists():
+                yield f"{kind}: {name} is not there"
+
+
+def _paths(files: Any) -> Iterator[str]:
+    """The paths that a kind of a record's manifest lists: [{path, ...}]."""
+    for row in files if isinstance(files, list) else ():
+        if isinstance(row, Mapping) and isinstance(row.get("path"), str):
+            yield row["path"]
+
+
+def _unmatched(
+    part: PreparedSuite, program: CommandProgram, context: RunContext, pair: Pair, folder: Path
+) -> Iterator[str]:
+    """Patterns of a manifest's ``artifact_requirements`` that no file matches."""
+    request = plan.request(
+        part.suite,
+        pair,
+        program.system,
+        adapter=program.adapter,
+        device=context.device,
+        source=part.sources[program.system],
+        run_id=context.run_id,
+        out_dir=str(folder.resolve()),
+        attempt=1,
+    )
+    values = placeholders(request, context.root)
+    start = program.working_folder(request, context.root)
+    for kind, patterns in program.sides[pair.task.id].artifact_requirements.items():
+        for pattern in patterns:
+            filled = fill(pattern, values)
+            if not glob.glob(str(start / filled), recursive=True):
+                yield f"{kind}: nothing matches {pattern}"
