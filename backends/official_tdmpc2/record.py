@@ -101,6 +101,8 @@ def record(options: argparse.Namespace) -> None:
     settings = dict(map(wire.setting, options.set))
     # Said before the minutes of recording, not after.
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.checkpoint and options.checkpoint.is_dir():
+        options.checkpoint = results.kept(options.checkpoint, "checkpoint_paths")
     with official_modules(options.checkout, options.commit) as (modules, described):
         import torch
 
@@ -110,8 +112,6 @@ def record(options: argparse.Namespace) -> None:
             return
         from backends.official_tdmpc2 import record_components
 
-        if options.checkpoint and options.checkpoint.is_dir():
-            options.checkpoint = results.kept(options.checkpoint, "checkpoint_paths")
         weights = read_checkpoint(options.checkpoint) if options.checkpoint else None
         sizes, shapes = sizes_of(weights) if weights else (SMALL, (OBS_SHAPE, ACTION_DIM))
         recipe = recipes.checked({**sizes, **AMOUNTS, **settings})
