@@ -99,11 +99,11 @@ def record(options: argparse.Namespace) -> None:
         Refused: the checkout, the checkpoint or a recipe key is not good.
     """
     settings = dict(map(wire.setting, options.set))
-    # Said before the minutes of recording, not after.
-    options.out.mkdir(parents=True, exist_ok=True)
     if options.checkpoint and options.checkpoint.is_dir():
         options.checkpoint = results.kept(options.checkpoint, "checkpoint_paths")
     with official_modules(options.checkout, options.commit) as (modules, described):
+        # Said before the minutes of recording, not after.
+        options.out.mkdir(parents=True, exist_ok=True)
         import torch
 
         torch.set_num_threads(1)
