@@ -38,6 +38,7 @@ OPEN = {
     # What records state of their surroundings, and what in-toto leaves to the kind of predicate.
     "environment.v1": {"systems", "stated"},
     "statement.v1": {"predicate", "global"},
+    "run_line.v1": {"metrics", "artifacts", "artifacts_sha256", "recipe", "eval_protocol", "source"},
     # A program may say more than it is asked for.
     "record.v1": {"", "curve", "scalars", "metadata", "effective_recipe", "eval_protocol", "source"},
 }
@@ -66,7 +67,7 @@ def test_a_schema_is_one_and_is_strict(name: str) -> None:
 
 
 def test_every_document_of_a_run_has_a_schema() -> None:
-    run = {"request.v1", "record.v1", "session.v1", "run.v1", "aggregate.v1"}
+    run = {"request.v1", "record.v1", "run_line.v1", "session.v1", "run.v1", "aggregate.v1"}
     match = {"golden.v1", "match_request.v1", "match.v1", "match_run.v1", "component_match.v1"}
     proof = {"equivalence.v1", "coverage.v1", "stability.v1", "seed_plan.v1", "validity.v1"}
     proof |= {"component_match_set.v1", "circumstances.v1"}

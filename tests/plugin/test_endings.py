@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_worldflux_parity import schemas
+from pytest_worldflux_parity.errors import StoreError
 from tests.conftest import WITHOUT, Project, alive, wait_until
 
 # Ends the session; the other two end a part of it, and the session goes on.
@@ -65,6 +67,8 @@ def waiting_family(project: Project) -> None:
 
 
 def assert_complete(project: Project) -> None:
+    for line in project.lines():
+        schemas.check(line, "run_line.v1", str, StoreError)
     assert project.document()["verdict"] == "pass"
     successes = Counter((x["system"], x["seed"]) for x in project.lines() if x["success"])
     assert len(successes) == 6
