@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -64,16 +64,15 @@ class Cleaner:
         """The text without them. JSON stays JSON; bytes that are not UTF-8 stay as they are."""
         text = data.decode("utf-8", "surrogateescape")
         for secret, word in self.secrets.items():
-            # The others are looked for line by line.
+            # Texts with odd spellings are looked at line by line.
             text = text.replace(secret, word) if "\n" in secret else text
-        return "\n".join(map(self._line, text.split("\n"))).encode("utf-8", "surrogateescape")
+        return "\n".join(self._piece(*piece) for piece in _pieces(text)).encode("utf-8", "surrogateescape")
 
     def found(self, data: bytes) -> str:
         """What would stand in the place of the first secret or known place that a text names; or empty."""
-        for line in data.decode("utf-8", "surrogateescape").split("\n"):
-            odd = "\\" in line and _ODD.search(line) is not None
-            for looked_for in (self._secrets, self._places):
-                if word := looked_for.first(line, odd):
+        for text, odd in _pieces(data.decode("utf-8", "surrogateescape")):
+            for wanted in (self._secrets, self._places):
+                if word := wanted.first(text, odd):
                     return word
         return ""
 
@@ -82,12 +81,11 @@ class Cleaner:
         """Characters of the longest secret that is looked for."""
         return max(map(len, self.secrets), default=0)
 
-    def _line(self, line: str) -> str:
-        odd = "\\" in line and _ODD.search(line) is not None
-        line = self._secrets.replaced(line, odd)
-        if "/" not in line and not odd:
-            return line
-        return _PATH.sub(self._hidden, self._places.replaced(line, odd))
+    def _piece(self, text: str, odd: bool) -> str:
+        text = self._secrets.replaced(text, odd)
+        if "/" not in text and not odd:
+            return text
+        return _PATH.sub(self._hidden, self._places.replaced(text, odd))
 
     @cached_property
     def _secrets(self) -> _Wanted:
@@ -106,6 +104,14 @@ class Cleaner:
         return f"<dir-{hashlib.sha256(folder.encode('utf-8', 'replace')).hexdigest()[:8]}>/{name}"
 
 
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """A text as it is, or where JSON in it spells things oddly its lines, each with whether it does so."""
+    if "\\" in text and _ODD.search(text):
+        yield from ((line, _ODD.search(line) is not None) for line in text.split("\n"))
+    else:
+        yield text, False
+
+
 class _Wanted:
     """Texts to look for, each with what stands in its place; where they overlap, the longest counts."""
 
@@ -119,20 +125,20 @@ class _Wanted:
         ]
         self._every = [("", re.compile(_every_spelling(text)), words[text]) for text in longest_first]
 
-    def replaced(self, line: str, odd: bool) -> str:
+    def replaced(self, text: str, odd: bool) -> str:
         for spelling, pattern, word in self._every if odd else self._usual:
-            # One pattern for all would be a tenth as fast: most lines name nothing.
-            if spelling in line:
-                line = pattern.sub(partial(self._word, word), line)
-        return line
+            # One pattern for all would be a tenth as fast: most texts name little.
+            if spelling in text:
+                text = pattern.sub(partial(self._word, word), text)
+        return text
 
     def _word(self, word: str, match: re.Match[str]) -> str:
         return word if self._counts(match) else match[0]
 
-    def first(self, line: str, odd: bool) -> str:
+    def first(self, text: str, odd: bool) -> str:
         """What would stand in the place of the first one found; or empty."""
         rows = self._every if odd else self._usual
-        return next((w for _, p, w in rows if any(map(self._counts, p.finditer(line)))), "")
+        return next((w for _, p, w in rows if any(map(self._counts, p.finditer(text)))), "")
 
     def _counts(self, match: re.Match[str]) -> bool:
         return not self._whole or _stands_alone(match)
