@@ -89,10 +89,11 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         StoreError: two suites share an id, the suite is not of this run, or a sealed file changed.
     """
     prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
-    if any(p.proof is not None for p in prepared.values()):
+    proofs = [p for p in prepared.values() if p.proof is not None]
+    if proofs:
         from .conclude_proof import check_options
 
-        check_options(context)
+        check_options(context, proofs)
     _refuse_shared_ids(prepared)
     asked = {node_id: fingerprint(p, context) for node_id, p in prepared.items()}
     path = context.run_dir / "run.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from .artifacts import artifact_findings
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend
 from .errors import ParityError, StoreError
-from .evidence import BundleInfo, build, read_sign_key
+from .evidence import BundleInfo, build, check_inputs, read_sign_key
 from .foreign_runs import judge_lines, read_lines
 from .golden import ARRAYS, MANIFEST
 from .live_match import match_live
@@ -307,14 +307,18 @@ def read_history(context: RunContext, own: Path) -> dict[str, Mapping[str, Any]]
     return found
 
 
-def check_options(context: RunContext) -> None:
+def check_options(context: RunContext, suites: Iterable[PreparedFile]) -> None:
     """Refuse, before anything runs, what would otherwise be refused after the last run.
 
     Raises:
         StoreError: ``--parity-history`` names nothing that can be read.
-        EvidenceError: ``--parity-sign-key`` is no key that can sign.
+        EvidenceError: ``--parity-sign-key`` is no key that can sign, or what a proof suite asks for names
+            a path or a secret of this machine.
     """
     read_history(context, Path())
+    for prepared in suites:
+        inputs = dict(evidence_inputs(prepared, context, {}))
+        check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
 

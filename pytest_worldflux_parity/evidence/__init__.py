@@ -5,7 +5,7 @@
 the keys), and ``checking`` holds every document in it against what the records give.
 """
 
-from .bundle import BundleInfo, OpenedBundle, build, open_bundle
+from .bundle import BundleInfo, OpenedBundle, build, check_inputs, open_bundle
 from .signing import SignKey, read_sign_key
 
-__all__ = ["BundleInfo", "OpenedBundle", "SignKey", "build", "open_bundle", "read_sign_key"]
+__all__ = ["BundleInfo", "OpenedBundle", "SignKey", "build", "check_inputs", "open_bundle", "read_sign_key"]

@@ -136,6 +136,20 @@ def build(
     )
 
 
+def check_inputs(
+    inputs: Mapping[str, Path | bytes], *, run_dir: Path, root: Path, environ: Mapping[str, str]
+) -> None:
+    """Refuse before the first run what :func:`build` would refuse after the last; arguments as there.
+
+    Raises:
+        EvidenceError: an input that is not to be changed holds a path or a secret of this machine.
+    """
+    members = [m for m in input_members(inputs) if m.is_verbatim and m.is_text]
+    clean = cleaner(root, run_dir, environ, [m.original() for m in members])
+    for member in members:
+        member.read(clean)
+
+
 @contextmanager
 def _written(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its place when the block is done, and is gone when it fails."""

@@ -32,6 +32,7 @@ _PLACEHOLDER = re.compile(r"<(?:[a-z-]+|redacted:\w+|dir-[0-9a-f]{8})>\Z")
 _ESCAPED_OPENS = re.compile(r"\\[nrt]\Z")
 # Spellings in JSON that no usual writer chooses: an escaped slash, escaped ASCII, hexadecimal in capitals.
 _ODD = re.compile(r"\\/|\\u00[2-7]|\\u[0-9a-f]{0,3}[A-F]")
+_INTERPRETERS = ("<python>", "<python-base>")
 _COMMON_FOLDERS = frozenset(["/usr", "/usr/local", "/opt"])
 
 
@@ -191,12 +192,15 @@ def cleaner(root: Path, run_dir: Path, environ: Mapping[str, str], asked: Iterab
     named = sorted(name for name in environ if looks_secret(name))
     # Of two names for one thing the first counts.
     secrets = {text: f"<redacted:{_safe(n)}>" for n in reversed(named) for text in _needles(environ[n])}
+    texts = [data.decode("utf-8", "replace") for data in asked]
     places = {
         path: word
         for word, folder in reversed(_folders(root, run_dir, environ))
         for path in _spellings(folder)
+        # A manifest may say which interpreter runs its commands.
+        if not (word in _INTERPRETERS and any(path in text for text in texts))
     }
-    kept = {m[0] for data in asked for m in _PATH.finditer(data.decode("utf-8", "replace"))}
+    kept = {m[0] for text in texts for m in _PATH.finditer(text)}
     return Cleaner(secrets, places, tuple(named), frozenset(kept))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_what_was_sealed_is_not_changed_but_refused(own: Example, name: str) -> 
     document = json.dumps({"table": f"{own.root}/tables/a.json"}).encode()
     with pytest.raises(EvidenceError, match=r"replaced by <root>, and is not to be changed"):
         replace(own, inputs={**own.inputs, name: document}).build()
+
+
+def test_an_interpreter_that_the_suite_names_is_no_secret(own: Example) -> None:
+    suite = json.loads((own.root / "suite.yaml").read_text(encoding="utf-8"))
+    suite["command"] = [f"{sys.prefix}/bin/python", "train.py"]
+    write(own.root / "suite.yaml", suite)
+    members = members_of(own.build().path.read_bytes())
+    assert json.loads(members["inputs/suite.yaml"]) == suite
 
 
 def test_a_word_of_the_suite_is_no_secret(own: Example) -> None:

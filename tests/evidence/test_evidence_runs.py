@@ -118,6 +118,15 @@ def test_earlier_reports_are_part_of_the_evidence(
     )
 
 
+def test_a_path_of_this_machine_in_a_suite_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    proof = Proof(tmp_path / "project", description=f"as in {tmp_path}/project/notes.txt")
+    done = proof.run()
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "inputs/suite.yaml: holds what would be replaced by <root>, and is not to be changed" in said
+    assert not list(proof.run_dir.glob("*/parity_runs.jsonl"))
+
+
 def sealed_margin(members: m.Members) -> None:
     """The margin in the suite, and in what the run was sealed with."""
     before = sha256(members["inputs/suite.yaml"])
