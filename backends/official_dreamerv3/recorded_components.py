@@ -21,7 +21,7 @@ DMC_START = {"qpos": [0.25, 0.4], "qvel": [-0.5, 0.75]}
 DMC_LIMIT, DMC_SEED, DMC_STEPS = 9, 4, 15
 # A life that is lost ends an episode, so that there are ends; of 18 actions, this game needs nine.
 ATARI = {"config": "atari100k", "task": "atari100k_asterix", "env.atari100k.lives": "reset"}
-ATARI_SEED, ATARI_ACTIONS, ATARI_STEPS, ATARI_HELD = 12, 9, 90, 5
+ATARI_SEED, ATARI_ACTIONS, ATARI_STEPS, ATARI_HELD = 32, 9, 110, 5
 FLAGS = ("is_first", "is_last", "is_terminal")
 REPLAY = {"length": 5, "context": 1, "chunk": 8, "deter": 6, "stoch": [2, 3]}
 REPLAY_ENVS, REPLAY_STEPS = 2, 14
