@@ -122,8 +122,9 @@ def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:
 
     runs = sorted(context.run_dir.parent.glob("*/*/parity_runs.jsonl"))
     for node_id, path in paths.items():
-        tables = costs.locked_tables(context.root, context.lock_path)
-        plan = costs.plan_of(proof_file.load(path), tables, runs)
+        proof = proof_file.load(path)
+        tables = costs.locked_tables(proof, context.root, context.lock_path)
+        plan = costs.plan_of(proof, tables, runs)
         yield f"plan of {node_id}, task by task: worldflux-parity plan {node_id}"
         yield from [costs.advice(Path(node_id))] if plan is None else plan_summary(plan)
 

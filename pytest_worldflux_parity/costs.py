@@ -32,12 +32,17 @@ def table_format(path: Path) -> str:
     return next((f for end, f in FORMATS.items() if path.name.endswith(end)), "canonical_json")
 
 
-def locked_tables(root: Path, lock_path: Path) -> Iterator[tuple[Path, str]]:
+def locked_tables(proof: ProofSuite, root: Path, lock_path: Path) -> Iterator[tuple[Path, str]]:
     """(path, format) of the locked oracle tables that were fetched, published ones only.
+
+    They are scores of the canonical profiles at full budgets, so a suite that claims nothing, and may train
+    anything, has none.
 
     Raises:
         SourceError: the lock file is there and is not a lock.
     """
+    if not proof.is_claim:
+        return
     entries = lock.read_lock(lock_path).suites.values() if lock_path.exists() else ()
     for entry in entries:
         path = sources.oracle_path(entry, root)

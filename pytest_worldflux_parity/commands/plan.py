@@ -40,7 +40,7 @@ def run_plan(options: argparse.Namespace) -> int:
     lock_path = options.lock or root / DEFAULT_LOCK
     named = [(path, options.format or costs.table_format(path)) for path in options.official]
     runs = options.runs or sorted((root / "reports" / "parity").glob("*/*/parity_runs.jsonl"))
-    plan = costs.plan_of(proof, named or costs.locked_tables(root, lock_path), runs)
+    plan = costs.plan_of(proof, named or costs.locked_tables(proof, root, lock_path), runs)
     if plan is None and named:
         raise ScoreTableError("the tables hold no task of the suite", where=str(options.official[0]))
     if plan is None:
