@@ -46,10 +46,11 @@ _TAILS = {
 }
 _OF_ATTEMPT = ("request.json", "metrics.json")
 _OF_MATCH = (
-    "manifest.json", "arrays.npz",
     "match_request.json", "match.json", "outputs.npz", "perturbed.npz", "match_run.json",
     "match_run.failed.json",
 )  # fmt: skip
+# Recorded from a run's own checkpoint; what a match program is given of a golden is not collected.
+_OF_GOLDEN = ("manifest.json", "arrays.npz")
 # What a program states of where it ran, in its record's metadata or its match.json.
 _CIRCUMSTANCES = (
     "packages", "python", "platform", "host", "processor", "gpu", "gpus", "driver", "cuda", "threads",
@@ -128,6 +129,9 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
         if (folder / name).exists():
             yield Member(f"{below}{name}", folder / name, rank)
     for part in sorted(p.name for p in folder.glob("component_match*") if p.is_dir()):
+        for path in (folder / part / "golden" / file for file in _OF_GOLDEN):
+            if path.is_file():
+                yield Member(_named(below, path, folder), path)
         for path in _files(folder / part, _OF_MATCH):
             yield Member(_named(below, path, folder), path, int(path.name.startswith("match_run")))
     for path in _files(folder / "executions", (*_OF_ATTEMPT, *_TAILS)):

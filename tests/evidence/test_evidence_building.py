@@ -90,8 +90,16 @@ def test_what_belongs_in_is_in_and_nothing_else(own: Example) -> None:
 
 def test_a_second_family_has_its_own_match(own: Example) -> None:
     folder = own.run_dir / SUITE_ID
-    shutil.copytree(folder / "component_match", folder / "component_match_other")
-    assert f"{BELOW}/component_match_other/attempt_1/match.json" in built(own)
+    other = folder / "component_match_other"
+    shutil.copytree(folder / "component_match", other)
+    # Recorded from this run's checkpoint, and what of it the match program was given.
+    for golden in (other / "golden", other / "attempt_1" / "golden"):
+        write(golden / "manifest.json", {"family": "other"})
+    names = set(built(own))
+    assert {
+        f"{BELOW}/component_match_other/{n}" for n in ("attempt_1/match.json", "golden/manifest.json")
+    } <= names
+    assert f"{BELOW}/component_match_other/attempt_1/golden/manifest.json" not in names
 
 
 def test_logs_are_cut_at_lines(own: Example) -> None:
