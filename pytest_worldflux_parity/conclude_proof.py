@@ -17,7 +17,9 @@ from .backends import Backend
 from .errors import ParityError, StoreError
 from .evidence import BundleInfo, build, check_inputs, read_sign_key
 from .foreign_runs import judge_lines, read_lines
+from .gates import Finding
 from .golden import ARRAYS, MANIFEST
+from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
 from .prepare import SEED_PLAN, PreparedFile, RunContext, prepare
 from .proof.decision import plan_to_seal
@@ -35,7 +37,7 @@ from .proof_run import (
 from .proof_verdict import ProofJudgement
 from .render.proof_markdown import equivalence_markdown
 from .sealed import changes, fingerprint, read_session
-from .store import SuiteStore, relative, translated, write_document, write_text
+from .store import Stored, SuiteStore, relative, translated, write_document, write_text
 
 REPORT = "equivalence_report.md"
 BUNDLE = "evidence_bundle.zip"
@@ -109,14 +111,20 @@ def conclude_proof(
     assert prepared.proof is not None
     live = prepared.proof.component_match == "live"
     findings = tuple(match_live(prepared, context, stored)) if live else ()
-    for part in prepared.parts:
-        findings += tuple(artifact_findings(part, prepared.proof, context, stored))
+    findings += tuple(_artifacts(prepared, context, stored))
     circumstances = Circumstances(context.resume, frozenset(names), tuple(changed), findings, tuple(history))
     judgement = judge_run(prepared, context, stored, circumstances)
     _seal_plan(judgement, store.folder)
     sealed = circumstances.to_dict(prepared.suite_id, _now())
     write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
     return _concluded(prepared, context, judgement, history)
+
+
+def _artifacts(prepared: PreparedFile, context: RunContext, stored: Stored) -> Iterator[Finding]:
+    """What runs should have left and did not; looked for again whenever the run is judged."""
+    assert prepared.proof is not None
+    for part in prepared.parts:
+        yield from artifact_findings(part, prepared.proof, context, stored)
 
 
 def _concluded(
@@ -167,10 +175,15 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         raise StoreError(what, where=str(suite), mend=f"name the suite with the id {runs.parent.name}")
     changed = changes(entry, fingerprint(prepared, context), prepared)
     history = read_history(context, runs.parent / EQUIVALENCE)
-    circumstances = replace(
-        _circumstances(runs.parent / CIRCUMSTANCES), changed=tuple(changed), history=tuple(history)
-    )
     stored = SuiteStore(context.run_dir, prepared.suite_id).read()
+    known = _circumstances(runs.parent / CIRCUMSTANCES)
+    kept = [f for f in known.findings if f.code == LIVE_FAILED]
+    circumstances = replace(
+        known,
+        changed=tuple(changed),
+        history=tuple(history),
+        findings=(*kept, *_artifacts(prepared, context, stored)),
+    )
     judgement = judge_run(prepared, context, stored, circumstances)
     if output.resolve() != runs.parent:
         documents, paths = _write(prepared, context, judgement, history, output)
