@@ -337,7 +337,7 @@ def detected(data: bytes, tmp_path: Path) -> bool:
 
 
 PROPERTY = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -359,7 +359,7 @@ def test_any_flipped_byte_is_detected(
     assert detected(bytes(data), tmp_path_factory.mktemp("flip")), at
 
 
-@settings(PROPERTY, max_examples=60)
+@settings(PROPERTY, max_examples=40)
 @given(start=st.floats(0, 1), length=st.integers(1, 2000), filling=st.binary(max_size=30))
 def test_any_piece_cut_out_or_put_in_is_detected(
     start: float, length: int, filling: bytes, unsigned: bytes, tmp_path_factory: pytest.TempPathFactory
