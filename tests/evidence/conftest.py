@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from evidence_examples import Example, make_run, recompute
+from evidence_examples import Example, Verify, make_run, recompute
 
 from pytest_worldflux_parity.commands.verify import report
-
-Verify = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ from pytest_worldflux_parity.render.proof_documents import (
     stability_document,
 )
 from pytest_worldflux_parity.store import SuiteStore
+
+# Bytes of a bundle and a key -> the exit status and the lines of ``verify``.
+Verify = Callable[..., tuple[int, str]]
 
 SUITE_ID, RUN_ID = "example_proof", "r1"
 SYSTEMS = ("official", "worldflux")

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence_examples import BELOW, SUITE_ID, Example, make_run, sha256, write
+from evidence_examples import BELOW, SUITE_ID, Example, Verify, make_run, sha256, write
 from manipulations import LINES, members_of
 
-from conftest import Verify
 from pytest_worldflux_parity.errors import EvidenceError, StoreError
 from pytest_worldflux_parity.evidence import build, container, open_bundle, statement
 from pytest_worldflux_parity.evidence.checking import differences

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from evidence_examples import BELOW, SUITE_ID, Example, make_run, sha256, write
+from evidence_examples import BELOW, SUITE_ID, Example, Verify, make_run, sha256, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from manipulations import FIRST, LINES, members_of
 
-from conftest import Verify
 from pytest_worldflux_parity.errors import EvidenceError
 from pytest_worldflux_parity.evidence.cleaning import Cleaner, cleaner, looks_secret
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence_examples import BELOW, Example, make_run, recompute
+from evidence_examples import BELOW, Example, Verify, make_run, recompute
 from manipulations import document, forged
 
-from conftest import Verify
 from pytest_worldflux_parity.commands.verify import report
 
 

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from evidence_examples import Example
+from evidence_examples import Example, Verify
 from manipulations import members_of
 
-from conftest import Verify
 from pytest_worldflux_parity.errors import EvidenceError
 from pytest_worldflux_parity.evidence import read_sign_key, statement
 from pytest_worldflux_parity.evidence.signing import read_public_key

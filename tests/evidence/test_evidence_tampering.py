@@ -9,12 +9,11 @@ from typing import Any
 
 import manipulations as m
 import pytest
-from evidence_examples import BELOW, SUITE, Example, make_run
+from evidence_examples import BELOW, SUITE, Example, Verify, make_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from manipulations import EQUIVALENCE, FIRST, LINES, OTHER, document, edited, forged, removed, replaced
 
-from conftest import Verify
 from pytest_worldflux_parity.errors import EvidenceError, TamperedError
 from pytest_worldflux_parity.evidence import open_bundle, read_sign_key, statement
 from pytest_worldflux_parity.evidence.container import MAX_MEMBERS, Entry
