@@ -43,6 +43,7 @@ class Case:
     outcome: Literal["passed", "failed", "skipped"]
     text: str
     warnings: tuple[str, ...] = ()
+    kind: Literal["verdict", "campaign"] = "verdict"
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ def _case_count(prepared: PreparedFile) -> int:
         from .conclude_proof import CASES
 
         return len(CASES)
+    if prepared.campaign is not None:
+        return len(prepared.parts)
     return case_count(prepared.suite, prepared.parts[0].match is not None)
 
 
@@ -149,8 +152,8 @@ def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[
                 got=node_id,
                 mend="name its suites only, or leave --parity-resume out",
             )
-        if now != sealed[node_id]:
-            changed = ", ".join(changes(sealed[node_id], now, prepared[node_id]))
+        changed = ", ".join(changes(sealed[node_id], now, prepared[node_id]))
+        if changed:
             raise StoreError(
                 f"{changed} changed since the run was sealed",
                 where=node_id,
@@ -210,6 +213,8 @@ def _conclude_suite(
         changed = changes(sealed, fingerprint(file, context), file)
         if file.proof is not None:
             return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
+        if file.campaign is not None:
+            return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
         prepared = file.parts[0]
         store = SuiteStore(context.run_dir, prepared.suite.suite_id)
         selected = selected_items(prepared, _names(node_id, node_ids))
@@ -236,6 +241,19 @@ def _conclude_proof(
     concluded = conclude_proof(prepared, context, names, changed)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(node_id, cases, None, (), concluded.paths, concluded)
+
+
+def _conclude_campaign(
+    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+) -> Conclusion:
+    from .conclude_campaign import conclude_source
+
+    done = [conclude_source(prepared, part, context, names, changed) for part in prepared.parts]
+    cases = tuple(
+        Case(d.source, "passed" if d.complete else "failed", d.text, d.warnings, "campaign") for d in done
+    )
+    paths = tuple(d.path for d in done if d.path is not None)
+    return Conclusion(node_id, cases, None, tuple(line for d in done for line in d.lines()), paths)
 
 
 def _write_components(judgement: Judgement, folder: Path, context: RunContext) -> Iterable[Path]:

@@ -72,12 +72,17 @@ def _with_lists(document: dict[str, Any], allowed: bool, locate: Locate) -> list
                     where=where,
                     mend='write it as a list: ["python3", "program.py", "--seed", "{seed}"]',
                 )
-            side["command"] = _words(command, where)
+            side["command"] = words(command, where)
             warnings.append(f"{where}: the command of {system} is one string; write it as a list")
     return warnings
 
 
-def _words(command: str, where: str) -> list[str]:
+def words(command: str, where: str) -> list[str]:
+    """A command that is one string as the list that it stands for; there is no shell.
+
+    Raises:
+        SuiteError: it holds what only a shell understands, or a quote without its end.
+    """
     found = next((mark for mark in _SHELL if mark in command), None)
     if found:
         raise SuiteError(

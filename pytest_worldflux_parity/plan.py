@@ -17,26 +17,32 @@ FoundSeeds = Mapping[str, frozenset[int]]
 
 @dataclass(frozen=True, order=True)
 class PairKey:
-    """What one item stands for."""
+    """What one item stands for. ``source``: of a campaign's."""
 
     task_id: str
     seed: int
+    source: str = ""
 
     def __str__(self) -> str:
-        return f"{self.task_id}[seed={self.seed}]"
+        source = f"source={self.source}," if self.source else ""
+        return f"{self.task_id}[{source}seed={self.seed}]"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One (task, seed) and the systems that are expected to have a result for it."""
+    """One (task, seed) and the systems that are expected to have a result for it.
+
+    ``source``: the one that it is an item of, in a campaign.
+    """
 
     task: Task
     seed: int
     systems: tuple[str, ...]
+    source: str = ""
 
     @property
     def key(self) -> PairKey:
-        return PairKey(self.task.id, self.seed)
+        return PairKey(self.task.id, self.seed, self.source)
 
 
 def expected_seeds(

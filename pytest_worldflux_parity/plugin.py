@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from .retention import Retention
     from .suite import Override
 
-TRACKS = ("quick", "proof")
+TRACKS = ("quick", "proof", "campaign")
 SUFFIXES = (".yaml", ".yml")
 INI = {
     "parity_output": ("folder of the run directories", "reports/parity"),
     "parity_run_id": ("name of the run directory", ""),
     "parity_seeds": ("seeds for the live sides", ""),
     "parity_systems": ("live systems that are run", ",".join(SYSTEMS)),
+    "parity_source": ("sources of a campaign: oracle, worldflux or both", "both"),
     "parity_device": ("auto, cpu or cuda", "auto"),
     "parity_upstream": ("score table in place of the official side", ""),
     "parity_upstream_format": ("its format", ""),
@@ -46,10 +47,12 @@ INI = {
     "parity_lock_folder": ("folder of the locks on GPUs, shared by all sessions of a user on a host", ""),
     "parity_quick_suites": ("what --parity=quick collects without paths", "suites/quick"),
     "parity_proof_suites": ("what --parity=proof collects without paths", "suites/proof"),
+    "parity_campaign_suites": ("what --parity=campaign collects without paths", "suites/campaign"),
     "parity_sign_key": ("Ed25519 private key (PEM) that evidence is signed with", ""),
     "parity_backends": ("folders of backends, one a line", "backends"),
     "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
 }
+SOURCES = {"oracle": ("official",), "worldflux": ("worldflux",), "both": SYSTEMS}
 # System -> the option (and ini setting) that gives a table in its place.
 OVERRIDES = {"official": "parity_upstream", "worldflux": "parity_worldflux"}
 
@@ -90,6 +93,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-seeds", metavar="0,1,2", help="seeds for the live sides in place of the suite's"
     )
     group.addoption("--parity-systems", metavar="NAMES", help="live systems that are run: official,worldflux")
+    group.addoption(
+        "--parity-source", choices=tuple(SOURCES), help="whose tables a campaign makes (default: both)"
+    )
     for name in OVERRIDES.values():
         option = "--" + name.replace("_", "-")
         group.addoption(option, metavar="PATH", help=INI[name][0] + " of every suite of the run")
@@ -173,7 +179,9 @@ def _context(config: pytest.Config) -> RunContext:
         lock_path=config.rootpath / str(config.getini("parity_lock")),
         backend_folders=tuple(config.rootpath / f for f in config.getini("parity_backends")),
         resume=resume,
-        systems=_systems(str(_value(config, "parity_systems"))),
+        systems=_campaign_systems(config)
+        if config.option.parity == "campaign"
+        else _systems(str(_value(config, "parity_systems"))),
         seeds=_seeds(str(_value(config, "parity_seeds"))),
         overrides=dict(_overrides(config)),
         retention=_retention(str(_value(config, "parity_retention"))),
@@ -267,6 +275,16 @@ def _systems(text: str) -> tuple[str, ...]:
     if unknown or not names:
         raise pytest.UsageError(f"--parity-systems {text!r}: valid: {', '.join(SYSTEMS)}")
     return names
+
+
+def _campaign_systems(config: pytest.Config) -> tuple[str, ...]:
+    """The systems of the sources whose tables are made."""
+    if config.option.parity_systems is not None:
+        raise pytest.UsageError("--parity-systems is not for campaigns; to mend: --parity-source")
+    source = str(_value(config, "parity_source"))
+    if source not in SOURCES:
+        raise pytest.UsageError(f"parity_source is {source!r}: valid: {', '.join(SOURCES)}")
+    return SOURCES[source]
 
 
 def _seeds(text: str) -> tuple[int, ...] | None:
@@ -369,10 +387,15 @@ def _threads(config: pytest.Config) -> int:
     for path in _named_suites(config):
         # Collection says what is wrong with it.
         with contextlib.suppress(ParityError, OSError):
-            if suite_file.read(path).track == "proof":
+            track = suite_file.read(path).track
+            if track == "proof":
                 from . import proof_file
 
                 threads += [part.threads for part in proof_file.load(path).parts]
+            elif track == "campaign":
+                from . import campaign_file
+
+                threads += [source.threads for source in campaign_file.load(path).sources.values()]
             else:
                 threads.append(suite_file.load(path).threads)
     return max(threads)
@@ -567,8 +590,8 @@ def _report(config: pytest.Config, node_id: str, case: Case) -> None:
     phases: list[tuple[Literal["call", "teardown"], Any]] = [("call", case.outcome), ("teardown", "passed")]
     for when, outcome in phases:
         report = pytest.TestReport(
-            nodeid=f"{node_id}::verdict[{case.name}]",
-            location=(node_id, None, f"verdict[{case.name}]"),
+            nodeid=f"{node_id}::{case.kind}[{case.name}]",
+            location=(node_id, None, f"{case.kind}[{case.name}]"),
             keywords={},
             outcome=outcome,
             longrepr=longrepr if when == "call" else None,
@@ -588,6 +611,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for line, style in summary([(c.judgement, c.notes) for c in state.conclusions if c.judgement]):
         terminalreporter.write_line(line, **style)
     for conclusion in state.conclusions:
+        if any(case.kind == "campaign" for case in conclusion.cases):
+            for note in conclusion.notes:
+                terminalreporter.write_line(note)
         for path in conclusion.documents:
             terminalreporter.write_line(f"  {os.path.relpath(path)}")
 

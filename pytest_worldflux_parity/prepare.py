@@ -25,6 +25,7 @@ from .suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite, Task
 from .wire import CurvePoint, RunRecord
 
 if TYPE_CHECKING:
+    from .campaign import Campaign, Source
     from .command_program import CommandProgram
     from .matching import MatchSpec
     from .proof.seeding import SeedPlan
@@ -99,7 +100,8 @@ class PreparedSuite:
 
 @dataclass(frozen=True)
 class PreparedFile:
-    """A suite file made ready: one part of a quick suite, one per pair of programs of a proof suite.
+    """A suite file made ready: one part of a quick suite, one per pair of programs of a proof suite, and
+    one per source of a campaign.
 
     Attributes:
         plan: the sealed plan of seeds of a proof suite whose pilot has run.
@@ -108,6 +110,7 @@ class PreparedFile:
     parts: tuple[PreparedSuite, ...]
     proof: ProofSuite | None = None
     plan: SeedPlan | None = None
+    campaign: Campaign | None = None
 
     @property
     def suite(self) -> Suite:
@@ -129,6 +132,8 @@ def prepare(path: Path, context: RunContext) -> PreparedFile:
     source = suite_file.read(path)
     if source.track == "proof" == context.track:
         return _prepare_proof(path, context)
+    if source.track == "campaign" == context.track:
+        return _prepare_campaign(path, context)
     suite = suite_file.load(path) if source.track == "quick" else None
     if suite is None or suite.track != context.track:
         raise SuiteError(
@@ -159,6 +164,67 @@ def _prepare_proof(path: Path, context: RunContext) -> PreparedFile:
     proof = proof.planned(plan)
     parts = [prepare_suite(part, context, proof=proof) for part in proof.parts]
     return PreparedFile(labelled(parts), proof, plan)
+
+
+def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:
+    from . import campaign_file
+
+    campaign = campaign_file.load(path)
+    if context.overrides:
+        raise SuiteError(
+            "a campaign reads the tables that it names, and the command line gives one in place of another",
+            where=str(path),
+            mend="leave --parity-upstream and --parity-worldflux out",
+        )
+    wanted = [s for s in campaign.sources.values() if s.system in context.systems]
+    if not wanted:
+        valid = list(campaign.sources)
+        raise SuiteError(
+            "the campaign has no such source",
+            where=suite_file.place(path, "sources"),
+            valid=valid,
+            mend=f"--parity-source {valid[0]}",
+        )
+    return PreparedFile(tuple(prepare_source(campaign, s, context) for s in wanted), campaign=campaign)
+
+
+def prepare_source(campaign: Campaign, source: Source, context: RunContext) -> PreparedSuite:
+    """One source of a campaign: its table loaded, or its program found.
+
+    Raises:
+        ScoreTableError, BackendError, SourceError: the table or the program is not what it must be.
+    """
+    seeds = context.seeds or campaign.seeds
+    suite, system = campaign.suite(source, seeds), source.system
+    tables = {system: _table(suite, system, context)} if source.kind == "table" else {}
+    results = {(system, *k): r for table in tables.values() for k, r in table_results(suite, table).items()}
+    programs = {} if source.kind == "table" else {system: _source_program(campaign, source, context)}
+    return PreparedSuite(
+        suite=suite,
+        pairs=tuple(Pair(t, n, (system,), source.name) for t in suite.tasks for n in seeds),
+        tables=tables,
+        results=results,
+        backends=programs,
+        sources={s: _source(p, context) for s, p in programs.items()},
+        label=source.name,
+    )
+
+
+def _source_program(campaign: Campaign, source: Source, context: RunContext) -> Backend | CommandProgram:
+    if source.kind == "backend":
+        known = load_backends(context.backend_folders)
+        at = ("sources", source.name, "adapter")
+        return _backend(campaign.suite(source, ()), source.system, known, at)
+    from .command_program import CommandProgram
+
+    return CommandProgram(
+        folder=campaign.path.parent.resolve(),
+        adapter=source.adapter,
+        kind="command",
+        family=campaign.family,
+        system=source.system,
+        sides=campaign.command_sides(source),
+    )
 
 
 def read_plan(path: Path) -> SeedPlan | None:
@@ -326,17 +392,17 @@ def found_seeds(results: Iterable[RunKey]) -> Mapping[str, FoundSeeds]:
 def _backends(suite: Suite, context: RunContext, only: Sequence[str]) -> dict[str, Backend | CommandProgram]:
     live = [s for s in suite.live_systems if s in only]
     known = load_backends(context.backend_folders) if live else {}
-    return {s: _backend(suite, s, known) for s in live}
+    return {s: _backend(suite, s, known, (s, "backend")) for s in live}
 
 
-def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend:
+def _backend(suite: Suite, system: str, known: Mapping[str, Backend], at: Sequence[str]) -> Backend:
     side = suite.sides[system]
     assert isinstance(side, BackendSide)
     backend = known.get(side.adapter)
     if backend is None:
         raise BackendError(
             f"no backend has the adapter id {side.adapter!r}",
-            where=suite_file.place(suite.path, system, "backend"),
+            where=suite_file.place(suite.path, *at),
             got=side.adapter,
             valid=sorted(known),
             mend="name one of these, or add a folder with a backend.yaml to the ini setting parity_backends",
@@ -349,7 +415,7 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend]) -> Backend
     if backend.system != system:
         raise BackendError(
             f"{side.adapter} is the {backend.system} program and cannot stand for {system}",
-            where=suite_file.place(suite.path, system, "backend"),
+            where=suite_file.place(suite.path, *at),
             valid=sorted(b.adapter for b in known.values() if b.system == system),
         )
     return backend

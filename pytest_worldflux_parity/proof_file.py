@@ -19,9 +19,9 @@ def load(path: Path) -> ProofSuite:
     source = suite_file.read(path)
     if source.track != "proof":
         raise SuiteError(
-            "this is a quick suite, and a proof suite is wanted",
+            f"this is a {source.track} suite, and a proof suite is wanted",
             where=source.locate(("track",)),
-            mend=f"pytest --parity=quick {path}",
+            mend=f"pytest --parity={source.track} {path}",
         )
     if source.schema == "suite.proof_v1":
         schemas.check(source.document, source.schema, source.locate, SuiteError)

@@ -45,7 +45,8 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
         **overrides,
         "suite_id": suite.suite_id,
         "suite_sha256": suite.sha256,
-        "tables": {s: t.sha256 for s, t in prepared.parts[0].tables.items()},
+        # The parts of a campaign are its sources, of different systems.
+        "tables": {s: t.sha256 for part in prepared.parts for s, t in part.tables.items()},
         **_programs(prepared, context),
         # The seeds of a plan that a pilot sealed are no change of what was asked.
         "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
@@ -61,15 +62,34 @@ def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
         from .proof_run import sealed_parts
 
         return sealed_parts(prepared, context.root)
-    part = prepared.parts[0]
+    match = prepared.parts[0].match
+    found = {s: x for part in prepared.parts for s, x in part.sources.items()}
     return {
-        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in part.sources.items()},
-        "golden": part.match.golden.identity if part.match else None,
+        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in found.items()},
+        "golden": match.golden.identity if match else None,
     }
+
+
+def comparable(
+    before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two fingerprints as they are to be compared.
+
+    A campaign is not judged, so it may go on with other seeds and with a source more or less; what both
+    times have must be the same.
+    """
+    if prepared.campaign is None:
+        return before, now
+    kept: list[dict[str, Any]] = []
+    for one, other in ((before, now), (now, before)):
+        shared = {k: {s: v for s, v in one[k].items() if s in other[k]} for k in ("tables", "sources")}
+        kept.append({**one, **shared, "seeds": {}})
+    return kept[0], kept[1]
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile) -> list[str]:
     """The names of what differs between two fingerprints; of a side also which one, and its program."""
+    before, now = comparable(before, now, prepared)
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     return [text for key in changed for text in _names_of_change(key, before, now, prepared)]
 

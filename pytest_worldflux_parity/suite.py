@@ -124,6 +124,7 @@ class Suite:
     Attributes:
         seeds: per system the seeds that are expected; None where an older suite names none and the
             tables decide.
+        sides: by system; of a source of a campaign that one alone.
         metrics: all must pass; the first is the primary one.
         component_match: whether the worldflux backend's components are compared with a golden folder
             before anything is trained; None: where it declares how.
@@ -155,7 +156,7 @@ class Suite:
     @property
     def live_systems(self) -> tuple[str, ...]:
         """The systems that are run, in the order official, worldflux."""
-        return tuple(s for s in SYSTEMS if isinstance(self.sides[s], BackendSide))
+        return tuple(s for s in SYSTEMS if isinstance(self.sides.get(s), BackendSide))
 
     def judged_tasks(self, metric: Metric) -> tuple[Task, ...]:
         """The tasks on which ``metric`` is judged."""

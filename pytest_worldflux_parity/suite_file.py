@@ -27,6 +27,7 @@ MANIFEST_SCHEMAS = {
     "parity.manifest.v1": "suite.parity_manifest_v1",
 }
 QUICK_SCHEMAS = ("suite.v1", "suite.quick_legacy")
+CAMPAIGN_SCHEMA = "worldflux.parity.campaign.v1"
 MAX_NODES = 50_000
 MAX_DEPTH = 50
 
@@ -49,9 +50,9 @@ def load(path: Path) -> Suite:
     source = read(path)
     if source.schema not in QUICK_SCHEMAS:
         raise SuiteError(
-            "this is a proof suite, and a quick one is wanted",
+            f"this is a {source.track} suite, and a quick one is wanted",
             where=source.locate(("track",)),
-            mend=f"pytest --parity=proof {path}",
+            mend=f"pytest --parity={source.track} {path}",
         )
     schemas.check(source.document, source.schema, source.locate, SuiteError)
     return replace(parse_suite(source.document, path.parent, source.locate), path=path, sha256=source.sha256)
@@ -69,6 +70,8 @@ class SuiteSource:
 
     @property
     def track(self) -> str:
+        if self.schema == "campaign.v1":
+            return "campaign"
         return "quick" if self.schema in QUICK_SCHEMAS else "proof"
 
 
@@ -120,6 +123,8 @@ def _schema_of(document: dict[str, Any], locate: Locate) -> str:
         return "suite.proof_v1" if document.get("track") == "proof" else "suite.v1"
     if isinstance(version, str) and version in MANIFEST_SCHEMAS:
         return MANIFEST_SCHEMAS[version]
+    if version == CAMPAIGN_SCHEMA or (version is None and "sources" in document):
+        return "campaign.v1"
     if version is None and "upstream" in document:
         return "suite.quick_legacy"
     if version is None:
@@ -129,7 +134,7 @@ def _schema_of(document: dict[str, Any], locate: Locate) -> str:
     raise SuiteError(
         f"schema_version is {version!r}",
         where=locate(("schema_version",)),
-        valid=[SUITE_SCHEMA, *MANIFEST_SCHEMAS],
+        valid=[SUITE_SCHEMA, CAMPAIGN_SCHEMA, *MANIFEST_SCHEMAS],
         got=version,
     )
 

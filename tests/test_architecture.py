@@ -30,6 +30,7 @@ CORE = (
     "stats",
     "gates",
     "proof",
+    "campaign",
     "verdict",
     "proof_verdict",
     "render",
@@ -42,6 +43,7 @@ EDGES = (
     "suite_file",
     "manifest_file",
     "proof_file",
+    "campaign_file",
     "scores",
     "backends",
     "command_program",
@@ -72,6 +74,7 @@ EDGES = (
     "artifacts",
     "sealed",
     "conclude_proof",
+    "conclude_campaign",
     "conclude",
     "release_checks",
 )
@@ -97,7 +100,7 @@ CORE_IMPORTS = frozenset(
     ]
 )
 # Suites name paths, and never look at one.
-CORE_EXTRA = {"suite": {"pathlib"}, "proof": {"pathlib"}}
+CORE_EXTRA = {"suite": {"pathlib"}, "proof": {"pathlib"}, "campaign": {"pathlib"}}
 FILE_METHODS = frozenset(
     [
         "read_text",

@@ -41,15 +41,17 @@ def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Itera
         yield "mock_mode_forbidden", f"mode is {metadata['mode']!r}"
     if metadata.get("policy_mode") == "random":
         yield "random_policy_forbidden", "the scores are those of a random policy"
-    if not metadata.get("source"):
+    # A campaign judges nothing; what a command does not state stays open in the provenance of its table.
+    judged = suite.track != "campaign"
+    if judged and not metadata.get("source"):
         yield "missing_source_provenance", "metadata.source says nothing about the program's source"
     task = suite.task(line["task_id"])
     effective = metadata.get("effective_recipe")
-    if not isinstance(effective, dict) or not effective:
-        yield "missing_recipe_metadata", "metadata.effective_recipe is absent"
-    else:
+    if isinstance(effective, dict) and effective:
         for text in differences(task.recipe, effective, only_first=True):
             yield "recipe_mismatch", f"declared and effective recipe differ: {text}"
+    elif judged or task.recipe:
+        yield "missing_recipe_metadata", "metadata.effective_recipe is absent"
     protocol = metadata.get("eval_protocol")
     asked = {k: v for k, v in task.eval_protocol.items() if k in PROTOCOL_KEYS}
     for text in differences(asked, protocol if isinstance(protocol, dict) else {}, only_first=True):

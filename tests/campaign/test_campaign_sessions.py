@@ -1,0 +1,324 @@
+"""``--parity=campaign``: whole sessions with real subprocesses, and the tables that they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_worldflux_parity.campaign_file import load
+from pytest_worldflux_parity.lock import read_lock
+from pytest_worldflux_parity.scores import load_table
+from pytest_worldflux_parity.sources import checkout_path
+from tests.conftest import Project, wait_until
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHIPPED = CHECKOUT / "suites" / "campaign"
+ORACLES = CHECKOUT.parent / "shared" / "oracles"
+FILE = "suites/campaign/c.yaml"
+# A program of somebody else's: writes metrics.json from its arguments alone, and counts its runs.
+PROGRAM = """
+import json, pathlib, sys
+task, seed, device, out, step, adapter = sys.argv[1:]
+with open("count.txt", "a") as handle:
+    handle.write(f"{task} {seed}\\n")
+curve = [{"step": s, "return": float(seed) + s / 1000} for s in (0, int(step))]
+record = {"schema_version": "parity.v1", "adapter": adapter, "task_id": task, "seed": int(seed),
+          "device": device, "curve": curve}
+pathlib.Path(out).write_text(json.dumps(record))
+"""
+COMMAND = [sys.executable, "program.py", "{task}", "{seed}", "{device}", "{metrics_out}", "{step}", "theirs"]
+
+
+def campaign(project: Project, **changes: Any) -> Path:
+    """A campaign with a table for the oracle and the fake backend for worldflux."""
+    project.track = "campaign"
+    rows = [
+        {"task": t, "seed": s, "step": p, "score": s + p / 1000}
+        for t in ("alpha", "beta") for s in (0, 1) for p in (500, 990, 2000)
+    ]  # fmt: skip
+    path = project.root / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / "in.json").write_text(json.dumps(rows))
+    document = {
+        "schema_version": "worldflux.parity.campaign.v1",
+        "suite_id": "c", "family": "fake", "default_step": 1000, "default_seeds": [0, 1],
+        "tasks": ["alpha", "beta"],
+        "sources": {
+            "oracle": {
+                "adapter": "published", "repo": "https://host/owner/name", "commit": "a" * 40,
+                "input_path": "in.json", "input_format": "canonical_json",
+                "output_path": "../../out/oracle.json",
+            },
+            "worldflux": {"adapter": "fake_worldflux", "output_path": "../../out/worldflux.json"},
+        },
+    }  # fmt: skip
+    for key, value in changes.items():
+        name, _, inner = key.partition("__")
+        place: Any = document["sources"][name] if inner else document  # type: ignore[index]
+        place[inner or name] = value
+    # JSON is YAML.
+    path.write_text(json.dumps(document, indent=1))
+    return path
+
+
+def with_command(project: Project, **changes: Any) -> Path:
+    (project.root / "program.py").write_text(PROGRAM)
+    return campaign(project, worldflux__command_template=COMMAND, worldflux__adapter="theirs", **changes)
+
+
+def table(project: Project, name: str = "worldflux") -> dict[str, Any]:
+    path = project.root / "out" / f"{name}.json"
+    load_table(path, "canonical_json")
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def lasting(document: dict[str, Any]) -> dict[str, Any]:
+    """A table without the time at which it was written."""
+    return {**document, "provenance": {**document["provenance"], "generated_at": ""}}
+
+
+def test_both_sources_become_tables_and_cases(project: Project) -> None:
+    campaign(project)
+    result = project.run_here("--junitxml=j.xml", "-v")
+    assert result.ret == pytest.ExitCode.OK
+    names = {c.get("name") for c in ET.parse(project.root / "j.xml").iter("testcase")}
+    assert "alpha[source=oracle,seed=0]" in names
+    assert "beta[source=worldflux,seed=1]" in names
+    assert {"campaign[oracle]", "campaign[worldflux]"} <= names
+    assert len(names) == 10
+    oracle, worldflux = table(project, "oracle"), table(project)
+    # At the step nearest to the default, not the latest.
+    assert oracle["scores"][1] == {"task": "alpha", "seed": 1, "step": 990, "score": 1.99}
+    assert [(r["task"], r["seed"], r["step"]) for r in worldflux["scores"]] == [
+        (t, s, 1000) for t in ("alpha", "beta") for s in (0, 1)
+    ]
+    stored = {(x["task_id"], x["seed"]): x["metrics"]["curve"][-1]["return"] for x in project.lines("c")}
+    assert {(r["task"], r["seed"]): r["score"] for r in worldflux["scores"]} == stored
+    said = oracle["provenance"]
+    assert (said["kind"], said["commit"], said["complete"], said["missing"]) == ("table", "a" * 40, True, [])
+    assert said["inputs"]["input_sha256"]
+    assert worldflux["provenance"]["kind"] == "backend"
+    assert worldflux["provenance"]["inputs"]["program_sha256"]
+    assert not (project.run_dir() / "aggregate.json").exists(), "nothing is judged"
+
+
+def test_one_source_and_other_seeds(project: Project) -> None:
+    """What is not asked for need not be there; option and ini twin say the same."""
+    campaign(project, oracle__input_path="absent.json")
+    assert project.run_here("--parity-source", "worldflux", "--parity-seeds", "7").ret == pytest.ExitCode.OK
+    assert [r["seed"] for r in table(project)["scores"]] == [7, 7]
+    assert not (project.root / "out" / "oracle.json").exists()
+    project.ini("filterwarnings = error", "parity_workers = 0", "parity_source = oracle")
+    result = project.run_here(run_id="o")
+    assert result.ret != pytest.ExitCode.OK
+    assert "absent.json" in result.stdout.str()
+
+
+def test_a_command_is_run_per_task_and_seed(project: Project) -> None:
+    with_command(project)
+    assert project.run_here("--parity-source=worldflux").ret == pytest.ExitCode.OK
+    ran = sorted((project.root / "count.txt").read_text().splitlines())
+    assert ran == ["alpha 0", "alpha 1", "beta 0", "beta 1"]
+    document = table(project)
+    assert document["scores"][1] == {"task": "alpha", "seed": 1, "step": 1000, "score": 2.0}
+    assert document["provenance"]["command"] == COMMAND
+    # A resume runs nothing again, and its table is the same.
+    assert project.run_here("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
+    assert len((project.root / "count.txt").read_text().splitlines()) == 4
+    assert lasting(table(project)) == lasting(document)
+
+
+def test_a_command_that_is_one_string_is_split_with_a_warning(project: Project) -> None:
+    with_command(project, worldflux__threads=1)
+    path = project.root / FILE
+    document = json.loads(path.read_text())
+    document["sources"]["worldflux"]["command_template"] = " ".join(COMMAND)
+    path.write_text(json.dumps(document))
+    result = project.run_here("--parity-source=worldflux", "--parity-seeds=0")
+    assert result.ret == pytest.ExitCode.OK
+    assert "the command of worldflux is one string" in result.stdout.str()
+    assert "one string" in table(project)["provenance"]["warnings"][0]
+
+
+def test_a_partial_table_says_so_and_takes_no_complete_ones_place(project: Project) -> None:
+    recipe = {"behaviour": "crash", "only": ["worldflux/beta/1"]}
+    campaign(project, worldflux__recipe=recipe)
+    result = project.run_here("--parity-source=worldflux", "--junitxml=j.xml")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    said = table(project)["provenance"]
+    assert said["complete"] is False
+    assert [(m["task"], m["seed"]) for m in said["missing"]] == [("beta", 1)]
+    assert "replay buffer is empty" in said["missing"][0]["reason"]
+    assert len(table(project)["scores"]) == 3
+    case = next(
+        c for c in ET.parse(project.root / "j.xml").iter("testcase") if c.get("name") == "campaign[worldflux]"
+    )
+    failure = case.find("failure")
+    assert failure is not None
+    assert "beta seed 1" in str(failure.text)
+    campaign(project)
+    assert project.run_here("--parity-source=worldflux", run_id="whole").ret == pytest.ExitCode.OK
+    whole = table(project)
+    assert whole["provenance"]["complete"] is True
+    campaign(project, worldflux__recipe=recipe)
+    result = project.run_here("--parity-source=worldflux", run_id="again")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "the complete table that is there stays" in result.stdout.str()
+    assert table(project) == whole
+    # Nor does a table of fewer seeds.
+    campaign(project)
+    result = project.run_here("--parity-source=worldflux", "--parity-seeds=0", run_id="few")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "2 (task, seed) that this one lacks" in result.stdout.str()
+    assert table(project) == whole
+
+
+def test_what_is_deselected_is_missing(project: Project) -> None:
+    campaign(project)
+    result = project.run_here("-k", "alpha")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    for name in ("oracle", "worldflux"):
+        missing = table(project, name)["provenance"]["missing"]
+        assert missing == [{"task": "beta", "seed": s, "reason": "deselected"} for s in (0, 1)]
+
+
+def test_a_table_without_a_point_at_the_step_misses_it(project: Project) -> None:
+    campaign(project, default_step=1500, step_tolerance=0.1)
+    result = project.run_here("--parity-source=oracle")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "no point within 10% of 1500 frames" in result.stdout.str()
+    assert not (project.root / "out" / "oracle.json").exists(), "a table of nothing is none"
+
+
+def test_a_campaign_goes_on_with_more_sources_and_seeds(project: Project) -> None:
+    campaign(project)
+    assert project.run_here("--parity-source=worldflux", "--parity-seeds=0").ret == pytest.ExitCode.OK
+    assert project.run_here("--parity-source=both", "--parity-resume").ret == pytest.ExitCode.OK
+    assert len(project.lines("c")) == 4
+    assert len(table(project)["scores"]) == len(table(project, "oracle")["scores"]) == 4
+    # What changes what is computed is no longer the same run.
+    campaign(project, default_step=500)
+    result = project.run_here("--parity-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "suite_sha256 changed since the run was sealed" in result.stderr.str()
+
+
+def test_a_killed_campaign_goes_on_and_ends_in_the_same_table(project: Project) -> None:
+    flag = project.root / "go"
+    recipe = {"behaviour": "waits", "until": str(flag), "only": ["worldflux/beta/0"]}
+    campaign(project, worldflux__recipe=recipe)
+    started = project.start("-n", "2", "--parity-source=worldflux")
+    wait_until(lambda: len(list(project.root.glob("reports/**/pid"))) == 1, "a run that waits")
+    wait_until(lambda: len(project.lines("c")) >= 2, "two runs that ended")
+    before = {(x["task_id"], x["seed"]): x["attempt"] for x in project.lines("c")}
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert not (project.root / "out" / "worldflux.json").exists()
+    flag.touch()
+    assert project.run("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
+    successes = [(x["task_id"], x["seed"]) for x in project.lines("c") if x["success"]]
+    assert sorted(successes) == [("alpha", 0), ("alpha", 1), ("beta", 0), ("beta", 1)]
+    assert all((x["task_id"], x["seed"]) not in before or x["attempt"] == 1 for x in project.lines("c"))
+    resumed = table(project)
+    assert project.run_here("--parity-source=worldflux", run_id="undisturbed").ret == pytest.ExitCode.OK
+    assert lasting(table(project)) == lasting(resumed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"oracle__input_pth": "x"}, "did you mean 'input_path'?"),
+        ({"defaultseeds": [0]}, "did you mean 'default_seeds'?"),
+        ({"default_seeds": [0, 0]}, "default_seeds"),
+        ({"default_seeds": ["0"]}, "valid: integer"),
+        ({"default_step": "1000"}, "valid: integer"),
+        ({"tasks": []}, "tasks"),
+        ({"sources": {"orcale": {}}}, "did you mean 'oracle'?"),
+        ({"oracle__input_format": "canonical_jsn"}, "did you mean 'canonical_json'?"),
+        ({"worldflux__input_path": "in.json"}, "input_path is given without input_format"),
+        ({"worldflux__output_path": "in.json"}, "is also another table of this campaign"),
+        ({"worldflux__adapter": "fake_worldflax"}, "did you mean 'fake_worldflux'?"),
+        ({"worldflux__adapter": "fake_official"}, "cannot stand for worldflux"),
+        ({"worldflux__command_template": "python x.py > y"}, "only a shell understands"),
+        ({"worldflux__command_template": []}, "command_template"),
+        ({"step_unit": "agent_steps"}, "how many frames an agent step"),
+        ({"schema_version": "worldflux.parity.campaign.v2"}, "did you mean 'worldflux.parity.campaign.v1'?"),
+    ],
+)
+def test_what_is_wrong_in_a_campaign_is_one_line_with_its_place(
+    project: Project, changes: dict[str, Any], words: str
+) -> None:
+    campaign(project, **changes)
+    result = project.run_here("--collect-only")
+    assert result.ret != pytest.ExitCode.OK
+    text = result.stdout.str() + result.stderr.str()
+    assert words in text
+    assert "c.yaml:" in text
+    assert "Traceback" not in text
+
+
+def test_options_that_are_of_other_tracks_are_refused(project: Project) -> None:
+    campaign(project)
+    for option in ("--parity-systems=worldflux", "--parity-upstream=in.json"):
+        result = project.run_here(option, "--parity-upstream-format=canonical_json")
+        assert result.ret != pytest.ExitCode.OK
+        assert "campaign" in result.stdout.str() + result.stderr.str()
+    project.track = "quick"
+    result = project.run_here(FILE)
+    assert "this is a campaign suite" in result.stdout.str()
+
+
+def test_older_files_count_atari_in_agent_steps(project: Project) -> None:
+    """And need no schema_version; ours say their unit."""
+    path = campaign(project, family="dreamerv3", default_step=110_000)
+    assert load(path).step == 440_000
+    assert load(campaign(project, family="tdmpc2", default_step=4_000_000)).step == 4_000_000
+    document = json.loads(path.read_text())
+    del document["schema_version"]
+    path.write_text(json.dumps(document))
+    assert load(path).suite_id == "c"
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "seeds", "folder"),
+    [("dreamer_atari100k", 26, 5, "dreamerv3"), ("tdmpc2_dmcontrol39", 39, 3, "tdmpc2")],
+)
+def test_the_shipped_campaigns_export_the_locked_tables(
+    project: Project, name: str, tasks: int, seeds: int, folder: str
+) -> None:
+    loaded = load(SHIPPED / f"{name}.yaml")
+    assert (loaded.suite_id, len(loaded.tasks), len(loaded.seeds)) == (name, tasks, seeds)
+    published = json.loads((CHECKOUT / "suites" / "published" / f"{name}.yaml").read_text())
+    assert list(loaded.tasks) == published["tasks"]
+    wanted = (CHECKOUT / "suites" / "published" / published["worldflux"]["path"]).resolve()
+    assert loaded.sources["worldflux"].output_path.resolve() == wanted
+    assert loaded.sources["worldflux"].kind == "backend"
+    if not ORACLES.is_dir():
+        pytest.skip("the published score tables are not at ../shared/oracles")
+    entry = read_lock(CHECKOUT / "reports" / "parity" / "upstream_lock.json").entry(name)
+    shutil.copytree(ORACLES / folder, checkout_path(project.root, entry.repo, entry.commit))
+    path = project.root / "suites" / "campaign" / f"{name}.yaml"
+    path.parent.mkdir(parents=True)
+    shutil.copy(SHIPPED / path.name, path)
+    project.track = "campaign"
+    result = project.run_here("--parity-source=oracle", "-q", str(path))
+    assert result.ret == pytest.ExitCode.OK
+    made = load_table(project.root / "reports" / "parity" / "oracle" / f"{name}.json", "canonical_json")
+    raw = load_table(
+        checkout_path(project.root, entry.repo, entry.commit) / entry.oracle_path, entry.oracle_format
+    )
+    assert len(made.rows) == tasks * seeds
+    for row in made.rows:
+        points = {p.step: p.value for p in raw.curve(row.task, row.seed)}
+        assert points[row.step] == row.score
+        nearest = min(points, key=lambda s: abs(s - loaded.step))
+        assert abs(row.step - loaded.step) == abs(nearest - loaded.step)
