@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
 from .commands.aggregate import add_aggregate
+from .commands.campaign import add_campaign
 from .commands.coverage import add_coverage
+from .commands.doctor import add_doctor
 from .commands.pin_golden import add_pin_golden
 from .commands.plan import add_plan
 from .commands.proof_report import add_proof_report
@@ -272,9 +274,11 @@ def _named(backends: Sequence[Backend], word: str) -> Backend:
 
 
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
+    add_doctor,
     add_fetch_oracles,
     add_env,
     add_oracle,
+    add_campaign,
     add_component_match,
     add_pin_golden,
     add_plan,

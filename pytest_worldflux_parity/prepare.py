@@ -345,11 +345,11 @@ def _table(suite: Suite, system: str, context: RunContext) -> ScoreTable:
     except ScoreTableError as error:
         if os.path.lexists(os.path.normpath(side.path)):
             raise
-        mend = _mend_absent(Path(os.path.normpath(side.path)), system, context)
+        mend = mend_absent(Path(os.path.normpath(side.path)), system, context)
         raise ScoreTableError(error.what, where=os.path.normpath(side.path), mend=mend) from None
 
 
-def _mend_absent(path: Path, system: str, context: RunContext) -> str:
+def mend_absent(path: Path, system: str, context: RunContext) -> str:
     """What brings a table that is absent: published ones stand in the locked checkouts."""
     if path.is_relative_to(context.root / ".worldflux") and context.lock_path.exists():
         for entry in lock.read_lock(context.lock_path).suites.values():

@@ -77,6 +77,7 @@ EDGES = (
     "conclude_campaign",
     "conclude",
     "release_checks",
+    "doctor",
 )
 SHELL = ("items", "scheduling", "plugin", "commands", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)
