@@ -39,6 +39,8 @@ OPEN = {
     "environment.v1": {"systems", "stated"},
     "statement.v1": {"predicate", "global"},
     "run_line.v1": {"metrics", "artifacts", "artifacts_sha256", "recipe", "eval_protocol", "source"},
+    "campaign.v1": {"recipe", "eval_protocol"},
+    "campaign_table.v1": {"tasks"},
     # A program may say more than it is asked for.
     "record.v1": {"", "curve", "scalars", "metadata", "effective_recipe", "eval_protocol", "source"},
 }
@@ -73,7 +75,7 @@ def test_every_document_of_a_run_has_a_schema() -> None:
     proof |= {"component_match_set.v1", "circumstances.v1"}
     proof |= {"environment.v1", "statement.v1", "dsse.v1"}
     suites = {"suite.v1", "suite.proof_v1", "suite.quick_legacy", "suite.parity_v2"}
-    suites |= {"suite.parity_manifest_v1"}
+    suites |= {"suite.parity_manifest_v1", "campaign.v1", "campaign_table.v1", "doctor.v1"}
     earlier = {"run.v1_earlier", "aggregate.v1_earlier"}
     assert {*run, *match, *proof, *suites, *earlier, "backend.v1", "lock.v1", "policy.v1"} == set(NAMES)
 
