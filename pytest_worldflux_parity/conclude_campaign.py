@@ -6,6 +6,7 @@ it lacks, and never takes the place of one that is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -108,7 +109,7 @@ def conclude_source(
         return SourceTable(source.name, False, text, warnings)
     scores = scores_of(part, context, names)
     warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
-    path = output or source.output_path
+    path = Path(os.path.normpath(output or source.output_path))
     provenance = provenance_of(file.campaign, source, part, context, scores)
     try:
         write(path, scores, provenance)
