@@ -179,9 +179,7 @@ def _context(config: pytest.Config) -> RunContext:
         lock_path=config.rootpath / str(config.getini("parity_lock")),
         backend_folders=tuple(config.rootpath / f for f in config.getini("parity_backends")),
         resume=resume,
-        systems=_campaign_systems(config)
-        if config.option.parity == "campaign"
-        else _systems(str(_value(config, "parity_systems"))),
+        systems=_systems_asked(config),
         seeds=_seeds(str(_value(config, "parity_seeds"))),
         overrides=dict(_overrides(config)),
         retention=_retention(str(_value(config, "parity_retention"))),
@@ -277,10 +275,15 @@ def _systems(text: str) -> tuple[str, ...]:
     return names
 
 
-def _campaign_systems(config: pytest.Config) -> tuple[str, ...]:
-    """The systems of the sources whose tables are made."""
-    if config.option.parity_systems is not None:
-        raise pytest.UsageError("--parity-systems is not for campaigns; to mend: --parity-source")
+def _systems_asked(config: pytest.Config) -> tuple[str, ...]:
+    """The systems that are run; of a campaign those of the sources whose tables are made."""
+    campaign = config.option.parity == "campaign"
+    foreign, own = ("systems", "source") if campaign else ("source", "systems")
+    if getattr(config.option, f"parity_{foreign}") is not None:
+        what = f"--parity-{foreign} means nothing with --parity={config.option.parity}"
+        raise pytest.UsageError(f"{what}; to mend: --parity-{own}")
+    if not campaign:
+        return _systems(str(_value(config, "parity_systems")))
     source = str(_value(config, "parity_source"))
     if source not in SOURCES:
         raise pytest.UsageError(f"parity_source is {source!r}: valid: {', '.join(SOURCES)}")

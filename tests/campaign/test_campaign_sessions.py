@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import os
 import shutil
@@ -12,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_worldflux_parity.campaign_file import load
+from pytest_worldflux_parity.errors import SuiteError
 from pytest_worldflux_parity.lock import read_lock
 from pytest_worldflux_parity.scores import load_table
 from pytest_worldflux_parity.sources import checkout_path
@@ -36,6 +41,20 @@ pathlib.Path(out).write_text(json.dumps(record))
 """
 COMMAND = [sys.executable, "program.py", "{task}", "{seed}", "{device}", "{metrics_out}", "{step}", "theirs"]
 
+DOCUMENT: dict[str, Any] = {
+    "schema_version": "worldflux.parity.campaign.v1",
+    "suite_id": "c", "family": "fake", "default_step": 1000, "default_seeds": [0, 1],
+    "tasks": ["alpha", "beta"],
+    "sources": {
+        "oracle": {
+            "adapter": "published", "repo": "https://host/owner/name", "commit": "a" * 40,
+            "input_path": "in.json", "input_format": "canonical_json",
+            "output_path": "../../out/oracle.json",
+        },
+        "worldflux": {"adapter": "fake_worldflux", "output_path": "../../out/worldflux.json"},
+    },
+}  # fmt: skip
+
 
 def campaign(project: Project, **changes: Any) -> Path:
     """A campaign with a table for the oracle and the fake backend for worldflux."""
@@ -47,22 +66,10 @@ def campaign(project: Project, **changes: Any) -> Path:
     path = project.root / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     (path.parent / "in.json").write_text(json.dumps(rows))
-    document = {
-        "schema_version": "worldflux.parity.campaign.v1",
-        "suite_id": "c", "family": "fake", "default_step": 1000, "default_seeds": [0, 1],
-        "tasks": ["alpha", "beta"],
-        "sources": {
-            "oracle": {
-                "adapter": "published", "repo": "https://host/owner/name", "commit": "a" * 40,
-                "input_path": "in.json", "input_format": "canonical_json",
-                "output_path": "../../out/oracle.json",
-            },
-            "worldflux": {"adapter": "fake_worldflux", "output_path": "../../out/worldflux.json"},
-        },
-    }  # fmt: skip
+    document = copy.deepcopy(DOCUMENT)
     for key, value in changes.items():
         name, _, inner = key.partition("__")
-        place: Any = document["sources"][name] if inner else document  # type: ignore[index]
+        place: Any = document["sources"][name] if inner else document
         place[inner or name] = value
     # JSON is YAML.
     path.write_text(json.dumps(document, indent=1))
@@ -268,13 +275,48 @@ def test_what_is_wrong_in_a_campaign_is_one_line_with_its_place(
 
 def test_options_that_are_of_other_tracks_are_refused(project: Project) -> None:
     campaign(project)
-    for option in ("--parity-systems=worldflux", "--parity-upstream=in.json"):
-        result = project.run_here(option, "--parity-upstream-format=canonical_json")
-        assert result.ret != pytest.ExitCode.OK
-        assert "campaign" in result.stdout.str() + result.stderr.str()
+    result = project.run_here("--parity-systems=worldflux")
+    assert "to mend: --parity-source" in result.stderr.str()
+    result = project.run_here("--parity-upstream=in.json", "--parity-upstream-format=canonical_json")
+    assert result.ret != pytest.ExitCode.OK
+    assert "leave --parity-upstream and --parity-worldflux out" in result.stdout.str()
     project.track = "quick"
     result = project.run_here(FILE)
     assert "this is a campaign suite" in result.stdout.str()
+    assert "to mend: --parity-systems" in project.run_here("--parity-source=oracle").stderr.str()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    place=st.sampled_from([(), ("sources",), ("sources", "oracle"), ("sources", "worldflux")]),
+    key=st.sampled_from(
+        [*DOCUMENT, *DOCUMENT["sources"]["oracle"], "command_template", "step_unit", "recipe"]
+    ),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+        max_leaves=4,
+    ),
+)
+def test_whatever_stands_in_a_file_it_is_a_campaign_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, place: tuple[str, ...], key: str, value: Any
+) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    at: Any = document
+    for name in place:
+        at = at[name]
+    at[key] = value
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(json.dumps(document))
+    with contextlib.suppress(SuiteError):
+        loaded = load(path)
+        assert loaded.seeds
+        assert loaded.tasks
+        assert all(source.adapter for source in loaded.sources.values())
+        return
+    with pytest.raises(SuiteError, match=r"any\.yaml:\d") as caught:
+        load(path)
+    assert "\n" not in caught.value.line()
 
 
 def test_older_files_count_atari_in_agent_steps(project: Project) -> None:
