@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from .engines.local import request_id
 from .gates import Finding
 from .gates.components import ComponentEvidence
+from .gates.fixture import is_fixture_table
 from .gates.independence import Origin
 from .integrity import line_findings
 from .matching import MatchSpec, evidence_of, last_run
@@ -63,6 +64,7 @@ def assemble(
         repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
         lock_mismatch=lock_reference(prepared, context).mismatch,
         label=prepared.label,
+        fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
 
 

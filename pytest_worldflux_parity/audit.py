@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import StatisticsError
 from .gates import Finding
+from .gates.fixture import BANNER
 from .render.documents import result_fields
 from .stats.calibrated import TaskScores
 from .stats.effects import drop_ratio
@@ -35,10 +36,21 @@ def is_earlier(run: Document) -> bool:
 def run_findings(run: Document) -> list[Finding]:
     """How a document that keeps its schema contradicts itself; empty where it does not."""
     try:
-        found = [*_pairs(run), *_counts(run), *_statistics(run), *_same_inputs(run)]
+        found = [*_pairs(run), *_counts(run), *_statistics(run), *_same_inputs(run), *_fixture(run)]
         return found + ([*_earlier_verdict(run)] if is_earlier(run) else [*_metrics(run), *_verdict(run)])
     except StatisticsError as error:
         return [Finding("not_computable", error.line())]
+
+
+def _fixture(run: Document) -> Iterator[Finding]:
+    """A document of made-up numbers says so twice, in its mark and in the warnings of its gates."""
+    if is_earlier(run):
+        return
+    warned = any(w.startswith(BANNER) for gate in run["gates"].values() for w in gate["warnings"])
+    if warned is not (run.get("fixture") is True):
+        warns = "a gate warns" if warned else "no gate warns"
+        text = f"fixture is {run.get('fixture', 'absent')}, and {warns} of made-up numbers"
+        yield Finding("fixture_unmarked", text)
 
 
 def missing_results(run: Document) -> int:

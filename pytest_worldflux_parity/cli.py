@@ -17,6 +17,7 @@ from .commands.aggregate import add_aggregate
 from .commands.campaign import add_campaign
 from .commands.coverage import add_coverage
 from .commands.doctor import add_doctor
+from .commands.fixtures import add_fixtures
 from .commands.pin_golden import add_pin_golden
 from .commands.plan import add_plan
 from .commands.proof_report import add_proof_report
@@ -287,6 +288,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_report,
     add_validate,
     add_coverage,
+    add_fixtures,
     add_verify,
 )
 

@@ -352,7 +352,9 @@ def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -
     reports = [c.proof.documents.by_name["equivalence_report.json"] for c in conclusions if c.proof]
     lost = {n: why for n, (word, why) in rows.items() if word == "not judged"}
     try:
-        write_text(path, run_report(rows, run_id=context.run_id, device=context.device, time=_now()))
+        about = {"run_id": context.run_id, "device": context.device, "time": _now()}
+        made_up = any(c.proof.judgement.fixture for c in conclusions if c.proof)
+        write_text(path, run_report(rows, **about, fixture=made_up))
         title = f"Parity: {context.run_id}"
         write_text(page, dashboard(None, [], reports, not_judged=lost, title=title))
     except ParityError as error:

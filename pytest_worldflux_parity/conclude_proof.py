@@ -18,6 +18,7 @@ from .errors import ParityError, StoreError
 from .evidence import BundleInfo, build, check_inputs, read_sign_key
 from .foreign_runs import judge_lines, read_lines
 from .gates import Finding
+from .gates.fixture import BANNER
 from .golden import ARRAYS, MANIFEST
 from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
@@ -65,7 +66,8 @@ class ProofConclusion:
         if self.bundle is None:
             yield "evidence", "failed", f"no bundle: {self.bundle_error}", ()
         else:
-            yield "evidence", "passed", self.signature, self.bundle.warnings
+            marked = (BANNER,) if self.judgement.fixture else ()
+            yield "evidence", "passed", self.signature, (*marked, *self.bundle.warnings)
 
     @property
     def signature(self) -> str:
@@ -294,6 +296,7 @@ def _markdown(judgement: ProofJudgement, time: str) -> str:
         time=time,
         notes=(*judgement.notes, *(f"warning: {w}" for w in judgement.warnings)),
         findings=[f.line() for f in judgement.findings],
+        fixture=judgement.fixture,
     )
 
 

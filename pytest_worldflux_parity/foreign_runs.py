@@ -13,6 +13,8 @@ from typing import Any
 
 from . import wire
 from .errors import StoreError
+from .gates import Finding
+from .gates.fixture import forbidden_fixtures
 from .gates.independence import Origin
 from .json_file import parse_json
 from .observations import FAILED, NOT_RUN, Result, observe
@@ -77,9 +79,15 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
             plan=prepared.plan,
             commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
             live={},
-            doubts=tuple(lock_doubts(prepared, context)),
+            doubts=(*lock_doubts(prepared, context), *_forbidden(prepared, parts)),
         )
     )
+
+
+def _forbidden(prepared: PreparedFile, parts: Iterable[Evidence]) -> Iterator[Finding]:
+    """Fixtures among the records, where the suite itself asks for a claim."""
+    if prepared.proof is not None and prepared.proof.is_claim:
+        yield from forbidden_fixtures(line for part in parts for line in part.lines)
 
 
 def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:

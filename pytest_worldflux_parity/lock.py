@@ -58,13 +58,17 @@ class GoldenPin:
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock file; ``sha256`` is that of its bytes, ``goldens`` is by family."""
+    """A lock file; ``sha256`` is that of its bytes, ``goldens`` is by family.
+
+    A ``fixture`` locks made-up tables.
+    """
 
     path: Path
     sha256: str
     version: str
     suites: Mapping[str, LockEntry]
     goldens: Mapping[str, GoldenPin] = field(default_factory=dict)
+    fixture: bool = False
 
     def entry(self, suite_id: str) -> LockEntry:
         """The entry of a suite.
@@ -104,7 +108,8 @@ def read_lock(path: Path) -> Lock:
         family: GoldenPin(**{**values, "holds": tuple(values["holds"])})
         for family, values in document.get("goldens", {}).items()
     }
-    found = Lock(path, hashlib.sha256(raw).hexdigest(), document["schema_version"], suites, goldens)
+    sha256, fixture = hashlib.sha256(raw).hexdigest(), document.get("fixture", False)
+    found = Lock(path, sha256, document["schema_version"], suites, goldens, fixture)
     for pin in goldens.values():
         found.entry(pin.suite)
     return found

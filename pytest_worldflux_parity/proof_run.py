@@ -28,6 +28,7 @@ from .proof.results import ProofDecision
 from .proof.stability import Stability, stability
 from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
 from .render import proof_documents, proof_gates
+from .render.aggregates import fixture_mark
 from .store import Stored, SuiteStore, relative
 from .suite import SYSTEMS, BackendSide
 
@@ -201,14 +202,16 @@ def documents_of(
         claim=judgement.evidence.proof.claim,
     )
     stable = stability(equivalence, history)
+    by_name = {
+        COVERAGE: proof_documents.coverage_document(decision, **about),
+        VALIDITY: proof_gates.validity_document(judgement, **about),
+        COMPONENTS: proof_gates.components_document(judgement, time=time, golden_paths=golden_paths),
+        EQUIVALENCE: equivalence,
+        STABILITY: proof_documents.stability_document(stable, time=time, input=EQUIVALENCE),
+    }
+    mark = fixture_mark(judgement.fixture)
     return Documents(
-        by_name={
-            COVERAGE: proof_documents.coverage_document(decision, **about),
-            VALIDITY: proof_gates.validity_document(judgement, **about),
-            COMPONENTS: proof_gates.components_document(judgement, time=time, golden_paths=golden_paths),
-            EQUIVALENCE: equivalence,
-            STABILITY: proof_documents.stability_document(stable, time=time, input=EQUIVALENCE),
-        },
+        by_name={name: {**document, **mark} for name, document in by_name.items()},
         decision=decision,
         stability=stable,
     )

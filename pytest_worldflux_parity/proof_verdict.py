@@ -13,6 +13,7 @@ from typing import Any
 
 from .gates import Finding
 from .gates.components import ComponentEvidence
+from .gates.fixture import BANNER, forbidden_fixtures
 from .observations import Missing, Observed, Value
 from .proof.decision import judge_proof
 from .proof.results import ProofDecision, ProofGates
@@ -77,10 +78,16 @@ class ProofJudgement:
         return tuple(f for gate in self.gates for f in gate.findings)
 
     @property
+    def fixture(self) -> bool:
+        """Whether records are made up, so that nothing of the run is evidence."""
+        return any(part.fixtures for part in self.evidence.parts)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the run before the verdict."""
         proof = self.evidence.proof
-        return (*(() if proof.is_claim else (NO_CLAIM,)), *proof.warnings)
+        fixture = (BANNER,) if self.fixture else ()
+        return (*fixture, *(() if proof.is_claim else (NO_CLAIM,)), *proof.warnings)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -153,6 +160,8 @@ def _validity(evidence: ProofEvidence, gates: Sequence[Gate]) -> Gate:
 
 def _required(evidence: ProofEvidence) -> Iterator[Finding]:
     proof = evidence.proof
+    if proof.is_claim:
+        yield from forbidden_fixtures(evidence.lines)
     for part in evidence.parts:
         commit = evidence.commits.get(part.suite.family)
         # What cannot be read has a finding of its own.

@@ -14,9 +14,10 @@ from . import run_documents, suite_file
 from .audit import aggregate_findings, is_earlier, missing_results, run_findings
 from .errors import DocumentError, ParityError
 from .gates import Finding
+from .gates.fixture import BANNER, is_fixture_table
 from .lock import Lock
 from .policy import Policy
-from .render.aggregates import aggregate_of_rows, row_of_run
+from .render.aggregates import aggregate_of_rows, fixture_mark, row_of_run
 from .run_documents import RunFile
 from .scores import RETURN, ScoreTable, load_table
 from .suite import Suite
@@ -43,6 +44,7 @@ def run_problems(run: RunFile, lock: Lock, root: Path, max_missing: int) -> Iter
     found = [*run_findings(document), *_lock_findings(document, lock), *_suite_findings(document, root)]
     for side in ("upstream", "worldflux"):
         found += _input_findings(document, side, root)
+        found += _unmarked_findings(document, side, root)
     if lacking > max_missing:
         found.append(Finding("missing_pairs", f"{lacking} results are missing, {max_missing} may be"))
     if not document["pass"]:
@@ -83,15 +85,19 @@ def _suite_findings(run: Document, root: Path) -> Iterator[Finding]:
     if stated is None:
         return
     suite_id = run["suite"]["suite_id"]
-    there = [suite for suite in _suites(root) if suite.suite_id == suite_id]
+    folder = root / "suites"
+    # The suite of a fixture stands beside its tables; the published one has the same id.
+    if run.get("fixture") and run["sources"]["upstream"]["path"]:
+        folder = (root / run["sources"]["upstream"]["path"]).parent
+    there = [suite for suite in _suites(folder) if suite.suite_id == suite_id]
     if there and stated not in {suite.sha256 for suite in there}:
         names = ", ".join(str(suite.path) for suite in there)
         yield Finding("suite_changed", f"the suite file is not the one that was judged: {names}")
 
 
-def _suites(root: Path) -> Iterator[Suite]:
-    """The project's suites that can be read; others are for pytest to complain of."""
-    for path in sorted((root / "suites").glob("**/*.y*ml")):
+def _suites(folder: Path) -> Iterator[Suite]:
+    """The suites in a folder that can be read; others are for pytest to complain of."""
+    for path in sorted(folder.glob("**/*.y*ml")):
         try:
             yield suite_file.load(path)
         except ParityError:
@@ -116,6 +122,29 @@ def _input_findings(run: Document, side: str, root: Path) -> Iterator[Finding]:
         yield Finding("input_differs", text)
         return
     yield from _score_findings(run, side, tables)
+
+
+def _unmarked_findings(run: Document, side: str, root: Path) -> Iterator[Finding]:
+    """A table that says that it is a fixture makes every document of it one."""
+    source = run["sources"][side]
+    path = root / source["path"] if source["path"] and source["format"] == "canonical_json" else None
+    if path is None or run.get("fixture") is True or not path.is_file():
+        return
+    try:
+        table = load_table(path, source["format"], duplicates="last")
+    except ParityError:
+        return
+    if is_fixture_table(table.provenance):
+        text = f"{source['path']} says that it is a fixture, and the document does not"
+        yield Finding("fixture_unmarked", text)
+
+
+def fixture_problems(documents: Mapping[Path, Document]) -> Iterator[Problem]:
+    """A problem for every document that is marked as one of made-up numbers."""
+    for path, document in documents.items():
+        if document.get("fixture") or any(row.get("fixture") for row in document.get("suites", ())):
+            mend = "for a rehearsal add --allow-fixtures"
+            yield Problem(str(path), Finding("fixture", f"{BANNER}; {mend}"))
 
 
 def _score_findings(run: Document, side: str, tables: Sequence[ScoreTable]) -> Iterator[Finding]:
@@ -199,7 +228,8 @@ def _whole(row: Document) -> dict[str, Any]:
     keys = ("suite_id", "family", "sample_size", "margin_ratio", "confidence", "mean_drop_ratio",
             "ci_upper_ratio", "pass_non_inferiority", "verdict_reason", "run_path")  # fmt: skip
     verdict = row.get("verdict", "pass" if passed else "fail")
-    return {**{k: row.get(k) for k in keys}, "verdict": verdict, "pass": passed}
+    mark = fixture_mark(row.get("fixture") is True)
+    return {**{k: row.get(k) for k in keys}, "verdict": verdict, "pass": passed, **mark}
 
 
 def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[Finding]:
@@ -221,6 +251,9 @@ def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[F
     if "not_judged" not in aggregate:
         ignored |= {"global_non_inferiority", "run_paths"}
     found = aggregate_findings(aggregate, again, ignored)
+    if again.get("fixture") and not _marked(aggregate, rows):
+        text = "a document that it is made of is a fixture, and it does not say so"
+        found.append(Finding("fixture_unmarked", text))
     ids = [row["suite_id"] for row in rows]
     found += [Finding("suite_twice", f"{s!r} has two rows") for s in sorted(set(ids)) if ids.count(s) > 1]
     for row in rows:
@@ -228,6 +261,13 @@ def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[F
             text = f"{row['suite_id']}: pass is {row['pass']}, verdict is {row['verdict']}"
             found.append(Finding("verdict_differs", text))
     return found + [Finding("not_judged", f"{suite}: {why}") for suite, why in not_judged.items()]
+
+
+def _marked(aggregate: Document, rows: Sequence[Document]) -> bool:
+    """Whether an aggregate says of itself and of each of its fixtures that they are fixtures."""
+    own = [row.get("fixture") is True for row in aggregate["suites"]]
+    wanted = [row.get("fixture") is True for row in rows]
+    return aggregate.get("fixture") is True and own == wanted
 
 
 def _dangling(aggregate: Document, path: Path) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from .errors import StatisticsError
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.coverage import budget_gaps, coverage, empty_tasks
+from .gates.fixture import BANNER, is_fixture_line
 from .gates.independence import Origin, independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
 from .observations import UNDECIDED_REASONS, Observed
@@ -47,6 +48,7 @@ class Evidence:
         repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
             suite says which of them counts.
         label: of the part of a proof suite; empty where there is one alone.
+        fixture_tables: systems whose table says that it is a fixture.
     """
 
     suite: Suite
@@ -65,6 +67,13 @@ class Evidence:
     components: ComponentEvidence | None = None
     repeated_rows: Mapping[str, int] = field(default_factory=dict)
     label: str = ""
+    fixture_tables: tuple[str, ...] = ()
+
+    @cached_property
+    def fixtures(self) -> tuple[str, ...]:
+        """The systems with made-up numbers: a verdict on them is a rehearsal."""
+        lines = {line["system"] for line in self.lines if is_fixture_line(line)}
+        return tuple(s for s in SYSTEMS if s in lines or s in self.fixture_tables)
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,8 @@ def _coverage(evidence: Evidence) -> Gate:
 
 def _data_warnings(evidence: Evidence) -> Iterator[str]:
     """What a reader should know about data that are complete all the same."""
+    if evidence.fixtures:
+        yield f"{BANNER} (of {' and '.join(evidence.fixtures)})"
     gaps = budget_gaps(evidence.suite, evidence.observed)
     if gaps:
         more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import DocumentError
+from ..gates.fixture import BANNER
 from . import Subparsers
 
 
@@ -53,7 +54,7 @@ def run_aggregate(options: argparse.Namespace) -> None:
     )
     write_document(output, aggregate, "aggregate.v1")
     count = f"{aggregate['suite_pass_count']} of {aggregate['run_count']} suites pass"
-    print(f"{output}: {count}")
+    print(f"{output}: {count}" + (f"; {BANNER}" if "fixture" in aggregate else ""))
 
 
 def relative_to(path: Path, folder: Path) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from . import DEFAULT_LOCK, DEFAULT_POLICY, Subparsers, project_root
-from .validate import told
+from .validate import allow_fixtures, fixtures_told, told
 
 
 def add_coverage(commands: Subparsers) -> None:
@@ -18,6 +18,7 @@ def add_coverage(commands: Subparsers) -> None:
     parser.add_argument(
         "--enforce-pass", action="store_true", help="every suite of a required family must pass"
     )
+    allow_fixtures(parser)
     parser.set_defaults(run=run_coverage)
 
 
@@ -35,7 +36,9 @@ def run_coverage(options: argparse.Namespace) -> int:
     path: Path = options.aggregate
     aggregate = run_documents.read_aggregate(path)
     enforced: bool = options.enforce_pass
+    fixtures = {path: aggregate, locked.path: {"fixture": locked.fixture}}
     problems = [
+        *fixtures_told(fixtures, options.allow_fixtures),
         *release_checks.coverage_problems(named, locked, aggregate, path, enforce_pass=enforced),
         *release_checks.aggregate_problems(aggregate, path, (), root, complete=False),
     ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..gates.fixture import BANNER
 from . import DEFAULT_LOCK, Subparsers, project_root
 
 if TYPE_CHECKING:
@@ -28,7 +29,15 @@ def add_validate(commands: Subparsers) -> None:
         help="a suite that must be there (repeatable)",
     )  # fmt: skip
     parser.add_argument("--max-missing-pairs", type=count, default=0, metavar="N", help="default: 0")
+    allow_fixtures(parser)
     parser.set_defaults(run=run_validate)
+
+
+def allow_fixtures(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-fixtures``."""
+    parser.add_argument(
+        "--allow-fixtures", action="store_true", help="a rehearsal: documents of made-up numbers may pass"
+    )
 
 
 def count(text: str) -> int:
@@ -54,7 +63,10 @@ def run_validate(options: argparse.Namespace) -> int:
     locked = lock.read_lock(options.lock or root / DEFAULT_LOCK)
     runs = release_checks.read_runs(options.runs)
     aggregate = run_documents.read_aggregate(options.aggregate)
+    fixtures = {run.path: run.document for run in runs}
+    fixtures |= {options.aggregate: aggregate, locked.path: {"fixture": locked.fixture}}
     problems = [
+        *fixtures_told(fixtures, options.allow_fixtures),
         *(
             p
             for run in runs
@@ -64,6 +76,18 @@ def run_validate(options: argparse.Namespace) -> int:
         *release_checks.aggregate_problems(aggregate, options.aggregate, runs, root, complete=True),
     ]
     return told(problems, f"{len(runs)} runs and their aggregate are valid, and every suite passes")
+
+
+def fixtures_told(documents: Mapping[Path, Mapping[str, Any]], allowed: bool) -> list[Problem]:
+    """Problems for the fixtures among documents; where they are allowed none, but a line on stdout each."""
+    from .. import release_checks
+
+    problems = list(release_checks.fixture_problems(documents))
+    if not allowed:
+        return problems
+    for problem in problems:
+        print(f"{problem.where}: {BANNER}")
+    return []
 
 
 def told(problems: Sequence[Problem], held: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import EvidenceError, TamperedError
+from ..gates.fixture import BANNER
 from . import Subparsers
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def _lines(checked: Checked) -> Iterator[str]:
     yield f"sha256: {bundle.sha256} ({len(bundle.names)} files)"
     yield f"signature: {_signature(bundle)}"
     yield f"suite: {said['suite_id']}"
+    if said.get("fixture"):
+        yield BANNER
     yield f"claim: {_claim(said['claim'])}"
     yield f"verdict as stated: {checked.verdict}: {said['verdict_reason']}"
     changed = len(said["bundle"]["cleaned"])
@@ -116,4 +119,5 @@ def _claim(level: str | None) -> str:
 def _result(checked: Checked) -> str:
     if checked.findings:
         return "DOES NOT FOLLOW: the data give something else than the bundle says"
-    return "PASS" if checked.exit_code == 0 else f"NOT A PASS: {checked.verdict}"
+    made_up = " (FIXTURE)" if checked.bundle.predicate.get("fixture") else ""
+    return f"PASS{made_up}" if checked.exit_code == 0 else f"NOT A PASS: {checked.verdict}"

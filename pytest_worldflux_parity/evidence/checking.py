@@ -101,7 +101,8 @@ def _findings(bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]]) -> It
     for name in sorted(made.keys() & set(bundle.names)):
         yield from _document_findings(bundle.folder / name, name, made[name])
     reports = {n.removeprefix(below): document for n, document in made.items() if n.startswith(below)}
-    stated = {word: bundle.predicate[word] for word in statement.summary({})}
+    words = [*statement.summary({}), *(["fixture"] if "fixture" in bundle.predicate else [])]
+    stated = {word: bundle.predicate[word] for word in words}
     for text in differences(stated, statement.summary(reports), ""):
         yield f"the statement: {text}"
 

@@ -47,7 +47,9 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         reports: name of a document (``equivalence_report.json``, ...) -> it; what an absent one would say is
             None.
     """
-    return {word: _value(reports.get(name), keys) for word, (name, keys) in _SUMMARY.items()}
+    said = {word: _value(reports.get(name), keys) for word, (name, keys) in _SUMMARY.items()}
+    fixture = any(report.get("fixture") is True for report in reports.values())
+    return {**said, "fixture": True} if fixture else said
 
 
 def _value(document: object, keys: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .intervals import Panel, counts_text, interval_text, panels_of_equivalence, panels_of_run, percent
+from .markdown import banner
 
 Document = Mapping[str, Any]
 
@@ -19,7 +20,9 @@ def aggregate_report(
     """The report; ``runs`` are the documents that are there, in the aggregate's order."""
     passed, total = aggregate["suite_pass_count"], aggregate["run_count"]
     time = _text(aggregate.get("generated_at_utc", "some time"))
+    fixture = any(document.get("fixture") for document in (aggregate, *runs, *equivalence))
     lines = [
+        *banner(fixture),
         "# Parity report",
         "",
         f"{passed} of {total} suites pass. Aggregated {time}.",

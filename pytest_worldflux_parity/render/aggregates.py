@@ -39,6 +39,7 @@ def aggregate_of_rows(
         "suites": [dict(row) for row in rows],
         "not_judged": [{"suite": s, "reason": why} for s, why in not_judged.items()],
         "run_paths": paths,
+        **fixture_mark(any(row.get("fixture") for row in rows)),
         "evidence_bundle": {
             "bundle_kind": "parity_aggregate",
             "artifacts": {
@@ -49,6 +50,11 @@ def aggregate_of_rows(
             },
         },
     }
+
+
+def fixture_mark(fixture: bool) -> dict[str, bool]:
+    """The key of a document of made-up numbers; no other document has it."""
+    return {"fixture": True} if fixture else {}
 
 
 def _global(rows: Sequence[Row]) -> dict[str, Any]:
@@ -83,6 +89,7 @@ def row_of_run(run: Mapping[str, Any], run_path: str) -> dict[str, Any]:
         "pass_non_inferiority": stats["pass_non_inferiority"],
         "verdict_reason": run.get("verdict_reason") or stats.get("verdict_reason") or _reason(suite, stats),
         "run_path": run_path,
+        **fixture_mark(run.get("fixture") is True),
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..gates.fixture import BANNER
 from .intervals import (
     Interval,
     Panel,
@@ -66,7 +67,9 @@ def dashboard(
         equivalence: ``equivalence_report.json`` documents of proof suites.
         not_judged: suites beyond those of the aggregate that could not be judged -> why.
     """
+    marked = any(d.get("fixture") for d in (aggregate or {}, *runs, *equivalence))
     body = [
+        *([f'<p class="word fail">{_text(BANNER)}</p>'] if marked else []),
         f"<h1>{_text(title)}</h1>",
         *_summary(aggregate, equivalence, not_judged or {}),
         *(line for run in runs for line in _run(run)),

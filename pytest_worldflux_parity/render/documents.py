@@ -15,7 +15,7 @@ from ..observations import shared_seeds
 from ..stats.effects import drop_ratio
 from ..suite import SYSTEMS, ArtifactSide, Suite
 from ..verdict import Evidence, Gate, Judged, Judgement
-from .aggregates import aggregate_of_rows
+from .aggregates import aggregate_of_rows, fixture_mark
 from .components import reference
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
@@ -73,6 +73,7 @@ def run_document(
         "runs": [_run(line) for line in evidence.lines],
         "component_match": matched,
         "pass": judgement.verdict == "pass",
+        **fixture_mark(bool(evidence.fixtures)),
         "evidence_bundle": {
             "bundle_kind": "parity_run",
             "suite_id": suite.suite_id,
@@ -277,4 +278,5 @@ def _row(judgement: Judgement, run_path: str) -> dict[str, Any]:
         "pass_non_inferiority": documented.pass_ if documented else None,
         "verdict_reason": judgement.reason,
         "run_path": run_path,
+        **fixture_mark(bool(judgement.evidence.fixtures)),
     }

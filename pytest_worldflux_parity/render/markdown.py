@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..gates.fixture import BANNER
 from ..suite import SYSTEMS
 from ..verdict import Evidence, Judgement
 from .components import HEADER as COMPONENT_HEADER
@@ -31,6 +32,7 @@ def report(
         log_tails: "system task seed n" of failed runs -> the end of their log.
     """
     lines = [
+        *banner(any(j.evidence.fixtures for j in judgements)),
         f"# Parity report: {run_id}",
         "",
         f"Judged at {time}, device `{device}`.",
@@ -45,6 +47,11 @@ def report(
     if log_tails:
         lines += ["", "## Logs of failed runs", *_logs(log_tails)]
     return "\n".join(lines) + "\n"
+
+
+def banner(fixture: bool) -> list[str]:
+    """The first lines of a report on made-up numbers; no other report has them."""
+    return [f"> **{BANNER}**", ""] if fixture else []
 
 
 def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:

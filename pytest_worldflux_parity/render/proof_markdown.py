@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..proof.planning import CellPlan, Cost, SuitePlan
 from ..proof.results import JudgedCell, ProofDecision
+from .markdown import banner
 from .proof_documents import global_keys
 
 SHOWN_MISSING = 50
@@ -17,14 +18,21 @@ CELL_HEADER = (
 
 
 def equivalence_markdown(
-    decision: ProofDecision, *, time: str, notes: Sequence[str] = (), findings: Sequence[str] = ()
+    decision: ProofDecision,
+    *,
+    time: str,
+    notes: Sequence[str] = (),
+    findings: Sequence[str] = (),
+    fixture: bool = False,
 ) -> str:
     """``equivalence_report.md``.
 
     Args:
         notes: sentences on what was asked, or of what kind the evidence is. findings: of the gates.
+        fixture: whether records are made up.
     """
     lines = [
+        *banner(fixture),
         f"# Equivalence report: {decision.settings.suite_id}",
         "",
         f"Judged at {time}. Verdict: **{decision.verdict}**. {_sentence(decision.reason)}",
@@ -42,9 +50,12 @@ def equivalence_markdown(
     return "\n".join(lines) + "\n"
 
 
-def run_report(rows: Mapping[str, tuple[str, str]], *, run_id: str, device: str, time: str) -> str:
+def run_report(
+    rows: Mapping[str, tuple[str, str]], *, run_id: str, device: str, time: str, fixture: bool = False
+) -> str:
     """``report.md`` of a run: suite id or node id -> (verdict, reason), and where each report stands."""
     lines = [
+        *banner(fixture),
         f"# Parity report: {run_id}",
         "",
         f"Judged at {time}, device `{device}`.",

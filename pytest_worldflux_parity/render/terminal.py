@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..gates.fixture import BANNER
 from ..verdict import Judgement
 from .components import headline
 from .tables import HEADER, rows
@@ -25,6 +26,8 @@ def summary(judged: Iterable[tuple[Judgement, Sequence[str]]]) -> Iterator[Line]
             f"parity {suite.suite_id}: {judgement.verdict.upper()}",
             {"bold": True, **COLOURS[judgement.verdict]},
         )
+        if judgement.evidence.fixtures:
+            yield f"  {BANNER}", {"red": True, "bold": True}
         yield f"  {judgement.reason}", {}
         if judgement.evidence.components is not None:
             yield f"  {headline(judgement.evidence.components)}", {}
