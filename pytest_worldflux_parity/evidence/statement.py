@@ -48,7 +48,7 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             None.
     """
     said = {word: _value(reports.get(name), keys) for word, (name, keys) in _SUMMARY.items()}
-    fixture = any(report.get("fixture") is True for report in reports.values())
+    fixture = any(_value(report, ("fixture",)) is True for report in reports.values())
     return {**said, "fixture": True} if fixture else said
 
 
