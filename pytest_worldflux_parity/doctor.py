@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -236,7 +237,7 @@ def _environment(backend: Backend, root: Path, needed: bool) -> Iterator[Check]:
         # What a backend asks for beyond the project's extras, as those of others do.
         if not backend.extra:
             wanted = _requirements(backend)
-            mend = f"pip install {' '.join(backend.requirements)}"
+            mend = f"pip install {shlex.join(backend.requirements)}"
             yield _fit("backends", backend.name, wanted, None, needed, mend)
         return
     create = f"worldflux-parity env create {backend.name}"
@@ -249,7 +250,7 @@ def _environment(backend: Backend, root: Path, needed: bool) -> Iterator[Check]:
         return
     paths = [str(p) for p in folder.glob("lib/python*/site-packages")]
     # What is complete is not built again, so it has to go first.
-    mend = f"rm -r {_shown(folder, root)} && {create}"
+    mend = f"rm -r {shlex.quote(_shown(folder, root))} && {create}"
     yield _fit("backends", backend.name, _requirements(backend), paths, needed, mend)
 
 
@@ -349,7 +350,7 @@ def _checkout(path: Path, entries: Sequence[lock.LockEntry], needed: bool) -> Ch
             sources.verify(path, entry)
     except (ParityError, OSError) as error:
         what = error.what if isinstance(error, ParityError) else str(error)
-        return Check("sources", name, "wrong", what, needed, f"rm -r {path} && {fetch}")
+        return Check("sources", name, "wrong", what, needed, f"rm -r {shlex.quote(str(path))} && {fetch}")
     return Check("sources", name, "ok", f"{entries[0].commit[:12]}, clean", needed)
 
 
@@ -374,7 +375,11 @@ def _goldens(locked: lock.Lock, backends: Sequence[Backend], adapters: set[str])
         pin = locked.goldens.get(backend.family)
         problem = _golden_problem(folder, pin)
         if problem:
-            mend = f"git checkout -- {folder}" if pin else f"worldflux-parity pin-golden {backend.family}"
+            mend = (
+                f"git checkout -- {shlex.quote(str(folder))}"
+                if pin
+                else f"worldflux-parity pin-golden {backend.family}"
+            )
             yield Check("goldens", name, "wrong" if folder.is_dir() else "absent", problem, needed, mend)
         else:
             yield Check("goldens", name, "ok", "is the one that is pinned", needed)
