@@ -303,9 +303,13 @@ def write(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
     schemas.check(provenance, "campaign_table.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
     if path.exists():
         _refuse_loss(path, scores)
-    with translated(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_canonical_json(path, scores.rows, provenance)
+    try:
+        with translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_canonical_json(path, scores.rows, provenance)
+    except StoreError as error:
+        mend = "make room or give permission, and go on with --parity-resume"
+        raise StoreError(error.what, where=error.where, mend=mend) from None
 
 
 def _refuse_loss(path: Path, scores: Scores) -> None:

@@ -185,7 +185,30 @@ def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:
             valid=valid,
             mend=f"--parity-source {valid[0]}",
         )
+    for source in wanted:
+        _refuse_output(campaign, source)
     return PreparedFile(tuple(prepare_source(campaign, s, context) for s in wanted), campaign=campaign)
+
+
+def _refuse_output(campaign: Campaign, source: Source) -> None:
+    """Say before the hours of running, not after, that a table could not be written where it is to stand."""
+    path = Path(os.path.normpath(source.output_path))
+    standing = next((p for p in (path, *path.parents) if p.exists()), path)
+    if standing == path and path.is_file():
+        load_table(path, "canonical_json", duplicates="last")
+    elif standing == path or not standing.is_dir() or not os.access(standing, os.W_OK):
+        raise SuiteError(
+            f"no table can be written to {path}: {standing} is "
+            + (
+                "a folder"
+                if path.is_dir()
+                else "a folder without permission"
+                if standing.is_dir()
+                else "a file"
+            ),
+            where=suite_file.place(campaign.path, "sources", source.name, "output_path"),
+            mend="name another output_path",
+        )
 
 
 def prepare_source(campaign: Campaign, source: Source, context: RunContext) -> PreparedSuite:

@@ -253,6 +253,8 @@ def test_a_killed_campaign_goes_on_and_ends_in_the_same_table(project: Project) 
         ({"oracle__input_format": "canonical_jsn"}, "did you mean 'canonical_json'?"),
         ({"worldflux__input_path": "in.json"}, "input_path is given without input_format"),
         ({"worldflux__output_path": "in.json"}, "is also another table of this campaign"),
+        ({"worldflux__output_path": "../campaign"}, "is a folder"),
+        ({"worldflux__output_path": "in.txt/t.json"}, "is a file"),
         ({"worldflux__adapter": "fake_worldflax"}, "did you mean 'fake_worldflux'?"),
         ({"worldflux__adapter": "fake_official"}, "cannot stand for worldflux"),
         ({"worldflux__command_template": "python x.py > y"}, "only a shell understands"),
@@ -264,7 +266,7 @@ def test_a_killed_campaign_goes_on_and_ends_in_the_same_table(project: Project) 
 def test_what_is_wrong_in_a_campaign_is_one_line_with_its_place(
     project: Project, changes: dict[str, Any], words: str
 ) -> None:
-    campaign(project, **changes)
+    (campaign(project, **changes).parent / "in.txt").touch()
     result = project.run_here("--collect-only")
     assert result.ret != pytest.ExitCode.OK
     text = result.stdout.str() + result.stderr.str()
