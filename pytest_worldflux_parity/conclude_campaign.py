@@ -15,7 +15,7 @@ from typing import Any
 
 from . import lock, schemas
 from .campaign import SCORE, Campaign, Source
-from .command_program import CommandProgram
+from .command_program import CommandProgram, project_commit
 from .engines.local import request_id
 from .errors import ParityError, RecordError, RunFailed, ScoreTableError, StoreError
 from .gates.validity import conflicting_successes, record_findings
@@ -223,7 +223,7 @@ def provenance_of(
         "kind": source.kind,
         "adapter": source.adapter,
         "repo": origin.get("repo") or _shared(s.get("repo") for s in stated),
-        "commit": origin.get("commit") or _shared(s.get("commit") for s in stated),
+        "commit": origin.get("commit") or _shared(s.get("commit") for s in stated) or _own(part, context),
         "source_tree_sha256": _shared(s.get("tree_sha256") for s in stated),
         "locked_commit": locked.commit if locked and source.name == "oracle" else None,
         "command": _command(source, part),
@@ -242,6 +242,12 @@ def provenance_of(
         "missing": [{"task": a.task, "seed": a.seed, "reason": a.reason} for a in scores.absent],
         "warnings": [*campaign.warnings, *scores.warnings],
     }
+
+
+def _own(part: PreparedSuite, context: RunContext) -> str | None:
+    """The commit of the project, whose program the worldflux one is where nobody says otherwise."""
+    found = project_commit(context.root) if "worldflux" in part.backends else "unknown"
+    return None if found == "unknown" else found
 
 
 def _named(source: Source) -> Iterator[tuple[str, str | None]]:

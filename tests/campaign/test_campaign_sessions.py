@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -88,6 +89,15 @@ def table(project: Project, name: str = "worldflux") -> dict[str, Any]:
     return document
 
 
+def commit(project: Project) -> str:
+    """Make the project a repository with one commit; its id."""
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.invalid", "-C", str(project.root)]
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "m")):
+        subprocess.run([*git, *words], check=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def lasting(document: dict[str, Any]) -> dict[str, Any]:
     """A table without the time at which it was written."""
     return {**document, "provenance": {**document["provenance"], "generated_at": ""}}
@@ -95,6 +105,7 @@ def lasting(document: dict[str, Any]) -> dict[str, Any]:
 
 def test_both_sources_become_tables_and_cases(project: Project) -> None:
     campaign(project)
+    head = commit(project)
     result = project.run_here("--junitxml=j.xml", "-v")
     assert result.ret == pytest.ExitCode.OK
     names = {c.get("name") for c in ET.parse(project.root / "j.xml").iter("testcase")}
@@ -115,6 +126,7 @@ def test_both_sources_become_tables_and_cases(project: Project) -> None:
     assert said["inputs"]["input_sha256"]
     assert worldflux["provenance"]["kind"] == "backend"
     assert worldflux["provenance"]["inputs"]["program_sha256"]
+    assert worldflux["provenance"]["commit"] == head
     assert not (project.run_dir() / "aggregate.json").exists(), "nothing is judged"
 
 
@@ -187,6 +199,22 @@ def test_a_partial_table_says_so_and_takes_no_complete_ones_place(project: Proje
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "2 (task, seed) that this one lacks" in result.stdout.str()
     assert table(project) == whole
+
+
+def test_an_oracle_can_be_run_beside_worldflux(project: Project) -> None:
+    """Each system has its own runs of one store, also with workers."""
+    path = campaign(project)
+    document = json.loads(path.read_text())
+    document["sources"]["oracle"] = {"adapter": "fake_official", "output_path": "../../out/oracle.json"}
+    path.write_text(json.dumps(document))
+    assert project.run("-n", "2").ret == pytest.ExitCode.OK
+    ran = [(x["system"], x["task_id"], x["seed"]) for x in project.lines("c")]
+    assert sorted(ran) == [
+        (w, t, s) for w in ("official", "worldflux") for t in ("alpha", "beta") for s in (0, 1)
+    ]
+    oracle, worldflux = table(project, "oracle"), table(project)
+    assert oracle["provenance"]["adapter"] == "fake_official"
+    assert [r["score"] for r in oracle["scores"]] != [r["score"] for r in worldflux["scores"]]
 
 
 def test_what_is_deselected_is_missing(project: Project) -> None:
