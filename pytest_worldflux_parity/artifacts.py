@@ -55,13 +55,19 @@ def _absent(
     for kind in proof.requirements[pair.task.id].artifacts.get(system, ()):
         if kind == CHECKPOINTS and context.retention == "minimal":
             continue
-        for name in _paths(manifest.get(kind) if isinstance(manifest, Mapping) else None):
-            if not (folder / name).exists():
-                yield f"{kind}: {name} is not there"
+        names = list(_paths(kind, manifest.get(kind) if isinstance(manifest, Mapping) else None))
+        if not names:
+            yield f"{kind}: the record lists no file"
+        for name in names:
+            path = (folder / name).resolve()
+            if not (path.is_relative_to(folder.resolve()) and path.is_file()):
+                yield f"{kind}: {name} is not in the folder of the run"
 
 
-def _paths(files: Any) -> Iterator[str]:
-    """The paths that a kind of a record's manifest lists: [{path, ...}]."""
+def _paths(kind: str, files: Any) -> Iterator[str]:
+    """The paths that a kind of a record's manifest lists: [{path, ...}], or its sha256 where it is a file."""
+    if isinstance(files, str) and len(files) == 64:
+        yield kind
     for row in files if isinstance(files, list) else ():
         if isinstance(row, Mapping) and isinstance(row.get("path"), str):
             yield row["path"]
@@ -85,7 +91,8 @@ def _unmatched(
     values = placeholders(request, context.root)
     start = program.working_folder(request, context.root)
     for kind, patterns in program.sides[pair.task.id].artifact_requirements.items():
-        for pattern in patterns:
+        removed = kind == CHECKPOINTS and context.retention == "minimal"
+        for pattern in () if removed else patterns:
             filled = fill(pattern, values)
             if not glob.glob(str(start / filled), recursive=True):
                 yield f"{kind}: nothing matches {pattern}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ from .store import Stored, SuiteStore, relative, translated, write_document, wri
 
 REPORT = "equivalence_report.md"
 BUNDLE = "evidence_bundle.zip"
+SIGNED = "statement.dsse.json"
 CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
 Outcome = Literal["passed", "failed", "skipped"]
 ProofCase = tuple[str, Outcome, str, tuple[str, ...]]
@@ -176,9 +178,13 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         what = f"the suite is {prepared.suite_id!r}, the records are of {runs.parent.name!r}"
         raise StoreError(what, where=str(suite), mend=f"name the suite with the id {runs.parent.name}")
     changed = changes(entry, fingerprint(prepared, context), prepared)
+    known = _circumstances(runs.parent / CIRCUMSTANCES)
+    if not context.history:
+        context = replace(context, history=known.history)
+    if output.resolve() == runs.parent:
+        _refuse_unsigning(runs.parent / BUNDLE, context)
     history = read_history(context, runs.parent / EQUIVALENCE)
     stored = SuiteStore(context.run_dir, prepared.suite_id).read()
-    known = _circumstances(runs.parent / CIRCUMSTANCES)
     kept = [f for f in known.findings if f.code == LIVE_FAILED]
     circumstances = replace(
         known,
@@ -193,6 +199,26 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
     sealed = circumstances.to_dict(prepared.suite_id, _now())
     write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
     return _concluded(prepared, context, judgement, history)
+
+
+def _refuse_unsigning(bundle: Path, context: RunContext) -> None:
+    """Refuse to put unsigned evidence in the place of signed evidence.
+
+    Raises:
+        StoreError: a signed bundle stands there and no key is given.
+    """
+    if context.sign_key is not None or not bundle.exists():
+        return
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            signed = SIGNED in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return
+    if signed:
+        mend = "give --parity-sign-key, or another folder with --output"
+        raise StoreError(
+            "the evidence here is signed, and would become unsigned", where=str(bundle), mend=mend
+        )
 
 
 def _as_sealed(context: RunContext, suite_id: str) -> tuple[RunContext, dict[str, Any]]:

@@ -94,7 +94,7 @@ def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:
     own = list(_own_lines(part, lines))
     used: dict[RunKey, Line] = {}
     for line in own:
-        if line.get("status") == SUCCESS and line.get("success", True) is True:
+        if _succeeded(line):
             used.setdefault((line["system"], line["task_id"], line["seed"]), line)
     readable = {key: line for key, line in used.items() if is_readable(line)}
     records = {k: record for k, line in readable.items() if (record := record_of(line)) is not None}
@@ -117,6 +117,20 @@ def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:
         recipes=stated(part, part.pairs, records, "effective_recipe"),
         protocols=stated(part, part.pairs, records, "eval_protocol"),
         label=part.label,
+    )
+
+
+def _succeeded(line: Line) -> bool:
+    """Whether nothing that a line says of itself contradicts its success."""
+    metrics = line.get("metrics")
+    return (
+        line.get("status") == SUCCESS
+        and line.get("success", True) is True
+        and not line.get("error")
+        and line.get("return_code") in (None, 0)
+        and isinstance(metrics, Mapping)
+        and metrics.get("success", True) is True
+        and (metrics.get("task_id"), metrics.get("seed")) == (line["task_id"], line["seed"])
     )
 
 
@@ -155,15 +169,31 @@ def _completed(line: Line, task: str, part: PreparedSuite) -> Line:
             "source_commit": None,
             **{k: metadata.get(k) for k in _TEXTS},
             **line,
-            "request_id": str(line.get("request_id") or wire.content_hash(key)),
+            # One per (task, seed, system): of two successes with other numbers, whatever they answered, one
+            # was chosen, and that is a finding.
+            "request_id": wire.content_hash(key),
             "task_id": task,
-            "metrics": {**metrics, "task_id": task} if isinstance(metrics, Mapping) else None,
+            "metrics": _renamed(line, task, part) if isinstance(metrics, Mapping) else None,
             "expected_adapter_id": getattr(wanted, "adapter_id", adapter),
             "expected_backend_kind": wanted.kind,
             "artifacts": {},
             "artifacts_sha256": {},
         }
     )
+
+
+def _renamed(line: Line, task: str, part: PreparedSuite) -> dict[str, Any]:
+    """The record under the suite's name of its task, which its protocol's hash holds too."""
+    metrics = dict(line["metrics"])
+    metadata = metrics.get("metadata")
+    protocol = part.suite.task(task).eval_protocol
+    names = (str(line["task_id"]), task)
+    theirs, ours = (wire.eval_protocol_hash(part.suite.family, n, protocol) for n in names)
+    if isinstance(metadata, Mapping) and metadata.get("eval_protocol_hash") == theirs:
+        metrics["metadata"] = {**metadata, "eval_protocol_hash": ours}
+    if metrics.get("task_id") == line["task_id"]:
+        metrics["task_id"] = task
+    return metrics
 
 
 def _origin(part: PreparedSuite, system: str, records: Mapping[RunKey, RunRecord]) -> Origin:

@@ -26,6 +26,7 @@ from .plan import pairs
 from .prepare import SEED_PLAN, PreparedFile, PreparedSuite, RunContext, labelled, read_plan
 from .proof.results import ProofDecision
 from .proof.stability import Stability, stability
+from .proof.suite import CANONICAL_PROFILES
 from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
 from .render import proof_documents, proof_gates
 from .render.aggregates import fixture_mark
@@ -107,7 +108,8 @@ def judge_run(
         Finding("changed_since_sealed", f"{name} changed after the first run")
         for name in circumstances.changed
     )
-    doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context))
+    unlisted = _unlisted_attempts(context.run_dir / prepared.suite_id, stored)
+    doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
     folder = context.run_dir / prepared.suite_id
     return judge_proof_suite(
         ProofEvidence(
@@ -121,6 +123,22 @@ def judge_run(
     )
 
 
+def _unlisted_attempts(folder: Path, stored: Stored) -> Iterator[Finding]:
+    """Attempts that left a record and have no line: someone took the line away, or no resume brought it."""
+    listed = {(line["request_id"], line["attempt"]) for line in stored.lines}
+    for path in sorted(folder.glob("executions/*/seed_*/*/attempt_*/metrics.json")):
+        try:
+            request = wire.read_request(str(path.parent / "request.json"))
+        except (OSError, wire.WireError):
+            yield Finding(
+                "attempt_without_line", f"{path.parent.relative_to(folder)} has no readable request"
+            )
+            continue
+        if (request.request_id, request.attempt) not in listed:
+            what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
+            yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
+
+
 def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
     components = part.match.golden.components if part.match else ()
     own = {str(p.key) for p in part.pairs} | {part.component_case(c.name) for c in components}
@@ -130,18 +148,29 @@ def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
 def lock_doubts(prepared: PreparedFile, context: RunContext) -> Iterator[Finding]:
     """That every official program is of a commit that the lock names."""
     assert prepared.proof is not None
-    entries = lock.read_lock(context.lock_path).suites.values() if context.lock_path.exists() else ()
+    locked = lock.read_lock(context.lock_path) if context.lock_path.exists() else None
     for part in prepared.parts:
         source = part.sources["official"]
-        commit, repo = source.get("commit"), source.get("repo")
-        locked = {e.commit for e in entries if repo is None or e.repo == repo}
+        commit = source.get("commit")
+        if prepared.proof.is_claim and part.suite.family not in CANONICAL_PROFILES:
+            what = f"a claim is of {' or '.join(CANONICAL_PROFILES)}, and this is {part.suite.family}"
+            yield Finding("unknown_family", what)
         if commit is None:
             if prepared.proof.is_claim:
                 what = f"a claim rests on a locked official program, and {part.suite.family} names no commit"
                 yield Finding("lock_mismatch", what, system="official")
-        elif commit not in locked:
+        elif commit not in _locked_commits(locked, part.suite.family, source.get("repo")):
             what = f"commit {commit} of {part.suite.family} is not in {context.lock_path.name}"
             yield Finding("lock_mismatch", what, system="official")
+
+
+def _locked_commits(locked: lock.Lock | None, family: str, repo: str | None) -> set[str]:
+    """The commits that the official program of a family may be of; a manifest names no repository."""
+    if locked is None:
+        return set()
+    pin = locked.goldens.get(family)
+    entries = [locked.entry(pin.suite)] if pin is not None and repo is None else locked.suites.values()
+    return {e.commit for e in entries if repo is None or e.repo == repo}
 
 
 def live_folder(part: PreparedSuite, suite_folder: Path) -> Path:

@@ -37,9 +37,9 @@ def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Itera
         # A program need not state them; what it states must hold.
         if got is not None and got != wanted:
             yield f"{key}_mismatch", f"{got!r}, not {wanted!r}"
-    if metadata.get("mode") in FORBIDDEN_MODES:
+    if str(metadata.get("mode")).casefold() in FORBIDDEN_MODES:
         yield "mock_mode_forbidden", f"mode is {metadata['mode']!r}"
-    if metadata.get("policy_mode") == "random":
+    if str(metadata.get("policy_mode")).casefold() == "random":
         yield "random_policy_forbidden", "the scores are those of a random policy"
     # A campaign judges nothing; what a command does not state stays open in the provenance of its table.
     judged = suite.track != "campaign"

@@ -6,20 +6,28 @@ place in Holm's family with p = 1, so leaving something out can never make anyth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import StatisticsError
-from ..observations import NOT_RUN, Missing, Observed, Value
+from ..observations import NOT_RUN, Missing, Observed
 from ..stats.arrays import Outcome
 from ..stats.holm import holm
 from ..stats.power import MOST_SEEDS, seeds_needed
 from ..suite import SYSTEMS
 from .cells import Cell, judge_cell
 from .results import JudgedCell, JudgedTask, ProofDecision, ProofGates
-from .seeding import SeedPlan, corrected_alpha, equal_arms_power, family_size, seed_plan, two_stage_p
+from .seeding import (
+    SeedPlan,
+    corrected_alpha,
+    equal_arms_power,
+    family_size,
+    planned,
+    seed_plan,
+    two_stage_p,
+)
 from .sentences import broken, difference, more, most_seeds_needed, pass_reason, pilot_reason, still_open
 from .settings import MetricRule, ProofSettings, ProofTask
 
@@ -103,10 +111,6 @@ def _missing(tasks: Sequence[ProofTask], observed: Observed) -> tuple[Missing, .
     return tuple(gaps)
 
 
-def _found(observed: Observed, system: str, metric: str, task: str) -> Mapping[int, Value]:
-    return observed.values.get((system, metric, task), {})
-
-
 def _cells(
     settings: ProofSettings, tasks: Sequence[ProofTask], observed: Observed, missing: Sequence[Missing]
 ) -> tuple[tuple[list[ProofTask], list[JudgedCell]], int]:
@@ -138,7 +142,15 @@ def _cells(
     primary[is_primary] = holm(np.array(p)[is_primary])
     every, apart = holm(p), holm(outside)
     judged = [
-        _judged(cell, settings, p[i], float(primary[i]) if cell.primary else None, float(every[i]), apart[i])
+        _judged(
+            cell,
+            settings,
+            p[i],
+            float(primary[i]) if cell.primary else None,
+            float(every[i]),
+            apart[i],
+            corrected_alpha(cell.rule, owners[i], settings, family),
+        )
         for i, cell in enumerate(cells)
     ]
     return (owners, judged), family
@@ -161,16 +173,23 @@ def _p_value(
         return 1.0
     policy = settings.seed_policy
     if policy.mode == "auto_power":
-        return two_stage_p(p, cell.rule, corrected_alpha(cell.rule, task, settings, family), policy)
+        alpha = corrected_alpha(cell.rule, task, settings, family)
+        return two_stage_p(p, planned(cell.rule), alpha, policy)
     return p
 
 
 def _judged(
-    cell: Cell, settings: ProofSettings, p: float, primary: float | None, every: float, outside: float
+    cell: Cell,
+    settings: ProofSettings,
+    p: float,
+    primary: float | None,
+    every: float,
+    outside: float,
+    planned_alpha: float,
 ) -> JudgedCell:
     alpha = cell.rule.alpha
     within = every if settings.holm_scope == "all_metrics" else p if primary is None else primary
-    better = cell.noninferiority is not None and cell.noninferiority.pass_raw
+    better = _noninferior(cell, settings, planned_alpha)
     passed = cell.status == "ok" and within < alpha and better
     bayesian = None
     if settings.bayesian.enable:
@@ -185,6 +204,15 @@ def _judged(
         different=bool(outside < alpha) and not passed,
         passed_bayesian=bayesian,
     )
+
+
+def _noninferior(cell: Cell, settings: ProofSettings, planned_alpha: float) -> bool:
+    """Whether the worse side is within its margin; after a pilot, having paid for it."""
+    test = cell.noninferiority
+    if test is None or settings.seed_policy.mode != "auto_power":
+        return test is not None and test.pass_raw
+    p = two_stage_p(test.p_value, planned(cell.rule), planned_alpha, settings.seed_policy)
+    return p < test.alpha
 
 
 def _with_advice(judged: JudgedCell, task: ProofTask, settings: ProofSettings, family: int) -> JudgedCell:

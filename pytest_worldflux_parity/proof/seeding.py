@@ -146,6 +146,11 @@ def equal_arms_power(rule: MetricRule, variance: float, n: int, alpha: float) ->
     return welch_tost_power(0.0, math.sqrt(variance / 2), n, low=low, high=high, alpha=alpha)
 
 
+def planned(rule: MetricRule) -> MetricRule:
+    """The rule that seeds are planned for: non-inferiority must hold too, so the narrower margin counts."""
+    return replace(rule, equivalence_margin=min(rule.equivalence_margin, rule.noninferiority_margin))
+
+
 def _task_plan(task: ProofTask, settings: ProofSettings, observed: Observed, family: int) -> TaskPlan:
     policy = settings.seed_policy
     asked: list[tuple[int | None, str]] = []
@@ -156,7 +161,7 @@ def _task_plan(task: ProofTask, settings: ProofSettings, observed: Observed, fam
             why = f"the variance of {rule.name} cannot be told from the pilot, so no number of seeds is known"
             return TaskPlan(task.id, policy.first(fewest), None, rule.name, why)
         alpha = corrected_alpha(rule, task, settings, family)
-        asked.append((_size_for(variance, rule, alpha, policy), rule.name))
+        asked.append((_size_for(variance, planned(rule), alpha, policy), rule.name))
     wanted, metric = max(asked, key=lambda a: math.inf if a[0] is None else a[0])
     if wanted is None:
         power = f"{policy.power_target:.0%} power takes more than max_seeds = {policy.max_seeds}"

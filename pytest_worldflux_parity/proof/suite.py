@@ -137,6 +137,8 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
             rules[task.id], requirements[task.id] = own, required
         parts.append(part)
     component_match = data.get("component_match", "golden")
+    if data["claim"] != "none":
+        _refuse_weak_claim(data, locate)
     return ProofSuite(
         settings=ProofSettings(
             suite_id=data["suite_id"],
@@ -151,6 +153,24 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
         requirements=requirements,
         component_match=component_match,
     )
+
+
+def _refuse_weak_claim(data: Mapping[str, Any], locate: Locate) -> None:
+    """What a suite that claims parity may not leave out."""
+    statistical = data.get("statistical", {})
+    bayesian = statistical.get("bayesian", {})
+    wrong: tuple[tuple[bool, str, tuple[str | int, ...]], ...] = (
+        (data.get("component_match") == "none", "components must be compared", ("component_match",)),
+        (statistical.get("alpha", 0.05) > 0.05, "alpha is at most 0.05", ("statistical", "alpha")),
+        (
+            not (bayesian.get("enable", True) and bayesian.get("dual_pass_required", True)),
+            "the Bayesian check must agree",
+            ("statistical", "bayesian"),
+        ),
+    )
+    for is_wrong, text, at in wrong:
+        if is_wrong:
+            raise SuiteError(f"for a claim {text}", where=locate(at), mend="or write `claim: none`")
 
 
 def _groups(data: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], dict[str, Any]]]:
@@ -249,10 +269,13 @@ def from_manifest(manifest: Manifest, folder: Path) -> ProofSuite:
     Args:
         folder: of the manifest; its programs start in folders relative to it.
     """
-    groups: dict[tuple[str, str, str], list[ManifestTask]] = {}
+    groups: dict[tuple[object, ...], list[ManifestTask]] = {}
     for task in manifest.tasks:
-        key = (task.family, task.sides["official"].adapter, task.sides["worldflux"].adapter)
-        groups.setdefault(key, []).append(task)
+        programs = (
+            (side.adapter, side.adapter_id, side.backend_kind, side.source_commit)
+            for side in (task.sides[s] for s in SYSTEMS)
+        )
+        groups.setdefault((task.family, *programs), []).append(task)
     return ProofSuite(
         settings=manifest.settings,
         claim=manifest.claim_level or "none",

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..gates import Finding
 from ..suite import SYSTEMS, Task
+from ..wire import content_hash
 from .suite import Requirements
 
 # What both sides must state alike, and the code of a finding where they do not.
@@ -17,6 +18,8 @@ ALIKE = {
     "model_profile": "model_profile_mismatch",
     "recipe_hash": "recipe_mismatch",
 }
+# What a record says that was run without a change.
+NO_CHANGES = content_hash([])
 STATED = {
     "recipe_hash": "missing_recipe_hash",
     "artifact_manifest": "missing_artifact_manifest",
@@ -69,7 +72,7 @@ def _modes(metadata: Mapping[str, Any], required: Requirements) -> Iterator[tupl
             f"env_backend is {backend!r}, not {required.environment_backend!r}",
         )
     for key, value in required.forbidden_shortcuts:
-        if key in metadata and _text(metadata[key]) == value:
+        if key in metadata and _text(metadata[key]).casefold() == value.casefold():
             yield "forbidden_shortcut_detected", f"{key} is {value!r}"
 
 
@@ -103,19 +106,20 @@ def _source(
     """That the official program is the locked one, and as its commit has it."""
     source = metadata.get("source")
     source = source if isinstance(source, Mapping) else {}
+    if not (source.get("tree_sha256") or source.get("commit")):
+        yield "missing_source_provenance", "metadata.source names neither a tree nor a commit"
     if source.get("dirty"):
         yield "source_tree_dirty", "the program ran from a tree that differs from its commit"
-    if line["system"] != "official" or commit is None:
+    if line["system"] != "official":
         return
     stated = line["source_commit"] or source.get("commit")
-    if stated != commit:
+    if commit is not None and stated != commit:
         yield "source_commit_mismatch", f"the program is of commit {stated}, the lock names {commit}"
-    changed = source.get("changes_sha256") if source.get("changes") else None
-    if changed is not None and changed not in required.official_changes:
-        yield (
-            "official_change_not_admitted",
-            (f"the official program was changed, sha256 {changed}, and the suite does not admit that"),
-        )
+    changed = source.get("changes_sha256")
+    unchanged = not source.get("changes") and changed in (None, NO_CHANGES)
+    if not unchanged and changed not in required.official_changes:
+        what = f"the official program was changed, sha256 {changed}, and the suite does not admit that"
+        yield "official_change_not_admitted", what
 
 
 def _budget(
