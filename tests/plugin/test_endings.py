@@ -34,6 +34,12 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(child)
 
 
+def take_the_terminal() -> None:
+    """In a new process: own the terminal and heed its end, which who started us (nohup) may ignore."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start_in_a_terminal(project: Project) -> tuple[subprocess.Popen[bytes], int]:
     """A session that owns a terminal; the other end of which is returned."""
     ours, its = os.openpty()
@@ -45,7 +51,7 @@ def start_in_a_terminal(project: Project) -> tuple[subprocess.Popen[bytes], int]
         stdout=its,
         stderr=its,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_the_terminal,
     )
     os.close(its)
     return session, ours

@@ -57,7 +57,7 @@ def test_what_atari_would_take() -> None:
     assert hero.corrected.margin is not None
     assert hero.corrected.margin > hero.alone.margin
     text = plan_markdown(plan)
-    assert "2 tasks can never be shown as the suite is:" in text
+    assert "- can never be shown as the suite is (2 tasks):" in text
     assert "| atari_hero | final_return_mean |" in text
 
 
