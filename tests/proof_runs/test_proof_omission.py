@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +121,34 @@ def test_without_the_component_match_that_is_wanted_nothing_passes() -> None:
         judgement = judge_lines(prepared(match), CONTEXT, rows)
         assert judgement.verdict == "inconclusive"
         assert "components were not compared" in judgement.reason
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        {"error": "it crashed"},
+        {"return_code": 1},
+        {"metrics": {"success": False}},
+        {"metrics": {"seed": 7}},
+        {"metrics": {"task_id": "beta"}},
+    ],
+)
+def test_a_line_that_contradicts_its_own_success_is_a_failed_run(contradiction: dict[str, Any]) -> None:
+    rows = lines(0, 1.0, 0.002)
+    row = next(r for r in rows if (r["task_id"], r["seed"], r["system"]) == ("alpha", 0, "worldflux"))
+    row["metrics"].update(contradiction.pop("metrics", {}))
+    row.update(contradiction)
+    assert verdict(rows) == "fail"
+
+
+def test_a_second_success_with_other_numbers_is_a_finding_whatever_it_answers() -> None:
+    rows = lines(0, 1.0, 0.002)
+    better = copy.deepcopy(rows[0])
+    better["request_id"] = "another"
+    for point in better["metrics"]["curve"]:
+        point["return"] *= 3
+    judgement = judge_lines(WHOLE, CONTEXT, [*rows, better])
+    assert "conflicting_success" in {f.code for f in judgement.findings}
 
 
 def test_a_suite_that_expects_nothing_does_not_pass() -> None:

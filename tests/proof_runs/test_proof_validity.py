@@ -73,6 +73,11 @@ def test_a_record_that_states_all_of_it_has_no_finding() -> None:
         ({"train_budget": None}, "budget_not_reached"),
         ({"source": {"commit": COMMIT, "dirty": True}}, "source_tree_dirty"),
         ({"source": {"changes": [1], "changes_sha256": "d" * 64}}, "official_change_not_admitted"),
+        ({"source": {"commit": COMMIT, "changes": ["edited"]}}, "official_change_not_admitted"),
+        ({"source": {"commit": COMMIT, "changes_sha256": "d" * 64}}, "official_change_not_admitted"),
+        ({"source": "trust me"}, "missing_source_provenance"),
+        ({"source": {"repo": "r"}}, "missing_source_provenance"),
+        ({"mode": "MOCK"}, "forbidden_shortcut_detected"),
     ],
 )  # fmt: skip
 def test_each_lack_has_its_code(metadata: dict[str, Any], code: str) -> None:
@@ -83,6 +88,8 @@ def test_another_commit_or_a_short_curve_is_found() -> None:
     other = {**line(), "source_commit": "b" * 40}
     assert codes(other) == {"source_commit_mismatch"}
     assert codes(other, commit=None) == set(), "nothing is locked"
+    changed = line(source={"commit": COMMIT, "changes": [1], "changes_sha256": "d" * 64})
+    assert codes(changed, commit=None) == {"official_change_not_admitted"}, "locked or not"
     short = line()
     short["metrics"]["curve"].pop()
     assert codes(short) == {"budget_not_reached"}
