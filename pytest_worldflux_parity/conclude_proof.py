@@ -25,6 +25,7 @@ from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
 from .prepare import SEED_PLAN, PreparedFile, RunContext, prepare
 from .proof.decision import plan_to_seal
+from .proof.stability import read_report
 from .proof_run import (
     CIRCUMSTANCES,
     EQUIVALENCE,
@@ -89,13 +90,16 @@ def _case(name: str, verdict: str, reason: str, warnings: tuple[str, ...]) -> Pr
 def _stability_case(documents: Documents) -> ProofCase:
     found = documents.stability
     compared = f"{len(found.history)} earlier reports" if found.history else "no earlier report"
+    count = len(found.not_compared)
+    left_out = f"; {count} named reports could not be compared" if count else ""
     if found.status == "verdict_failed":
-        return "stability", "failed", "verdict_failed: a verdict that is not a pass cannot be stable", ()
+        text = "verdict_failed: a verdict that is not a pass cannot be stable"
+        return "stability", "failed", text + left_out, ()
     if found.status == "unstable":
         flips = len(found.verdict_flips), len(found.sign_flips), len(found.current.mismatches)
         text = "unstable: {} verdicts and {} effects flip between runs, {} tests disagree".format(*flips)
-        return "stability", "failed", text, ()
-    return "stability", "passed", f"stable, compared with {compared}", ()
+        return "stability", "failed", text + left_out, ()
+    return "stability", "passed", f"stable, compared with {compared}{left_out}", ()
 
 
 def conclude_proof(
@@ -330,7 +334,7 @@ def read_history(context: RunContext, own: Path) -> dict[str, Mapping[str, Any]]
     """Name -> earlier equivalence report, of all files that ``--parity-history`` names but this run's own.
 
     Raises:
-        StoreError: a pattern names no file, or a file cannot be read.
+        StoreError: a pattern names no file, or a file cannot be read or is no equivalence report.
     """
     found: dict[str, Mapping[str, Any]] = {}
     for pattern in context.history:
@@ -342,11 +346,20 @@ def read_history(context: RunContext, own: Path) -> dict[str, Mapping[str, Any]]
         for path in paths:
             if path.resolve() == own.resolve():
                 continue
-            try:
-                found[relative(path, context.root)] = wire.load_object(path)
-            except (OSError, wire.WireError) as error:
-                raise StoreError(f"--parity-history: cannot be read: {error}", where=str(path)) from None
+            found[relative(path, context.root)] = _history_document(path)
     return found
+
+
+def _history_document(path: Path) -> Mapping[str, Any]:
+    try:
+        document = wire.load_object(path)
+    except (OSError, wire.WireError) as error:
+        raise StoreError(f"--parity-history: cannot be read: {error}", where=str(path)) from None
+    report = read_report(document, str(path))
+    if isinstance(report, str):
+        what, mend = f"--parity-history: it is no equivalence report: {report}", f"name an {EQUIVALENCE}"
+        raise StoreError(what, where=str(path), mend=mend)
+    return document
 
 
 def check_options(context: RunContext, suites: Iterable[PreparedFile]) -> None:

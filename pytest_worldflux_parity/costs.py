@@ -55,7 +55,8 @@ def official_scores(
 ) -> dict[tuple[str, str], list[float]]:
     """(metric, task) -> the official scores, one a seed, of the tasks that the tables hold.
 
-    A table that ends before the suite's budget is read at its end: what is planned is the spread.
+    A table that ends before the suite's budget, at half of it or later, is read at its end: what is planned
+    is the spread. An earlier end tells nothing of the spread at the budget.
 
     Raises:
         ScoreTableError: a table cannot be read.
@@ -79,7 +80,8 @@ def _task_of(part: Suite, name: str) -> Task | None:
 
 
 def _value(result: Result, metric: str, task: Task) -> float | None:
-    for at in (task, replace(task, budget=None)):
+    far = task.budget is None or (result.curve and 2 * result.curve[-1].step >= task.budget.step)
+    for at in (task, replace(task, budget=None)) if far else (task,):
         try:
             return measure(result, metric, at).value
         except StatisticsError:

@@ -12,6 +12,8 @@ from .gates import Finding
 from .plan import RunKey
 from .records import is_readable, record_of
 
+ABSENT, DIFFERENT = "record_without_artifact", "record_differs_from_artifact"
+
 
 def line_findings(
     line: Mapping[str, Any], key: RunKey, adapter: str, device: str, run_dir: Path
@@ -30,8 +32,8 @@ def line_findings(
         return [Finding("unreadable_record", "the stored line is not one that this plugin writes", **about)]
     wanted = {**about, "adapter": adapter, "device": device}
     found = [Finding("foreign_record", text, **about) for text in _foreign(line, wanted)]
-    text = _difference(line, run_dir)
-    return [*found, Finding("record_differs_from_artifact", text, **about)] if text else found
+    doubt = _doubt(line, run_dir)
+    return [*found, Finding(*doubt, **about)] if doubt else found
 
 
 def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str]:
@@ -47,30 +49,32 @@ def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str
         yield "its record answers another request"
 
 
-def _difference(line: Mapping[str, Any], run_dir: Path) -> str:
-    """How a line differs from the metrics.json that it was made of; empty where that file is gone."""
-    text = line["artifacts"].get("metrics")
-    path = run_dir / text if text else None
-    try:
-        raw = path.read_bytes() if path else None
-    # ValueError: an edited path may be none.
-    except (OSError, ValueError):
-        raw = None
-    if path is None or raw is None:
-        return ""
-    sealed = line.get("artifacts_sha256", {}).get("metrics")
-    if sealed is not None and hashlib.sha256(raw).hexdigest() != sealed:
-        return f"{path.name} is not the file that was stored"
+def _doubt(line: Mapping[str, Any], run_dir: Path) -> tuple[str, str] | None:
+    """(code, text) of why a line may not be what its metrics.json says; None where it names none.
+
+    No retention takes that file away, and without it nothing shows that the line was not edited.
+    """
+    named, sealed = (line.get(k, {}).get("metrics") for k in ("artifacts", "artifacts_sha256"))
+    if not named:
+        text = "the line has the sha256 of a metrics.json and does not name the file"
+        return (ABSENT, text) if sealed else None
+    path = run_dir / named
+    own = file_sha256(path)
+    if own is None:
+        return ABSENT, f"{named} cannot be read, so nothing shows that the line is as it was stored"
+    if sealed is not None and own != sealed:
+        return DIFFERENT, f"{path.name} is not the file that was stored"
     try:
         same = wire.read_record(path) == record_of(line)
     except (OSError, wire.WireError) as error:
-        return str(error)
-    return "" if same else f"the stored record is not what {path.name} says"
+        return DIFFERENT, str(error)
+    return None if same else (DIFFERENT, f"the stored record is not what {path.name} says")
 
 
 def file_sha256(path: Path) -> str | None:
-    """sha256 of a file's bytes, None where there is no file."""
+    """sha256 of a file's bytes, None where there is no file that can be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+    # ValueError: a path out of an edited line may be none.
+    except (OSError, ValueError):
         return None

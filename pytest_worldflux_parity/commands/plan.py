@@ -42,7 +42,8 @@ def run_plan(options: argparse.Namespace) -> int:
     runs = options.runs or sorted((root / "reports" / "parity").glob("*/*/parity_runs.jsonl"))
     plan = costs.plan_of(proof, named or costs.locked_tables(proof, root, lock_path), runs)
     if plan is None and named:
-        raise ScoreTableError("the tables hold no task of the suite", where=str(options.official[0]))
+        what = "the tables hold no score of the suite's tasks at half of their budgets or later"
+        raise ScoreTableError(what, where=str(options.official[0]))
     if plan is None:
         print(costs.advice(options.suite))
         return 1

@@ -21,6 +21,7 @@ from .seeding import corrected_alpha, equal_arms_power, family_size
 from .settings import MetricRule, ProofSettings, ProofTask
 
 LARGEST_MARGIN = 0.999
+LEAST_SCORES = 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,12 @@ class CellPlan:
     @property
     def never(self) -> bool:
         """Whether no number of seeds that anyone would run can show this."""
-        return self.alone is None or self.alone.seeds is None
+        return not self.unknown and (self.alone is None or self.alone.seeds is None)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether too few official scores are known to say."""
+        return self.n_official < LEAST_SCORES
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Cost:
     """Seeds per side of every task that can be shown, and the hours of both sides together.
 
     ``hours`` covers the tasks whose durations are known; ``unknown`` names the others. ``out_of_reach``:
-    tasks that not even 10,000 seeds would show.
+    tasks that not even 10,000 seeds would show; of a task with too few scores that is not known.
     """
 
     seeds: Mapping[str, int]
@@ -83,7 +89,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class SuitePlan:
-    """The plan of a suite. ``never``: tasks of which some metric can never be shown, with the reason."""
+    """The plan of a suite.
+
+    Attributes:
+        never: tasks of which some metric can never be shown, with the reason.
+        unknown: the other tasks of which some metric has fewer than two official scores.
+    """
 
     cells: tuple[CellPlan, ...]
     power_target: float
@@ -92,6 +103,7 @@ class SuitePlan:
     alone: Cost
     corrected: Cost
     never: Mapping[str, str]
+    unknown: tuple[str, ...] = ()
 
 
 def plan_suite(
@@ -116,6 +128,7 @@ def plan_suite(
         for rule in task.rules
     )
     runs = durations or {}
+    never = {c.task: c.reason or f"more than {MOST_SEEDS} seeds" for c in cells if c.never}
     return SuitePlan(
         cells=cells,
         power_target=settings.seed_policy.power_target,
@@ -123,7 +136,8 @@ def plan_suite(
         given=_cost({t.id: _given(settings, t) for t in tasks}, runs),
         alone=_cost_of(cells, "alone", runs),
         corrected=_cost_of(cells, "corrected", runs),
-        never={c.task: c.reason or f"more than {MOST_SEEDS} seeds" for c in cells if c.never},
+        never=never,
+        unknown=tuple(dict.fromkeys(c.task for c in cells if c.unknown and c.task not in never)),
     )
 
 
@@ -165,8 +179,8 @@ def _given(settings: ProofSettings, task: ProofTask) -> int:
 
 def _deviation(scores: np.ndarray, rule: MetricRule) -> tuple[str, float | None]:
     """Why nothing can be planned, or the standard deviation of one seed on the scale of the effect."""
-    if scores.size < 2:
-        return f"{scores.size} official scores tell no variance; at least 2 are needed", None
+    if scores.size < LEAST_SCORES:
+        return f"{scores.size} official scores tell no variance; at least {LEAST_SCORES} are needed", None
     if rule.effect == "log_ratio" and scores.min() <= 0:
         return "a score is not positive, so its log does not exist; use normalized_difference", None
     if rule.effect == "log_ratio":
@@ -205,11 +219,17 @@ def _cost_of(
     """Per task the seeds of the metric that needs most."""
     needs: dict[str, list[int | None]] = {}
     for cell in cells:
-        need: Need | None = getattr(cell, which)
-        needs.setdefault(cell.task, []).append(need.seeds if need else None)
+        needs.setdefault(cell.task, []).append(_seeds(cell, which))
     reached = {t: max(n for n in each if n) for t, each in needs.items() if None not in each}
     cost = _cost(reached, durations)
-    return replace(cost, out_of_reach=tuple(t for t in needs if t not in reached))
+    # One metric that cannot be shown is enough, whatever is not known of the others.
+    beyond = {c.task for c in cells if not c.unknown and _seeds(c, which) is None}
+    return replace(cost, out_of_reach=tuple(t for t in needs if t in beyond))
+
+
+def _seeds(cell: CellPlan, which: Literal["alone", "corrected"]) -> int | None:
+    need: Need | None = getattr(cell, which)
+    return need.seeds if need else None
 
 
 def _cost(seeds: Mapping[str, int], durations: Mapping[tuple[str, str], float]) -> Cost:

@@ -7,7 +7,7 @@ looked for in the effect itself: the sign of a ratio never flips.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ class Report:
 
     Attributes:
         verdict: ``pass``, ``fail`` or ``inconclusive``; a document of the earlier system knows the first
-            two only.
+            two only. ``pass`` wherever ``parity_pass_final`` is true, and nowhere else.
         signs: (task, metric) -> -1, 0 or 1, the side of zero on which the whole 90 % interval lies.
         mismatches: (task, metric) on which the two tests disagree.
     """
@@ -74,17 +74,23 @@ def read_report(document: Mapping[str, Any], name: str) -> Report | str:
     if not isinstance(rows, list):
         return "no tasks in it"
     final = summary["parity_pass_final"]
-    verdict = summary.get("verdict", "pass" if final else "fail")
     cells = dict(_cells(rows))
     return Report(
         name=name,
         suite_id=document.get("suite_id"),
         generated_at=str(document.get("generated_at", "")),
-        verdict=str(verdict),
+        verdict=_verdict(final, summary.get("verdict")),
         parity_pass_final=final,
         signs={key: _sign(metric) for key, metric in cells.items()},
         mismatches=tuple(sorted(key for key, metric in cells.items() if _disagree(metric))),
     )
+
+
+def _verdict(final: bool, stated: object) -> str:
+    """A word that contradicts ``parity_pass_final``, or is no verdict, must not hide a flip."""
+    if final:
+        return "pass"
+    return "inconclusive" if stated == "inconclusive" else "fail"
 
 
 def stability(
@@ -128,8 +134,19 @@ def _comparable(
         elif None not in (report.suite_id, now.suite_id) and report.suite_id != now.suite_id:
             left_out[name] = f"it is of the suite {report.suite_id}"
         else:
-            reports.append(report)
+            reports.append(replace(report, signs=_as_named(report.signs, now)))
     return tuple(sorted(reports, key=lambda r: (r.generated_at, r.name))), left_out
+
+
+def _as_named(signs: Mapping[tuple[str, str], int], now: Report) -> Mapping[tuple[str, str], int]:
+    """The signs of an earlier report under the names that the current one has for the same tasks."""
+    names = {_game(task): task for task, _ in now.signs}
+    return {(names.get(_game(task), _game(task)), metric): sign for (task, metric), sign in signs.items()}
+
+
+def _game(task: str) -> str:
+    """``atari100k_<game>`` is the ``atari_<game>`` of other reports."""
+    return task.replace("atari100k_", "atari_", 1) if task.startswith("atari100k_") else task
 
 
 def _cells(rows: Sequence[Any]) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:

@@ -94,6 +94,8 @@ def plan_summary(plan: SuitePlan) -> Iterator[str]:
         yield f"- can never be shown as the suite is ({len(plan.never)} tasks):"
     for task, why in plan.never.items():
         yield f"  - {task}: {why}"
+    if plan.unknown:
+        yield f"- not known, fewer than two official scores: {', '.join(plan.unknown)}"
 
 
 def _global(decision: ProofDecision) -> Iterator[str]:
@@ -174,7 +176,8 @@ def _missing(decision: ProofDecision) -> Iterator[str]:
 
 def _plan_row(cell: CellPlan) -> str:
     if cell.alone is None or cell.corrected is None:
-        return f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | - | never | never | - | - |"
+        word = "not known" if cell.unknown else "never"
+        return f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | - | {word} | {word} | - | - |"
     deviation = "-" if cell.deviation is None else f"{cell.deviation:.1%}"
     return (
         f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | {deviation} "
@@ -185,7 +188,7 @@ def _plan_row(cell: CellPlan) -> str:
 
 def _cost(name: str, cost: Cost) -> Iterator[str]:
     if not cost.seeds:
-        yield f"- {name}: no task can be shown"
+        yield f"- {name}: {'no task can be shown' if cost.out_of_reach else 'not known of any task'}"
         return
     text = f"- {name}: {sum(cost.seeds.values())} seeds per side over {len(cost.seeds)} tasks, median "
     text += f"{cost.median_seeds:g}"

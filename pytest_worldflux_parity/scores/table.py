@@ -164,7 +164,8 @@ class TableBuilder:
             return None
         # Exact types: true is no number. An integer may be too large for a float, so size comes first.
         if (type(score) is not float and type(score) is not int) or not abs(score) <= _LARGEST_SCORE:
-            raise self._refused(raw.at, "score", score, "not a finite number")
+            why = f"not a finite number of at most {_LARGEST_SCORE:g} in size"
+            raise self._refused(raw.at, "score", score, why)
         return ScoreRow(task, seed, step, float(score), raw.metric)
 
     def _repeat(self, key: tuple[str, int, str, int], earlier: ScoreRow, row: ScoreRow, at: Any) -> None:

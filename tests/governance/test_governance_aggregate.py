@@ -102,6 +102,10 @@ def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
     return edit
 
 
+def _outside(document: dict[str, Any]) -> dict[str, Any]:
+    return {**document, "suite": {**document["suite"], "suite_id": "../x"}}
+
+
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -113,6 +117,9 @@ def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
         (_edited(lambda d: d.pop("counts")), "key 'counts' is missing"),
         (_edited(lambda d: d.update({"pass": False})), "pass"),
         (_edited(lambda d: d.update(extra=1)), "unknown key 'extra'"),
+        (_edited(lambda d: d["suite"].update(suite_id="../x")), "suite.suite_id"),
+        (_edited(lambda d: d["evidence_bundle"].update(suite_id="../x")), "evidence_bundle.suite_id"),
+        (lambda p: write(p, _outside(earlier(read(p)))), "suite.suite_id"),
         (_edited(lambda d: d["pairs"].pop()), "contradicts itself"),
         (_edited(lambda d: d["pairs"][0].update(worldflux_score=99.0)), "itself: drop_ratio_differs"),
         (_edited(lambda d: d["stats"].update(ci_upper_ratio=0.0)), "contradicts itself: stats_differ"),

@@ -72,8 +72,8 @@ def test_an_edited_line_is_a_finding_and_no_other_suite_suffers(project: Project
     assert project.document("untouched/run.json")["verdict"] == "pass"
 
 
-def test_a_record_is_compared_as_long_as_its_file_is_there(project: Project) -> None:
-    """An edited metrics.json is found too; one that was cleaned away is not missed."""
+def test_a_record_is_compared_with_its_file_which_has_to_be_there(project: Project) -> None:
+    """An edited metrics.json is found too, and so is an edited line whose metrics.json was taken away."""
     project.suite(tasks=["alpha"], seeds=2)
     assert project.run().ret == pytest.ExitCode.OK
     [path] = project.out_dir("worldflux", "alpha", 0).glob("attempt_*/metrics.json")
@@ -84,7 +84,16 @@ def test_a_record_is_compared_as_long_as_its_file_is_there(project: Project) -> 
     [finding] = project.document()["gates"]["validity"]["findings"]
     assert (finding["code"], finding["seed"]) == ("record_differs_from_artifact", 0)
     path.unlink()
-    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
+    edit(project, "fake_quick", raised)
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    [finding] = project.document()["gates"]["validity"]["findings"]
+    assert (finding["code"], finding["seed"]) == ("record_without_artifact", 0)
+    assert project.document()["verdict"] == "fail"
+    # Nor is the line's word for it enough.
+    edit(project, "fake_quick", with_(artifacts={}))
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    [finding] = project.document()["gates"]["validity"]["findings"]
+    assert (finding["code"], finding["seed"]) == ("record_without_artifact", 0)
 
 
 # Programs that write a record that is none, and what their pair says.

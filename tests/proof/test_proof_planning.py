@@ -100,8 +100,6 @@ def test_a_plan_has_the_power_it_promises() -> None:
 @pytest.mark.parametrize(
     ("scores", "why"),
     [
-        ([], "0 official scores tell no variance"),
-        ([5.0], "1 official scores tell no variance"),
         ([5.0, 5.0], "the scores do not vary"),
         ([-1.0, 5.0], "use normalized_difference"),
     ],
@@ -111,6 +109,26 @@ def test_what_can_never_be_shown_says_why(scores: list[float], why: str) -> None
     assert why in plan.never["task-0"]
     assert plan.alone.out_of_reach == ("task-0",)
     assert "no task can be shown" in plan_markdown(plan)
+
+
+def test_what_too_few_scores_tell_is_not_known_and_not_never() -> None:
+    scores = {(METRICS[0], "task-0"): [5.0], (METRICS[0], "task-2"): [5.0, 5.0]}
+    plan = plan_suite(fixed(5), proof_tasks(3, 5, METRICS[:1]), scores)
+    assert plan.unknown == ("task-0", "task-1")
+    assert set(plan.never) == {"task-2"}
+    assert plan.alone.out_of_reach == ("task-2",)
+    text = plan_markdown(plan)
+    assert "can never be shown as the suite is (1 tasks)" in text
+    assert "- not known, fewer than two official scores: task-0, task-1\n" in text
+    assert f"| task-1 | {METRICS[0]} | - | - | not known | not known | - | - |" in text
+    assert "1 official scores tell no variance" in plan.cells[0].reason
+    none = plan_suite(fixed(5), proof_tasks(1, 5, METRICS[:1]), {})
+    assert "for 80% power: not known of any task" in plan_markdown(none)
+
+
+def test_a_metric_that_can_never_be_shown_decides_over_one_that_is_not_known() -> None:
+    plan = plan_suite(fixed(5), proof_tasks(1, 5), {(METRICS[0], "task-0"): [5.0, 5.0]})
+    assert (set(plan.never), plan.unknown, plan.corrected.out_of_reach) == ({"task-0"}, (), ("task-0",))
 
 
 def test_a_relative_difference_is_planned_on_its_own_scale() -> None:

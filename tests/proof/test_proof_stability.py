@@ -69,6 +69,30 @@ def test_a_sign_flips_only_where_both_intervals_exclude_zero() -> None:
     assert not stability(report(interval=[None, None]), {"a": report(interval=above)}).sign_flips
 
 
+def test_both_names_of_an_atari_task_are_one() -> None:
+    def named(task: str, interval: list[float | None]) -> dict[str, Any]:
+        document = report(interval=interval)
+        document["tasks"][0]["task_id"] = task
+        return document
+
+    now, earlier = named("atari100k_pong", [0.01, 0.03]), named("atari_pong", [-0.03, -0.01])
+    [flip] = stability(now, {"a": earlier}).sign_flips
+    assert (flip.task, flip.below) == ("atari100k_pong", "a"), "as the current report has it"
+    [flip] = stability(earlier, {"a": now}).sign_flips
+    assert (flip.task, flip.above) == ("atari_pong", "a")
+    found = stability(report(), {"a": earlier, "b": now})
+    assert [f.task for f in found.sign_flips] == ["atari_pong"], "also where the current one has it not"
+
+
+@pytest.mark.parametrize("verdict", ["pass", "PASS", "maybe", "fail"])
+def test_a_verdict_that_contradicts_itself_hides_no_flip(verdict: str) -> None:
+    assert stability(report(), {"a": report(final=False, verdict=verdict)}).verdict_flips
+    failed = report(final=False, verdict="fail")
+    assert stability(report(verdict=verdict), {"a": failed}).verdict_flips
+    assert stability(failed, {"a": report(verdict=verdict)}).verdict_flips
+    assert not stability(report(verdict=verdict), {"a": report()}).verdict_flips
+
+
 def test_two_tests_that_disagree_are_unstable() -> None:
     found = stability(report(bayesian=False), {})
     assert (found.status, found.current.mismatches) == ("unstable", (("t", "final_return_mean"),))

@@ -166,6 +166,18 @@ def test_history_is_compared_and_a_flip_is_unstable(project: Project) -> None:
     assert (stability["status"], stability["rerun_consistency"]["mode"]) == ("unstable", "multi_run")
     assert stability["rerun_consistency"]["verdict_flip_detected"] is True
 
+    (project.root / "earlier.json").write_text('{"global": {"verdict": "pass"}}', encoding="utf-8")
+    result = project.run_here("--parity-history", "earlier.json", run_id="t")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*earlier.json: --parity-history: it is no equivalence report: no global.*"])
+
+    earlier["suite_id"] = "another"
+    (project.root / "earlier.json").write_text(json.dumps(earlier), encoding="utf-8")
+    result = project.run_here("-v", "--parity-history", "earlier.json", run_id="u")
+    assert result.ret == pytest.ExitCode.OK
+    told = "stable, compared with no earlier report; 1 named reports could not be compared"
+    assert told in result.stdout.str()
+
     result = project.run_here("--parity-history", "absent*.json", run_id="t")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--parity-history names no file*"])

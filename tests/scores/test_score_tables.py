@@ -152,6 +152,7 @@ def test_both_names_of_an_atari_task_are_one_task(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"score": "5"}, "scores[1]: score is '5', not a finite number"),
+        ({"score": 1e308}, "score is 1e+308, not a finite number of at most 1e+50 in size"),
         ({"score": True}, "scores[1]: score is True, not a finite number"),
         ({"score": 10**400}, "score is an integer of"),
         ({"score": [1]}, "score is [1], not a finite number"),
