@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from pytest_worldflux_parity import schemas
+from pytest_worldflux_parity.conclude_proof import _stability_case
 from pytest_worldflux_parity.proof.stability import stability
+from pytest_worldflux_parity.proof_run import Documents
 from pytest_worldflux_parity.render.proof_documents import stability_document
 
 
@@ -109,6 +112,16 @@ def test_reports_of_other_suites_and_other_things_are_left_out_by_name() -> None
     assert len(stability(report(), {"old": report(suite=None)}).history) == 1
     with pytest.raises(ValueError, match="this run: no global"):
         stability({}, {})
+
+
+@pytest.mark.parametrize("now", [report(), report(final=False), report(bayesian=False)])
+def test_the_verdict_case_says_what_was_not_compared(now: dict[str, Any]) -> None:
+    other = {"x": report(suite="other"), "y": report(suite="another")}
+    [with_others, alone] = [
+        _stability_case(cast(Documents, SimpleNamespace(stability=stability(now, history))))[2]
+        for history in (other, {})
+    ]
+    assert with_others == f"{alone}; 2 named reports could not be compared"
 
 
 def test_the_document() -> None:
