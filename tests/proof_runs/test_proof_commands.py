@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from pytest_worldflux_parity import costs, proof_file
+from pytest_worldflux_parity.observations import Result
+from pytest_worldflux_parity.suite import Budget, Task
+from pytest_worldflux_parity.wire import CurvePoint
 from tests.conftest import Project
 from tests.proof.proof_examples import manifest
 from tests.proof_runs.test_proof_sessions import SUITE, report, without_times
@@ -176,3 +179,10 @@ def test_the_published_suite_is_read_and_planned_from_the_published_scores(tmp_p
     seeds: dict[str, Any] = dict(plan.alone.seeds)
     assert seeds["atari100k_hero"] < seeds["atari100k_frostbite"]
     assert "atari100k_freeway" in plan.never
+
+
+@pytest.mark.parametrize(("end", "known"), [(450, False), (500, True), (1000, True)])
+def test_a_curve_that_ends_long_before_the_budget_tells_nothing(end: int, known: bool) -> None:
+    task = Task("t", budget=Budget(1000, 0.05))
+    result = Result((CurvePoint(100, 1.0), CurvePoint(end, 2.0)))
+    assert (costs._value(result, "episode_return", task) is not None) is known
