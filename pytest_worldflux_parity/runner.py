@@ -304,11 +304,15 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
             poller.register(descriptor, select.POLLIN)
             # poll takes milliseconds in a C int: 24 days at the most.
             end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0 and not poller.poll(min(left, 86400) * 1000):
-                pass
+            ended = False
+            while not ended and (left := end - time.monotonic()) > 0:
+                ended = bool(poller.poll(min(left, 86400) * 1000))
         finally:
             os.close(descriptor)
-        return process.poll() is not None
+        if ended:
+            # Popen.poll says None while another thread collects the exit status: no deadline has passed.
+            process.wait()
+        return ended or process.poll() is not None
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -33,6 +33,7 @@ _ESCAPED_OPENS = re.compile(r"\\[nrt]\Z")
 # Spellings in JSON that no usual writer chooses: an escaped slash, escaped ASCII, hexadecimal in capitals.
 _ODD = re.compile(r"\\/|\\u00[2-7]|\\u[0-9a-f]{0,3}[A-F]")
 _INTERPRETERS = ("<python>", "<python-base>")
+_TEMPORARY = ("<tmp>", "<system-tmp>")
 _COMMON_FOLDERS = frozenset(["/usr", "/usr/local", "/opt"])
 
 
@@ -193,12 +194,16 @@ def cleaner(root: Path, run_dir: Path, environ: Mapping[str, str], asked: Iterab
     # Of two names for one thing the first counts.
     secrets = {text: f"<redacted:{_safe(n)}>" for n in reversed(named) for text in _needles(environ[n])}
     texts = [data.decode("utf-8", "replace") for data in asked]
+    # A manifest may say which interpreter runs its commands, wherever that was installed.
+    interpreters = [
+        p for f in (sys.prefix, sys.base_prefix) for p in _spellings(f) if any(p in t for t in texts)
+    ]
     places = {
         path: word
         for word, folder in reversed(_folders(root, run_dir, environ))
         for path in _spellings(folder)
-        # A manifest may say which interpreter runs its commands.
-        if not (word in _INTERPRETERS and any(path in text for text in texts))
+        if not (word in _INTERPRETERS and path in interpreters)
+        and not (word in _TEMPORARY and any(i.startswith(f"{path}/") for i in interpreters))
     }
     kept = {m[0] for text in texts for m in _PATH.finditer(text)}
     return Cleaner(secrets, places, tuple(named), frozenset(kept))

@@ -19,6 +19,7 @@ from judged_runs import COMMIT, earlier, read, write
 from pytest_worldflux_parity.audit import run_findings
 from pytest_worldflux_parity.commands import fixtures
 from pytest_worldflux_parity.gates.fixture import BANNER, is_fixture_line, is_fixture_table
+from tests.components import goldens
 from tests.conftest import WITHOUT, Project
 
 Command = Callable[..., tuple[int, str, str]]
@@ -308,7 +309,9 @@ def test_a_proof_without_a_claim_says_so_everywhere(project: Project, command: C
 def test_a_claim_cannot_rest_on_one(project: Project, command: Command) -> None:
     """Neither in the run, nor where its records are judged as those of a stranger."""
     made_up(project)
-    suite = project.proof(claim="proof_grade", tasks=["alpha"])
+    goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
+    goldens.behave(project.root / "golden", "ok")
+    suite = project.proof(claim="proof_grade", tasks=["alpha"], component_match="golden")
     assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
     found = project.document("fake_proof/validity_report.json")
     assert found["issues_by_code"]["fixture_forbidden"] == len(project.lines("fake_proof")) == 8

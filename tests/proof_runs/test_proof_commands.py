@@ -115,7 +115,7 @@ def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> Non
 
 
 COMMAND = [
-    sys.executable, "train.py", "--task={task_id}", "--seed={seed}", "--out={metrics_out}", "{device}", "{x}",
+    "python3", "train.py", "--task={task_id}", "--seed={seed}", "--out={metrics_out}", "{device}", "{x}",
 ]  # fmt: skip
 PROGRAM = """
 import json, os, sys
