@@ -147,17 +147,22 @@ def prepare(path: Path, context: RunContext) -> PreparedFile:
     return PreparedFile((prepare_suite(suite, context),))
 
 
+def _refuse_overrides(what: str, path: Path, context: RunContext) -> None:
+    if context.overrides:
+        mend = "leave --parity-upstream and --parity-worldflux out"
+        raise SuiteError(what, where=str(path), mend=mend)
+
+
 def _prepare_proof(path: Path, context: RunContext) -> PreparedFile:
     # Statistics are brought in only where they are wanted: quick suites stay light.
     from . import proof_file
 
     proof = proof_file.load(path)
-    if context.overrides:
-        raise SuiteError(
-            "a proof compares programs that are run, and the command line gives a table in place of one",
-            where=str(path),
-            mend="leave --parity-upstream and --parity-worldflux out",
-        )
+    _refuse_overrides(
+        "a proof compares programs that are run, and the command line gives a table in place of one",
+        path,
+        context,
+    )
     if context.seeds is not None:
         proof = proof.with_seeds(context.seeds)
     plan = read_plan(context.run_dir / proof.suite_id / SEED_PLAN)
@@ -170,12 +175,11 @@ def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:
     from . import campaign_file
 
     campaign = campaign_file.load(path)
-    if context.overrides:
-        raise SuiteError(
-            "a campaign reads the tables that it names, and the command line gives one in place of another",
-            where=str(path),
-            mend="leave --parity-upstream and --parity-worldflux out",
-        )
+    _refuse_overrides(
+        "a campaign reads the tables that it names, and the command line gives one in place of another",
+        path,
+        context,
+    )
     wanted = [s for s in campaign.sources.values() if s.system in context.systems]
     if not wanted:
         valid = list(campaign.sources)

@@ -263,3 +263,33 @@ def test_tracks_are_not_mixed(project: Project) -> None:
     result = project.run_here(str(path))
     assert result.ret != pytest.ExitCode.OK
     assert "this is a proof suite" in result.stdout.str()
+
+
+def test_a_table_of_the_command_line_stands_in_for_no_program(project: Project) -> None:
+    project.proof()
+    result = project.run_here("--parity-upstream=table.json")
+    assert result.ret != pytest.ExitCode.OK
+    assert "a proof compares programs that are run" in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        ("yes", "the record lists no file"),
+        ([{"path": "/etc/hostname"}], "is not in the folder of the run"),
+        ([{"path": "model.pt"}], "is not in the folder of the run"),
+    ],
+)
+def test_an_artifact_that_is_nowhere_is_missing(project: Project, listed: object, words: str) -> None:
+    program = project.root / "backends" / "program.py"
+    text = program.read_text(encoding="utf-8")
+    stated = '"artifact_manifest": {"progress.jsonl": "0" * 64},'
+    assert stated in text
+    edited = f'"artifact_manifest": {{"checkpoint_paths": {listed!r}}},'
+    program.write_text(text.replace(stated, edited), encoding="utf-8")
+    artifacts = {"worldflux": ["checkpoint_paths"]}
+    project.proof(tasks=["alpha"], validity={"artifacts": artifacts})
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    found = report(project, "validity_report.json")
+    assert found["issues_by_code"] == {"missing_artifact": 4}
+    assert words in found["issues"][0]["detail"]
