@@ -186,3 +186,25 @@ def test_a_curve_that_ends_long_before_the_budget_tells_nothing(end: int, known:
     task = Task("t", budget=Budget(1000, 0.05))
     result = Result((CurvePoint(100, 1.0), CurvePoint(end, 2.0)))
     assert (costs._value(result, "episode_return", task) is not None) is known
+
+
+def test_signed_evidence_is_not_replaced_by_unsigned(project: Project) -> None:
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = project.root / "key.pem"
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key.write_bytes(Ed25519PrivateKey.generate().private_bytes(*plain))
+    key.chmod(0o600)
+    project.proof(tasks=["alpha"])
+    assert project.run_here("--parity-sign-key=key.pem").ret == pytest.ExitCode.OK
+    runs = project.run_dir() / "fake_proof" / "parity_runs.jsonl"
+    bundle = runs.with_name("evidence_bundle.zip")
+    before = bundle.read_bytes()
+    done = command(project, "proof-report", SUITE, "--runs", str(runs))
+    assert done.returncode == 1
+    assert "the evidence here is signed, and would become unsigned" in done.stderr
+    assert bundle.read_bytes() == before
+    done = command(project, "proof-report", SUITE, "--runs", str(runs), "--parity-sign-key", str(key))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "evidence: signed" in done.stdout
