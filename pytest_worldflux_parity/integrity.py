@@ -11,6 +11,7 @@ from . import wire
 from .gates import Finding
 from .plan import RunKey
 from .records import is_readable, record_of
+from .store import attempt_place
 
 ABSENT, DIFFERENT = "record_without_artifact", "record_differs_from_artifact"
 
@@ -50,19 +51,23 @@ def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str
 
 
 def _doubt(line: Mapping[str, Any], run_dir: Path) -> tuple[str, str] | None:
-    """(code, text) of why a line may not be what its metrics.json says; None where it names none.
+    """(code, text) of why a line may not be what its metrics.json says.
 
-    No retention takes that file away, and without it nothing shows that the line was not edited.
+    Every success has both from the attempt on, and no retention takes the file away: without either,
+    nothing shows that the line was not edited.
     """
     named, sealed = (line.get(k, {}).get("metrics") for k in ("artifacts", "artifacts_sha256"))
-    if not named:
-        text = "the line has the sha256 of a metrics.json and does not name the file"
-        return (ABSENT, text) if sealed else None
+    if not named or not sealed:
+        lacks = " and ".join([*(["its path"] if not named else []), *(["its sha256"] if not sealed else [])])
+        return ABSENT, f"the line is not tied to its metrics.json: {lacks} is not there"
     path = run_dir / named
+    place = attempt_place(line["task_id"], line["seed"], line["system"], line["attempt"])
+    if Path(named).parts[1:] != (place / "metrics.json").parts:
+        return DIFFERENT, f"{named} is not where this attempt wrote"
     own = file_sha256(path)
     if own is None:
         return ABSENT, f"{named} cannot be read, so nothing shows that the line is as it was stored"
-    if sealed is not None and own != sealed:
+    if own != sealed:
         return DIFFERENT, f"{path.name} is not the file that was stored"
     try:
         same = wire.read_record(path) == record_of(line)

@@ -130,10 +130,10 @@ class SuiteStore:
 
     def attempt_folder(self, task_id: str, seed: int, system: str, attempt: int) -> Path:
         """Where an attempt wrote."""
-        return self._run_folder(task_id, seed, system) / f"attempt_{attempt}"
+        return self.folder / attempt_place(task_id, seed, system, attempt)
 
     def _run_folder(self, task_id: str, seed: int, system: str) -> Path:
-        return self.folder / "executions" / safe_name(task_id) / f"seed_{seed}" / system
+        return self.attempt_folder(task_id, seed, system, 1).parent
 
     def started(self, task_id: str, seed: int, system: str) -> list[tuple[int, Path]]:
         """Number and folder of every attempt at a run, ended or not."""
@@ -156,6 +156,11 @@ def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
         return request, wire.read_record(folder / "metrics.json")
     except (OSError, wire.WireError):
         return None
+
+
+def attempt_place(task_id: str, seed: int, system: str, attempt: int) -> Path:
+    """Where an attempt writes, as a path within the folder of its suite."""
+    return Path("executions", safe_name(task_id), f"seed_{seed}", system, f"attempt_{attempt}")
 
 
 def safe_name(task_id: str) -> str:

@@ -42,6 +42,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "task_list": (with_(task_id=["alpha"]), "unreadable_record"),
     "seed_text": (with_(seed="0"), "unreadable_record"),
     "artifacts": (with_(artifacts={"metrics": 3}), "unreadable_record"),
+    "untied": (with_(artifacts={}, artifacts_sha256={}), "record_without_artifact"),
     "many_digits": (in_record(scalars={"loss": 10**400}), "unreadable_record"),
 }
 
