@@ -198,7 +198,7 @@ def _judged_again(run: Document, name: str, own: Document) -> Iterator[Finding]:
         "equivalence": judged.equivalence,
     }
     for key, result in results.items():
-        for text in _differences(own[key], result_fields(result), f"metrics.{name}.{key}"):
+        for text in differences(own[key], result_fields(result), f"metrics.{name}.{key}"):
             yield Finding("metric_differs", text)
     held_back = missing_results(run) > 0 or "fail" in {g["verdict"] for g in run["gates"].values()}
     allowed = {judged.verdict} if judged.verdict != "pass" or not held_back else {"fail", "inconclusive"}
@@ -316,11 +316,11 @@ def aggregate_findings(aggregate: Document, again: Document, ignored: Iterable[s
         ignored: top-level keys that are not compared.
     """
     keys = [k for k in again if k in aggregate and k not in set(ignored)]
-    texts = [t for key in keys for t in _differences(aggregate[key], again[key], key)]
+    texts = [t for key in keys for t in differences(aggregate[key], again[key], key)]
     return [Finding("aggregate_differs", t) for t in texts]
 
 
-def _differences(stated: Any, computed: Any, at: str) -> Iterator[str]:
+def differences(stated: Any, computed: Any, at: str) -> Iterator[str]:
     """Sentences on where two JSON values differ; reasons are sentences of their own and left out."""
     if isinstance(stated, Mapping) and isinstance(computed, Mapping):
         for key in sorted(stated.keys() | computed.keys()):
@@ -329,10 +329,10 @@ def _differences(stated: Any, computed: Any, at: str) -> Iterator[str]:
             if key not in stated or key not in computed:
                 yield f"{at}.{key} is {'absent' if key not in stated else 'not expected'}"
             else:
-                yield from _differences(stated[key], computed[key], f"{at}.{key}")
+                yield from differences(stated[key], computed[key], f"{at}.{key}")
     elif isinstance(stated, list) and isinstance(computed, list) and len(stated) == len(computed):
         for i, (one, other) in enumerate(zip(stated, computed, strict=True)):
-            yield from _differences(one, other, f"{at}[{i}]")
+            yield from differences(one, other, f"{at}[{i}]")
     elif not same(stated, computed):
         yield f"{at} is {_shown(stated)}, its data give {_shown(computed)}"
 

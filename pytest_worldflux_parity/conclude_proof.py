@@ -26,9 +26,9 @@ from .live_match import match_live
 from .prepare import SEED_PLAN, PreparedFile, RunContext, prepare
 from .proof.decision import plan_to_seal
 from .proof.stability import read_report
+from .proof_audit import EQUIVALENCE
 from .proof_run import (
     CIRCUMSTANCES,
-    EQUIVALENCE,
     SCHEMAS,
     Circumstances,
     Documents,

@@ -27,6 +27,7 @@ from .prepare import SEED_PLAN, PreparedFile, PreparedSuite, RunContext, labelle
 from .proof.results import ProofDecision
 from .proof.stability import Stability, stability
 from .proof.suite import CANONICAL_PROFILES
+from .proof_audit import COMPONENTS, COVERAGE, EQUIVALENCE, STABILITY, VALIDITY
 from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
 from .render import proof_documents, proof_gates
 from .render.aggregates import fixture_mark
@@ -37,9 +38,6 @@ RUNS = "parity_runs.jsonl"
 CIRCUMSTANCES = "circumstances.json"
 CIRCUMSTANCES_SCHEMA = "worldflux.parity.circumstances.v1"
 LIVE_MATCH = "component_match_live"
-COVERAGE, VALIDITY, COMPONENTS, EQUIVALENCE, STABILITY = (
-    f"{name}_report.json" for name in ("coverage", "validity", "component_match", "equivalence", "stability")
-)
 # Document -> its schema.
 SCHEMAS = {
     COVERAGE: "coverage.v1",

@@ -17,8 +17,8 @@ from .gates import Finding
 from .gates.fixture import BANNER, is_fixture_table
 from .lock import Lock
 from .policy import Policy
-from .render.aggregates import aggregate_of_rows, fixture_mark, row_of_run
-from .run_documents import RunFile
+from .render.aggregates import aggregate_of_rows, families_of, fixture_mark, row_of_run
+from .run_documents import AnyRun, ProofFile, RunFile
 from .scores import RETURN, ScoreTable, load_table
 from .suite import Suite
 
@@ -171,7 +171,7 @@ def _score_findings(run: Document, side: str, tables: Sequence[ScoreTable]) -> I
 
 
 def required_problems(
-    required: Iterable[str], runs: Sequence[RunFile], aggregate: Document, aggregate_path: Path
+    required: Iterable[str], runs: Sequence[AnyRun], aggregate: Document, aggregate_path: Path
 ) -> Iterator[Problem]:
     """Every required suite has a document and a row in the aggregate; no suite has two."""
     ids = [run.suite_id for run in runs]
@@ -188,7 +188,7 @@ def required_problems(
 
 
 def aggregate_problems(
-    aggregate: Document, path: Path, runs: Sequence[RunFile], root: Path, *, complete: bool
+    aggregate: Document, path: Path, runs: Sequence[AnyRun], root: Path, *, complete: bool
 ) -> Iterator[Problem]:
     """What is wrong with an aggregate, by itself and against the documents that it is made of.
 
@@ -208,17 +208,17 @@ def aggregate_problems(
             text = f"{suite_id}: run_path is another document than {known[suite_id].path}"
             yield Problem(str(path), Finding("aggregate_differs", text))
         run = known.get(suite_id, found)
-        rows.append(row_of_run(run.document, str(row.get("run_path"))) if run else _whole(row))
+        rows.append(run.row(str(row.get("run_path"))) if run else _whole(row))
     yield from (Problem(str(path), f) for f in _against_rows(aggregate, rows))
     yield from _dangling(aggregate, path)
 
 
-def document_of(row: Document, path: Path, root: Path) -> RunFile | None:
+def document_of(row: Document, path: Path, root: Path) -> AnyRun | None:
     """The document that a row names; the earlier system's paths are relative to the project."""
     name = row.get("run_path")
     for folder in (path.parent, root):
         if name and (folder / name).is_file():
-            return run_documents.read_run(folder / name)
+            return run_documents.read_any(folder / name)
     return None
 
 
@@ -229,7 +229,13 @@ def _whole(row: Document) -> dict[str, Any]:
             "ci_upper_ratio", "pass_non_inferiority", "verdict_reason", "run_path")  # fmt: skip
     verdict = row.get("verdict", "pass" if passed else "fail")
     mark = fixture_mark(row.get("fixture") is True)
-    return {**{k: row.get(k) for k in keys}, "verdict": verdict, "pass": passed, **mark}
+    proof = {k: row[k] for k in ("track", "families", "missing_pairs", "claim") if k in row}
+    return {**{k: row.get(k) for k in keys}, **proof, "verdict": verdict, "pass": passed, **mark}
+
+
+def passes(row: Document) -> bool:
+    """Whether a row of an aggregate, ours or of the earlier system, says pass."""
+    return _whole(row)["pass"] is True
 
 
 def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[Finding]:
@@ -282,20 +288,24 @@ def _dangling(aggregate: Document, path: Path) -> Iterator[Problem]:
 def coverage_problems(
     policy: Policy, lock: Lock, aggregate: Document, aggregate_path: Path, *, enforce_pass: bool
 ) -> Iterator[Problem]:
-    """Every suite of the policy is locked and has a row; with ``enforce_pass`` required ones pass."""
+    """Every suite of the policy is locked and has a row; with ``enforce_pass`` required ones pass.
+
+    A proof suite is locked where an official program of its family is.
+    """
     rows = {row["suite_id"]: row for row in aggregate["suites"]}
     for family in policy.families.values():
         for suite in family.suites:
-            if suite not in lock.suites:
-                yield Problem(str(lock.path), Finding("not_in_lock", f"{suite} of {family.family}"))
             row = rows.get(suite)
+            proven = row is not None and row.get("track") == "proof" and family.family in lock.goldens
+            if suite not in lock.suites and not proven:
+                yield Problem(str(lock.path), Finding("not_in_lock", f"{suite} of {family.family}"))
             if row is None:
                 yield Problem(str(aggregate_path), Finding("not_in_aggregate", f"{suite} of {family.family}"))
                 continue
-            if row["family"] != family.family:
+            if family.family not in families_of(row):
                 text = f"{suite} is of {row['family']!r}, the policy says {family.family!r}"
                 yield Problem(str(aggregate_path), Finding("family_differs", text))
-            if enforce_pass and family.required and not _whole(row)["pass"]:
+            if enforce_pass and family.required and not passes(row):
                 reason = row.get("verdict_reason", "no reason given")
                 text = f"{suite}, which {family.family} requires: {reason}"
                 yield Problem(str(aggregate_path), Finding("not_passed", text))
@@ -304,13 +314,47 @@ def coverage_problems(
         yield Problem(str(policy.path), Finding("nothing_required", text))
 
 
-def read_runs(paths: Iterable[Path]) -> list[RunFile]:
-    """The documents of runs.
+def missing_problems(
+    aggregate: Document, path: Path, root: Path, required: Sequence[str], max_missing: int | None
+) -> Iterator[Problem]:
+    """Required suites have a row, and no suite lacks more results than it may.
+
+    Args:
+        max_missing: how many results each suite may lack, by its own documents, which must be there: the run
+            document of a quick suite, the coverage report of a proof suite. None: nothing is counted.
+    """
+    rows = {row["suite_id"]: row for row in aggregate["suites"]}
+    for suite in dict.fromkeys(required):
+        if suite not in rows:
+            text = f"no row is of {suite!r}; there are {', '.join(rows)}"
+            yield Problem(str(path), Finding("required_suite_missing", text))
+    if max_missing is None:
+        return
+    for suite, row in rows.items():
+        run = document_of(row, path, root)
+        if run is None:
+            text = f"{suite}: run_path {row.get('run_path')!r} is not there, so nothing can be counted"
+            yield Problem(str(path), Finding("dangling_path", text))
+        elif run.missing > max_missing:
+            text = f"{suite}: {run.missing} results are missing, {max_missing} may be"
+            yield Problem(str(run.path), Finding("missing_pairs", text))
+
+
+def contradiction_problems(aggregate: Document, path: Path, root: Path) -> Iterator[Problem]:
+    """Proofs of an aggregate whose documents, where they are there, contradict themselves or each other."""
+    for row in aggregate["suites"]:
+        run = document_of(row, path, root)
+        if isinstance(run, ProofFile):
+            yield from (Problem(str(run.path), finding) for finding in run.findings())
+
+
+def read_runs(paths: Iterable[Path]) -> list[AnyRun]:
+    """The documents of runs, quick or proof.
 
     Raises:
         DocumentError: one cannot be read, is none, or there is none at all.
     """
-    runs = [run_documents.read_run(path) for path in paths]
+    runs = [run_documents.read_any(path) for path in paths]
     if not runs:
         raise DocumentError("no document of a run is named", mend="--run FILE")
     return runs

@@ -1,4 +1,4 @@
-"""Documents of runs and aggregates, read back: ours, and those of the earlier system."""
+"""Documents of runs, proofs and aggregates, read back: ours, and those of the earlier system."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import audit, schemas
+from . import audit, proof_audit, schemas
 from .errors import DocumentError
+from .gates import Finding
 from .json_file import read_json
+from .render.aggregates import row_of_proof, row_of_run
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
 AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
 EQUIVALENCE_SCHEMA = "parity.v1"
+# What stands beside an equivalence report -> its schema.
+PROOF_SCHEMAS = {
+    proof_audit.COVERAGE: "coverage.v1",
+    proof_audit.VALIDITY: "validity.v1",
+    proof_audit.COMPONENTS: "component_match_set.v1",
+    proof_audit.STABILITY: "stability.v1",
+}
 
 
 @dataclass(frozen=True)
@@ -30,15 +39,88 @@ class RunFile:
     def suite_id(self) -> str:
         return str(self.document["suite"]["suite_id"])
 
+    @property
+    def generated_at(self) -> object:
+        return self.document.get("generated_at_utc")
+
+    @property
+    def missing(self) -> int:
+        """How many expected results are not there."""
+        return audit.missing_results(self.document)
+
+    def findings(self) -> list[Finding]:
+        """How the document contradicts itself."""
+        return audit.run_findings(self.document)
+
+    def row(self, run_path: str) -> dict[str, Any]:
+        """Its row of an aggregate."""
+        return row_of_run(self.document, run_path)
+
+
+@dataclass(frozen=True)
+class ProofFile:
+    """An ``equivalence_report.json``, the file that it was read from, and the reports beside it.
+
+    Attributes:
+        documents: file name -> document of all five, that of ``document`` among them.
+    """
+
+    path: Path
+    sha256: str
+    document: Mapping[str, Any]
+    documents: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def suite_id(self) -> str:
+        return str(self.document["suite_id"])
+
+    @property
+    def generated_at(self) -> object:
+        return self.document["generated_at"]
+
+    @property
+    def missing(self) -> int:
+        """How many expected results are not there, by the coverage report and the others."""
+        return proof_audit.missing_pairs(self.documents)
+
+    def findings(self) -> list[Finding]:
+        """How the documents contradict themselves or each other."""
+        return proof_audit.proof_findings(self.documents)
+
+    def row(self, run_path: str) -> dict[str, Any]:
+        """Its row of an aggregate."""
+        return row_of_proof(self.document, run_path)
+
+
+AnyRun = RunFile | ProofFile
+
+
+def read_any(path: Path) -> AnyRun:
+    """The document of one suite, quick or proof, as :func:`read_run` and :func:`read_proof` do.
+
+    Raises:
+        DocumentError: it cannot be read, is neither, or has no statistics.
+    """
+    raw, document = read_json(path, DocumentError)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version == EQUIVALENCE_SCHEMA:
+        return _proof(path, raw, document)
+    _check_version(document, RUN_SCHEMA, path, also=f"{EQUIVALENCE_SCHEMA} (an {proof_audit.EQUIVALENCE})")
+    return _run(path, raw, document)
+
 
 def read_run(path: Path) -> RunFile:
-    """The document of one suite, valid by its schema; what it says is not computed again.
+    """The document of one quick suite, valid by its schema; what it says is not computed again.
 
     Raises:
         DocumentError: it cannot be read, is no run document, or has no statistics.
     """
     raw, document = read_json(path, DocumentError)
     _check_version(document, RUN_SCHEMA, path)
+    return _run(path, raw, document)
+
+
+def _run(path: Path, raw: bytes, document: dict[str, Any]) -> RunFile:
     earlier = audit.is_earlier(document)
     schemas.check(document, "run.v1_earlier" if earlier else "run.v1", _at(path), DocumentError)
     if not earlier and not _has_statistics(document):
@@ -48,6 +130,25 @@ def read_run(path: Path) -> RunFile:
             mend="bring the suite's data first (--parity-resume), or leave the document out",
         )
     return RunFile(path, hashlib.sha256(raw).hexdigest(), document)
+
+
+def _proof(path: Path, raw: bytes, document: dict[str, Any]) -> ProofFile:
+    """A proof run by its equivalence report; the reports that belong to it have to stand beside it."""
+    if "global" not in document:
+        what = "is not the document with the verdict of a proof"
+        raise DocumentError(what, where=str(path), mend=f"name the {proof_audit.EQUIVALENCE} beside it")
+    schemas.check(document, "equivalence.v1", _at(path), DocumentError)
+    documents = {proof_audit.EQUIVALENCE: document}
+    for name, schema in PROOF_SCHEMAS.items():
+        mend = f"keep it beside {path.name}, or make all reports again: worldflux-parity proof-report"
+        _, own = read_json(path.with_name(name), DocumentError, mend=mend)
+        schemas.check(own, schema, _at(path.with_name(name)), DocumentError)
+        documents[name] = own
+    if not proof_audit.has_statistics(document):
+        what = f"holds no statistics: {document['global']['verdict_reason']}"
+        mend = "bring the suite's data first (--parity-resume), or leave the document out"
+        raise DocumentError(what, where=str(path), mend=mend)
+    return ProofFile(path, hashlib.sha256(raw).hexdigest(), document, documents)
 
 
 def _has_statistics(document: Mapping[str, Any]) -> bool:
@@ -82,31 +183,31 @@ def read_equivalence(path: Path) -> dict[str, Any]:
     return report
 
 
-def _check_version(document: object, wanted: str, path: Path) -> None:
+def _check_version(document: object, wanted: str, path: Path, also: str = "") -> None:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != wanted:
         what = f"schema_version is {version!r}" if isinstance(document, dict) else "is no JSON object"
-        raise DocumentError(what, where=str(path), valid=[wanted], got=version)
+        raise DocumentError(what, where=str(path), valid=[wanted, *([also] if also else [])], got=version)
 
 
 def _at(path: Path) -> Any:
     return lambda at: f"{path}: {'.'.join(map(str, at))}" if at else str(path)
 
 
-def refuse_contradictions(runs: Iterable[RunFile]) -> None:
+def refuse_contradictions(runs: Iterable[AnyRun]) -> None:
     """Refuse documents whose numbers or verdicts do not follow from their own data.
 
     Raises:
         DocumentError: the first finding, and how many more there are.
     """
     for run in runs:
-        findings = audit.run_findings(run.document)
+        findings = run.findings()
         if findings:
             more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             raise DocumentError(f"contradicts itself: {findings[0].line()}{more}", where=str(run.path))
 
 
-def one_per_suite(runs: Iterable[RunFile], *, newest: bool) -> list[RunFile]:
+def one_per_suite(runs: Iterable[AnyRun], *, newest: bool) -> list[AnyRun]:
     """The documents, one for each suite, by suite id.
 
     Args:
@@ -115,7 +216,7 @@ def one_per_suite(runs: Iterable[RunFile], *, newest: bool) -> list[RunFile]:
     Raises:
         DocumentError: there is none, or two of one suite and no newest is asked for or can be told.
     """
-    chosen: dict[str, RunFile] = {}
+    chosen: dict[str, AnyRun] = {}
     for run in runs:
         other = chosen.setdefault(run.suite_id, run)
         if other is not run:
@@ -125,14 +226,14 @@ def one_per_suite(runs: Iterable[RunFile], *, newest: bool) -> list[RunFile]:
     return [chosen[suite] for suite in sorted(chosen)]
 
 
-def _refuse_two(one: RunFile, other: RunFile) -> RunFile:
+def _refuse_two(one: AnyRun, other: AnyRun) -> AnyRun:
     raise DocumentError(
         f"the suite {one.suite_id!r} has two documents, {one.path} and {other.path}",
         mend="name one run in --runs-glob, or add --newest",
     )
 
 
-def _newer(one: RunFile, other: RunFile) -> RunFile:
+def _newer(one: AnyRun, other: AnyRun) -> AnyRun:
     times = [_time(one), _time(other)]
     if times[0] == times[1]:
         raise DocumentError(
@@ -142,8 +243,8 @@ def _newer(one: RunFile, other: RunFile) -> RunFile:
     return one if times[0] > times[1] else other
 
 
-def _time(run: RunFile) -> datetime:
-    text = run.document.get("generated_at_utc")
+def _time(run: AnyRun) -> datetime:
+    text = run.generated_at
     try:
         time = datetime.fromisoformat(str(text))
     except ValueError:

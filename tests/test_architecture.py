@@ -35,6 +35,7 @@ CORE = (
     "proof_verdict",
     "render",
     "audit",
+    "proof_audit",
 )
 EDGES = (
     "schemas",
@@ -77,6 +78,7 @@ EDGES = (
     "conclude_campaign",
     "conclude",
     "release_checks",
+    "proof_release",
     "doctor",
 )
 SHELL = ("items", "scheduling", "plugin", "commands", "cli")

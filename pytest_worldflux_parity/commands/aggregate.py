@@ -19,7 +19,8 @@ def add_aggregate(commands: Subparsers) -> None:
     parser = commands.add_parser("aggregate", help="make one document of the verdicts on several suites")
     parser.add_argument(
         "--runs-glob", action="extend", nargs="+", required=True, metavar="PATTERN",
-        help='run documents, as in "reports/parity/*/*/run.json" (repeatable)',
+        help='run documents, as in "reports/parity/*/*/run.json", and the equivalence_report.json of proof '
+        "suites (repeatable)",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the aggregate")
     parser.add_argument(
@@ -37,15 +38,15 @@ def run_aggregate(options: argparse.Namespace) -> None:
         StoreError: the output cannot be written.
     """
     from .. import run_documents
-    from ..render.aggregates import aggregate_of_rows, row_of_run
+    from ..render.aggregates import aggregate_of_rows
     from ..store import write_document
 
-    runs = [run_documents.read_run(path) for path in _matching(options.runs_glob, options.output)]
+    runs = [run_documents.read_any(path) for path in _matching(options.runs_glob, options.output)]
     chosen = run_documents.one_per_suite(runs, newest=options.newest)
     run_documents.refuse_contradictions(chosen)
     output: Path = options.output
     aggregate = aggregate_of_rows(
-        [row_of_run(run.document, relative_to(run.path, output.parent)) for run in chosen],
+        [run.row(relative_to(run.path, output.parent)) for run in chosen],
         not_judged={},
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         aggregate_json=output.name,

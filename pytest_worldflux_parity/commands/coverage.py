@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..gates import Finding
 from . import DEFAULT_LOCK, DEFAULT_POLICY, Subparsers, project_root
-from .validate import allow_fixtures, fixtures_told, told
+from .validate import allow_fixtures, count, fixtures_told, told
+
+if TYPE_CHECKING:
+    from ..release_checks import Problem
 
 
 def add_coverage(commands: Subparsers) -> None:
@@ -18,6 +24,14 @@ def add_coverage(commands: Subparsers) -> None:
     parser.add_argument(
         "--enforce-pass", action="store_true", help="every suite of a required family must pass"
     )
+    parser.add_argument(
+        "--required-suite", action="extend", nargs="+", default=[], metavar="ID",
+        help="a suite that must be in the aggregate, and with --enforce-pass must pass (repeatable)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-missing-pairs", type=count, metavar="N",
+        help="how many results each suite may lack, counted in its own documents (default: not counted)",
+    )  # fmt: skip
     allow_fixtures(parser)
     parser.set_defaults(run=run_coverage)
 
@@ -26,7 +40,7 @@ def run_coverage(options: argparse.Namespace) -> int:
     """Check; a line for each problem on stderr, and 1 where there is one.
 
     Raises:
-        ParityError: the policy, the lock or the aggregate cannot be read.
+        ParityError: the policy, the lock, the aggregate or a document that it names cannot be read.
     """
     from .. import lock, policy, release_checks, run_documents
 
@@ -40,8 +54,24 @@ def run_coverage(options: argparse.Namespace) -> int:
     problems = [
         *fixtures_told(fixtures, options.allow_fixtures),
         *release_checks.coverage_problems(named, locked, aggregate, path, enforce_pass=enforced),
+        *release_checks.missing_problems(
+            aggregate, path, root, options.required_suite, options.max_missing_pairs
+        ),
         *release_checks.aggregate_problems(aggregate, path, (), root, complete=False),
+        *release_checks.contradiction_problems(aggregate, path, root),
+        *(_not_passed(aggregate, path, options.required_suite) if enforced else ()),
     ]
     total = sum(len(family.suites) for family in named.families.values())
     passed = ", and those that are required pass" if enforced else ""
     return told(problems, f"all {total} suites of the policy are locked and judged{passed}")
+
+
+def _not_passed(aggregate: Mapping[str, Any], path: Path, required: Sequence[str]) -> Iterator[Problem]:
+    """Suites that the command line requires, and that did not pass."""
+    from .. import release_checks
+
+    for row in aggregate["suites"]:
+        if row["suite_id"] in required and not release_checks.passes(row):
+            reason = row.get("verdict_reason", "no reason given")
+            finding = Finding("not_passed", f"{row['suite_id']}, which --required-suite names: {reason}")
+            yield release_checks.Problem(str(path), finding)

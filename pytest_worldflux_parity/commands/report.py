@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import DocumentError
 from . import Subparsers, project_root
@@ -38,18 +40,32 @@ def run_report(options: argparse.Namespace) -> None:
     outputs = [p for p in (options.output, options.dashboard) if p is not None]
     _refuse_replacing([path, *options.equivalence], outputs)
     aggregate = run_documents.read_aggregate(path)
-    for problem in release_checks.aggregate_problems(aggregate, path, (), root, complete=False):
+    problems = [
+        *release_checks.aggregate_problems(aggregate, path, (), root, complete=False),
+        *release_checks.contradiction_problems(aggregate, path, root),
+    ]
+    for problem in problems:
         # What could not be judged is part of a report, and so is a report that is about to be written.
         if problem.finding.code not in ("not_judged", "dangling_path"):
             raise DocumentError(problem.finding.line(), where=problem.where)
     files = [release_checks.document_of(row, path, root) for row in aggregate["suites"]]
     _refuse_replacing([file.path for file in files if file], outputs)
-    runs = [file.document for file in files if file]
-    reports = [run_documents.read_equivalence(p) for p in options.equivalence]
+    runs = [file.document for file in files if isinstance(file, run_documents.RunFile)]
+    proofs = [file.document for file in files if isinstance(file, run_documents.ProofFile)]
+    reports = [*proofs, *(run_documents.read_equivalence(p) for p in options.equivalence)]
+    _refuse_two(reports)
     write_text(options.output, aggregate_report(aggregate, runs, reports))
     if options.dashboard is not None:
         write_text(options.dashboard, dashboard(aggregate, runs, reports))
     print("\n".join(str(p) for p in outputs))
+
+
+def _refuse_two(reports: Sequence[Mapping[str, Any]]) -> None:
+    """A report that is named twice, or that the aggregate has already, would be shown twice."""
+    ids = [str(report["suite_id"]) for report in reports]
+    twice = sorted({suite for suite in ids if ids.count(suite) > 1})
+    if twice:
+        raise DocumentError(f"two reports are of {twice[0]!r}", mend="leave one --equivalence out")
 
 
 def _refuse_replacing(inputs: list[Path], outputs: list[Path]) -> None:

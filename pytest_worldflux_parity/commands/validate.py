@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ from ..gates.fixture import BANNER
 from . import DEFAULT_LOCK, Subparsers, project_root
 
 if TYPE_CHECKING:
+    from ..lock import Lock
     from ..release_checks import Problem
+    from ..run_documents import AnyRun
 
 
 def add_validate(commands: Subparsers) -> None:
@@ -20,7 +22,7 @@ def add_validate(commands: Subparsers) -> None:
     parser = commands.add_parser("validate", help="check the documents of a release, and that all pass")
     parser.add_argument(
         "--run", action="extend", nargs="+", type=Path, required=True, metavar="FILE", dest="runs",
-        help="the document of a suite (repeatable)",
+        help="the run.json of a quick suite, or the equivalence_report.json of a proof (repeatable)",
     )  # fmt: skip
     parser.add_argument("--aggregate", type=Path, required=True, metavar="FILE")
     parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
@@ -29,6 +31,12 @@ def add_validate(commands: Subparsers) -> None:
         help="a suite that must be there (repeatable)",
     )  # fmt: skip
     parser.add_argument("--max-missing-pairs", type=count, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--enforce-pass", action="store_true", help="every suite must pass; so it is without the option too"
+    )
+    parser.add_argument(
+        "--key", type=Path, metavar="PUB", help="public key that must have signed the evidence of proofs"
+    )
     allow_fixtures(parser)
     parser.set_defaults(run=run_validate)
 
@@ -67,15 +75,35 @@ def run_validate(options: argparse.Namespace) -> int:
     fixtures |= {options.aggregate: aggregate, locked.path: {"fixture": locked.fixture}}
     problems = [
         *fixtures_told(fixtures, options.allow_fixtures),
-        *(
-            p
-            for run in runs
-            for p in release_checks.run_problems(run, locked, root, options.max_missing_pairs)
-        ),
+        *(p for run in runs for p in _problems(run, locked, root, options)),
         *release_checks.required_problems(options.required_suite, runs, aggregate, options.aggregate),
         *release_checks.aggregate_problems(aggregate, options.aggregate, runs, root, complete=True),
     ]
+    _tell_of_proofs(runs, options.key)
     return told(problems, f"{len(runs)} runs and their aggregate are valid, and every suite passes")
+
+
+def _problems(run: AnyRun, locked: Lock, root: Path, options: argparse.Namespace) -> Iterator[Problem]:
+    """What is wrong with one document."""
+    from .. import proof_release, release_checks, run_documents
+
+    if isinstance(run, run_documents.ProofFile):
+        yield from proof_release.proof_problems(run, locked, root, options.max_missing_pairs, options.key)
+    else:
+        yield from release_checks.run_problems(run, locked, root, options.max_missing_pairs)
+
+
+def _tell_of_proofs(runs: Sequence[AnyRun], key: Path | None) -> None:
+    """On stderr: what a proof that passes does not say."""
+    from .. import run_documents
+
+    for run in runs:
+        if not isinstance(run, run_documents.ProofFile):
+            continue
+        if (run.document["config"]["parity_claim_level"] or "none") == "none":
+            print(f"{run.path}: no claim: this proof is not evidence for a public claim", file=sys.stderr)
+        if key is None:
+            print(f"{run.path}: no --key, so who made its evidence was not checked", file=sys.stderr)
 
 
 def fixtures_told(documents: Mapping[Path, Mapping[str, Any]], allowed: bool) -> list[Problem]:

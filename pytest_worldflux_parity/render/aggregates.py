@@ -22,7 +22,7 @@ def aggregate_of_rows(
     """The document over suites. Paths are relative to the document's folder; None where there is no file.
 
     Args:
-        rows: as :func:`row_of_run` makes them.
+        rows: as :func:`row_of_run` and :func:`row_of_proof` make them.
         not_judged: suites that could not be judged -> why. They count as not passed.
     """
     passed = [row["pass"] for row in rows]
@@ -67,9 +67,14 @@ def _global(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+def families_of(row: Row) -> Sequence[str]:
+    """The families that the suite of a row speaks for; a proof suite may have several."""
+    return tuple(row.get("families") or (row["family"],))
+
+
 def _families(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
-    for family in sorted({row["family"] for row in rows}):
-        own = [row["pass"] for row in rows if row["family"] == family]
+    for family in sorted({family for row in rows for family in families_of(row)}):
+        own = [row["pass"] for row in rows if family in families_of(row)]
         yield {"family": family, "runs": len(own), "pass": sum(own), "fail": len(own) - sum(own)}
 
 
@@ -101,3 +106,36 @@ def _reason(suite: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
         f"upper {suite['confidence']:.0%} bound of the mean drop is {upper:.2%}, {word} the margin of "
         f"{margin:.2%} ({stats['sample_size']} pairs)"
     )
+
+
+def row_of_proof(report: Mapping[str, Any], run_path: str) -> dict[str, Any]:
+    """The row of an ``equivalence_report.json``. It has no drop ratio; ``pass`` is ``parity_pass_final``.
+
+    ``margin_ratio`` and ``confidence`` are null where the metrics of the suite differ in them.
+    """
+    final = report["global"]
+    rules = [cell["rule"] for task in report["tasks"] for cell in task["metrics"].values()]
+    families = sorted({task["family"] for task in report["tasks"]})
+    return {
+        "suite_id": report["suite_id"],
+        "family": families[0] if len(families) == 1 else "mixed",
+        "families": families,
+        "track": "proof",
+        "verdict": final["verdict"],
+        "pass": final["parity_pass_final"],
+        "sample_size": report["completeness"]["complete_task_seed_pairs"] or None,
+        "margin_ratio": _only({rule["equivalence_margin"] for rule in rules}),
+        "confidence": _only({1 - rule["alpha"] for rule in rules}),
+        "mean_drop_ratio": None,
+        "ci_upper_ratio": None,
+        "pass_non_inferiority": None,
+        "missing_pairs": final["missing_pairs"],
+        "claim": report["config"]["parity_claim_level"] or "none",
+        "verdict_reason": final["verdict_reason"],
+        "run_path": run_path,
+        **fixture_mark(report.get("fixture") is True),
+    }
+
+
+def _only(values: set[float]) -> float | None:
+    return next(iter(values)) if len(values) == 1 else None

@@ -128,7 +128,10 @@ def _summary(
         word = _word("pass" if aggregate["all_suites_pass"] else "fail")
         yield f"<p>{word} {passed} of {total} suites pass."
         yield f'<span class="dim">{_text(aggregate.get("generated_at_utc", ""))}</span></p>'
-    rows = [*_suite_rows(aggregate), *(_proof_summary(report) for report in equivalence)]
+    # Of a proof suite in an aggregate there is a row already.
+    known = {row["suite_id"] for row in aggregate["suites"]} if aggregate else set()
+    apart = [report for report in equivalence if report["suite_id"] not in known]
+    rows = [*_suite_rows(aggregate), *(_proof_summary(report) for report in apart)]
     rows += [_lost(suite, why) for suite, why in not_judged.items()]
     header = ("suite", "family", "verdict", "pairs", "mean drop", "upper bound", "margin", "reason")
     yield from _table("Verdicts", header, rows)
