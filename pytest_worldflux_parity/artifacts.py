@@ -9,7 +9,7 @@ from typing import Any
 
 from . import plan
 from .command_program import CommandProgram, placeholders
-from .engines.local import request_id
+from .engines.attempts import request_id
 from .gates import Finding
 from .plan import Pair
 from .prepare import PreparedSuite, RunContext

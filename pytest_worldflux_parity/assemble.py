@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .engines.local import request_id
+from .engines.attempts import request_id
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.fixture import is_fixture_table

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import suite_file
 from .assemble import assemble, selected_items
-from .engines.local import recover
+from .engines.attempts import recover
 from .errors import ParityError, StoreError
 from .matching import REPORT, retire_failed, write_report
 from .observations import FAILED

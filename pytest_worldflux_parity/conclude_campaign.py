@@ -16,7 +16,7 @@ from typing import Any
 from . import lock, schemas
 from .campaign import SCORE, Campaign, Source
 from .command_program import CommandProgram, project_commit
-from .engines.local import request_id
+from .engines.attempts import request_id
 from .errors import ParityError, RecordError, RunFailed, ScoreTableError, StoreError
 from .gates.validity import conflicting_successes, record_findings
 from .integrity import file_sha256, line_findings

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .engines import local
+from .engines import attempts
+from .engines.fleet import Fleet, Job
+from .engines.local import LocalEngine
 from .errors import MatchError, ParityError, RecordError, SourceError, StatisticsError
 from .gates.validity import recipe_findings, record_findings
 from .observations import Result, measure
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .matching import MatchRun
 
 CONTEXT = pytest.StashKey[RunContext]()
+# Where pairs run on other machines: all of a session's are on their way before the first is reported.
+FLEET = pytest.StashKey[Fleet]()
 
 
 class SuiteFile(pytest.File):
@@ -220,6 +224,8 @@ class PairItem(pytest.Item):
         self.cache = cache
 
     def setup(self) -> None:
+        if FLEET in self.session.stash:
+            return
         # Items stand in order, but workers do not: none trains while another still compares.
         for cache in _matches(self.session):
             # The items of the components say what is wrong with it.
@@ -228,13 +234,30 @@ class PairItem(pytest.Item):
 
     def runtest(self) -> None:
         prepared, stored = self.cache.prepared, self.cache.stored
-        lines = local.run_pair(prepared, self.pair, self.cache.context, stored)
+        lines = self._lines()
         for system, line in lines.items():
             self._note(system, line, kept=line["request_id"] in stored.successes)
         self._check_records(lines)
         for system in self.pair.systems:
             if system in lines or system in prepared.tables:
                 self._check_numbers(system, lines.get(system))
+
+    def _lines(self) -> dict[str, Line]:
+        fleet = self.session.stash.get(FLEET, None)
+        if fleet is not None:
+            return fleet.lines_of(self.nodeid)
+        context = self.cache.context
+        return attempts.run_pair(
+            self.cache.prepared, self.pair, context, self.cache.stored, LocalEngine(context)
+        )
+
+    def job(self, seconds: Mapping[str, float]) -> Job:
+        """What a fleet is told of this pair.
+
+        Args:
+            seconds: how long each live system is expected to take.
+        """
+        return Job(self.nodeid, self.cache.prepared, self.pair, self.cache.stored, seconds)
 
     def _note(self, system: str, line: Line, *, kept: bool) -> None:
         self.user_properties.append((f"{system}.request_id", str(line["request_id"])))
@@ -278,7 +301,7 @@ class PairItem(pytest.Item):
         error = excinfo.value
         if not isinstance(error, ParityError):
             return super().repr_failure(excinfo, style)
-        if isinstance(error, local.AttemptsFailed):
+        if isinstance(error, attempts.AttemptsFailed):
             for system, folder in error.logs.items():
                 tail = log_tail(folder) or "(the program wrote no log)"
                 self.add_report_section("call", f"{system} log", f"{tail}\n(all of it: {folder})")

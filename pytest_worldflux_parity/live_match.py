@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import runner
 from .backends import Backend
-from .engines.local import request_id
+from .engines.attempts import request_id
 from .errors import ParityError, RunFailed, SourceError
 from .gates import Finding
 from .matching import match_once, match_spec

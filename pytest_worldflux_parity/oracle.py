@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import provenance, runner, suite_file
-from .engines import local
+from . import provenance, suite_file
+from .engines import attempts
+from .engines.fleet import Fleet, Job
+from .engines.local import LocalEngine
 from .errors import ParityError, SuiteError
 from .gates.validity import record_findings
 from .plan import Pair
@@ -44,26 +45,13 @@ def measure(suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: i
     prepared = _official_only(suite_path, context, seeds)
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
     with run_lock(context.run_dir):
-        local.recover(prepared, context)
+        attempts.recover(prepared, context)
         stored = store.read()
-        with ThreadPoolExecutor(jobs) as pool:
-            waiting = [pool.submit(local.run_pair, prepared, p, context, stored) for p in prepared.pairs]
-            return [lines[SYSTEM] for lines in _results(pool, waiting)]
-
-
-def _results(pool: ThreadPoolExecutor, waiting: Sequence[Future[Any]]) -> list[Any]:
-    """The results of all; the first error, or Ctrl-C, ends what runs and what is queued."""
-    try:
-        for future in wait(waiting, return_when=FIRST_EXCEPTION).done:
-            future.result()
-        return [future.result() for future in waiting]
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        # Again and again: a thread may have been about to start its next attempt.
-        while running := [f for f in waiting if not f.done()]:
-            runner.end_running()
-            wait(running, timeout=0.1)
-        raise
+        runs = [Job(index, prepared, pair, stored) for index, pair in enumerate(prepared.pairs)]
+        # The first error, or Ctrl-C, ends what runs and what is queued.
+        with Fleet(LocalEngine(context), context, runs, width=jobs) as fleet:
+            lines = {key: fleet.lines_of(key)[SYSTEM] for key in fleet.finished()}
+    return [lines[run.key] for run in runs]
 
 
 def _official_only(suite_path: Path, context: RunContext, seeds: Sequence[int]) -> PreparedSuite:

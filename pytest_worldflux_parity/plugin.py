@@ -21,10 +21,12 @@ from .suite import SYSTEMS
 
 if TYPE_CHECKING:
     from .conclude import Case, Conclusion
+    from .leases import Pool
     from .prepare import RunContext
     from .retention import Retention
     from .suite import Override
 
+ENGINES = ("local", "ray", "slurm")
 TRACKS = ("quick", "proof", "campaign")
 SUFFIXES = (".yaml", ".yml")
 INI = {
@@ -50,9 +52,22 @@ INI = {
     "parity_campaign_suites": ("what --parity=campaign collects without paths", "suites/campaign"),
     "parity_sign_key": ("Ed25519 private key (PEM) that evidence is signed with", ""),
     "parity_backends": ("folders of backends, one a line", "backends"),
+    "parity_engine": ("where runs are executed: local, ray or slurm", "local"),
+    "parity_ray_address": ("address of the Ray cluster", "auto"),
+    "parity_slurm": ("options of Slurm jobs, one key=value a line", ""),
+    "parity_slurm_jobs": ("Slurm jobs at a time", "200"),
+    "parity_slurm_cluster": ("slurm, or local to try it on one machine", "slurm"),
     "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
 }
+LISTS = ("parity_backends", "parity_slurm")
 SOURCES = {"oracle": ("official",), "worldflux": ("worldflux",), "both": SYSTEMS}
+ENGINE_SETTINGS = (
+    "parity_ray_address",
+    "parity_slots_per_gpu",
+    "parity_slurm",
+    "parity_slurm_jobs",
+    "parity_slurm_cluster",
+)
 # System -> the option (and ini setting) that gives a table in its place.
 OVERRIDES = {"official": "parity_upstream", "worldflux": "parity_worldflux"}
 
@@ -100,6 +115,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         option = "--" + name.replace("_", "-")
         group.addoption(option, metavar="PATH", help=INI[name][0] + " of every suite of the run")
         group.addoption(f"{option}-format", metavar="FORMAT", help="its format, as in a suite file")
+    group.addoption("--parity-engine", choices=ENGINES, help=INI["parity_engine"][0])
     group.addoption(
         "--parity-retention",
         choices=("minimal", "full"),
@@ -115,8 +131,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-sign-key", metavar="PEM", help="Ed25519 private key that evidence is signed with"
     )
     for name, (text, default) in INI.items():
-        kind: Any = "linelist" if name == "parity_backends" else "string"
-        parser.addini(name, text, type=kind, default=[default] if kind == "linelist" else default)
+        kind: Any = "linelist" if name in LISTS else "string"
+        parser.addini(name, text, type=kind, default=default.split() if kind == "linelist" else default)
     parser.addini("parity_resume", "as --parity-resume", type="bool", default=False)
     parser.addini("parity_history", "as --parity-history, one a line", type="linelist", default=[])
 
@@ -137,8 +153,26 @@ def pytest_configure(config: pytest.Config) -> None:
     elif not config.option.collectonly:
         config.stash[STATE] = state = ControllerState()
         config.pluginmanager.register(_BrokenFiles(state.broken))
+        _open_engine(config)
     _default_paths(config)
     _default_workers(config)
+
+
+def _open_engine(config: pytest.Config) -> None:
+    """With an engine of other machines, let its loop take the place of pytest's."""
+    from .items import CONTEXT
+
+    context = config.stash[CONTEXT]
+    if context.engine == "local":
+        return
+    from .engines import open_engine
+    from .errors import ParityError
+    from .fleet_loop import FleetLoop
+
+    try:
+        config.pluginmanager.register(FleetLoop(context, open_engine(context)))
+    except ParityError as error:
+        raise pytest.UsageError(error.line()) from None
 
 
 def _follow(controller: int) -> None:
@@ -161,13 +195,13 @@ def _follow(controller: int) -> None:
 
 
 def _context(config: pytest.Config) -> RunContext:
-    from . import devices, leases
     from .prepare import RunContext
 
     _check_root(config)
     output = config.rootpath / str(_value(config, "parity_output"))
     resume = bool(_value(config, "parity_resume"))
-    device = devices.resolve(config.option.device or config.getini("parity_device"))
+    engine = _engine(config)
+    device = _device(config, engine)
     run_id = _run_id(config, output, resume)
     return RunContext(
         root=config.rootpath,
@@ -175,7 +209,9 @@ def _context(config: pytest.Config) -> RunContext:
         run_id=run_id,
         run_dir=output / run_id,
         device=device,
-        pool=leases.pool(device, _slots_per_gpu(config), str(config.getini("parity_lock_folder"))),
+        pool=None if engine != "local" else _pool(config, device),
+        engine=engine,
+        engine_settings={name: config.getini(name) for name in ENGINE_SETTINGS},
         lock_path=config.rootpath / str(config.getini("parity_lock")),
         backend_folders=tuple(config.rootpath / f for f in config.getini("parity_backends")),
         resume=resume,
@@ -186,6 +222,38 @@ def _context(config: pytest.Config) -> RunContext:
         history=tuple(_value(config, "parity_history")),
         sign_key=_sign_key(config),
     )
+
+
+def _engine(config: pytest.Config) -> str:
+    name = str(_value(config, "parity_engine"))
+    if name not in ENGINES:
+        raise pytest.UsageError(f"parity_engine is {name!r}: valid: {', '.join(ENGINES)}")
+    option = config.option
+    if name != "local" and (getattr(option, "numprocesses", None) or getattr(option, "tx", None)):
+        raise pytest.UsageError(
+            f"--parity-engine={name} runs everything from one process; to mend: leave -n and --dist out"
+        )
+    return name
+
+
+def _device(config: pytest.Config, engine: str) -> str:
+    from . import devices
+
+    asked = str(config.option.device or config.getini("parity_device"))
+    if engine == "local":
+        return devices.resolve(asked)
+    # The GPUs of this machine say nothing of those where it runs.
+    if asked not in ("cpu", "cuda"):
+        raise pytest.UsageError(
+            f"--parity-engine={engine} runs on other machines; to mend: say --device cpu or --device cuda"
+        )
+    return asked
+
+
+def _pool(config: pytest.Config, device: str) -> Pool:
+    from . import leases
+
+    return leases.pool(device, _slots_per_gpu(config), str(config.getini("parity_lock_folder")))
 
 
 def _sign_key(config: pytest.Config) -> Path | None:
@@ -352,6 +420,8 @@ def _default_workers(config: pytest.Config) -> None:
     """
     option = config.option
     if not config.pluginmanager.hasplugin("xdist"):
+        return
+    if _engine(config) != "local":
         return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no"
     if chosen or option.usepdb or option.collectonly or _is_worker(config):

@@ -46,7 +46,9 @@ class RunContext:
         retention: what stays of an attempt once it is recorded.
         history: globs of earlier equivalence reports that a proof is held against.
         sign_key: the private key that a proof's evidence is signed with.
-        pool: what runs hold while they run; None: that of the machine, with one slot a GPU.
+        pool: what runs hold while they run on this machine; None: its own, with one slot a GPU.
+        engine: where runs are executed, local, ray or slurm.
+        engine_settings: what the session says to its engine, by the name of the ini setting.
     """
 
     root: Path
@@ -64,6 +66,8 @@ class RunContext:
     history: tuple[str, ...] = ()
     sign_key: Path | None = None
     pool: Pool | None = None
+    engine: str = "local"
+    engine_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

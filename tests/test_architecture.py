@@ -81,7 +81,7 @@ EDGES = (
     "proof_release",
     "doctor",
 )
-SHELL = ("items", "scheduling", "plugin", "commands", "cli")
+SHELL = ("items", "scheduling", "fleet_loop", "plugin", "commands", "cli")
 LAYERS = (*CORE, *EDGES, *SHELL)
 
 # What core modules may import from outside: nothing that reads, writes, waits or tells the time.
@@ -198,7 +198,7 @@ def test_only_the_shell_imports_pytest() -> None:
     importers = {
         unit(p) for p in MODULES for _, name in imports(p) if name.split(".")[0] in ("pytest", "_pytest")
     }
-    assert importers == {"items", "scheduling", "plugin"}
+    assert importers == {"items", "scheduling", "fleet_loop", "plugin"}
 
 
 def test_the_contract_uses_the_standard_library_of_python_3_9() -> None:

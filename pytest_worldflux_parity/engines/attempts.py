@@ -1,0 +1,306 @@
+"""What is done for one run, whichever engine executes it: attempts, retries, and a stored line for each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import plan, retention, retry, runner, wire
+from ..backends import Backend
+from ..command_program import CommandProgram
+from ..errors import RecordError, RunFailed
+from ..leases import Alone
+from ..plan import Pair
+from ..prepare import PreparedSuite, RunContext
+from ..records import record_line
+from ..store import Line, Stored, SuiteStore, answer_in, presence, translated
+from ..suite import BackendSide
+from . import Engine, Execution, Launch
+
+
+class AttemptsFailed(RunFailed):
+    """Every attempt at a run failed; ``logs`` has the folder of the last one, by system."""
+
+    def __init__(self, what: str, *, logs: Mapping[str, Path] | None = None, **fields: Any) -> None:
+        super().__init__(what, **fields)
+        self.logs = dict(logs or {})
+
+
+def run_pair(
+    prepared: PreparedSuite, pair: Pair, context: RunContext, stored: Stored, engine: Engine
+) -> dict[str, Line]:
+    """Bring a line for every live system of the pair, one after the other: kept from the store, or run now.
+
+    A system that fails does not keep the other from running.
+
+    Returns:
+        system -> the line of the successful attempt.
+
+    Raises:
+        AttemptsFailed: a system delivered nothing in as many attempts as :mod:`..retry` allows.
+        StoreError: the run directory cannot be written.
+    """
+    lines = kept_lines(prepared, pair, context, stored)
+    failures: list[AttemptsFailed] = []
+    for system in systems_to_run(prepared, pair, context, lines):
+        try:
+            lines[system] = run_system(prepared, pair, system, context, engine)
+        except AttemptsFailed as failure:
+            failures.append(failure)
+    raise_together(failures)
+    return lines
+
+
+def kept_lines(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: Stored) -> dict[str, Line]:
+    """What an earlier session of the run finished of a pair, by system."""
+    found = {
+        system: stored.successes.get(request_id(prepared, pair, system, context))
+        for system in prepared.suite.live_systems
+        if system in pair.systems and system in prepared.backends
+    }
+    return {system: line for system, line in found.items() if line is not None}
+
+
+def systems_to_run(
+    prepared: PreparedSuite, pair: Pair, context: RunContext, kept: Mapping[str, Line]
+) -> list[str]:
+    """The live systems of a pair that this session has to run."""
+    return [
+        system
+        for system in prepared.suite.live_systems
+        if system in pair.systems
+        and system in prepared.backends
+        and system in context.systems
+        and system not in kept
+    ]
+
+
+def raise_together(failures: Sequence[AttemptsFailed]) -> None:
+    """Raise the failures of a pair's systems as one, where there are any."""
+    if failures:
+        logs = {system: folder for f in failures for system, folder in f.logs.items()}
+        raise AttemptsFailed("; ".join(f.what for f in failures), logs=logs)
+
+
+def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> str:
+    """The id of the request that this session would make."""
+    side = prepared.suite.sides[system]
+    assert isinstance(side, BackendSide)
+    return plan.request_id(
+        prepared.suite, pair, system, side.adapter, context.device, prepared.sources[system]
+    )
+
+
+def run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, engine: Engine) -> Line:
+    """Run one system of a pair until an attempt succeeds; every attempt's line is stored.
+
+    Raises:
+        AttemptsFailed: no attempt succeeded.
+        StoreError: the run directory cannot be written.
+    """
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    with presence(context.run_dir) as present:
+        kept = _settle(prepared, pair, system, context, store, engine)
+        failures: list[retry.Failure] = []
+        how: retry.How = "again"
+        while kept is None and how != "never":
+            attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
+            launch = Launch(
+                request=_request(prepared, pair, system, context, attempt, folder),
+                folder=folder,
+                program=prepared.backends[system],
+                resources=pair.task.resources,
+                alone=_alone(how, failures),
+                keep=_wanted_later(prepared, pair, system),
+                present=present,
+            )
+            with translated(folder):
+                execution = engine.execute(launch)
+            line = _line(prepared, launch, execution, context)
+            failures.append(retry.Failure(line["error_kind"], execution.alone))
+            store.append(line)
+            retention.apply(context.retention, folder, line, launch.keep)
+            if line["success"]:
+                return line
+            how = retry.next_try(failures, prepared.suite.retries)
+    if kept is None:
+        raise AttemptsFailed(str(line["error"]), logs={system: folder})
+    return kept
+
+
+def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:
+    if how != "alone":
+        return ""
+    return "gpus" if failures[-1].kind == "out_of_gpu_memory" else "machine"
+
+
+def _settle(
+    prepared: PreparedSuite,
+    pair: Pair,
+    system: str,
+    context: RunContext,
+    store: SuiteStore,
+    engine: Engine,
+) -> Line | None:
+    """Give a line to each earlier attempt at a run whose process was killed before it wrote one.
+
+    Returns:
+        The first success, or None: what succeeded is not run again, whoever was killed.
+    """
+    started = store.started(pair.task.id, pair.seed, system)
+    if not started:
+        return None
+    wanted = request_id(prepared, pair, system, context)
+    written = {x["attempt"] for x in store.read().attempts(pair.task.id, pair.seed, system)}
+    for attempt, folder in started:
+        if attempt not in written:
+            engine.adopt(folder)
+            line = _unseen_line(prepared, pair, system, context, attempt, folder)
+            store.append(line)
+            retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
+    return store.read().successes.get(wanted)
+
+
+def _unseen_line(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+) -> dict[str, Any]:
+    """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost."""
+    backend, found = prepared.backends[system], answer_in(folder)
+    request = _request(prepared, pair, system, context, attempt, folder)
+    if found is not None and found[0].request_id == request.request_id and _answers(*found):
+        return _recovered_line(prepared, *found, backend, folder, context)
+    return record_line(
+        prepared.suite,
+        request,
+        None,
+        adapter_id=_adapter_id(backend),
+        backend_kind=backend.kind,
+        error="the process that ran it ended before it did",
+        kind=retry.LOST,
+        return_code=None,
+        duration_sec=None,
+        timestamp=_now(),
+        command=[],
+        artifacts=_artifacts(folder, context),
+    )
+
+
+def _request(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+) -> wire.RunRequest:
+    return plan.request(
+        prepared.suite,
+        pair,
+        system,
+        adapter=prepared.backends[system].adapter,
+        device=context.device,
+        source=prepared.sources[system],
+        run_id=context.run_id,
+        out_dir=str(folder.resolve()),
+        attempt=attempt,
+    )
+
+
+def _line(prepared: PreparedSuite, launch: Launch, execution: Execution, context: RunContext) -> Line:
+    backend, outcome = launch.program, execution.outcome
+    return record_line(
+        prepared.suite,
+        launch.request,
+        outcome.record,
+        adapter_id=_adapter_id(backend),
+        backend_kind=backend.kind,
+        error=outcome.error,
+        kind=outcome.kind,
+        gpus=execution.gpus,
+        return_code=outcome.return_code,
+        duration_sec=round(outcome.duration_sec, 3),
+        timestamp=_now(),
+        command=list(execution.command),
+        artifacts=_artifacts(launch.folder, context),
+        artifacts_sha256=_artifacts_sha256(launch.folder) if outcome.success else None,
+    )
+
+
+def _wanted_later(prepared: PreparedSuite, pair: Pair, system: str) -> tuple[str, ...]:
+    """What must stay of an attempt: all of the official run whose checkpoint a live match begins from."""
+    return ("*",) if prepared.live and system == "official" and pair == prepared.pairs[0] else ()
+
+
+def _adapter_id(program: Backend | CommandProgram) -> str:
+    return program.adapter_id if isinstance(program, CommandProgram) else program.adapter
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
+    """Paths relative to the run directory, so that it can be moved."""
+    names = {"metrics": "metrics.json", "stdout": "stdout.log", "stderr": "stderr.log"}
+    return {
+        key: str((folder / name).relative_to(context.run_dir))
+        for key, name in names.items()
+        if (folder / name).exists()
+    }
+
+
+def _artifacts_sha256(folder: Path) -> dict[str, str]:
+    """What ties a line to the record that it was made of."""
+    with translated(folder):
+        return {"metrics": hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()}
+
+
+def recover(prepared: PreparedSuite, context: RunContext) -> int:
+    """Store the finished attempts whose worker was killed before it wrote their line; how many."""
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    count = 0
+    for request, record, folder in list(store.unrecorded()):
+        backend = prepared.backends.get(request.system)
+        # Of the parts of a proof suite, each recovers its own tasks.
+        own = request.task_id in {t.id for t in prepared.suite.tasks}
+        if backend is None or not own or not _answers(request, record):
+            continue
+        line = _recovered_line(prepared, request, record, backend, folder, context)
+        store.append(line)
+        for pair in prepared.pairs:
+            if (pair.task.id, pair.seed) == (request.task_id, request.seed):
+                keep = _wanted_later(prepared, pair, request.system)
+                retention.apply(context.retention, folder, line, keep)
+        count += 1
+    return count
+
+
+def _answers(request: wire.RunRequest, record: wire.RunRecord) -> bool:
+    try:
+        runner.check_answer(request, record)
+    except RecordError:
+        return False
+    return True
+
+
+def _recovered_line(
+    prepared: PreparedSuite,
+    request: wire.RunRequest,
+    record: wire.RunRecord,
+    backend: Backend | CommandProgram,
+    folder: Path,
+    context: RunContext,
+) -> dict[str, Any]:
+    return record_line(
+        prepared.suite,
+        request,
+        record,
+        adapter_id=_adapter_id(backend),
+        backend_kind=backend.kind,
+        error="",
+        return_code=None,
+        duration_sec=None,
+        timestamp=_now(),
+        command=[],
+        artifacts=_artifacts(folder, context),
+        artifacts_sha256=_artifacts_sha256(folder),
+        recovered=True,
+    )

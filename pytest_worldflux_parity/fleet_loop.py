@@ -1,0 +1,66 @@
+"""The order of a session whose pairs run on other machines: each is reported when it has finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from . import estimates
+from .engines import Engine
+from .engines.fleet import Fleet, Job
+from .items import FLEET, PairItem
+from .prepare import RunContext
+
+
+class FleetLoop:
+    """Takes the place of pytest's own loop: all pairs are on their way before the first item runs."""
+
+    def __init__(self, context: RunContext, engine: Engine) -> None:
+        self._context = context
+        self._engine = engine
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        config = session.config
+        if config.option.collectonly or (
+            session.testsfailed and not config.option.continue_on_collection_errors
+        ):
+            # pytest's own loop says why nothing runs.
+            return None
+        pairs = {item.nodeid: item for item in session.items if isinstance(item, PairItem)}
+        others = [item for item in session.items if not isinstance(item, PairItem)]
+        with Fleet(self._engine, self._context, list(self._jobs(pairs))) as fleet:
+            session.stash[FLEET] = fleet
+            _run(session, others)
+            _run(session, (pairs[str(key)] for key in fleet.finished()))
+        return True
+
+    def _jobs(self, pairs: dict[str, PairItem]) -> Iterator[Job]:
+        recorded = estimates.history(self._context.run_dir.parent)
+        for item in pairs.values():
+            suite = item.cache.prepared.suite
+            yield item.job(
+                {
+                    system: estimates.run_seconds(
+                        suite, item.pair.task, system, self._context.device, recorded
+                    )
+                    for system in item.cache.prepared.backends
+                }
+            )
+
+    def pytest_unconfigure(self) -> None:
+        self._engine.close()
+
+
+def _run(session: pytest.Session, items: Iterable[pytest.Item]) -> None:
+    # What comes next is not known, and a wrong answer breaks fixtures: after each item everything but the
+    # session is torn down.
+    after: Any = session
+    for item in items:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
