@@ -100,7 +100,7 @@ def open_engine(context: RunContext) -> Engine:
     """
     name = context.engine
     try:
-        module = import_module(f".{name}", __name__)
+        engine: Engine = getattr(import_module(f".{name}", __name__), _CLASSES[name])(context)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != _PACKAGES.get(name):
             raise
@@ -108,5 +108,4 @@ def open_engine(context: RunContext) -> Engine:
             f"--parity-engine={name} needs {error.name}",
             mend=f'pip install "pytest-worldflux-parity[{name}]"',
         ) from None
-    engine: Engine = getattr(module, _CLASSES[name])(context)
     return engine

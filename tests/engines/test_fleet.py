@@ -1,0 +1,141 @@
+"""Sessions whose pairs are in flight together from one process, with an engine of this machine's threads.
+
+Ray and Slurm have tests of their own; here are the options, and what is the same for both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+
+import pytest
+
+from tests.conftest import Project, alive, wait_until
+from tests.plugin.test_plugin_sessions import documents
+
+# An engine as a cluster's: several attempts at a time, each a real program of this machine.
+THREADS = """
+import sys, types
+from pytest_worldflux_parity.engines.local import LocalEngine
+
+class RayEngine(LocalEngine):
+    def width(self):
+        return 4
+
+module = types.ModuleType("pytest_worldflux_parity.engines.ray")
+module.RayEngine = RayEngine
+sys.modules[module.__name__] = module
+"""
+RAY = ("--parity-engine=ray", "--device=cpu")
+
+
+@pytest.fixture
+def threads(project: Project) -> Project:
+    (project.root / "conftest.py").write_text(THREADS, encoding="utf-8")
+    return project
+
+
+def one_line(project: Project, *args: str) -> str:
+    """What a session says that is refused before it begins."""
+    result = project.run(*args)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [x for x in result.stderr.lines if x.strip() and not x.lstrip().startswith("pytest:")]
+    assert len(lines) == 1, lines
+    assert not project.run_dir().exists()
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--parity-engine=ray",), "say --device cpu or --device cuda"),
+        ((*RAY, "-n", "2"), "leave -n and --dist out"),
+    ],
+)
+def test_options_that_do_not_go_together(project: Project, args: Sequence[str], said: str) -> None:
+    project.suite()
+    assert said in one_line(project, *args)
+
+
+def test_an_unknown_engine_in_the_ini_file(project: Project) -> None:
+    project.ini("parity_engine = kubernetes")
+    project.suite()
+    assert "parity_engine is 'kubernetes': valid: local, ray, slurm" in one_line(project)
+
+
+def test_the_engine_leaves_no_trace_in_documents_or_junit(threads: Project) -> None:
+    threads.suite("good")
+    broken = [{"id": "alpha", "recipe": {"behaviour": "crash", "only": ["worldflux/alpha/1"]}}, "beta"]
+    threads.suite("bad", tasks=broken, retries=1)
+    local = threads.run(run_id="local")
+    fleet = threads.run(*RAY, run_id="fleet")
+    assert local.ret == fleet.ret == pytest.ExitCode.TESTS_FAILED
+    assert local.parseoutcomes() == fleet.parseoutcomes()
+    assert documents(threads, "local") == documents(threads, "fleet")
+    fleet.stdout.fnmatch_lines(["*exit status 3: ValueError: the replay buffer is empty*"])
+
+
+def test_pairs_are_reported_as_they_finish(threads: Project) -> None:
+    """The first in the collection waits until all others are on the screen."""
+    until = threads.root / "go"
+    waits = {"behaviour": "waits", "until": str(until), "only": ["worldflux/alpha/0"]}
+    threads.suite(tasks=[{"id": "alpha", "recipe": waits}, "beta"], seeds=2, deadline_sec=200)
+    session = threads.start("-v", *RAY)
+    log = threads.root / "started.log"
+
+    def reported() -> list[str]:
+        return [x for x in log.read_text(encoding="utf-8").splitlines() if "[seed=" in x and "PASSED" in x]
+
+    wait_until(lambda: len(reported()) == 3, "three pairs")
+    assert not any("alpha[seed=0]" in x for x in reported())
+    until.touch()
+    assert session.wait(120) == pytest.ExitCode.OK
+    assert len(reported()) == 4
+
+
+def test_maxfail_ends_what_is_in_flight(threads: Project) -> None:
+    tasks = [
+        {"id": "alpha", "recipe": {"behaviour": "crash", "only": ["worldflux/alpha/0"]}},
+        {"id": "beta", "recipe": {"behaviour": "family", "until": "never"}},
+    ]
+    threads.suite(tasks=tasks, seeds=1, retries=0, deadline_sec=200)
+    result = threads.run("-x", *RAY)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert not [pid for pid in threads.pids() if alive(pid)]
+    assert {(x["task_id"], x["system"]) for x in threads.lines()} == {
+        ("alpha", "official"),
+        ("alpha", "worldflux"),
+    }, "what was ended is no failed attempt"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_however_it_ends_nothing_is_left_and_a_resume_goes_on(
+    threads: Project, number: signal.Signals
+) -> None:
+    flag = threads.root / "go"
+    waits = {"behaviour": "family", "until": str(flag), "only": ["worldflux/beta/0"]}
+    threads.suite(tasks=["alpha", {"id": "beta", "recipe": waits}], seeds=2, deadline_sec=200)
+    session = threads.start(*RAY)
+    stored = threads.run_dir() / "fake_quick" / "parity_runs.jsonl"
+    wait_until(lambda: stored.exists() and len(stored.read_bytes().splitlines()) == 7, "all other runs")
+    wait_until(threads.pids, "the program that hangs")
+    os.kill(session.pid, number)
+    code = session.wait(60)
+    assert code != 0
+    wait_until(lambda: not [pid for pid in threads.pids() if alive(pid)], "the end of all programs")
+    before = threads.lines()
+    flag.touch()
+    result = threads.run("--parity-resume", *RAY)
+    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
+    assert threads.lines()[: len(before)] == before
+    done = sorted((x["task_id"], x["seed"], x["system"]) for x in threads.lines() if x["success"])
+    assert done == [(t, s, x) for t in ("alpha", "beta") for s in (0, 1) for x in ("official", "worldflux")]
+
+
+def test_what_is_done_is_not_run_again(threads: Project) -> None:
+    threads.suite()
+    assert threads.run(*RAY).ret == pytest.ExitCode.OK
+    lines = threads.lines()
+    assert threads.run("--parity-resume", *RAY).ret == pytest.ExitCode.OK
+    assert threads.lines() == lines
