@@ -13,6 +13,9 @@ from pathlib import Path
 from . import wire
 from .proof.commands import CommandSide, fill
 
+# In a copy of the project on another machine: the commit that it is a copy of.
+COMMIT = ".worldflux-commit"
+
 
 @dataclass(frozen=True)
 class CommandProgram:
@@ -105,7 +108,10 @@ def placeholders(request: wire.RunRequest, root: Path) -> dict[str, str]:
 
 @cache
 def project_commit(root: Path) -> str:
-    """The commit of the project, ``unknown`` where it has none."""
+    """The commit of the project, ``unknown`` where it has none; a copy of it says of which it is."""
+    copied = root / COMMIT
+    if copied.is_file():
+        return copied.read_text(encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     done = subprocess.run(
         ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, env=env, check=False

@@ -24,14 +24,15 @@ from pathlib import Path
 MARK = "WORLDFLUX_PARITY_PROGRAM"
 # A program that was being started when its pytest was killed has its mark only a moment later.
 SCANS, SCAN_EVERY_SEC = 4, 0.05
+_DETACHED = False
 
 
 class Guardian:
     """The guardian of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, detached: bool = False) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
+            [sys.executable, "-I", "-S", __file__, *(["--detached"] if detached else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -67,9 +68,18 @@ class Guardian:
 @cache
 def guardian() -> Guardian:
     """This process's guardian, started at its first use."""
-    started = Guardian()
+    started = Guardian(_DETACHED)
     atexit.register(started.close)
     return started
+
+
+def detach() -> None:
+    """Let this process's guardian be no child of it: for one that is ended together with its children.
+
+    To be called before the first program is started.
+    """
+    global _DETACHED
+    _DETACHED = True
 
 
 def end_marked(marks: Collection[str]) -> int:
@@ -107,4 +117,7 @@ def watch(lines: Iterator[str]) -> None:
 
 
 if __name__ == "__main__":
+    # The parent of what goes on is then nobody that is ended.
+    if "--detached" in sys.argv and os.fork():
+        os._exit(0)
     watch(sys.stdin)

@@ -74,7 +74,9 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
     """
     for system, backend in prepared.backends.items():
         if system in context.systems:
-            backend.interpreter(context.root)
+            # A node of Ray builds a backend's own environment at its first use.
+            if context.engine != "ray":
+                backend.interpreter(context.root)
             checkout = prepared.sources[system].get("checkout")
             if checkout and not Path(checkout).is_dir():
                 raise SourceError(

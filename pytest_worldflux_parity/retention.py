@@ -33,7 +33,7 @@ def apply(retention: str, folder: Path, line: Mapping[str, Any], keep: Sequence[
     """
     if retention == "full" or not (line.get("success") or _has_logs(folder)):
         return
-    prune(folder, (*KEPT, *_listed(line.get("artifact_manifest")), *keep))
+    prune(folder, (*KEPT, *listed(line.get("artifact_manifest")), *keep))
 
 
 def _has_logs(folder: Path) -> bool:
@@ -44,8 +44,8 @@ def _has_logs(folder: Path) -> bool:
         return False
 
 
-def _listed(manifest: object) -> Iterator[str]:
-    """Paths of the files in a record's manifest, checkpoints left out: kind -> [{path, ...}]."""
+def listed(manifest: object) -> Iterator[str]:
+    """Patterns of the files in a record's manifest (kind -> [{path, ...}]), checkpoints left out."""
     if isinstance(manifest, Mapping):
         for kind, files in manifest.items():
             for file in files if kind != _CHECKPOINTS and isinstance(files, list) else ():

@@ -207,6 +207,28 @@ def sees(request):
     ok(request)
 
 
+def tells(request):
+    """Leaves where and when it ran, in which files, and with which GPUs; waits for ``until`` where asked."""
+    start = time.monotonic()
+    Path(request.out_dir, "pid").write_text(str(os.getpid()))
+    print("a line of its log", flush=True)
+    wire.Progress(request.out_dir, 1000).beat(500)
+    until = request.recipe.get("until")
+    while until and not Path(until).exists():
+        time.sleep(0.02)
+    time.sleep(0.2)
+    seen = {
+        "node": os.environ.get("WORLDFLUX_PARITY_CACHE"),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","),
+        "interval": [start, time.monotonic()],
+        "files": [os.path.realpath(__file__), os.path.realpath(wire.__file__), request.out_dir],
+        "sees": os.path.isdir(request.recipe.get("project", ".")),
+    }
+    Path(request.out_dir, "deeper").mkdir()
+    Path(request.out_dir, "deeper", "seen.json").write_text(json.dumps(seen))
+    ok(request)
+
+
 def family(request):
     """Waits, with a child, and with one that has left its process group."""
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -220,7 +242,7 @@ BEHAVIOURS = {
     f.__name__: f
     for f in (
         ok, crash, hang, stubborn, leaves_child, no_record, nan, half_json, wrong_task, wrong_request,
-        empty_curve, no_metric, says_failure, random_policy, killed, flaky, waits,
+        empty_curve, no_metric, says_failure, random_policy, killed, flaky, waits, tells,
         mock_mode, huge_number, family, memory, gpu_memory, sees, litters,
     )
 } | {"other_recipe": ok}  # fmt: skip

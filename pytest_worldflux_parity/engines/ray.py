@@ -1,0 +1,451 @@
+"""Runs attempts as tasks of a Ray cluster, on nodes that share no files with this machine.
+
+A task is a streaming generator: it yields what the program writes while it runs, and at the end what it
+left, so that nothing has to be asked of a node once the run is over. Ray tries no task again
+(``max_retries=0``): whether a run is tried again is for :mod:`..retry` to say, and each attempt is recorded.
+When this process dies, Ray ends its tasks, and a worker's guardian the programs that they started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from .. import runner
+from ..backends import Backend
+from ..command_program import COMMIT, project_commit
+from ..errors import ParityError
+from ..prepare import RunContext
+from . import Execution, Launch, bootstrap, placement, shipping
+from .delivery import Delivery
+from .node import Ended, Event, Parcel, Started
+from .placement import Node, Reservation
+
+MEND = "ray start --head on this machine, or name one with RAY_ADDRESS=HOST:PORT or in parity_ray_address"
+# How long a run waits for a node that fits: a node that restarts comes back.
+NODE_WAIT_SEC = 30.0
+CONNECT_SEC = 5.0
+POLL_SEC = 0.25
+CHECK_SEC = 5.0
+# SIGTERM, the grace after it, and the way to the node and back.
+CANCEL_SEC = runner.TERM_GRACE_SEC + 7.0
+# What a task sends before somebody reads it: the parts of a large file must not fill the object store.
+UNREAD_EVENTS = 8
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class _Flight:
+    """An attempt that Ray has been given, and where it is."""
+
+    stream: Any
+    reservation: Reservation
+    start: float
+    started: Started | None = None
+    checked: float = field(default_factory=time.monotonic)
+
+    @property
+    def where(self) -> str:
+        return f"node {self.started.name} ({self.started.node_id[:12]})" if self.started else "no node yet"
+
+
+class RayEngine:
+    """The cluster that RAY_ADDRESS, or the ini setting ``parity_ray_address``, names.
+
+    Raises:
+        ParityError: there is no cluster, or this machine is none of its nodes.
+    """
+
+    name = "ray"
+
+    def __init__(self, context: RunContext) -> None:
+        settings = context.engine_settings
+        self._context = context
+        self._slots = int(settings.get("parity_slots_per_gpu", 1))
+        self._largest = _largest(str(settings.get("parity_ray_limit_gb", "8")))
+        self._ours = _connect(os.environ.get("RAY_ADDRESS") or settings.get("parity_ray_address") or "auto")
+        cloudpickle.register_pickle_by_value(bootstrap)
+        self._cargo = _Cargo(context, settings.get("parity_ship", ()))
+        self._memory: dict[str, float | None] = {}
+        # A node that died is in Ray's list for some seconds more.
+        self._dead: set[str] = set()
+        self._lost_on: dict[tuple[str, str, int, str], set[str]] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._flying = 0
+        self._landed = threading.Condition(self._lock)
+
+    def width(self) -> int:
+        """Slots of the nodes that are there now; at least one."""
+        return placement.width(self._nodes(), self._context.device, self._slots)
+
+    def execute(self, launch: Launch) -> Execution:
+        """Run one attempt on some node; its files are in ``launch.folder`` afterwards.
+
+        Raises:
+            OSError: the folder cannot be written.
+            KeyboardInterrupt: :meth:`stop` was called.
+        """
+        delivery = Delivery(launch.folder, launch.request)
+        with self._lock:
+            self._flying += 1
+        try:
+            return self._execute(launch, delivery)
+        finally:
+            with self._lock:
+                self._flying -= 1
+                self._landed.notify_all()
+
+    def adopt(self, folder: Path) -> None:
+        """Nothing is left to wait for: Ray ends the tasks of a driver that died."""
+
+    def stop(self) -> None:
+        """End everything in flight; returns once it has ended."""
+        self._stopping.set()
+        with self._lock:
+            self._landed.wait_for(lambda: self._flying == 0, timeout=2 * CANCEL_SEC)
+
+    def close(self) -> None:
+        """Leave the cluster; what should still run there is ended by it."""
+        if self._ours:
+            ray.shutdown()
+
+    def _execute(self, launch: Launch, delivery: Delivery) -> Execution:
+        start = time.monotonic()
+        try:
+            reservation = self._reserved(launch)
+            flight = self._submitted(launch, reservation)
+        except ParityError as problem:
+            return Execution(_failed(problem.line(), start), ())
+        try:
+            end = self._followed(flight, delivery)
+        except _Lost as lost:
+            self._note_loss(launch, flight, lost)
+            outcome = replace(_failed(f"{lost.line()}", flight.start), kind=lost.kind)
+            return Execution(outcome, (), flight.started.gpus if flight.started else ())
+        kind = end.outcome.kind
+        alone = reservation.gpus_alone if kind == "out_of_gpu_memory" else reservation.machine_alone
+        return Execution(end.outcome, end.command, flight.started.gpus if flight.started else (), alone)
+
+    def _reserved(self, launch: Launch) -> Reservation:
+        """What the attempt reserves; waits for a node that could give it.
+
+        Raises:
+            ParityError: there is none, and none came.
+        """
+        end = time.monotonic() + NODE_WAIT_SEC
+        while True:
+            try:
+                return placement.reserve(
+                    self._nodes(with_memory=launch.resources.gpu_memory_gb is not None),
+                    launch.resources,
+                    device=launch.request.device,
+                    threads=launch.request.threads,
+                    slots=self._slots,
+                    alone=launch.alone,
+                    avoided=self._dead | self._lost_on.get(_run(launch), set()),
+                )
+            except ParityError:
+                if time.monotonic() > end:
+                    raise
+            if self._stopping.wait(POLL_SEC):
+                raise KeyboardInterrupt
+
+    def _submitted(self, launch: Launch, reservation: Reservation) -> _Flight:
+        parcel = Parcel(
+            request=launch.request,
+            program=launch.program,
+            root=self._context.root,
+            keep=("*",) if self._context.retention == "full" else launch.keep,
+            largest=self._largest,
+            share=reservation.share,
+        )
+        task = ray.remote(
+            num_cpus=reservation.cpus,
+            num_gpus=reservation.gpus,
+            max_retries=0,
+            name=f"parity {launch.request.task_id} seed {launch.request.seed} {launch.request.system}",
+            _generator_backpressure_num_objects=UNREAD_EVENTS,
+            **_strategy(reservation),
+        )(bootstrap.run_attempt)
+        shipped = self._cargo.of(launch)
+        stream = task.remote(self._cargo.package, shipped, pickle.dumps(parcel))
+        return _Flight(stream, reservation, time.monotonic())
+
+    def _followed(self, flight: _Flight, delivery: Delivery) -> Ended:
+        """Write what an attempt tells, until it has ended.
+
+        Raises:
+            _Lost: it was lost on its way.
+        """
+        for event in self._events(flight):
+            try:
+                if isinstance(event, Started):
+                    flight.started = event
+                elif isinstance(event, Ended):
+                    delivery.finish(event)
+                    return event
+                else:
+                    delivery.take(event)
+            except (ParityError, OSError):
+                self._end(flight)
+                raise
+        raise _Lost("its end was never told", where=flight.where)
+
+    def _events(self, flight: _Flight) -> Iterator[Event]:
+        while True:
+            if self._stopping.is_set():
+                self._end(flight)
+                raise KeyboardInterrupt
+            ready, _ = ray.wait([flight.stream], timeout=POLL_SEC)
+            if not ready:
+                self._check_waiting(flight)
+                continue
+            try:
+                yield ray.get(next(flight.stream))
+            except StopIteration:
+                return
+            except ray.exceptions.OutOfMemoryError:
+                raise _Lost("out of memory: Ray ended it", where=flight.where, kind="out_of_memory") from None
+            except ray.exceptions.RayTaskError as error:
+                raise _unpacking(error, flight) from error
+            except ray.exceptions.RayError as error:
+                raise _Lost(_reason(error), where=flight.where, died=_died(error, flight)) from None
+
+    def _check_waiting(self, flight: _Flight) -> None:
+        """Give up an attempt that waits for nodes which are all gone."""
+        now = time.monotonic()
+        if flight.started or now - flight.checked < CHECK_SEC:
+            return
+        flight.checked = now
+        if not any(flight.reservation.fits(node) for node in self._nodes()):
+            self._end(flight)
+            raise _Lost("no node that it fits is left", where=flight.where)
+
+    def _end(self, flight: _Flight) -> None:
+        """End an attempt: as Ctrl-C would on its node, and where that does not help with its worker."""
+        for force in (False, True):
+            with contextlib.suppress(ray.exceptions.RayError, ValueError):
+                ray.cancel(flight.stream, force=force)
+            if _drained(flight.stream, time.monotonic() + CANCEL_SEC):
+                return
+
+    def _note_loss(self, launch: Launch, flight: _Flight, lost: _Lost) -> None:
+        with self._lock:
+            if lost.died:
+                self._dead.add(lost.died)
+            if flight.started:
+                self._lost_on.setdefault(_run(launch), set()).add(flight.started.node_id)
+
+    def _nodes(self, with_memory: bool = False) -> list[Node]:
+        alive = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in self._dead]
+        nodes = [
+            Node(n["NodeID"], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in alive
+        ]
+        if not with_memory:
+            return nodes
+        return [replace(n, gpu_memory_gb=self._memory_of(n)) if n.gpus else n for n in nodes]
+
+    def _memory_of(self, node: Node) -> float | None:
+        if node.node_id not in self._memory:
+            strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+            task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=strategy)(bootstrap.gpu_memory)
+            try:
+                self._memory[node.node_id] = ray.get(task.remote(), timeout=60)
+            except ray.exceptions.RayError:
+                return None
+        return self._memory[node.node_id]
+
+
+class _Lost(ParityError):
+    """An attempt whose end nobody saw. ``died``: the id of the node that is gone with it."""
+
+    def __init__(self, what: str, *, died: str = "", kind: Any = "lost", **fields: Any) -> None:
+        super().__init__(what, **fields)
+        self.died = died
+        self.kind = kind
+
+
+class _Cargo:
+    """The archives of a session, each made once and held by Ray until the session ends."""
+
+    def __init__(self, context: RunContext, further: Sequence[str]) -> None:
+        self._root = context.root
+        self._folders = [f for f in context.backend_folders if f.is_dir()]
+        self._further = [context.root / name for name in further]
+        self._archives: dict[tuple[Path, bool], bootstrap.Shipped] = {}
+        self._lock = threading.Lock()
+        self.package = self._put(shipping.pack(_PACKAGE, shipping.everything(_PACKAGE)))
+
+    def of(self, launch: Launch) -> dict[str, bootstrap.Shipped]:
+        """What one attempt needs: folder on this machine -> archive.
+
+        Raises:
+            ParityError: it cannot be read, or is too large.
+        """
+        wanted: dict[Path, bool] = {}
+        if "checkout" in launch.request.source:
+            wanted[Path(launch.request.source["checkout"])] = True
+        if isinstance(launch.program, Backend):
+            inside = launch.program.folder.is_relative_to(self._root)
+            wanted[self._root if inside else launch.program.folder.parent] = not inside
+        else:
+            # A command may use anything of the project.
+            wanted[self._root] = True
+        return {str(folder): self._archive(folder, whole) for folder, whole in wanted.items()}
+
+    def _archive(self, folder: Path, whole: bool) -> bootstrap.Shipped:
+        with self._lock:
+            if (folder, whole) not in self._archives:
+                further = {COMMIT: project_commit(folder)} if whole and folder == self._root else {}
+                archive = shipping.pack(folder, self._paths(folder, whole), further)
+                self._archives[folder, whole] = self._put(archive)
+            return self._archives[folder, whole]
+
+    def _paths(self, folder: Path, whole: bool) -> Iterator[Path]:
+        if folder != self._root:
+            return shipping.everything(folder)
+        return shipping.tracked(folder) if whole else self._project()
+
+    def _project(self) -> Iterator[Path]:
+        """The folders of backends in the project, and what else is to be shipped, each path once."""
+        found: dict[Path, None] = {}
+        for place in (*self._folders, *self._further):
+            if place.is_relative_to(self._root):
+                found |= dict.fromkeys([place] if place != self._root else [])
+                found |= dict.fromkeys(shipping.everything(place) if place.is_dir() else ())
+        return iter(found)
+
+    @staticmethod
+    def _put(archive: shipping.Archive) -> bootstrap.Shipped:
+        return archive.name, archive.sha256, [ray.put(archive.data)]
+
+
+def _largest(text: str) -> int:
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < 1e6:
+        raise ParityError(f"parity_ray_limit_gb is {text!r}: a number of gigabytes is wanted")
+    return int(size * 1e9)
+
+
+def _connect(address: str) -> bool:
+    """Join a cluster; whether this did it, and nobody before."""
+    if ray.is_initialized():
+        return False
+    if "://" in address:
+        raise ParityError(
+            f"the address {address} is one of Ray's client, which cannot follow a run while it goes on",
+            mend="run pytest on a node of the cluster, and leave RAY_ADDRESS out there",
+        )
+    _check_reachable(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, RuntimeError, ValueError, OSError, SystemExit) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise ParityError(f"--parity-engine=ray: no Ray cluster at {address}: {reason}", mend=MEND) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+    _be_quiet()
+    return True
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse at once what Ray would try to reach for a minute."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SEC).close()
+    except (OSError, ValueError) as error:
+        raise ParityError(f"--parity-engine=ray: no Ray cluster at {address}: {error}", mend=MEND) from None
+
+
+def _be_quiet() -> None:
+    """Keep Ray's words about nodes that died out of pytest's terminal: each attempt's line says it."""
+    # There is no public switch for what the raylets tell all drivers.
+    with contextlib.suppress(ImportError):
+        from ray._private import worker
+
+        if hasattr(worker, "_worker_logs_enabled"):
+            worker._worker_logs_enabled = False
+
+
+def _strategy(reservation: Reservation) -> dict[str, Any]:
+    if reservation.only:
+        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(reservation.only, soft=False)}
+    if reservation.never:
+        return {"label_selector": {"ray.io/node-id": f"!in({','.join(reservation.never)})"}}
+    return {}
+
+
+def _drained(stream: Any, end: float) -> bool:
+    """Whether a cancelled task has ended before a moment; what it still tells is nobody's."""
+    while time.monotonic() < end:
+        ready, _ = ray.wait([stream], timeout=POLL_SEC)
+        if not ready:
+            continue
+        try:
+            ray.get(next(stream))
+        except (StopIteration, ray.exceptions.RayError):
+            return True
+    return False
+
+
+def _unpacking(error: Any, flight: _Flight) -> BaseException:
+    """What a failure of our own code on the node comes to: a lack of the node's, or a mistake of ours."""
+    cause = error.cause
+    if isinstance(cause, ray.exceptions.TaskCancelledError):
+        return _Lost("somebody cancelled its task", where=flight.where)
+    if isinstance(cause, OSError):
+        what = f"what was shipped cannot be unpacked: {cause}"
+        return _Lost(
+            what,
+            kind="failed",
+            where=flight.where,
+            mend=f"make room in the node's cache folder, or name another in {bootstrap.CACHE_VARIABLE}",
+        )
+    return RuntimeError(f"on {flight.where}: {error}")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ray.exceptions.NodeDiedError):
+        return "its node was lost"
+    if isinstance(error, ray.exceptions.WorkerCrashedError):
+        return "the process that ran it on its node was ended"
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"[:300]
+
+
+def _died(error: BaseException, flight: _Flight) -> str:
+    gone = isinstance(error, ray.exceptions.NodeDiedError) and flight.started is not None
+    return flight.started.node_id if gone and flight.started else ""
+
+
+def _failed(error: str, start: float) -> runner.Outcome:
+    return runner.Outcome(None, error, None, time.monotonic() - start, "failed")
+
+
+def _run(launch: Launch) -> tuple[str, str, int, str]:
+    request = launch.request
+    return request.suite_id, request.task_id, request.seed, request.system
