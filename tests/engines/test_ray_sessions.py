@@ -1,4 +1,4 @@
-"""Whole sessions on a simulated cluster: three nodes, two GPUs each, which see neither project nor package."""
+"""Whole sessions on a simulated cluster: three nodes, two GPUs each; they see neither project nor package."""
 
 from __future__ import annotations
 
