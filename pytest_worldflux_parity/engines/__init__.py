@@ -81,8 +81,12 @@ class Engine(Protocol):
             ParityError: the engine itself can go on no more.
         """
 
-    def adopt(self, folder: Path) -> None:
-        """Wait for an attempt of an earlier session that has no line, where something still runs it."""
+    def adopt(self, folder: Path) -> Execution | None:
+        """Wait for an attempt of an earlier session that has no line, where something still runs it.
+
+        Returns:
+            How it went, where what ran it has left word; None: its folder is all that is known.
+        """
 
     def stop(self) -> None:
         """End all that is in flight, from another thread than those that wait for it."""

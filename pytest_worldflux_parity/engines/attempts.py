@@ -119,7 +119,7 @@ def run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunCon
             )
             with translated(folder):
                 execution = engine.execute(launch)
-            line = _line(prepared, launch, execution, context)
+            line = _line(prepared, launch.request, folder, execution, context)
             failures.append(retry.Failure(line["error_kind"], execution.alone))
             store.append(line)
             retention.apply(context.retention, folder, line, launch.keep)
@@ -157,8 +157,12 @@ def _settle(
     written = {x["attempt"] for x in store.read().attempts(pair.task.id, pair.seed, system)}
     for attempt, folder in started:
         if attempt not in written:
-            engine.adopt(folder)
-            line = _unseen_line(prepared, pair, system, context, attempt, folder)
+            seen = engine.adopt(folder)
+            if seen is None:
+                line = _unseen_line(prepared, pair, system, context, attempt, folder)
+            else:
+                request = _request(prepared, pair, system, context, attempt, folder)
+                line = _line(prepared, request, folder, seen, context)
             store.append(line)
             retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
     return store.read().successes.get(wanted)
@@ -204,11 +208,17 @@ def _request(
     )
 
 
-def _line(prepared: PreparedSuite, launch: Launch, execution: Execution, context: RunContext) -> Line:
-    backend, outcome = launch.program, execution.outcome
+def _line(
+    prepared: PreparedSuite,
+    request: wire.RunRequest,
+    folder: Path,
+    execution: Execution,
+    context: RunContext,
+) -> Line:
+    backend, outcome = prepared.backends[request.system], execution.outcome
     return record_line(
         prepared.suite,
-        launch.request,
+        request,
         outcome.record,
         adapter_id=_adapter_id(backend),
         backend_kind=backend.kind,
@@ -219,8 +229,8 @@ def _line(prepared: PreparedSuite, launch: Launch, execution: Execution, context
         duration_sec=round(outcome.duration_sec, 3),
         timestamp=_now(),
         command=list(execution.command),
-        artifacts=_artifacts(launch.folder, context),
-        artifacts_sha256=_artifacts_sha256(launch.folder) if outcome.success else None,
+        artifacts=_artifacts(folder, context),
+        artifacts_sha256=_artifacts_sha256(folder) if outcome.success else None,
     )
 
 

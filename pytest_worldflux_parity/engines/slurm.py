@@ -1,0 +1,412 @@
+"""``--parity-engine=slurm``: each attempt is a job of a Slurm cluster, submitted through submitit.
+
+The run directory, the project and the interpreters are on a file system that all nodes share, so records,
+logs and heartbeats of a job are where those of a run on this machine are. Attempts that are ready together
+and ask for the same go out as one job array. What a job does is in :mod:`.slurm_node`; how it and the
+session know of each other in :mod:`.slurm_files`.
+
+submitit writes the submission scripts, submits them and starts the work on the node. Its own way of telling
+that a job is over is not used: it asks ``sacct`` alone, up to ten minutes apart, and waits for ever for a job
+that was preempted and is not queued anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import queue
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import submitit
+
+from .. import runner, wire
+from ..errors import ParityError, RecordError, RunFailed
+from ..leases import pool
+from . import Execution, Launch, slurm_files, slurm_options, slurm_queue, slurm_submission
+from .slurm_files import JOB, NODE
+from .slurm_node import Work
+from .slurm_options import SlurmOptions
+
+if TYPE_CHECKING:
+    from ..prepare import RunContext
+
+FOLDER = ".slurm"
+# Slurm's own limit (MaxArraySize) is 1001 unless the cluster says otherwise.
+LARGEST_ARRAY = 1000
+# How often files are looked at, on this machine and on a file system that nodes share.
+LOOK_SEC, LOOK_SHARED_SEC = 0.1, 2.0
+# So often asked without an outcome, an ended job is over: it may be queued anew, or its files may be late.
+CONFIRMED = 2
+# A file of another node can be this late where attributes are cached.
+LATE_SEC = 120.0
+STOP_SEC = 15.0
+
+
+@dataclass(eq=False)
+class _Flight:
+    """An attempt whose job has not ended, as far as is known.
+
+    Attributes:
+        work: None where an earlier session submitted it.
+        state: what Slurm said last. ended: how often in a row it has said that the job is over.
+        seen: when its outcome was first seen (monotonic).
+        result: what is returned or raised where the attempt is waited for.
+    """
+
+    folder: Path
+    request_id: str
+    adapter: str
+    cluster: str
+    work: Work | None = None
+    job_id: str = ""
+    job: submitit.Job[str] | None = None
+    state: str = "PENDING"
+    ended: int = 0
+    seen: float | None = None
+    result: Execution | BaseException | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def settle(self, result: Execution | BaseException | None) -> None:
+        self.result = result
+        self.over.set()
+
+
+class SlurmEngine:
+    """Runs attempts as jobs; one thread of its own submits them and watches them.
+
+    Raises:
+        ParityError: the settings are not what they may be, or this is no machine of a cluster.
+    """
+
+    name = "slurm"
+
+    def __init__(self, context: RunContext) -> None:
+        said = context.engine_settings
+        options = slurm_options.parse(
+            str(said["parity_slurm_cluster"]), str(said["parity_slurm_jobs"]), said["parity_slurm"]
+        )
+        if options.cluster == "slurm":
+            slurm_queue.check_commands()
+        self._context, self._options = context, options
+        # Of this machine: only where it is the cluster do runs need to find their places by themselves.
+        slots = int(said["parity_slots_per_gpu"])
+        self._pool = pool(context.device, slots) if options.cluster == "local" else None
+        self._folder = context.run_dir.resolve() / FOLDER
+        self._look_sec = LOOK_SEC if options.cluster == "local" else min(LOOK_SHARED_SEC, options.poll_sec)
+        self._inbox: queue.SimpleQueue[_Flight | None] = queue.SimpleQueue()
+        self._flights: list[_Flight] = []
+        self._own: list[submitit.Job[str]] = []
+        self._stopping, self._stopped, self._closing = (threading.Event() for _ in range(3))
+        self._broken: BaseException = KeyboardInterrupt()
+        self._thread = threading.Thread(target=self._keep, name="parity-slurm", daemon=True)
+        self._thread.start()
+
+    def width(self) -> int:
+        """How many attempts may be in flight at a time."""
+        if self._options.cluster == "slurm":
+            return self._options.jobs
+        return min(self._options.jobs, os.cpu_count() or 1)
+
+    def execute(self, launch: Launch) -> Execution:
+        """Submit an attempt and wait for its end.
+
+        Raises:
+            ParityError: sbatch refuses it, or the run directory cannot be written.
+            KeyboardInterrupt: the engine was stopped.
+        """
+        request, cluster = launch.request, self._options.cluster
+        slurm_files.write_job(launch.folder, cluster, request.request_id, None)
+        flight = _Flight(launch.folder, request.request_id, request.adapter, cluster, self._work(launch))
+        result = self._awaited(flight)
+        assert result is not None
+        return result
+
+    def adopt(self, folder: Path) -> Execution | None:
+        """Wait for the job of an earlier session that still runs an attempt, or waits to run it.
+
+        Returns:
+            How the attempt ended, where its job has said so; else None.
+
+        Raises:
+            KeyboardInterrupt: the engine was stopped.
+        """
+        said = slurm_files.read(folder, JOB)
+        if said is None:
+            return None
+        job_id = said["job_id"]
+        if job_id is None and not slurm_files.revoke(folder):
+            # It started, and the session was killed before it could write its number down.
+            job_id = (slurm_files.read(folder, NODE) or {}).get("job_id")
+        if not job_id:
+            return None
+        adapter = folder.name
+        with contextlib.suppress(OSError, wire.WireError):
+            adapter = wire.read_request(str(folder / "request.json")).adapter
+        return self._awaited(_Flight(folder, said["request_id"], adapter, said["cluster"], job_id=job_id))
+
+    def stop(self) -> None:
+        """Cancel every job in flight; whoever waits for one gets a KeyboardInterrupt."""
+        self._stopping.set()
+        self._inbox.put(None)
+        self._stopped.wait(STOP_SEC)
+
+    def close(self) -> None:
+        """Let go of the thread, and of processes of this machine that have ended."""
+        self._closing.set()
+        self._inbox.put(None)
+        self._thread.join(STOP_SEC)
+
+    def _work(self, launch: Launch) -> Work:
+        context = self._context
+        # Here, so that no two nodes write it at a time.
+        shim = runner.install_wire(context.run_dir.resolve() / ".wire")
+        return Work(
+            request=launch.request,
+            program=launch.program,
+            root=context.root,
+            shim=shim,
+            resources=launch.resources,
+            alone=launch.alone,
+            requeues=self._options.requeues,
+            pool=self._pool,
+        )
+
+    def _awaited(self, flight: _Flight) -> Execution | None:
+        self._inbox.put(flight)
+        while not flight.over.wait(1.0):
+            if not self._thread.is_alive():
+                raise self._broken
+        if isinstance(flight.result, BaseException):
+            raise flight.result
+        return flight.result
+
+    # What follows runs in the thread of the engine.
+
+    def _keep(self) -> None:
+        asked = 0.0
+        try:
+            while not self._closing.is_set():
+                self._enter(self._arrived())
+                if self._stopping.is_set():
+                    self._cancel()
+                    continue
+                if time.monotonic() - asked >= self._options.poll_sec:
+                    self._ask()
+                    asked = time.monotonic()
+                self._look()
+        except BaseException as error:
+            self._broken = error
+            for flight in self._flights:
+                flight.settle(error)
+        finally:
+            self._stopped.set()
+            self._reap()
+
+    def _arrived(self) -> list[_Flight]:
+        """The attempts that came in; who comes a moment after the first goes out with it."""
+        arrived: list[_Flight] = []
+        end = time.monotonic() + self._look_sec
+        with contextlib.suppress(queue.Empty):
+            # None: somebody wants the thread's attention.
+            while flight := self._inbox.get(timeout=max(0.0, end - time.monotonic())):
+                end = end if arrived else time.monotonic() + self._options.collect_sec
+                arrived.append(flight)
+                if len(arrived) == LARGEST_ARRAY:
+                    break
+        return arrived
+
+    def _enter(self, arrived: Sequence[_Flight]) -> None:
+        self._flights += arrived
+        if not self._stopping.is_set():
+            for group in _groups(arrived, self._options):
+                self._submit(group)
+
+    def _submit(self, group: Sequence[_Flight]) -> None:
+        try:
+            works = [flight.work for flight in group if flight.work is not None]
+            jobs = slurm_submission.submit(self._folder, self._options, works)
+        except ParityError as error:
+            for flight in group:
+                self._settle(flight, error)
+            return
+        self._own += jobs if self._options.cluster == "local" else []
+        for flight, job in zip(group, jobs, strict=True):
+            flight.job, flight.job_id = job, job.job_id
+            try:
+                slurm_files.write_job(flight.folder, flight.cluster, flight.request_id, job.job_id)
+            except ParityError as error:
+                job.cancel(check=False)
+                self._settle(flight, error)
+
+    def _settle(self, flight: _Flight, result: Execution | BaseException | None) -> None:
+        self._flights.remove(flight)
+        flight.settle(result)
+
+    def _ask(self) -> None:
+        """Learn the states of all jobs in flight, with one question."""
+        queued = [f for f in self._flights if f.cluster == "slurm"]
+        said: dict[str, str] = {}
+        if queued:
+            with contextlib.suppress(slurm_queue.Unreachable):
+                said = slurm_queue.states([f.job_id for f in queued])
+        here = [f for f in self._flights if f.cluster == "local"]
+        said |= {f.job_id: slurm_queue.FORGOTTEN if _gone(f) else "RUNNING" for f in here}
+        for flight in self._flights:
+            if flight.job_id in said:
+                flight.state = said[flight.job_id]
+                flight.ended = flight.ended + 1 if flight.state in slurm_queue.ENDED else 0
+                if flight.ended:
+                    _refresh(flight.folder)
+
+    def _look(self) -> None:
+        for flight in [*self._flights]:
+            try:
+                ended, result = self._result(flight)
+            except ParityError as error:
+                ended, result = True, error
+            if ended:
+                self._settle(flight, result)
+
+    def _result(self, flight: _Flight) -> tuple[bool, Execution | BaseException | None]:
+        """(whether the attempt is over, how it ended)."""
+        document = slurm_files.read(flight.folder, NODE)
+        if document is not None and document["job_id"]:
+            # sbatch may fail for us and submit the job all the same.
+            flight.job_id = document["job_id"]
+        if document is not None and document["outcome"] is not None:
+            flight.seen = flight.seen or time.monotonic()
+            late = time.monotonic() - flight.seen > LATE_SEC
+            if self._may_be_memory(flight, document["outcome"]):
+                return False, None
+            found = _execution(flight, document["outcome"], late)
+            return found is not None, found
+        if flight.ended < CONFIRMED:
+            return False, None
+        _revoke(flight.folder, document)
+        return True, self._silent(flight, document) if flight.work else None
+
+    def _may_be_memory(self, flight: _Flight, said: dict[str, Any]) -> bool:
+        """Whether a killed program's job is still to say that it ran out of memory.
+
+        A node counts that for the whole job, and a program's own group may not show it.
+        """
+        if said["kind"] != "killed" or flight.cluster == "local":
+            return False
+        if flight.state == "OUT_OF_MEMORY":
+            said["kind"] = "out_of_memory"
+        assert flight.seen is not None
+        return not flight.ended and time.monotonic() - flight.seen < min(LATE_SEC, 3 * self._options.poll_sec)
+
+    def _silent(self, flight: _Flight, document: slurm_files.Document | None) -> Execution:
+        """How an attempt ended whose job left no outcome: as Slurm says."""
+        what, kind, mend = slurm_queue.how_ended(flight.state)
+        starts = len(document["starts"]) if document else 0
+        words = slurm_submission.last_words(self._folder, flight.job_id)
+        text = f"{what} (job {flight.job_id}, started {starts} time{'s' * (starts != 1)})"
+        problem = RunFailed(f"{text}: {words}" if words else text, where=flight.adapter, mend=mend)
+        return Execution(runner.Outcome(None, problem.line(), None, 0.0, kind), ())
+
+    def _cancel(self) -> None:
+        """End all jobs in flight, and say where that could not be done."""
+        jobs = sorted({f.job_id for f in self._flights if f.cluster == "slurm" and f.job_id})
+        reason = slurm_queue.cancel(jobs)
+        if reason:
+            print(f"scancel: {reason}; to mend: scancel {' '.join(jobs)}", file=sys.stderr)
+        here = [f for f in self._flights if f.cluster == "local" and f.job_id]
+        for flight in here:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(flight.job_id), signal.SIGINT)
+        end = time.monotonic() + STOP_SEC
+        while any(not _gone(f) for f in here) and time.monotonic() < end:
+            time.sleep(LOOK_SEC)
+        for flight in [*self._flights]:
+            self._settle(flight, KeyboardInterrupt())
+        self._stopped.set()
+
+    def _reap(self) -> None:
+        """Collect the exit statuses of this machine's processes, which end a moment after their outcome."""
+        end = time.monotonic() + STOP_SEC
+        while any(not job.done() for job in self._own) and time.monotonic() < end:
+            time.sleep(LOOK_SEC)
+
+
+def _groups(arrived: Sequence[_Flight], options: SlurmOptions) -> list[list[_Flight]]:
+    """Attempts to submit, together where they ask for the same."""
+    groups: dict[str, list[_Flight]] = {}
+    for flight in arrived:
+        if flight.work is not None:
+            groups.setdefault(repr(slurm_submission.parameters(options, flight.work)), []).append(flight)
+    return [*groups.values()]
+
+
+def _gone(flight: _Flight) -> bool:
+    """Whether a process of this machine that runs a job has ended."""
+    if flight.job is not None:
+        return bool(flight.job.done())
+    try:
+        command = Path(f"/proc/{flight.job_id}/cmdline").read_bytes()
+    except OSError:
+        return True
+    # The number may be another process's by now.
+    return b"submitit.local._local" not in command
+
+
+def _refresh(folder: Path) -> None:
+    """Have a network file system look anew at a folder whose files another node has written."""
+    with contextlib.suppress(OSError):
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode))
+
+
+def _revoke(folder: Path, document: slurm_files.Document | None) -> None:
+    """Keep a job that is over from running again when somebody queues it anew later."""
+    with contextlib.suppress(ParityError):
+        if document is None:
+            slurm_files.revoke(folder)
+        else:
+            slurm_files.write_node(folder, {**document, "revoked": True})
+
+
+def _record(flight: _Flight, digest: str, late: bool) -> wire.RunRecord | None:
+    """The record that the node has read; None where it is not here yet.
+
+    Raises:
+        RecordError: it does not come, or does not answer the request.
+    """
+    path = flight.folder / "metrics.json"
+    with contextlib.suppress(OSError):
+        if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+            record = wire.read_record(path)
+            runner.check_answer(wire.read_request(str(flight.folder / "request.json")), record)
+            return record
+    if late:
+        raise RecordError("metrics.json is not what its job has read", where=flight.adapter)
+    return None
+
+
+def _execution(flight: _Flight, said: Mapping[str, Any], late: bool) -> Execution | None:
+    """How an attempt ended, as its job says; None where something of it is still to come.
+
+    Raises:
+        ParityError: the job could not use the run directory, or the program.
+    """
+    if said["refusal"] is not None:
+        raise ParityError(**said["refusal"])
+    record, error, kind = None, said["error"], said["kind"]
+    if said["metrics_sha256"] is not None:
+        try:
+            record = _record(flight, said["metrics_sha256"], late)
+        except (RecordError, wire.WireError) as problem:
+            error, kind = f"{problem}", "failed"
+        if record is None and not error:
+            return None
+    outcome = runner.Outcome(record, error, said["return_code"], said["duration_sec"], kind)
+    return Execution(outcome, tuple(said["command"]), tuple(said["gpus"]), said["alone"])

@@ -1,0 +1,97 @@
+"""The two small files by which a session and a job know of each other, in the folder of an attempt.
+
+``slurm_job.json`` is the session's: which job runs the attempt. It stands there before the job is
+submitted, and gets the job's number once there is one. ``slurm_node.json`` is the job's: where and how often
+it started, and at last how it ended. Whoever makes the second file first decides whether the attempt is run:
+a job that starts, or a later session that finds an attempt of which it does not know the job's number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..store import translated, write_document
+
+JOB, NODE = "slurm_job.json", "slurm_node.json"
+JOB_SCHEMA, NODE_SCHEMA = "worldflux.parity.slurm_job.v1", "worldflux.parity.slurm_node.v1"
+Document = dict[str, Any]
+
+
+def now() -> str:
+    """The time as documents have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_job(folder: Path, cluster: str, request_id: str, job_id: str | None) -> None:
+    """Say which job runs an attempt; ``job_id`` is None before it has one.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    document = {
+        "schema_version": JOB_SCHEMA,
+        "cluster": cluster,
+        "request_id": request_id,
+        "job_id": job_id,
+        "written_at_utc": now(),
+    }
+    write_document(folder / JOB, document, "slurm_job.v1")
+
+
+def read(folder: Path, name: str) -> Document | None:
+    """One of the two files; None where it is not there, or not whole yet."""
+    with contextlib.suppress(OSError, ValueError):
+        document = json.loads((folder / name).read_bytes())
+        wanted = JOB_SCHEMA if name == JOB else NODE_SCHEMA
+        if isinstance(document, dict) and document.get("schema_version") == wanted:
+            return document
+    return None
+
+
+def node_document(job_id: str, **fields: Any) -> Document:
+    """A ``slurm_node.json`` of a job that has not run yet."""
+    return {
+        "schema_version": NODE_SCHEMA,
+        "job_id": job_id,
+        "revoked": False,
+        "starts": [],
+        "outcome": None,
+        **fields,
+    }
+
+
+def claim(folder: Path, document: Document) -> bool:
+    """Make ``slurm_node.json``; False where it is there already.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    path = folder / NODE
+    with translated(path):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        os.close(descriptor)
+    write_node(folder, document)
+    return True
+
+
+def revoke(folder: Path) -> bool:
+    """Keep a job that has not started from ever running the attempt; False where one has started."""
+    return claim(folder, node_document("", revoked=True))
+
+
+def write_node(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write ``slurm_node.json``.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    write_document(folder / NODE, document, "slurm_node.v1")

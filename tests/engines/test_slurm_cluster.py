@@ -1,0 +1,299 @@
+"""Sessions and the engine on a cluster whose commands are fakes, and whose jobs are real processes."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_worldflux_parity.errors import ParityError
+from tests.conftest import Project, alive, wait_until
+from tests.engines import fake_slurm
+from tests.engines.fake_slurm import FakeSlurm
+
+submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
+
+from pytest_worldflux_parity.engines import slurm_files, slurm_node, slurm_options, slurm_queue  # noqa: E402
+
+SLURM = ("--parity-engine=slurm", "--device=cpu", "-p", "no:xdist")
+QUICKLY = ("poll_sec = 0.2", "collect_sec = 0.5")
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    folder = tmp_path_factory.mktemp("slurm")
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    cluster = fake_slurm.install(folder)
+    monkeypatch.setenv(fake_slurm.VARIABLE, str(cluster.state))
+    return cluster
+
+
+def configure(project: Project, *options: str) -> None:
+    lines = [f"    {line}" for line in (*QUICKLY, *options)]
+    project.ini("filterwarnings = error", "parity_workers = 0", "parity_slurm =", *lines)
+
+
+def waiting(project: Project, **changes: Any) -> None:
+    recipe = {"level": 100.0, "behaviour": "waits", "until": str(project.root / "go")}
+    project.suite(tasks=["alpha"], recipe=recipe, deadline_sec=200, **changes)
+
+
+def running(project: Project, count: int, attempt: int = 1) -> None:
+    wait_until(
+        lambda: len([*project.root.glob(f"reports/**/attempt_{attempt}/pid")]) == count, "the programs"
+    )
+
+
+def test_a_session_is_one_job_array_with_the_options_asked_for(project: Project, cluster: FakeSlurm) -> None:
+    configure(
+        project, "partition = gpu", "account = lab", "qos = long", "mem = 8G", "constraint = a100|h100",
+        "array_parallelism = 3", "sbatch.nice = 100", "sbatch.reservation = parity run",
+        "setup = module load x11",
+    )  # fmt: skip
+    project.suite(tasks=["alpha"], seeds=2, threads=2, deadline_sec=3600)
+    result = project.run_here(*SLURM)
+    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
+    assert cluster.jobs() == dict.fromkeys(["101_0", "101_1", "101_2", "101_3"], "COMPLETED")
+    folder = project.run_dir().resolve() / ".slurm"
+    log = f"{folder}/%A_%a_0_log"
+    assert (cluster.state / "101.sh").read_text().splitlines() == [
+        "#!/bin/bash",
+        "",
+        "# Parameters",
+        "#SBATCH --account=lab",
+        "#SBATCH --array=0-3%3",
+        "#SBATCH --constraint='a100|h100'",
+        "#SBATCH --cpus-per-task=2",
+        f"#SBATCH --error={log}.err",
+        "#SBATCH --job-name=parity-r",
+        "#SBATCH --mem=8G",
+        "#SBATCH --nice=100",
+        "#SBATCH --nodes=1",
+        "#SBATCH --ntasks-per-node=1",
+        "#SBATCH --open-mode=append",
+        f"#SBATCH --output={log}.out",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --qos=long",
+        "#SBATCH --requeue",
+        "#SBATCH --reservation='parity run'",
+        "#SBATCH --signal=USR2@90",
+        # The deadline of an hour, and five minutes for the signal's delay and what is around a program.
+        "#SBATCH --time=65",
+        "",
+        "# setup",
+        "module load x11",
+        "",
+        "# command",
+        "export SUBMITIT_EXECUTOR=slurm",
+        f"srun --unbuffered --output {folder}/%A_%a_%t_log.out --error {folder}/%A_%a_%t_log.err "
+        f"--cpus-per-task=2 {os.sys.executable} -u -m submitit.core._submit {folder}",
+    ]
+    assert len(cluster.calls("sbatch")) == 1
+    assert {x["attempt"] for x in project.lines()} == {1}
+
+
+def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
+    """Each of four jobs ends in its own way; then the runs are tried again as their kinds of failure say."""
+    configure(project)
+    waiting(project, seeds=2, retries=1)
+    session = project.start(*SLURM)
+    running(project, 4)
+    job_of = {
+        p.parent: slurm_files.read(p.parent, slurm_files.JOB) for p in project.root.glob("reports/**/pid")
+    }
+    states = dict(zip(job_of, ("NODE_FAIL", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED"), strict=True))
+    for folder, state in states.items():
+        said = job_of[folder]
+        assert said is not None
+        cluster.end(said["job_id"], state)
+    running(project, 4, attempt=2)
+    (project.root / "go").touch()
+    assert session.wait(120) == pytest.ExitCode.OK, (project.root / "started.log").read_text()
+    failed = {Path(x["artifacts"]["stdout"]).parent: x for x in project.lines() if not x["success"]}
+    found = {state: failed[f.relative_to(project.run_dir())] for f, state in states.items()}
+    kinds = {
+        "NODE_FAIL": "lost",
+        "TIMEOUT": "deadline",
+        "OUT_OF_MEMORY": "out_of_memory",
+        "PREEMPTED": "killed",
+    }
+    assert {state: line["error_kind"] for state, line in found.items()} == kinds
+    pattern = r"fake_\w+: Slurm ended the job: {} \(job 101_\d, started 1 time\).*"
+    assert all(re.fullmatch(pattern.format(s), x["error"]) for s, x in found.items()), found
+    assert found["OUT_OF_MEMORY"]["error"].endswith("; to mend: raise mem in parity_slurm")
+    assert len([x for x in project.lines() if x["success"]]) == 4
+    # What ran out of memory has a node for itself the second time, and so a script of its own.
+    scripts = [p.read_text() for p in sorted(cluster.state.glob("1*.sh"))]
+    assert [("--exclusive\n#" in s, "--mem=0\n" in s) for s in scripts].count((True, True)) == 1
+
+
+def test_preempted_and_queued_anew(project: Project, cluster: FakeSlurm) -> None:
+    """The same attempt begins again in a clean folder, as often as was asked for."""
+    configure(project, "requeues = 1")
+    waiting(project, seeds=1, retries=0)
+    session = project.start(*SLURM, "--parity-systems=official")
+    running(project, 1)
+    folder = project.out_dir("official", "alpha", 0) / "attempt_1"
+    stale = folder / "metrics.json"
+    for start in (1, 2):
+        stale.write_text("{}")
+        program, document = int((folder / "pid").read_text()), slurm_files.read(folder, slurm_files.NODE)
+        assert document is not None
+        assert len(document["starts"]) == start
+        # As Slurm does where it is told to (PreemptParameters=send_user_signal).
+        os.kill(document["starts"][-1]["pid"], signal.SIGUSR2)
+        if start == 1:
+            wait_until(lambda: starts(folder) == 2, "the second start")
+            wait_until((folder / "pid").exists, "its program")
+            assert not stale.exists()
+        wait_until(lambda p=program: not alive(p), "the end of the first program")  # type: ignore[misc]
+    running(project, 1, attempt=2)
+    (project.root / "go").touch()
+    session.wait(120)
+    first, second = project.lines()
+    assert first["error"] == (
+        "fake_official: Slurm has started the job 2 times and ended it each time; to mend: raise requeues in "
+        "parity_slurm, or name another partition or qos"
+    )
+    assert (first["error_kind"], second["success"], second["attempt"]) == ("killed", True, 2)
+
+
+def starts(folder: Path) -> int:
+    document = slurm_files.read(folder, slurm_files.NODE)
+    return len(document["starts"]) if document else 0
+
+
+def test_a_session_that_is_stopped_cancels_its_jobs(project: Project, cluster: FakeSlurm) -> None:
+    configure(project)
+    waiting(project, seeds=1)
+    session = project.start(*SLURM)
+    running(project, 2)
+    programs = project.pids()
+    session.send_signal(signal.SIGINT)
+    assert session.wait(120) == pytest.ExitCode.INTERRUPTED
+    assert cluster.calls("scancel") == [["101_0", "101_1"]]
+    assert set(cluster.jobs().values()) == {"CANCELLED by 1000"}
+    wait_until(lambda: not [p for p in programs if alive(p)], "the end of the programs")
+    assert not (project.run_dir() / "fake_quick" / "parity_runs.jsonl").exists(), "no attempt has failed"
+
+
+def test_what_sbatch_refuses_is_one_line(project: Project, cluster: FakeSlurm) -> None:
+    configure(project, "partition = nowhere")
+    project.suite(tasks=["alpha"], seeds=1)
+    result = project.run_here(*SLURM)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    line = (
+        "sbatch refuses the job: invalid partition specified: nowhere; Batch job submission failed: Invalid "
+        "partition name specified; to mend: change parity_slurm in the ini file; then try it: "
+        "sbatch --test-only *"
+    )
+    result.stdout.fnmatch_lines([f"*{line}"])
+    assert "Traceback" not in result.stdout.str()
+    assert len(cluster.calls("sbatch")) == 1
+
+
+def test_no_cluster_here(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    project.suite()
+    result = project.run_here(*SLURM)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --parity-engine=slurm: sbatch, srun, squeue, scancel not found on the PATH; to mend: *"]
+    )
+
+
+def test_states_of_jobs(cluster: FakeSlurm) -> None:
+    """squeue tells what waits and runs, sacct what it has forgotten; without an answer nothing is known."""
+    said = {"7": "RUNNING", "8_0": "PENDING", "8_1": "CANCELLED by 1000", "9": "RUNNING", "10": "TIMEOUT"}
+    for job, state in said.items():
+        cluster.say(job, state)
+    (cluster.state / "forgotten").write_text("9 10")
+    known = {"7": "RUNNING", "8_0": "PENDING", "8_1": "CANCELLED", "9": "", "10": "TIMEOUT", "11": ""}
+    assert slurm_queue.states([*known]) == known
+    assert slurm_queue.states(["11"]) == {"11": ""}
+    (cluster.state / "down").touch()
+    with pytest.raises(slurm_queue.Unreachable, match="Unable to contact"):
+        slurm_queue.states(["7"])
+
+
+def test_an_attempt_belongs_to_whom_it_was_claimed_by(tmp_path: Path) -> None:
+    slurm_files.write_job(tmp_path, "slurm", "0" * 64, None)
+    first = slurm_node._entered(tmp_path, "101")
+    assert first is not None
+    assert not slurm_files.revoke(tmp_path)
+    assert slurm_node._entered(tmp_path, "102") is None, "another job, which sbatch said it had refused"
+    again = slurm_node._entered(tmp_path, "101")
+    assert again is not None
+    assert len(again["starts"]) == 2
+
+
+def test_a_revoked_attempt_is_never_run(tmp_path: Path) -> None:
+    slurm_files.write_job(tmp_path, "slurm", "0" * 64, None)
+    assert slurm_files.revoke(tmp_path)
+    assert slurm_node._entered(tmp_path, "101") is None
+
+
+def test_gpus_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "node7")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    seen = {"SLURM_JOB_GPUS": "2,3", "CUDA_VISIBLE_DEVICES": "0,1"}
+    assert slurm_node.visible_gpus("cuda", seen) == ("node7:2", "node7:3")
+    assert slurm_node.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("node7:1",)
+    assert slurm_node.visible_gpus("cuda", {}) == slurm_node.visible_gpus("cpu", seen) == ()
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU-aa, 81920'\necho 'GPU-bb, 81920'\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    assert slurm_node.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("GPU-bb",)
+
+
+def test_every_option_of_submitit_has_its_place() -> None:
+    """Somebody decides each of them: the user, or the suite."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    theirs = {
+        n for n, p in inspect.signature(_make_sbatch_string).parameters.items() if p.default is not p.empty
+    }
+    ours = slurm_options.TEXT | slurm_options.WHOLE | slurm_options.LINES
+    assert theirs == (ours | set(slurm_options.DECIDED)) | {"map_count"}
+    assert not ours & set(slurm_options.DECIDED)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("partiton = gpu", "parity_slurm: unknown key 'partiton'; did you mean 'partition'?"),
+        ("time = 60", "parity_slurm: 'time' is said by deadline_sec of the suite; to mend: leave it out"),
+        ("gres = gpu:2", "parity_slurm: gres: the number of GPUs is said by resources of the suite"),
+        ("gres = lscratch:1,gres/gpu:a100:1", "parity_slurm: gres: the number of GPUs is said by"),
+        ("sbatch.reservatoin = x", "unknown option 'reservatoin' of sbatch; did you mean 'reservation'?"),
+        ("sbatch.time-min = 5", "unknown option 'time-min' of sbatch"),
+        ("sbatch.array = 0-9", "unknown option 'array' of sbatch"),
+        (
+            "sbatch.partition = gpu",
+            "'sbatch.partition' has a name of its own; to mend: write partition=value",
+        ),
+        ("partition", "'partition' has no value; to mend: write partition=value"),
+        ("array_parallelism = 0", "array_parallelism is '0': a whole number from 1 to 65535 is wanted"),
+        ("poll_sec = soon", "poll_sec is 'soon': seconds from 0 to 3600 are wanted"),
+        ("poll_sec = nan", "poll_sec is 'nan'"),
+    ],
+)
+def test_what_settings_may_not_say(line: str, message: str) -> None:
+    with pytest.raises(ParityError, match=re.escape(message)):
+        slurm_options.parse("slurm", "200", [line])
+
+
+def test_a_key_stands_once() -> None:
+    with pytest.raises(ParityError, match="'mem' stands twice"):
+        slurm_options.parse("slurm", "200", ["mem=1G", "mem=2G"])
+    options = slurm_options.parse(
+        "slurm", "200", ["setup = module load a", "setup = export X=1", "sbatch.reboot"]
+    )
+    assert options.parameters["setup"] == ["module load a", "export X=1"]
+    assert options.extra == {"reboot": True}
