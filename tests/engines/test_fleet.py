@@ -58,6 +58,21 @@ def test_options_that_do_not_go_together(project: Project, args: Sequence[str], 
     assert said in one_line(project, *args)
 
 
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_package_that_is_absent_is_named_with_its_extra(
+    project: Project, monkeypatch: pytest.MonkeyPatch, engine: str, package: str
+) -> None:
+    hidden = project.root / "hidden"
+    hidden.mkdir()
+    text = f"raise ModuleNotFoundError('absent', name={package!r})"
+    (hidden / f"{package}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{hidden}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    project.suite()
+    said = one_line(project, f"--parity-engine={engine}", "--device=cpu")
+    assert f"needs {package}" in said
+    assert f'pip install "pytest-worldflux-parity[{engine}]"' in said
+
+
 def test_an_unknown_engine_in_the_ini_file(project: Project) -> None:
     project.ini("parity_engine = kubernetes")
     project.suite()
