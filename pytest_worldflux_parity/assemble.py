@@ -111,7 +111,7 @@ def _doubts(
     for key, line in found.items():
         side = prepared.suite.sides[key[0]]
         adapter = side.adapter if isinstance(side, BackendSide) else ""
-        yield from line_findings(line, key, adapter, context.device, context.run_dir)
+        yield from line_findings(line, key, adapter, context.device, context.attempt_files)
 
 
 def _selected_rows(

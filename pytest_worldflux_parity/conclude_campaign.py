@@ -176,7 +176,7 @@ def _found(
         failed = attempts and not attempts[-1].get("success")
         raise RunFailed(str(attempts[-1].get("error")) if failed else "not run" if selected else "deselected")
     adapter = part.backends[system].adapter
-    findings = line_findings(line, (system, task, seed), adapter, context.device, context.run_dir)
+    findings = line_findings(line, (system, task, seed), adapter, context.device, context.attempt_files)
     findings = findings or record_findings(part.suite, line)
     record = record_of(line)
     if findings or record is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import wire
+from .attempt_files import AttemptFiles
 from .gates import Finding
 from .plan import RunKey
 from .records import is_readable, record_of
@@ -17,7 +18,7 @@ ABSENT, DIFFERENT = "record_without_artifact", "record_differs_from_artifact"
 
 
 def line_findings(
-    line: Mapping[str, Any], key: RunKey, adapter: str, device: str, run_dir: Path
+    line: Mapping[str, Any], key: RunKey, adapter: str, device: str, files: AttemptFiles
 ) -> list[Finding]:
     """Findings about one line that is used as the result of ``key``; empty for what the plugin wrote.
 
@@ -25,7 +26,7 @@ def line_findings(
 
     Args:
         adapter, device: what the request for ``key`` names.
-        run_dir: what the paths of a line's artifacts are relative to.
+        files: those of the run's attempts.
     """
     system, task_id, seed = key
     about: dict[str, Any] = {"task_id": task_id, "seed": seed, "system": system}
@@ -33,7 +34,7 @@ def line_findings(
         return [Finding("unreadable_record", "the stored line is not one that this plugin writes", **about)]
     wanted = {**about, "adapter": adapter, "device": device}
     found = [Finding("foreign_record", text, **about) for text in _foreign(line, wanted)]
-    doubt = _doubt(line, run_dir)
+    doubt = _doubt(line, files)
     return [*found, Finding(*doubt, **about)] if doubt else found
 
 
@@ -50,7 +51,7 @@ def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str
         yield "its record answers another request"
 
 
-def _doubt(line: Mapping[str, Any], run_dir: Path) -> tuple[str, str] | None:
+def _doubt(line: Mapping[str, Any], files: AttemptFiles) -> tuple[str, str] | None:
     """(code, text) of why a line may not be what its metrics.json says.
 
     Every success has both from the attempt on, and no retention takes the file away: without either,
@@ -60,20 +61,20 @@ def _doubt(line: Mapping[str, Any], run_dir: Path) -> tuple[str, str] | None:
     if not named or not sealed:
         lacks = " and ".join([*(["its path"] if not named else []), *(["its sha256"] if not sealed else [])])
         return ABSENT, f"the line is not tied to its metrics.json: {lacks} is not there"
-    path = run_dir / named
     place = attempt_place(line["task_id"], line["seed"], line["system"], line["attempt"])
     if Path(named).parts[1:] != (place / "metrics.json").parts:
         return DIFFERENT, f"{named} is not where this attempt wrote"
-    own = file_sha256(path)
-    if own is None:
-        return ABSENT, f"{named} cannot be read, so nothing shows that the line is as it was stored"
-    if own != sealed:
-        return DIFFERENT, f"{path.name} is not the file that was stored"
     try:
-        same = wire.read_record(path) == record_of(line)
-    except (OSError, wire.WireError) as error:
+        data = files.read(named)
+    except OSError:
+        return ABSENT, f"{named} cannot be read, so nothing shows that the line is as it was stored"
+    if hashlib.sha256(data).hexdigest() != sealed:
+        return DIFFERENT, "metrics.json is not the file that was stored"
+    try:
+        same = wire.record_from_dict(wire.object_in(data, named), named) == record_of(line)
+    except wire.WireError as error:
         return DIFFERENT, str(error)
-    return None if same else (DIFFERENT, f"the stored record is not what {path.name} says")
+    return None if same else (DIFFERENT, "the stored record is not what metrics.json says")
 
 
 def file_sha256(path: Path) -> str | None:

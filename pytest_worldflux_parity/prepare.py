@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import lock, schemas, sources, suite_file, wire
+from .attempt_files import AttemptFiles, AttemptFolders
 from .backends import Backend, load_backends
 from .curves import point_near
 from .errors import BackendError, ScoreTableError, StoreError, SuiteError
@@ -49,6 +50,7 @@ class RunContext:
         pool: what runs hold while they run on this machine; None: its own, with one slot a GPU.
         engine: where runs are executed, local, ray or slurm.
         engine_settings: what the session says to its engine, by the name of the ini setting.
+        files: the files of the run's attempts; None: they stand in ``run_dir`` as the store made them.
     """
 
     root: Path
@@ -68,6 +70,12 @@ class RunContext:
     pool: Pool | None = None
     engine: str = "local"
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
+    files: AttemptFiles | None = None
+
+    @property
+    def attempt_files(self) -> AttemptFiles:
+        """Where the files of the run's attempts are."""
+        return self.files or AttemptFolders(self.run_dir)
 
 
 @dataclass(frozen=True)

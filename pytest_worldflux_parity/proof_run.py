@@ -14,9 +14,11 @@ from typing import Any
 
 from . import lock, proof_file, schemas, wire
 from .assemble import assemble
+from .attempt_files import Attempt, AttemptFiles
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend, read_backend
 from .errors import StoreError
+from .evidence.attempts import PackedAttempts
 from .gates import Finding
 from .gates.components import ComponentEvidence, Golden
 from .golden import check_locked, read_golden
@@ -106,7 +108,7 @@ def judge_run(
         Finding("changed_since_sealed", f"{name} changed after the first run")
         for name in circumstances.changed
     )
-    unlisted = _unlisted_attempts(context.run_dir / prepared.suite_id, stored)
+    unlisted = _unlisted_attempts(context.attempt_files, prepared.suite_id, stored)
     doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
     folder = context.run_dir / prepared.suite_id
     return judge_proof_suite(
@@ -121,20 +123,26 @@ def judge_run(
     )
 
 
-def _unlisted_attempts(folder: Path, stored: Stored) -> Iterator[Finding]:
+def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Iterator[Finding]:
     """Attempts that left a record and have no line: someone took the line away, or no resume brought it."""
     listed = {(line["request_id"], line["attempt"]) for line in stored.lines}
-    for path in sorted(folder.glob("executions/*/seed_*/*/attempt_*/metrics.json")):
+    for attempt in files.attempts(suite_id):
+        if "metrics.json" not in attempt.names:
+            continue
         try:
-            request = wire.read_request(str(path.parent / "request.json"))
+            request = _request_in(files, attempt)
         except (OSError, wire.WireError):
-            yield Finding(
-                "attempt_without_line", f"{path.parent.relative_to(folder)} has no readable request"
-            )
+            place = attempt.path.removeprefix(f"{suite_id}/")
+            yield Finding("attempt_without_line", f"{place} has no readable request")
             continue
         if (request.request_id, request.attempt) not in listed:
             what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
             yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
+
+
+def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest:
+    name = f"{attempt.path}/request.json"
+    return wire.request_from_dict(wire.object_in(files.read(name), name), name)
 
 
 def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
@@ -323,6 +331,7 @@ def recompute(folder: Path) -> dict[str, dict[str, Any]]:
         backend_folders=(folder / "inputs" / "backends",),
         resume=circumstances.resumed,
         seeds=tuple(session["seeds_override"]) if session["seeds_override"] is not None else None,
+        files=PackedAttempts(folder / "run"),
     )
     prepared = _sealed(folder, suite_id, entry, context)
     circumstances = _with_changes(circumstances, folder, entry, prepared)

@@ -235,7 +235,15 @@ def read_request(path: str) -> RunRequest:
     Raises:
         WireError: not JSON, another schema version, or a missing or unknown field.
     """
-    data = load_object(Path(path))
+    return request_from_dict(load_object(Path(path)), path)
+
+
+def request_from_dict(data: Mapping[str, Any], path: str = "request.json") -> RunRequest:
+    """The request in an object.
+
+    Raises:
+        WireError: another schema version, or a missing or unknown field.
+    """
     if data.get("schema_version") != REQUEST_SCHEMA:
         raise WireError(f"{path}: schema_version is {data.get('schema_version')!r}, not {REQUEST_SCHEMA!r}")
     try:
@@ -372,19 +380,26 @@ def load_object(path: Path) -> Dict[str, Any]:
         OSError: the file cannot be read.
         WireError: it holds no JSON object, NaN, or a key twice.
     """
+    return object_in(path.read_bytes(), str(path))
+
+
+def object_in(text: bytes, where: str) -> Dict[str, Any]:
+    """The JSON object in a text.
+
+    Raises:
+        WireError: as :func:`load_object`; ``where`` names the text.
+    """
     try:
         data = json.loads(
-            path.read_text(encoding="utf-8"),
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_without_repeats,
+            text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_repeats
         )
     except WireError as error:
-        raise WireError(f"{path}: {error}") from None
+        raise WireError(f"{where}: {error}") from None
     # Not JSON, not UTF-8, or an integer of more digits than Python reads: each is a ValueError.
     except (ValueError, RecursionError) as error:
-        raise WireError(f"{path}: not JSON: {error}") from None
+        raise WireError(f"{where}: not JSON: {error}") from None
     if not isinstance(data, dict):
-        raise WireError(f"{path}: a JSON object is wanted, not {type(data).__name__}")
+        raise WireError(f"{where}: a JSON object is wanted, not {type(data).__name__}")
     return data
 
 
@@ -393,11 +408,11 @@ def _refuse_constant(token: str) -> None:
 
 
 def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    data: Dict[str, Any] = {}
-    for key, value in pairs:
-        if key in data:
-            raise WireError(f"the key {key!r} stands twice in one object")
-        data[key] = value
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise WireError(f"the key {twice!r} stands twice in one object")
     return data
 
 

@@ -58,6 +58,7 @@ EDGES = (
     "runner",
     "retention",
     "store",
+    "attempt_files",
     "estimates",
     "evidence",
     "golden",

@@ -9,13 +9,16 @@ bundle either. The statement lists each changed file with both hashes.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -23,20 +26,12 @@ from .. import schemas
 from ..errors import EvidenceError, TamperedError
 from ..store import translated
 from . import container, statement
+from .attempts import Part, parts
 from .cleaning import Cleaner, cleaner
 from .container import Entry
 from .gaps import gaps
-from .members import (
-    ENVIRONMENT,
-    EQUIVALENCE,
-    LINES,
-    REPORTS,
-    RUN,
-    Member,
-    environment_document,
-    input_members,
-    run_members,
-)
+from .log import CleanedLog, cleaned_log
+from .members import ENVIRONMENT, EQUIVALENCE, LINES, REPORTS, RUN, Member, input_members, run_members
 from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
 _HASH = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
@@ -115,12 +110,14 @@ def build(
     members = [*run_members(run_dir, suite_id), *input_members(inputs)]
     asked = [m.original() for m in members if m.is_verbatim and m.is_text]
     clean = cleaner(root, run_dir, environ, asked)
-    members = sorted([*members, _environment(members, clean)], key=lambda m: m.name)
-    with _written(path) as handle:
-        writer = container.Writer(handle)
-        packed = _pack(writer, members, clean)
-        _refuse_incomplete(packed, suite_id)
-        said = _said(predicate, packed.reports(suite_id), clean)
+    with tempfile.TemporaryFile() as spare, _written(path) as handle:
+        log = cleaned_log(run_dir / suite_id / LINES, clean, spare)
+        members.append(_environment(log, clean))
+        packed = _Packed(container.Writer(handle), suite_id, clean)
+        packed.add_all(sorted(members, key=lambda m: m.name), parts(run_dir, suite_id, clean), log)
+        packed.refuse_incomplete(log)
+        writer = packed.writer
+        said = _said(predicate, packed.reports, clean)
         made = {"archive_sha256": writer.sha256, "redacted": list(clean.redacted), "cleaned": packed.cleaned}
         payload = statement.encoded(statement.statement(packed.subjects, said, made))
         writer.add(*_signed(payload, key))
@@ -166,25 +163,95 @@ def _written(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
-def _environment(members: Iterable[Member], clean: Cleaner) -> Member:
-    lines = [line for m in members if m.name.endswith(f"/{LINES}") for line in m.original().splitlines()]
-    document = environment_document(lines, clean.redacted)
+def _environment(log: CleanedLog, clean: Cleaner) -> Member:
+    document = log.summary.environment_document(clean.redacted)
     schemas.check(document, "environment.v1", lambda at: ENVIRONMENT, EvidenceError)
     return Member(ENVIRONMENT, clean.data(json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"))
 
 
-@dataclass(frozen=True)
 class _Packed:
-    """What was written: name -> sha256; the members that were changed; and the texts that are read again."""
+    """The members as they are written, and what is to be said of them.
 
-    subjects: dict[str, str]
-    cleaned: list[dict[str, str]]
-    kept: dict[str, bytes]
+    Attributes:
+        subjects: name of each member -> sha256. cleaned: the files that were changed, with both hashes.
+        reports: name of a document of the suite -> it.
+    """
 
-    def reports(self, suite_id: str) -> dict[str, dict[str, Any]]:
-        """The documents of the suite, by name."""
-        names = {f"{RUN}{suite_id}/{report}": report for report in REPORTS if report.endswith(".json")}
-        return {names[n]: _document(data, n) for n, data in self.kept.items() if n in names}
+    def __init__(self, writer: container.Writer, suite_id: str, clean: Cleaner) -> None:
+        self.writer = writer
+        self.subjects: dict[str, str] = {}
+        self.cleaned: list[dict[str, str]] = []
+        self.reports: dict[str, dict[str, Any]] = {}
+        self._below = f"{RUN}{suite_id}/"
+        self._clean = clean
+        self._files: set[str] = set()
+        # sha256 of what files of attempts were -> of what they become.
+        self._ties: dict[str, str] = {}
+
+    def add_all(self, members: Sequence[Member], attempts: Iterable[Part], log: CleanedLog) -> None:
+        """Write everything but the statement, in the order of names.
+
+        Raises:
+            EvidenceError: something cannot be a member, or may not leave the machine.
+        """
+        ties = _ties(members, self._clean)
+        # What names files of attempts by their hash stands in the suite's folder, after the attempts.
+        named: list[Iterable[tuple[str, Callable[[], None]]]] = [
+            ((m.name, partial(self._add_member, m, ties)) for m in members),
+            ((f"{self._below}{p.name}", partial(self._add_part, p)) for p in attempts),
+            [(f"{self._below}{LINES}", partial(self._add_log, log))] if log.sha256_before else [],
+        ]
+        for _, add in heapq.merge(*named, key=lambda row: row[0]):
+            add()
+        names = [*self.subjects, statement.UNSIGNED, statement.SIGNED]
+        for problem in container.clashes(names):
+            raise EvidenceError(problem, where="members of the bundle", mend="rename one of them")
+
+    def _add_member(self, member: Member, ties: Mapping[int, Mapping[str, str]]) -> None:
+        before, after = _content(
+            member, self._clean, {**ties[member.rank], **(self._ties if member.rank else {})}
+        )
+        if before != after:
+            self._note(member.name, _sha256(before), _sha256(after))
+        own = member.name.removeprefix(self._below)
+        if own in REPORTS and own.endswith(".json"):
+            self.reports[own] = _document(after, member.name)
+        self._add(member.name, after)
+
+    def _add_part(self, part: Part) -> None:
+        for file in part.files:
+            self._files.add(file.name)
+            if file.before != file.after:
+                _refuse_broken(f"{RUN}{file.name}", file.before, file.after, self._clean)
+                before, after = _sha256(file.before), _sha256(file.after)
+                self._note(f"{RUN}{file.name}", before, after)
+                self._ties[before] = after
+        self._add(f"{self._below}{part.name}", part.data)
+
+    def _add_log(self, log: CleanedLog) -> None:
+        name = f"{self._below}{LINES}"
+        self._add(name, lambda: log.pieces(self._ties))
+        if self.subjects[name] != log.sha256_before:
+            self._note(name, log.sha256_before, self.subjects[name])
+
+    def _add(self, name: str, content: container.Content) -> None:
+        if name in self.subjects:
+            raise EvidenceError(f"{name} stands twice", where="members of the bundle")
+        self.subjects[name] = self.writer.add(name, content)
+
+    def _note(self, name: str, before: str, after: str) -> None:
+        self.cleaned.append({"name": name, "sha256_before": before, "sha256_after": after})
+
+    def refuse_incomplete(self, log: CleanedLog) -> None:
+        """Make sure that what the lines name is there.
+
+        Raises:
+            EvidenceError: it is not.
+        """
+        attempts = {name.rpartition("/")[0] for name in self._files}
+        for problem in gaps(log.summary, self._files, attempts):
+            mend = "bring the file back, or run the pair again"
+            raise EvidenceError(problem, where=f"{self._below.removeprefix(RUN)}{LINES}", mend=mend)
 
 
 def _document(data: bytes, name: str) -> dict[str, Any]:
@@ -195,31 +262,13 @@ def _document(data: bytes, name: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _pack(writer: container.Writer, members: Sequence[Member], clean: Cleaner) -> _Packed:
-    names = [*(m.name for m in members), statement.UNSIGNED, statement.SIGNED]
-    for problem in container.clashes(names):
-        raise EvidenceError(problem, where="members of the bundle", mend="rename one of them")
-    ties = _ties(members, clean)
-    packed = _Packed({}, [], {})
-    for member in members:
-        before, after = _content(member, clean, ties[member.rank])
-        packed.subjects[member.name] = _sha256(after)
-        if before != after:
-            hashes = {"sha256_before": _sha256(before), "sha256_after": _sha256(after)}
-            packed.cleaned.append({"name": member.name, **hashes})
-        if member.name.endswith((f"/{LINES}", *(f"/{report}" for report in REPORTS))):
-            packed.kept[member.name] = after
-        writer.add(member.name, after)
-    return packed
-
-
 def _ties(members: Sequence[Member], clean: Cleaner) -> dict[int, dict[str, str]]:
     """Rank of a member -> sha256 of what members of lower ranks were -> sha256 of what they become."""
     ties: dict[int, dict[str, str]] = {0: {}}
     for rank in range(max((m.rank for m in members), default=0)):
         found = {}
         for member in members:
-            if member.rank == rank and not member.tail:
+            if member.rank == rank and member.is_text and not member.is_verbatim:
                 before, after = _content(member, clean, ties[rank])
                 if before != after:
                     found[_sha256(before)] = _sha256(after)
@@ -236,12 +285,16 @@ def _content(member: Member, clean: Cleaner, ties: Mapping[str, str]) -> tuple[b
     before, after = member.read(clean)
     if ties and member.is_text:
         after = _HASH.sub(lambda m: ties.get(m[0].decode(), m[0].decode()).encode(), after)
-    redacted = b"<redacted:" in after and before != after and member.name.endswith(".json")
+    _refuse_broken(member.name, before, after, clean)
+    return before, after
+
+
+def _refuse_broken(name: str, before: bytes, after: bytes, clean: Cleaner) -> None:
+    redacted = b"<redacted:" in after and before != after and name.endswith(".json")
     if redacted and _is_json(before) and not _is_json(after):
         words = ", ".join(sorted(set(clean.secrets.values())))
         what = f"is no document any more without one of {words}"
-        raise EvidenceError(what, where=member.name, mend="unset the variable if it holds no secret")
-    return before, after
+        raise EvidenceError(what, where=name, mend="unset the variable if it holds no secret")
 
 
 def _is_json(data: bytes) -> bool:
@@ -254,13 +307,6 @@ def _is_json(data: bytes) -> bool:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _refuse_incomplete(packed: _Packed, suite_id: str) -> None:
-    lines = packed.kept.get(f"{RUN}{suite_id}/{LINES}", b"")
-    for problem in gaps(lines, packed.subjects, suite_id):
-        mend = "bring the file back, or run the pair again"
-        raise EvidenceError(problem, where=f"{suite_id}/{LINES}", mend=mend)
 
 
 def _said(

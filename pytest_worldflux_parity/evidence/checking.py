@@ -13,8 +13,10 @@ from .. import wire
 from ..errors import EvidenceError, ParityError
 from ..json_file import read_json
 from . import statement
+from .attempts import PackedAttempts
 from .bundle import OpenedBundle, open_bundle
 from .gaps import gaps
+from .log import LogSummary, summarised
 from .members import EQUIVALENCE, LINES, RUN
 
 Recompute = Callable[[Path], Mapping[str, dict[str, Any]]]
@@ -95,9 +97,7 @@ def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
 def _findings(bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     below = f"{RUN}{bundle.predicate['suite_id']}/"
     yield from _unlisted(bundle, below, made)
-    lines = bundle.folder / below / LINES
-    records = lines.read_bytes() if lines.exists() else b""
-    yield from gaps(records, set(bundle.names), str(bundle.predicate["suite_id"]))
+    yield from _gaps(bundle, str(bundle.predicate["suite_id"]))
     for name in sorted(made.keys() & set(bundle.names)):
         yield from _document_findings(bundle.folder / name, name, made[name])
     reports = {n.removeprefix(below): document for n, document in made.items() if n.startswith(below)}
@@ -105,6 +105,17 @@ def _findings(bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]]) -> It
     stated = {word: bundle.predicate[word] for word in words}
     for text in differences(stated, statement.summary(reports), ""):
         yield f"the statement: {text}"
+
+
+def _gaps(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
+    path = bundle.folder / RUN / suite_id / LINES
+    log = LogSummary()
+    if path.exists():
+        with open(path, "rb") as handle:
+            log = summarised(handle)
+    attempts = {a.path: a.names for a in PackedAttempts(bundle.folder / RUN).attempts(suite_id)}
+    files = {f"{path}/{name}" for path, names in attempts.items() for name in names}
+    yield from gaps(log, files, attempts)
 
 
 def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.attempt_files import AttemptFiles, AttemptFolders
 from pytest_worldflux_parity.errors import GoldenError, StoreError
 from pytest_worldflux_parity.evidence import BundleInfo, build
+from pytest_worldflux_parity.evidence.attempts import PackedAttempts
 from pytest_worldflux_parity.golden import read_arrays
 from pytest_worldflux_parity.observations import Observed, Value
 from pytest_worldflux_parity.proof.decision import judge_proof
@@ -200,7 +202,9 @@ def recompute(folder: Path) -> dict[str, dict[str, Any]]:
     """Folder of an unpacked bundle -> name of each document -> the document, from the raw records."""
     suite = wire.load_object(folder / "inputs/suite.yaml")
     stored = SuiteStore(folder / "run", SUITE_ID).read()
-    findings = [*_line_findings(folder, stored.lines), *_sealed_findings(folder)]
+    packed = (folder / BELOW / "attempts").is_dir()
+    files = PackedAttempts(folder / "run") if packed else AttemptFolders(folder / "run")
+    findings = [*_line_findings(files, stored.lines), *_sealed_findings(folder)]
     components = _components(folder)
     decision = judge_proof(
         ProofSettings(
@@ -245,14 +249,15 @@ def _values(successes: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str, str
     return values
 
 
-def _line_findings(folder: Path, lines: tuple[dict[str, Any], ...]) -> Iterator[str]:
+def _line_findings(files: AttemptFiles, lines: tuple[dict[str, Any], ...]) -> Iterator[str]:
     for line in lines:
         path = line["artifacts"].get("metrics")
         if path is None:
             continue
-        if sha256((folder / "run" / path).read_bytes()) != line["artifacts_sha256"]["metrics"]:
+        data = files.read(path)
+        if sha256(data) != line["artifacts_sha256"]["metrics"]:
             yield f"{path} is not the file that was stored"
-        elif wire.record_to_dict(wire.read_record(folder / "run" / path)) != line["metrics"]:
+        elif wire.record_to_dict(wire.record_from_dict(wire.object_in(data, path))) != line["metrics"]:
             yield f"{path} is not what the line says"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from evidence_examples import BELOW, sha256
 
-from pytest_worldflux_parity.evidence import container, statement
+from pytest_worldflux_parity.evidence import attempts, container, statement
 from pytest_worldflux_parity.evidence.container import Entry, Writer
 from pytest_worldflux_parity.evidence.signing import SignKey
 from pytest_worldflux_parity.evidence.statement import summary
@@ -24,20 +25,61 @@ Members = dict[str, bytes]
 LINES = f"{BELOW}/parity_runs.jsonl"
 FIRST = f"{BELOW}/executions/task-0/seed_0/official/attempt_1/metrics.json"
 OTHER = f"{BELOW}/executions/task-0/seed_1/official/attempt_1/metrics.json"
+ROWS = f"{BELOW}/attempts/task-0/0001.jsonl"
 EQUIVALENCE = f"{BELOW}/equivalence_report.json"
 _END = struct.Struct("<4sHHHHIIH")
+_ATTEMPTS = re.compile(r"(run/[^/]+)/attempts/([^/]+)/\d+\.jsonl")
+_FILE = re.compile(r"(run/[^/]+)/executions/([^/]+)/([^/]+/[^/]+/[^/]+)/([^/]+)")
 
 
 def members_of(data: bytes) -> Members:
+    """The members by name; in the place of the rows of attempts, the files that they hold."""
+    found: Members = {}
+    for name, content in packed_members_of(data).items():
+        if match := _ATTEMPTS.fullmatch(name):
+            for raw in content.splitlines():
+                row = json.loads(raw)
+                for file, text in sorted(row["files"].items()):
+                    place = f"{match[1]}/executions/{match[2]}/{row['attempt']}/{file}"
+                    found[place] = text.encode("utf-8", "surrogateescape")
+        else:
+            found[name] = content
+    return found
+
+
+def packed_members_of(data: bytes) -> Members:
+    """The members as they are."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _place(name: str) -> str:
+    """The name to sort by: files of attempts stand where their rows do."""
+    return re.sub(r"^(run/[^/]+)/executions/", r"\1/attempts/", name)
+
+
+def packed(members: Mapping[str, bytes]) -> Members:
+    """Files of attempts back in their rows, in the place of the first of them."""
+    found: dict[str, Any] = {}
+    for name, data in members.items():
+        if match := _FILE.fullmatch(name):
+            rows = found.setdefault(f"{match[1]}/attempts/{match[2]}/0001.jsonl", {})
+            rows.setdefault(match[3], {})[match[4]] = data.decode("utf-8", "surrogateescape")
+        else:
+            found[name] = data
+    return {
+        name: b"".join(attempts.row(*item) for item in content.items())
+        if isinstance(content, dict)
+        else content
+        for name, content in found.items()
+    }
 
 
 def written(members: Mapping[str, bytes]) -> bytes:
     """The members in this order, in the container's own form."""
     handle = io.BytesIO()
     writer = Writer(handle)
-    for name, data in members.items():
+    for name, data in packed(members).items():
         writer.add(name, data)
     writer.close()
     return handle.getvalue()
@@ -71,6 +113,7 @@ def forged_bundle(
     members: Members, state: Callable[[dict[str, Any]], object] | None = None, key: SignKey | None = None
 ) -> bytes:
     document = json.loads(_payload(members))
+    members = packed(members)
     document["subject"] = [{"name": n, "digest": {"sha256": sha256(members[n])}} for n in sorted(members)]
     reports = {n.rpartition("/")[2]: data for n, data in members.items() if n.endswith("_report.json")}
     document["predicate"].update(summary({n: json.loads(data) for n, data in reports.items()}))
@@ -121,8 +164,7 @@ def with_member(name: str, data: bytes = b"{}") -> Callable[[Members], None]:
     def change(members: Members) -> None:
         last = members.popitem()
         members[name] = data
-        members.update(sorted(members.items()))
-        ordered = dict(sorted(members.items()))
+        ordered = dict(sorted(members.items(), key=lambda item: _place(item[0])))
         members.clear()
         members.update(ordered)
         members.update([last])
@@ -172,6 +214,22 @@ def better_score(members: Members) -> None:
     replaced(FIRST, repr(old), repr(new))(members)
     replaced(LINES, repr(old), repr(new))(members)
     replaced(LINES, before, sha256(members[FIRST]))(members)
+
+
+def raw_rows(
+    edit: Callable[[bytes], bytes], more: Callable[[bytes], bytes] | None = None
+) -> Callable[[Members], None]:
+    """The member of a task's attempts changed as it stands; ``more``: a second member, made of it."""
+
+    def change(members: Members) -> None:
+        raw = packed(members)[ROWS]
+        for name in [n for n in members if "/executions/task-0/" in n]:
+            del members[name]
+        members[ROWS] = edit(raw)
+        if more:
+            members[ROWS.replace("0001", "0002")] = more(raw)
+
+    return change
 
 
 def digit(members: Members) -> None:
@@ -294,7 +352,7 @@ def huge(data: bytes) -> bytes:
 
 def hidden_after_stream(data: bytes) -> bytes:
     """Bytes within the first member, after the end of its compressed data."""
-    content = members_of(data)
+    content = packed_members_of(data)
     name, text = next(iter(content.items()))
     packed = squeezed(text) + b"hidden"
     entry = Entry(name, 8, zlib.crc32(text), len(packed), len(text), 0)
@@ -308,7 +366,7 @@ def hidden_after_stream(data: bytes) -> bytes:
 
 def packed_otherwise(data: bytes) -> bytes:
     """The same members, the first compressed in another way."""
-    entries, content = entries_of(data), members_of(data)
+    entries, content = entries_of(data), packed_members_of(data)
     first = entries[0]
     packed = squeezed(content[first.name], level=0)
     entry = replace(first, method=8, packed=len(packed))
@@ -326,7 +384,7 @@ def by_zipfile(data: bytes) -> bytes:
     """Unpacked and zipped again with a usual program."""
     handle = io.BytesIO()
     with zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members_of(data).items():
+        for name, content in packed_members_of(data).items():
             archive.writestr(name, content)
     return handle.getvalue()
 

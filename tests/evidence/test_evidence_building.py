@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from evidence_examples import BELOW, SUITE_ID, Example, Verify, make_run, sha256, write
-from manipulations import LINES, members_of
+from manipulations import LINES, members_of, packed_members_of
 
 from pytest_worldflux_parity.errors import EvidenceError, StoreError
 from pytest_worldflux_parity.evidence import build, container, open_bundle, statement
 from pytest_worldflux_parity.evidence.checking import differences
-from pytest_worldflux_parity.evidence.members import LOG_TAIL_BYTES
+from pytest_worldflux_parity.evidence.reading import LOG_TAIL_BYTES
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_usual_programs_open_it(example: Example) -> None:
 
 
 def test_every_other_member_is_a_subject_and_the_verdict_the_predicate(example: Example) -> None:
-    members = built(example)
+    members = packed_members_of(example.build("subjects.zip").path.read_bytes())
     document = json.loads(members.pop(statement.UNSIGNED))
     assert document["_type"] == "https://in-toto.io/Statement/v1"
     assert {s["name"]: s["digest"]["sha256"] for s in document["subject"]} == {

@@ -12,7 +12,18 @@ import pytest
 from evidence_examples import BELOW, SUITE, Example, Verify, make_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from manipulations import EQUIVALENCE, FIRST, LINES, OTHER, document, edited, forged, removed, replaced
+from manipulations import (
+    EQUIVALENCE,
+    FIRST,
+    LINES,
+    OTHER,
+    ROWS,
+    document,
+    edited,
+    forged,
+    removed,
+    replaced,
+)
 
 from pytest_worldflux_parity.errors import EvidenceError, TamperedError
 from pytest_worldflux_parity.evidence import open_bundle, read_sign_key, statement
@@ -86,19 +97,28 @@ ARCHIVE: dict[str, tuple[Change, int, str]] = {
     "zipped again": (m.by_zipfile, 3, "is not as this plugin writes it"),
     "another order": (reordered, 3, "its members are not in order"),
     "an extra member": (edited(m.with_member("run/extra.json")), 3, "run/extra.json is not in the statement"),
-    "a missing member": (edited(removed(FIRST)), 3, f"{FIRST} is missing"),
+    "a missing member": (edited(removed(LINES)), 3, f"{LINES} is missing"),
+    "the attempts at a task missing": (
+        edited(lambda x: [x.pop(n) for n in list(x) if "/task-1/" in n]), 3,
+        "attempts/task-1/0001.jsonl is missing",
+    ),
+    "a missing record": (edited(removed(FIRST)), 3, f"{ROWS} is not what the statement says"),
     "a missing log of a failed attempt": (
         edited(removed(f"{BELOW}/executions/task-1/seed_2/official/attempt_1/stderr.tail.log")), 3,
-        "attempt_1/stderr.tail.log is missing",
+        "attempts/task-1/0001.jsonl is not what the statement says",
     ),
     "no statement": (edited(removed(statement.UNSIGNED)), 3, "it has no statement"),
     "two statements": (
         edited(m.with_member(statement.SIGNED)), 3, "it has a signed and an unsigned statement",
     ),
     "one digit of one score": (edited(m.digit), 3, f"{LINES} is not what the statement says"),
-    "two files swapped": (edited(m.swapped(FIRST, OTHER)), 3, f"{FIRST} is not what the statement says"),
+    "two files swapped": (edited(m.swapped(FIRST, OTHER)), 3, f"{ROWS} is not what the statement says"),
     "an edited suite": (
         edited(replaced("inputs/suite.yaml", "0.05", "0.50")), 3, "suite.yaml is not what the statement",
+    ),
+    "two members swapped": (
+        edited(m.swapped("inputs/upstream_lock.json", "inputs/suite_policy.json")), 3,
+        "inputs/suite_policy.json is not what the statement says",
     ),
     "another golden": (
         edited(m.arrays("inputs/golden/fake/arrays.npz")), 3, "arrays.npz is not what the statement says",
@@ -147,6 +167,19 @@ def verdict_of(verdict: str) -> Callable[[dict[str, Any]], None]:
     return edit
 
 
+def rows(edit: Callable[[dict[str, Any]], object]) -> Callable[[m.Members], None]:
+    """The first row of an attempt changed."""
+
+    def change(raw: bytes) -> bytes:
+        first, *rest = raw.splitlines(keepends=True)
+        found = json.loads(first)
+        edit(found)
+        return b"".join([json.dumps(found, sort_keys=True, separators=(",", ":")).encode() + b"\n", *rest])
+
+    return m.raw_rows(change)
+
+
+NO_ROW = f"{ROWS}:1: is not the row of an attempt"
 # What is done to the content, with every hash mended -> what the message says; without a key, all that is
 # left to hold it against is the data themselves.
 CONTENT: dict[str, tuple[Change, str]] = {
@@ -228,6 +261,30 @@ CONTENT: dict[str, tuple[Change, str]] = {
     ),
     "an edited backend": (
         forged(replaced("inputs/backends/fake/backend.yaml", "fake", "real")), "backend.yaml changed",
+    ),
+    "a record under another name": (
+        forged(rows(lambda x: x["files"].update({"metrics.old.json": x["files"]["metrics.json"]}))), NO_ROW,
+    ),
+    "a path that leads out in a row": (
+        forged(rows(lambda x: x.update(attempt="../../../../x/attempt_1"))), NO_ROW,
+    ),
+    "an absolute path in a row": (forged(rows(lambda x: x.update(attempt="/etc/attempt_1"))), NO_ROW),
+    "a row with more": (forged(rows(lambda x: x.update(note="hidden"))), NO_ROW),
+    "a file that is no text": (forged(rows(lambda x: x["files"].update({"metrics.json": 1}))), NO_ROW),
+    "a file that no bytes give": (
+        forged(rows(lambda x: x["files"].update({"metrics.json": "\ud800"}))), NO_ROW,
+    ),
+    "two texts of one file": (
+        forged(m.raw_rows(lambda x: x.replace(b'{"metrics', b'{"metrics.json":"","metrics', 1))),
+        NO_ROW,
+    ),
+    "a row that is none": (forged(m.raw_rows(lambda x: b"[]\n" + x)), NO_ROW),
+    "an attempt with two rows": (
+        forged(m.raw_rows(lambda x: x + x.splitlines(keepends=True)[0])), "attempt_1 has two rows",
+    ),
+    "an attempt with two rows in two members": (
+        forged(m.raw_rows(lambda x: x, more=lambda x: x.splitlines(keepends=True)[0])),
+        "attempt_1 has two rows",
     ),
     "an edited seed plan": (
         forged(replaced(f"{BELOW}/seed_plan.json", "[]", '["task-0"]')), "the plan is not that of the pilot",

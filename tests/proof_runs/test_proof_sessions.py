@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity.attempt_files import AttemptFolders
+from pytest_worldflux_parity.evidence.attempts import row
 from pytest_worldflux_parity.proof_run import recompute
 from tests.components import goldens
 from tests.conftest import Project
@@ -37,12 +39,29 @@ def report(project: Project, name: str = "equivalence_report.json", suite: str =
 def as_bundle(project: Project, folder: Path) -> Path:
     """What an evidence bundle holds, laid out as it is when it is extracted."""
     shutil.copytree(project.run_dir(), folder / "run")
+    pack_attempts(folder / "run", "fake_proof")
     inputs = folder / "inputs"
     shutil.copytree(project.root / "backends", inputs / "backends")
     shutil.copy(project.root / SUITE, inputs / "suite.yaml")
     if (project.root / "golden").exists():
         shutil.copytree(project.root / "golden", inputs / "golden" / "fake")
     return folder
+
+
+def pack_attempts(run_dir: Path, suite_id: str) -> None:
+    """The files of attempts as rows, in the place of their folders."""
+    found = AttemptFolders(run_dir)
+    for attempt in list(found.attempts(suite_id)):
+        task, _, name = attempt.path.partition("/executions/")[2].partition("/")
+        files = {
+            file: found.read(f"{attempt.path}/{file}").decode()
+            for file in sorted(attempt.names & {"request.json", "metrics.json"})
+        }
+        member = run_dir / suite_id / "attempts" / task / "0001.jsonl"
+        member.parent.mkdir(parents=True, exist_ok=True)
+        with open(member, "ab") as handle:
+            handle.write(row(name, files))
+    shutil.rmtree(run_dir / suite_id / "executions")
 
 
 def test_two_programs_that_agree_pass_and_every_document_says_so(project: Project, tmp_path: Path) -> None:
