@@ -15,11 +15,13 @@ import shutil
 import socket
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 CACHE_VARIABLE = "WORLDFLUX_PARITY_CACHE"
+UNUSED_SEC = 60 * 86400
 # name, sha256, [reference to the bytes]: in a list, so that Ray brings them only where they are asked for.
 Shipped = tuple[str, str, Sequence[Any]]
 
@@ -38,23 +40,52 @@ def unpacked(cache: Path, name: str, sha256: str, data_of: Callable[[], bytes]) 
         data_of: brings the archive's bytes; called only where it is not there yet.
 
     Raises:
-        OSError: the cache cannot be written.
-        ValueError: the bytes are not those of the hash.
+        OSError: the cache cannot be written, the bytes are not those of the hash, or what was unpacked
+            has been changed since.
     """
     place = cache / "shipped" / sha256[:32]
     place.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{place}.lock", "w", encoding="ascii") as lock:
+    with open(f"{place}.lock", "a+", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.is_dir():
             data = data_of()
             if hashlib.sha256(data).hexdigest() != sha256:
-                raise ValueError(f"the archive of {name} is not what was sent")
+                raise OSError(f"the archive of {name} is not what was sent")
             partial = Path(f"{place}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
                 tar.extractall(partial, filter="tar")
+            lock.truncate(0)
+            lock.write(_state(partial))
             os.replace(partial, place)
+            _forget_unused(place.parent)
+        lock.seek(0)
+        if lock.read() != _state(place):
+            raise OSError(f"{place / name} was changed since it was unpacked; to mend: remove {place}")
+        os.utime(lock.name)
     return place / name
+
+
+def _state(folder: Path) -> str:
+    """What changes when somebody changes a file below ``folder``: how many there are and the newest.
+
+    Python writes its caches there, and git its index; a checkout is verified by the program that uses it.
+    """
+    count, newest = 0, 0
+    for path, folders, names in os.walk(folder):
+        folders[:] = [f for f in folders if f not in ("__pycache__", ".git")]
+        for name in names:
+            count += 1
+            newest = max(newest, os.lstat(os.path.join(path, name)).st_mtime_ns)
+    return f"{count} {newest}"
+
+
+def _forget_unused(shipped: Path) -> None:
+    """Remove what nobody has used for long; a run that is older than that holds no lock, but none is."""
+    for lock in shipped.glob("*.lock"):
+        if lock.stat().st_mtime < time.time() - UNUSED_SEC:
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def run_attempt(package: Shipped, shipped: Mapping[str, Shipped], parcel: bytes) -> Iterator[Any]:
@@ -67,8 +98,11 @@ def run_attempt(package: Shipped, shipped: Mapping[str, Shipped], parcel: bytes)
     import ray
 
     cache = cache_folder()
-    node = _node_module(cache, package)
-    places = {Path(path): _brought(cache, archive) for path, archive in shipped.items()}
+    try:
+        node = _node_module(cache, package)
+        places = {Path(path): _brought(cache, archive) for path, archive in shipped.items()}
+    except OSError as error:
+        raise OSError(f"node {socket.gethostname()}: what was shipped cannot be used: {error}") from None
     context = ray.get_runtime_context()
     gpu_ids = tuple(str(i) for i in context.get_accelerator_ids().get("GPU", ()))
     host = node.Host(context.get_node_id(), socket.gethostname(), gpu_ids)

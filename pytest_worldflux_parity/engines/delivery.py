@@ -60,7 +60,8 @@ class Delivery:
             self._inside(name).mkdir(parents=True, exist_ok=True)
         for path, target in self._links:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(target)
+            if not os.path.lexists(path):
+                path.symlink_to(target)
         if end.left_out:
             _write_at_once(self.folder / LEFT_OUT, _note(end.left_out))
         if end.metrics is not None:

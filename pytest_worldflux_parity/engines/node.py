@@ -307,7 +307,8 @@ def _found(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
 
 def _folders(folder: Path) -> Iterator[str]:
     for path, names, _ in os.walk(folder):
-        yield from ((Path(path) / n).relative_to(folder).as_posix() for n in names)
+        below = (Path(path) / name for name in names)
+        yield from (p.relative_to(folder).as_posix() for p in below if not p.is_symlink())
 
 
 def _parts(folder: Path, path: str) -> Iterator[Part]:

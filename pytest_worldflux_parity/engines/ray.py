@@ -76,7 +76,7 @@ class RayEngine:
     def __init__(self, context: RunContext) -> None:
         settings = context.engine_settings
         self._context = context
-        self._slots = int(settings.get("parity_slots_per_gpu", 1))
+        self._slots = _slots(str(settings.get("parity_slots_per_gpu", "1")))
         self._largest = _largest(str(settings.get("parity_ray_limit_gb", "8")))
         self._ours = _connect(os.environ.get("RAY_ADDRESS") or settings.get("parity_ray_address") or "auto")
         cloudpickle.register_pickle_by_value(bootstrap)
@@ -336,6 +336,12 @@ class _Cargo:
         return archive.name, archive.sha256, [ray.put(archive.data)]
 
 
+def _slots(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
+        raise ParityError(f"parity_slots_per_gpu is {text!r}: a whole number from 1 to 64 is wanted")
+    return int(text)
+
+
 def _largest(text: str) -> int:
     try:
         size = float(text)
@@ -418,13 +424,8 @@ def _unpacking(error: Any, flight: _Flight) -> BaseException:
     if isinstance(cause, ray.exceptions.TaskCancelledError):
         return _Lost("somebody cancelled its task", where=flight.where)
     if isinstance(cause, OSError):
-        what = f"what was shipped cannot be unpacked: {cause}"
-        return _Lost(
-            what,
-            kind="failed",
-            where=flight.where,
-            mend=f"make room in the node's cache folder, or name another in {bootstrap.CACHE_VARIABLE}",
-        )
+        mend = "" if "to mend:" in str(cause) else f"set {bootstrap.CACHE_VARIABLE} where the node is started"
+        return _Lost(str(cause), kind="failed", mend=mend)
     return RuntimeError(f"on {flight.where}: {error}")
 
 

@@ -1,0 +1,408 @@
+"""What is shipped to a node, what runs there and what comes back, without a cluster."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_worldflux_parity import runner, wire
+from pytest_worldflux_parity.backends import Backend, load_backends
+from pytest_worldflux_parity.command_program import COMMIT, CommandProgram, project_commit
+from pytest_worldflux_parity.engines import bootstrap, node, shipping
+from pytest_worldflux_parity.engines.delivery import LEFT_OUT, Delivery
+from pytest_worldflux_parity.engines.node import Ended, Grown, Host, Parcel, Part, Started
+from pytest_worldflux_parity.engines.placement import Node, reserve, width
+from pytest_worldflux_parity.errors import ParityError, RunFailed
+from pytest_worldflux_parity.proof.commands import CommandSide
+from pytest_worldflux_parity.suite import Resources
+from tests.conftest import FAKES, alive, wait_until
+
+HOST = Host("0123456789abcdef", "far-away")
+
+
+@pytest.fixture(autouse=True)
+def guardian_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guardian of the test's process stays its child."""
+    monkeypatch.setattr(node, "detach", lambda: None)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    shutil.copytree(FAKES, root / "backends", ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def unpack(archive: shipping.Archive, cache: Path) -> Path:
+    return bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data)
+
+
+def request(root: Path, folder: Path, **changes: Any) -> wire.RunRequest:
+    fields: dict[str, Any] = {
+        "request_id": "0" * 64, "run_id": "r", "suite_id": "s", "family": "fake", "task_id": "alpha",
+        "seed": 1, "system": "worldflux", "adapter": "fake_worldflux", "device": "cpu", "recipe": {},
+        "eval_protocol": {}, "out_dir": str(folder), "deadline_sec": 60.0,
+    }  # fmt: skip
+    return wire.RunRequest(**{**fields, **changes})
+
+
+def parcel(
+    root: Path, folder: Path, keep: tuple[str, ...] = ("*",), largest: int = 10**6, **changes: Any
+) -> Parcel:
+    program = load_backends([root / "backends"])["fake_worldflux"]
+    return Parcel(request(root, folder, **changes), program, root, keep, largest)
+
+
+def run(sent: Parcel, tmp_path: Path) -> tuple[Ended, Path]:
+    """Run a parcel on a node of this process, and what is in the folder on the controller then."""
+    archive = shipping.pack(sent.root, shipping.everything(sent.root))
+    cache, folder = tmp_path / "cache", Path(sent.request.out_dir)
+    folder.mkdir()
+    places = {sent.root: unpack(archive, cache)}
+    delivery = Delivery(folder, sent.request)
+    events = node.attempt(pickle.loads(pickle.dumps(sent)), places, cache, HOST)
+    assert next(events) == Started(HOST.node_id, HOST.name)
+    for event in events:
+        if isinstance(event, Ended):
+            delivery.finish(event)
+            assert next(events, None) is None
+            assert not list((cache / "attempts").iterdir())
+            return event, folder
+        assert isinstance(event, (Grown, Part))
+        delivery.take(event)
+    raise AssertionError("no end")
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()}
+
+
+# --- archives
+
+
+def test_an_archive_is_its_content(root: Path, tmp_path: Path) -> None:
+    """Equal files give equal bytes, whatever their times; links, modes and empty folders come along."""
+    (root / "empty").mkdir()
+    (root / "link").symlink_to("backends")
+    (root / "tool").write_text("#!/bin/sh\n")
+    (root / "tool").chmod(0o755)
+    (root / "__pycache__").mkdir()
+    (root / "__pycache__" / "x.pyc").write_text("")
+    first = shipping.pack(root, shipping.everything(root))
+    os.utime(root / "tool", (1, 1))
+    assert shipping.pack(root, shipping.everything(root)).sha256 == first.sha256
+    there = unpack(first, tmp_path / "cache")
+    assert there.name == "project"
+    assert files(there) | {"__pycache__/x.pyc"} == files(root)
+    assert (there / "empty").is_dir()
+    assert os.readlink(there / "link") == "backends"
+    assert stat.S_IMODE((there / "tool").stat().st_mode) == 0o755
+    (root / "tool").write_text("#!/bin/bash\n")
+    assert shipping.pack(root, shipping.everything(root)).sha256 != first.sha256
+
+
+def test_an_archive_is_unpacked_once_and_not_believed_when_it_was_changed(root: Path, tmp_path: Path) -> None:
+    archive = shipping.pack(root, shipping.everything(root))
+    there = unpack(archive, tmp_path / "cache")
+    again = bootstrap.unpacked(
+        tmp_path / "cache", archive.name, archive.sha256, lambda: pytest.fail("asked for")
+    )
+    assert again == there
+    (there / "backends" / "__pycache__").mkdir()
+    (there / "backends" / "__pycache__" / "x.pyc").write_text("")
+    assert unpack(archive, tmp_path / "cache") == there
+    program = there / "backends" / "program.py"
+    program.write_text(program.read_text() + "\n# one line more\n")
+    with pytest.raises(OSError, match="was changed since it was unpacked; to mend: remove "):
+        unpack(archive, tmp_path / "cache")
+    with pytest.raises(OSError, match="not what was sent"):
+        bootstrap.unpacked(tmp_path / "other", archive.name, archive.sha256, lambda: archive.data[:-1])
+
+
+def test_what_nobody_used_for_long_is_removed(root: Path, tmp_path: Path) -> None:
+    old = shipping.pack(root, shipping.everything(root))
+    there = unpack(old, tmp_path)
+    lock = there.parent.with_name(there.parent.name + ".lock")
+    os.utime(lock, (1, 1))
+    (root / "new").write_text("")
+    unpack(shipping.pack(root, shipping.everything(root)), tmp_path)
+    assert not there.exists()
+    assert not lock.exists()
+
+
+def test_the_project_is_what_git_says(root: Path, tmp_path: Path) -> None:
+    (root / ".gitignore").write_text("data\n.worldflux\n")
+    for name in ("data/big", ".worldflux/sources/x", "scripts/train.py", "reports/r.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    outside = {"data/big", ".worldflux/sources/x"}
+    everywhere = {p.relative_to(root).as_posix() for p in shipping.tracked(root) if p.is_file()}
+    assert "data/big" in everywhere
+    assert not {n for n in everywhere if n.startswith((".worldflux", "reports"))}
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    assert {p.relative_to(root).as_posix() for p in shipping.tracked(root)} == files(root) - outside - {
+        n for n in files(root) if n.startswith(".git/")
+    }
+
+
+def test_what_is_too_large_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "LARGEST_ARCHIVE", 1000)
+    with pytest.raises(ParityError, match="would have to be shipped to each node; to mend: keep data out"):
+        shipping.pack(root, shipping.everything(root))
+
+
+# --- a node
+
+
+def test_an_attempt_leaves_what_it_would_leave_here(root: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sent = parcel(root, tmp_path / "attempt", recipe={"behaviour": "litters", "elsewhere": str(elsewhere)})
+    end, folder = run(sent, tmp_path)
+    assert end.outcome.error == ""
+    assert end.outcome.record == wire.read_record(folder / "metrics.json")
+    left = {
+        "run/config.yaml",
+        "run/models/final.pt",
+        "replay/chunk.npz",
+        "progress.csv",
+        "data",
+        "replay/data",
+    }
+    assert files(folder) == left | {"metrics.json", "request.json", "stdout.log", "stderr.log"}
+    assert os.readlink(folder / "data") == str(elsewhere)
+    assert wire.read_request(str(folder / "request.json")) == sent.request
+    assert not [word for word in end.command if word.startswith(str(root))], "nothing here was run"
+
+
+def test_minimal_retention_brings_what_the_record_lists(root: Path, tmp_path: Path) -> None:
+    recipe = {"behaviour": "litters", "elsewhere": "/"}
+    _, folder = run(parcel(root, tmp_path / "attempt", keep=("progress.csv",), recipe=recipe), tmp_path)
+    own = {"metrics.json", "request.json", "stdout.log", "stderr.log"}
+    assert files(folder) == own | {"run/config.yaml", "progress.csv"}
+
+
+def test_what_is_too_large_stays_on_the_node_and_is_named(root: Path, tmp_path: Path) -> None:
+    recipe = {"behaviour": "litters", "elsewhere": "/"}
+    end, folder = run(parcel(root, tmp_path / "attempt", largest=2500, recipe=recipe), tmp_path)
+    assert len(end.left_out) == 2
+    assert end.outcome.success
+    text = (folder / LEFT_OUT).read_text()
+    assert all(f"1000 bytes: {name}\n" in text for name in end.left_out)
+    assert not set(end.left_out) & files(folder)
+
+
+def test_a_failure_says_what_it_says_here(root: Path, tmp_path: Path) -> None:
+    end, folder = run(parcel(root, tmp_path / "attempt", recipe={"behaviour": "crash"}), tmp_path)
+    assert (end.outcome.kind, end.outcome.return_code, end.metrics) == ("failed", 3, None)
+    assert end.outcome.error == "fake_worldflux: exit status 3: ValueError: the replay buffer is empty"
+    assert "program: crash for alpha seed 1" in (folder / "stderr.log").read_text()
+
+
+def test_an_attempt_that_is_left_runs_on_nowhere(root: Path, tmp_path: Path) -> None:
+    """As by Ctrl-C or a cancelled task: the program and its children have ended once the generator has."""
+    recipe = {"behaviour": "family", "until": str(tmp_path / "never")}
+    sent, cache = parcel(root, tmp_path / "attempt", recipe=recipe), tmp_path / "cache"
+    events = node.attempt(sent, {root: root}, cache, HOST)
+    assert isinstance(next(events), Started)
+    told: list[Any] = []
+
+    def pids() -> list[int]:
+        texts = [p.read_text() for p in cache.glob("attempts/*/*pid")]
+        return [int(t) for t in texts if t]
+
+    follower = threading.Thread(target=lambda: told.append(next(events)))
+    follower.start()
+    wait_until(lambda: len(pids()) == 3, "the program and its children")
+    follower.join()
+    running = pids()
+    events.close()
+    wait_until(lambda: not [p for p in running if alive(p)], "their end", 10)
+    assert isinstance(told[0], Grown)
+    assert not list((cache / "attempts").iterdir())
+
+
+def test_what_a_killed_worker_left_is_removed(root: Path, tmp_path: Path) -> None:
+    left = tmp_path / "cache" / "attempts" / "0badcafe"
+    left.mkdir(parents=True)
+    (left / "replay").write_text("")
+    left.with_suffix(".lock").write_text("")
+    run(parcel(root, tmp_path / "attempt"), tmp_path)
+    assert not left.exists()
+
+
+def own_environment(root: Path, **changes: str) -> Backend:
+    path = root / "backends" / "fake_worldflux" / "backend.yaml"
+    text = path.read_text().replace("environment: shared", 'environment: own\npython: "3.4"')
+    path.write_text(text)
+    return replace(load_backends([root / "backends"])["fake_worldflux"], **changes)
+
+
+def test_an_environment_that_cannot_be_built_is_one_line_of_the_node(root: Path, tmp_path: Path) -> None:
+    sent = replace(parcel(root, tmp_path / "attempt"), program=own_environment(root))
+    end, _ = run(sent, tmp_path)
+    assert end.outcome.kind == "failed"
+    assert end.outcome.error.startswith("node far-away: ")
+    assert "the environment of backend fake_worldflux cannot be built: " in end.outcome.error
+    assert "to mend: on the node, put python3.4 on the PATH" in end.outcome.error
+    assert "\n" not in end.outcome.error
+
+
+def test_an_environment_is_built_on_the_node_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the cache, by its requirements: a later version of the project leaves it in peace."""
+    program = own_environment(root)
+    built: list[Path] = []
+
+    def create(backend: Backend, place: Path) -> bool:
+        folder = backend.environment_dir(place)
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").symlink_to(sys.executable)
+        marker = {"requirements_sha256": backend.requirements_sha256}
+        (folder / "complete.json").write_text(wire.canonical_json(marker))
+        built.append(folder)
+        return True
+
+    monkeypatch.setattr(node.environments, "create", create)
+    for name in ("first", "second"):
+        end, _ = run(replace(parcel(root, tmp_path / name), program=program), tmp_path)
+        assert end.outcome.error == ""
+        assert end.command[0].startswith(str(built[0]))
+    other = replace(program, requirements=("x==1",))
+    run(replace(parcel(root, tmp_path / "third"), program=other), tmp_path)
+    assert len(set(built)) == 2
+    assert all(p.is_relative_to(tmp_path / "cache" / "environments") for p in built)
+
+
+def test_paths_of_the_controller_are_exchanged(root: Path, tmp_path: Path) -> None:
+    """Of the checkout, of a manifest's folder and of the project, whose copy knows its commit."""
+    checkout = root / ".worldflux" / "sources" / "o+n" / "c0ffee"
+    there, elsewhere, folder = tmp_path / "there" / "project", tmp_path / "c" / "c0ffee", tmp_path / "attempt"
+    there.mkdir(parents=True)
+    (there / COMMIT).write_text("d00d")
+    words = ("prog", "--root", "{repo_root}", "--sha", "{worldflux_sha}", "--out", "{metrics_out}")
+    side = CommandSide("x", words, "fake", "x", "../scripts", {}, None, {}, None, None)
+    program = CommandProgram(
+        root / "suites", "fake_worldflux", "command", "fake", "worldflux", {"alpha": side}
+    )
+    asked = request(root, folder, source={"checkout": str(checkout), "commit": "c0ffee"})
+    sent = Parcel(asked, program, root, (), 0)
+    moved, copy, place = node.moved(sent, {checkout: elsewhere, root: there}, tmp_path / "cache", folder)
+    assert moved.source == {"checkout": str(elsewhere), "commit": "c0ffee"}
+    assert isinstance(copy, CommandProgram)
+    assert copy.working_folder(moved, place) == there / "scripts"
+    metrics = str(folder / "metrics.json")
+    assert copy.command(moved, place) == ["prog", "--root", str(there), "--sha", "d00d", "--out", metrics]
+    assert project_commit(there) == "d00d"
+
+
+# --- what comes back
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "", "a\0b"])
+def test_a_node_writes_nowhere_else(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    delivery = Delivery(folder, request(tmp_path, folder))
+    for event in (Grown(name, b"x"), Part(name, b"x"), Part(name, link="/")):
+        with pytest.raises(RunFailed, match="a node sent a file named"):
+            delivery.take(event)
+    assert {p.name for p in tmp_path.rglob("*")} == {"attempt", "request.json", "stdout.log", "stderr.log"}
+
+
+def test_nothing_is_written_through_a_link_that_a_node_sent(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "attempt", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    delivery = Delivery(folder, request(tmp_path, folder))
+    delivery.take(Part("data", link=str(outside)))
+    delivery.take(Part("data/x", b"x"))
+    delivery.finish(Ended(runner.Outcome(None, "", 1, 0.0), folders=("data/deeper",)))
+    assert not list(outside.iterdir())
+    assert (folder / "data" / "deeper").is_dir()
+
+
+# --- where a run may go
+
+
+def test_reservations() -> None:
+    nodes = [Node("a", 8, 2, 24.0), Node("b", 4, 4, 80.0), Node("c", 16, 0)]
+    one = reserve(nodes, Resources(), device="cuda", threads=2)
+    assert (one.cpus, one.gpus, one.gpus_alone, one.machine_alone) == (2, 1, True, False)
+    assert one.never == ("c",)
+    third = reserve(nodes, Resources(), device="cuda", threads=1, slots=3)
+    assert 3 * third.gpus <= 1 < 3 * third.gpus + 0.001
+    assert (third.gpus_alone, round(third.share, 3)) == (False, 0.333)
+    alone = reserve(nodes, Resources(), device="cuda", threads=1, slots=3, alone="gpus")
+    assert (alone.gpus, alone.gpus_alone, alone.share) == (1, True, 1)
+    machine = reserve(nodes, Resources(), device="cuda", threads=1, alone="machine")
+    assert (machine.only, machine.cpus, machine.machine_alone) == ("a", 8, True)
+    assert reserve(nodes, Resources(), device="cpu", threads=1, slots=3).share == 1
+    big = reserve(nodes, Resources(1, 40.0), device="cuda", threads=1, slots=4)
+    assert (big.never, big.gpus) == (("a", "c"), 0.5)
+    assert reserve(nodes, Resources(3), device="cuda", threads=1, slots=4).gpus == 3
+    avoiding = reserve(nodes, Resources(), device="cuda", threads=1, avoided=["a"])
+    assert avoiding.never == ("a", "c")
+    assert reserve(nodes, Resources(), device="cuda", threads=1, avoided=["a", "b"]).never == ("c",)
+    with pytest.raises(
+        ParityError, match=r"5 GPU\(s\) are asked for on one node, and the node with the most has 4"
+    ):
+        reserve(nodes, Resources(5), device="cuda", threads=1)
+    with pytest.raises(ParityError, match=r"1 GPU\(s\) of 90 GB"):
+        reserve(nodes, Resources(1, 90.0), device="cuda", threads=1)
+    assert (width(nodes, "cuda", 1), width(nodes, "cpu", 1), width([], "cuda", 1)) == (6, 28, 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), max_size=5),
+    st.integers(1, 4), st.integers(1, 16), st.integers(1, 64), st.sampled_from(["", "gpus", "machine"]),
+    st.sets(st.sampled_from("01234")), st.sampled_from(["cpu", "cuda"]),
+)  # fmt: skip
+def test_what_is_reserved_can_be_had(
+    sizes: list[tuple[int, int]],
+    gpus: int,
+    threads: int,
+    slots: int,
+    alone: Any,
+    avoided: set[str],
+    device: str,
+) -> None:
+    """Some node can give it, none that is to be avoided where another can, and slots never overfill a GPU."""
+    nodes = [Node(str(i), cpus, count) for i, (cpus, count) in enumerate(sizes)]
+    wanted = gpus if device == "cuda" else 0
+    able = [n for n in nodes if n.cpus and n.gpus >= wanted]
+    if not able:
+        with pytest.raises(ParityError):
+            reserve(nodes, Resources(gpus), device=device, threads=threads, slots=slots, alone=alone)
+        return
+    got = reserve(
+        nodes, Resources(gpus), device=device, threads=threads, slots=slots, alone=alone, avoided=avoided
+    )
+    assert [n for n in nodes if got.fits(n)]
+    better = {n.node_id for n in able} - avoided
+    if better:
+        assert {n.node_id for n in nodes if got.fits(n)} <= better
+    assert got.gpus == wanted or (wanted == 1 and slots * got.gpus <= 1)
+    assert 0 < got.cpus <= max(threads, max(n.cpus for n in able))
+
+
+def events_are_plain() -> Iterator[Any]:
+    yield from (Started("a", "b"), Grown("x", b""), Part("x"), Ended(None))  # type: ignore[arg-type]
+
+
+def test_events_travel() -> None:
+    assert [pickle.loads(pickle.dumps(e)) for e in events_are_plain()] == list(events_are_plain())
