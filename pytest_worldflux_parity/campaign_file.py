@@ -19,13 +19,7 @@ def load(path: Path) -> Campaign:
     Raises:
         SuiteError: the file cannot be read, is neither YAML nor JSON, or is not a campaign.
     """
-    source = suite_file.read(path)
-    if source.track != "campaign":
-        raise SuiteError(
-            f"this is a {source.track} suite, and a campaign is wanted",
-            where=source.locate(("track",)),
-            mend=f"pytest --parity={source.track} {path}",
-        )
+    source = suite_file.read_track(path, "campaign", "campaign")
     warnings = tuple(_with_lists(source.document, source.locate))
     schemas.check(source.document, source.schema, source.locate, SuiteError)
     campaign = parse_campaign(source.document, path.parent, source.locate)

@@ -12,7 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .commands import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from .commands import (
+    Subparsers,
+    add_backends_option,
+    add_lock_option,
+    backend_folders,
+    lock_path,
+    project_root,
+)
 from .commands.aggregate import add_aggregate
 from .commands.campaign import add_campaign
 from .commands.coverage import add_coverage
@@ -77,7 +84,7 @@ def add_fetch_oracles(commands: Subparsers) -> None:
         metavar="[OWNER/NAME=]DIR_OR_URL",
         help="fetch from here in place of the repository's URL (repeatable)",
     )
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_lock_option(parser)
     parser.set_defaults(run=run_fetch_oracles)
 
 
@@ -90,7 +97,7 @@ def run_fetch_oracles(options: argparse.Namespace) -> None:
     from . import lock, sources
 
     root = project_root(options)
-    locked = lock.read_lock(options.lock or root / DEFAULT_LOCK)
+    locked = lock.read_lock(lock_path(options, root))
     entries = [locked.entry(suite) for suite in options.suite or locked.suites]
     mirrors = dict(_mirror(text) for text in options.mirror)
     for entry in entries:
@@ -122,10 +129,7 @@ def add_env(commands: Subparsers) -> None:
     listing = actions.add_parser("list", help="what there is and what is lacking")
     listing.set_defaults(run=run_env_list)
     for action in (create, listing):
-        action.add_argument(
-            "--backends", action="append", type=Path, metavar="DIR",
-            help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
-        )  # fmt: skip
+        add_backends_option(action)
 
 
 def run_env_create(options: argparse.Namespace) -> None:
@@ -168,11 +172,8 @@ def add_oracle(commands: Subparsers) -> None:
     parser.add_argument(
         "--run-id", help="folder in reports/parity; an interrupted one goes on (default: oracle_<suite>)"
     )
-    parser.add_argument(
-        "--backends", action="append", type=Path, metavar="DIR",
-        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
-    )  # fmt: skip
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_backends_option(parser)
+    add_lock_option(parser)
     parser.set_defaults(run=run_oracle)
 
 
@@ -198,8 +199,8 @@ def run_oracle(options: argparse.Namespace) -> None:
         run_id=run_id,
         run_dir=root / "reports" / "parity" / run_id,
         device=devices.resolve(options.device),
-        lock_path=options.lock or root / DEFAULT_LOCK,
-        backend_folders=tuple(options.backends or [root / DEFAULT_BACKENDS]),
+        lock_path=lock_path(options, root),
+        backend_folders=backend_folders(options, root),
         resume=True,
     )
     extra = [f" --backends {folder.as_posix()}" for folder in options.backends or ()]
@@ -227,11 +228,8 @@ def add_component_match(commands: Subparsers) -> None:
         "--output", type=Path, metavar="DIR",
         help="where the program writes and the report stands (default: reports/parity/component_match_NAME)",
     )  # fmt: skip
-    parser.add_argument(
-        "--backends", action="append", type=Path, metavar="DIR",
-        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
-    )  # fmt: skip
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_backends_option(parser)
+    add_lock_option(parser)
     parser.set_defaults(run=run_component_match)
 
 
@@ -247,7 +245,7 @@ def run_component_match(options: argparse.Namespace) -> int:
 
     root = project_root(options)
     backend = _named(_backends(options, root), options.backend)
-    spec = matching.match_spec(backend, options.lock or root / DEFAULT_LOCK, options.golden)
+    spec = matching.match_spec(backend, lock_path(options, root), options.golden)
     output = options.output or root / "reports" / "parity" / f"component_match_{backend.name}"
     run = matching.run_match(spec, output, output / ".wire", root)
     evidence = matching.evidence_of_run(spec, run)
@@ -262,7 +260,7 @@ def run_component_match(options: argparse.Namespace) -> int:
 def _backends(options: argparse.Namespace, root: Path) -> list[Backend]:
     from .backends import load_backends
 
-    return list(load_backends(options.backends or [root / DEFAULT_BACKENDS]).values())
+    return list(load_backends(backend_folders(options, root)).values())
 
 
 def _named(backends: Sequence[Backend], word: str) -> Backend:

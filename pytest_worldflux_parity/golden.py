@@ -13,6 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -174,6 +175,15 @@ def write_given(golden: Golden, folder: Path) -> None:
     document = {**document, "arrays_sha256": sha256, "given_of": golden.identity}
     schemas.check(document, "golden.v1", lambda at: str(folder), GoldenError)
     wire.write_atomic(folder / MANIFEST, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def held(golden: Golden, lock_path: Path, *, own: bool) -> Golden:
+    """A golden with what the lock file says of it.
+
+    Raises:
+        GoldenError, SourceError: as :func:`check_locked`.
+    """
+    return replace(golden, standing=check_locked(golden, lock_path, own=own))
 
 
 def check_locked(golden: Golden, lock_path: Path, *, own: bool) -> str:

@@ -152,7 +152,7 @@ def _own_folder(folder: Path) -> Path:
 def _enter_machine(held: ExitStack, path: Path, alone: bool) -> tuple[int, int | None]:
     """(descriptor, the time stamp of a run that nobody runs beside, until somebody enters)."""
     descriptor = _opened(held, path)
-    empty = _locked(descriptor, fcntl.LOCK_EX)
+    empty = try_lock(descriptor, fcntl.LOCK_EX)
     if alone and not empty:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         empty = True
@@ -195,7 +195,7 @@ def _try_gpus(
 def _free_slots(attempt: ExitStack, pool: Pool, gpu: Gpu) -> list[int]:
     name = gpu.uuid.replace("/", "_")
     paths = [pool.folder / f"{name}.{slot}" for slot in range(pool.slots)]
-    return [d for d in (_opened(attempt, path) for path in paths) if _locked(d, fcntl.LOCK_EX)]
+    return [d for d in (_opened(attempt, path) for path in paths) if try_lock(d, fcntl.LOCK_EX)]
 
 
 def _environment(pool: Pool, taken: Mapping[Gpu, tuple[int, ...]]) -> dict[str, str]:
@@ -224,7 +224,8 @@ def _opened(stack: ExitStack, path: Path) -> int:
     return descriptor
 
 
-def _locked(descriptor: int, kind: int) -> bool:
+def try_lock(descriptor: int, kind: int) -> bool:
+    """Take a lock on an open file (``fcntl.LOCK_EX`` or ``LOCK_SH``) if nobody holds one that forbids it."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from . import runner, schemas, wire
 from .backends import Backend
 from .errors import BackendError, GoldenError, MatchError, ParityError, StoreError
 from .gates.components import ComponentEvidence, Golden, Match, Perturbation, compare
-from .golden import check_locked, read_arrays, read_golden, write_given
+from .golden import held, read_arrays, read_golden, write_given
 from .render.components import component_match_document
 from .store import relative, translated, write_document
 
@@ -99,8 +99,7 @@ def match_spec(backend: Backend, lock_path: Path, golden_dir: Path | None = None
     if golden.tree_sha256 == backend.tree_sha256:
         what = "the golden was recorded from the very code that would be compared with it"
         raise GoldenError(what, where=golden.folder, mend="record it from the official code")
-    standing = check_locked(golden, lock_path, own=folder.resolve() == backend.golden_dir.resolve())
-    return MatchSpec(backend, replace(golden, standing=standing))
+    return MatchSpec(backend, held(golden, lock_path, own=folder.resolve() == backend.golden_dir.resolve()))
 
 
 def match_once(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:

@@ -16,13 +16,7 @@ def load(path: Path) -> ProofSuite:
     Raises:
         SuiteError: the file cannot be read, is not YAML, or is not a proof suite.
     """
-    source = suite_file.read(path)
-    if source.track != "proof":
-        raise SuiteError(
-            f"this is a {source.track} suite, and a proof suite is wanted",
-            where=source.locate(("track",)),
-            mend=f"pytest --parity={source.track} {path}",
-        )
+    source = suite_file.read_track(path, "proof", "proof suite")
     if source.schema == "suite.proof_v1":
         schemas.check(source.document, source.schema, source.locate, SuiteError)
         proof = parse_proof(source.document, path.parent, source.locate)

@@ -8,7 +8,7 @@ since it was sealed) stands in ``circumstances.json``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from .backends import Backend, read_backend
 from .errors import StoreError
 from .evidence.attempts import PackedAttempts
 from .gates import Finding
-from .gates.components import ComponentEvidence, Golden
-from .golden import check_locked, read_golden
+from .gates.components import ComponentEvidence
+from .golden import held, read_golden
 from .integrity import file_sha256
 from .matching import MatchSpec, evidence_of
 from .plan import pairs
@@ -193,15 +193,6 @@ def _live(
         if part.match is not None and (folder / "golden" / "manifest.json").exists():
             golden = held(read_golden(folder / "golden", part.suite.family), lock_path, own=False)
             yield part.suite.family, evidence_of(MatchSpec(part.match.backend, golden), folder)
-
-
-def held(golden: Golden, lock_path: Path, *, own: bool) -> Golden:
-    """A golden with what the lock file says of it.
-
-    Raises:
-        GoldenError: it is not what the lock file wants.
-    """
-    return replace(golden, standing=check_locked(golden, lock_path, own=own))
 
 
 @dataclass(frozen=True)

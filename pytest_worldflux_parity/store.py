@@ -22,6 +22,7 @@ from typing import Any
 
 from . import schemas, wire
 from .errors import StoreError
+from .leases import try_lock
 from .records import SUCCESS, StoredLine
 
 Line = dict[str, Any]
@@ -215,7 +216,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         StoreError: another pytest holds it, or it cannot be made.
     """
     with _opened(run_dir, ".lock") as descriptor:
-        if not _locked(descriptor, fcntl.LOCK_EX):
+        if not try_lock(descriptor, fcntl.LOCK_EX):
             raise StoreError(
                 "another pytest is using this run directory",
                 where=str(run_dir),
@@ -223,7 +224,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
             )
         with _opened(run_dir, _PRESENCE) as others:
             end = time.monotonic() + PRESENCE_WAIT_SEC
-            while not _locked(others, fcntl.LOCK_EX):
+            while not try_lock(others, fcntl.LOCK_EX):
                 if time.monotonic() > end:
                     raise StoreError(
                         "programs of an earlier pytest still run in this run directory",
@@ -255,14 +256,6 @@ def _opened(run_dir: Path, name: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _locked(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextmanager

@@ -89,6 +89,22 @@ def read(path: Path) -> SuiteSource:
     return SuiteSource(path, document, _schema_of(document, locate), hashlib.sha256(raw).hexdigest(), locate)
 
 
+def read_track(path: Path, track: str, wanted: str) -> SuiteSource:
+    """As :func:`read`, of a file that must be of one track; ``wanted``: what such a file is called.
+
+    Raises:
+        SuiteError: as :func:`read`, or it is of another track.
+    """
+    source = read(path)
+    if source.track != track:
+        raise SuiteError(
+            f"this is a {source.track} suite, and a {wanted} is wanted",
+            where=source.locate(("track",)),
+            mend=f"pytest --parity={source.track} {path}",
+        )
+    return source
+
+
 def locator(path: Path, lines: Mapping[schemas.Path, int]) -> Locate:
     """Turns the path of a value within a document into ``file:line``: its own, or that of what holds it."""
 

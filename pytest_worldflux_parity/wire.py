@@ -403,6 +403,33 @@ def object_in(text: bytes, where: str) -> Dict[str, Any]:
     return data
 
 
+def kept(out_dir: Path, kind: str, adapter: str) -> Path:
+    """The first file of this ``kind`` that a run of ``adapter`` left in its ``out_dir``.
+
+    Its record names it in ``metadata.artifact_manifest``: kind -> [{path, sha256, ...}].
+
+    Raises:
+        WireError: there is no record of such a run, or the file is not the one that it left.
+    """
+    path = out_dir / "metrics.json"
+    try:
+        record = load_object(path)
+        entry = record["metadata"]["artifact_manifest"][kind][0]
+        file = out_dir / Path(entry["path"])
+        sha256, stated = entry["sha256"], record["adapter"]
+    except OSError as error:
+        raise WireError(f"{path}: {error.strerror}; wanted: the out_dir of a finished run") from None
+    except (WireError, KeyError, IndexError, TypeError):
+        raise WireError(f"{path}: not the record of a run that names its {kind}") from None
+    if stated != adapter:
+        raise WireError(f"{path}: of a run of {stated!r}; wanted one of {adapter}")
+    if not file.is_file():
+        raise WireError(f"{file}: no such file, and {path} names it; to mend: run the official program again")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+        raise WireError(f"{file}: changed since the run: its sha256 is not the one in {path}")
+    return file
+
+
 def _refuse_constant(token: str) -> None:
     raise WireError(f"{token} is not a number that JSON allows")
 

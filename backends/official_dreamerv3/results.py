@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -98,22 +97,10 @@ def kept(out_dir: Path, kind: str) -> Path:
     Raises:
         Refused: there is no record of a run of this program, or the file is not the one that it left.
     """
-    path = out_dir / "metrics.json"
     try:
-        record = wire.load_object(path)
-        entry = record["metadata"]["artifact_manifest"][kind][0]
-        file, sha256, adapter = out_dir / entry["path"], entry["sha256"], record["adapter"]
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}; wanted: the out_dir of a finished run") from None
-    except (wire.WireError, KeyError, IndexError, TypeError):
-        raise Refused(f"{path}: not the record of a run that names its {kind}") from None
-    if adapter != ADAPTER:
-        raise Refused(f"{path}: of a run of {adapter!r}; wanted one of {ADAPTER}")
-    if not file.is_file():
-        raise Refused(f"{file}: no such file, and {path} names it; to mend: run the official program again")
-    if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-        raise Refused(f"{file}: changed since the run: its sha256 is not the one in {path}")
-    return file
+        return wire.kept(out_dir, kind, ADAPTER)
+    except wire.WireError as error:
+        raise Refused(str(error)) from None
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,29 @@ _ROOT_FILES = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", ".git")
 Subparsers = Any  # argparse keeps the class of its sub-parsers to itself
 
 
+def add_backends_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--backends``, as :func:`backend_folders` reads it."""
+    parser.add_argument(
+        "--backends", action="append", type=Path, metavar="DIR",
+        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
+    )  # fmt: skip
+
+
+def add_lock_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--lock``, as :func:`lock_path` reads it."""
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+
+
+def backend_folders(options: argparse.Namespace, root: Path) -> tuple[Path, ...]:
+    """Where backends are looked for."""
+    return tuple(options.backends or [root / DEFAULT_BACKENDS])
+
+
+def lock_path(options: argparse.Namespace, root: Path) -> Path:
+    """The lock file."""
+    return Path(options.lock or root / DEFAULT_LOCK)
+
+
 def project_root(options: argparse.Namespace) -> Path:
     """The project that a command works on: ``--root``, or the nearest folder upwards that is one.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ParityError, StoreError, SuiteError
-from . import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from . import Subparsers, add_backends_option, add_lock_option, backend_folders, lock_path, project_root
 
 if TYPE_CHECKING:
     from ..prepare import RunContext
@@ -29,11 +29,8 @@ def add_campaign(commands: Subparsers) -> None:
         "--run-id", metavar="ID",
         help="of a source that is run: the run whose records are exported (default: the latest campaign)",
     )  # fmt: skip
-    export.add_argument(
-        "--backends", action="append", type=Path, metavar="DIR",
-        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
-    )  # fmt: skip
-    export.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_backends_option(export)
+    add_lock_option(export)
     export.set_defaults(run=run_export)
 
 
@@ -71,8 +68,8 @@ def _context(options: argparse.Namespace, system: str) -> RunContext:
         run_id="",
         run_dir=root / OUTPUT,
         device="cpu",
-        lock_path=options.lock or root / DEFAULT_LOCK,
-        backend_folders=tuple(options.backends or [root / DEFAULT_BACKENDS]),
+        lock_path=lock_path(options, root),
+        backend_folders=backend_folders(options, root),
         systems=(system,),
         seeds=_seeds(options.seeds),
     )

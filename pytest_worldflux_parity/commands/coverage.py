@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..gates import Finding
-from . import DEFAULT_LOCK, DEFAULT_POLICY, Subparsers, project_root
+from . import DEFAULT_POLICY, Subparsers, add_lock_option, lock_path, project_root
 from .validate import allow_fixtures, count, fixtures_told, told
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def add_coverage(commands: Subparsers) -> None:
     """Add the parser of ``coverage``."""
     parser = commands.add_parser("coverage", help="check that the policy's suites are locked and judged")
     parser.add_argument("--policy", type=Path, metavar="FILE", help=f"default: {DEFAULT_POLICY}")
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"default: {DEFAULT_LOCK}")
+    add_lock_option(parser)
     parser.add_argument("--aggregate", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--enforce-pass", action="store_true", help="every suite of a required family must pass"
@@ -46,7 +46,7 @@ def run_coverage(options: argparse.Namespace) -> int:
 
     root = project_root(options)
     named = policy.read_policy(options.policy or root / DEFAULT_POLICY)
-    locked = lock.read_lock(options.lock or root / DEFAULT_LOCK)
+    locked = lock.read_lock(lock_path(options, root))
     path: Path = options.aggregate
     aggregate = run_documents.read_aggregate(path)
     enforced: bool = options.enforce_pass

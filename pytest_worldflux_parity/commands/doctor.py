@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from . import Subparsers, add_backends_option, add_lock_option, backend_folders, lock_path, project_root
 
 if TYPE_CHECKING:
     from ..doctor import Check
@@ -29,11 +29,8 @@ def add_doctor(commands: Subparsers) -> None:
         metavar="DIR",
         help=f"folder of the run directories (default: {DEFAULT_OUTPUT})",
     )
-    parser.add_argument(
-        "--backends", action="append", type=Path, metavar="DIR",
-        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
-    )  # fmt: skip
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_backends_option(parser)
+    add_lock_option(parser)
     parser.set_defaults(run=run_doctor)
 
 
@@ -48,8 +45,8 @@ def run_doctor(options: argparse.Namespace) -> int:
     root = project_root(options)
     place = doctor.Place(
         root=root,
-        backend_folders=tuple(options.backends or [root / DEFAULT_BACKENDS]),
-        lock_path=options.lock or root / DEFAULT_LOCK,
+        backend_folders=backend_folders(options, root),
+        lock_path=lock_path(options, root),
         output=(options.output or root / DEFAULT_OUTPUT).absolute(),
         suites=options.suites or root / DEFAULT_SUITES,
     )

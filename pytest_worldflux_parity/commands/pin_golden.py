@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import BackendError, SourceError
-from . import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from . import Subparsers, add_backends_option, add_lock_option, backend_folders, lock_path, project_root
 
 if TYPE_CHECKING:
     from ..gates.components import Golden
@@ -29,11 +29,8 @@ def add_pin_golden(commands: Subparsers) -> None:
         "--suite", metavar="ID",
         help="the entry of the lock file whose commit it is of (default: that of the pin that is there)",
     )  # fmt: skip
-    parser.add_argument(
-        "--backends", action="append", type=Path, metavar="DIR",
-        help=f"folder of backends (repeatable; default: {DEFAULT_BACKENDS})",
-    )  # fmt: skip
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_backends_option(parser)
+    add_lock_option(parser)
     parser.set_defaults(run=run_pin_golden)
 
 
@@ -49,7 +46,7 @@ def run_pin_golden(options: argparse.Namespace) -> None:
     from .. import json_file, lock
 
     root = project_root(options)
-    path = options.lock or root / DEFAULT_LOCK
+    path = lock_path(options, root)
     locked = lock.read_lock(path)
     found = goldens.read_golden(_folder(options, root))
     pin = locked.goldens.get(found.family)
@@ -68,7 +65,7 @@ def _folder(options: argparse.Namespace, root: Path) -> Path:
     """The golden folder of the backends that the command line names."""
     from ..backends import load_backends
 
-    known = load_backends(options.backends or [root / DEFAULT_BACKENDS]).values()
+    known = load_backends(backend_folders(options, root)).values()
     matched = [b for b in known if b.match is not None]
     named = [b for b in matched if options.family in (b.family, b.name, b.adapter)]
     folders = sorted({b.golden_dir.resolve() for b in named})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import DEFAULT_LOCK, Subparsers, project_root
+from . import Subparsers, add_lock_option, lock_path, project_root
 
 
 def add_plan(commands: Subparsers) -> None:
@@ -21,7 +21,7 @@ def add_plan(commands: Subparsers) -> None:
         "--runs", action="append", type=Path, metavar="FILE",
         help="parity_runs.jsonl that tells durations (repeatable; default: those in reports/parity)",
     )  # fmt: skip
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_lock_option(parser)
     parser.set_defaults(run=run_plan)
 
 
@@ -37,10 +37,9 @@ def run_plan(options: argparse.Namespace) -> int:
 
     root = project_root(options)
     proof = proof_file.load(options.suite)
-    lock_path = options.lock or root / DEFAULT_LOCK
     named = [(path, options.format or costs.table_format(path)) for path in options.official]
     runs = options.runs or sorted((root / "reports" / "parity").glob("*/*/parity_runs.jsonl"))
-    plan = costs.plan_of(proof, named or costs.locked_tables(proof, root, lock_path), runs)
+    plan = costs.plan_of(proof, named or costs.locked_tables(proof, root, lock_path(options, root)), runs)
     if plan is None and named:
         what = "the tables hold no score of the suite's tasks at half of their budgets or later"
         raise ScoreTableError(what, where=str(options.official[0]))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import DEFAULT_BACKENDS, DEFAULT_LOCK, Subparsers, project_root
+from . import Subparsers, add_backends_option, add_lock_option, backend_folders, lock_path, project_root
 
 if TYPE_CHECKING:
     from ..prepare import RunContext
@@ -23,8 +23,8 @@ def add_proof_report(commands: Subparsers) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where documents go (default: beside FILE)"
     )
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
-    parser.add_argument("--backends", action="append", type=Path, metavar="DIR", help="folders of backends")
+    add_lock_option(parser)
+    add_backends_option(parser)
     parser.add_argument(
         "--parity-history", action="append", default=[], metavar="GLOB", help="earlier equivalence reports"
     )
@@ -72,8 +72,8 @@ def _context(options: argparse.Namespace, root: Path, runs: Path) -> RunContext:
         run_id=runs.parent.parent.name,
         run_dir=runs.parent.parent,
         device="cpu",
-        lock_path=(options.lock or root / DEFAULT_LOCK).resolve(),
-        backend_folders=tuple(options.backends or [root / DEFAULT_BACKENDS]),
+        lock_path=lock_path(options, root).resolve(),
+        backend_folders=backend_folders(options, root),
         resume=True,
     )
     return replace(context, history=tuple(options.parity_history), sign_key=options.parity_sign_key)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..gates.fixture import BANNER
-from . import DEFAULT_LOCK, Subparsers, project_root
+from . import Subparsers, add_lock_option, lock_path, project_root
 
 if TYPE_CHECKING:
     from ..lock import Lock
@@ -25,7 +25,7 @@ def add_validate(commands: Subparsers) -> None:
         help="the run.json of a quick suite, or the equivalence_report.json of a proof (repeatable)",
     )  # fmt: skip
     parser.add_argument("--aggregate", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--lock", type=Path, metavar="FILE", help=f"the lock file (default: {DEFAULT_LOCK})")
+    add_lock_option(parser)
     parser.add_argument(
         "--required-suite", action="extend", nargs="+", default=[], metavar="ID",
         help="a suite that must be there (repeatable)",
@@ -68,7 +68,7 @@ def run_validate(options: argparse.Namespace) -> int:
     from .. import lock, release_checks, run_documents
 
     root = project_root(options)
-    locked = lock.read_lock(options.lock or root / DEFAULT_LOCK)
+    locked = lock.read_lock(lock_path(options, root))
     runs = release_checks.read_runs(options.runs)
     aggregate = run_documents.read_aggregate(options.aggregate)
     fixtures = {run.path: run.document for run in runs}

@@ -7,7 +7,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import EvidenceError
 
@@ -62,23 +62,7 @@ def read_sign_key(path: Path) -> SignKey:
         EvidenceError: ``cryptography`` is not installed; the file cannot be read, is encrypted, or is
             something else.
     """
-    serialization = _serialization(path)
-    data = _read(path)
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    try:
-        key = serialization.load_pem_private_key(data, password=None)
-    except TypeError:
-        mend = f"decrypt it for the job: openssl pkey -in {path.name} -out plain.pem"
-        raise EvidenceError("the private key is encrypted", where=str(path), mend=mend) from None
-    except ValueError:
-        what = "is a public key" if b"PUBLIC KEY" in data else "is no private key in PEM"
-        raise EvidenceError(what, where=str(path), mend=_MAKE) from None
-    # What cryptography does not know, it says with an exception of its own.
-    except Exception as error:
-        raise EvidenceError(f"is no key that can be read: {error}", where=str(path), mend=_MAKE) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=str(path), mend=_MAKE)
+    key: Ed25519PrivateKey = _ed25519(path, "private", "public", _MAKE)
     return SignKey(key, _keyid(key.public_key()), _rights(path))
 
 
@@ -88,20 +72,36 @@ def read_public_key(path: Path) -> PublicKey:
     Raises:
         EvidenceError: as :func:`read_sign_key`.
     """
-    serialization = _serialization(path)
-    data = _read(path)
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        key = serialization.load_pem_public_key(data)
-    except ValueError:
-        what = "is a private key" if b"PRIVATE KEY" in data else "is no public key in PEM"
-        raise EvidenceError(what, where=str(path), mend=_DERIVE) from None
-    except Exception as error:
-        raise EvidenceError(f"is no key that can be read: {error}", where=str(path), mend=_DERIVE) from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=str(path), mend=_DERIVE)
+    key: Ed25519PublicKey = _ed25519(path, "public", "private", _DERIVE)
     return PublicKey(key, _keyid(key))
+
+
+def _ed25519(path: Path, kind: Literal["private", "public"], other: str, mend: str) -> Any:
+    """The key of one kind in a PEM file; ``other`` is what it is often taken for."""
+    serialization = _serialization(path)
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    data = _read(path)
+    try:
+        key = (
+            serialization.load_pem_private_key(data, password=None)
+            if kind == "private"
+            else serialization.load_pem_public_key(data)
+        )
+    except TypeError:
+        decrypt = f"decrypt it for the job: openssl pkey -in {path.name} -out plain.pem"
+        raise EvidenceError("the private key is encrypted", where=str(path), mend=decrypt) from None
+    except ValueError:
+        mistaken = f"{other.upper()} KEY".encode() in data
+        what = f"is a {other} key" if mistaken else f"is no {kind} key in PEM"
+        raise EvidenceError(what, where=str(path), mend=mend) from None
+    # What cryptography does not know, it says with an exception of its own.
+    except Exception as error:
+        raise EvidenceError(f"is no key that can be read: {error}", where=str(path), mend=mend) from None
+    wanted = ed25519.Ed25519PrivateKey if kind == "private" else ed25519.Ed25519PublicKey
+    if not isinstance(key, wanted):
+        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=str(path), mend=mend)
+    return key
 
 
 def _serialization(path: Path) -> Any:

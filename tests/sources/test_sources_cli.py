@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_worldflux_parity import cli, sources
+from pytest_worldflux_parity import cli, commands, sources
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def project(upstream, root):
     """A project whose lock file names the throw-away repository, in two suites."""
     entry = {k: v for k, v in dataclasses.asdict(upstream.entry).items() if k != "suite_id"}
     absent = {**entry, "repo": "https://example.invalid/other/absent"}
-    lock = root / cli.DEFAULT_LOCK
+    lock = root / commands.DEFAULT_LOCK
     lock.parent.mkdir(parents=True)
     document = {
         "schema_version": "worldflux.parity.lock.v1",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from upstreams import Upstream
 
-from pytest_worldflux_parity import cli, doctor, schemas, sources
+from pytest_worldflux_parity import cli, commands, doctor, schemas, sources
 from pytest_worldflux_parity.backends import MARKER, read_backend
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def project(root: Path, upstream: Upstream, tmp_path: Path) -> Path:
         "schema_version": "worldflux.parity.lock.v1", "generated_at_utc": "2026-01-01T00:00:00+00:00",
         "suites": suites, "goldens": {"fake": pin},
     }  # fmt: skip
-    write(root / cli.DEFAULT_LOCK, json.dumps(lock))
+    write(root / commands.DEFAULT_LOCK, json.dumps(lock))
     backend(root, "fake_worldflux", environment="own", source={"lock": "a_suite"},
             requirements=["numpy==1.2.3"], match={"argv": ["x"], "golden": "../golden"})  # fmt: skip
     sources.fetch(entry, root, {"owner/name": str(upstream.path)})
