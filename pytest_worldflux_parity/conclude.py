@@ -18,6 +18,7 @@ from .assemble import assemble, selected_items
 from .engines.attempts import recover
 from .errors import ParityError, StoreError
 from .matching import REPORT, retire_failed, write_report
+from .missing_suite import write_missing_suite
 from .observations import FAILED
 from .prepare import PreparedFile, PreparedSuite, RunContext, prepare
 from .provenance import environment, lock_reference
@@ -223,6 +224,8 @@ def _conclude_suite(
         paths = (*_write_components(judgement, store.folder, context), path)
         document = _run_document(judgement, prepared, context)
         write_document(path, document, "run.v1")
+        lacking = write_missing_suite(store.folder, file, judgement.evidence.observed.missing)
+        paths += (lacking,) if lacking else ()
         notes = tuple(_seeds_note(prepared.suite, context))
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))

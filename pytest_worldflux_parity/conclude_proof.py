@@ -23,6 +23,7 @@ from .gates.fixture import BANNER
 from .golden import ARRAYS, MANIFEST
 from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
+from .missing_suite import write_missing_suite
 from .prepare import SEED_PLAN, PreparedFile, RunContext, prepare
 from .proof.decision import plan_to_seal
 from .proof.stability import read_report
@@ -92,6 +93,10 @@ def _stability_case(documents: Documents) -> ProofCase:
     compared = f"{len(found.history)} earlier reports" if found.history else "no earlier report"
     count = len(found.not_compared)
     left_out = f"; {count} named reports could not be compared" if count else ""
+    if found.in_part:
+        name, text = next(iter(found.in_part.items()))
+        others = len(found.in_part) - 1
+        left_out += f"; {name} {text}" + (f" ({others} other reports too)" if others else "")
     if found.status == "verdict_failed":
         text = "verdict_failed: a verdict that is not a pass cannot be stable"
         return "stability", "failed", text + left_out, ()
@@ -163,7 +168,9 @@ def _write(
     for name, document in documents.by_name.items():
         write_document(folder / name, document, SCHEMAS[name])
     write_text(folder / REPORT, _markdown(judgement, time))
-    return documents, [folder / name for name in (*documents.by_name, REPORT)]
+    paths = [folder / name for name in (*documents.by_name, REPORT)]
+    lacking = write_missing_suite(folder, prepared, judgement.decision.missing)
+    return documents, [*paths, *([lacking] if lacking else [])]
 
 
 def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -> ProofConclusion:

@@ -104,7 +104,8 @@ def _expected(report: Document) -> int | None:
     """How many (task, seed, system) the seed policy asks for; None where only the pilot would tell."""
     policy, plan = report["config"]["seed_policy"], report["seed_plan"]
     if policy["mode"] == "fixed":
-        return len(report["tasks"]) * len(policy["values"]) * len(SYSTEMS)
+        own = report["config"].get("task_seeds", {})
+        return len(SYSTEMS) * sum(len(own.get(t["task_id"], policy["values"])) for t in report["tasks"])
     if plan is None or report["global"]["pilot"]:
         return None
     return sum(len(task["seeds"]) for task in plan["tasks"]) * len(SYSTEMS)

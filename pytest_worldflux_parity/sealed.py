@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import schemas
+from .command_program import CommandProgram
 from .errors import StoreError
 from .integrity import file_sha256
 from .prepare import PreparedFile, RunContext
+from .program_files import program_files
 from .store import relative
 
 
@@ -51,6 +54,7 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
         # The seeds of a plan that a pilot sealed are no change of what was asked.
         "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
         "device": context.device,
+        **_files(prepared, context),
         "upstream_lock_sha256": file_sha256(context.lock_path),
         "suite_policy_sha256": file_sha256(context.lock_path.with_name("suite_policy.json")),
     }
@@ -68,6 +72,26 @@ def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
         "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in found.items()},
         "golden": match.golden.identity if match else None,
     }
+
+
+def _files(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """The project's files that commands name, by side; no key where there is no command.
+
+    They are no part of a request: a word may also name what the program is going to write.
+    """
+    found = {}
+    for part in prepared.parts:
+        for system, program in part.backends.items():
+            if isinstance(program, CommandProgram):
+                values = {
+                    "family": part.suite.family,
+                    "device": context.device,
+                    "repo_root": str(context.root),
+                }
+                side = f"{part.label}.{system}".lstrip(".")
+                output = context.run_dir.parent
+                found[side] = program_files(program.sides, program.folder, context.root, output, values)
+    return {"files": found} if found else {}
 
 
 def comparable(
@@ -101,6 +125,8 @@ def _names_of_change(
         return ["the golden of the component match"]
     if key == "overrides":
         return ["what the command line gives in place of the suite's own tables"]
+    if key == "files":
+        return list(_changed_files(before.get(key) or {}, now.get(key) or {}))
     if key not in ("sources", "tables", "programs"):
         return [key]
     old, new = before.get(key) or {}, now.get(key) or {}
@@ -114,3 +140,12 @@ def _names_of_change(
         f"the source of the {s} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
         for s in sides
     ]
+
+
+def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Files of programs that are not as they were sealed; one that came later was not sealed."""
+    for side in sorted(before.keys() & now.keys()):
+        for name, sha256 in sorted(before[side].items()):
+            if now[side].get(name) != sha256:
+                what = f"a script in {name}" if name.endswith("/") else name
+                yield f"{what}, which the {side} command names,"

@@ -105,7 +105,7 @@ class Resources:
 class Task:
     """One task with what it overrides; mappings are already merged with the suite's defaults.
 
-    ``seeds``: of both systems, where a sealed plan gives the task seeds of its own.
+    ``seeds``: of both systems, where the suite or a sealed plan gives the task seeds of its own.
     """
 
     id: str
@@ -172,7 +172,11 @@ class Suite:
     def with_live_seeds(self, seeds: Sequence[int]) -> Suite:
         """The suite with the seeds of its live sides replaced; tables keep theirs."""
         live = self.live_systems
-        return replace(self, seeds={s: tuple(seeds) if s in live else v for s, v in self.seeds.items()})
+        return replace(
+            self,
+            seeds={s: tuple(seeds) if s in live else v for s, v in self.seeds.items()},
+            tasks=tuple(replace(t, seeds=None) for t in self.tasks),
+        )
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Suite:
         """The suite with tables in the place of sides, which ``replaced`` keeps.
@@ -237,6 +241,7 @@ def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
     _refuse_reversed_windows(data, (), locate)
     for i, row in enumerate(rows):
         _refuse_reversed_windows(row, ("tasks", i), locate)
+        _refuse_repeats(row.get("seeds", ()), "seed", ("tasks", i, "seeds"), locate)
     tasks = tuple(_task(row, data) for row in rows)
     for i, task in enumerate(tasks):
         if task.budget is None:
@@ -256,6 +261,7 @@ def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
         eval_protocol={**data.get("eval_protocol", {}), **own.get("eval_protocol", {})},
         budget=Budget(budget["step"], budget.get("tolerance", 0.0)) if budget else None,
         deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
+        seeds=tuple(sorted(own["seeds"])) if "seeds" in own else None,
         resources=Resources(**{**data.get("resources", {}), **own.get("resources", {})}),
     )
 

@@ -15,8 +15,7 @@ from ..errors import SuiteError
 from ..stats.tost import Design, Effect
 from ..suite import SYSTEMS, Locate
 from .commands import CommandSide
-from .seeding import SeedPlan, with_seeds
-from .settings import BayesianRule, HolmScope, MetricRule, ProofSettings, ProofTask, SeedPolicy
+from .settings import BayesianRule, HolmScope, MetricRule, ProofSettings, SeedPolicy
 
 V1, V2 = "parity.manifest.v1", "parity.suite.v2"
 TRANSFORMS: Mapping[str, tuple[Effect, Design]] = {
@@ -36,7 +35,10 @@ V1_LEVELS: Mapping[str, float] = {"alpha": 0.05, "equivalence_margin": 0.05, "no
 
 @dataclass(frozen=True)
 class ManifestTask:
-    """One task: what must be shown of it, and how both systems are run."""
+    """One task: what must be shown of it, and how both systems are run.
+
+    ``seeds``: its own, in place of the suite's.
+    """
 
     id: str
     family: str
@@ -45,6 +47,7 @@ class ManifestTask:
     eval_protocol: Mapping[str, Any]
     validity_requirements: Mapping[str, Any]
     sides: Mapping[str, CommandSide]
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,6 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     path: str = ""
     sha256: str = ""
-
-    def proof_tasks(self, plan: SeedPlan | None = None) -> tuple[ProofTask, ...]:
-        """The tasks with the seeds that are expected now: of the policy, or of a sealed plan.
-
-        Raises:
-            StatisticsError: the plan names other tasks.
-        """
-        seeds = dict.fromkeys(SYSTEMS, self.settings.seed_policy.at_first)
-        tasks = tuple(ProofTask(t.id, t.family, seeds, t.rules) for t in self.tasks)
-        return tasks if plan is None else with_seeds(tasks, plan)
 
 
 def parse_manifest(data: Mapping[str, Any], locate: Locate) -> Manifest:
@@ -133,7 +126,20 @@ def _task(
         eval_protocol=merged.get("eval_protocol", {}),
         validity_requirements=merged.get("validity_requirements", {}),
         sides={s: _side(own[s]) for s in SYSTEMS},
+        seeds=_own_seeds(own, root, at, locate),
     )
+
+
+def _own_seeds(
+    own: Mapping[str, Any], root: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate
+) -> tuple[int, ...] | None:
+    if "seed_policy" not in own:
+        return None
+    if root["seed_policy"]["mode"] != "fixed":
+        mend = "write `mode: fixed`, or leave the task's seed_policy out"
+        where = locate((*at, "seed_policy"))
+        raise SuiteError("auto_power gives every task its seeds", where=where, mend=mend)
+    return tuple(sorted(own["seed_policy"]["values"]))
 
 
 def _rules(

@@ -6,8 +6,9 @@ looked for in the effect itself: the sign of a ratio never flips.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -50,7 +51,8 @@ class Stability:
 
     Attributes:
         verdict_flips: names of (earlier, later) of two reports of which one passed and one failed.
-        not_compared: earlier reports of another suite, or without a readable verdict, and why.
+        not_compared: earlier reports of another suite, or that cannot be read as one, and why.
+        in_part: earlier reports that lack something which the current one has, and what.
     """
 
     status: StabilityStatus
@@ -59,6 +61,7 @@ class Stability:
     verdict_flips: tuple[tuple[str, str], ...]
     sign_flips: tuple[SignFlip, ...]
     not_compared: Mapping[str, str]
+    in_part: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mode(self) -> str:
@@ -66,13 +69,19 @@ class Stability:
 
 
 def read_report(document: Mapping[str, Any], name: str) -> Report | str:
-    """What an equivalence report says, ours or of the earlier system; a sentence where it says nothing."""
+    """What an equivalence report says, ours or of the earlier system; a sentence where it is none.
+
+    A row that cannot be read makes the whole no report: what it hides could be a flip.
+    """
     summary = document.get("global")
     if not isinstance(summary, Mapping) or not isinstance(summary.get("parity_pass_final"), bool):
         return "no global.parity_pass_final in it"
     rows = document.get("tasks")
-    if not isinstance(rows, list):
+    if not isinstance(rows, list) or not rows:
         return "no tasks in it"
+    wrong = next(_malformed(rows), None)
+    if wrong:
+        return wrong
     final = summary["parity_pass_final"]
     cells = dict(_cells(rows))
     return Report(
@@ -119,7 +128,8 @@ def stability(
         status = "verdict_failed"
     elif shaken:
         status = "unstable"
-    return Stability(status, now, earlier, flips, signs, left_out)
+    in_part = {r.name: text for r in earlier if (text := _lacking(r, now))}
+    return Stability(status, now, earlier, flips, signs, left_out, in_part)
 
 
 def _comparable(
@@ -149,23 +159,64 @@ def _game(task: str) -> str:
     return task.replace("atari100k_", "atari_", 1) if task.startswith("atari100k_") else task
 
 
+def _lacking(report: Report, now: Report) -> str:
+    """What an earlier report does not have of what is compared; empty where it has all of it."""
+    absent = [f"{metric} of {task}" for task, metric in sorted(now.signs.keys() - report.signs.keys())]
+    more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+    return f"could be compared in part only: it has no {absent[0]}{more}" if absent else ""
+
+
+def _malformed(rows: Sequence[Any]) -> Iterator[str]:
+    """Why a row of ``tasks`` cannot be read, with its index; nothing where all can."""
+    seen: set[str] = set()
+    for i, row in enumerate(rows):
+        at = f"tasks[{i}]"
+        if not isinstance(row, Mapping) or not isinstance(row.get("task_id"), str):
+            yield f"{at} is no task with a task_id"
+            continue
+        if _game(row["task_id"]) in seen:
+            yield f"{at} is {row['task_id']!r} again"
+        seen.add(_game(row["task_id"]))
+        metrics = row.get("metrics")
+        if not isinstance(metrics, Mapping) or not metrics:
+            yield f"{at} ({row['task_id']}) has no metrics"
+            continue
+        for name, result in metrics.items():
+            wrong = _malformed_metric(result)
+            if wrong:
+                yield f"{at} ({row['task_id']}): metrics.{name} {wrong}"
+
+
+def _malformed_metric(result: Any) -> str:
+    """Why a metric of a task cannot be read; empty where it can. Only what was not tested has no interval."""
+    if not isinstance(result, Mapping):
+        return "is no mapping"
+    interval = result.get("ci90_effect")
+    if interval is None:
+        tested = result.get("status", "ok") == "ok"
+        return "has no ci90_effect" if tested else ""
+    ends = interval if isinstance(interval, list) and len(interval) == 2 else [interval]
+    if len(ends) != 2 or not all(e is None or _is_number(e) for e in ends):
+        return f"has ci90_effect {interval!r}, not two numbers"
+    reversed_ = None not in ends and ends[0] > ends[1]
+    return f"has ci90_effect {interval!r}, which ends before it begins" if reversed_ else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _cells(rows: Sequence[Any]) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
     for row in rows:
-        if not isinstance(row, Mapping) or not isinstance(row.get("metrics"), Mapping):
-            continue
         for metric, result in row["metrics"].items():
-            if isinstance(result, Mapping):
-                yield (str(row.get("task_id")), str(metric)), result
+            yield (row["task_id"], metric), result
 
 
 def _sign(result: Mapping[str, Any]) -> int:
-    interval = result.get("ci90_effect")
-    if not isinstance(interval, Sequence) or len(interval) != 2:
-        return 0
-    low, high = interval
-    if isinstance(low, (int, float)) and low > 0:
+    low, high = result.get("ci90_effect") or (None, None)
+    if low is not None and low > 0:
         return 1
-    return -1 if isinstance(high, (int, float)) and high < 0 else 0
+    return -1 if high is not None and high < 0 else 0
 
 
 def _disagree(result: Mapping[str, Any]) -> bool:

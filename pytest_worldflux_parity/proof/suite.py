@@ -87,9 +87,11 @@ class ProofSuite:
         Raises:
             StatisticsError: the plan names other tasks.
         """
-        seeds = dict.fromkeys(SYSTEMS, self.settings.seed_policy.at_first)
+        policy = self.settings.seed_policy
         tasks = tuple(
-            ProofTask(t.id, part.family, seeds, self.rules[t.id]) for part in self.parts for t in part.tasks
+            ProofTask(t.id, part.family, dict.fromkeys(SYSTEMS, _seeds_of(t, policy)), self.rules[t.id])
+            for part in self.parts
+            for t in part.tasks
         )
         return tasks if plan is None else with_seeds(tasks, plan)
 
@@ -113,8 +115,16 @@ class ProofSuite:
             self,
             settings=replace(self.settings, seed_policy=policy),
             claim="none",
-            parts=tuple(replace(p, seeds=both) for p in self.parts),
+            parts=tuple(
+                replace(p, seeds=both, tasks=tuple(replace(t, seeds=None) for t in p.tasks))
+                for p in self.parts
+            ),
         )
+
+
+def _seeds_of(task: Task, policy: SeedPolicy) -> tuple[int, ...]:
+    """The seeds of a task before any plan: its own, where a fixed policy lets it have some."""
+    return task.seeds if policy.mode == "fixed" and task.seeds else policy.at_first
 
 
 def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofSuite:
@@ -203,6 +213,9 @@ def _part(
         folder,
         lambda path: locate((*at, *path)),
     )
+    if policy.mode != "fixed" and any(t.seeds for t in part.tasks):
+        mend = "write `mode: fixed`, or leave the seeds of tasks out"
+        raise SuiteError("auto_power gives every task its seeds", where=locate((*at, "tasks")), mend=mend)
     directions = {m["name"]: m.get("higher_is_better", True) for m in group["metrics"]}
     return replace(
         part,
@@ -313,6 +326,7 @@ def _manifest_run(task: ManifestTask) -> Task:
     return Task(
         id=task.id,
         eval_protocol=task.eval_protocol,
+        seeds=task.seeds,
         deadline_sec=float(max(deadlines, default=WEEK_SEC)),
     )
 

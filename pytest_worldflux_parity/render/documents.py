@@ -105,6 +105,7 @@ def _seed_policy(suite: Suite) -> dict[str, Any]:
     return {
         "mode": "as_in_tables" if suite.seeds["official"] is None else "fixed",
         **{s: list(v) if v is not None else None for s, v in suite.seeds.items()},
+        **({"tasks": own} if (own := {t.id: list(t.seeds) for t in suite.tasks if t.seeds}) else {}),
     }
 
 

@@ -141,7 +141,10 @@ def stability_document(stability: Stability, *, time: str, input: str) -> dict[s
         "history": [
             {"name": r.name, "generated_at": r.generated_at, "verdict": r.verdict} for r in stability.history
         ],
-        "not_compared": [{"name": n, "reason": why} for n, why in stability.not_compared.items()],
+        "not_compared": [
+            {"name": n, "reason": why}
+            for n, why in (*stability.not_compared.items(), *stability.in_part.items())
+        ],
     }
 
 
@@ -169,10 +172,21 @@ def _config(decision: ProofDecision, claim: str | None) -> dict[str, Any]:
     return {
         "holm_scope": settings.holm_scope,
         "seed_policy": {**asdict(settings.seed_policy), "values": list(settings.seed_policy.values)},
+        **_own_seeds(decision),
         "component_match_required": settings.component_match_required,
         "parity_claim_level": claim,
         "test": "TOST with Student's t; p-values of auto_power are adjusted for the pilot",
     }
+
+
+def _own_seeds(decision: ProofDecision) -> dict[str, Any]:
+    """The seeds of tasks that do not have those of a fixed policy."""
+    policy = decision.settings.seed_policy
+    if policy.mode != "fixed":
+        return {}
+    seeds = {t.task.id: t.task.seeds["official"] for t in decision.tasks}
+    own = {task: list(mine) for task, mine in seeds.items() if set(mine) != set(policy.values)}
+    return {"task_seeds": own} if own else {}
 
 
 def _holm(decision: ProofDecision) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from pytest_worldflux_parity.errors import ParityError, StoreError
 # Objects whose keys are names that somebody chose, each with what stands at them.
 OPEN = {
     "suite.v1": {"recipe", "windows"},
-    "run.v1": {"metrics", "values", "values_by_seed", "artifacts"},
-    "session.v1": {"suites", "tables", "sources", "seeds", "overrides", "golden", "programs"},
+    "run.v1": {"metrics", "values", "values_by_seed", "artifacts", "tasks"},
+    "session.v1": {"suites", "tables", "sources", "seeds", "overrides", "golden", "programs", "files"},
     "lock.v1": {"suites", "oracle_files", "goldens"},
     "policy.v1": {"families"},
     # What the earlier system put into these is not known, and nothing rests on it.
@@ -32,7 +32,7 @@ OPEN = {
     "suite.parity_v2": {"train_budget", "eval_protocol", "env"},
     "suite.parity_manifest_v1": {"train_budget", "eval_protocol", "env"},
     # What gates and records say of themselves has its own document.
-    "equivalence.v1": {"metrics", "validity", "component_match", "official", "worldflux"},
+    "equivalence.v1": {"metrics", "validity", "component_match", "official", "worldflux", "task_seeds"},
     "coverage.v1": {"missing_by_reason"},
     "stability.v1": {"metrics"},
     # What records state of their surroundings, and what in-toto leaves to the kind of predicate.

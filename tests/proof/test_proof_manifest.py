@@ -15,6 +15,7 @@ from pytest_worldflux_parity.manifest_file import load
 from pytest_worldflux_parity.proof.commands import fill
 from pytest_worldflux_parity.proof.manifest import Manifest
 from pytest_worldflux_parity.proof.seeding import SeedPlan, TaskPlan
+from pytest_worldflux_parity.proof.suite import from_manifest
 
 
 def read(folder: Path, document: Any) -> Manifest:
@@ -25,7 +26,7 @@ def read(folder: Path, document: Any) -> Manifest:
 
 def test_a_manifest_of_65_tasks(tmp_path: Path) -> None:
     found = read(tmp_path, manifest())
-    tasks = found.proof_tasks()
+    tasks = from_manifest(found, tmp_path).tasks()
     assert (len(tasks), len({t.family for t in tasks})) == (65, 2)
     assert sum(len(t.pairs) for t in tasks) == 65 * 20
     assert tasks[0].pairs[19] == ("official", "worldflux")
@@ -172,10 +173,22 @@ def test_placeholders_are_filled_and_other_braces_stay() -> None:
         fill("{run_root}", values)
 
 
+def test_a_task_may_have_a_fixed_policy_of_its_own(tmp_path: Path) -> None:
+    fixed = {"mode": "fixed", "values": [0, 1, 2], "min_seeds": 2}
+    document = manifest(seed_policy=fixed)
+    document["tasks"][1]["seed_policy"] = {"mode": "fixed", "values": [9, 5]}
+    tasks = from_manifest(read(tmp_path, document), tmp_path).tasks()
+    assert [t.seeds["official"] for t in tasks[:3]] == [(0, 1, 2), (5, 9), (0, 1, 2)]
+    document["seed_policy"] = POLICY
+    with pytest.raises(SuiteError, match="auto_power gives every task its seeds"):
+        read(tmp_path, document)
+
+
 def test_a_pilot_expects_its_seeds_and_a_plan_its_own(tmp_path: Path) -> None:
     found = read(tmp_path, manifest(seed_policy={**POLICY, "values": list(range(100, 120))}))
-    assert found.proof_tasks()[0].seeds["official"] == (100, 101, 102, 103, 104)
+    proof = from_manifest(found, tmp_path)
+    assert proof.tasks()[0].seeds["official"] == (100, 101, 102, 103, 104)
     rows = tuple(TaskPlan(t.id, tuple(range(100, 107)), 7, "auc_return") for t in found.tasks)
     plan = SeedPlan(rows)
-    assert found.proof_tasks(plan)[64].seeds["worldflux"] == tuple(range(100, 107))
+    assert proof.tasks(plan)[64].seeds["worldflux"] == tuple(range(100, 107))
     assert SeedPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan

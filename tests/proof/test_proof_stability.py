@@ -9,7 +9,7 @@ import pytest
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.conclude_proof import _stability_case
-from pytest_worldflux_parity.proof.stability import stability
+from pytest_worldflux_parity.proof.stability import read_report, stability
 from pytest_worldflux_parity.proof_run import Documents
 from pytest_worldflux_parity.render.proof_documents import stability_document
 
@@ -122,6 +122,70 @@ def test_the_verdict_case_says_what_was_not_compared(now: dict[str, Any]) -> Non
         for history in (other, {})
     ]
     assert with_others == f"{alone}; 2 named reports could not be compared"
+
+
+INTERVALS: list[Any] = ["x", [1], [1, 2, 3], ["1", 2], [True, 2], [2, 1], [float("nan"), 1], {}, 0]
+
+
+def broken(change: Any) -> dict[str, Any]:
+    document = report(interval=[-0.03, -0.01])
+    change(document["tasks"])
+    return document
+
+
+ROWS: dict[str, Any] = {
+    "tasks[0] is no task": lambda rows: rows.__setitem__(0, 3),
+    "tasks[1] is no task": lambda rows: rows.append({"metrics": {}}),
+    "tasks[1] is 't' again": lambda rows: rows.append(rows[0]),
+    "tasks[0] (t) has no metrics": lambda rows: rows[0].pop("metrics"),
+    "tasks[0] (t): metrics.final_return_mean is no": lambda rows: rows[0]["metrics"].update(
+        final_return_mean=[]
+    ),
+    "tasks[0] (t): metrics.final_return_mean has no": lambda rows: rows[0]["metrics"][
+        "final_return_mean"
+    ].pop("ci90_effect"),
+    "no tasks in it": lambda rows: rows.clear(),
+    **{
+        f"metrics.final_return_mean has ci90_effect {x!r}": lambda rows, x=x: rows[0]["metrics"][
+            "final_return_mean"
+        ].update(ci90_effect=x)
+        for x in INTERVALS
+    },
+}
+
+
+@pytest.mark.parametrize("words", ROWS)
+def test_a_row_that_cannot_be_read_hides_no_flip(words: str) -> None:
+    """It would be a sign flip, and is named; the command refuses the whole report by its file and row."""
+    assert stability(report(interval=[0.01, 0.03]), {"a": broken(lambda rows: None)}).sign_flips
+    document = broken(ROWS[words])
+    found = read_report(document, "a")
+    assert isinstance(found, str)
+    assert words in found
+    assert stability(report(), {"a": document}).not_compared == {"a": found}
+    with pytest.raises(ValueError, match="this run: "):
+        stability(document, {})
+
+
+def test_a_metric_that_could_not_be_tested_has_no_interval() -> None:
+    untested = {"status": "missing", "ci90_effect": None}
+    found = stability(
+        report(), {"a": broken(lambda rows: rows[0]["metrics"].update(final_return_mean=untested))}
+    )
+    assert (len(found.history), found.not_compared) == (1, {})
+
+
+def test_what_an_earlier_report_lacks_is_said() -> None:
+    now = report()
+    now["tasks"].append({**now["tasks"][0], "task_id": "u"})
+    found = stability(now, {"a": report()})
+    assert found.in_part == {"a": "could be compared in part only: it has no final_return_mean of u"}
+    said = _stability_case(cast(Documents, SimpleNamespace(stability=found)))[2]
+    assert "; a could be compared in part only: it has no final_return_mean of u" in said
+    document = stability_document(found, time="now", input="equivalence_report.json")
+    schemas.check(document, "stability.v1", str)
+    assert document["not_compared"] == [{"name": "a", "reason": found.in_part["a"]}]
+    assert stability(report(), {"a": now}).in_part == {}
 
 
 def test_the_document() -> None:

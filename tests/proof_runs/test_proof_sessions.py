@@ -190,6 +190,14 @@ def test_history_is_compared_and_a_flip_is_unstable(project: Project) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*earlier.json: --parity-history: it is no equivalence report: no global.*"])
 
+    (project.root / "earlier.json").write_text(
+        json.dumps({**earlier, "tasks": [*earlier["tasks"], {"task_id": "beta", "metrics": None}]}),
+        encoding="utf-8",
+    )
+    result = project.run_here("--parity-history", "earlier.json", run_id="t")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*earlier.json: --parity-history: *tasks[[]1[]] (beta) has no metrics*"])
+
     earlier["suite_id"] = "another"
     (project.root / "earlier.json").write_text(json.dumps(earlier), encoding="utf-8")
     result = project.run_here("--parity-history", "earlier.json", run_id="u")
