@@ -16,7 +16,17 @@ from pytest_worldflux_parity.errors import ParityError, StoreError
 OPEN = {
     "suite.v1": {"recipe", "windows"},
     "run.v1": {"metrics", "values", "values_by_seed", "artifacts", "tasks"},
-    "session.v1": {"suites", "tables", "sources", "seeds", "overrides", "golden", "programs", "files"},
+    "session.v1": {
+        "suites",
+        "tables",
+        "sources",
+        "seeds",
+        "overrides",
+        "golden",
+        "programs",
+        "files",
+        "sha256s",
+    },
     "lock.v1": {"suites", "oracle_files", "goldens"},
     "policy.v1": {"families"},
     # What the earlier system put into these is not known, and nothing rests on it.
