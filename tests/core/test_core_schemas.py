@@ -87,7 +87,10 @@ def test_every_document_of_a_run_has_a_schema() -> None:
     suites = {"suite.v1", "suite.proof_v1", "suite.quick_legacy", "suite.parity_v2"}
     suites |= {"suite.parity_manifest_v1", "campaign.v1", "campaign_table.v1", "doctor.v1"}
     earlier = {"run.v1_earlier", "aggregate.v1_earlier"}
-    assert {*run, *match, *proof, *suites, *earlier, "backend.v1", "lock.v1", "policy.v1"} == set(NAMES)
+    engines = {"slurm_job.v1", "slurm_node.v1"}
+    assert {*run, *match, *proof, *suites, *earlier, *engines, "backend.v1", "lock.v1", "policy.v1"} == set(
+        NAMES
+    )
 
 
 def test_a_verdict_and_its_pass_agree() -> None:
