@@ -29,6 +29,8 @@ Line = dict[str, Any]
 
 _PRESENCE = ".running"
 PRESENCE_WAIT_SEC = 30.0
+# In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
+JOB_FILE = "slurm_job.json"
 Run = tuple[str, int, str]
 
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
@@ -151,7 +153,13 @@ class SuiteStore:
 
 
 def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
-    """The request and the record of an attempt, where both are there and whole."""
+    """The request and the record of an attempt, where both are there and whole.
+
+    None where a job of a cluster runs it, or ran it: what is there may be of an earlier start or of a program
+    that failed after all, and its engine alone knows.
+    """
+    if (folder / JOB_FILE).exists():
+        return None
     try:
         request = wire.read_request(str(folder / "request.json"))
         return request, wire.read_record(folder / "metrics.json")

@@ -158,14 +158,24 @@ def _settle(
     for attempt, folder in started:
         if attempt not in written:
             seen = engine.adopt(folder)
-            if seen is None:
-                line = _unseen_line(prepared, pair, system, context, attempt, folder)
-            else:
-                request = _request(prepared, pair, system, context, attempt, folder)
+            request = _request(prepared, pair, system, context, attempt, folder)
+            if seen is not None and _is_answer_to(request, seen, folder):
                 line = _line(prepared, request, folder, seen, context)
+            else:
+                line = _unseen_line(prepared, pair, system, context, attempt, folder)
             store.append(line)
             retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
     return store.read().successes.get(wanted)
+
+
+def _is_answer_to(request: wire.RunRequest, seen: Execution, folder: Path) -> bool:
+    """Whether a success is one of this request: recipe or program may have changed since it was started."""
+    if not seen.outcome.success:
+        return True
+    try:
+        return wire.read_request(str(folder / "request.json")).request_id == request.request_id
+    except (OSError, wire.WireError):
+        return False
 
 
 def _unseen_line(

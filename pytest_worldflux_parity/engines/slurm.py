@@ -31,6 +31,7 @@ import submitit
 from .. import runner, wire
 from ..errors import ParityError, RecordError, RunFailed
 from ..leases import pool
+from ..retry import LOST
 from . import Execution, Launch, slurm_files, slurm_options, slurm_queue, slurm_submission
 from .slurm_files import JOB, NODE
 from .slurm_node import Work
@@ -63,7 +64,6 @@ class _Flight:
     """
 
     folder: Path
-    request_id: str
     adapter: str
     cluster: str
     work: Work | None = None
@@ -75,7 +75,7 @@ class _Flight:
     result: Execution | BaseException | None = None
     over: threading.Event = field(default_factory=threading.Event)
 
-    def settle(self, result: Execution | BaseException | None) -> None:
+    def settle(self, result: Execution | BaseException) -> None:
         self.result = result
         self.over.set()
 
@@ -123,35 +123,33 @@ class SlurmEngine:
             ParityError: sbatch refuses it, or the run directory cannot be written.
             KeyboardInterrupt: the engine was stopped.
         """
-        request, cluster = launch.request, self._options.cluster
-        slurm_files.write_job(launch.folder, cluster, request.request_id, None)
-        flight = _Flight(launch.folder, request.request_id, request.adapter, cluster, self._work(launch))
-        result = self._awaited(flight)
-        assert result is not None
-        return result
+        adapter, cluster = launch.request.adapter, self._options.cluster
+        slurm_files.write_job(launch.folder, cluster, adapter, None)
+        return self._awaited(_Flight(launch.folder, adapter, cluster, self._work(launch)))
 
     def adopt(self, folder: Path) -> Execution | None:
         """Wait for the job of an earlier session that still runs an attempt, or waits to run it.
 
         Returns:
-            How the attempt ended, where its job has said so; else None.
+            How the attempt ended; None where it was no job's.
 
         Raises:
             KeyboardInterrupt: the engine was stopped.
+            ParityError: it is a job of a cluster, and this is no machine of one.
         """
         said = slurm_files.read(folder, JOB)
         if said is None:
             return None
+        if said["cluster"] == "slurm":
+            slurm_queue.check_commands()
         job_id = said["job_id"]
         if job_id is None and not slurm_files.revoke(folder):
             # It started, and the session was killed before it could write its number down.
-            job_id = (slurm_files.read(folder, NODE) or {}).get("job_id")
+            job_id = slurm_files.owner(folder)
         if not job_id:
-            return None
-        adapter = folder.name
-        with contextlib.suppress(OSError, wire.WireError):
-            adapter = wire.read_request(str(folder / "request.json")).adapter
-        return self._awaited(_Flight(folder, said["request_id"], adapter, said["cluster"], job_id=job_id))
+            problem = RunFailed("no job has been submitted for the attempt", where=said["adapter"])
+            return Execution(runner.Outcome(None, problem.line(), None, 0.0, LOST), ())
+        return self._awaited(_Flight(folder, said["adapter"], said["cluster"], job_id=job_id))
 
     def stop(self) -> None:
         """Cancel every job in flight; whoever waits for one gets a KeyboardInterrupt."""
@@ -180,11 +178,12 @@ class SlurmEngine:
             pool=self._pool,
         )
 
-    def _awaited(self, flight: _Flight) -> Execution | None:
+    def _awaited(self, flight: _Flight) -> Execution:
         self._inbox.put(flight)
         while not flight.over.wait(1.0):
             if not self._thread.is_alive():
                 raise self._broken
+        assert flight.result is not None
         if isinstance(flight.result, BaseException):
             raise flight.result
         return flight.result
@@ -236,18 +235,20 @@ class SlurmEngine:
             jobs = slurm_submission.submit(self._folder, self._options, works)
         except ParityError as error:
             for flight in group:
+                # sbatch may fail for us and submit the job all the same.
+                _revoke(flight.folder, None)
                 self._settle(flight, error)
             return
         self._own += jobs if self._options.cluster == "local" else []
         for flight, job in zip(group, jobs, strict=True):
             flight.job, flight.job_id = job, job.job_id
             try:
-                slurm_files.write_job(flight.folder, flight.cluster, flight.request_id, job.job_id)
+                slurm_files.write_job(flight.folder, flight.cluster, flight.adapter, job.job_id)
             except ParityError as error:
                 job.cancel(check=False)
                 self._settle(flight, error)
 
-    def _settle(self, flight: _Flight, result: Execution | BaseException | None) -> None:
+    def _settle(self, flight: _Flight, result: Execution | BaseException) -> None:
         self._flights.remove(flight)
         flight.settle(result)
 
@@ -269,30 +270,34 @@ class SlurmEngine:
 
     def _look(self) -> None:
         for flight in [*self._flights]:
+            result: Execution | BaseException | None
             try:
-                ended, result = self._result(flight)
+                result = self._result(flight)
             except ParityError as error:
-                ended, result = True, error
-            if ended:
+                result = error
+            if result is not None:
                 self._settle(flight, result)
 
-    def _result(self, flight: _Flight) -> tuple[bool, Execution | BaseException | None]:
-        """(whether the attempt is over, how it ended)."""
+    def _result(self, flight: _Flight) -> Execution | None:
+        """How the attempt ended; None where it has not, as far as is known.
+
+        Raises:
+            ParityError: its job could not use the run directory, or the program.
+        """
         document = slurm_files.read(flight.folder, NODE)
         if document is not None and document["job_id"]:
-            # sbatch may fail for us and submit the job all the same.
+            # One that was submitted twice has the number of the job that came first.
             flight.job_id = document["job_id"]
         if document is not None and document["outcome"] is not None:
             flight.seen = flight.seen or time.monotonic()
             late = time.monotonic() - flight.seen > LATE_SEC
             if self._may_be_memory(flight, document["outcome"]):
-                return False, None
-            found = _execution(flight, document["outcome"], late)
-            return found is not None, found
+                return None
+            return _execution(flight, document["outcome"], late)
         if flight.ended < CONFIRMED:
-            return False, None
+            return None
         _revoke(flight.folder, document)
-        return True, self._silent(flight, document) if flight.work else None
+        return self._silent(flight, document)
 
     def _may_be_memory(self, flight: _Flight, said: dict[str, Any]) -> bool:
         """Whether a killed program's job is still to say that it ran out of memory.
@@ -398,14 +403,18 @@ def _execution(flight: _Flight, said: Mapping[str, Any], late: bool) -> Executio
     Raises:
         ParityError: the job could not use the run directory, or the program.
     """
-    if said["refusal"] is not None:
-        raise ParityError(**said["refusal"])
     record, error, kind = None, said["error"], said["kind"]
+    if said["refusal"] is not None:
+        problem = ParityError(**said["refusal"])
+        if flight.work is not None:
+            raise problem
+        # Of an earlier session: it may have been mended since.
+        error, kind = problem.line(), LOST
     if said["metrics_sha256"] is not None:
         try:
             record = _record(flight, said["metrics_sha256"], late)
-        except (RecordError, wire.WireError) as problem:
-            error, kind = f"{problem}", "failed"
+        except (RecordError, wire.WireError) as wrong:
+            error, kind = f"{wrong}", "failed"
         if record is None and not error:
             return None
     outcome = runner.Outcome(record, error, said["return_code"], said["duration_sec"], kind)

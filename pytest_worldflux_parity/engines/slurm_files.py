@@ -11,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..store import translated, write_document
+from ..store import JOB_FILE, translated, write_document
 
-JOB, NODE = "slurm_job.json", "slurm_node.json"
+JOB, NODE = JOB_FILE, "slurm_node.json"
 JOB_SCHEMA, NODE_SCHEMA = "worldflux.parity.slurm_job.v1", "worldflux.parity.slurm_node.v1"
 Document = dict[str, Any]
+CLAIM_SEC = 5.0
 
 
 def now() -> str:
@@ -28,8 +30,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_job(folder: Path, cluster: str, request_id: str, job_id: str | None) -> None:
-    """Say which job runs an attempt; ``job_id`` is None before it has one.
+def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None) -> None:
+    """Say which job runs an attempt of a backend; ``job_id`` is None before it has one.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -37,7 +39,7 @@ def write_job(folder: Path, cluster: str, request_id: str, job_id: str | None) -
     document = {
         "schema_version": JOB_SCHEMA,
         "cluster": cluster,
-        "request_id": request_id,
+        "adapter": adapter,
         "job_id": job_id,
         "written_at_utc": now(),
     }
@@ -86,6 +88,15 @@ def claim(folder: Path, document: Document) -> bool:
 def revoke(folder: Path) -> bool:
     """Keep a job that has not started from ever running the attempt; False where one has started."""
     return claim(folder, node_document("", revoked=True))
+
+
+def owner(folder: Path) -> str:
+    """The number of the job that has claimed an attempt; empty where it is revoked, or nobody's."""
+    end = time.monotonic() + CLAIM_SEC
+    while (document := read(folder, NODE)) is None and time.monotonic() < end:
+        # Somebody may be in the midst of writing it.
+        time.sleep(0.1)
+    return str(document["job_id"]) if document else ""
 
 
 def write_node(folder: Path, document: Mapping[str, Any]) -> None:

@@ -138,5 +138,5 @@ def cancel(jobs: Sequence[str]) -> str:
 def how_ended(state: str) -> tuple[str, Kind, str]:
     """(what happened, kind of failure, mend) of a job that ended without a word of its own."""
     if state == FORGOTTEN:
-        return "Slurm does not know the job any more, and it left no outcome", LOST, ""
+        return "the job is gone, and has left no outcome", LOST, ""
     return f"Slurm ended the job: {state}", _KINDS.get(state, LOST), _MENDS.get(state, "")

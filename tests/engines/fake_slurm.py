@@ -63,8 +63,8 @@ class FakeSlurm:
 
 def detached(command: list[str], env: dict[str, str]) -> None:
     """Start what outlives the command that starts it, and holds none of its pipes."""
-    null = subprocess.DEVNULL
-    subprocess.Popen(command, env=env, stdin=null, stdout=null, stderr=null, start_new_session=True)
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    os.posix_spawn(command[0], command, env, file_actions=null, setsid=True)
 
 
 def signal_job(job: str, number: int) -> None:

@@ -12,14 +12,22 @@ from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError
 from tests.conftest import Project, alive, wait_until
 from tests.engines import fake_slurm
 from tests.engines.fake_slurm import FakeSlurm
+from tests.fakes.backends import program
 
 submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
-from pytest_worldflux_parity.engines import slurm_files, slurm_node, slurm_options, slurm_queue  # noqa: E402
+from pytest_worldflux_parity.engines import (  # noqa: E402
+    slurm_files,
+    slurm_node,
+    slurm_options,
+    slurm_queue,
+    slurm_submission,
+)
 
 SLURM = ("--parity-engine=slurm", "--device=cpu", "-p", "no:xdist")
 QUICKLY = ("poll_sec = 0.2", "collect_sec = 0.5")
@@ -50,7 +58,12 @@ def running(project: Project, count: int, attempt: int = 1) -> None:
     )
 
 
-def test_a_session_is_one_job_array_with_the_options_asked_for(project: Project, cluster: FakeSlurm) -> None:
+def test_a_session_is_one_job_array_with_the_options_asked_for(
+    project: Project, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the cluster is too busy at first to say whether it has taken the jobs."""
+    (cluster.state / "busy").touch()
+    monkeypatch.setattr(slurm_submission, "PAUSE_SEC", 0.0)
     configure(
         project, "partition = gpu", "account = lab", "qos = long", "mem = 8G", "constraint = a100|h100",
         "array_parallelism = 3", "sbatch.nice = 100", "sbatch.reservation = parity run",
@@ -94,7 +107,7 @@ def test_a_session_is_one_job_array_with_the_options_asked_for(project: Project,
         f"srun --unbuffered --output {folder}/%A_%a_%t_log.out --error {folder}/%A_%a_%t_log.err "
         f"--cpus-per-task=2 {os.sys.executable} -u -m submitit.core._submit {folder}",
     ]
-    assert len(cluster.calls("sbatch")) == 1
+    assert len(cluster.calls("sbatch")) == 2
     assert {x["attempt"] for x in project.lines()} == {1}
 
 
@@ -104,14 +117,10 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
     waiting(project, seeds=2, retries=1)
     session = project.start(*SLURM)
     running(project, 4)
-    job_of = {
-        p.parent: slurm_files.read(p.parent, slurm_files.JOB) for p in project.root.glob("reports/**/pid")
-    }
-    states = dict(zip(job_of, ("NODE_FAIL", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED"), strict=True))
+    folders = [p.parent for p in project.root.glob("reports/**/pid")]
+    states = dict(zip(folders, ("NODE_FAIL", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED"), strict=True))
     for folder, state in states.items():
-        said = job_of[folder]
-        assert said is not None
-        cluster.end(said["job_id"], state)
+        cluster.end(job_of(folder), state)
     running(project, 4, attempt=2)
     (project.root / "go").touch()
     assert session.wait(120) == pytest.ExitCode.OK, (project.root / "started.log").read_text()
@@ -133,32 +142,46 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
     assert [("--exclusive\n#" in s, "--mem=0\n" in s) for s in scripts].count((True, True)) == 1
 
 
+def job_of(folder: Path) -> str:
+    said = slurm_files.read(folder, slurm_files.JOB)
+    assert said is not None
+    return str(said["job_id"])
+
+
 def test_preempted_and_queued_anew(project: Project, cluster: FakeSlurm) -> None:
     """The same attempt begins again in a clean folder, as often as was asked for."""
-    configure(project, "requeues = 1")
+    configure(project, "requeues = 2")
     waiting(project, seeds=1, retries=0)
     session = project.start(*SLURM, "--parity-systems=official")
     running(project, 1)
     folder = project.out_dir("official", "alpha", 0) / "attempt_1"
     stale = folder / "metrics.json"
-    for start in (1, 2):
+    for start in (1, 2, 3):
         stale.write_text("{}")
-        program, document = int((folder / "pid").read_text()), slurm_files.read(folder, slurm_files.NODE)
-        assert document is not None
-        assert len(document["starts"]) == start
-        # As Slurm does where it is told to (PreemptParameters=send_user_signal).
-        os.kill(document["starts"][-1]["pid"], signal.SIGUSR2)
+        pid, node = int((folder / "pid").read_text()), slurm_files.read(folder, slurm_files.NODE)
+        assert node is not None
+        assert len(node["starts"]) == start
+        job = node["starts"][-1]["pid"]
         if start == 1:
-            wait_until(lambda: starts(folder) == 2, "the second start")
-            wait_until((folder / "pid").exists, "its program")
+            # As slurmctld does: the job is in the queue again, and every process of it is told to end.
+            cluster.say("101", "PENDING")
+            fake_slurm.signal_job("101", signal.SIGTERM)
+            wait_until(lambda job=job: not alive(job), "the end of the job")  # type: ignore[misc]
+            cluster.start("101")
+        else:
+            # As submitit has it, where PreemptParameters=send_user_signal.
+            os.kill(job, signal.SIGUSR2)
+        wait_until(lambda pid=pid: not alive(pid), "the end of the program")  # type: ignore[misc]
+        if start < 3:
+            wait_until(lambda n=start: starts(folder) == n + 1, "the next start")  # type: ignore[misc]
+            wait_until(lambda pid=pid: project.pids() not in ([], [pid]), "its program")  # type: ignore[misc]
             assert not stale.exists()
-        wait_until(lambda p=program: not alive(p), "the end of the first program")  # type: ignore[misc]
     running(project, 1, attempt=2)
     (project.root / "go").touch()
     session.wait(120)
     first, second = project.lines()
     assert first["error"] == (
-        "fake_official: Slurm has started the job 2 times and ended it each time; to mend: raise requeues in "
+        "fake_official: Slurm has started the job 3 times and ended it each time; to mend: raise requeues in "
         "parity_slurm, or name another partition or qos"
     )
     assert (first["error_kind"], second["success"], second["attempt"]) == ("killed", True, 2)
@@ -181,6 +204,39 @@ def test_a_session_that_is_stopped_cancels_its_jobs(project: Project, cluster: F
     assert set(cluster.jobs().values()) == {"CANCELLED by 1000"}
     wait_until(lambda: not [p for p in programs if alive(p)], "the end of the programs")
     assert not (project.run_dir() / "fake_quick" / "parity_runs.jsonl").exists(), "no attempt has failed"
+
+
+def test_a_session_that_was_killed_is_gone_on_with(project: Project, cluster: FakeSlurm) -> None:
+    """What a job left is believed only where the job says that it came to its end."""
+    configure(project)
+    waiting(project, seeds=2, retries=0)
+    session = project.start(*SLURM)
+    running(project, 4)
+    session.kill()
+    session.wait()
+    gone, broken, done, queued = (p.parent for p in project.root.glob("reports/**/pid"))
+    for folder in (gone, broken, queued):
+        program.ok(wire.read_request(str(folder / "request.json")))
+    for folder, state in {gone: "NODE_FAIL", queued: "PENDING"}.items():
+        cluster.end(job_of(folder), state)
+    os.kill(int((broken / "pid").read_text()), signal.SIGKILL)
+    (project.root / "go").touch()
+    wait_until(lambda: "RUNNING" not in cluster.jobs().values(), "the end of the jobs")
+    resumed = project.start(*SLURM, "--parity-resume")
+    wait_until(lambda: lines_there(project) >= 5, "the end of all but the one that waits for its turn")
+    cluster.start(job_of(queued))
+    assert resumed.wait(120) == pytest.ExitCode.OK, (project.root / "started.log").read_text()
+    kinds: dict[Path, list[str | None]] = {}
+    for line in project.lines():
+        folder = (project.run_dir() / line["artifacts"]["stdout"]).parents[1]
+        kinds.setdefault(folder / "attempt_1", []).append(line["error_kind"])
+    assert kinds == {gone: ["lost", None], broken: ["killed", None], done: [None], queued: [None]}
+    assert starts(queued) == 2
+
+
+def lines_there(project: Project) -> int:
+    path = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
+    return len(project.lines()) if path.exists() else 0
 
 
 def test_what_sbatch_refuses_is_one_line(project: Project, cluster: FakeSlurm) -> None:
@@ -223,7 +279,7 @@ def test_states_of_jobs(cluster: FakeSlurm) -> None:
 
 
 def test_an_attempt_belongs_to_whom_it_was_claimed_by(tmp_path: Path) -> None:
-    slurm_files.write_job(tmp_path, "slurm", "0" * 64, None)
+    slurm_files.write_job(tmp_path, "slurm", "fake", None)
     first = slurm_node._entered(tmp_path, "101")
     assert first is not None
     assert not slurm_files.revoke(tmp_path)
@@ -234,7 +290,7 @@ def test_an_attempt_belongs_to_whom_it_was_claimed_by(tmp_path: Path) -> None:
 
 
 def test_a_revoked_attempt_is_never_run(tmp_path: Path) -> None:
-    slurm_files.write_job(tmp_path, "slurm", "0" * 64, None)
+    slurm_files.write_job(tmp_path, "slurm", "fake", None)
     assert slurm_files.revoke(tmp_path)
     assert slurm_node._entered(tmp_path, "101") is None
 
