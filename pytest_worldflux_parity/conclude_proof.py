@@ -30,20 +30,20 @@ from .proof.stability import read_report
 from .proof_audit import EQUIVALENCE
 from .proof_run import (
     CIRCUMSTANCES,
+    REPORT,
     SCHEMAS,
     Circumstances,
     Documents,
     documents_of,
+    equivalence_text,
     golden_paths,
     judge_run,
     part_key,
 )
 from .proof_verdict import ProofJudgement
-from .render.proof_markdown import equivalence_markdown
 from .sealed import changes, fingerprint, read_session
 from .store import Stored, SuiteStore, relative, translated, write_document, write_text
 
-REPORT = "equivalence_report.md"
 BUNDLE = "evidence_bundle.zip"
 SIGNED = "statement.dsse.json"
 CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
@@ -167,7 +167,7 @@ def _write(
     documents = documents_of(judgement, history, time=time, golden_paths=places)
     for name, document in documents.by_name.items():
         write_document(folder / name, document, SCHEMAS[name])
-    write_text(folder / REPORT, _markdown(judgement, time))
+    write_text(folder / REPORT, equivalence_text(judgement, time))
     paths = [folder / name for name in (*documents.by_name, REPORT)]
     lacking = write_missing_suite(folder, prepared, judgement.decision.missing)
     return documents, [*paths, *([lacking] if lacking else [])]
@@ -325,16 +325,6 @@ def _seal_plan(judgement: ProofJudgement, folder: Path) -> None:
     plan = plan_to_seal(judgement.decision)
     if plan is not None:
         write_document(folder / SEED_PLAN, plan.to_dict(), "seed_plan.v1")
-
-
-def _markdown(judgement: ProofJudgement, time: str) -> str:
-    return equivalence_markdown(
-        judgement.decision,
-        time=time,
-        notes=(*judgement.notes, *(f"warning: {w}" for w in judgement.warnings)),
-        findings=[f.line() for f in judgement.findings],
-        fixture=judgement.fixture,
-    )
 
 
 def read_history(context: RunContext, own: Path) -> dict[str, Mapping[str, Any]]:

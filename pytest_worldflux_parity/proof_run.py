@@ -33,10 +33,12 @@ from .proof_audit import COMPONENTS, COVERAGE, EQUIVALENCE, STABILITY, VALIDITY
 from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
 from .render import proof_documents, proof_gates
 from .render.aggregates import fixture_mark
+from .render.proof_markdown import equivalence_markdown
 from .store import Stored, SuiteStore, relative
 from .suite import SYSTEMS, BackendSide
 
 RUNS = "parity_runs.jsonl"
+REPORT = "equivalence_report.md"
 CIRCUMSTANCES = "circumstances.json"
 CIRCUMSTANCES_SCHEMA = "worldflux.parity.circumstances.v1"
 LIVE_MATCH = "component_match_live"
@@ -281,6 +283,17 @@ def _live_paths(prepared: PreparedFile) -> dict[str, str]:
     return {f"live/{p.suite.family}": f"{LIVE_MATCH}_{p.suite.family}/golden" for p in prepared.parts}
 
 
+def equivalence_text(judgement: ProofJudgement, time: str) -> str:
+    """``equivalence_report.md`` of a proof that was judged at a time."""
+    return equivalence_markdown(
+        judgement.decision,
+        time=time,
+        notes=(*judgement.notes, *(f"warning: {w}" for w in judgement.warnings)),
+        findings=[f.line() for f in judgement.findings],
+        fixture=judgement.fixture,
+    )
+
+
 # --- from an evidence bundle ---
 
 
@@ -295,14 +308,15 @@ class SealedBackend(Backend):
         return self.sealed_tree
 
 
-def recompute(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every document of an extracted bundle, computed anew from the raw records in it.
+def recompute(folder: Path) -> dict[str, dict[str, Any] | str]:
+    """Every report of an extracted bundle, computed anew from the raw records in it.
 
     Args:
         folder: with ``run/run.json``, ``run/<suite_id>/`` and ``inputs/``.
 
     Returns:
-        name of a document within the bundle -> what it should be; times are not its.
+        name of a report within the bundle -> what it should be: documents, whose times are not theirs, and
+        the text of :func:`equivalence_text`, with the time that the bundle's equivalence report states.
 
     Raises:
         ParityError: something that is needed is absent or broken.
@@ -327,8 +341,9 @@ def recompute(folder: Path) -> dict[str, dict[str, Any]]:
     prepared = _sealed(folder, suite_id, entry, context)
     circumstances = _with_changes(circumstances, folder, entry, prepared)
     stored = SuiteStore(context.run_dir, suite_id).read()
+    judgement = judge_run(prepared, context, stored, circumstances)
     documents = documents_of(
-        judge_run(prepared, context, stored, circumstances),
+        judgement,
         {
             name: _object(folder / "inputs" / "history" / f"{i}.json")
             for i, name in enumerate(circumstances.history)
@@ -339,7 +354,10 @@ def recompute(folder: Path) -> dict[str, dict[str, Any]]:
             **_live_paths(prepared),
         },
     )
-    return {f"run/{suite_id}/{name}": document for name, document in documents.by_name.items()}
+    stated = _object(folder / "run" / suite_id / EQUIVALENCE).get("generated_at")
+    text = equivalence_text(judgement, str(stated))
+    reports: dict[str, dict[str, Any] | str] = {**documents.by_name, REPORT: text}
+    return {f"run/{suite_id}/{name}": report for name, report in reports.items()}
 
 
 def _entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:

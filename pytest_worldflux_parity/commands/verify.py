@@ -95,7 +95,7 @@ def _lines(checked: Checked) -> Iterator[str]:
     yield f"cleaned: {changed} files, of absolute paths and secrets; the statement has the hashes from before"
     yield from (f"does not follow: {finding}" for finding in checked.findings)
     if not checked.findings:
-        yield f"recomputed: {len(checked.recomputed)} documents from the raw records, all equal"
+        yield f"recomputed: {len(checked.recomputed)} reports from the raw records, all equal"
     yield f"result: {_result(checked)}"
 
 

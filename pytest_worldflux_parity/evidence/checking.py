@@ -19,7 +19,7 @@ from .gaps import gaps
 from .log import LogSummary, summarised
 from .members import EQUIVALENCE, LINES, RUN
 
-Recompute = Callable[[Path], Mapping[str, dict[str, Any]]]
+Recompute = Callable[[Path], Mapping[str, dict[str, Any] | str]]
 
 PASS, NOT_A_PASS, DOES_NOT_FOLLOW, TAMPERED, UNREADABLE = range(5)
 ALWAYS = ("coverage_report.json", "validity_report.json", EQUIVALENCE, "stability_report.json")
@@ -64,22 +64,24 @@ def check(path: Path, into: Path, *, key: Path | None, recompute: Recompute) -> 
 
     Args:
         into: an empty folder to unpack into.
-        recompute: folder of an unpacked bundle -> name of each JSON document within it -> the document made
-            again from the raw records and the inputs.
+        recompute: folder of an unpacked bundle -> name of each report within it -> the report made again
+            from the raw records and the inputs: a JSON document, or a text as it must stand there.
 
     Raises:
         EvidenceError, TamperedError: as :func:`open_bundle`.
     """
     bundle = open_bundle(path, into, key=key)
     try:
-        made = {name: _plain(document) for name, document in recompute(bundle.folder).items()}
-        findings = tuple(_findings(bundle, made))
+        reports = recompute(bundle.folder)
+        made = {name: _plain(report) for name, report in reports.items() if not isinstance(report, str)}
+        texts = {name: report for name, report in reports.items() if isinstance(report, str)}
+        findings = tuple(_findings(bundle, made, texts))
     except ParityError as error:
         return _not_recomputed(bundle, error.line())
     # What a stranger put together can break any reader; that is an answer too, and no traceback.
     except _BROKEN as error:
         return _not_recomputed(bundle, f"{type(error).__name__}: {error}".partition("\n")[0])
-    return Checked(bundle, findings, tuple(sorted(made)))
+    return Checked(bundle, findings, tuple(sorted(reports)))
 
 
 def _not_recomputed(bundle: OpenedBundle, why: str) -> Checked:
@@ -94,12 +96,16 @@ def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _findings(bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _findings(
+    bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str]
+) -> Iterator[str]:
     below = f"{RUN}{bundle.predicate['suite_id']}/"
-    yield from _unlisted(bundle, below, made)
+    yield from _unlisted(bundle, below, {**made, **texts})
     yield from _gaps(bundle, str(bundle.predicate["suite_id"]))
     for name in sorted(made.keys() & set(bundle.names)):
         yield from _document_findings(bundle.folder / name, name, made[name])
+    for name in sorted(texts.keys() & set(bundle.names)):
+        yield from _text_findings(bundle.folder / name, name, texts[name])
     reports = {n.removeprefix(below): document for n, document in made.items() if n.startswith(below)}
     words = [*statement.summary({}), *(["fixture"] if "fixture" in bundle.predicate else [])]
     stated = {word: bundle.predicate[word] for word in words}
@@ -120,7 +126,7 @@ def _gaps(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
 
 def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:
     """Documents that are concluded and cannot be recomputed, or that the data give and are not there."""
-    concluded = {n for n in bundle.names if n.startswith(RUN) and n.endswith("_report.json")}
+    concluded = {n for n in bundle.names if n.startswith(RUN) and n.endswith(("_report.json", "_report.md"))}
     for name in sorted(concluded | {below + report for report in ALWAYS}):
         if name not in made:
             yield f"{name} does not follow from the data: nothing gives such a document"
@@ -141,6 +147,18 @@ def _document_findings(path: Path, name: str, made: Mapping[str, Any]) -> Iterat
     yield from (f"{name}: {text}" for text in found[:SHOWN])
     if len(found) > SHOWN:
         yield f"{name}: and {len(found) - SHOWN} more"
+
+
+def _text_findings(path: Path, name: str, made: str) -> Iterator[str]:
+    """Where a text is not what the data give, line by line; what it shows of numbers is rounded already."""
+    stated, wanted = path.read_text(encoding="utf-8", errors="replace").split("\n"), made.split("\n")
+    if len(stated) != len(wanted):
+        yield f"{name}: it has {len(stated)} lines, the data give {len(wanted)}"
+    wrong = [i for i, (one, other) in enumerate(zip(stated, wanted, strict=False), 1) if one != other]
+    for i in wrong[:SHOWN]:
+        yield f"{name}: line {i} is {_shown(stated[i - 1])}, the data give {_shown(wanted[i - 1])}"
+    if len(wrong) > SHOWN:
+        yield f"{name}: and {len(wrong) - SHOWN} more lines"
 
 
 def differences(stated: Any, made: Any, at: str) -> Iterator[str]:

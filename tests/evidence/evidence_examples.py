@@ -97,9 +97,11 @@ def make_run(home: Path, *, worldflux: float = 1.0, claim: str = "none") -> Exam
     _match(folder, root)
     write(folder / "seed_plan.json", {"schema_version": "worldflux.parity.seed_plan.v1", "tasks": []})
     example = Example(root, run_dir, inputs, {"HOME": str(home)})
-    for name, document in recompute(_unpacked(example, home / "unpacked")).items():
-        write(folder / Path(name).name, document)
-    (folder / "equivalence_report.md").write_text("# Equivalence report\n", encoding="utf-8")
+    for name, report in recompute(_unpacked(example, home / "unpacked")).items():
+        if isinstance(report, str):
+            (folder / Path(name).name).write_text(report, encoding="utf-8")
+        else:
+            write(folder / Path(name).name, report)
     return example
 
 
@@ -198,8 +200,8 @@ def _unpacked(example: Example, folder: Path) -> Path:
 # --- what makes the documents again ---
 
 
-def recompute(folder: Path) -> dict[str, dict[str, Any]]:
-    """Folder of an unpacked bundle -> name of each document -> the document, from the raw records."""
+def recompute(folder: Path) -> dict[str, dict[str, Any] | str]:
+    """Folder of an unpacked bundle -> name of each report -> the report, from the raw records."""
     suite = wire.load_object(folder / "inputs/suite.yaml")
     stored = SuiteStore(folder / "run", SUITE_ID).read()
     packed = (folder / BELOW / "attempts").is_dir()
@@ -226,7 +228,8 @@ def recompute(folder: Path) -> dict[str, dict[str, Any]]:
         provenance=provenance(stored.lines),
         claim=suite["claim"],
     )
-    documents = {
+    documents: dict[str, dict[str, Any] | str] = {
+        "equivalence_report.md": f"# Equivalence report\n\nVerdict: {decision.verdict}\n",
         "coverage_report.json": coverage_document(decision, **about),
         "validity_report.json": {"pass": not findings, "findings": findings},
         "component_match_report.json": components,

@@ -11,6 +11,8 @@ from manipulations import document, forged
 
 from pytest_worldflux_parity.commands.verify import report
 
+Reports = dict[str, dict[str, Any] | str]
+
 
 def test_all_that_counts_stands_on_its_face(unsigned: bytes, verify: Verify) -> None:
     code, said = verify(unsigned)
@@ -19,7 +21,7 @@ def test_all_that_counts_stands_on_its_face(unsigned: bytes, verify: Verify) -> 
     assert lines["suite"] == "example_proof"
     assert lines["claim"] == "none: whatever the verdict, this is no claim"
     assert lines["verdict as stated"].startswith("pass: equivalence is shown in all 2 cases")
-    assert lines["recomputed"] == "5 documents from the raw records, all equal"
+    assert lines["recomputed"] == "6 reports from the raw records, all equal"
     assert lines["result"] == "PASS"
 
 
@@ -43,7 +45,7 @@ def test_a_line_break_forges_no_line(unsigned: bytes, verify: Verify) -> None:
 def test_data_that_break_their_reader_give_no_traceback(
     error: Exception, example: Example, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def breaks(folder: Path) -> dict[str, dict[str, Any]]:
+    def breaks(folder: Path) -> Reports:
         raise error
 
     assert report(example.build("broken.zip").path, None, breaks) == 2
@@ -53,7 +55,7 @@ def test_data_that_break_their_reader_give_no_traceback(
 def test_a_document_that_nothing_gives(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
     """What is concluded and cannot be made again is not believed."""
 
-    def less(folder: Path) -> dict[str, dict[str, Any]]:
+    def less(folder: Path) -> Reports:
         return {n: d for n, d in recompute(folder).items() if "validity" not in n}
 
     assert report(example.build("less.zip").path, None, less) == 2
@@ -63,13 +65,35 @@ def test_a_document_that_nothing_gives(example: Example, capsys: pytest.CaptureF
 
 
 def test_times_are_not_compared(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
-    def later(folder: Path) -> dict[str, dict[str, Any]]:
-        return {n: {**d, **_later(d)} for n, d in recompute(folder).items()}
+    def later(folder: Path) -> Reports:
+        return {n: _later(report) for n, report in recompute(folder).items()}
 
-    def _later(found: dict[str, Any]) -> dict[str, Any]:
-        return {"generated_at": "2031-01-01T00:00:00Z"} if "generated_at" in found else {}
+    def _later(found: dict[str, Any] | str) -> dict[str, Any] | str:
+        if isinstance(found, str) or "generated_at" not in found:
+            return found
+        return {**found, "generated_at": "2031-01-01T00:00:00Z"}
 
     assert report(example.build("later.zip").path, None, later) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "# Equivalence report\n\nVerdict: passed\n",
+            'line 3 is "Verdict: passed", the data give "Verdict: pass"',
+        ),
+        ("# Equivalence report\n\nVerdict: pass\n\nA claim.\n", "it has 6 lines, the data give 4"),
+        ("", "it has 1 lines, the data give 4"),
+    ],
+)
+def test_the_text_of_a_report_follows_from_the_data(
+    unsigned: bytes, verify: Verify, text: str, words: str
+) -> None:
+    change = forged(lambda x: x.update({f"{BELOW}/equivalence_report.md": text.encode()}))
+    code, said = verify(change(unsigned))
+    assert code == 2
+    assert f"does not follow: {BELOW}/equivalence_report.md: {words}" in said
 
 
 def test_a_claim_is_named(tmp_path: Path, verify: Verify) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ POWER = {"mode": "auto_power", "pilot_seeds": 3, "min_seeds": 4, "max_seeds": 6}
 LINES = f"{BELOW}/parity_runs.jsonl"
 FIRST = f"{BELOW}/executions/alpha/seed_0/official/attempt_1/metrics.json"
 EQUIVALENCE = f"{BELOW}/equivalence_report.json"
+TEXT = f"{BELOW}/equivalence_report.md"
 OUTPUTS = f"{BELOW}/component_match/attempt_1/outputs.npz"
 MATCH_RUN = f"{BELOW}/component_match/attempt_1/match_run.json"
 
@@ -243,6 +245,26 @@ EDITS: dict[str, tuple[Callable[[m.Members], object], str]] = {
     "the session gone": (removed("run/run.json"), "run.json: cannot be read"),
     "the records gone": (removed(LINES), "a bundle holds the records of one proof suite"),
     "the suite gone": (removed("inputs/suite.yaml"), "nothing can be recomputed: inputs/suite.yaml"),
+    "a verdict in the text": (
+        lambda x: x.update({TEXT: x[TEXT].replace(b"Verdict: **pass**", b"Verdict: **PASS**")}),
+        "equivalence_report.md: line 3 is",
+    ),
+    "a number in the text": (
+        lambda x: x.update({TEXT: re.sub(rb"[+-]\d\.\d\d%", b"+0.00%", x[TEXT], count=1)}),
+        "equivalence_report.md: line ",
+    ),
+    "a time in the text": (
+        lambda x: x.update({TEXT: x[TEXT].replace(b"Judged at 20", b"Judged at 19")}),
+        "equivalence_report.md: line 3 is",
+    ),
+    "a sentence more": (
+        lambda x: x.update({TEXT: x[TEXT] + b"\nThis is a public claim.\n"}), "equivalence_report.md: it has",
+    ),
+    "the text gone": (removed(TEXT), "equivalence_report.md is missing, and the data give it"),
+    "another text": (
+        lambda x: x.update({f"{BELOW}/other_report.md": b"A public claim."}),
+        "other_report.md does not follow from the data",
+    ),
     "a report gone": (removed(f"{BELOW}/validity_report.json"), "validity_report.json is missing, and"),
 }  # fmt: skip
 

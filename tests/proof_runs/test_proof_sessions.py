@@ -82,6 +82,7 @@ def test_two_programs_that_agree_pass_and_every_document_says_so(project: Projec
     assert "fake_proof/equivalence_report.md" in project.report()
 
     again = recompute(as_bundle(project, tmp_path / "bundle"))
+    assert again.pop("run/fake_proof/equivalence_report.md") == text
     assert {Path(name).name for name in again} == set(DOCUMENTS)
     for name, document in again.items():
         written = project.document(name.removeprefix("run/"))
@@ -246,7 +247,7 @@ def test_a_finished_attempt_whose_line_was_taken_away_is_a_finding(project: Proj
     again = shutil.copytree(first, first.with_name("attempt_2"))
     request = json.loads((again / "request.json").read_text(encoding="utf-8"))
     (again / "request.json").write_text(json.dumps({**request, "attempt": 2}), encoding="utf-8")
-    found = recompute(as_bundle(project, project.root / "bundle"))["run/fake_proof/validity_report.json"]
+    found: Any = recompute(as_bundle(project, project.root / "bundle"))["run/fake_proof/validity_report.json"]
     assert found["issues_by_code"] == {"attempt_without_line": 1}
 
 
