@@ -50,6 +50,8 @@ CONFIRMED = 2
 # A file of another node can be this late where attributes are cached.
 LATE_SEC = 120.0
 STOP_SEC = 15.0
+# Attempts are collected until none has come for a while, and for so many times that while at the most.
+LONGEST_COLLECT = 10
 
 
 @dataclass(eq=False)
@@ -211,13 +213,15 @@ class SlurmEngine:
             self._reap()
 
     def _arrived(self) -> list[_Flight]:
-        """The attempts that came in; who comes a moment after the first goes out with it."""
+        """The attempts that came in; who comes a moment after another goes out with it."""
         arrived: list[_Flight] = []
-        end = time.monotonic() + self._look_sec
+        end = last = time.monotonic() + self._look_sec
         with contextlib.suppress(queue.Empty):
             # None: somebody wants the thread's attention.
             while flight := self._inbox.get(timeout=max(0.0, end - time.monotonic())):
-                end = end if arrived else time.monotonic() + self._options.collect_sec
+                # A session begins with hundreds, each with files to write before it is here.
+                last = last if arrived else time.monotonic() + LONGEST_COLLECT * self._options.collect_sec
+                end = min(last, time.monotonic() + self._options.collect_sec)
                 arrived.append(flight)
                 if len(arrived) == LARGEST_ARRAY:
                     break

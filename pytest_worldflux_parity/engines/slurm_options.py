@@ -77,7 +77,7 @@ class SlurmOptions:
         gpu_type: as ``--gpus-per-node=<type>:<n>`` takes it.
         requeues: how often a job that was preempted or whose node failed may start anew.
         poll_sec: how often Slurm is asked for the states of jobs.
-        collect_sec: how long attempts are collected that go out as one job array.
+        collect_sec: how long the next attempt is waited for that goes out in the same job array.
     """
 
     cluster: Cluster = "slurm"

@@ -115,7 +115,14 @@ def _rows(text: str) -> Iterator[tuple[str, str]]:
 def _asked(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ASK_SEC, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=ASK_SEC,
+            check=False,
+            # A second Ctrl-C must not end the command that cancels.
+            start_new_session=True,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unreachable(str(error)) from None

@@ -114,8 +114,9 @@ def start(cluster: FakeSlurm, arguments: list[str]) -> str:
     job = arguments[0]
     cluster.say(job, "RUNNING")
     script = cluster.state / f"{job.partition('_')[0]}.sh"
-    with open(cluster.state / f"{job}.log", "ab") as log:
-        done = subprocess.run(["bash", str(script)], stdout=log, stderr=log, check=False)
+    files = dict(re.findall(r"^#SBATCH --(output|error)=(.*)$", script.read_text(), re.MULTILINE))
+    with open(named(files["output"]), "ab") as out, open(named(files["error"]), "ab") as error:
+        done = subprocess.run(["bash", str(script)], stdout=out, stderr=error, check=False)
     if cluster.jobs()[job] == "RUNNING":
         cluster.say(job, "FAILED" if done.returncode else "COMPLETED")
     return ""
@@ -127,12 +128,16 @@ def srun(cluster: FakeSlurm, arguments: list[str]) -> str:
         name, equals, _ = arguments.pop(0).partition("=")
         if name in ("--output", "--error") and not equals:
             files[name] = arguments.pop(0)
+    for name, number in (("--output", 1), ("--error", 2)):
+        os.dup2(os.open(named(files[name]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), number)
+    os.execvp(arguments[0], arguments)
+
+
+def named(pattern: str) -> str:
+    """The name of a file of this job."""
     names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "SLURM_PROCID")
     values = dict(zip(("%A", "%a", "%j", "%t"), names, strict=True))
-    for name, number in (("--output", 1), ("--error", 2)):
-        path = re.sub("%[Aajt]", lambda found: os.environ[values[found[0]]], files[name])
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), number)
-    os.execvp(arguments[0], arguments)
+    return re.sub("%[Aajt]", lambda found: os.environ[values[found[0]]], pattern)
 
 
 def squeue(cluster: FakeSlurm, arguments: list[str]) -> str:

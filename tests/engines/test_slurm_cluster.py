@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.errors import ParityError
+from pytest_worldflux_parity.errors import ParityError, RunFailed
+from pytest_worldflux_parity.suite import Resources
 from tests.conftest import Project, alive, wait_until
 from tests.engines import fake_slurm
 from tests.engines.fake_slurm import FakeSlurm
@@ -254,6 +255,90 @@ def test_what_sbatch_refuses_is_one_line(project: Project, cluster: FakeSlurm) -
     assert len(cluster.calls("sbatch")) == 1
 
 
+def test_a_job_that_never_comes_to_our_program(project: Project, cluster: FakeSlurm) -> None:
+    configure(project, "setup = echo 'no such module: python/3.12' >&2; exit 3")
+    project.suite(tasks=["alpha"], seeds=1, retries=0)
+    project.run_here(*SLURM, "--parity-systems=official")
+    (line,) = project.lines()
+    assert (line["error_kind"], line["error"]) == (
+        "failed",
+        "fake_official: Slurm ended the job: FAILED (job 101, started 0 times): no such module: python/3.12",
+    )
+
+
+def work(**changes: Any) -> slurm_node.Work:
+    request = wire.RunRequest(
+        request_id="0" * 64,
+        run_id="r",
+        suite_id="s",
+        family="fake",
+        task_id="t",
+        seed=0,
+        system="official",
+        adapter="fake",
+        device="cuda",
+        recipe={},
+        eval_protocol={},
+        out_dir="/shared/attempt_1",
+        deadline_sec=100.0,
+        threads=4,
+    )
+    program: Any = None
+    fields = {"resources": Resources(2), "alone": "", "requeues": 1, **changes}
+    return slurm_node.Work(request, program, Path("/shared"), Path("/shared/.wire"), **fields)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "there", "absent"),
+    [
+        ([], {}, {"gpus-per-node=2", "cpus-per-task=4", "requeue", "time=7"}, {"mem", "exclusive", "wckey"}),
+        (["gpu_type=a100", "requeues=0"], {}, {"gpus-per-node=a100:2", "no-requeue"}, {"requeue"}),
+        (["mem_per_cpu=2G"], {"alone": "machine"}, {"exclusive", "mem=0"}, {"mem-per-cpu"}),
+        (["signal_delay_s=600", "job_name=mine"], {}, {"time=16", "signal=USR2@600", "job-name=mine"}, set()),
+    ],
+)
+def test_what_a_script_asks_for(
+    cluster: FakeSlurm, options: list[str], changes: Any, there: set[str], absent: set[str]
+) -> None:
+    executor = submitit.SlurmExecutor(cluster.state)
+    said = slurm_options.parse("slurm", "200", options)
+    executor.update_parameters(**slurm_submission.parameters(said, work(**changes)))
+    text = executor._make_submission_file_text("true", "uid")
+    asked = set(re.findall(r"^#SBATCH --(.*)$", text, re.MULTILINE))
+    assert there <= asked
+    assert not absent & {option.partition("=")[0] for option in asked}
+
+
+def test_what_a_shell_says_to_sbatch_over_our_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only whose a job is and where it runs may come from there, where the settings do not say it."""
+    said = {
+        "SBATCH_TIMELIMIT": "1", "SBATCH_ACCOUNT": "lab", "SBATCH_PARTITION": "cpu", "SLURM_JOB_ID": "5",
+        "SLURM_CONF": "/etc/slurm.conf", "SUBMITIT_EXECUTOR": "slurm",
+    }  # fmt: skip
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    with slurm_submission._plain_environment(slurm_options.parse("slurm", "9", ["partition=gpu"])):
+        assert {n for n in said if n in os.environ} == {"SBATCH_ACCOUNT", "SLURM_CONF"}
+    assert {n: os.environ[n] for n in said} == said
+
+
+def test_a_gpu_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_of(tmp_path, monkeypatch, "GPU-aa, 15300")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    work(resources=Resources(1, 16.0))._check_memory()
+    with pytest.raises(
+        RunFailed, match=r"given a GPU of 16 GB, and the suite asks for 40; to mend: name gpu_type"
+    ):
+        work(resources=Resources(1, 40.0))._check_memory()
+
+
+def gpu_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *rows: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{row}'\n" for row in rows))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder))
+
+
 def test_no_cluster_here(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     project.suite()
@@ -302,9 +387,7 @@ def test_gpus_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert slurm_node.visible_gpus("cuda", seen) == ("node7:2", "node7:3")
     assert slurm_node.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("node7:1",)
     assert slurm_node.visible_gpus("cuda", {}) == slurm_node.visible_gpus("cpu", seen) == ()
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU-aa, 81920'\necho 'GPU-bb, 81920'\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    gpu_of(tmp_path, monkeypatch, "GPU-aa, 81920", "GPU-bb, 81920")
     assert slurm_node.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("GPU-bb",)
 
 
