@@ -56,7 +56,7 @@ def test_every_bad_backend_fails_its_own_pair_and_nothing_else(project: Project)
         ],
     )
     late_suite(project)
-    result = project.run("-n", "2", "-rA", "--junitxml", "junit.xml")
+    result = project.run_here("-n", "2", "-rA", "--junitxml", "junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
     assert "Traceback" not in text

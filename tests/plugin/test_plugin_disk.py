@@ -92,7 +92,7 @@ def test_a_torn_last_line_under_workers(project: Project) -> None:
     stored.write_bytes(b"".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
     for seed in (1, 2):
         (project.out_dir("worldflux", "alpha", seed) / "attempt_1" / "metrics.json").unlink()
-    result = project.run("--parity-resume", "-n", "2")
+    result = project.run_here("--parity-resume", "-n", "2")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert successes(stored) == Counter(ALL)
     assert "1 torn lines of parity_runs.jsonl were passed over" in project.document()["warnings"]

@@ -87,7 +87,7 @@ def test_ini_twins_and_workers(project: Project) -> None:
         "parity_worldflux = data/w.jsonl",
         "parity_worldflux_format = canonical_jsonl",
     )
-    project.run("-n2")
+    project.run_here("-n2")
     assert sources(project)["worldflux"]["replaces"] == {"adapter": "fake_worldflux"}
     assert project.document()["verdict"] == "pass"
 
@@ -172,7 +172,7 @@ def test_a_table_outside_the_project_needs_the_equals_sign(
 ) -> None:
     project.suite()
     path = table(tmp_path_factory.mktemp("outside") / "w.jsonl", "w")
-    result = project.run("--parity-worldflux", str(path), "--parity-worldflux-format", "canonical_jsonl")
+    result = project.run_here("--parity-worldflux", str(path), "--parity-worldflux-format", "canonical_jsonl")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*write --parity-worldflux=*"])
     project.run_here(*given("worldflux", path))

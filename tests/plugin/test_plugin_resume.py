@@ -113,7 +113,7 @@ def test_pairs_that_xdist_drops_leave_the_verdict_open(project: Project) -> None
     junit = (project.root / "j.xml").read_text(encoding="utf-8")
     assert f"crashed while running 'suites/quick/fake_quick.yaml::alpha[seed={lost.pop()}]'" in junit
     assert "expected results were not run" in junit
-    assert project.run("--parity-resume", "-n", "2").ret == pytest.ExitCode.OK
+    assert project.run_here("--parity-resume", "-n", "2").ret == pytest.ExitCode.OK
     assert_as_undisturbed(project)
 
 

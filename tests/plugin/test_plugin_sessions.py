@@ -54,8 +54,8 @@ def test_xdist_gives_the_same_verdicts_documents_and_junit(project: Project) -> 
     project.suite("good", metrics=metrics)
     broken = [{"id": "alpha", "recipe": {"behaviour": "crash", "only": ["worldflux/alpha/1"]}}, "beta"]
     project.suite("bad", tasks=broken)
-    one = project.run("--junitxml", "one.xml", run_id="one")
-    two = project.run("-n", "2", "--junitxml", "two.xml", run_id="two")
+    one = project.run_here("--junitxml", "one.xml", run_id="one")
+    two = project.run_here("-n", "2", "--junitxml", "two.xml", run_id="two")
     assert one.ret == two.ret == pytest.ExitCode.TESTS_FAILED
     assert documents(project, "one") == documents(project, "two")
 
@@ -78,7 +78,7 @@ def test_xdist_gives_the_same_verdicts_documents_and_junit(project: Project) -> 
 def test_without_n_the_pairs_are_spread_over_the_cores(project: Project) -> None:
     project.ini("parity_workers = 2")
     project.suite(tasks=["alpha"])
-    result = project.run()
+    result = project.run_here()
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["2 workers*"])
 

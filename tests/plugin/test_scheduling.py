@@ -101,7 +101,7 @@ def test_the_longest_goes_first_and_ordinary_tests_keep_their_fixtures(project: 
         "def test_own(once, i):\n    assert made == [1]\n",
         encoding="utf-8",
     )
-    result = project.run("-n", "1", "-v", "--junitxml=j.xml", "suites/quick", "test_own.py")
+    result = project.run_here("-n", "1", "-v", "--junitxml=j.xml", "suites/quick", "test_own.py")
     failed = {name for name, outcome in outcomes(project.root / "j.xml").items() if outcome != "passed"}
     assert failed == {"verdict[non-inferiority]"}, "one seed a task decides nothing"
     result.stdout.fnmatch_lines(
@@ -116,11 +116,11 @@ def test_x_and_maxfail_stop_at_once(project: Project) -> None:
     """Neither the placeholder nor what was not sent is run, and the gate names what is open."""
     recipe = {"behaviour": "crash", "only": ["worldflux/alpha/0", "worldflux/alpha/1"]}
     project.suite(tasks=["alpha"], seeds=6, recipe={"level": 100.0, **recipe})
-    result = project.run("-n", "1", "-x")
+    result = project.run_here("-n", "1", "-x")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert {x["seed"] for x in project.lines()} == {0}
     assert project.document()["verdict"] == "fail"
-    result = project.run("-n", "1", "--maxfail=2", run_id="two")
+    result = project.run_here("-n", "1", "--maxfail=2", run_id="two")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert {x["seed"] for x in project.lines(run_id="two")} == {0, 1}
 
@@ -128,7 +128,7 @@ def test_x_and_maxfail_stop_at_once(project: Project) -> None:
 def test_other_schedulers_are_left_as_asked_for(project: Project) -> None:
     project.suite(tasks=["alpha"])
     for mode in ("worksteal", "each"):
-        result = project.run("-n", "2", "-v", f"--dist={mode}", run_id=mode)
+        result = project.run_here("-n", "2", "-v", f"--dist={mode}", run_id=mode)
         assert "LongestFirst" not in result.stdout.str()
         assert project.document(run_id=mode)["verdict"] == "pass", result.stdout.str()
 
