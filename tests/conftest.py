@@ -18,9 +18,11 @@ import pytest
 # Plugins that may be installed beside ours: the one warns under xdist, the other takes a second to start.
 WITHOUT = ("-p", "no:benchmark", "-p", "no:hypothesispytest")
 
-# pytester forgets the modules that a run in this process imported, and some cannot be imported twice.
-for _module in ("jsonschema", "conclude", "items", "render.terminal"):
-    importlib.import_module(_module if _module == "jsonschema" else f"pytest_worldflux_parity.{_module}")
+# pytester forgets the modules that a run in this process imported: some cannot be imported twice, and the
+# others would be by each run.
+importlib.import_module("jsonschema")
+for _module in ("conclude", "conclude_proof", "conclude_campaign", "items", "render.proof_terminal"):
+    importlib.import_module(f"pytest_worldflux_parity.{_module}")
 
 FAKES = Path(__file__).parent / "fakes" / "backends"
 
