@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 Document = dict[str, Any]
+Command = Callable[..., tuple[int, str, str]]
+AGGREGATE = "reports/parity/all.json"
+LOCK = "reports/parity/upstream_lock.json"
 COMMIT = "c" * 40
 KEYS_OF_THE_EARLIER_SYSTEM = {
     "schema_version", "generated_at_utc", "suite", "sources", "evaluation_manifest", "artifact_integrity",
@@ -53,3 +57,18 @@ def write(path: Path, document: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
+
+
+def aggregate(command: Command, *runs: Path) -> None:
+    status, _, err = command("aggregate", "--output", AGGREGATE, "--runs-glob", *runs)
+    assert status == 0, err
+
+
+def changed(path: Path, change: Callable[[Document], object]) -> None:
+    document = read(path)
+    change(document)
+    write(path, document)
+
+
+def codes(lines: list[str]) -> list[str]:
+    return [line.split(": ")[2].split(" (")[0] for line in lines]

@@ -14,16 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from judged_runs import Document, read, run_path, write
+from judged_runs import AGGREGATE, LOCK, Command, Document, aggregate, changed, codes, read, run_path, write
 
 from pytest_worldflux_parity import proof_audit, run_documents, schemas
 from pytest_worldflux_parity.errors import ParityError
 from tests.components import goldens
 from tests.conftest import PROOF, WITHOUT
 
-Command = Callable[..., tuple[int, str, str]]
-AGGREGATE = "reports/parity/all.json"
-LOCK = "reports/parity/upstream_lock.json"
 SUITES: dict[str, Document] = {
     "shown": {"component_match": "golden"},
     "other": {"recipe": {"level": 100.0, "worldflux_factor": 0.8}},
@@ -65,25 +62,10 @@ def proof_path(root: Path, suite: str, name: str = "equivalence_report.json") ->
     return root / "reports" / "parity" / "p" / suite / name
 
 
-def aggregate(command: Command, *runs: Path) -> None:
-    status, _, err = command("aggregate", "--output", AGGREGATE, "--runs-glob", *runs)
-    assert status == 0, err
-
-
 def validate(command: Command, *runs: Path, more: tuple[object, ...] = ()) -> tuple[int, list[str]]:
     status, out, err = command("validate", "--run", *runs, "--aggregate", AGGREGATE, "--lock", LOCK, *more)
     assert bool(out) is (status == 0), err
     return status, [line for line in err.splitlines() if line.startswith("worldflux-parity")]
-
-
-def codes(lines: list[str]) -> list[str]:
-    return [line.split(": ")[2].split(" (")[0] for line in lines]
-
-
-def changed(path: Path, change: Callable[[Document], object]) -> None:
-    document = read(path)
-    change(document)
-    write(path, document)
 
 
 def test_quick_and_proof_runs_are_aggregated_together(there: Path, command: Command) -> None:

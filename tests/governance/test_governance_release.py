@@ -12,15 +12,23 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from judged_runs import Document, earlier, read, run_path, write
+from judged_runs import (
+    AGGREGATE,
+    LOCK,
+    Command,
+    Document,
+    aggregate,
+    changed,
+    codes,
+    earlier,
+    read,
+    run_path,
+    write,
+)
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.audit import run_findings
 from pytest_worldflux_parity.errors import ParityError
-
-Command = Callable[..., tuple[int, str, str]]
-AGGREGATE = "reports/parity/all.json"
-LOCK = "reports/parity/upstream_lock.json"
 
 
 @pytest.fixture
@@ -31,25 +39,10 @@ def good(copied: Path, command: Command) -> Path:
     return path
 
 
-def aggregate(command: Command, *runs: Path) -> None:
-    status, _, err = command("aggregate", "--output", AGGREGATE, "--runs-glob", *runs)
-    assert status == 0, err
-
-
 def validate(command: Command, *runs: Path, more: tuple[object, ...] = ()) -> tuple[int, list[str]]:
     status, out, err = command("validate", "--run", *runs, "--aggregate", AGGREGATE, "--lock", LOCK, *more)
     assert bool(out) is (status == 0), err
     return status, err.splitlines()
-
-
-def codes(lines: list[str]) -> list[str]:
-    return [line.split(": ")[2].split(" (")[0] for line in lines]
-
-
-def changed(path: Path, change: Callable[[Document], object]) -> None:
-    document = read(path)
-    change(document)
-    write(path, document)
 
 
 def test_a_release_goes_on(good: Path, command: Command) -> None:
