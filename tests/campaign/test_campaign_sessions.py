@@ -156,6 +156,19 @@ def test_a_command_is_run_per_task_and_seed(project: Project) -> None:
     assert lasting(table(project)) == lasting(document)
 
 
+def test_a_command_whose_program_changed_is_not_gone_on_with(project: Project) -> None:
+    path = with_command(project)
+    project.run_here("--parity-source=worldflux", "--parity-seeds=0")
+    # The other source may come later, and what no command names may change.
+    (project.root / "notes.py").write_text("")
+    assert project.run_here("--parity-source=both", "--parity-seeds=0,1", "--parity-resume").ret == 0
+    (project.root / "program.py").write_text(PROGRAM + "# another\n")
+    result = project.run_here(str(path), "--parity-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "program.py, which the worldflux.worldflux command names, changed since the run was sealed" in text
+
+
 def test_a_command_that_is_one_string_is_split_with_a_warning(project: Project) -> None:
     with_command(project, worldflux__threads=1)
     path = project.root / FILE
