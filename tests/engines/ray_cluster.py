@@ -98,6 +98,8 @@ class RayCluster:
             hide = " && ".join(f"mount -t tmpfs none '{path}'" for path in self._hidden)
             start = ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh", *start]
         environment = {**os.environ, "WORLDFLUX_PARITY_CACHE": str(cache)}
+        # By default its workers give way to all else on the machine, and tests would wait.
+        environment["RAY_worker_niceness"] = "0"
         environment.pop("PYTHONPATH", None)
         with open(cache / "ray.log", "wb") as log:
             process = subprocess.Popen(start, cwd="/", env=environment, stdout=log, stderr=log)
