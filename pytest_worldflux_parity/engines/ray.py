@@ -101,6 +101,8 @@ class RayEngine:
             OSError: the folder cannot be written.
             KeyboardInterrupt: :meth:`stop` was called.
         """
+        if self._stopping.is_set():
+            raise KeyboardInterrupt
         delivery = Delivery(launch.folder, launch.request)
         with self._lock:
             self._flying += 1

@@ -20,6 +20,11 @@ from tests.engines.ray_cluster import CHECKOUT, RayCluster, none_left
 
 pytest.importorskip("ray", reason="ray is not installed")
 
+# The oldest Ray that is allowed for leaves files open where it starts a cluster, which is here.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 RAY = ("--parity-engine=ray", "--device=cuda", "-p", "no:cacheprovider")
 # What a line says of where, when and as which run something was done.
 ELSEWHERE = ("run_id", "timestamp", "duration_sec", "command", "gpus")
