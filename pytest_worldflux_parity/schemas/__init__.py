@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from ..errors import ParityError
+from .acceptance import Accepts, accepting
 
 Path = tuple[str | int, ...]
 
@@ -31,6 +32,11 @@ def _validator(name: str) -> Any:
     return extend(Draft202012Validator, type_checker=kinds)(load(name))
 
 
+@cache
+def _accepting(name: str) -> Accepts:
+    return accepting(load(name))
+
+
 def check(
     document: object, name: str, locate: Callable[[Path], str], error: type[ParityError] = ParityError
 ) -> None:
@@ -43,6 +49,8 @@ def check(
     Raises:
         ParityError: of class ``error``: the most telling violation, with valid values and nearest match.
     """
+    if _accepting(name)(document):
+        return
     problems = list(_validator(name).iter_errors(document))
     if problems:
         raise _translate(min(map(_deepest, problems), key=_order), locate, error)

@@ -38,6 +38,11 @@ def quantile(level: ArrayLike, df: ArrayLike) -> FloatArray:
     return np.asarray(_scipy.stdtrit(np.minimum(df, _LARGE), level), dtype=np.float64)
 
 
+def quantile_of(level: float, df: float) -> float:
+    """:func:`quantile` of two numbers, at a third of the cost: intervals of ratios ask for thousands."""
+    return float(_scipy.stdtrit(min(df, _LARGE), level))
+
+
 def satterthwaite(variances: ArrayLike, dfs: ArrayLike) -> FloatArray:
     """Degrees of freedom of a sum of independent variance estimates, along the last axis.
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import StatisticsError
 from .arrays import FloatArray, check_level, pairs, same_values, sample, spread
-from .student import lower_tail, quantile, separation_p, upper_tail, welch_df
+from .student import lower_tail, quantile_of, separation_p, upper_tail, welch_df
 
 Status = Literal["ok", "degenerate", "undefined", "insufficient_pairs"]
 Design = Literal["paired", "pooled", "unpaired"]
@@ -227,7 +227,7 @@ def _linear(u: FloatArray, w: FloatArray, base: TostResult) -> TostResult:
     result = replace(base, effect=estimate.value)
     if estimate.se == 0.0:
         return _degenerate(result)
-    reach = float(quantile(1 - base.alpha, estimate.df)) * estimate.se
+    reach = quantile_of(1 - base.alpha, estimate.df) * estimate.se
     below = _Estimate(estimate.value - base.low, estimate.se, estimate.df)
     above = _Estimate(estimate.value - base.high, estimate.se, estimate.df)
     return replace(
@@ -321,7 +321,7 @@ def _end(contrast: Callable[[float], _Estimate], start: float, side: float, alph
 
     def kept(bound: float) -> bool:
         at = contrast(bound)
-        return -side * at.value <= float(quantile(1 - alpha, at.df)) * at.se
+        return -side * at.value <= quantile_of(1 - alpha, at.df) * at.se
 
     inner, step = start, 1e-6 * (1.0 + abs(start))
     while kept(start + side * step):
