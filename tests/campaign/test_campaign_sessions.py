@@ -220,7 +220,7 @@ def test_an_oracle_can_be_run_beside_worldflux(project: Project) -> None:
     document = json.loads(path.read_text())
     document["sources"]["oracle"] = {"adapter": "fake_official", "output_path": "../../out/oracle.json"}
     path.write_text(json.dumps(document))
-    assert project.run("-n", "2").ret == pytest.ExitCode.OK
+    assert project.run_here("-n", "2").ret == pytest.ExitCode.OK
     ran = [(x["system"], x["task_id"], x["seed"]) for x in project.lines("c")]
     assert sorted(ran) == [
         (w, t, s) for w in ("official", "worldflux") for t in ("alpha", "beta") for s in (0, 1)
@@ -272,7 +272,7 @@ def test_a_killed_campaign_goes_on_and_ends_in_the_same_table(project: Project) 
     started.wait()
     assert not (project.root / "out" / "worldflux.json").exists()
     flag.touch()
-    assert project.run("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run_here("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
     successes = [(x["task_id"], x["seed"]) for x in project.lines("c") if x["success"]]
     assert sorted(successes) == [("alpha", 0), ("alpha", 1), ("beta", 0), ("beta", 1)]
     assert all((x["task_id"], x["seed"]) not in before or x["attempt"] == 1 for x in project.lines("c"))

@@ -33,7 +33,7 @@ def test_two_sessions_share_the_gpus_of_a_host_and_no_slot(project: Project) -> 
     recipe = {"level": 100.0, "behaviour": "sees", "log": str(project.root / "seen")}
     project.suite(tasks=["alpha"], recipe=recipe, deadline_sec=200)
     other = project.start("-n", "auto", run_id="other")
-    result = project.run("-n", "auto")
+    result = project.run_here("-n", "auto")
     assert result.ret == other.wait(200) == pytest.ExitCode.OK, result.stdout.str()
     result.stdout.fnmatch_lines(["parity: quick, device cuda, *", "2 workers*"])
     assert len(seen(project)) == 12
