@@ -17,6 +17,7 @@ from tests.proof_runs.test_proof_commands import COMMAND, PROGRAM
 from tests.proof_runs.test_proof_sessions import SUITE
 
 FILE = "missing_pairs.yaml"
+FAST = {"bayesian": {"draws": 1000}}
 
 
 def missing(project: Project, suite: str, run_id: str = "r") -> Path:
@@ -80,7 +81,7 @@ def test_what_a_proof_lacks_is_a_proof_suite_without_a_claim(project: Project, t
     groups = [
         {"family": "fake", "tasks": [task, *more]} for task, more in (("alpha", ["beta"]), ("gamma", []))
     ]
-    path = project.proof(groups=groups, family=None, tasks=None)
+    path = project.proof(groups=groups, family=None, tasks=None, statistical=FAST)
     chosen = [f"{path}::alpha[seed=0]", *(f"{path}::gamma[seed={n}]" for n in range(4))]
     assert project.run_here(*chosen).ret == pytest.ExitCode.TESTS_FAILED
     coverage = project.document("fake_proof/coverage_report.json")
@@ -102,7 +103,7 @@ def test_what_a_proof_lacks_is_a_proof_suite_without_a_claim(project: Project, t
 
 def test_a_plan_of_seeds_is_no_longer_asked_for(project: Project) -> None:
     policy = {"mode": "auto_power", "pilot_seeds": 3, "min_seeds": 3, "max_seeds": 5}
-    path = project.proof(tasks=["alpha"], seed_policy=policy)
+    path = project.proof(tasks=["alpha"], seed_policy=policy, statistical=FAST)
     project.run_here(f"{path}::alpha[seed=0]")
     proof = proof_file.load(missing(project, "fake_proof"))
     assert proof.settings.seed_policy.mode == "fixed"
@@ -149,6 +150,6 @@ def test_seeds_of_a_task_that_cannot_be(project: Project, changes: dict[str, Any
 
 
 def test_seeds_of_the_command_line_are_those_of_all_tasks(project: Project) -> None:
-    project.proof(tasks=[{"id": "alpha", "seeds": [7]}, "beta"])
+    project.proof(tasks=[{"id": "alpha", "seeds": [7]}, "beta"], statistical=FAST)
     project.run_here("--parity-seeds", "1,2")
     assert ran(project, "fake_proof", "r") == {(t, n) for t in ("alpha", "beta") for n in (1, 2)}
