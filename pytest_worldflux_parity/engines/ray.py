@@ -35,7 +35,10 @@ from .delivery import Delivery
 from .node import Ended, Event, Parcel, Started
 from .placement import Node, Reservation
 
-MEND = "ray start --head on this machine, or name one with RAY_ADDRESS=HOST:PORT or in parity_ray_address"
+MEND = (
+    "run pytest on a node of the cluster (`ray start --address HOST:PORT`; a new one: `ray start --head`), "
+    "and name another with RAY_ADDRESS or in parity_ray_address"
+)
 # How long a run waits for a node that fits: a node that restarts comes back.
 NODE_WAIT_SEC = 30.0
 CONNECT_SEC = 5.0
@@ -370,7 +373,8 @@ def _connect(address: str) -> bool:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, OSError, SystemExit) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ParityError(f"--parity-engine=ray: no Ray cluster at {address}: {reason}", mend=MEND) from None
+        what = f"--parity-engine=ray: no Ray cluster can be joined at {address}: {reason}"
+        raise ParityError(what, mend=MEND) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
@@ -386,7 +390,7 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SEC).close()
     except (OSError, ValueError) as error:
-        raise ParityError(f"--parity-engine=ray: no Ray cluster at {address}: {error}", mend=MEND) from None
+        raise ParityError(f"--parity-engine=ray: no Ray cluster at {address} ({error})", mend=MEND) from None
 
 
 def _be_quiet() -> None:

@@ -214,6 +214,12 @@ def tells(request):
     print("a line of its log", flush=True)
     wire.Progress(request.out_dir, 1000).beat(500)
     until = request.recipe.get("until")
+    if until:
+        # Of a group of its own: whoever ends children or a group does not end it.
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+        )
+        Path(request.out_dir, "escaped_pid").write_text(str(child.pid))
     while until and not Path(until).exists():
         time.sleep(0.02)
     time.sleep(0.2)
