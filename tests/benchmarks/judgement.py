@@ -2,28 +2,42 @@
 
     python tests/benchmarks/judgement.py [--tasks 65] [--seeds 20] [--draws 20000] [--repeat 3]
 
-Values are made up (lognormal, 2 % apart from seed to seed). Counted is everything from values in memory to
-documents on disk: tests, Bayesian draws, Holm, JSON, schema checks, markdown. The interpreter and its imports
-are not. Seconds are of processor time, so that a busy machine does not count; memory is above what it was
-before.
+First from values in memory (made up, lognormal, 2 % apart from seed to seed) to documents: tests, Bayesian
+draws, Holm, JSON, schema checks, markdown. Then, each in a process of its own:
+
+- ``log``: all of ``proof-report``, of a log that no run of this plugin sealed;
+- ``session``: what ``pytest --parity=proof`` does after the last run (:func:`~.conclude.conclude`), of a run
+  directory of the published suite with the folders of 2,600 attempts: records and components held against
+  their files, all gates, all documents, the evidence bundle;
+- ``verify``: the whole of that command, of this bundle.
+
+The interpreter and its imports are not counted. Seconds of processor time do not count a busy machine, of the
+wall they do; memory is the highest above what it was after the imports.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import os
 import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pytest_worldflux_parity import proof_file, schemas
+from pytest_worldflux_parity.commands.verify import report as verify
+from pytest_worldflux_parity.conclude import conclude
 from pytest_worldflux_parity.conclude_proof import judge_foreign
 from pytest_worldflux_parity.observations import Observed, Value
-from pytest_worldflux_parity.prepare import RunContext
 from pytest_worldflux_parity.proof.decision import judge_proof
 from pytest_worldflux_parity.proof.results import ProofGates
 from pytest_worldflux_parity.proof.settings import (
@@ -34,6 +48,7 @@ from pytest_worldflux_parity.proof.settings import (
     SeedPolicy,
 )
 from pytest_worldflux_parity.proof.stability import stability
+from pytest_worldflux_parity.proof_run import recompute
 from pytest_worldflux_parity.render.proof_documents import (
     coverage_document,
     equivalence_document,
@@ -43,8 +58,15 @@ from pytest_worldflux_parity.render.proof_documents import (
 from pytest_worldflux_parity.render.proof_markdown import equivalence_markdown
 from pytest_worldflux_parity.stats.tost import Design, Effect
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+from tests.benchmarks import proof_folder  # noqa: E402  # found from there
+
+# What is imported late, by the functions that need it.
+IMPORTS = (
+    "jsonschema", "yaml", "scipy.special", "encodings.cp437", "encodings.utf_16_be", "encodings.idna",
+    "pytest_worldflux_parity.evidence.checking", "pytest_worldflux_parity.live_match",
+)  # fmt: skip
 SYSTEMS = ("official", "worldflux")
 CASES: tuple[tuple[Effect, Design, float], ...] = (
     ("log_ratio", "unpaired", 0.02),
@@ -59,7 +81,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, value in (("tasks", 65), ("seeds", 20), ("draws", 20_000), ("repeat", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--part", choices=("log", "session", "verify"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.part:
+        _measure(args.part, args.folder)
+        return
     for schema in ("equivalence.v1", "coverage.v1", "stability.v1"):
         schemas.load(schema)
     import jsonschema  # noqa: F401  # an import, and so not counted
@@ -76,29 +103,95 @@ def main() -> None:
             f"| {effect} | {design} | {deviation:.0%} | {verdict} "
             f"| {judged:.2f} | {written:.2f} | {judged + written:.2f} |"
         )
-    print(f"\npeak memory above the start: {_peak_mb() - before:.0f} MB")
-    _from_a_log(args.repeat)
+    print(f"\npeak memory above the start: {_peak_mb() - before:.0f} MB\n")
+    _whole(args.repeat)
 
 
-def _from_a_log(repeat: int) -> None:
-    """The whole of ``proof-report``: a log of the published suite read, every gate, all documents."""
+def _whole(repeat: int) -> None:
+    """The table of everything that is measured in a process of its own."""
+    print("| 65 tasks x 20 seeds x 2 sides | CPU s | wall s | MB |")
+    print("|---|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part, make in (("log", _make_log), ("session", _make_session), ("verify", _make_session)):
+            runs = []
+            for i in range(repeat):
+                own = folder / f"{part}{i}"
+                make(own)
+                if part == "verify":
+                    _measured("session", own)
+                runs.append(_measured(part, own))
+                shutil.rmtree(own)
+            best = min(runs, key=lambda run: run["cpu"])
+            print(f"| {part}: {best['said']} | {best['cpu']:.2f} | {best['wall']:.2f} | {best['mb']:.0f} |")
+
+
+def _make_log(folder: Path) -> None:
     from tests.proof_runs.proof_lines import lines_of
 
-    suite = ROOT / "suites/proof/official_vs_worldflux_full.yaml"
-    with tempfile.TemporaryDirectory() as name:
-        runs = Path(name) / "parity_runs.jsonl"
-        lines = lines_of(proof_file.load(suite), np.random.default_rng(0), points=40)
-        runs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        lock = ROOT / "reports/parity/upstream_lock.json"
-        context = RunContext(ROOT, "proof", "x", Path(name), "cpu", lock, (ROOT / "backends",), resume=True)
-        seconds = []
-        # The first time what is imported late is counted too, and so not kept.
-        for _ in range(1 + repeat):
-            start = time.process_time()
-            judge_foreign(suite, runs, Path(name) / "out", context)
-            seconds.append(time.process_time() - start)
-        size = runs.stat().st_size / 1e6
-    print(f"from a log of {size:.1f} MB (65 tasks x 20 seeds), everything: {min(seconds[1:]):.2f} CPU s")
+    lines = lines_of(proof_file.load(ROOT / proof_folder.SUITE), np.random.default_rng(0), points=40)
+    folder.mkdir()
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "parity_runs.jsonl").write_text(text, encoding="utf-8")
+
+
+def _make_session(folder: Path) -> None:
+    node_ids = proof_folder.write_run(folder)
+    (folder / "node_ids.json").write_text(json.dumps(node_ids), encoding="utf-8")
+
+
+def _measured(part: str, folder: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--part", part, "--folder", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _measure(part: str, folder: Path) -> None:
+    """Do one part in this process, and print what it took."""
+    for module in IMPORTS:
+        importlib.import_module(module)
+    work = {"log": _judge_log, "session": _end_session, "verify": _verify}[part]
+    # From here on the kernel keeps the highest anew.
+    Path("/proc/self/clear_refs").write_text("5")
+    before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
+    said = work(folder)
+    took = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    print(json.dumps({**took, "mb": _memory("VmHWM") - before, "said": said}))
+
+
+def _memory(key: str) -> float:
+    """MB of this process, as Linux counts them."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+def _judge_log(folder: Path) -> str:
+    runs = folder / "parity_runs.jsonl"
+    judge_foreign(ROOT / proof_folder.SUITE, runs, folder / "out", proof_folder.context_of(folder))
+    return f"a log of {runs.stat().st_size / 1e6:.1f} MB, six documents"
+
+
+def _end_session(folder: Path) -> str:
+    node_ids = json.loads((folder / "node_ids.json").read_text(encoding="utf-8"))
+    conclusion = conclude(proof_folder.context_of(folder), node_ids)[-1]
+    failed = [case for case in conclusion.cases if case.outcome != "passed"]
+    assert not failed, failed
+    bundle = next(folder.glob("*/*/evidence_bundle.zip"))
+    log = next(folder.glob("*/*/parity_runs.jsonl")).stat().st_size / 1e6
+    with zipfile.ZipFile(bundle) as archive:
+        sizes = [info.file_size for info in archive.infolist()]
+    return (
+        f"a log of {log:.1f} MB, seven documents; the bundle has {bundle.stat().st_size / 1e6:.1f} MB, "
+        f"{len(sizes)} members of {sum(sizes) / 1e6:.1f} MB"
+    )
+
+
+def _verify(folder: Path) -> str:
+    code = verify(next(folder.glob("*/*/evidence_bundle.zip")), None, recompute)
+    assert code == 0, code
+    return "the bundle opened, every document made again, all equal"
 
 
 def _run(tasks: int, seeds: int, draws: int, case: tuple[Effect, Design, float]) -> tuple[float, float, str]:

@@ -138,14 +138,14 @@ def _metadata(
 
 
 def _write_logs(folder: Path) -> None:
-    line = f" eval in {folder}/logs, R: 512.3, I: 1000\n"
-    text = "".join(f"{i}{line}" for i in range(LOG_BYTES // len(line)))
-    (folder / "stdout.log").write_text(text, encoding="utf-8")
+    """What programs print: few lines name a path."""
+    line = " eval   E: 12   I: 24,000   R: 512.3   T: 0:12:31\n"
+    text = f"Logs: {folder}/logs\n" + "".join(f"{i}{line}" for i in range(LOG_BYTES // len(line)))
+    (folder / "stdout.log").write_text(text + f"Saved {folder}/final.pt\n", encoding="utf-8")
     (folder / "stderr.log").write_text(text[: LOG_BYTES // 4], encoding="utf-8")
-    beats = (
-        json.dumps({"time": 1795330328.5 + i, "step": 1000 * i, "total": 4_000_000}) for i in range(BEATS)
-    )
-    (folder / "progress.jsonl").write_text("".join(f"{beat}\n" for beat in beats), encoding="utf-8")
+    beats = ({"time": 1795330328.5 + i, "step": 1000 * i, "total": 4_000_000} for i in range(BEATS))
+    text = "".join(f"{json.dumps(beat)}\n" for beat in beats)
+    (folder / "progress.jsonl").write_text(text, encoding="utf-8")
 
 
 # --- components ---
