@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .. import wire
 from ..store import JOB_FILE, translated, write_document
 
 JOB, NODE = JOB_FILE, "slurm_node.json"
@@ -69,19 +71,33 @@ def node_document(job_id: str, **fields: Any) -> Document:
 
 
 def claim(folder: Path, document: Document) -> bool:
-    """Make ``slurm_node.json``; False where it is there already.
+    """Make ``slurm_node.json``, whole from the beginning; False where it is there already.
 
     Raises:
         StoreError: the folder cannot be written.
     """
-    path = folder / NODE
-    with translated(path):
+    own = folder / f".{NODE}.{secrets.token_hex(4)}"
+    write_document(own, document, "slurm_node.v1")
+    with translated(own):
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.link(own, folder / NODE)
         except FileExistsError:
-            return False
-        os.close(descriptor)
-    write_node(folder, document)
+            # A server that answered too late was asked twice, and says so although we were the first.
+            return own.stat().st_nlink == 2
+        except OSError:
+            return _claim_without_links(folder, own)
+        finally:
+            own.unlink()
+    return True
+
+
+def _claim_without_links(folder: Path, own: Path) -> bool:
+    """The same where a file can have one name alone: for a moment it is there and empty."""
+    try:
+        os.close(os.open(folder / NODE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        return False
+    wire.write_atomic(folder / NODE, own.read_text(encoding="utf-8"))
     return True
 
 

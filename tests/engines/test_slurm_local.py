@@ -51,7 +51,7 @@ def lines(project: Project, suite: str, run_id: str) -> list[dict[str, Any]]:
 def test_a_run_directory_is_that_of_a_local_run(here: Project) -> None:
     """Files and lines, of what succeeds and of what fails in each of its ways."""
     failing = {"crash": 20, "killed": 20, "hang": 1}
-    here.suite(tasks=["alpha"], seeds=2)
+    here.suite(tasks=["alpha"], seeds=1)
     for behaviour, deadline in failing.items():
         recipe = {"level": 100.0, "behaviour": behaviour, "only": ["worldflux/alpha/0"]}
         here.suite(behaviour, tasks=["alpha"], seeds=1, recipe=recipe, deadline_sec=deadline)
@@ -98,7 +98,7 @@ def test_jobs_outlive_a_killed_session_and_are_gone_on_with(here: Project) -> No
     wait_until(lambda: not [p for p in here.pids() if alive(p)], "the end of their children")
 
 
-def test_ctrl_c_leaves_nothing_and_a_resume_goes_on(here: Project) -> None:
+def test_ctrl_c_leaves_nothing(here: Project) -> None:
     waiting(here)
     session = here.start(*SLURM)
     wait_until(lambda: len(here.pids()) == 6, "both programs and their children")
@@ -108,12 +108,7 @@ def test_ctrl_c_leaves_nothing_and_a_resume_goes_on(here: Project) -> None:
     assert session.wait(120) == pytest.ExitCode.INTERRUPTED
     wait_until(lambda: not [p for p in started if alive(p)], "the end of all programs")
     assert not processes_of(here.run_dir() / ".slurm")
-    (here.root / "go").touch()
-    here.run_here(*SLURM, "--parity-resume")
-    assert attempts(here) == {
-        ("official", False): 1, ("official", True): 1, ("worldflux", False): 1, ("worldflux", True): 1,
-    }  # fmt: skip
-    assert {x["error_kind"] for x in here.lines()} == {"lost", None}
+    assert not (here.run_dir() / "fake_quick" / "parity_runs.jsonl").exists(), "no attempt has failed"
 
 
 def processes_of(folder: Path) -> list[str]:
