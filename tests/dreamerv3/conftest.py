@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 
@@ -18,7 +19,12 @@ QUICKLY = (
 
 @pytest.fixture(scope="package", autouse=True)
 def _compiled_quickly() -> Iterator[None]:
-    """XLA reads its flags once, when the first of these tests needs it."""
+    """Little is optimised, and what an earlier session compiled is loaded, as our programs do."""
     with pytest.MonkeyPatch.context() as patch:
+        # XLA reads its flags once, when the first of these tests needs it.
         patch.setenv("XLA_FLAGS", " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY]).strip())
+        if importlib.util.find_spec("jax"):
+            from backends.worldflux_dreamerv3 import compilation
+
+            compilation.enable()
         yield
