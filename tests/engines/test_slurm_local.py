@@ -14,16 +14,12 @@ import pytest
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import StoreError
 from tests.conftest import Project, alive, wait_until
+from tests.plugin.test_plugin_sessions import documents, normal
 
 pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
 SLURM = ("--parity-engine=slurm", "--device=cpu", "-p", "no:xdist")
-# What a run says of when and where it ran. The engine's own files are in a folder of their own, and two in
-# the folder of each attempt.
-CIRCUMSTANCES = {
-    "timestamp", "timestamp_utc", "generated_at_utc", "started_at_utc", "finished_at_utc", "duration_sec",
-    "host", "run_id", "command", "argv", "created_at_utc", "sealed_at_utc",
-}  # fmt: skip
+# The engine's own files: in a folder of their own, and two in the folder of each attempt.
 OWN = re.compile(r"\.slurm/|slurm_(job|node)\.json$")
 
 
@@ -39,12 +35,8 @@ def files(project: Project, run_id: str) -> list[str]:
     return sorted(name for name in names if not OWN.search(name))
 
 
-def told(line: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in line.items() if k not in CIRCUMSTANCES}
-
-
 def lines(project: Project, suite: str, run_id: str) -> list[dict[str, Any]]:
-    found = [told(x) for x in project.lines(suite, run_id)]
+    found = [normal(x, project.root) for x in project.lines(suite, run_id)]
     return sorted(found, key=lambda x: (x["task_id"], x["seed"], x["system"], x["attempt"]))
 
 
@@ -64,8 +56,7 @@ def test_a_run_directory_is_that_of_a_local_run(here: Project) -> None:
         assert lines(here, suite, "on_slurm") == lines(here, suite, "on_this")
     kinds = {x["error_kind"] for suite in failing for x in here.lines(suite, "on_slurm")}
     assert kinds == {"failed", "killed", "deadline"}
-    for name in ("verdict", "metrics", "pairs"):
-        assert here.document(run_id="on_slurm").get(name) == here.document(run_id="on_this").get(name)
+    assert documents(here, "on_slurm") == documents(here, "on_this")
     for path in here.run_dir("on_slurm").rglob("slurm_*.json"):
         schemas.check(here.document(str(path)), f"{path.stem}.v1", str, StoreError)
 
