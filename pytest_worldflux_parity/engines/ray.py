@@ -81,9 +81,15 @@ class RayEngine:
         self._context = context
         self._slots = _slots(str(settings.get("parity_slots_per_gpu", "1")))
         self._largest = _largest(str(settings.get("parity_ray_limit_gb", "8")))
+        root = context.root.resolve()
+        further = [_in_project(root, name) for name in settings.get("parity_ship", ())]
         self._ours = _connect(os.environ.get("RAY_ADDRESS") or settings.get("parity_ray_address") or "auto")
         cloudpickle.register_pickle_by_value(bootstrap)
-        self._cargo = _Cargo(context, settings.get("parity_ship", ()))
+        try:
+            self._cargo = _Cargo(root, context.backend_folders, further)
+        except BaseException:
+            self.close()
+            raise
         self._memory: dict[str, float | None] = {}
         # A node that died is in Ray's list for some seconds more.
         self._dead: set[str] = set()
@@ -175,7 +181,7 @@ class RayEngine:
         parcel = Parcel(
             request=launch.request,
             program=launch.program,
-            root=self._context.root,
+            root=self._context.root.resolve(),
             keep=("*",) if self._context.retention == "full" else launch.keep,
             largest=self._largest,
             share=reservation.share,
@@ -289,10 +295,9 @@ class _Lost(ParityError):
 class _Cargo:
     """The archives of a session, each made once and held by Ray until the session ends."""
 
-    def __init__(self, context: RunContext, further: Sequence[str]) -> None:
-        self._root = context.root
-        self._folders = [f for f in context.backend_folders if f.is_dir()]
-        self._further = [context.root / name for name in further]
+    def __init__(self, root: Path, backends: Sequence[Path], further: Sequence[Path]) -> None:
+        self._root = root
+        self._folders = [*(f.resolve() for f in backends if f.is_dir()), *further]
         self._archives: dict[tuple[Path, bool], bootstrap.Shipped] = {}
         self._lock = threading.Lock()
         self.package = self._put(shipping.pack(_PACKAGE, shipping.everything(_PACKAGE)))
@@ -330,7 +335,7 @@ class _Cargo:
     def _project(self) -> Iterator[Path]:
         """The folders of backends in the project, and what else is to be shipped, each path once."""
         found: dict[Path, None] = {}
-        for place in (*self._folders, *self._further):
+        for place in self._folders:
             if place.is_relative_to(self._root):
                 found |= dict.fromkeys([place] if place != self._root else [])
                 found |= dict.fromkeys(shipping.everything(place) if place.is_dir() else ())
@@ -339,6 +344,15 @@ class _Cargo:
     @staticmethod
     def _put(archive: shipping.Archive) -> bootstrap.Shipped:
         return archive.name, archive.sha256, [ray.put(archive.data)]
+
+
+def _in_project(root: Path, name: str) -> Path:
+    path = Path(os.path.normpath(root / name))
+    if not path.exists() or not path.is_relative_to(root):
+        raise ParityError(
+            f"parity_ship names {name!r}, and there is no such path in the project", where=str(root)
+        )
+    return path
 
 
 def _slots(text: str) -> int:

@@ -228,6 +228,7 @@ def tells(request):
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","),
         "interval": [start, time.monotonic()],
         "files": [os.path.realpath(__file__), os.path.realpath(wire.__file__), request.out_dir],
+        "beside": sorted(os.listdir(Path(__file__).resolve().parents[1])),
         "sees": os.path.isdir(request.recipe.get("project", ".")),
     }
     Path(request.out_dir, "deeper").mkdir()
