@@ -69,7 +69,12 @@ def detached(command: list[str], env: dict[str, str]) -> None:
 
 def signal_job(job: str, number: int) -> None:
     """Signal every process of a job."""
-    mark = f"FAKE_JOB={job}".encode()
+    signal_marked(f"FAKE_JOB={job}", number)
+
+
+def signal_marked(variable: str, number: int) -> None:
+    """Signal every process that began with a variable (``NAME=value``) in its environment."""
+    mark = variable.encode()
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if mark in path.read_bytes().split(b"\0"):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import inspect
 import os
 import re
 import signal
 import stat
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from tests.fakes.backends import program
 submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
 from pytest_worldflux_parity.engines import (  # noqa: E402
+    slurm,
     slurm_files,
     slurm_node,
     slurm_options,
@@ -36,12 +40,14 @@ ONE = ("--parity-systems=official",)
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
     folder = tmp_path_factory.mktemp("slurm")
     monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
     cluster = fake_slurm.install(folder)
     monkeypatch.setenv(fake_slurm.VARIABLE, str(cluster.state))
-    return cluster
+    yield cluster
+    # Of a test that failed.
+    fake_slurm.signal_marked(f"{fake_slurm.VARIABLE}={cluster.state}", signal.SIGKILL)
 
 
 def configure(project: Project, *options: str, collect_sec: float = 0.2) -> None:
@@ -383,6 +389,49 @@ def test_a_revoked_attempt_is_never_run(tmp_path: Path) -> None:
     slurm_files.write_job(tmp_path, "slurm", "fake", None)
     assert slurm_files.revoke(tmp_path)
     assert slurm_node._entered(tmp_path, "101") is None
+
+
+def said(**changes: Any) -> dict[str, Any]:
+    """What a node says of an attempt that succeeded."""
+    outcome = {
+        "error": "",
+        "kind": None,
+        "return_code": 0,
+        "duration_sec": 1.5,
+        "command": ["x"],
+        "gpus": ["u"],
+    }
+    return {**outcome, "alone": False, "metrics_sha256": None, "refusal": None, **changes}
+
+
+def test_a_record_counts_once_it_is_the_one_that_the_job_has_read(tmp_path: Path) -> None:
+    """A file of another node may be late, and an old one in its place."""
+    request = replace(work().request, out_dir=str(tmp_path))
+    (tmp_path / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
+    program.ok(request)
+    flight = slurm._Flight(tmp_path, "fake", "slurm")
+    digest = hashlib.sha256((tmp_path / "metrics.json").read_bytes()).hexdigest()
+    found = slurm._execution(flight, said(metrics_sha256=digest), late=False)
+    assert found is not None
+    assert (found.outcome.success, found.outcome.duration_sec, found.gpus) == (True, 1.5, ("u",))
+    for absent in (False, True):
+        if absent:
+            (tmp_path / "metrics.json").unlink()
+        assert slurm._execution(flight, said(metrics_sha256="0" * 64), late=False) is None
+        late = slurm._execution(flight, said(metrics_sha256="0" * 64), late=True)
+        assert late is not None
+        assert late.outcome.error == "fake: metrics.json is not what its job has read"
+        assert (late.outcome.success, late.outcome.kind) == (False, "failed")
+
+
+def test_what_a_node_refused_ends_the_run_and_not_that_of_a_later_session(tmp_path: Path) -> None:
+    refusal = {"what": "the disk is full", "where": "/shared", "mend": "free some space"}
+    flight = slurm._Flight(tmp_path, "fake", "slurm", work=work())
+    with pytest.raises(ParityError, match="/shared: the disk is full; to mend: free some space"):
+        slurm._execution(flight, said(refusal=refusal), late=False)
+    adopted = slurm._execution(replace(flight, work=None), said(refusal=refusal), late=False)
+    assert adopted is not None
+    assert adopted.outcome.kind == "lost"
 
 
 def test_gpus_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
