@@ -162,15 +162,16 @@ class RayEngine:
         end = time.monotonic() + NODE_WAIT_SEC
         while True:
             try:
-                return placement.reserve(
+                found = placement.reserve(
                     self._nodes(with_memory=launch.resources.gpu_memory_gb is not None),
                     launch.resources,
                     device=launch.request.device,
                     threads=launch.request.threads,
                     slots=self._slots,
                     alone=launch.alone,
-                    avoided=self._dead | self._lost_on.get(_run(launch), set()),
+                    avoided=self._lost_on.get(_run(launch), ()),
                 )
+                return replace(found, never=tuple(sorted({*found.never, *self._dead})))
             except ParityError:
                 if time.monotonic() > end:
                     raise

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.conftest import alive, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -121,7 +119,3 @@ class RayCluster:
 
 def none_left(pids: list[int]) -> None:
     wait_until(lambda: not [p for p in pids if alive(p)], "the end of all that ran on the nodes", 20)
-
-
-def needs_ray() -> None:
-    pytest.importorskip("ray", reason="ray is not installed")
