@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import schemas, wire
 from .errors import StoreError
@@ -29,6 +30,8 @@ Line = dict[str, Any]
 
 _PRESENCE = ".running"
 PRESENCE_WAIT_SEC = 30.0
+# Bytes of lines that are read together.
+_BATCH = 1 << 20
 # In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
 JOB_FILE = "slurm_job.json"
 Run = tuple[str, int, str]
@@ -85,21 +88,12 @@ class SuiteStore:
             StoreError: the file is there and cannot be read.
         """
         try:
-            raw = self.path.read_bytes()
+            with open(self.path, "rb") as handle:
+                return _read_lines(handle)
         except FileNotFoundError:
             return Stored(())
         except OSError as error:
             raise StoreError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
-        lines, torn, unreadable = [], 0, []
-        for number, text in enumerate(raw.split(b"\n"), start=1):
-            line = _parse(text)
-            if line is None:
-                torn += bool(text.strip())
-            elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
-                lines.append(StoredLine(line))
-            else:
-                unreadable.append(number)
-        return Stored(tuple(lines), torn, tuple(unreadable))
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line, durably.
@@ -296,12 +290,40 @@ def _append(descriptor: int, text: bytes) -> None:
         raise
 
 
-def _parse(text: bytes) -> Line | None:
+def _read_lines(handle: BinaryIO) -> Stored:
+    lines, torn, unreadable, number = [], 0, [], 0
+    while texts := handle.readlines(_BATCH):
+        for text, line in zip(texts, _parsed(texts), strict=True):
+            number += 1
+            if not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
+                torn += bool(text.strip())
+            elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
+                lines.append(StoredLine(line))
+            else:
+                unreadable.append(number)
+    return Stored(tuple(lines), torn, tuple(unreadable))
+
+
+def _parsed(texts: Sequence[bytes]) -> list[Any]:
+    """What each line says; None where it is no JSON.
+
+    Read as one list, their keys are held in memory once. What stands between is a text that none of them can
+    hold, since it is a hash of them all: so each entry is the whole of one line.
+    """
+    between = hashlib.sha256(b"".join(texts)).hexdigest()
+    found: list[Any] = []
+    with suppress(ValueError, RecursionError):
+        found = json.loads(b"[%s]" % f',"{between}",'.encode().join(texts))
+    if len(found) == 2 * len(texts) - 1 and all(entry == between for entry in found[1::2]):
+        return found[::2]
+    return [_parse(text) for text in texts]
+
+
+def _parse(text: bytes) -> Any:
     try:
-        line = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) and line.keys() >= _LINE_KEYS.keys() else None
 
 
 def _attempt_number(path: Path) -> int:

@@ -7,6 +7,7 @@ byte as the sha256 in its line names it, and of each log the end.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 from .. import wire
 from ..attempt_files import EXECUTIONS, Attempt, AttemptFolders
 from ..errors import StoreError
-from .cleaning import Cleaner
+from .cleaning import Cleaner, refuse_broken
 from .reading import LOG_TAIL_BYTES, content, log_end
 
 FOLDER = "attempts"
@@ -36,11 +37,15 @@ _ATTEMPT = re.compile(r"[^/]+/[^/]+/attempt_[^/]+")
 
 @dataclass(frozen=True)
 class File:
-    """A file of an attempt: its name in the bundle's terms, its bytes as they are and as they go in."""
+    """A file of an attempt: its path within the run directory, under the name that it has in the bundle.
+
+    Attributes:
+        sha256_before, sha256_after: of its bytes as they are and as they go in; empty where nothing changed.
+    """
 
     name: str
-    before: bytes
-    after: bytes
+    sha256_before: str = ""
+    sha256_after: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,17 +74,24 @@ class _Read:
     log: bool = False
     cut: int | None = None
 
-    def file(self, folder: str, clean: bytes) -> File:
-        """What goes in, of the cleaned bytes: of a log the last lines, which replace nothing."""
+    def kept(self, clean: bytes) -> bytes:
+        """What goes in, of the cleaned bytes: of a log the last lines."""
         if not self.log:
-            return File(f"{folder}/{self.name}", self.data, clean)
+            return clean
         text = clean.decode("utf-8", "replace")
         if self.cut is not None:
             # It begins with what may be the rest of a secret, and goes on with the rest of a line.
             _, found, rest = text[self.cut :].partition("\n")
             text = rest if found else text[self.cut :]
-        end = text[-LOG_TAIL_BYTES:].encode()
-        return File(f"{folder}/{self.name}", end, end)
+        return text[-LOG_TAIL_BYTES:].encode()
+
+    def file(self, folder: str, kept: bytes, clean: Cleaner) -> File:
+        """What is told of it; the end of a log replaces nothing."""
+        name = f"{folder}/{self.name}"
+        if self.log or self.data == kept:
+            return File(name)
+        refuse_broken(f"run/{name}", self.data, kept, clean)
+        return File(name, hashlib.sha256(self.data).hexdigest(), hashlib.sha256(kept).hexdigest())
 
 
 def parts(run_dir: Path, suite_id: str, clean: Cleaner) -> Iterator[Part]:
@@ -120,10 +132,10 @@ def _part(task: str, number: int, held: list[tuple[Attempt, list[_Read]]], clean
     rows: list[bytes] = []
     files: list[File] = []
     for attempt, read in held:
-        own = {f.name: f.file(attempt.path, next(cleaned)) for f in read}
-        texts = {name: f.after.decode("utf-8", "surrogateescape") for name, f in own.items()}
+        kept = [file.kept(next(cleaned)) for file in read]
+        files += [f.file(attempt.path, data, clean) for f, data in zip(read, kept, strict=True)]
+        texts = {f.name: data.decode("utf-8", "surrogateescape") for f, data in zip(read, kept, strict=True)}
         rows.append(row(attempt.path.partition(f"/{EXECUTIONS}/{task}/")[2], texts))
-        files += own.values()
     return Part(f"{FOLDER}/{task}/{number:04d}.jsonl", b"".join(rows), tuple(files))
 
 

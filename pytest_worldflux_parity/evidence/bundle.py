@@ -15,7 +15,9 @@ import os
 import re
 import stat
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +29,7 @@ from ..errors import EvidenceError, TamperedError
 from ..store import translated
 from . import container, statement
 from .attempts import Part, parts
-from .cleaning import Cleaner, cleaner
+from .cleaning import Cleaner, cleaner, refuse_broken
 from .container import Entry
 from .gaps import gaps
 from .log import CleanedLog, cleaned_log
@@ -35,6 +37,8 @@ from .members import ENVIRONMENT, EQUIVALENCE, LINES, REPORTS, RUN, Member, inpu
 from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
 _HASH = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
+# Members of attempts that wait to be written while others are compressed.
+_AHEAD = 2
 SignatureState = Literal["unsigned", "not checked", "valid"]
 
 
@@ -195,10 +199,20 @@ class _Packed:
             EvidenceError: something cannot be a member, or may not leave the machine.
         """
         ties = _ties(members, self._clean)
+        with ThreadPoolExecutor(1) as pool:
+            self._add_in_order(members, _squeezed_ahead(attempts, pool), log, ties)
+
+    def _add_in_order(
+        self,
+        members: Sequence[Member],
+        attempts: Iterable[tuple[Part, Future[container.Squeezed]]],
+        log: CleanedLog,
+        ties: Mapping[int, Mapping[str, str]],
+    ) -> None:
         # What names files of attempts by their hash stands in the suite's folder, after the attempts.
         named: list[Iterable[tuple[str, Callable[[], None]]]] = [
             ((m.name, partial(self._add_member, m, ties)) for m in members),
-            ((f"{self._below}{p.name}", partial(self._add_part, p)) for p in attempts),
+            ((f"{self._below}{p.name}", partial(self._add_part, p, done)) for p, done in attempts),
             [(f"{self._below}{LINES}", partial(self._add_log, log))] if log.sha256_before else [],
         ]
         for _, add in heapq.merge(*named, key=lambda row: row[0]):
@@ -218,15 +232,13 @@ class _Packed:
             self.reports[own] = _document(after, member.name)
         self._add(member.name, after)
 
-    def _add_part(self, part: Part) -> None:
+    def _add_part(self, part: Part, squeezed: Future[container.Squeezed]) -> None:
         for file in part.files:
             self._files.add(file.name)
-            if file.before != file.after:
-                _refuse_broken(f"{RUN}{file.name}", file.before, file.after, self._clean)
-                before, after = _sha256(file.before), _sha256(file.after)
-                self._note(f"{RUN}{file.name}", before, after)
-                self._ties[before] = after
-        self._add(f"{self._below}{part.name}", part.data)
+            if file.sha256_before != file.sha256_after:
+                self._note(f"{RUN}{file.name}", file.sha256_before, file.sha256_after)
+                self._ties[file.sha256_before] = file.sha256_after
+        self._add(f"{self._below}{part.name}", part.data, squeezed.result())
 
     def _add_log(self, log: CleanedLog) -> None:
         name = f"{self._below}{LINES}"
@@ -234,10 +246,10 @@ class _Packed:
         if self.subjects[name] != log.sha256_before:
             self._note(name, log.sha256_before, self.subjects[name])
 
-    def _add(self, name: str, content: container.Content) -> None:
+    def _add(self, name: str, content: container.Content, squeezed: container.Squeezed | None = None) -> None:
         if name in self.subjects:
             raise EvidenceError(f"{name} stands twice", where="members of the bundle")
-        self.subjects[name] = self.writer.add(name, content)
+        self.subjects[name] = self.writer.add(name, content, squeezed)
 
     def _note(self, name: str, before: str, after: str) -> None:
         self.cleaned.append({"name": name, "sha256_before": before, "sha256_after": after})
@@ -252,6 +264,18 @@ class _Packed:
         for problem in gaps(log.summary, self._files, attempts):
             mend = "bring the file back, or run the pair again"
             raise EvidenceError(problem, where=f"{self._below.removeprefix(RUN)}{LINES}", mend=mend)
+
+
+def _squeezed_ahead(
+    attempts: Iterable[Part], pool: ThreadPoolExecutor
+) -> Iterator[tuple[Part, Future[container.Squeezed]]]:
+    """Parts with their compressed form, which is made while the next one is read and cleaned."""
+    waiting: deque[tuple[Part, Future[container.Squeezed]]] = deque()
+    for part in attempts:
+        waiting.append((part, pool.submit(container.Squeezed.of, part.data)))
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _document(data: bytes, name: str) -> dict[str, Any]:
@@ -285,24 +309,8 @@ def _content(member: Member, clean: Cleaner, ties: Mapping[str, str]) -> tuple[b
     before, after = member.read(clean)
     if ties and member.is_text:
         after = _HASH.sub(lambda m: ties.get(m[0].decode(), m[0].decode()).encode(), after)
-    _refuse_broken(member.name, before, after, clean)
+    refuse_broken(member.name, before, after, clean)
     return before, after
-
-
-def _refuse_broken(name: str, before: bytes, after: bytes, clean: Cleaner) -> None:
-    redacted = b"<redacted:" in after and before != after and name.endswith(".json")
-    if redacted and _is_json(before) and not _is_json(after):
-        words = ", ".join(sorted(set(clean.secrets.values())))
-        what = f"is no document any more without one of {words}"
-        raise EvidenceError(what, where=name, mend="unset the variable if it holds no secret")
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _sha256(data: bytes) -> str:

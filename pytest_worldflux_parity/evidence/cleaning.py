@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
+from ..errors import EvidenceError
+
 _ANYWHERE = ("TOKEN", "SECRET", "PASSW", "CREDENTIAL", "APIKEY", "PRIVATE")
 _WORDS = frozenset(["KEY", "KEYS", "PASS", "PWD", "PAT", "AUTH", "COOKIE", "SIGNATURE", "DSN"])
 # Names of places that everybody has, which hold such a word all the same.
@@ -272,3 +274,24 @@ def _needles(value: str) -> list[str]:
 
 def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
+def refuse_broken(name: str, before: bytes, after: bytes, clean: Cleaner) -> None:
+    """Refuse a document that is none any more once it is cleaned.
+
+    Raises:
+        EvidenceError: a secret is spelled like a part of it.
+    """
+    redacted = b"<redacted:" in after and before != after and name.endswith(".json")
+    if redacted and _is_json(before) and not _is_json(after):
+        words = ", ".join(sorted(set(clean.secrets.values())))
+        what = f"is no document any more without one of {words}"
+        raise EvidenceError(what, where=name, mend="unset the variable if it holds no secret")
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -81,8 +81,11 @@ class Writer:
         self._size = 0
         self.entries: list[Entry] = []
 
-    def add(self, name: str, content: Content) -> str:
+    def add(self, name: str, content: Content, squeezed: Squeezed | None = None) -> str:
         """Add one member; its sha256.
+
+        Args:
+            squeezed: of the content, where that was done already.
 
         Raises:
             EvidenceError: its name or size could not be read again.
@@ -90,10 +93,12 @@ class Writer:
         if problem := name_problem(name):
             raise EvidenceError(f"cannot be a member: its name {problem}", where=name)
         pieces = content if callable(content) else lambda: iter((content,))
-        squeezed = _Squeezed(_LEVEL)
-        for piece in pieces():
-            self._check(name, squeezed.size + len(piece))
-            squeezed.add(piece)
+        if squeezed is None:
+            squeezed = Squeezed()
+            for piece in pieces():
+                self._check(name, squeezed.size + len(piece))
+                squeezed.add(piece)
+        self._check(name, squeezed.size)
         packed = squeezed.close()
         worth = squeezed.packed < squeezed.size <= MAX_RATIO * squeezed.packed
         method, length = (_DEFLATED, squeezed.packed) if worth else (_STORED, squeezed.size)
@@ -130,11 +135,11 @@ class Writer:
         self._handle.write(data)
 
 
-class _Squeezed:
+class Squeezed:
     """Data on their way into a member: their compressed form, and what is told of them."""
 
-    def __init__(self, level: int) -> None:
-        self._squeezer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    def __init__(self) -> None:
+        self._squeezer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._digest = hashlib.sha256()
         self._pieces: list[bytes] = []
         self.crc, self.size, self.packed = 0, 0, 0
@@ -148,6 +153,13 @@ class _Squeezed:
         """The compressed form, in pieces."""
         self._keep(self._squeezer.flush())
         return self._pieces
+
+    @classmethod
+    def of(cls, data: bytes) -> Squeezed:
+        """Of data that are all there; for another thread."""
+        squeezed = cls()
+        squeezed.add(data)
+        return squeezed
 
     def _keep(self, packed: bytes) -> None:
         self._pieces.append(packed)

@@ -187,3 +187,20 @@ def test_a_document_that_breaks_its_schema_is_not_written(tmp_path: Path) -> Non
     }  # fmt: skip
     store.write_document(path, session, "session.v1")
     assert json.loads(path.read_text(encoding="utf-8")) == session
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [b'{"a":1},{"b":2}', b'{"a":[{}', b'{"b":1}]}'],
+        [b'{"a":1', b'"b":2}'],
+        [b"1", b"", b"[2]"],
+        [b"1,2"],
+        [b"\xff", b'"x"'],
+        [b'{"a":[{}', b'{"b":1}]}', b'{"a":1}'],
+    ],
+)
+def test_lines_that_are_read_together_are_read_as_each_alone(texts: list[bytes]) -> None:
+    """No line may lend another what it lacks."""
+    lines = [text + b"\n" for text in texts]
+    assert store._parsed(lines) == [store._parse(line) for line in lines]
