@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import wire
+from .. import schemas, wire
+from ..errors import StoreError
 from ..store import JOB_FILE, translated, write_document
 
 JOB, NODE = JOB_FILE, "slurm_node.json"
@@ -49,12 +50,11 @@ def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None) -> N
 
 
 def read(folder: Path, name: str) -> Document | None:
-    """One of the two files; None where it is not there, or not whole yet."""
-    with contextlib.suppress(OSError, ValueError):
-        document = json.loads((folder / name).read_bytes())
-        wanted = JOB_SCHEMA if name == JOB else NODE_SCHEMA
-        if isinstance(document, dict) and document.get("schema_version") == wanted:
-            return document
+    """One of the two files; None where it is not there, not whole yet, or not what we wrote."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, StoreError):
+        document: Document = json.loads((folder / name).read_bytes())
+        schemas.check(document, "slurm_job.v1" if name == JOB else "slurm_node.v1", str, StoreError)
+        return document
     return None
 
 

@@ -172,7 +172,7 @@ def _value(key: str, value: str) -> str | bool:
 
 
 def _whole(name: str, text: str, least: int = 1) -> int:
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= 65535):
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and least <= int(text) <= 65535):
         raise ParityError(
             f"{name} is {text!r}: a whole number from {least} to 65535 is wanted", where=SETTING
         )

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, RunFailed
@@ -51,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def configure(project: Project, *options: str, collect_sec: float = 0.2) -> None:
-    quickly = ("poll_sec = 0.2", f"collect_sec = {collect_sec}")
+    quickly = ("poll_sec = 0.6", f"collect_sec = {collect_sec}")
     lines = [f"    {line}" for line in (*quickly, *options)]
     project.ini("filterwarnings = error", "parity_workers = 0", "parity_slurm =", *lines)
 
@@ -480,6 +482,40 @@ def test_every_option_of_submitit_has_its_place() -> None:
 def test_what_settings_may_not_say(line: str, message: str) -> None:
     with pytest.raises(ParityError, match=re.escape(message)):
         slurm_options.parse("slurm", "200", [line])
+
+
+KEYS = sorted(slurm_options.TEXT | slurm_options.WHOLE | slurm_options.LINES | slurm_options.OWN)
+SETTINGS = st.one_of(
+    st.text(),
+    st.tuples(
+        st.sampled_from([*KEYS, "sbatch.nice", "sbatch.hold"]), st.text() | st.from_regex("[0-9]+")
+    ).map("=".join),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lines=st.lists(SETTINGS, max_size=4), jobs=st.text(max_size=3) | st.integers().map(str))
+def test_settings_are_taken_or_refused_in_one_line(lines: list[str], jobs: str) -> None:
+    options, refused = None, ""
+    try:
+        options = slurm_options.parse("slurm", jobs, lines)
+    except ParityError as error:
+        refused = error.line()
+    assert "\n" not in refused
+    if options is not None:
+        asked = slurm_submission.parameters(options, work())
+        assert (asked["time"] - 2) * 60 > options.parameters["signal_delay_s"] + slurm_options.EARLY_SEC
+        assert (asked["cpus_per_task"], asked["nodes"]) == (4, 1)
+        # No value begins a line of its own in the script.
+        assert not [v for v in [*asked.values(), *options.extra.values()] if isinstance(v, str) and "\n" in v]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema_version": "worldflux.parity.slurm_node.v1"}', "[" * 9999]
+)
+def test_a_file_that_we_did_not_write_says_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / slurm_files.NODE).write_text(text)
+    assert slurm_files.read(tmp_path, slurm_files.NODE) is None
 
 
 def test_a_key_stands_once() -> None:
