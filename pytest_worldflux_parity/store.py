@@ -30,6 +30,8 @@ Line = dict[str, Any]
 
 _PRESENCE = ".running"
 PRESENCE_WAIT_SEC = 30.0
+# What a line has of its record's metadata.
+_REPEATED = ("artifact_manifest", "command", "eval_protocol")
 # Bytes of lines that are read together.
 _BATCH = 1 << 20
 # In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
@@ -298,10 +300,22 @@ def _read_lines(handle: BinaryIO) -> Stored:
             if not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
                 torn += bool(text.strip())
             elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
-                lines.append(StoredLine(line))
+                lines.append(StoredLine(_shared(line)))
             else:
                 unreadable.append(number)
     return Stored(tuple(lines), torn, tuple(unreadable))
+
+
+def _shared(line: Line) -> Line:
+    """The line, with what it repeats of its record's metadata in memory once; lines are never changed."""
+    metrics = line.get("metrics")
+    stated = metrics.get("metadata") if isinstance(metrics, dict) else None
+    metadata = stated if isinstance(stated, dict) else {}
+    for key in _REPEATED:
+        # Only what is the same to the last type: 1, 1.0 and true are equal.
+        if key in metadata and repr(line.get(key)) == repr(metadata[key]):
+            line[key] = metadata[key]
+    return line
 
 
 def _parsed(texts: Sequence[bytes]) -> list[Any]:

@@ -37,8 +37,8 @@ from .members import ENVIRONMENT, EQUIVALENCE, LINES, REPORTS, RUN, Member, inpu
 from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
 _HASH = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
-# Members of attempts that wait to be written while others are compressed.
-_AHEAD = 2
+# Members of attempts that wait to be written while another is made.
+_AHEAD = 1
 SignatureState = Literal["unsigned", "not checked", "valid"]
 
 
