@@ -74,6 +74,13 @@ class RayCluster:
         self._head: Any = Cluster(initialize_head=True, head_node_args=head)
         self.address = str(self._head.address)
         self.nodes: list[RayNode] = []
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
         for number in range(NODES):
             self.add()
             if not self.hides:
