@@ -47,8 +47,9 @@ def parse_json(raw: bytes, path: Path, error: type[ParityError]) -> Any:
             parse_constant=_not_a_number,
             parse_float=_finite,
         )
-        # Half a surrogate pair can be escaped in JSON, and cannot be written into any file.
-        json.dumps(document, ensure_ascii=False).encode()
+        # Half a surrogate pair can be escaped in JSON, in no other way, and cannot be written into any file.
+        if b"\\ud" in raw or b"\\uD" in raw:
+            json.dumps(document, ensure_ascii=False).encode()
     except json.JSONDecodeError as problem:
         raise error(f"not JSON: {problem.msg}", where=f"{path}:{problem.lineno}") from None
     except _Refused as problem:
