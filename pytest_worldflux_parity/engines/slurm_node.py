@@ -71,6 +71,7 @@ class Work:
             StoreError: the folder cannot be written.
             Interrupted: the job was told to end, and the program did not end well.
         """
+        signal.signal(signal.SIGINT, _interrupted_once)
         document = _entered(self.folder, _job_id())
         if document is None:
             return "not ours"
@@ -210,6 +211,15 @@ def _failed(error: str, kind: str | None, refusal: Mapping[str, str] | None = No
         "metrics_sha256": None,
         "refusal": refusal,
     }
+
+
+def _interrupted_once(number: int, frame: FrameType | None) -> None:
+    """A KeyboardInterrupt that no other follows: a second could break off what the first has begun to end.
+
+    A job on the session's own machine gets several, from the terminal, from submitit and from the engine.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def test_ctrl_c_leaves_nothing(here: Project) -> None:
     os.killpg(session.pid, signal.SIGINT)
     assert session.wait(120) == pytest.ExitCode.INTERRUPTED
     wait_until(lambda: not [p for p in started if alive(p)], "the end of all programs")
-    assert not processes_of(here.run_dir() / ".slurm")
+    wait_until(lambda: not processes_of(here.run_dir() / ".slurm"), "the end of the jobs' own processes")
     assert not (here.run_dir() / "fake_quick" / "parity_runs.jsonl").exists(), "no attempt has failed"
 
 
