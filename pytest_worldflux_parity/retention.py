@@ -18,7 +18,7 @@ from typing import Any, Literal
 Retention = Literal["minimal", "full"]
 
 LOGS = ("stdout.log", "stderr.log")
-KEPT = ("metrics.json", "request.json", "progress.jsonl", *LOGS)
+KEPT = ("metrics.json", "failed_metrics.json", "request.json", "progress.jsonl", *LOGS)
 _CHECKPOINTS = "checkpoint_paths"
 
 

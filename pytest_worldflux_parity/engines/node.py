@@ -33,7 +33,7 @@ PART_BYTES = 4 * 2**20
 # What grows while a program runs and is told at once.
 LIVE = ("progress.jsonl", "stdout.log", "stderr.log")
 # Written by the controller in its own words, or told at the end.
-_OWN = ("request.json", "metrics.json")
+OWN = ("request.json", "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def _left_behind(folder: Path, running: _Running, parcel: Parcel) -> Iterator[Ev
     patterns = (*parcel.keep, *retention.listed(manifest))
     left, left_out = parcel.largest, {}
     for path, size in sorted(_found(folder, ""), key=lambda f: (f[1], f[0])):
-        if path in (*LIVE, *_OWN) or not any(fnmatchcase(path, pattern) for pattern in patterns):
+        if path in (*LIVE, *OWN) or not any(fnmatchcase(path, pattern) for pattern in patterns):
             continue
         if size > left:
             left_out[path] = size

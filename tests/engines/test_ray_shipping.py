@@ -22,11 +22,12 @@ from pytest_worldflux_parity import runner, wire
 from pytest_worldflux_parity.backends import Backend, load_backends
 from pytest_worldflux_parity.command_program import COMMIT, CommandProgram, project_commit
 from pytest_worldflux_parity.engines import bootstrap, node, shipping
-from pytest_worldflux_parity.engines.delivery import LEFT_OUT, Delivery
+from pytest_worldflux_parity.engines.delivery import FAILED_RECORD, LEFT_OUT, Delivery
 from pytest_worldflux_parity.engines.node import Ended, Grown, Host, Parcel, Part, Started
 from pytest_worldflux_parity.engines.placement import Node, reserve, width
 from pytest_worldflux_parity.errors import ParityError, RunFailed
 from pytest_worldflux_parity.proof.commands import CommandSide
+from pytest_worldflux_parity.store import answer_in
 from pytest_worldflux_parity.suite import Resources
 from tests.conftest import FAKES, alive, wait_until
 
@@ -322,6 +323,59 @@ def test_a_node_writes_nowhere_else(tmp_path: Path, name: str) -> None:
         with pytest.raises(RunFailed, match="a node sent a file named"):
             delivery.take(event)
     assert {p.name for p in tmp_path.rglob("*")} == {"attempt", "request.json", "stdout.log", "stderr.log"}
+
+
+@pytest.mark.parametrize("name", ["request.json", "metrics.json", "./metrics.json"])
+def test_what_the_controller_writes_is_no_file_of_a_node(tmp_path: Path, name: str) -> None:
+    """Another record or request is as good as a forged result; below a folder such a name is any other."""
+    (tmp_path / "attempt").mkdir()
+    delivery = Delivery(tmp_path / "attempt", request(tmp_path, tmp_path / "attempt"))
+    asked = (tmp_path / "attempt" / "request.json").read_bytes()
+    for event in (Grown(name, b"{}"), Part(name, b"{}"), Part(name, link="/dev/null")):
+        with pytest.raises(RunFailed, match="a node sent a file named"):
+            delivery.take(event)
+    assert (tmp_path / "attempt" / "request.json").read_bytes() == asked
+    delivery.take(Part(f"run/{name}", b"{}"))
+    assert files(tmp_path / "attempt") == {"request.json", "stdout.log", "stderr.log", f"run/{Path(name)}"}
+
+
+def test_a_record_is_not_written_through_a_link_that_a_node_sent(tmp_path: Path) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "attempt"
+    victim.write_text("precious")
+    folder.mkdir()
+    delivery = Delivery(folder, request(tmp_path, folder))
+    for name in (".metrics.json.partial", FAILED_RECORD, LEFT_OUT):
+        delivery.take(Part(name, link=str(victim)))
+    failed = runner.Outcome(None, "", 1, 0.0)
+    delivery.finish(Ended(failed, metrics=b"other", left_out={"x": 1}))
+    assert victim.read_text() == "precious"
+    assert (folder / FAILED_RECORD).read_bytes() == b"other"
+
+
+def test_no_link_is_made_below_another(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "attempt", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    delivery = Delivery(folder, request(tmp_path, folder))
+    delivery.take(Part("a", link=str(outside)))
+    delivery.take(Part("a/b/c", link="anywhere"))
+    with pytest.raises(RunFailed, match="a node sent a link below another"):
+        delivery.finish(Ended(runner.Outcome(None, "", 1, 0.0), metrics=b"{}"))
+    assert not list(outside.iterdir())
+    assert not (folder / "metrics.json").exists()
+
+
+def test_the_record_of_a_failed_attempt_is_no_record_before_its_line(root: Path, tmp_path: Path) -> None:
+    """Who finds metrics.json after the controller was killed takes the attempt for a success."""
+    program = root / "backends" / "program.py"
+    text = program.read_text()
+    assert "def crash(request):\n" in text
+    program.write_text(text.replace("def crash(request):\n", "def crash(request):\n    ok(request)\n"))
+    end, folder = run(parcel(root, tmp_path / "attempt", recipe={"behaviour": "crash"}), tmp_path)
+    assert (end.outcome.kind, end.outcome.return_code) == ("failed", 3)
+    assert (folder / FAILED_RECORD).read_bytes() == end.metrics
+    assert wire.read_record(folder / FAILED_RECORD).success
+    assert answer_in(folder) is None
 
 
 def test_nothing_is_written_through_a_link_that_a_node_sent(tmp_path: Path) -> None:
