@@ -16,9 +16,9 @@ from ..leases import Alone
 from ..plan import Pair
 from ..prepare import PreparedSuite, RunContext
 from ..records import record_line
-from ..store import Line, Stored, SuiteStore, answer_in, presence, translated
+from ..store import JOB_FILE, Line, Stored, SuiteStore, answer_in, presence, translated
 from ..suite import BackendSide
-from . import Engine, Execution, Launch
+from . import Engine, Execution, Launch, slurm_ended
 
 
 class AttemptsFailed(RunFailed):
@@ -157,9 +157,9 @@ def _settle(
     written = {x["attempt"] for x in store.read().attempts(pair.task.id, pair.seed, system)}
     for attempt, folder in started:
         if attempt not in written:
-            seen = engine.adopt(folder)
             request = _request(prepared, pair, system, context, attempt, folder)
-            if seen is not None and _is_answer_to(request, seen, folder):
+            seen = _ended(engine, request, folder, context)
+            if seen is not None:
                 line = _line(prepared, request, folder, seen, context)
             else:
                 line = _unseen_line(prepared, pair, system, context, attempt, folder)
@@ -168,14 +168,19 @@ def _settle(
     return store.read().successes.get(wanted)
 
 
-def _is_answer_to(request: wire.RunRequest, seen: Execution, folder: Path) -> bool:
-    """Whether a success is one of this request: recipe or program may have changed since it was started."""
-    if not seen.outcome.success:
-        return True
-    try:
-        return wire.read_request(str(folder / "request.json")).request_id == request.request_id
-    except (OSError, wire.WireError):
-        return False
+def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunContext) -> Execution | None:
+    """How an attempt of an earlier session went, where what ran it has left word.
+
+    A job of Slurm outlives its session, whatever the engine of the next one is.
+
+    Raises:
+        ParityError: a job may still run it, and this engine cannot wait for it.
+    """
+    if not (folder / JOB_FILE).exists():
+        return engine.adopt(folder)
+    if (other := slurm_ended.disowned(folder, request.request_id)) is not None:
+        return other
+    return engine.adopt(folder) if engine.name == "slurm" else slurm_ended.settled(folder, context.run_dir)
 
 
 def _unseen_line(

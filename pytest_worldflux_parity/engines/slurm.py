@@ -13,26 +13,23 @@ that was preempted and is not queued anew.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import queue
 import signal
-import stat
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import submitit
 
-from .. import runner, wire
-from ..errors import ParityError, RecordError, RunFailed
+from .. import runner
+from ..errors import ParityError, RunFailed
 from ..leases import pool
-from ..retry import LOST
-from . import Execution, Launch, slurm_files, slurm_options, slurm_queue, slurm_submission
+from . import Execution, Launch, slurm_ended, slurm_files, slurm_options, slurm_queue, slurm_submission
 from .slurm_files import JOB, NODE
 from .slurm_node import Work
 from .slurm_options import SlurmOptions
@@ -40,15 +37,12 @@ from .slurm_options import SlurmOptions
 if TYPE_CHECKING:
     from ..prepare import RunContext
 
-FOLDER = ".slurm"
 # Slurm's own limit (MaxArraySize) is 1001 unless the cluster says otherwise.
 LARGEST_ARRAY = 1000
 # How often files are looked at, on this machine and on a file system that nodes share.
 LOOK_SEC, LOOK_SHARED_SEC = 0.1, 2.0
 # So often asked without an outcome, an ended job is over: it may be queued anew, or its files may be late.
 CONFIRMED = 2
-# A file of another node can be this late where attributes are cached.
-LATE_SEC = 120.0
 STOP_SEC = 15.0
 # Attempts are collected until none has come for a while, and for so many times that while at the most.
 LONGEST_COLLECT = 10
@@ -102,7 +96,7 @@ class SlurmEngine:
         # Of this machine: only where it is the cluster do runs need to find their places by themselves.
         slots = int(said["parity_slots_per_gpu"])
         self._pool = pool(context.device, slots) if options.cluster == "local" else None
-        self._folder = context.run_dir.resolve() / FOLDER
+        self._folder = context.run_dir.resolve() / slurm_ended.FOLDER
         self._look_sec = LOOK_SEC if options.cluster == "local" else min(LOOK_SHARED_SEC, options.poll_sec)
         self._inbox: queue.SimpleQueue[_Flight | None] = queue.SimpleQueue()
         self._flights: list[_Flight] = []
@@ -126,7 +120,7 @@ class SlurmEngine:
             KeyboardInterrupt: the engine was stopped.
         """
         adapter, cluster = launch.request.adapter, self._options.cluster
-        slurm_files.write_job(launch.folder, cluster, adapter, None)
+        slurm_files.write_job(launch.folder, cluster, adapter, None, launch.request.request_id)
         return self._awaited(_Flight(launch.folder, adapter, cluster, self._work(launch)))
 
     def adopt(self, folder: Path) -> Execution | None:
@@ -137,20 +131,19 @@ class SlurmEngine:
 
         Raises:
             KeyboardInterrupt: the engine was stopped.
-            ParityError: it is a job of a cluster, and this is no machine of one.
+            ParityError: it is a job of a cluster, and this is no machine of one, or a process of another one.
         """
         said = slurm_files.read(folder, JOB)
         if said is None:
             return None
         if said["cluster"] == "slurm":
             slurm_queue.check_commands()
-        job_id = said["job_id"]
-        if job_id is None and not slurm_files.revoke(folder):
-            # It started, and the session was killed before it could write its number down.
-            job_id = slurm_files.owner(folder)
+        # It may have started, and the session been killed before it could write its number down.
+        job_id = said["job_id"] or slurm_ended.claimed(folder)
         if not job_id:
-            problem = RunFailed("no job has been submitted for the attempt", where=said["adapter"])
-            return Execution(runner.Outcome(None, problem.line(), None, 0.0, LOST), ())
+            return slurm_ended.lost("no job has been submitted for the attempt", said["adapter"])
+        if not _has_ended(folder):
+            slurm_ended.check_host(said)
         return self._awaited(_Flight(folder, said["adapter"], said["cluster"], job_id=job_id))
 
     def stop(self) -> None:
@@ -240,14 +233,15 @@ class SlurmEngine:
         except ParityError as error:
             for flight in group:
                 # sbatch may fail for us and submit the job all the same.
-                _revoke(flight.folder, None)
+                slurm_ended.revoke(flight.folder, None)
                 self._settle(flight, error)
             return
         self._own += jobs if self._options.cluster == "local" else []
         for flight, job in zip(group, jobs, strict=True):
             flight.job, flight.job_id = job, job.job_id
             try:
-                slurm_files.write_job(flight.folder, flight.cluster, flight.adapter, job.job_id)
+                asked = flight.work.request.request_id if flight.work else ""
+                slurm_files.write_job(flight.folder, flight.cluster, flight.adapter, job.job_id, asked)
             except ParityError as error:
                 job.cancel(check=False)
                 self._settle(flight, error)
@@ -264,13 +258,13 @@ class SlurmEngine:
             with contextlib.suppress(slurm_queue.Unreachable):
                 said = slurm_queue.states([f.job_id for f in queued])
         here = [f for f in self._flights if f.cluster == "local"]
-        said |= {f.job_id: slurm_queue.FORGOTTEN if _gone(f) else "RUNNING" for f in here}
+        said |= {f.job_id: slurm_queue.FORGOTTEN if self._gone(f) else "RUNNING" for f in here}
         for flight in self._flights:
             if flight.job_id in said:
                 flight.state = said[flight.job_id]
                 flight.ended = flight.ended + 1 if flight.state in slurm_queue.ENDED else 0
                 if flight.ended:
-                    _refresh(flight.folder)
+                    slurm_ended.refresh(flight.folder)
 
     def _look(self) -> None:
         for flight in [*self._flights]:
@@ -294,13 +288,16 @@ class SlurmEngine:
             flight.job_id = document["job_id"]
         if document is not None and document["outcome"] is not None:
             flight.seen = flight.seen or time.monotonic()
-            late = time.monotonic() - flight.seen > LATE_SEC
+            late = time.monotonic() - flight.seen > slurm_ended.LATE_SEC
             if self._may_be_memory(flight, document["outcome"]):
                 return None
-            return _execution(flight, document["outcome"], late)
+            own = flight.work is not None
+            return slurm_ended.execution(
+                flight.folder, flight.adapter, document["outcome"], late=late, own=own
+            )
         if flight.ended < CONFIRMED:
             return None
-        _revoke(flight.folder, document)
+        slurm_ended.revoke(flight.folder, document)
         return self._silent(flight, document)
 
     def _may_be_memory(self, flight: _Flight, said: dict[str, Any]) -> bool:
@@ -313,7 +310,9 @@ class SlurmEngine:
         if flight.state == "OUT_OF_MEMORY":
             said["kind"] = "out_of_memory"
         assert flight.seen is not None
-        return not flight.ended and time.monotonic() - flight.seen < min(LATE_SEC, 3 * self._options.poll_sec)
+        return not flight.ended and time.monotonic() - flight.seen < min(
+            slurm_ended.LATE_SEC, 3 * self._options.poll_sec
+        )
 
     def _silent(self, flight: _Flight, document: slurm_files.Document | None) -> Execution:
         """How an attempt ended whose job left no outcome: as Slurm says."""
@@ -332,14 +331,22 @@ class SlurmEngine:
             print(f"scancel: {reason}; to mend: scancel {' '.join(jobs)}", file=sys.stderr)
         here = [f for f in self._flights if f.cluster == "local" and f.job_id]
         for flight in here:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(flight.job_id), signal.SIGINT)
+            # What has ended, or is not allowed to us, is somebody else's process by now.
+            if not self._gone(flight):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(flight.job_id), signal.SIGINT)
         end = time.monotonic() + STOP_SEC
-        while any(not _gone(f) for f in here) and time.monotonic() < end:
+        while any(not self._gone(f) for f in here) and time.monotonic() < end:
             time.sleep(LOOK_SEC)
         for flight in [*self._flights]:
             self._settle(flight, KeyboardInterrupt())
         self._stopped.set()
+
+    def _gone(self, flight: _Flight) -> bool:
+        """Whether a process of this machine that runs a job has ended."""
+        if flight.job is not None:
+            return bool(flight.job.done())
+        return not slurm_ended.runs_here(flight.job_id, self._context.run_dir)
 
     def _reap(self) -> None:
         """Collect the exit statuses of this machine's processes, which end a moment after their outcome."""
@@ -357,69 +364,6 @@ def _groups(arrived: Sequence[_Flight], options: SlurmOptions) -> list[list[_Fli
     return [*groups.values()]
 
 
-def _gone(flight: _Flight) -> bool:
-    """Whether a process of this machine that runs a job has ended."""
-    if flight.job is not None:
-        return bool(flight.job.done())
-    try:
-        command = Path(f"/proc/{flight.job_id}/cmdline").read_bytes()
-    except OSError:
-        return True
-    # The number may be another process's by now.
-    return b"submitit.local._local" not in command
-
-
-def _refresh(folder: Path) -> None:
-    """Have a network file system look anew at a folder whose files another node has written."""
-    with contextlib.suppress(OSError):
-        folder.chmod(stat.S_IMODE(folder.stat().st_mode))
-
-
-def _revoke(folder: Path, document: slurm_files.Document | None) -> None:
-    """Keep a job that is over from running again when somebody queues it anew later."""
-    with contextlib.suppress(ParityError):
-        if document is None:
-            slurm_files.revoke(folder)
-        else:
-            slurm_files.write_node(folder, {**document, "revoked": True})
-
-
-def _record(flight: _Flight, digest: str, late: bool) -> wire.RunRecord | None:
-    """The record that the node has read; None where it is not here yet.
-
-    Raises:
-        RecordError: it does not come, or does not answer the request.
-    """
-    path = flight.folder / "metrics.json"
-    with contextlib.suppress(OSError):
-        if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-            record = wire.read_record(path)
-            runner.check_answer(wire.read_request(str(flight.folder / "request.json")), record)
-            return record
-    if late:
-        raise RecordError("metrics.json is not what its job has read", where=flight.adapter)
-    return None
-
-
-def _execution(flight: _Flight, said: Mapping[str, Any], late: bool) -> Execution | None:
-    """How an attempt ended, as its job says; None where something of it is still to come.
-
-    Raises:
-        ParityError: the job could not use the run directory, or the program.
-    """
-    record, error, kind = None, said["error"], said["kind"]
-    if said["refusal"] is not None:
-        problem = ParityError(**said["refusal"])
-        if flight.work is not None:
-            raise problem
-        # Of an earlier session: it may have been mended since.
-        error, kind = problem.line(), LOST
-    if said["metrics_sha256"] is not None:
-        try:
-            record = _record(flight, said["metrics_sha256"], late)
-        except (RecordError, wire.WireError) as wrong:
-            error, kind = f"{wrong}", "failed"
-        if record is None and not error:
-            return None
-    outcome = runner.Outcome(record, error, said["return_code"], said["duration_sec"], kind)
-    return Execution(outcome, tuple(said["command"]), tuple(said["gpus"]), said["alone"])
+def _has_ended(folder: Path) -> bool:
+    document = slurm_files.read(folder, NODE)
+    return document is not None and document["outcome"] is not None

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -33,8 +34,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None) -> None:
-    """Say which job runs an attempt of a backend; ``job_id`` is None before it has one.
+def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None, request_id: str = "") -> None:
+    """Say which job runs an attempt of a backend for a request; ``job_id`` is None before it has one.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -44,6 +45,8 @@ def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None) -> N
         "cluster": cluster,
         "adapter": adapter,
         "job_id": job_id,
+        "request_id": request_id,
+        "host": socket.gethostname(),
         "written_at_utc": now(),
     }
     write_document(folder / JOB, document, "slurm_job.v1")

@@ -29,7 +29,8 @@ from tests.fakes.backends import program
 submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
 from pytest_worldflux_parity.engines import (  # noqa: E402
-    slurm,
+    Execution,
+    slurm_ended,
     slurm_files,
     slurm_node,
     slurm_options,
@@ -406,21 +407,24 @@ def said(**changes: Any) -> dict[str, Any]:
     return {**outcome, "alone": False, "metrics_sha256": None, "refusal": None, **changes}
 
 
+def outcome_of(folder: Path, said: Any, *, late: bool = False, own: bool = False) -> Execution | None:
+    return slurm_ended.execution(folder, "fake", said, late=late, own=own)
+
+
 def test_a_record_counts_once_it_is_the_one_that_the_job_has_read(tmp_path: Path) -> None:
     """A file of another node may be late, and an old one in its place."""
     request = replace(work().request, out_dir=str(tmp_path))
     (tmp_path / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
     program.ok(request)
-    flight = slurm._Flight(tmp_path, "fake", "slurm")
     digest = hashlib.sha256((tmp_path / "metrics.json").read_bytes()).hexdigest()
-    found = slurm._execution(flight, said(metrics_sha256=digest), late=False)
+    found = outcome_of(tmp_path, said(metrics_sha256=digest), late=False)
     assert found is not None
     assert (found.outcome.success, found.outcome.duration_sec, found.gpus) == (True, 1.5, ("u",))
     for absent in (False, True):
         if absent:
             (tmp_path / "metrics.json").unlink()
-        assert slurm._execution(flight, said(metrics_sha256="0" * 64), late=False) is None
-        late = slurm._execution(flight, said(metrics_sha256="0" * 64), late=True)
+        assert outcome_of(tmp_path, said(metrics_sha256="0" * 64), late=False) is None
+        late = outcome_of(tmp_path, said(metrics_sha256="0" * 64), late=True)
         assert late is not None
         assert late.outcome.error == "fake: metrics.json is not what its job has read"
         assert (late.outcome.success, late.outcome.kind) == (False, "failed")
@@ -428,10 +432,9 @@ def test_a_record_counts_once_it_is_the_one_that_the_job_has_read(tmp_path: Path
 
 def test_what_a_node_refused_ends_the_run_and_not_that_of_a_later_session(tmp_path: Path) -> None:
     refusal = {"what": "the disk is full", "where": "/shared", "mend": "free some space"}
-    flight = slurm._Flight(tmp_path, "fake", "slurm", work=work())
     with pytest.raises(ParityError, match="/shared: the disk is full; to mend: free some space"):
-        slurm._execution(flight, said(refusal=refusal), late=False)
-    adopted = slurm._execution(replace(flight, work=None), said(refusal=refusal), late=False)
+        outcome_of(tmp_path, said(refusal=refusal), own=True)
+    adopted = outcome_of(tmp_path, said(refusal=refusal))
     assert adopted is not None
     assert adopted.outcome.kind == "lost"
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import subprocess
+import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +22,8 @@ from tests.conftest import Project, alive, wait_until
 from tests.plugin.test_plugin_sessions import documents, normal
 
 pytest.importorskip("submitit", reason="the extra slurm is not installed")
+
+from pytest_worldflux_parity.engines import slurm, slurm_files
 
 SLURM = ("--parity-engine=slurm", "--device=cpu", "-p", "no:xdist")
 # The engine's own files: in a folder of their own, and two in the folder of each attempt.
@@ -87,6 +94,128 @@ def test_jobs_outlive_a_killed_session_and_are_gone_on_with(here: Project) -> No
     assert {p: int(p.read_text()) for p in here.root.glob("reports/**/pid")} == programs, "nothing ran twice"
     assert all(x["duration_sec"] and x["command"] for x in here.lines()), "the job said how it ended"
     wait_until(lambda: not [p for p in here.pids() if alive(p)], "the end of their children")
+
+
+LOCAL = ("--device=cpu", "-p", "no:xdist", "--parity-resume")
+
+
+def killed_with_jobs(project: Project) -> list[Path]:
+    """The attempts of a session that was killed, whose jobs go on."""
+    waiting(project)
+    session = project.start(*SLURM)
+    wait_until(lambda: len(project.pids()) == 6, "both programs and their children")
+    session.kill()
+    session.wait()
+    return sorted(project.root.glob("reports/**/attempt_1"))
+
+
+def have_ended(folders: list[Path]) -> bool:
+    found = [slurm_files.read(folder, slurm_files.NODE) for folder in folders]
+    return all(x is not None and x["outcome"] is not None for x in found)
+
+
+def test_what_jobs_have_finished_counts_with_another_engine(here: Project) -> None:
+    folders = killed_with_jobs(here)
+    (here.root / "go").touch()
+    wait_until(lambda: have_ended(folders), "the outcomes")
+    here.run_here(*LOCAL)
+    assert attempts(here) == {("official", True): 1, ("worldflux", True): 1}
+    assert all(x["duration_sec"] and x["command"] and not x["recovered"] for x in here.lines())
+
+
+def test_what_a_job_still_runs_is_not_begun_by_another_engine(here: Project) -> None:
+    folders = killed_with_jobs(here)
+    result = here.run_here(*LOCAL)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    job = slurm_files.read(folders[0], slurm_files.JOB)
+    assert job is not None
+    said = f"fake_official: process {job['job_id']} still runs or waits to run the attempt; to mend: resume"
+    result.stdout.fnmatch_lines([f"*{said} with --parity-engine=slurm, or kill -INT {job['job_id']}"])
+    assert len(here.pids()) == 6
+    assert not [*here.root.glob("reports/**/attempt_2")]
+    # As it was told to: then the attempts are lost, and run here.
+    for folder in folders:
+        os.kill(int((slurm_files.read(folder, slurm_files.JOB) or {})["job_id"]), signal.SIGINT)
+    wait_until(lambda: not processes_of(here.run_dir() / ".slurm"), "the end of the jobs")
+    (here.root / "go").touch()
+    here.run_here(*LOCAL)
+    assert attempts(here) == {(s, x): 1 for s in ("official", "worldflux") for x in (False, True)}
+    assert {x["error_kind"] for x in here.lines()} == {"lost", None}
+
+
+@pytest.mark.parametrize("args", [LOCAL, (*SLURM, "--parity-resume")], ids=["local", "slurm"])
+def test_what_a_job_answers_to_another_request_does_not_count(here: Project, args: tuple[str, ...]) -> None:
+    """One job has finished; that of the other still runs, and nobody waits for it."""
+    until = str(here.root / "go")
+    recipe = {"level": 100.0, "behaviour": "family", "until": until, "only": ["worldflux/alpha/0"]}
+    here.suite(tasks=["alpha"], seeds=1, deadline_sec=200, recipe=recipe)
+    session = here.start(*SLURM)
+    stored = here.run_dir() / "fake_quick" / "parity_runs.jsonl"
+    wait_until(lambda: stored.exists() and len(here.pids()) >= 3, "one that ended, one that runs")
+    session.kill()
+    session.wait()
+    stored.unlink()
+    # The seal of the run refuses a suite or a backend that has changed; here only the attempts are older.
+    for path in here.root.glob(f"reports/**/{slurm_files.JOB}"):
+        path.write_text(re.sub(r'"request_id": "\w+"', '"request_id": "0"', path.read_text()))
+    resumed = here.start(*args)
+    wait_until(lambda: stored.exists() and len(here.lines()) >= 3, "that nobody waits")
+    (here.root / "go").touch()
+    resumed.wait(120)
+    assert attempts(here) == {(s, x): 1 for s in ("official", "worldflux") for x in (False, True)}
+    wrong = [x["error"] for x in here.lines() if not x["success"]]
+    changed = "recipe, program or source have changed since the job was submitted"
+    assert [changed in x for x in wrong] == [True, True]
+    assert sum("; to mend: where it still runs, kill -INT" in x for x in wrong) == 1
+    wait_until(lambda: not processes_of(here.run_dir() / ".slurm"), "the end of the job")
+
+
+def test_a_number_that_is_another_process_s_by_now(here: Project, tmp_path: Path) -> None:
+    """It is neither waited for nor signalled, whosever it is."""
+    context: Any = SimpleNamespace(
+        engine_settings={
+            "parity_slurm_cluster": "local",
+            "parity_slurm_jobs": "2",
+            "parity_slurm": ["poll_sec=3600"],
+            "parity_slots_per_gpu": "1",
+        },
+        device="cpu",
+        run_dir=tmp_path,
+        root=tmp_path,
+    )
+    theirs = [sys.executable, "-c", "import time; time.sleep(99)", "submitit.local._local", "/another/.slurm"]
+    with subprocess.Popen(theirs) as other:
+        engine = slurm.SlurmEngine(context)
+        try:
+            slurm_files.write_job(tmp_path, "local", "fake", str(other.pid))
+            waits = ThreadPoolExecutor(1).submit(engine.adopt, tmp_path)
+            wait_until(lambda: engine._flights, "the attempt")
+            engine.stop()
+            with pytest.raises(KeyboardInterrupt):
+                waits.result(60)
+            assert other.poll() is None
+        finally:
+            engine.close()
+            other.kill()
+    assert other.returncode == -signal.SIGKILL
+
+
+def test_a_process_of_another_machine(here: Project) -> None:
+    folders = killed_with_jobs(here)
+    for folder in folders:
+        path = folder / slurm_files.JOB
+        path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
+    for args in (LOCAL, (*SLURM, "--parity-resume")):
+        result = here.run_here(*args)
+        result.stdout.fnmatch_lines(
+            ["*process * of elsewhere may still run the attempt; to mend: go on with*"]
+        )
+    assert not [*here.root.glob("reports/**/attempt_2")]
+    (here.root / "go").touch()
+    wait_until(lambda: have_ended(folders), "the outcomes")
+    here.run_here(*LOCAL)
+    assert attempts(here) == {("official", True): 1, ("worldflux", True): 1}
+    wait_until(lambda: not processes_of(here.run_dir() / ".slurm"), "the end of the jobs")
 
 
 def test_ctrl_c_leaves_nothing(here: Project) -> None:
