@@ -185,6 +185,8 @@ def _completed(line: Line, task: str, part: PreparedSuite) -> Line:
 def _renamed(line: Line, task: str, part: PreparedSuite) -> dict[str, Any]:
     """The record under the suite's name of its task, which its protocol's hash holds too."""
     metrics = dict(line["metrics"])
+    if line["task_id"] == task:
+        return metrics
     metadata = metrics.get("metadata")
     protocol = part.suite.task(task).eval_protocol
     names = (str(line["task_id"]), task)

@@ -236,7 +236,8 @@ def check_against(golden: Golden, pin: lock.GoldenPin, entry: lock.LockEntry, lo
             mend="record it again from the locked repository",
         )
     _check_commit(golden, [entry], lock_path)
-    lacking = [p for p in pin.holds if not fnmatch.filter(golden.outputs, p)]
+    # Most are plain names; a pattern is tried on all outputs.
+    lacking = [p for p in pin.holds if p not in golden.outputs and not fnmatch.filter(golden.outputs, p)]
     if lacking:
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
         raise GoldenError(

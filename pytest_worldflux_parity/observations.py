@@ -100,7 +100,11 @@ def _within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoin
         raise StatisticsError(f"{NO_POINT}: the curve is empty")
     if task.budget is None:
         return curve
-    end = curves.point_near(curve, task.budget.step, task.budget.tolerance)
+    step, tolerance = task.budget.step, task.budget.tolerance
+    # Points rise: of a curve that ends before the budget the last is the nearest.
+    if curve[-1].step <= step and step - curve[-1].step <= tolerance * step:
+        return curve
+    end = curves.point_near(curve, step, tolerance)
     if end is None:
         steps = f"{curve[0].step} to {curve[-1].step}"
         raise StatisticsError(

@@ -126,7 +126,7 @@ def _budget(
     metrics: Mapping[str, Any], metadata: Mapping[str, Any], task: Task, required: Requirements
 ) -> Iterator[tuple[str, str]]:
     """That training went on for as long as the suite says."""
-    steps = [p.get("step", 0) for p in metrics.get("curve", ()) if isinstance(p, Mapping)]
+    steps = [p.get("step", 0) for p in metrics.get("curve", ()) if isinstance(p, dict)]
     last = max(steps, default=0)
     if task.budget is not None and last < task.budget.step * (1 - task.budget.tolerance):
         yield "budget_not_reached", f"the curve ends at {last} frames, the budget is {task.budget.step}"
