@@ -89,21 +89,26 @@ def _forget_unused(shipped: Path) -> None:
 
 
 def run_attempt(package: Shipped, shipped: Mapping[str, Shipped], parcel: bytes) -> Iterator[Any]:
-    """Run an attempt on this machine: the events of ``node.attempt``.
+    """Run an attempt on this machine: first the node's id and name, then the events of ``node.attempt``.
 
     Args:
         package: our own package. shipped: folder on the controller -> its archive.
         parcel: a pickled ``node.Parcel``, which can be read once the package is there.
+
+    Raises:
+        OSError: this machine cannot take what is shipped.
     """
     import ray
 
+    context = ray.get_runtime_context()
+    # Before anything can fail here, so that it is known where.
+    yield context.get_node_id(), socket.gethostname()
     cache = cache_folder()
     try:
         node = _node_module(cache, package)
         places = {Path(path): _brought(cache, archive) for path, archive in shipped.items()}
-    except OSError as error:
+    except (OSError, ImportError) as error:
         raise OSError(f"node {socket.gethostname()}: what was shipped cannot be used: {error}") from None
-    context = ray.get_runtime_context()
     gpu_ids = tuple(str(i) for i in context.get_accelerator_ids().get("GPU", ()))
     host = node.Host(context.get_node_id(), socket.gethostname(), gpu_ids)
     yield from node.attempt(pickle.loads(parcel), places, cache, host)

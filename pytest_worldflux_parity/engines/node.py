@@ -18,14 +18,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from .. import environments, retention, runner, wire
 from ..backends import Backend
 from ..command_program import CommandProgram
 from ..devices import gpus
-from ..errors import ParityError
+from ..errors import ParityError, SuiteError
 from ..guardian import detach
 from ..leases import XLA_SHARE
+from ..retry import LOST
 from .launching import command_of
 
 EVERY_SEC = 1.0
@@ -34,6 +36,8 @@ PART_BYTES = 4 * 2**20
 LIVE = ("progress.jsonl", "stdout.log", "stderr.log")
 # Written by the controller in its own words, or told at the end.
 OWN = ("request.json", "metrics.json")
+# What a node cannot run: anything, or this program (its environment cannot be built there).
+Unfit = Literal["", "node", "program"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class Ended:
         metrics: the bytes of metrics.json, where there is one.
         folders: all folders below that of the attempt, since some may be empty.
         left_out: path -> bytes of what was too large to come back.
+        unfit: the program was not begun, for something that this node lacks: for any, or for this one.
     """
 
     outcome: runner.Outcome
@@ -113,6 +118,7 @@ class Ended:
     metrics: bytes | None = None
     folders: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    unfit: Unfit = ""
 
 
 Event = Started | Grown | Part | Ended
@@ -128,14 +134,24 @@ def attempt(parcel: Parcel, places: Mapping[Path, Path], cache: Path, host: Host
     yield Started(host.node_id, host.name, host.identified())
     # A Ray worker that exits ends its children first: the guardian must outlive it.
     detach()
+    ran = False
     try:
         with _scratch(cache) as folder:
             running = _Running(parcel, places, cache, folder)
             yield from running.told()
+            ran = True
             yield from _left_behind(folder, running, parcel)
     except (ParityError, OSError) as problem:
-        outcome = runner.Outcome(None, f"node {host.name}: {_line(problem)}", None, 0.0, "failed")
-        yield Ended(outcome)
+        unfit = "" if ran else _unfit(problem)
+        error = f"node {host.name}: {_line(problem)}"
+        yield Ended(runner.Outcome(None, error, None, 0.0, LOST if unfit else "failed"), unfit=unfit)
+
+
+def _unfit(problem: ParityError | OSError) -> Unfit:
+    if isinstance(problem, OSError):
+        return "node"
+    # A placeholder without a value is the suite's mistake, on any node.
+    return "" if isinstance(problem, SuiteError) else "program"
 
 
 def _line(problem: ParityError | OSError) -> str:

@@ -16,7 +16,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ from ..backends import Backend
 from ..command_program import COMMIT, project_commit
 from ..errors import ParityError
 from ..prepare import RunContext
+from ..retry import LOST, Kind
 from . import Execution, Launch, bootstrap, placement, shipping
 from .delivery import Delivery
-from .node import Ended, Event, Parcel, Started
+from .node import Ended, Event, Parcel, Started, Unfit
 from .placement import Node, Reservation
 
 MEND = (
@@ -56,15 +57,22 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 class _Flight:
     """An attempt that Ray has been given, and where it is."""
 
+    adapter: str
     stream: Any
     reservation: Reservation
     start: float
+    node_id: str = ""
+    node_name: str = ""
     started: Started | None = None
     checked: float = field(default_factory=time.monotonic)
 
     @property
     def where(self) -> str:
-        return f"node {self.started.name} ({self.started.node_id[:12]})" if self.started else "no node yet"
+        return f"node {self.node_name} ({self.node_id[:12]})" if self.node_id else "no node yet"
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        return self.started.gpus if self.started else ()
 
 
 class RayEngine:
@@ -86,13 +94,16 @@ class RayEngine:
         self._ours = _connect(os.environ.get("RAY_ADDRESS") or settings.get("parity_ray_address") or "auto")
         cloudpickle.register_pickle_by_value(bootstrap)
         try:
-            self._cargo = _Cargo(root, context.backend_folders, further)
+            self._cargo = _Cargo(root, context.backend_folders, further, context.sign_key)
         except BaseException:
             self.close()
             raise
         self._memory: dict[str, float | None] = {}
         # A node that died is in Ray's list for some seconds more.
         self._dead: set[str] = set()
+        # (node id, adapter or empty for all) -> what it lacks; nothing more of this goes there.
+        self._unfit: dict[tuple[str, str], str] = {}
+        self._without_node: dict[Any, float] = {}
         self._lost_on: dict[tuple[str, str, int, str], set[str]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -101,13 +112,14 @@ class RayEngine:
 
     def width(self) -> int:
         """Slots of the nodes that are there now; at least one."""
-        return placement.width(self._nodes(), self._context.device, self._slots)
+        return placement.width(self._nodes(self._dead), self._context.device, self._slots)
 
     def execute(self, launch: Launch) -> Execution:
         """Run one attempt on some node; its files are in ``launch.folder`` afterwards.
 
         Raises:
             OSError: the folder cannot be written.
+            ParityError: no node is there on which it could be begun.
             KeyboardInterrupt: :meth:`stop` was called.
         """
         if self._stopping.is_set():
@@ -137,46 +149,65 @@ class RayEngine:
             ray.shutdown()
 
     def _execute(self, launch: Launch, delivery: Delivery) -> Execution:
-        start = time.monotonic()
-        try:
+        while True:
             reservation = self._reserved(launch)
             flight = self._submitted(launch, reservation)
-        except ParityError as problem:
-            return Execution(_failed(problem.line(), start), ())
-        try:
-            end = self._followed(flight, delivery)
-        except _Lost as lost:
-            self._note_loss(launch, flight, lost)
-            outcome = replace(_failed(f"{lost.line()}", flight.start), kind=lost.kind)
-            return Execution(outcome, (), flight.started.gpus if flight.started else ())
-        kind = end.outcome.kind
-        alone = reservation.gpus_alone if kind == "out_of_gpu_memory" else reservation.machine_alone
-        return Execution(end.outcome, end.command, flight.started.gpus if flight.started else (), alone)
+            try:
+                end = self._followed(flight, delivery)
+            except _Lost as lost:
+                if self._is_told(launch, flight, lost):
+                    outcome = replace(_failed(lost.line(), flight.start), kind=lost.kind)
+                    return Execution(outcome, (), flight.gpus)
+                continue
+            kind = end.outcome.kind
+            alone = reservation.gpus_alone if kind == "out_of_gpu_memory" else reservation.machine_alone
+            return Execution(end.outcome, end.command, flight.gpus, alone)
 
     def _reserved(self, launch: Launch) -> Reservation:
         """What the attempt reserves; waits for a node that could give it.
 
         Raises:
-            ParityError: there is none, and none came.
+            ParityError: there is none, and none came since the first run that wanted such a one.
         """
-        end = time.monotonic() + NODE_WAIT_SEC
+        wish = (launch.resources, launch.request.device, launch.request.adapter)
         while True:
             try:
-                found = placement.reserve(
-                    self._nodes(with_memory=launch.resources.gpu_memory_gb is not None),
-                    launch.resources,
-                    device=launch.request.device,
-                    threads=launch.request.threads,
-                    slots=self._slots,
-                    alone=launch.alone,
-                    avoided=self._lost_on.get(_run(launch), ()),
-                )
-                return replace(found, never=tuple(sorted({*found.never, *self._dead})))
-            except ParityError:
-                if time.monotonic() > end:
-                    raise
+                found = self._reservation(launch)
+            except ParityError as problem:
+                since = self._without_node.setdefault(wish, time.monotonic())
+                if time.monotonic() - since > NODE_WAIT_SEC:
+                    raise self._nowhere(problem, launch.request.adapter) from None
+            else:
+                self._without_node.pop(wish, None)
+                return found
             if self._stopping.wait(POLL_SEC):
                 raise KeyboardInterrupt
+
+    def _reservation(self, launch: Launch) -> Reservation:
+        shunned = self._shunned(launch.request.adapter)
+        found = placement.reserve(
+            self._nodes(shunned, with_memory=launch.resources.gpu_memory_gb is not None),
+            launch.resources,
+            device=launch.request.device,
+            threads=launch.request.threads,
+            slots=self._slots,
+            alone=launch.alone,
+            avoided=self._lost_on.get(_run(launch), ()),
+        )
+        return replace(found, never=tuple(sorted({*found.never, *shunned})))
+
+    def _shunned(self, adapter: str) -> set[str]:
+        """Nodes that are gone, or cannot run a program."""
+        with self._lock:
+            return {*self._dead, *(node for node, whose in self._unfit if whose in ("", adapter))}
+
+    def _nowhere(self, problem: ParityError, adapter: str) -> ParityError:
+        with self._lock:
+            lacks = [why for (_, whose), why in self._unfit.items() if whose in ("", adapter)]
+        if not lacks:
+            return problem
+        what = f"{problem.what}; nodes that cannot be used: {len(lacks)} ({' | '.join(lacks[:3])})"
+        return ParityError(what, mend="mend or add a node, then go on with --parity-resume")
 
     def _submitted(self, launch: Launch, reservation: Reservation) -> _Flight:
         parcel = Parcel(
@@ -197,7 +228,7 @@ class RayEngine:
         )(bootstrap.run_attempt)
         shipped = self._cargo.of(launch)
         stream = task.remote(self._cargo.package, shipped, pickle.dumps(parcel))
-        return _Flight(stream, reservation, time.monotonic())
+        return _Flight(launch.request.adapter, stream, reservation, time.monotonic())
 
     def _followed(self, flight: _Flight, delivery: Delivery) -> Ended:
         """Write what an attempt tells, until it has ended.
@@ -207,19 +238,25 @@ class RayEngine:
         """
         for event in self._events(flight):
             try:
-                if isinstance(event, Started):
+                if isinstance(event, tuple):
+                    flight.node_id, flight.node_name = event
+                elif isinstance(event, Started):
                     flight.started = event
+                elif isinstance(event, Ended) and event.unfit:
+                    raise _Lost(event.outcome.error, unfit=event.unfit)
                 elif isinstance(event, Ended):
                     delivery.finish(event)
                     return event
                 else:
                     delivery.take(event)
+            except _Lost:
+                raise
             except (ParityError, OSError):
                 self._end(flight)
                 raise
         raise _Lost("its end was never told", where=flight.where)
 
-    def _events(self, flight: _Flight) -> Iterator[Event]:
+    def _events(self, flight: _Flight) -> Iterator[Event | tuple[str, str]]:
         while True:
             if self._stopping.is_set():
                 self._end(flight)
@@ -242,12 +279,12 @@ class RayEngine:
     def _check_waiting(self, flight: _Flight) -> None:
         """Give up an attempt that waits for nodes which are all gone."""
         now = time.monotonic()
-        if flight.started or now - flight.checked < CHECK_SEC:
+        if flight.node_id or now - flight.checked < CHECK_SEC:
             return
         flight.checked = now
-        if not any(flight.reservation.fits(node) for node in self._nodes()):
+        if not any(flight.reservation.fits(node) for node in self._nodes(self._shunned(flight.adapter))):
             self._end(flight)
-            raise _Lost("no node that it fits is left", where=flight.where)
+            raise _Lost("no node that it fits is left", where=flight.where, begun=False)
 
     def _end(self, flight: _Flight) -> None:
         """End an attempt: as Ctrl-C would on its node, and where that does not help with its worker."""
@@ -257,15 +294,28 @@ class RayEngine:
             if _drained(flight.stream, time.monotonic() + CANCEL_SEC):
                 return
 
-    def _note_loss(self, launch: Launch, flight: _Flight, lost: _Lost) -> None:
+    def _is_told(self, launch: Launch, flight: _Flight, lost: _Lost) -> bool:
+        """Keep in mind where an attempt was lost; whether it counts as one.
+
+        What a node lacks is told by the first attempt that meets it. Others that were on their way there
+        were never begun, and go elsewhere; so does a run that a node has sent back before.
+        """
+        if not lost.begun:
+            return False
+        lacks = (flight.node_id, flight.adapter if lost.unfit == "program" else "")
         with self._lock:
             if lost.died:
                 self._dead.add(lost.died)
-            if flight.started:
-                self._lost_on.setdefault(_run(launch), set()).add(flight.started.node_id)
+            lost_before = self._lost_on.setdefault(_run(launch), set())
+            told = not lost.unfit or not (lost_before or lacks in self._unfit)
+            if lost.unfit:
+                self._unfit[lacks] = lost.lack
+            if flight.node_id:
+                lost_before.add(flight.node_id)
+            return told
 
-    def _nodes(self, with_memory: bool = False) -> list[Node]:
-        alive = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in self._dead]
+    def _nodes(self, shunned: Collection[str], with_memory: bool = False) -> list[Node]:
+        alive = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in shunned]
         nodes = [
             Node(n["NodeID"], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in alive
         ]
@@ -285,21 +335,46 @@ class RayEngine:
 
 
 class _Lost(ParityError):
-    """An attempt whose end nobody saw. ``died``: the id of the node that is gone with it."""
+    """An attempt whose end nobody saw.
 
-    def __init__(self, what: str, *, died: str = "", kind: Any = "lost", **fields: Any) -> None:
-        super().__init__(what, **fields)
+    Attributes:
+        died: the id of the node that is gone with it.
+        unfit: the node lacks something that any attempt there needs, or any with this program.
+        lack: what that is.
+        begun: it was sent to a node.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        died: str = "",
+        kind: Kind = LOST,
+        unfit: Unfit = "",
+        begun: bool = True,
+        **fields: Any,
+    ) -> None:
+        further = {"": "", "node": "no other run of this session goes there"}
+        further["program"] = "no other run of this program goes there in this session"
+        super().__init__("; ".join(filter(None, (what, further[unfit]))), **fields)
+        self.lack = what
         self.died = died
         self.kind = kind
+        self.unfit = unfit
+        self.begun = begun
 
 
 class _Cargo:
     """The archives of a session, each made once and held by Ray until the session ends."""
 
-    def __init__(self, root: Path, backends: Sequence[Path], further: Sequence[Path]) -> None:
+    def __init__(
+        self, root: Path, backends: Sequence[Path], further: Sequence[Path], sign_key: Path | None = None
+    ) -> None:
         self._root = root
-        self._folders = [*(f.resolve() for f in backends if f.is_dir()), *further]
-        self._archives: dict[tuple[Path, bool], bootstrap.Shipped] = {}
+        self._backends = [f.resolve() for f in backends if f.is_dir()]
+        self._further = further
+        self._secrets = {sign_key.resolve()} if sign_key else set()
+        self._archives: dict[tuple[Path, Path | None], bootstrap.Shipped] = {}
         self._lock = threading.Lock()
         self.package = self._put(shipping.pack(_PACKAGE, shipping.everything(_PACKAGE)))
 
@@ -309,37 +384,50 @@ class _Cargo:
         Raises:
             ParityError: it cannot be read, or is too large.
         """
-        wanted: dict[Path, bool] = {}
+        found: dict[str, bootstrap.Shipped] = {}
         if "checkout" in launch.request.source:
-            wanted[Path(launch.request.source["checkout"])] = True
-        if isinstance(launch.program, Backend):
-            inside = launch.program.folder.is_relative_to(self._root)
-            wanted[self._root if inside else launch.program.folder.parent] = not inside
-        else:
+            checkout = Path(launch.request.source["checkout"])
+            found[str(checkout)] = self._archive(checkout, checkout)
+        program = launch.program.folder
+        if not isinstance(launch.program, Backend):
             # A command may use anything of the project.
-            wanted[self._root] = True
-        return {str(folder): self._archive(folder, whole) for folder, whole in wanted.items()}
+            found[str(self._root)] = self._archive(self._root, self._root)
+        elif program.is_relative_to(self._root):
+            found[str(self._root)] = self._archive(self._root, None)
+        else:
+            only = program.parent if program.parent in self._backends else program
+            found[str(program.parent)] = self._archive(program.parent, only)
+        return found
 
-    def _archive(self, folder: Path, whole: bool) -> bootstrap.Shipped:
+    def _archive(self, folder: Path, only: Path | None) -> bootstrap.Shipped:
+        """What is unpacked as ``folder``, of all that is below ``only``; None: backends and the like."""
         with self._lock:
-            if (folder, whole) not in self._archives:
-                further = {COMMIT: project_commit(folder)} if whole and folder == self._root else {}
-                archive = shipping.pack(folder, self._paths(folder, whole), further)
-                self._archives[folder, whole] = self._put(archive)
-            return self._archives[folder, whole]
+            if (folder, only) not in self._archives:
+                further = {COMMIT: project_commit(folder)} if folder == only == self._root else {}
+                archive = shipping.pack(folder, self._paths(folder, only), further)
+                self._archives[folder, only] = self._put(archive)
+            return self._archives[folder, only]
 
-    def _paths(self, folder: Path, whole: bool) -> Iterator[Path]:
-        if folder != self._root:
+    def _paths(self, folder: Path, only: Path | None) -> Iterator[Path]:
+        if only == folder and folder != self._root and folder not in self._backends:
+            # An official checkout is all there: the program that runs it compares it with its commit.
             return shipping.everything(folder)
-        return shipping.tracked(folder) if whole else self._project()
+        if only is None:
+            found = self._project()
+        elif only == self._root:
+            found = shipping.tracked(folder)
+        else:
+            found = iter([only, *shipping.everything(only)] if only != folder else shipping.everything(only))
+        return shipping.without_secrets(folder, found, self._secrets)
 
     def _project(self) -> Iterator[Path]:
         """The folders of backends in the project, and what else is to be shipped, each path once."""
         found: dict[Path, None] = {}
-        for place in self._folders:
-            if place.is_relative_to(self._root):
-                found |= dict.fromkeys([place] if place != self._root else [])
-                found |= dict.fromkeys(shipping.everything(place) if place.is_dir() else ())
+        for place in [*self._backends, *self._further]:
+            if place == self._root:
+                found |= dict.fromkeys(shipping.tracked(place))
+            elif place.is_relative_to(self._root):
+                found |= dict.fromkeys([place, *(shipping.everything(place) if place.is_dir() else ())])
         return iter(found)
 
     @staticmethod
@@ -445,8 +533,12 @@ def _unpacking(error: Any, flight: _Flight) -> BaseException:
     if isinstance(cause, ray.exceptions.TaskCancelledError):
         return _Lost("somebody cancelled its task", where=flight.where)
     if isinstance(cause, OSError):
-        mend = "" if "to mend:" in str(cause) else f"set {bootstrap.CACHE_VARIABLE} where the node is started"
-        return _Lost(str(cause), kind="failed", mend=mend)
+        mend = (
+            ""
+            if "to mend:" in str(cause)
+            else f"to mend: set {bootstrap.CACHE_VARIABLE} where the node is started"
+        )
+        return _Lost(f"{cause}; {mend}" if mend else str(cause), unfit="node")
     return RuntimeError(f"on {flight.where}: {error}")
 
 
@@ -460,8 +552,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _died(error: BaseException, flight: _Flight) -> str:
-    gone = isinstance(error, ray.exceptions.NodeDiedError) and flight.started is not None
-    return flight.started.node_id if gone and flight.started else ""
+    return flight.node_id if isinstance(error, ray.exceptions.NodeDiedError) else ""
 
 
 def _failed(error: str, start: float) -> runner.Outcome:

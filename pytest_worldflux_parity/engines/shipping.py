@@ -13,8 +13,9 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import ParityError
@@ -24,6 +25,8 @@ LARGEST_ARCHIVE = 4 * 2**30
 TIME = 946684800
 # What is no part of a program wherever it stands.
 _NEVER = frozenset(["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"])
+# What is nobody's but this user's, wherever it stands in a project or beside a backend.
+_SECRET = (".env*", "*.pem", ".ssh", ".gnupg", ".aws", ".netrc", ".pypirc", "id_rsa*", "id_ed25519*")
 # What is no part of the project's programs where git does not say what is.
 _NOT_OURS = frozenset([".git", ".worldflux", "venv", "node_modules", "reports"])
 
@@ -95,6 +98,19 @@ def everything(folder: Path) -> Iterator[Path]:
         yield path
         if path.is_dir() and not path.is_symlink():
             yield from everything(path)
+
+
+def without_secrets(folder: Path, paths: Iterable[Path], secrets: Collection[Path] = ()) -> Iterator[Path]:
+    """Those of ``paths`` below ``folder`` that may leave this machine.
+
+    Args:
+        secrets: further files that may not, resolved.
+    """
+    for path in paths:
+        parts = path.relative_to(folder).parts
+        named = any(fnmatchcase(part, pattern) for part in parts for pattern in _SECRET)
+        if not named and path.resolve() not in secrets:
+            yield path
 
 
 def tracked(root: Path) -> Iterator[Path]:

@@ -90,19 +90,29 @@ class RayCluster:
     def _wait_for(self, count: int) -> None:
         wait_until(lambda: len(self._head.global_state.node_table()) == count + 1, "the nodes", 60)
 
-    def add(self) -> None:
+    @contextlib.contextmanager
+    def one_more(self, gpus: int, **environment: str) -> Iterator[None]:
+        """A further node while a block runs."""
+        self.add(gpus, **environment)
+        try:
+            self._wait_for(len(self.nodes))
+            yield
+        finally:
+            self.nodes[-1].kill()
+
+    def add(self, gpus: int = GPUS, **changes: str) -> None:
         """Start a node, which does not see the project nor this checkout."""
         cache = self.base / f"node_{len(self.nodes)}"
         cache.mkdir()
         start = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--address", self.address),
-            *("--num-cpus", str(CPUS), "--num-gpus", str(GPUS), "--object-store-memory", str(STORE)),
+            *("--num-cpus", str(CPUS), "--num-gpus", str(gpus), "--object-store-memory", str(STORE)),
             *("--disable-usage-stats",),
         ]
         if self._hidden:
             hide = " && ".join(f"mount -t tmpfs none '{path}'" for path in self._hidden)
             start = ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh", *start]
-        environment = {**os.environ, "WORLDFLUX_PARITY_CACHE": str(cache)}
+        environment = {**os.environ, "WORLDFLUX_PARITY_CACHE": str(cache), **changes}
         # By default its workers give way to all else on the machine, and tests would wait.
         environment["RAY_worker_niceness"] = "0"
         environment.pop("PYTHONPATH", None)

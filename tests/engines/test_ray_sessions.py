@@ -47,8 +47,8 @@ def address(cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
 
 
-def successes(project: Project) -> Counter[tuple[str, str, int]]:
-    return Counter((x["system"], x["task_id"], x["seed"]) for x in project.lines() if x["success"])
+def successes(project: Project, suite: str = "fake_quick") -> Counter[tuple[str, str, int]]:
+    return Counter((x["system"], x["task_id"], x["seed"]) for x in project.lines(suite) if x["success"])
 
 
 def stored(project: Project) -> list[dict[str, Any]]:
@@ -144,6 +144,29 @@ def assert_quiet(text: str) -> None:
     """Ray has a word for every node and worker that dies, and for much else."""
     words = ("raylet", "Ray", "ray::", "core_worker", "WARNING", "INFO")
     assert not [w for w in words if w in text.replace("--parity-engine=ray", "")], text
+
+
+def test_a_node_that_can_run_nothing_is_left_out(project: Project, cluster: RayCluster) -> None:
+    """Said by one line, of which no run is a victim; what fits that node only fails without an attempt."""
+    (project.root / "conftest.py").write_text(
+        "from pytest_worldflux_parity.engines import ray\nray.NODE_WAIT_SEC = 1.0\n", encoding="utf-8"
+    )
+    large = {"resources": {"gpus": 3}}
+    project.suite("anywhere", tasks=["alpha", "beta"], seeds=2, retries=0)
+    project.suite("large", tasks=[{"id": "alpha", **large}], seeds=2, retries=0)
+    with cluster.one_more(3, WORLDFLUX_PARITY_CACHE="/dev/null/cache"):
+        result = project.run(*RAY)
+    text = result.stdout.str()
+    assert "Traceback" not in text
+    assert result.parseoutcomes()["passed"] >= 4, text
+    assert len(successes(project, "anywhere")) == 8
+    stores = project.run_dir().glob("*/parity_runs.jsonl")
+    lines = [json.loads(line) for path in stores for line in path.read_text(encoding="utf-8").splitlines()]
+    failed = [x for x in lines if not x["success"]]
+    assert [x["error_kind"] for x in failed] == ["lost"], failed
+    assert "what was shipped cannot be used: " in failed[0]["error"]
+    assert "no other run of this session goes there" in failed[0]["error"]
+    result.stdout.fnmatch_lines(["*3 GPU(s) are asked for on one node*nodes that cannot be used: 1 (node*"])
 
 
 def waiting(project: Project, attempts: str) -> list[Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity import runner, wire
-from pytest_worldflux_parity.backends import Backend, load_backends
+from pytest_worldflux_parity.backends import Backend, load_backends, read_backend
 from pytest_worldflux_parity.command_program import COMMIT, CommandProgram, project_commit
-from pytest_worldflux_parity.engines import bootstrap, node, shipping
+from pytest_worldflux_parity.engines import Launch, bootstrap, node, shipping
 from pytest_worldflux_parity.engines.delivery import FAILED_RECORD, LEFT_OUT, Delivery
 from pytest_worldflux_parity.engines.node import Ended, Grown, Host, Parcel, Part, Started
 from pytest_worldflux_parity.engines.placement import Node, reserve, width
@@ -159,6 +161,64 @@ def test_the_project_is_what_git_says(root: Path, tmp_path: Path) -> None:
     }
 
 
+def shipped(
+    cargo_root: Path, backends: list[Path], program: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> set[str]:
+    """The files that an attempt with a backend sends away, its own package aside."""
+    engine = pytest.importorskip("pytest_worldflux_parity.engines.ray", reason="ray is not installed")
+    sent: list[shipping.Archive] = []
+
+    def put(archive: shipping.Archive) -> bootstrap.Shipped:
+        sent.append(archive)
+        return archive.name, archive.sha256, []
+
+    monkeypatch.setattr(engine._Cargo, "_put", staticmethod(put))
+    cargo = engine._Cargo(cargo_root, backends, more.pop("further", ()), more.pop("sign_key", None))
+    launch = Launch(
+        request(cargo_root, cargo_root, **more), cargo_root, read_backend(program / "backend.yaml"),
+        Resources(), "", (), -1,
+    )  # fmt: skip
+    del sent[:]
+    cargo.of(launch)
+    return {m.name for a in sent for m in tarfile.open(fileobj=io.BytesIO(a.data)) if m.isfile()}
+
+
+def test_of_a_backend_outside_of_the_project_its_own_folder_goes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beside it may be a home; where that is named as a folder of backends, its secrets stay."""
+    home = tmp_path / "home"
+    shutil.copytree(root / "backends" / "fake_worldflux", home / "mine")
+    for name in (".ssh/id_ed25519", "papers/draft", "common.py", "mine/.env.local", "mine/sub/key.pem"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("PRIVATE")
+    own = {f"home/mine/{n}" for n in files(root / "backends" / "fake_worldflux")}
+    assert shipped(root, [home / "mine"], home / "mine", monkeypatch) == own
+    beside = {"home/papers/draft", "home/common.py"}
+    assert shipped(root, [home], home / "mine", monkeypatch) == own | beside
+
+
+def test_no_key_leaves_with_the_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("backends/.env", "backends/x/server.pem", "lib/.envrc", "lib/sign.key", "lib/part.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("PRIVATE")
+    (root / "lib" / "link").symlink_to("sign.key")
+    program = root / "backends" / "fake_worldflux"
+    sent = shipped(
+        root,
+        [root / "backends"],
+        program,
+        monkeypatch,
+        further=[root / "lib"],
+        sign_key=root / "lib/sign.key",
+    )
+    assert "project/lib/part.py" in sent
+    assert "project/backends/fake_worldflux/backend.yaml" in sent
+    assert not [
+        n for n in sent if n.rpartition("/")[2] in (".env", ".envrc", "server.pem", "sign.key", "link")
+    ]
+
+
 def test_what_is_too_large_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipping, "LARGEST_ARCHIVE", 1000)
     with pytest.raises(ParityError, match="would have to be shipped to each node; to mend: keep data out"):
@@ -255,11 +315,27 @@ def own_environment(root: Path, **changes: str) -> Backend:
 def test_an_environment_that_cannot_be_built_is_one_line_of_the_node(root: Path, tmp_path: Path) -> None:
     sent = replace(parcel(root, tmp_path / "attempt"), program=own_environment(root))
     end, _ = run(sent, tmp_path)
-    assert end.outcome.kind == "failed"
+    assert (end.outcome.kind, end.unfit) == ("lost", "program"), "another node may have that Python"
     assert end.outcome.error.startswith("node far-away: ")
     assert "the environment of backend fake_worldflux cannot be built: " in end.outcome.error
     assert "to mend: on the node, put python3.4 on the PATH" in end.outcome.error
     assert "\n" not in end.outcome.error
+
+
+def test_a_cache_that_cannot_be_written_is_the_nodes_lack(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sent = parcel(root, tmp_path / "attempt")
+    *_, end = node.attempt(sent, {root: root}, tmp_path / "file" / "cache", HOST)
+    assert isinstance(end, Ended)
+    assert (end.outcome.kind, end.unfit) == ("lost", "node")
+    assert end.outcome.error.startswith("node far-away: ")
+
+
+def test_a_placeholder_without_a_value_is_no_nodes_lack(root: Path, tmp_path: Path) -> None:
+    side = CommandSide("x", ("prog", "{worldflux_sha}"), "fake", "x", ".", {}, None, {}, None, None)
+    program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
+    end, _ = run(replace(parcel(root, tmp_path / "attempt"), program=program), tmp_path)
+    assert (end.outcome.kind, end.unfit) == ("failed", ""), end
 
 
 def test_an_environment_is_built_on_the_node_once(
