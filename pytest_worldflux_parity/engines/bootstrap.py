@@ -6,6 +6,7 @@ top, and what they take and give before the package is unpacked are plain values
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -18,7 +19,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 CACHE_VARIABLE = "WORLDFLUX_PARITY_CACHE"
 UNUSED_SEC = 60 * 86400
@@ -33,37 +34,74 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(base) / "worldflux-parity"
 
 
-def unpacked(cache: Path, name: str, sha256: str, data_of: Callable[[], bytes]) -> Path:
-    """The folder of an archive, unpacked at its first use on this machine.
+@contextlib.contextmanager
+def unpacked(cache: Path, name: str, sha256: str, data_of: Callable[[], bytes]) -> Iterator[Path]:
+    """The folder of an archive, unpacked at its first use on this machine; it stays while the block runs.
+
+    Programs write where they start. So a copy that was changed is given to nobody else: there is a new one,
+    and the old one goes once nobody uses it.
 
     Args:
-        data_of: brings the archive's bytes; called only where it is not there yet.
+        data_of: brings the archive's bytes; called only where they are not there as they were sent.
 
     Raises:
-        OSError: the cache cannot be written, the bytes are not those of the hash, or what was unpacked
-            has been changed since.
+        OSError: the cache cannot be written, or the bytes are not those of the hash.
     """
-    place = cache / "shipped" / sha256[:32]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{place}.lock", "a+", encoding="ascii") as lock:
+    copies = own_folder(own_folder(own_folder(cache) / "shipped") / sha256[:32])
+    with open(copies / "lock", "a+", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.is_dir():
-            data = data_of()
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise OSError(f"the archive of {name} is not what was sent")
-            partial = Path(f"{place}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                tar.extractall(partial, filter="tar")
-            lock.truncate(0)
-            lock.write(_state(partial))
-            os.replace(partial, place)
-            _forget_unused(place.parent)
         lock.seek(0)
-        if lock.read() != _state(place):
-            raise OSError(f"{place / name} was changed since it was unpacked; to mend: remove {place}")
+        number, _, state = lock.read().partition(" ")
+        if not number or state != _state(copies / number):
+            _remove_unused(copies)
+            number = _unpack(copies, name, sha256, data_of, lock)
         os.utime(lock.name)
-    return place / name
+        used = os.open(copies / f"{number}.used", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(used, fcntl.LOCK_SH)
+    try:
+        yield copies / number / name
+    finally:
+        os.close(used)
+
+
+def own_folder(path: Path) -> Path:
+    """A folder that nobody else of this machine may look into."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def _unpack(copies: Path, name: str, sha256: str, data_of: Callable[[], bytes], lock: TextIO) -> str:
+    """Make a copy that is not there yet, and note it and its state in the lock file."""
+    data = data_of()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise OSError(f"the archive of {name} is not what was sent")
+    number = str(1 + max((int(p.name) for p in copies.iterdir() if p.name.isdigit()), default=-1))
+    partial = copies / f"{number}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.extractall(partial, filter="tar")
+    lock.truncate(0)
+    lock.write(f"{number} {_state(partial)}")
+    lock.flush()
+    os.replace(partial, copies / number)
+    _forget_unused(copies.parent)
+    return number
+
+
+def _remove_unused(copies: Path) -> bool:
+    """Remove the copies of an archive that nobody uses; whether none is left. Its lock is held."""
+    left = False
+    for path in [p for p in copies.iterdir() if p.name.isdigit()]:
+        used = path.with_suffix(".used")
+        with open(used, "a", encoding="ascii") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                left = True
+                continue
+            shutil.rmtree(path, ignore_errors=True)
+            used.unlink()
+    return not left
 
 
 def _state(folder: Path) -> str:
@@ -81,11 +119,14 @@ def _state(folder: Path) -> str:
 
 
 def _forget_unused(shipped: Path) -> None:
-    """Remove what nobody has used for long; a run that is older than that holds no lock, but none is."""
-    for lock in shipped.glob("*.lock"):
-        if lock.stat().st_mtime < time.time() - UNUSED_SEC:
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+    """Remove what nobody has asked for in long, and nobody uses."""
+    for path in shipped.glob("*/lock"):
+        if path.stat().st_mtime > time.time() - UNUSED_SEC:
+            continue
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _remove_unused(path.parent):
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def run_attempt(package: Shipped, shipped: Mapping[str, Shipped], parcel: bytes) -> Iterator[Any]:
@@ -104,14 +145,16 @@ def run_attempt(package: Shipped, shipped: Mapping[str, Shipped], parcel: bytes)
     # Before anything can fail here, so that it is known where.
     yield context.get_node_id(), socket.gethostname()
     cache = cache_folder()
-    try:
-        node = _node_module(cache, package)
-        places = {Path(path): _brought(cache, archive) for path, archive in shipped.items()}
-    except (OSError, ImportError) as error:
-        raise OSError(f"node {socket.gethostname()}: what was shipped cannot be used: {error}") from None
-    gpu_ids = tuple(str(i) for i in context.get_accelerator_ids().get("GPU", ()))
-    host = node.Host(context.get_node_id(), socket.gethostname(), gpu_ids)
-    yield from node.attempt(pickle.loads(parcel), places, cache, host)
+    with contextlib.ExitStack() as held:
+        try:
+            node = _node_module(cache, package)
+            places = {Path(path): held.enter_context(_brought(cache, x)) for path, x in shipped.items()}
+        except (OSError, ImportError) as error:
+            what = f"node {socket.gethostname()}: what was shipped cannot be used: {error}"
+            raise OSError(what) from None
+        gpu_ids = tuple(str(i) for i in context.get_accelerator_ids().get("GPU", ()))
+        host = node.Host(context.get_node_id(), socket.gethostname(), gpu_ids)
+        yield from node.attempt(pickle.loads(parcel), places, cache, host)
 
 
 def gpu_memory() -> float | None:
@@ -129,15 +172,23 @@ def gpu_memory() -> float | None:
 
 def _node_module(cache: Path, package: Shipped) -> Any:
     """``engines.node`` of the package that was shipped, whatever else of that name is installed here."""
-    folder = str(_brought(cache, package).parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     import importlib
 
-    return importlib.import_module("pytest_worldflux_parity.engines.node")
+    held = contextlib.ExitStack()
+    folder = str(held.enter_context(_brought(cache, package)).parent)
+    known = folder in sys.path
+    if not known:
+        sys.path.insert(0, folder)
+    node = importlib.import_module("pytest_worldflux_parity.engines.node")
+    if known:
+        held.close()
+    else:
+        # As long as this process may import more of it.
+        node.held = held  # type: ignore[attr-defined]
+    return node
 
 
-def _brought(cache: Path, archive: Shipped) -> Path:
+def _brought(cache: Path, archive: Shipped) -> contextlib.AbstractContextManager[Path]:
     import ray
 
     name, sha256, reference = archive

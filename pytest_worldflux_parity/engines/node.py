@@ -28,6 +28,7 @@ from ..errors import ParityError, SuiteError
 from ..guardian import detach
 from ..leases import XLA_SHARE
 from ..retry import LOST
+from .bootstrap import own_folder
 from .launching import command_of
 
 EVERY_SEC = 1.0
@@ -264,8 +265,7 @@ def _build(program: Backend, root: Path) -> None:
 @contextlib.contextmanager
 def _scratch(cache: Path) -> Iterator[Path]:
     """A new folder for an attempt, removed at the end; what killed attempts left here is removed first."""
-    attempts = cache / "attempts"
-    attempts.mkdir(parents=True, exist_ok=True)
+    attempts = own_folder(own_folder(cache) / "attempts")
     for lock in attempts.glob("*.lock"):
         _remove_left(lock)
     folder = attempts / secrets.token_hex(8)

@@ -50,7 +50,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def unpack(archive: shipping.Archive, cache: Path) -> Path:
-    return bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data)
+    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as place:
+        return place
 
 
 def request(root: Path, folder: Path, **changes: Any) -> wire.RunRequest:
@@ -74,8 +75,12 @@ def run(sent: Parcel, tmp_path: Path) -> tuple[Ended, Path]:
     archive = shipping.pack(sent.root, shipping.everything(sent.root))
     cache, folder = tmp_path / "cache", Path(sent.request.out_dir)
     folder.mkdir()
-    places = {sent.root: unpack(archive, cache)}
     delivery = Delivery(folder, sent.request)
+    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as place:
+        return told(sent, {sent.root: place}, cache, delivery), folder
+
+
+def told(sent: Parcel, places: dict[Path, Path], cache: Path, delivery: Delivery) -> Ended:
     events = node.attempt(pickle.loads(pickle.dumps(sent)), places, cache, HOST)
     assert next(events) == Started(HOST.node_id, HOST.name)
     for event in events:
@@ -83,7 +88,7 @@ def run(sent: Parcel, tmp_path: Path) -> tuple[Ended, Path]:
             delivery.finish(event)
             assert next(events, None) is None
             assert not list((cache / "attempts").iterdir())
-            return event, folder
+            return event
         assert isinstance(event, (Grown, Part))
         delivery.take(event)
     raise AssertionError("no end")
@@ -117,30 +122,70 @@ def test_an_archive_is_its_content(root: Path, tmp_path: Path) -> None:
     assert shipping.pack(root, shipping.everything(root)).sha256 != first.sha256
 
 
-def test_an_archive_is_unpacked_once_and_not_believed_when_it_was_changed(root: Path, tmp_path: Path) -> None:
+def test_an_archive_is_unpacked_once(root: Path, tmp_path: Path) -> None:
     archive = shipping.pack(root, shipping.everything(root))
     there = unpack(archive, tmp_path / "cache")
+    (there / "backends" / "__pycache__").mkdir()
+    (there / "backends" / "__pycache__" / "x.pyc").write_text("")
     again = bootstrap.unpacked(
         tmp_path / "cache", archive.name, archive.sha256, lambda: pytest.fail("asked for")
     )
-    assert again == there
-    (there / "backends" / "__pycache__").mkdir()
-    (there / "backends" / "__pycache__" / "x.pyc").write_text("")
-    assert unpack(archive, tmp_path / "cache") == there
-    program = there / "backends" / "program.py"
-    program.write_text(program.read_text() + "\n# one line more\n")
-    with pytest.raises(OSError, match="was changed since it was unpacked; to mend: remove "):
-        unpack(archive, tmp_path / "cache")
-    with pytest.raises(OSError, match="not what was sent"):
-        bootstrap.unpacked(tmp_path / "other", archive.name, archive.sha256, lambda: archive.data[:-1])
+    with again as place:
+        assert place == there
+    short = bootstrap.unpacked(tmp_path / "other", archive.name, archive.sha256, lambda: archive.data[:-1])
+    with pytest.raises(OSError, match="not what was sent"), short:
+        pytest.fail("was given")
+
+
+def test_a_copy_that_was_changed_is_given_to_nobody_else(root: Path, tmp_path: Path) -> None:
+    """Who uses it keeps it; later ones get what was sent, and what nobody uses does not pile up."""
+    archive, cache = shipping.pack(root, shipping.everything(root)), tmp_path / "cache"
+    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as first:
+        (first / "run.log").write_text("one line")
+        second = unpack(archive, cache)
+        assert second != first
+        assert files(second) == files(root)
+        assert (first / "run.log").exists()
+        assert unpack(archive, cache) == second
+    for _ in range(3):
+        (second / "run.log").write_text("one line more")
+        second = unpack(archive, cache)
+        assert files(second) == files(root)
+    copies = [p for p in second.parent.parent.iterdir() if p.is_dir()]
+    assert copies == [second.parent]
+
+
+def test_a_program_that_writes_where_it_starts_runs_again(root: Path, tmp_path: Path) -> None:
+    (root / "tool.py").write_text(
+        "import pathlib, sys\n"
+        "sys.exit(1 if pathlib.Path('run.log').exists() else pathlib.Path('run.log').write_text('x') + 6)\n"
+    )
+    side = CommandSide("x", (sys.executable, "tool.py"), "fake", "x", ".", {}, None, {}, None, None)
+    program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
+    for name in ("first", "second", "third"):
+        end, _ = run(replace(parcel(root, tmp_path / name), program=program), tmp_path)
+        assert end.outcome.return_code == 7, end.outcome
+
+
+def test_others_of_the_machine_see_nothing_of_the_cache(root: Path, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        run(parcel(root, tmp_path / "attempt"), tmp_path)
+    finally:
+        os.umask(before)
+    for name in ("", "shipped", "attempts"):
+        assert stat.S_IMODE((tmp_path / "cache" / name).stat().st_mode) == 0o700
 
 
 def test_what_nobody_used_for_long_is_removed(root: Path, tmp_path: Path) -> None:
     old = shipping.pack(root, shipping.everything(root))
-    there = unpack(old, tmp_path)
-    lock = there.parent.with_name(there.parent.name + ".lock")
-    os.utime(lock, (1, 1))
-    (root / "new").write_text("")
+    with bootstrap.unpacked(tmp_path, old.name, old.sha256, lambda: old.data) as there:
+        lock = there.parent.parent / "lock"
+        os.utime(lock, (1, 1))
+        (root / "new").write_text("")
+        unpack(shipping.pack(root, shipping.everything(root)), tmp_path)
+        assert there.exists(), "it is in use"
+    (root / "newer").write_text("")
     unpack(shipping.pack(root, shipping.everything(root)), tmp_path)
     assert not there.exists()
     assert not lock.exists()
