@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -49,8 +49,9 @@ class Parcel:
         request: with the controller's paths.
         root: the project on the controller.
         keep: patterns of what comes back beside record, logs and what the record lists; ``*``: all.
-        largest: bytes that come back at the most, logs and record aside.
+        largest: bytes that come back at the most, logs, record and what ``asked`` names aside.
         share: of a GPU's memory that the run may take.
+        asked: patterns of what a gate asks for: without it the run would have to be made again.
     """
 
     request: wire.RunRequest
@@ -59,6 +60,7 @@ class Parcel:
     keep: tuple[str, ...]
     largest: int
     share: float = 1.0
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,13 +203,15 @@ class _Running:
 
     def _grown(self) -> Iterator[Event]:
         for name in LIVE:
-            for data in _from(self.folder / name, self._told[name]):
-                self._told[name] += len(data)
-                yield Grown(name, data)
+            # The program may not have made it, and may have taken it away.
+            with contextlib.suppress(OSError):
+                for data in _from(self.folder / name, self._told[name]):
+                    self._told[name] += len(data)
+                    yield Grown(name, data)
 
 
 def _from(path: Path, offset: int) -> Iterator[bytes]:
-    with contextlib.suppress(OSError), open(path, "rb") as handle:
+    with open(path, "rb") as handle:
         handle.seek(offset)
         while data := handle.read(PART_BYTES):
             yield data
@@ -290,15 +294,16 @@ def _left_behind(folder: Path, running: _Running, parcel: Parcel) -> Iterator[Ev
     """What the program left, the smallest first, and its end."""
     record = running.outcome.record if running.outcome else None
     manifest = record.metadata.get("artifact_manifest") if record else None
-    patterns = (*parcel.keep, *retention.listed(manifest))
+    patterns = (*parcel.keep, *parcel.asked, *retention.listed(manifest))
     left, left_out = parcel.largest, {}
     for path, size in sorted(_found(folder, ""), key=lambda f: (f[1], f[0])):
-        if path in (*LIVE, *OWN) or not any(fnmatchcase(path, pattern) for pattern in patterns):
+        if path in (*LIVE, *OWN) or not _matches(path, patterns):
             continue
-        if size > left:
-            left_out[path] = size
-            continue
-        left -= size
+        if not _matches(path, parcel.asked):
+            if size > left:
+                left_out[path] = size
+                continue
+            left -= size
         yield from _parts(folder, path)
     metrics = folder / "metrics.json"
     assert running.outcome is not None
@@ -306,9 +311,13 @@ def _left_behind(folder: Path, running: _Running, parcel: Parcel) -> Iterator[Ev
         running.outcome,
         tuple(running.command),
         metrics.read_bytes() if metrics.is_file() else None,
-        tuple(_folders(folder)) if "*" in parcel.keep else (),
+        tuple(_folders(folder)) if "*" in (*parcel.keep, *parcel.asked) else (),
         left_out,
     )
+
+
+def _matches(path: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _found(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:

@@ -214,9 +214,10 @@ class RayEngine:
             request=launch.request,
             program=launch.program,
             root=self._context.root.resolve(),
-            keep=("*",) if self._context.retention == "full" else launch.keep,
+            keep=("*",) if self._context.retention == "full" else (),
             largest=self._largest,
             share=reservation.share,
+            asked=launch.keep,
         )
         task = ray.remote(
             num_cpus=reservation.cpus,

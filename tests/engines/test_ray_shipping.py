@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -309,6 +311,77 @@ def test_what_is_too_large_stays_on_the_node_and_is_named(root: Path, tmp_path: 
     text = (folder / LEFT_OUT).read_text()
     assert all(f"1000 bytes: {name}\n" in text for name in end.left_out)
     assert not set(end.left_out) & files(folder)
+
+
+def test_what_a_gate_asks_for_comes_back_whatever_its_size(root: Path, tmp_path: Path) -> None:
+    """The checkpoint that a live match begins from: without it the run could not be mended by a resume."""
+    recipe = {"behaviour": "litters", "elsewhere": "/"}
+    plain = parcel(root, tmp_path / "attempt", keep=("*",), largest=0, recipe=recipe)
+    end, folder = run(replace(plain, asked=("run/*",)), tmp_path)
+    assert {"run/config.yaml", "run/models/final.pt"} <= files(folder)
+    assert set(end.left_out) == {"replay/chunk.npz", "progress.csv", "data", "replay/data"}
+
+
+def test_a_launch_that_keeps_all_is_not_limited(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the engine sends it, under both retentions."""
+    engine = pytest.importorskip("pytest_worldflux_parity.engines.ray", reason="ray is not installed")
+    sent: list[Parcel] = []
+    remote = SimpleNamespace(remote=lambda package, shipped, parcel: sent.append(pickle.loads(parcel)))
+    monkeypatch.setattr(engine.ray, "remote", lambda **_: lambda _: remote)
+    made = object.__new__(engine.RayEngine)
+    made._cargo = SimpleNamespace(package=None, of=lambda launch: {})
+    made._largest = 0
+    for retention in ("full", "minimal"):
+        made._context = SimpleNamespace(root=root, retention=retention)
+        launch = Launch(request(root, tmp_path / retention), tmp_path, parcel(root, tmp_path).program,
+                        Resources(), "", ("*",), -1)  # fmt: skip
+        made._submitted(launch, reserve([Node("a", 1, 1)], Resources(), device="cpu", threads=1))
+        recipe = {"behaviour": "litters", "elsewhere": "/"}
+        asked = replace(sent[-1], request=replace(sent[-1].request, recipe=recipe))
+        end, folder = run(asked, tmp_path)
+        assert end.left_out == {}
+        assert "run/models/final.pt" in files(folder)
+
+
+def test_a_file_that_cannot_be_read_does_not_come_short(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record beside a torn artifact would be a success that lacks what it lists."""
+
+    def torn(path: Path, offset: int) -> Iterator[bytes]:
+        if path.name == "final.pt":
+            yield b"half of it"
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        yield from whole(path, offset)
+
+    whole = node._from
+    monkeypatch.setattr(node, "_from", torn)
+    recipe = {"behaviour": "litters", "elsewhere": "/"}
+    end, folder = run(parcel(root, tmp_path / "attempt", recipe=recipe), tmp_path)
+    assert (end.outcome.kind, end.unfit, end.outcome.success) == ("failed", "", False)
+    assert "final.pt: Input/output error" in end.outcome.error
+    assert not (folder / "metrics.json").exists()
+
+
+def test_a_file_that_is_gone_when_it_is_read_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list(node._from(tmp_path / "absent", 0))
+
+
+def test_a_run_that_shares_a_gpu_takes_its_share_of_the_memory(root: Path, tmp_path: Path) -> None:
+    """XLA takes nine tenths of what it may have at once; what somebody set stands."""
+    name = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+    words = ("-c", f"import os; print(os.environ.get({name!r}))")
+    seen = []
+    for share, set_to in ((0.25, {}), (1.0, {}), (0.25, {name: "0.7"})):
+        side = CommandSide("x", (sys.executable, *words), "fake", "x", ".", set_to, None, {}, None, None)
+        program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
+        sent = replace(parcel(root, tmp_path / f"a{len(seen)}"), program=program, share=share)
+        _, folder = run(sent, tmp_path)
+        seen.append((folder / "stdout.log").read_text().strip())
+    assert seen == ["0.225", "None", "0.7"]
 
 
 def test_a_failure_says_what_it_says_here(root: Path, tmp_path: Path) -> None:
