@@ -38,6 +38,11 @@ _BATCH = 1 << 20
 JOB_FILE = "slurm_job.json"
 Run = tuple[str, int, str]
 
+_FULL = ("the disk is full", "free some space, then go on with --parity-resume")
+_FILES = ("too many open files", "raise the limit (ulimit -n), then go on with --parity-resume")
+# What this machine is short of: what went wrong, and what mends it.
+_SHORT = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EMFILE: _FILES, errno.ENFILE: _FILES}
+
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
 _LINE_KEYS: Mapping[str, type] = {
     "request_id": str, "task_id": str, "seed": int, "system": str, "status": str, "attempt": int,
@@ -268,14 +273,10 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise StoreError(
-            "the disk is full" if full else f"cannot be written: {error.strerror}",
-            where=str(path),
-            mend="free some space, then go on with --parity-resume"
-            if full
-            else "choose a writable --parity-output",
-        ) from None
+        what, mend = _SHORT.get(
+            error.errno or 0, (f"cannot be written: {error.strerror}", "choose a writable --parity-output")
+        )
+        raise StoreError(what, where=str(path), mend=mend) from None
 
 
 def _append(descriptor: int, text: bytes) -> None:

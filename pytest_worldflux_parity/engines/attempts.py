@@ -47,7 +47,8 @@ def run_pair(
     failures: list[AttemptsFailed] = []
     for system in systems_to_run(prepared, pair, context, lines):
         try:
-            lines[system] = run_system(prepared, pair, system, context, engine)
+            with presence(context.run_dir) as present:
+                lines[system] = run_system(prepared, pair, system, context, stored, engine, present)
         except AttemptsFailed as failure:
             failures.append(failure)
     raise_together(failures)
@@ -94,41 +95,51 @@ def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunCon
     )
 
 
-def run_system(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, engine: Engine) -> Line:
+def run_system(
+    prepared: PreparedSuite,
+    pair: Pair,
+    system: str,
+    context: RunContext,
+    stored: Stored,
+    engine: Engine,
+    present: int,
+) -> Line:
     """Run one system of a pair until an attempt succeeds; every attempt's line is stored.
+
+    Args:
+        stored: the lines that earlier sessions of the run have written.
+        present: descriptor that says that something runs in the run directory (:func:`..store.presence`).
 
     Raises:
         AttemptsFailed: no attempt succeeded.
         StoreError: the run directory cannot be written.
     """
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
-    with presence(context.run_dir) as present:
-        kept = _settle(prepared, pair, system, context, store, engine)
-        failures: list[retry.Failure] = []
-        how: retry.How = "again"
-        while kept is None and how != "never":
-            attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
-            launch = Launch(
-                request=_request(prepared, pair, system, context, attempt, folder),
-                folder=folder,
-                program=prepared.backends[system],
-                resources=pair.task.resources,
-                alone=_alone(how, failures),
-                keep=_wanted_later(prepared, pair, system),
-                present=present,
-            )
-            with translated(folder):
-                execution = engine.execute(launch)
-            line = _line(prepared, launch.request, folder, execution, context)
-            failures.append(retry.Failure(line["error_kind"], execution.alone))
-            store.append(line)
-            retention.apply(context.retention, folder, line, launch.keep)
-            if line["success"]:
-                return line
-            how = retry.next_try(failures, prepared.suite.retries)
-    if kept is None:
-        raise AttemptsFailed(str(line["error"]), logs={system: folder})
-    return kept
+    if (kept := _settle(prepared, pair, system, context, store, stored, engine)) is not None:
+        return kept
+    failures: list[retry.Failure] = []
+    how: retry.How = "again"
+    while how != "never":
+        attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
+        launch = Launch(
+            request=_request(prepared, pair, system, context, attempt, folder),
+            folder=folder,
+            program=prepared.backends[system],
+            resources=pair.task.resources,
+            alone=_alone(how, failures),
+            keep=_wanted_later(prepared, pair, system),
+            present=present,
+        )
+        with translated(folder):
+            execution = engine.execute(launch)
+        line = _line(prepared, launch.request, folder, execution, context)
+        failures.append(retry.Failure(line["error_kind"], execution.alone))
+        store.append(line)
+        retention.apply(context.retention, folder, line, launch.keep)
+        if line["success"]:
+            return line
+        how = retry.next_try(failures, prepared.suite.retries)
+    raise AttemptsFailed(str(line["error"]), logs={system: folder})
 
 
 def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:
@@ -143,6 +154,7 @@ def _settle(
     system: str,
     context: RunContext,
     store: SuiteStore,
+    stored: Stored,
     engine: Engine,
 ) -> Line | None:
     """Give a line to each earlier attempt at a run whose process was killed before it wrote one.
@@ -150,12 +162,9 @@ def _settle(
     Returns:
         The first success, or None: what succeeded is not run again, whoever was killed.
     """
-    started = store.started(pair.task.id, pair.seed, system)
-    if not started:
-        return None
-    wanted = request_id(prepared, pair, system, context)
-    written = {x["attempt"] for x in store.read().attempts(pair.task.id, pair.seed, system)}
-    for attempt, folder in started:
+    lines = list(stored.attempts(pair.task.id, pair.seed, system))
+    written = {x["attempt"] for x in lines}
+    for attempt, folder in store.started(pair.task.id, pair.seed, system):
         if attempt not in written:
             request = _request(prepared, pair, system, context, attempt, folder)
             seen = _ended(engine, request, folder, context)
@@ -164,8 +173,9 @@ def _settle(
             else:
                 line = _unseen_line(prepared, pair, system, context, attempt, folder)
             store.append(line)
+            lines.append(line)
             retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
-    return store.read().successes.get(wanted)
+    return Stored(tuple(lines)).successes.get(request_id(prepared, pair, system, context))
 
 
 def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunContext) -> Execution | None:

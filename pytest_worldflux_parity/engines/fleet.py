@@ -6,15 +6,17 @@ A run is stored the moment that it ends, whatever its pair or the session is wai
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 
 from ..plan import Pair
 from ..prepare import PreparedSuite, RunContext
-from ..store import Line, Stored
+from ..store import Line, Stored, presence
 from . import Engine, attempts
 
 
@@ -47,13 +49,24 @@ class Fleet:
         self._kept: dict[Hashable, dict[str, Line]] = {}
         self._futures: dict[Hashable, dict[str, Future[Line]]] = {key: {} for key in self._jobs}
         self._ended: SimpleQueue[Hashable] = SimpleQueue()
+        self._held = ExitStack()
         self._pool = ThreadPoolExecutor(width or engine.width(), "parity-run")
 
     def __enter__(self) -> Fleet:
+        _raise_limit()
+        # One for all: each would hold a descriptor of its own.
+        present = self._held.enter_context(presence(self._context.run_dir))
         runs = [(job, system) for job in self._jobs.values() for system in self._open_systems(job)]
         for job, system in sorted(runs, key=lambda run: -run[0].seconds.get(run[1], 0.0)):
             future = self._pool.submit(
-                attempts.run_system, job.prepared, job.pair, system, self._context, self._engine
+                attempts.run_system,
+                job.prepared,
+                job.pair,
+                system,
+                self._context,
+                job.stored,
+                self._engine,
+                present,
             )
             self._futures[job.key][system] = future
             future.add_done_callback(partial(self._note_end, job.key))
@@ -74,6 +87,7 @@ class Fleet:
         while running:
             self._engine.stop()
             running = list(wait(running, timeout=0.2).not_done)
+        self._held.close()
 
     def finished(self) -> Iterator[Hashable]:
         """The keys of all jobs, each once its last run has ended."""
@@ -102,3 +116,10 @@ class Fleet:
                 failures.append(failure)
         attempts.raise_together(failures)
         return lines
+
+
+def _raise_limit() -> None:
+    """Allow this process all the open files that it may have: a thousand runs write at the same time."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -75,6 +76,14 @@ def test_a_full_disk_leaves_the_file_as_it_was(suite: store.SuiteStore) -> None:
         suite.append(line())
     assert caught.value.what == "the disk is full"
     assert "--parity-resume" in caught.value.mend
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_no_matter_of_the_folder(tmp_path: Path, number: int) -> None:
+    with pytest.raises(StoreError) as caught, store.translated(tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.what == "too many open files"
+    assert caught.value.mend == "raise the limit (ulimit -n), then go on with --parity-resume"
 
 
 def test_a_write_cut_short_is_taken_back(suite: store.SuiteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,3 +154,61 @@ def test_what_is_done_is_not_run_again(threads: Project) -> None:
     lines = threads.lines()
     assert threads.run("--parity-resume", *RAY).ret == pytest.ExitCode.OK
     assert threads.lines() == lines
+
+
+# What a session reads and holds while its runs are in flight.
+WATCHED = (
+    THREADS
+    + """
+import os, resource, threading
+from pathlib import Path
+from pytest_worldflux_parity.store import SuiteStore
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+read = SuiteStore.read
+
+def watched_read(self):
+    note("reads", threading.current_thread().name.split("_")[0])
+    return read(self)
+
+def note(name, text):
+    with open(name + ".seen", "a") as file:
+        file.write(text + "\\n")
+
+class Watched(RayEngine):
+    def execute(self, launch):
+        held = 0
+        for path in Path("/proc/self/fd").iterdir():
+            try:
+                held += os.readlink(path).endswith("/.running")
+            except OSError:
+                pass
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        note("held", f"{held} {soft == hard}")
+        return super().execute(launch)
+
+SuiteStore.read = watched_read
+module.RayEngine = Watched
+"""
+)
+
+
+def test_what_a_fleet_reads_and_holds_does_not_grow_with_its_runs(project: Project) -> None:
+    """One descriptor for all runs, all the open files that there may be, and the stored lines once."""
+    (project.root / "conftest.py").write_text(WATCHED, encoding="utf-8")
+    waits = {"level": 100.0, "behaviour": "waits", "until": str(project.root / "go")}
+    project.suite(tasks=["alpha"], seeds=2, recipe=waits, deadline_sec=200)
+    session = project.start(*RAY)
+    wait_until(lambda: len(project.pids()) == 4, "four programs")
+    session.kill()
+    session.wait()
+    wait_until(lambda: not [pid for pid in project.pids() if alive(pid)], "the end of all programs")
+    (project.root / "go").touch()
+    (project.root / "reads.seen").unlink(missing_ok=True)
+    project.run("--parity-resume", *RAY)
+    assert (
+        sorted((x["attempt"], x["error_kind"]) for x in project.lines())
+        == [(1, "lost")] * 4 + [(2, None)] * 4
+    )
+    assert set((project.root / "held.seen").read_text().split("\n")) == {"1 True", ""}
+    assert "parity-run" not in (project.root / "reads.seen").read_text()
