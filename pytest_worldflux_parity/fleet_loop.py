@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
 
 from . import estimates
 from .engines import Engine
@@ -15,7 +16,10 @@ from .prepare import RunContext
 
 
 class FleetLoop:
-    """Takes the place of pytest's own loop: all pairs are on their way before the first item runs."""
+    """Takes the place of pytest's own loop: components are compared, then all pairs are on their way.
+
+    None trains while another still compares, as on one machine: with -x a mismatch there costs no job.
+    """
 
     def __init__(self, context: RunContext, engine: Engine) -> None:
         self._context = context
@@ -24,16 +28,14 @@ class FleetLoop:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         config = session.config
-        if config.option.collectonly or (
-            session.testsfailed and not config.option.continue_on_collection_errors
-        ):
+        idle = config.option.collectonly or config.getoption("setuponly", False)
+        if idle or (session.testsfailed and not config.option.continue_on_collection_errors):
             # pytest's own loop says why nothing runs.
             return None
-        pairs = {item.nodeid: item for item in session.items if isinstance(item, PairItem)}
-        others = [item for item in session.items if not isinstance(item, PairItem)]
+        pairs = {i.nodeid: i for i in session.items if isinstance(i, PairItem) and not _is_skipped(i)}
+        _run(session, [item for item in session.items if item.nodeid not in pairs])
         with Fleet(self._engine, self._context, list(self._jobs(pairs))) as fleet:
             session.stash[FLEET] = fleet
-            _run(session, others)
             _run(session, (pairs[str(key)] for key in fleet.finished()))
         return True
 
@@ -52,6 +54,17 @@ class FleetLoop:
 
     def pytest_unconfigure(self) -> None:
         self._engine.close()
+
+
+def _is_skipped(item: pytest.Item) -> bool:
+    """Whether a mark keeps an item from being run; also where it is wrong, which the item itself will say."""
+    try:
+        if evaluate_skip_marks(item) is not None:
+            return True
+        xfailed = None if item.config.option.runxfail else evaluate_xfail_marks(item)
+        return xfailed is not None and not xfailed.run
+    except (Exception, pytest.fail.Exception):
+        return True
 
 
 def _run(session: pytest.Session, items: Iterable[pytest.Item]) -> None:

@@ -74,8 +74,7 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
     """
     for system, backend in prepared.backends.items():
         if system in context.systems:
-            # A node of Ray builds a backend's own environment at its first use.
-            if context.engine != "ray":
+            if _needed_here(prepared, system, context):
                 backend.interpreter(context.root)
             checkout = prepared.sources[system].get("checkout")
             if checkout and not Path(checkout).is_dir():
@@ -87,6 +86,15 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
     for pair in prepared.pairs:
         if context.pool is not None and prepared.backends:
             context.pool.check(pair.task.resources, f"{prepared.suite.path}: task {pair.task.id!r}")
+
+
+def _needed_here(prepared: PreparedSuite, system: str, context: RunContext) -> bool:
+    """Whether this machine needs the environment of a live side: a node of Ray builds it at its first use.
+
+    What records and compares components runs here, wherever pairs do.
+    """
+    compared = prepared.live or (system == "worldflux" and prepared.match is not None)
+    return context.engine != "ray" or compared
 
 
 class _Cache:
@@ -182,8 +190,8 @@ class ComponentItem(pytest.Item):
             return f"match_failed: {error.line()}"
         return error.line()
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        return self.path, None, self.name
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name
 
 
 def components_first(items: Sequence[pytest.Item], *, spread: bool) -> list[pytest.Item]:
@@ -226,7 +234,7 @@ class PairItem(pytest.Item):
         self.cache = cache
 
     def setup(self) -> None:
-        if FLEET in self.session.stash:
+        if FLEET in self.session.stash or self.config.getoption("setuponly", False):
             return
         # Items stand in order, but workers do not: none trains while another still compares.
         for cache in _matches(self.session):
@@ -309,5 +317,5 @@ class PairItem(pytest.Item):
                 self.add_report_section("call", f"{system} log", f"{tail}\n(all of it: {folder})")
         return error.line()
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        return self.path, None, self.name
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name

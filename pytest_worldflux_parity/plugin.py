@@ -202,6 +202,8 @@ def _context(config: pytest.Config) -> RunContext:
     from .prepare import RunContext
 
     _check_root(config)
+    # The engines that have no use for it here have one elsewhere.
+    _slots_per_gpu(config)
     output = config.rootpath / str(_value(config, "parity_output"))
     resume = bool(_value(config, "parity_resume"))
     engine = _engine(config)

@@ -44,11 +44,14 @@ def run_pair(
         StoreError: the run directory cannot be written.
     """
     lines = kept_lines(prepared, pair, context, stored)
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
     failures: list[AttemptsFailed] = []
     for system in systems_to_run(prepared, pair, context, lines):
+        # Another worker of this session may have begun it since, and died.
+        now = store.read() if store.started(pair.task.id, pair.seed, system) else stored
         try:
             with presence(context.run_dir) as present:
-                lines[system] = run_system(prepared, pair, system, context, stored, engine, present)
+                lines[system] = run_system(prepared, pair, system, context, now, engine, present)
         except AttemptsFailed as failure:
             failures.append(failure)
     raise_together(failures)
@@ -107,7 +110,7 @@ def run_system(
     """Run one system of a pair until an attempt succeeds; every attempt's line is stored.
 
     Args:
-        stored: the lines that earlier sessions of the run have written.
+        stored: the lines that others than this process have written of the run.
         present: descriptor that says that something runs in the run directory (:func:`..store.presence`).
 
     Raises:

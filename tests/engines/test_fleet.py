@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.components import goldens
 from tests.conftest import Project, alive, wait_until
 from tests.plugin.test_plugin_sessions import documents
 
@@ -77,6 +78,84 @@ def test_an_unknown_engine_in_the_ini_file(project: Project) -> None:
     project.ini("parity_engine = kubernetes")
     project.suite()
     assert "parity_engine is 'kubernetes': valid: local, ray, slurm" in one_line(project)
+
+
+@pytest.mark.parametrize("engine", ["local", "ray", "slurm"])
+def test_slots_that_are_no_number(project: Project, engine: str) -> None:
+    project.ini("parity_slots_per_gpu = two", "parity_slurm_cluster = local")
+    project.suite()
+    said = one_line(project, f"--parity-engine={engine}", "--device=cpu")
+    assert said == "ERROR: parity_slots_per_gpu is 'two': a whole number from 1 to 64 is wanted"
+
+
+MARKED = """
+import pytest
+
+def pytest_collection_modifyitems(items):
+    items[0].add_marker(pytest.mark.skip(reason="not now"))
+    items[1].add_marker(pytest.mark.skipif("True", reason="not here"))
+    items[2].add_marker(pytest.mark.xfail(run=False, reason="not yet"))
+"""
+
+
+@pytest.mark.parametrize("engine", [RAY, ("-p", "no:xdist", "--device=cpu")], ids=["fleet", "local"])
+def test_what_a_mark_skips_is_not_run(threads: Project, engine: Sequence[str]) -> None:
+    with open(threads.root / "conftest.py", "a") as conftest:
+        conftest.write(MARKED)
+    threads.suite(tasks=["alpha"], seeds=4)
+    result = threads.run(*engine)
+    outcomes = result.parseoutcomes()
+    assert (outcomes["skipped"], outcomes["xfailed"]) == (2, 1), result.stdout.str()
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert {path.parts[-4] for path in threads.root.glob("reports/**/attempt_1")} <= {"alpha"}
+    assert {x["seed"] for x in threads.lines()} == {3}
+    assert len([*threads.root.glob("reports/**/request.json")]) == 2
+
+
+@pytest.mark.parametrize("option", ["--setup-plan", "--setup-only"])
+@pytest.mark.parametrize("engine", [RAY, ("-p", "no:xdist", "--device=cpu")], ids=["fleet", "local"])
+def test_a_plan_of_fixtures_runs_nothing(threads: Project, engine: Sequence[str], option: str) -> None:
+    goldens.declare(threads.root / "backends", "  deadline_sec: 60\n")
+    goldens.behave(threads.root / "golden", "ok")
+    threads.suite(tasks=["alpha"], seeds=1)
+    result = threads.run(*engine, option)
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert not [*threads.root.glob("reports/**/request.json")]
+    assert not [*threads.root.glob("reports/**/component_match/*")]
+
+
+def test_components_are_compared_before_anything_trains(threads: Project) -> None:
+    """So that with -x one that differs costs no run."""
+    goldens.declare(threads.root / "backends", "  deadline_sec: 60\n")
+    goldens.behave(threads.root / "golden", "wrong_heads")
+    threads.suite(tasks=["alpha"], seeds=1)
+    result = threads.run("-x", *RAY)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*component_mismatch: heads: output reward*"])
+    assert [*threads.root.glob("reports/**/component_match/*")]
+    assert not [*threads.root.glob("reports/**/request.json")]
+    goldens.behave(threads.root / "golden", "ok")
+    result = threads.run(*RAY, run_id="again")
+    assert result.parseoutcomes()["passed"] >= 7, result.stdout.str()
+    run_dir = threads.run_dir("again")
+    (compared,) = run_dir.glob("fake_quick/component_match/*/match_run.json")
+    begun = [path.stat().st_mtime for path in run_dir.glob("**/attempt_1/request.json")]
+    assert len(begun) == 2
+    assert compared.stat().st_mtime <= min(begun)
+
+
+def test_what_compares_components_needs_its_environment_here(threads: Project) -> None:
+    """Although the nodes of a Ray cluster build a backend's own at its first use."""
+    goldens.declare(threads.root / "backends", "  deadline_sec: 60\n")
+    goldens.behave(threads.root / "golden", "ok")
+    for path in threads.root.glob("backends/*/backend.yaml"):
+        path.write_text(path.read_text().replace("environment: shared", "environment: own"))
+    threads.suite(tasks=["alpha"], seeds=1)
+    result = threads.run(*RAY)
+    result.stdout.fnmatch_lines(
+        ["*the environment of backend fake_worldflux is absent; to mend: *env create*"]
+    )
+    assert not [*threads.root.glob("reports/**/request.json")]
 
 
 def test_the_engine_leaves_no_trace_in_documents_or_junit(threads: Project) -> None:
