@@ -18,7 +18,9 @@ from typing import Any, Literal
 Retention = Literal["minimal", "full"]
 
 LOGS = ("stdout.log", "stderr.log")
-KEPT = ("metrics.json", "failed_metrics.json", "request.json", "progress.jsonl", *LOGS)
+# The record of a failed attempt that ran elsewhere: not to be taken for a success before its line is there.
+FAILED_RECORD = "failed_metrics.json"
+KEPT = ("metrics.json", FAILED_RECORD, "request.json", "progress.jsonl", *LOGS)
 _CHECKPOINTS = "checkpoint_paths"
 
 

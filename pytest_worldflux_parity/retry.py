@@ -10,7 +10,8 @@ kind (``error_kind``)   how it is told                                          
 ``out_of_memory``       it failed with a MemoryError or the like in its log, or     once, alone on the
                         died of SIGKILL while the kernel counted an OOM kill        machine
 ``killed``              died of a signal by which one process ends another          max(1, ``retries``)
-``lost``                the process that ran it was killed, so nobody saw its end   max(1, ``retries``)
+``lost``                the process that ran it was killed, so nobody saw its end,  max(1, ``retries``)
+                        or its node lacked what any program needs there
 ======================  ==========================================================  ====================
 
 What ran alone when it ran out of memory is not tried again. ``retries`` is the suite's; each session

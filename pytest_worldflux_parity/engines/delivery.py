@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 
 from .. import wire
 from ..errors import RunFailed
+from ..retention import FAILED_RECORD
 from .node import OWN, Ended, Grown, Part
 
 LEFT_OUT = "left_on_the_node.txt"
-FAILED_RECORD = "failed_metrics.json"
 
 
 class Delivery:

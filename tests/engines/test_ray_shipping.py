@@ -26,11 +26,12 @@ from pytest_worldflux_parity import runner, wire
 from pytest_worldflux_parity.backends import Backend, load_backends, read_backend
 from pytest_worldflux_parity.command_program import COMMIT, CommandProgram, project_commit
 from pytest_worldflux_parity.engines import Launch, bootstrap, node, shipping
-from pytest_worldflux_parity.engines.delivery import FAILED_RECORD, LEFT_OUT, Delivery
+from pytest_worldflux_parity.engines.delivery import LEFT_OUT, Delivery
 from pytest_worldflux_parity.engines.node import Ended, Grown, Host, Parcel, Part, Started
 from pytest_worldflux_parity.engines.placement import Node, reserve, width
 from pytest_worldflux_parity.errors import ParityError, RunFailed
 from pytest_worldflux_parity.proof.commands import CommandSide
+from pytest_worldflux_parity.retention import FAILED_RECORD
 from pytest_worldflux_parity.store import answer_in
 from pytest_worldflux_parity.suite import Resources
 from tests.conftest import FAKES, alive, wait_until
@@ -374,7 +375,7 @@ def test_a_run_that_shares_a_gpu_takes_its_share_of_the_memory(root: Path, tmp_p
     """XLA takes nine tenths of what it may have at once; what somebody set stands."""
     name = "XLA_PYTHON_CLIENT_MEM_FRACTION"
     words = ("-c", f"import os; print(os.environ.get({name!r}))")
-    seen = []
+    seen: list[str] = []
     for share, set_to in ((0.25, {}), (1.0, {}), (0.25, {name: "0.7"})):
         side = CommandSide("x", (sys.executable, *words), "fake", "x", ".", set_to, None, {}, None, None)
         program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
@@ -613,6 +614,82 @@ def test_reservations() -> None:
     with pytest.raises(ParityError, match=r"1 GPU\(s\) of 90 GB"):
         reserve(nodes, Resources(1, 90.0), device="cuda", threads=1)
     assert (width(nodes, "cuda", 1), width(nodes, "cpu", 1), width([], "cuda", 1)) == (6, 28, 1)
+
+
+def engine_on(nodes: list[Node], root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Ray engine that has joined a cluster of such nodes."""
+    module = pytest.importorskip("pytest_worldflux_parity.engines.ray", reason="ray is not installed")
+    listed = [
+        {"Alive": True, "NodeID": n.node_id, "Resources": {"CPU": n.cpus, "GPU": n.gpus}} for n in nodes
+    ]
+    monkeypatch.setattr(module.ray, "nodes", lambda: listed)
+    monkeypatch.setattr(module, "_connect", lambda address: False)
+    monkeypatch.setattr(module._Cargo, "_put", staticmethod(lambda archive: None))
+    return module.RayEngine(
+        SimpleNamespace(engine_settings={}, root=root, backend_folders=(), sign_key=None, device="cpu")
+    )
+
+
+def launch_of(root: Path, **changes: Any) -> Launch:
+    sent = parcel(root, root, **changes)
+    return Launch(sent.request, root, sent.program, Resources(), "", (), -1)
+
+
+def test_what_a_node_lacks_is_told_once_and_keeps_away_whom_it_concerns(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that no node can build leaves the nodes to the others, and fails once that is known."""
+    engine = engine_on([Node("a", 4, 0), Node("b", 4, 0)], root, monkeypatch)
+    module = sys.modules[type(engine).__module__]
+    one, two, three = (launch_of(root, seed=i) for i in range(3))
+    other = launch_of(root, adapter="fake_official", system="official")
+
+    def lost(launch: Launch, node_id: str, unfit: str) -> bool:
+        flight = module._Flight(launch.request.adapter, None, None, 0.0, node_id, f"host-{node_id}")
+        told: bool = engine._is_told(launch, flight, module._Lost(f"{node_id} has no pip", unfit=unfit))
+        return told
+
+    assert lost(one, "a", "program")
+    assert not lost(two, "a", "program"), "it was on its way there"
+    assert engine._reserved(three).never == ("a",)
+    assert engine._reserved(other).never == ()
+    assert not lost(one, "b", "program"), "a run pays for one such node at the most"
+    monkeypatch.setattr(module, "NODE_WAIT_SEC", 0.0)
+    for launch in (one, two, three):
+        with pytest.raises(
+            ParityError, match=r"cannot be used: 2 \(a has no pip \| b has no pip\); to mend: "
+        ):
+            engine._reserved(launch)
+    assert engine._reserved(other).never == ()
+    assert lost(other, "a", "node")
+    assert engine._reserved(other).never == ("a",)
+
+
+def test_runs_that_no_node_fits_wait_together(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one after the other: a thousand of them are told as soon as the first; a new node serves all."""
+    engine = engine_on([], root, monkeypatch)
+    module = sys.modules[type(engine).__module__]
+    clock = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        clock[0] += 10.0
+        return False
+
+    monkeypatch.setattr(engine._stopping, "wait", wait)
+    for seed in range(3):
+        with pytest.raises(ParityError, match="no node of the cluster has a CPU"):
+            engine._reserved(launch_of(root, seed=seed))
+    assert len(waits) == 4, "of the first alone"
+    node = {"Alive": True, "NodeID": "n", "Resources": {"CPU": 1.0}}
+    monkeypatch.setattr(module.ray, "nodes", lambda: [node])
+    assert engine._reserved(launch_of(root)).cpus == 1
+    monkeypatch.setattr(module.ray, "nodes", list)
+    with pytest.raises(ParityError):
+        engine._reserved(launch_of(root))
+    assert len(waits) == 8
 
 
 @given(
