@@ -36,6 +36,8 @@ _REPEATED = ("artifact_manifest", "command", "eval_protocol")
 _BATCH = 1 << 20
 # In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
 JOB_FILE = "slurm_job.json"
+# What a failed program left as its record.
+FAILED_RECORD = "failed_metrics.json"
 Run = tuple[str, int, str]
 
 _FULL = ("the disk is full", "free some space, then go on with --parity-resume")
@@ -166,6 +168,16 @@ def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
         return request, wire.read_record(folder / "metrics.json")
     except (OSError, wire.WireError):
         return None
+
+
+def set_record_aside(folder: Path) -> None:
+    """Rename the record of an attempt that failed: whoever finds one without a line takes it for a success.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with suppress(FileNotFoundError):
+        os.replace(folder / "metrics.json", folder / FAILED_RECORD)
 
 
 def attempt_place(task_id: str, seed: int, system: str, attempt: int) -> Path:

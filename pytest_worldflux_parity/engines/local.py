@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import runner
 from ..leases import Lease, leased, pool
+from ..store import set_record_aside
 from . import Execution, Launch
 from .launching import command_of
 
@@ -39,6 +40,8 @@ class LocalEngine:
             command, env, cwd = command_of(launch.program, request, context.root, shim)
             held = [launch.present, *lease.descriptors]
             outcome = runner.run(request, command, {**env, **lease.environment}, cwd, keep_open=held)
+            if not outcome.success:
+                set_record_aside(launch.folder)
             # Asked for while the lease still stands.
             return Execution(outcome, command, lease.gpus, _alone(outcome, lease))
 

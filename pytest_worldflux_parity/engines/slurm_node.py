@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .. import devices, retention, runner, wire
 from ..errors import ParityError, RunFailed, StoreError
 from ..leases import Alone, Lease, Pool, leased
-from ..store import translated
+from ..store import set_record_aside, translated
 from ..suite import Resources
 from . import launching, slurm_files
 from .slurm_files import JOB, NODE
@@ -120,6 +120,8 @@ class Work:
             outcome = runner.run(self.request, command, {**env, **lease.environment}, cwd, keep_open=keep)
             if told and not outcome.success:
                 raise Interrupted(128 + signal.SIGTERM)
+            if not outcome.success:
+                set_record_aside(self.folder)
             digest = hashlib.sha256((self.folder / "metrics.json").read_bytes()) if outcome.success else None
             return {
                 "error": outcome.error,

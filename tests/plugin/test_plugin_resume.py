@@ -237,3 +237,31 @@ def test_a_suite_that_changes_while_it_runs(project: Project) -> None:
     assert project.document()["verdict"] == "fail"
     codes = {f["code"] for f in project.document()["gates"]["validity"]["findings"]}
     assert "changed_since_sealed" in codes
+
+
+DIES = """
+import os
+from pytest_worldflux_parity.engines import attempts
+
+if os.environ.get("DIES"):
+    attempts.record_line = lambda *args, **fields: os._exit(9)
+"""
+
+
+def test_what_a_failed_program_left_is_no_result(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole record and exit status 3; pytest dies before it has stored how the attempt went."""
+    (project.root / "conftest.py").write_text(DIES, encoding="utf-8")
+    program = project.root / "backends" / "program.py"
+    crash = "def crash(request):\n"
+    text = program.read_text(encoding="utf-8")
+    assert crash in text
+    program.write_text(text.replace(crash, f"{crash}    ok(request)\n"), encoding="utf-8")
+    recipe = {"level": 100.0, "behaviour": "crash", "only": ["worldflux/alpha/0"]}
+    project.suite(tasks=["alpha"], seeds=1, recipe=recipe, retries=0)
+    monkeypatch.setenv("DIES", "1")
+    assert project.run("--parity-systems=worldflux").ret == 9
+    monkeypatch.delenv("DIES")
+    (folder,) = project.root.glob("reports/**/attempt_1")
+    assert (folder / "failed_metrics.json").exists()
+    project.run("--parity-systems=worldflux", "--parity-resume")
+    assert [(x["attempt"], x["error_kind"]) for x in project.lines()] == [(1, "lost"), (2, "failed")]
