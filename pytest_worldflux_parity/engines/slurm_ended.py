@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import shutil
 import socket
 import stat
@@ -203,7 +204,7 @@ def _may_run(said: Document, job_id: str, folder: Path, *, asked: bool) -> Parit
     name = "process" if said["cluster"] == "local" else "job"
     mend = f"resume with --parity-engine=slurm, or {_end(said, job_id)}"
     # Where Slurm answers, it says by itself that the job has been cancelled.
-    mend += "" if asked else f" on the cluster and rm -r {folder}"
+    mend += "" if asked else f" on the cluster and rm -r {shlex.quote(str(folder))}"
     verb = "still runs or waits to run" if asked else "may still run"
     return ParityError(f"{name} {job_id} {verb} the attempt", where=said["adapter"], mend=mend)
 

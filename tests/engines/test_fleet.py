@@ -188,6 +188,25 @@ def test_pairs_are_reported_as_they_finish(threads: Project) -> None:
     assert len(reported()) == 4
 
 
+ORDERED = (
+    THREADS.replace("return 4", "return 1")
+    + """
+from pytest_worldflux_parity import fleet_loop
+
+SECONDS = {"alpha": 1.0, "beta": 3.0, "gamma": 2.0}
+fleet_loop.estimates.run_seconds = lambda _, task, system, *__: SECONDS[task.id] + (system == "worldflux") / 2
+"""
+)
+
+
+def test_the_longest_runs_are_begun_first(project: Project) -> None:
+    (project.root / "conftest.py").write_text(ORDERED, encoding="utf-8")
+    project.suite(tasks=["alpha", "beta", "gamma"], seeds=1)
+    project.run(*RAY)
+    begun = [(x["task_id"], x["system"]) for x in project.lines()]
+    assert begun == [(t, s) for t in ("beta", "gamma", "alpha") for s in ("worldflux", "official")]
+
+
 def test_maxfail_ends_what_is_in_flight(threads: Project) -> None:
     tasks = [
         {"id": "alpha", "recipe": {"behaviour": "crash", "only": ["worldflux/alpha/0"]}},

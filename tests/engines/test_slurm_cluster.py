@@ -146,6 +146,10 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
 
     lines = {project.run_dir() / Path(x["artifacts"]["stdout"]).parent: x for x in project.lines()}
     assert len(lines) == 4, "what was cancelled is no failed attempt"
+    given_up = [slurm_files.read(folder, slurm_files.NODE) for folder in states]
+    assert [node and node["revoked"] for node in given_up] == [True] * 4, (
+        "who queues them anew starts nothing"
+    )
     found = {state: lines[folder] for folder, state in states.items()}
     kinds = {
         "NODE_FAIL": "lost",
@@ -269,6 +273,54 @@ def test_a_job_that_never_comes_to_our_program(project: Project, cluster: FakeSl
         "failed",
         "fake_official: Slurm ended the job: FAILED (job 101, started 0 times): no such module: python/3.12",
     )
+    folder = project.out_dir("official", "alpha", 0) / "attempt_1"
+    assert slurm_node._entered(folder, "101") is None, "somebody queues it anew after it was given up"
+
+
+LOCAL = ("--device=cpu", "-p", "no:xdist", "--parity-resume")
+
+
+def test_another_engine_asks_slurm_what_became_of_a_job(
+    project: Project, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What still runs or waits is left to it; once it is over, the run is gone on with here."""
+    configure(project)
+    waiting(project, seeds=2)
+    session = project.start(*SLURM, *ONE)
+    running(project, 2)
+    session.kill()
+    session.wait()
+    folders = [p.parent for p in project.root.glob("reports/**/pid")]
+    cluster.end(job_of(folders[0]), "PENDING")
+    result = project.run_here(*LOCAL, *ONE)
+    for folder in folders:
+        mend = f"resume with --parity-engine=slurm, or scancel {job_of(folder)}"
+        said = f"job {job_of(folder)} still runs or waits to run the attempt; to mend: {mend}"
+        assert f"fake_official: {said}" in result.outlines
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", os.pathsep.join(os.environ["PATH"].split(os.pathsep)[1:]))
+        result = project.run_here(*LOCAL, *ONE)
+    for folder in folders:
+        mend = f"or scancel {job_of(folder)} on the cluster and rm -r {folder}"
+        assert any("may still run the attempt; to mend: " in x and x.endswith(mend) for x in result.outlines)
+    assert not [*project.root.glob("reports/**/attempt_2")]
+    for folder in folders:
+        cluster.end(job_of(folder), "CANCELLED by 1000")
+    (project.root / "go").touch()
+    project.run_here(*LOCAL, *ONE)
+    assert (
+        sorted((x["attempt"], x["error_kind"]) for x in project.lines())
+        == [(1, "killed")] * 2 + [(2, None)] * 2
+    )
+    assert [slurm_node._entered(folder, job_of(folder)) for folder in folders] == [None, None]
+
+
+def test_a_job_that_was_never_submitted_is_no_other_engine_s_either(tmp_path: Path) -> None:
+    slurm_files.write_job(tmp_path, "slurm", "fake", None, "1" * 64)
+    found = slurm_ended.settled(tmp_path, tmp_path)
+    assert found is not None
+    assert (found.outcome.kind, found.outcome.success) == ("lost", False)
+    assert slurm_node._entered(tmp_path, "101") is None, "sbatch has taken it after all"
 
 
 def work(**changes: Any) -> slurm_node.Work:
