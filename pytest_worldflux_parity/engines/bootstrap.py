@@ -52,7 +52,7 @@ def unpacked(cache: Path, name: str, sha256: str, data_of: Callable[[], bytes]) 
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.seek(0)
         number, _, state = lock.read().partition(" ")
-        if not number or state != _state(copies / number):
+        if not (copies / number / name).is_dir() or state != _state(copies / number):
             _remove_unused(copies)
             number = _unpack(copies, name, sha256, data_of, lock)
         os.utime(lock.name)
@@ -113,8 +113,10 @@ def _state(folder: Path) -> str:
     for path, folders, names in os.walk(folder):
         folders[:] = [f for f in folders if f not in ("__pycache__", ".git")]
         for name in names:
-            count += 1
-            newest = max(newest, os.lstat(os.path.join(path, name)).st_mtime_ns)
+            # A program that uses the copy may just have taken a file away.
+            with contextlib.suppress(FileNotFoundError):
+                newest = max(newest, os.lstat(os.path.join(path, name)).st_mtime_ns)
+                count += 1
     return f"{count} {newest}"
 
 

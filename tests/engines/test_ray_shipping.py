@@ -158,6 +158,25 @@ def test_a_copy_that_was_changed_is_given_to_nobody_else(root: Path, tmp_path: P
     assert copies == [second.parent]
 
 
+def test_a_file_that_goes_while_a_copy_is_looked_at_is_no_lack(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, cache = shipping.pack(root, shipping.everything(root)), tmp_path / "cache"
+    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as first:
+        (first / "lock.tmp").touch()
+        lstat = os.lstat
+
+        def gone(path: Any, **more: Any) -> os.stat_result:
+            if str(path).endswith("lock.tmp"):
+                (first / "lock.tmp").unlink(missing_ok=True)
+            return lstat(path, **more)
+
+        monkeypatch.setattr(bootstrap.os, "lstat", gone)
+        assert files(unpack(archive, cache)) == files(root)
+    shutil.rmtree(first)
+    assert files(unpack(archive, cache)) == files(root)
+
+
 def test_a_program_that_writes_where_it_starts_runs_again(root: Path, tmp_path: Path) -> None:
     (root / "tool.py").write_text(
         "import pathlib, sys\n"
