@@ -25,6 +25,7 @@ from . import schemas, wire
 from .errors import StoreError
 from .leases import try_lock
 from .records import SUCCESS, StoredLine
+from .retention import FAILED_RECORD
 
 Line = dict[str, Any]
 
@@ -36,8 +37,6 @@ _REPEATED = ("artifact_manifest", "command", "eval_protocol")
 _BATCH = 1 << 20
 # In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
 JOB_FILE = "slurm_job.json"
-# What a failed program left as its record.
-FAILED_RECORD = "failed_metrics.json"
 Run = tuple[str, int, str]
 
 _FULL = ("the disk is full", "free some space, then go on with --parity-resume")
