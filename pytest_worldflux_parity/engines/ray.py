@@ -267,7 +267,7 @@ class RayEngine:
                 self._check_waiting(flight)
                 continue
             try:
-                yield ray.get(next(flight.stream))
+                yield self._fetched(flight)
             except StopIteration:
                 return
             except ray.exceptions.OutOfMemoryError:
@@ -276,6 +276,22 @@ class RayEngine:
                 raise _unpacking(error, flight) from error
             except ray.exceptions.RayError as error:
                 raise _Lost(_reason(error), where=flight.where, died=_died(error, flight)) from None
+
+    def _fetched(self, flight: _Flight) -> Event:
+        """The next thing that an attempt tells; what a lost node held may never arrive.
+
+        Raises:
+            StopIteration: it has told all.
+        """
+        told = next(flight.stream)
+        while True:
+            try:
+                event: Event = ray.get(told, timeout=CHECK_SEC)
+                return event
+            except ray.exceptions.GetTimeoutError:
+                if self._stopping.is_set():
+                    self._end(flight)
+                    raise KeyboardInterrupt from None
 
     def _check_waiting(self, flight: _Flight) -> None:
         """Give up an attempt that waits for nodes which are all gone."""
@@ -522,7 +538,8 @@ def _drained(stream: Any, end: float) -> bool:
         if not ready:
             continue
         try:
-            ray.get(next(stream))
+            # Not fetched: what a worker told as it was ended may never arrive.
+            next(stream)
         except (StopIteration, ray.exceptions.RayError):
             return True
     return False
