@@ -200,24 +200,12 @@ def _unseen_line(
     prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
 ) -> dict[str, Any]:
     """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost."""
-    backend, found = prepared.backends[system], answer_in(folder)
+    found = answer_in(folder)
     request = _request(prepared, pair, system, context, attempt, folder)
     if found is not None and found[0].request_id == request.request_id and _answers(*found):
-        return _recovered_line(prepared, *found, backend, folder, context)
-    return record_line(
-        prepared.suite,
-        request,
-        None,
-        adapter_id=_adapter_id(backend),
-        backend_kind=backend.kind,
-        error="the process that ran it ended before it did",
-        kind=retry.LOST,
-        return_code=None,
-        duration_sec=None,
-        timestamp=_now(),
-        command=[],
-        artifacts=_artifacts(folder, context),
-    )
+        return _recovered_line(prepared, *found, folder, context)
+    lost = "the process that ran it ended before it did"
+    return _stored_as(prepared, request, None, folder, context, error=lost, kind=retry.LOST)
 
 
 def _request(
@@ -243,22 +231,43 @@ def _line(
     execution: Execution,
     context: RunContext,
 ) -> Line:
-    backend, outcome = prepared.backends[request.system], execution.outcome
-    return record_line(
-        prepared.suite,
+    outcome = execution.outcome
+    return _stored_as(
+        prepared,
         request,
         outcome.record,
-        adapter_id=_adapter_id(backend),
-        backend_kind=backend.kind,
+        folder,
+        context,
         error=outcome.error,
         kind=outcome.kind,
         gpus=execution.gpus,
         return_code=outcome.return_code,
         duration_sec=round(outcome.duration_sec, 3),
-        timestamp=_now(),
         command=list(execution.command),
+    )
+
+
+def _stored_as(
+    prepared: PreparedSuite,
+    request: wire.RunRequest,
+    record: wire.RunRecord | None,
+    folder: Path,
+    context: RunContext,
+    **seen: Any,
+) -> Line:
+    """The line of an attempt; ``seen`` is what was seen of its end, which is nothing where it is left out."""
+    backend = prepared.backends[request.system]
+    unseen: dict[str, Any] = {"error": "", "return_code": None, "duration_sec": None, "command": []}
+    return record_line(
+        prepared.suite,
+        request,
+        record,
+        adapter_id=_adapter_id(backend),
+        backend_kind=backend.kind,
+        timestamp=_now(),
         artifacts=_artifacts(folder, context),
-        artifacts_sha256=_artifacts_sha256(folder) if outcome.success else None,
+        artifacts_sha256=_artifacts_sha256(folder) if record is not None else None,
+        **{**unseen, **seen},
     )
 
 
@@ -301,7 +310,7 @@ def recover(prepared: PreparedSuite, context: RunContext) -> int:
         own = request.task_id in {t.id for t in prepared.suite.tasks}
         if backend is None or not own or not _answers(request, record):
             continue
-        line = _recovered_line(prepared, request, record, backend, folder, context)
+        line = _recovered_line(prepared, request, record, folder, context)
         store.append(line)
         for pair in prepared.pairs:
             if (pair.task.id, pair.seed) == (request.task_id, request.seed):
@@ -323,22 +332,7 @@ def _recovered_line(
     prepared: PreparedSuite,
     request: wire.RunRequest,
     record: wire.RunRecord,
-    backend: Backend | CommandProgram,
     folder: Path,
     context: RunContext,
-) -> dict[str, Any]:
-    return record_line(
-        prepared.suite,
-        request,
-        record,
-        adapter_id=_adapter_id(backend),
-        backend_kind=backend.kind,
-        error="",
-        return_code=None,
-        duration_sec=None,
-        timestamp=_now(),
-        command=[],
-        artifacts=_artifacts(folder, context),
-        artifacts_sha256=_artifacts_sha256(folder),
-        recovered=True,
-    )
+) -> Line:
+    return _stored_as(prepared, request, record, folder, context, recovered=True)
