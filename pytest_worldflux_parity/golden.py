@@ -26,6 +26,7 @@ import numpy as np
 from . import lock, schemas, wire
 from .errors import GoldenError, ParityError
 from .gates.components import TOLERANCES, Array, Component, Golden, array_problem, flow_order
+from .integrity import file_sha256
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 # More than any small golden; less than what a forged header could make this process ask for.
@@ -46,6 +47,16 @@ def read_golden(folder: Path, family: str = "") -> Golden:
 
     Raises:
         GoldenError: it is absent, not what its manifest says, or holds what could not show a mistake.
+    """
+    return _read_golden(folder, family, file_sha256(folder / MANIFEST), file_sha256(folder / ARRAYS))
+
+
+@lru_cache(maxsize=8)
+def _read_golden(folder: Path, family: str, *now: str | None) -> Golden:
+    """As :func:`read_golden`; a session asks for the same one again and again.
+
+    Args:
+        now: sha256 of its files as they are.
     """
     path = folder / MANIFEST
     document, raw = _manifest(path)
@@ -236,8 +247,7 @@ def check_against(golden: Golden, pin: lock.GoldenPin, entry: lock.LockEntry, lo
             mend="record it again from the locked repository",
         )
     _check_commit(golden, [entry], lock_path)
-    # Most are plain names; a pattern is tried on all outputs.
-    lacking = [p for p in pin.holds if p not in golden.outputs and not fnmatch.filter(golden.outputs, p)]
+    lacking = _lacking(tuple(pin.holds), tuple(golden.outputs))
     if lacking:
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
         raise GoldenError(
@@ -246,6 +256,14 @@ def check_against(golden: Golden, pin: lock.GoldenPin, entry: lock.LockEntry, lo
             where=golden.folder,
             mend="record it again with everything that the recorder records",
         )
+
+
+@lru_cache(maxsize=8)
+def _lacking(holds: tuple[str, ...], outputs: tuple[str, ...]) -> list[str]:
+    """Names and patterns of which no output is."""
+    there = frozenset(outputs)
+    # Most are plain names; a pattern is tried on all outputs.
+    return [p for p in holds if p not in there and not fnmatch.filter(outputs, p)]
 
 
 def _check_commit(golden: Golden, entries: list[lock.LockEntry], lock_path: Path) -> None:

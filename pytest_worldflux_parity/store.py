@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import marshal
 import os
 import re
 import time
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 
 from . import schemas, wire
 from .errors import StoreError
+from .json_file import loads
 from .leases import try_lock
 from .records import SUCCESS, StoredLine
 from .retention import FAILED_RECORD
@@ -325,7 +327,7 @@ def _shared(line: Line) -> Line:
     metadata = stated if isinstance(stated, dict) else {}
     for key in _REPEATED:
         # Only what is the same to the last type: 1, 1.0 and true are equal.
-        if key in metadata and repr(line.get(key)) == repr(metadata[key]):
+        if key in metadata and marshal.dumps(line.get(key), 0) == marshal.dumps(metadata[key], 0):
             line[key] = metadata[key]
     return line
 
@@ -339,7 +341,7 @@ def _parsed(texts: Sequence[bytes]) -> list[Any]:
     between = hashlib.sha256(b"".join(texts)).hexdigest()
     found: list[Any] = []
     with suppress(ValueError, RecursionError):
-        found = json.loads(b"[%s]" % f',"{between}",'.encode().join(texts))
+        found = loads(b"[%s]" % f',"{between}",'.encode().join(texts))
     if len(found) == 2 * len(texts) - 1 and all(entry == between for entry in found[1::2]):
         return found[::2]
     return [_parse(text) for text in texts]
@@ -347,7 +349,7 @@ def _parsed(texts: Sequence[bytes]) -> list[Any]:
 
 def _parse(text: bytes) -> Any:
     try:
-        return json.loads(text)
+        return loads(text)
     except (ValueError, RecursionError):
         return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import EvidenceError
+from ..json_file import loads
 from ..store import safe_name
 from ..suite import SYSTEMS
 from .cleaning import Cleaner
@@ -50,7 +51,7 @@ class LogSummary:
     def add(self, raw: bytes) -> None:
         """One line; the gates see to what is no JSON object."""
         try:
-            line = json.loads(raw)
+            line = loads(raw)
         except (ValueError, RecursionError):
             return
         if isinstance(line, dict):
