@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import lock, schemas
+from . import lock, schemas, wire
 from .campaign import SCORE, Campaign, Source
 from .command_program import CommandProgram, project_commit
 from .engines.attempts import request_id
 from .errors import ParityError, RecordError, RunFailed, ScoreTableError, StoreError
 from .gates.validity import conflicting_successes, record_findings
-from .integrity import file_sha256, line_findings
+from .integrity import line_findings
 from .observations import Result, measure
 from .plan import Pair
 from .prepare import PreparedFile, PreparedSuite, RunContext
@@ -273,7 +273,7 @@ def _inputs(campaign: Campaign, source: Source, part: PreparedSuite, context: Ru
     return {
         "suite_path": relative(campaign.path, context.root),
         "suite_sha256": campaign.sha256,
-        "upstream_lock_sha256": file_sha256(context.lock_path),
+        "upstream_lock_sha256": wire.file_sha256(context.lock_path),
         "program_sha256": program.tree_sha256 if program else None,
         "input_path": relative(table.path, context.root) if table else None,
         "input_format": table.format if table else None,

@@ -7,6 +7,7 @@ import glob
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
@@ -18,7 +19,7 @@ from .artifacts import artifact_findings
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend
 from .errors import ParityError, StoreError
-from .evidence import BundleInfo, build, check_inputs, read_sign_key
+from .evidence import Ahead, BundleInfo, ahead, build, bundle_cleaner, check_inputs, read_sign_key
 from .foreign_runs import judge_lines, read_lines
 from .gates import Finding
 from .gates.fixture import BANNER
@@ -48,6 +49,8 @@ from .store import Stored, SuiteStore, relative, translated, write_document, wri
 
 BUNDLE = "evidence_bundle.zip"
 SIGNED = "statement.dsse.json"
+# Bytes of a log, from which on it is worth a process to pack what its attempts left.
+LONG_LOG = 1 << 20
 CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
 Outcome = Literal["passed", "failed", "skipped"]
 _P = ParamSpec("_P")
@@ -150,11 +153,31 @@ def conclude_proof(
     findings = tuple(match_live(prepared, context, stored)) if live else ()
     findings += tuple(_artifacts(prepared, context, stored))
     circumstances = Circumstances(context.resume, frozenset(names), tuple(changed), findings, tuple(history))
-    judgement = judge_run(prepared, context, stored, circumstances)
-    _seal_plan(judgement, store.folder)
-    sealed = circumstances.to_dict(prepared.suite_id, _now())
-    write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
-    return _concluded(prepared, context, judgement, history)
+    with _packed_ahead(prepared, context, history) as packing:
+        judgement = judge_run(prepared, context, stored, circumstances)
+        _seal_plan(judgement, store.folder)
+        sealed = circumstances.to_dict(prepared.suite_id, _now())
+        write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
+        return _concluded(prepared, context, judgement, history, packing)
+
+
+@contextmanager
+def _packed_ahead(
+    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Ahead | None]:
+    """A process that packs the evidence's attempts meanwhile, where there are many."""
+    inputs = dict(evidence_inputs(prepared, context, history))
+    try:
+        size = SuiteStore(context.run_dir, prepared.suite_id).path.stat().st_size
+        clean = bundle_cleaner(context.run_dir, prepared.suite_id, inputs, context.root, os.environ)
+    # Whoever builds the bundle meets it again.
+    except (OSError, ParityError):
+        size = 0
+    if size < LONG_LOG:
+        yield None
+        return
+    with ahead(context.run_dir, prepared.suite_id, clean) as packing:
+        yield packing
 
 
 def _artifacts(prepared: PreparedFile, context: RunContext, stored: Stored) -> Iterator[Finding]:
@@ -169,11 +192,12 @@ def _concluded(
     context: RunContext,
     judgement: ProofJudgement,
     history: Mapping[str, Mapping[str, Any]],
+    packing: Ahead | None,
 ) -> ProofConclusion:
     """Every document of a run directory, and its evidence."""
     folder = context.run_dir / prepared.suite_id
     documents, paths = _write(prepared, context, judgement, history, folder)
-    bundle, error = _bundle(prepared, context, history)
+    bundle, error = _bundle(prepared, context, history, packing)
     if bundle is not None:
         paths.append(bundle.path)
     return ProofConclusion(judgement, documents, tuple(paths), bundle, error)
@@ -227,13 +251,15 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         history=tuple(history),
         findings=(*kept, *_artifacts(prepared, context, stored)),
     )
-    judgement = judge_run(prepared, context, stored, circumstances)
     if output.resolve() != runs.parent:
+        judgement = judge_run(prepared, context, stored, circumstances)
         documents, paths = _write(prepared, context, judgement, history, output)
         return ProofConclusion(judgement, documents, tuple(paths), None, "it stands beside the records only")
-    sealed = circumstances.to_dict(prepared.suite_id, _now())
-    write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
-    return _concluded(prepared, context, judgement, history)
+    with _packed_ahead(prepared, context, history) as packing:
+        judgement = judge_run(prepared, context, stored, circumstances)
+        sealed = circumstances.to_dict(prepared.suite_id, _now())
+        write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
+        return _concluded(prepared, context, judgement, history, packing)
 
 
 def _refuse_unsigning(bundle: Path, context: RunContext) -> None:
@@ -301,7 +327,10 @@ def judge_foreign(suite: Path, runs: Path, output: Path, context: RunContext) ->
 
 
 def _bundle(
-    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
+    prepared: PreparedFile,
+    context: RunContext,
+    history: Mapping[str, Mapping[str, Any]],
+    packing: Ahead | None,
 ) -> tuple[BundleInfo | None, str]:
     """The evidence, or why there is none: a verdict without it stands, and the run fails."""
     path = context.run_dir / prepared.suite_id / BUNDLE
@@ -317,6 +346,7 @@ def _bundle(
             root=context.root,
             environ=os.environ,
             sign_key=context.sign_key,
+            ahead=packing,
         )
     except ParityError as error:
         return None, error.line()

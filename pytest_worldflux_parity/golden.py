@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -26,7 +27,6 @@ import numpy as np
 from . import lock, schemas, wire
 from .errors import GoldenError, ParityError
 from .gates.components import TOLERANCES, Array, Component, Golden, array_problem, flow_order
-from .integrity import file_sha256
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 # More than any small golden; less than what a forged header could make this process ask for.
@@ -48,7 +48,8 @@ def read_golden(folder: Path, family: str = "") -> Golden:
     Raises:
         GoldenError: it is absent, not what its manifest says, or holds what could not show a mistake.
     """
-    return _read_golden(folder, family, file_sha256(folder / MANIFEST), file_sha256(folder / ARRAYS))
+    now = (wire.file_sha256(folder / name) for name in (MANIFEST, ARRAYS))
+    return _read_golden(folder, family, *now)
 
 
 @lru_cache(maxsize=8)
@@ -262,8 +263,13 @@ def check_against(golden: Golden, pin: lock.GoldenPin, entry: lock.LockEntry, lo
 def _lacking(holds: tuple[str, ...], outputs: tuple[str, ...]) -> list[str]:
     """Names and patterns of which no output is."""
     there = frozenset(outputs)
-    # Most are plain names; a pattern is tried on all outputs.
-    return [p for p in holds if p not in there and not fnmatch.filter(outputs, p)]
+    return [p for p in holds if p not in there and not _is_one_of(p, outputs)]
+
+
+def _is_one_of(pattern: str, outputs: tuple[str, ...]) -> bool:
+    """Whether an output is of a pattern, which is tried on those that begin as it does."""
+    fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    return any(fnmatch.fnmatchcase(output, pattern) for output in outputs if output.startswith(fixed))
 
 
 def _check_commit(golden: Golden, entries: list[lock.LockEntry], lock_path: Path) -> None:
@@ -299,7 +305,8 @@ def read_arrays(path: Path, error: type[ParityError]) -> dict[str, Array]:
         ParityError: of class ``error``: it is absent, no npz, torn, too large, or holds objects.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        # All at once: a thousand small members are a thousand small reads.
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
             return dict(_members(archive))
     except OSError as problem:
         raise error(f"cannot be read: {problem.strerror or problem}", where=str(path)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,47 @@ def loads(text: bytes) -> Any:
     except orjson.JSONDecodeError:
         # NaN, half a surrogate pair and other encodings are read by the one alone.
         return json.loads(text)
+
+
+class Unclear(ValueError):
+    """A text that may be JSON all the same, for all that :func:`plain` can tell."""
+
+
+def plain(text: bytes) -> Any:
+    """What a text says that is JSON with finite numbers, no escapes and no key twice.
+
+    A whole number beyond 64 bits becomes a float.
+
+    Raises:
+        Unclear: it may not be so.
+    """
+    # Without escapes only the ends of texts are quotation marks.
+    if b"\\" in text:
+        raise Unclear
+    try:
+        said = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise Unclear from None
+    # Of a key that stands twice one is lost in reading.
+    if text.count(b'"') != orjson.dumps(said).count(b'"'):
+        raise Unclear
+    return said
+
+
+def indented(document: Any) -> str:
+    """As :func:`json.dumps` with an indent, which is written in Python and slow.
+
+    Raises:
+        ValueError: it holds NaN or an infinity.
+    """
+    # Of these the fast one makes null.
+    json.dumps(document, allow_nan=False)
+    try:
+        text: bytes = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+        return text.decode()
+    except TypeError:
+        # A number of numpy, or one beyond 64 bits.
+        return json.dumps(document, indent=2)
 
 
 def read_json(path: Path, error: type[ParityError], *, mend: str = "") -> tuple[bytes, Any]:
@@ -55,6 +97,8 @@ def parse_json(raw: bytes, path: Path, error: type[ParityError]) -> Any:
         ParityError: of class ``error``: not UTF-8, not JSON, a key twice, a number that is none or too
             large, half a surrogate pair, or nested without end.
     """
+    with suppress(Unclear):
+        return plain(raw)
     try:
         document = json.loads(
             raw.decode("utf-8"),

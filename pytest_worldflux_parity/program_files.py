@@ -16,7 +16,6 @@ from pathlib import Path
 
 from . import wire
 from .errors import SuiteError
-from .integrity import file_sha256
 from .proof.commands import CommandSide, fill
 
 SCRIPTS = (".py", ".sh", ".bash")
@@ -41,7 +40,7 @@ def program_files(
             continue
         name = path.relative_to(root).as_posix()
         if path.is_file():
-            found[name] = str(file_sha256(path))
+            found[name] = str(wire.file_sha256(path))
         beside = path.parent if path.is_file() else path
         # A project's own folder holds more than the program.
         if beside != root and (path.is_dir() or path.suffix in SCRIPTS):
@@ -52,7 +51,7 @@ def program_files(
 def _scripts_sha256(folder: Path, output: Path) -> str:
     """sha256 over the names and bytes of the scripts below a folder."""
     scripts = {
-        path.relative_to(folder).as_posix(): file_sha256(path)
+        path.relative_to(folder).as_posix(): wire.file_sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.suffix in SCRIPTS and path.is_file() and not path.is_relative_to(output)
     }

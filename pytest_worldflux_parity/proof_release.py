@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import proof_audit, proof_file
+from . import proof_audit, proof_file, wire
 from .errors import ParityError, TamperedError
 from .evidence.bundle import OpenedBundle
 from .evidence.checking import check
 from .gates import Finding
-from .integrity import file_sha256
 from .lock import Lock
 from .proof_run import recompute
 from .release_checks import Problem
@@ -93,7 +92,7 @@ def _other_reports(run: ProofFile, bundle: OpenedBundle) -> Iterator[Finding]:
     for row in bundle.predicate["bundle"]["cleaned"]:
         known.setdefault(row["name"], set()).add(row["sha256_before"])
     for name in (*run.documents, REPORT):
-        own = file_sha256(run.path.with_name(name))
+        own = wire.file_sha256(run.path.with_name(name))
         if own is None:
             yield Finding("evidence_differs", f"{name} is not beside {BUNDLE}")
         elif own not in known.get(below + name, ()):
@@ -106,7 +105,7 @@ def _suite_findings(suite_id: str, bundle: OpenedBundle, root: Path) -> Iterator
     """The suite file in the project is the one that was judged."""
     judged = hashlib.sha256((bundle.folder / "inputs" / "suite.yaml").read_bytes()).hexdigest()
     there = [path for path in sorted((root / "suites").glob("**/*.y*ml")) if _id_of(path) == suite_id]
-    if there and judged not in {file_sha256(path) for path in there}:
+    if there and judged not in {wire.file_sha256(path) for path in there}:
         names = ", ".join(str(path) for path in there)
         yield Finding("suite_changed", f"the suite file is not the one that was judged: {names}")
 

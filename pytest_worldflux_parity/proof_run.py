@@ -22,7 +22,7 @@ from .evidence.attempts import PackedAttempts
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .golden import held, read_golden
-from .integrity import file_sha256
+from .json_file import loads
 from .matching import MatchSpec, evidence_of
 from .plan import pairs
 from .prepare import SEED_PLAN, PreparedFile, PreparedSuite, RunContext, labelled, read_plan
@@ -30,7 +30,7 @@ from .proof.results import ProofDecision
 from .proof.stability import Stability, stability
 from .proof.suite import CANONICAL_PROFILES
 from .proof_audit import COMPONENTS, COVERAGE, EQUIVALENCE, STABILITY, VALIDITY
-from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
+from .proof_verdict import ProofEvidence, ProofJudgement, begin, judge_proof_suite
 from .render import proof_documents, proof_gates
 from .render.aggregates import fixture_mark
 from .render.proof_markdown import equivalence_markdown
@@ -106,6 +106,7 @@ def judge_run(
         assemble(part, context, stored, _selected(part, circumstances.selected), ())
         for part in prepared.parts
     )
+    begun = begin(prepared.proof, prepared.plan, parts)
     changed = (
         Finding("changed_since_sealed", f"{name} changed after the first run")
         for name in circumstances.changed
@@ -121,7 +122,8 @@ def judge_run(
             commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
             live=dict(_live(prepared, folder, context.lock_path)),
             doubts=doubts,
-        )
+        ),
+        begun,
     )
 
 
@@ -133,7 +135,8 @@ def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> It
             continue
         try:
             request = _request_in(files, attempt)
-        except (OSError, wire.WireError):
+        # A request that is no object has no fields.
+        except (OSError, ValueError, RecursionError, AttributeError, TypeError):
             place = attempt.path.removeprefix(f"{suite_id}/")
             yield Finding("attempt_without_line", f"{place} has no readable request")
             continue
@@ -144,7 +147,7 @@ def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> It
 
 def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest:
     name = f"{attempt.path}/request.json"
-    return wire.request_from_dict(wire.object_in(files.read(name), name), name)
+    return wire.request_from_dict(loads(files.read(name)), name)
 
 
 def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
@@ -416,8 +419,8 @@ def _with_changes(
     inputs = folder / "inputs"
     now = {
         "suite_sha256": prepared.suite.sha256,
-        "upstream_lock_sha256": file_sha256(inputs / "upstream_lock.json"),
-        "suite_policy_sha256": file_sha256(inputs / "suite_policy.json"),
+        "upstream_lock_sha256": wire.file_sha256(inputs / "upstream_lock.json"),
+        "suite_policy_sha256": wire.file_sha256(inputs / "suite_policy.json"),
     }
     changed = [name for name, sha in now.items() if entry[name] != sha]
     for part in prepared.parts:

@@ -15,7 +15,7 @@ from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.fixture import BANNER, forbidden_fixtures
 from .observations import Missing, Observed, Value
-from .proof.decision import judge_proof
+from .proof.decision import Begun, begin_cells, judge_proof
 from .proof.results import ProofDecision, ProofGates
 from .proof.seeding import SeedPlan
 from .proof.suite import ProofSuite
@@ -97,8 +97,18 @@ class ProofJudgement:
         return next(g for g in self.gates if g.name == name)
 
 
-def judge_proof_suite(evidence: ProofEvidence) -> ProofJudgement:
-    """The verdict on a proof suite."""
+def begin(proof: ProofSuite, plan: SeedPlan | None, parts: Sequence[Evidence]) -> Begun:
+    """Begin to test the values of a suite's parts, while the rest of its evidence is gathered."""
+    return begin_cells(proof.settings, proof.tasks(plan), _observed(parts))
+
+
+def judge_proof_suite(evidence: ProofEvidence, begun: Begun | None = None) -> ProofJudgement:
+    """The verdict on a proof suite.
+
+    Args:
+        begun: what :func:`begin` gave, where it was asked.
+    """
+    begun = begun or begin(evidence.proof, evidence.plan, evidence.parts)
     per_part = [gates_of(part) for part in evidence.parts]
     gates = (
         _components(evidence),
@@ -111,6 +121,7 @@ def judge_proof_suite(evidence: ProofEvidence) -> ProofJudgement:
         _observed(evidence.parts),
         _proof_gates(gates),
         plan=evidence.plan,
+        begun=begun,
     )
     return ProofJudgement(evidence, gates, decision)
 

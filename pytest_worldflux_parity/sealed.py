@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import schemas
+from . import schemas, wire
 from .command_program import CommandProgram
 from .errors import StoreError
-from .integrity import file_sha256
 from .prepare import PreparedFile, RunContext
 from .program_files import program_files
 from .store import relative
@@ -55,8 +54,8 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
         "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
         "device": context.device,
         **_files(prepared, context),
-        "upstream_lock_sha256": file_sha256(context.lock_path),
-        "suite_policy_sha256": file_sha256(context.lock_path.with_name("suite_policy.json")),
+        "upstream_lock_sha256": wire.file_sha256(context.lock_path),
+        "suite_policy_sha256": wire.file_sha256(context.lock_path.with_name("suite_policy.json")),
     }
 
 

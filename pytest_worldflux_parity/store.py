@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from . import schemas, wire
 from .errors import StoreError
-from .json_file import loads
+from .json_file import indented, loads
 from .leases import try_lock
 from .records import SUCCESS, StoredLine
 from .retention import FAILED_RECORD
@@ -181,9 +181,9 @@ def set_record_aside(folder: Path) -> None:
         os.replace(folder / "metrics.json", folder / FAILED_RECORD)
 
 
-def attempt_place(task_id: str, seed: int, system: str, attempt: int) -> Path:
+def attempt_place(task_id: str, seed: int, system: str, attempt: int) -> str:
     """Where an attempt writes, as a path within the folder of its suite."""
-    return Path("executions", safe_name(task_id), f"seed_{seed}", system, f"attempt_{attempt}")
+    return f"executions/{safe_name(task_id)}/seed_{seed}/{system}/attempt_{attempt}"
 
 
 def safe_name(task_id: str) -> str:
@@ -199,7 +199,7 @@ def write_document(path: Path, document: Mapping[str, Any], schema: str) -> None
     """
     schemas.check(document, schema, lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
     try:
-        text = json.dumps(document, indent=2, allow_nan=False)
+        text = indented(document)
     except ValueError as error:
         raise StoreError(f"not a document: {error}", where=str(path)) from None
     write_text(path, text + "\n")

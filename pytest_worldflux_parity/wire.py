@@ -154,6 +154,15 @@ def tree_sha256(folder: Path, pattern: str = "**/*") -> str:
     return digest.hexdigest()
 
 
+def file_sha256(path: Path) -> Optional[str]:
+    """sha256 of a file's bytes, None where there is no file that can be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    # ValueError: a path out of an edited line may be none.
+    except (OSError, ValueError):
+        return None
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write ``text`` so that a reader sees the old file or the new one, never a part.
 

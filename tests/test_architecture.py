@@ -105,8 +105,8 @@ CORE_IMPORTS = frozenset(
         "scipy",
     ]
 )
-# Suites name paths, and never look at one.
-CORE_EXTRA = {"suite": {"pathlib"}, "proof": {"pathlib"}, "campaign": {"pathlib"}}
+# Suites name paths, and never look at one; a proof draws in several threads.
+CORE_EXTRA = {"suite": {"pathlib"}, "proof": {"pathlib", "concurrent"}, "campaign": {"pathlib"}}
 FILE_METHODS = frozenset(
     [
         "read_text",

@@ -1,11 +1,16 @@
 """The evidence of a verdict: one file that a stranger can check without us and without a GPU.
 
 ``members`` says what of a run goes in, ``cleaning`` takes out of it what must not leave the machine,
+``packing`` makes rows of the attempts,
 ``bundle`` writes and opens it (``container`` is the zip, ``statement`` what it states of itself, ``signing``
 the keys), and ``checking`` holds every document in it against what the records give.
 """
 
-from .bundle import BundleInfo, OpenedBundle, build, check_inputs, open_bundle
+from .bundle import BundleInfo, OpenedBundle, build, bundle_cleaner, check_inputs, open_bundle
+from .packing import Ahead, ahead
 from .signing import SignKey, read_sign_key
 
-__all__ = ["BundleInfo", "OpenedBundle", "SignKey", "build", "check_inputs", "open_bundle", "read_sign_key"]
+__all__ = [
+    "Ahead", "BundleInfo", "OpenedBundle", "SignKey", "ahead", "build", "bundle_cleaner", "check_inputs",
+    "open_bundle", "read_sign_key",
+]  # fmt: skip

@@ -16,6 +16,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from .. import wire
 from ..attempt_files import EXECUTIONS, Attempt, AttemptFolders
 from ..errors import StoreError
@@ -46,6 +48,12 @@ class File:
     name: str
     sha256_before: str = ""
     sha256_after: str = ""
+
+    @property
+    def tie(self) -> tuple[str, str] | None:
+        """Both hashes, where what names it by the one is to name it by the other."""
+        changed = self.sha256_before != self.sha256_after
+        return (self.sha256_before, self.sha256_after) if changed else None
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,13 @@ def _part(task: str, number: int, held: list[tuple[Attempt, list[_Read]]], clean
 
 def row(attempt: str, files: Mapping[str, str]) -> bytes:
     """The line of one attempt (``<seed>/<system>/<attempt>``); bytes that are no UTF-8: lone surrogates."""
-    return wire.canonical_json({"attempt": attempt, "files": dict(files)}).encode() + b"\n"
+    entry = {"attempt": attempt, "files": dict(files)}
+    try:
+        text: bytes = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+        return text + b"\n"
+    except TypeError:
+        # Escapes of lone surrogates are written by the one alone.
+        return wire.canonical_json(entry).encode() + b"\n"
 
 
 # --- reading ---

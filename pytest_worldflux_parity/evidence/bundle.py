@@ -14,10 +14,9 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,19 +25,30 @@ from typing import Any, BinaryIO, Literal
 
 from .. import schemas
 from ..errors import EvidenceError, TamperedError
+from ..json_file import loads
 from ..store import translated
-from . import container, statement
-from .attempts import Part, parts
+from . import container, packing, statement
 from .cleaning import Cleaner, cleaner, refuse_broken
 from .container import Entry
 from .gaps import gaps
-from .log import CleanedLog, cleaned_log
-from .members import ENVIRONMENT, EQUIVALENCE, LINES, REPORTS, RUN, Member, input_members, run_members
+from .log import LogSummary
+from .members import (
+    ENVIRONMENT,
+    EQUIVALENCE,
+    LINES,
+    REPORTS,
+    RUN,
+    Member,
+    asked_texts,
+    input_members,
+    run_members,
+)
+from .packing import Ahead
 from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
 _HASH = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
-# Members of attempts that wait to be written while another is made.
-_AHEAD = 1
+# Members that are compressed while the next one is cleaned.
+_AHEAD = 2
 SignatureState = Literal["unsigned", "not checked", "valid"]
 
 
@@ -96,6 +106,7 @@ def build(
     root: Path,
     environ: Mapping[str, str],
     sign_key: Path | None,
+    ahead: Ahead | None = None,
 ) -> BundleInfo:
     """Write the bundle of one suite of a run; the same bytes for the same inputs.
 
@@ -104,6 +115,7 @@ def build(
         predicate: what the statement is to say beside what it takes from the reports.
         root: the project. environ: the environment that the programs ran in.
         sign_key: PEM file of an Ed25519 private key; None leaves the bundle unsigned.
+        ahead: the process that packs what the attempts left, where there is one.
 
     Raises:
         EvidenceError: the run was not judged, a file is too large or holds what may not leave the machine,
@@ -112,20 +124,18 @@ def build(
     """
     key = read_sign_key(sign_key) if sign_key else None
     members = [*run_members(run_dir, suite_id), *input_members(inputs)]
-    asked = [m.original() for m in members if m.is_verbatim and m.is_text]
-    clean = cleaner(root, run_dir, environ, asked)
-    with tempfile.TemporaryFile() as spare, _written(path) as handle:
-        log = cleaned_log(run_dir / suite_id / LINES, clean, spare)
-        members.append(_environment(log, clean))
-        packed = _Packed(container.Writer(handle), suite_id, clean)
-        packed.add_all(sorted(members, key=lambda m: m.name), parts(run_dir, suite_id, clean), log)
-        packed.refuse_incomplete(log)
-        writer = packed.writer
-        said = _said(predicate, packed.reports, clean)
-        made = {"archive_sha256": writer.sha256, "redacted": list(clean.redacted), "cleaned": packed.cleaned}
-        payload = statement.encoded(statement.statement(packed.subjects, said, made))
-        writer.add(*_signed(payload, key))
-        writer.close()
+    clean = bundle_cleaner(run_dir, suite_id, inputs, root, environ)
+
+    def written(items: Iterator[packing.Item]) -> container.Writer:
+        with _written(path) as handle:
+            return _write(container.Writer(handle), suite_id, members, items, clean, predicate, key)
+
+    try:
+        # What was packed without knowing what is asked for now is of no use.
+        there = ahead is not None and ahead.clean == clean
+        writer = written(ahead.items() if ahead and there else packing.packed(run_dir, suite_id, clean))
+    except packing.PackingLost:
+        writer = written(packing.packed(run_dir, suite_id, clean))
     return BundleInfo(
         path=path,
         sha256=writer.sha256,
@@ -135,6 +145,21 @@ def build(
         keyid=key.keyid if key else "",
         warnings=(key.warning,) if key and key.warning else (),
     )
+
+
+def bundle_cleaner(
+    run_dir: Path,
+    suite_id: str,
+    inputs: Mapping[str, Path | bytes],
+    root: Path,
+    environ: Mapping[str, str],
+) -> Cleaner:
+    """What :func:`build` takes out of texts; arguments as there.
+
+    Raises:
+        EvidenceError: an input cannot be read.
+    """
+    return cleaner(root, run_dir, environ, asked_texts(run_dir, suite_id, inputs))
 
 
 def check_inputs(
@@ -167,13 +192,38 @@ def _written(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
-def _environment(log: CleanedLog, clean: Cleaner) -> Member:
-    document = log.summary.environment_document(clean.redacted)
+def _write(
+    writer: container.Writer,
+    suite_id: str,
+    members: Sequence[Member],
+    items: Iterator[packing.Item],
+    clean: Cleaner,
+    predicate: Mapping[str, Any],
+    key: SignKey | None,
+) -> container.Writer:
+    """Write every member, and what is stated of them."""
+    head = next(items)
+    assert isinstance(head, packing.Head)
+    contents = _Contents(writer, suite_id, clean)
+    rows = sorted([*members, _environment(head.summary, clean)], key=lambda m: m.name)
+    contents.add_all(rows, items, head.sha256_before)
+    contents.refuse_incomplete(head.summary)
+    said = _said(predicate, contents.reports, clean)
+    made = {"archive_sha256": writer.sha256, "redacted": list(clean.redacted), "cleaned": contents.cleaned}
+    payload = statement.encoded(statement.statement(contents.subjects, said, made))
+    name, data = _signed(payload, key)
+    writer.add(name, container.squeeze(data, name))
+    writer.close()
+    return writer
+
+
+def _environment(summary: LogSummary, clean: Cleaner) -> Member:
+    document = summary.environment_document(clean.redacted)
     schemas.check(document, "environment.v1", lambda at: ENVIRONMENT, EvidenceError)
     return Member(ENVIRONMENT, clean.data(json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"))
 
 
-class _Packed:
+class _Contents:
     """The members as they are written, and what is to be said of them.
 
     Attributes:
@@ -182,41 +232,42 @@ class _Packed:
     """
 
     def __init__(self, writer: container.Writer, suite_id: str, clean: Cleaner) -> None:
-        self.writer = writer
         self.subjects: dict[str, str] = {}
         self.cleaned: list[dict[str, str]] = []
         self.reports: dict[str, dict[str, Any]] = {}
+        self._writer = writer
+        # Members that are being compressed, in the order in which they are to be written.
+        self._waiting: deque[tuple[str, Callable[[], container.Squeezed]]] = deque()
+        self._pool = ThreadPoolExecutor(1)
         self._below = f"{RUN}{suite_id}/"
         self._clean = clean
         self._files: set[str] = set()
         # sha256 of what files of attempts were -> of what they become.
         self._ties: dict[str, str] = {}
 
-    def add_all(self, members: Sequence[Member], attempts: Iterable[Part], log: CleanedLog) -> None:
+    def add_all(self, members: Sequence[Member], items: Iterable[packing.Item], log_before: str) -> None:
         """Write everything but the statement, in the order of names.
+
+        Args:
+            items: the members of attempts, then their log. log_before: sha256 of the log as it is.
 
         Raises:
             EvidenceError: something cannot be a member, or may not leave the machine.
         """
         ties = _ties(members, self._clean)
-        with ThreadPoolExecutor(1) as pool:
-            self._add_in_order(members, _squeezed_ahead(attempts, pool), log, ties)
-
-    def _add_in_order(
-        self,
-        members: Sequence[Member],
-        attempts: Iterable[tuple[Part, Future[container.Squeezed]]],
-        log: CleanedLog,
-        ties: Mapping[int, Mapping[str, str]],
-    ) -> None:
         # What names files of attempts by their hash stands in the suite's folder, after the attempts.
         named: list[Iterable[tuple[str, Callable[[], None]]]] = [
             ((m.name, partial(self._add_member, m, ties)) for m in members),
-            ((f"{self._below}{p.name}", partial(self._add_part, p, done)) for p, done in attempts),
-            [(f"{self._below}{LINES}", partial(self._add_log, log))] if log.sha256_before else [],
+            (
+                (f"{self._below}{item.name}", partial(self._add_packed, item, log_before))
+                for item in items
+                if isinstance(item, packing.Packed)
+            ),
         ]
-        for _, add in heapq.merge(*named, key=lambda row: row[0]):
-            add()
+        with self._pool:
+            for _, add in heapq.merge(*named, key=lambda row: row[0]):
+                add()
+            self._write_waiting(0)
         names = [*self.subjects, statement.UNSIGNED, statement.SIGNED]
         for problem in container.clashes(names):
             raise EvidenceError(problem, where="members of the bundle", mend="rename one of them")
@@ -230,57 +281,49 @@ class _Packed:
         own = member.name.removeprefix(self._below)
         if own in REPORTS and own.endswith(".json"):
             self.reports[own] = _document(after, member.name)
-        self._add(member.name, after)
+        self._add(member.name, self._pool.submit(container.squeeze, after, member.name).result)
 
-    def _add_part(self, part: Part, squeezed: Future[container.Squeezed]) -> None:
-        for file in part.files:
+    def _add_packed(self, item: packing.Packed, log_before: str) -> None:
+        for file in item.files:
             self._files.add(file.name)
-            if file.sha256_before != file.sha256_after:
-                self._note(f"{RUN}{file.name}", file.sha256_before, file.sha256_after)
+            if file.tie:
+                self._note(f"{RUN}{file.name}", *file.tie)
                 self._ties[file.sha256_before] = file.sha256_after
-        self._add(f"{self._below}{part.name}", part.data, squeezed.result())
+        name = f"{self._below}{item.name}"
+        self._add(name, lambda: item.content)
+        if item.name == LINES and item.content.sha256 != log_before:
+            self._note(name, log_before, item.content.sha256)
 
-    def _add_log(self, log: CleanedLog) -> None:
-        name = f"{self._below}{LINES}"
-        self._add(name, lambda: log.pieces(self._ties))
-        if self.subjects[name] != log.sha256_before:
-            self._note(name, log.sha256_before, self.subjects[name])
+    def _add(self, name: str, content: Callable[[], container.Squeezed]) -> None:
+        self._waiting.append((name, content))
+        self._write_waiting(_AHEAD)
 
-    def _add(self, name: str, content: container.Content, squeezed: container.Squeezed | None = None) -> None:
-        if name in self.subjects:
-            raise EvidenceError(f"{name} stands twice", where="members of the bundle")
-        self.subjects[name] = self.writer.add(name, content, squeezed)
+    def _write_waiting(self, left: int) -> None:
+        """Write those that wait, until so many are left."""
+        while len(self._waiting) > left:
+            name, content = self._waiting.popleft()
+            if name in self.subjects:
+                raise EvidenceError(f"{name} stands twice", where="members of the bundle")
+            self.subjects[name] = self._writer.add(name, content())
 
     def _note(self, name: str, before: str, after: str) -> None:
         self.cleaned.append({"name": name, "sha256_before": before, "sha256_after": after})
 
-    def refuse_incomplete(self, log: CleanedLog) -> None:
+    def refuse_incomplete(self, log: LogSummary) -> None:
         """Make sure that what the lines name is there.
 
         Raises:
             EvidenceError: it is not.
         """
         attempts = {name.rpartition("/")[0] for name in self._files}
-        for problem in gaps(log.summary, self._files, attempts):
+        for problem in gaps(log, self._files, attempts):
             mend = "bring the file back, or run the pair again"
             raise EvidenceError(problem, where=f"{self._below.removeprefix(RUN)}{LINES}", mend=mend)
 
 
-def _squeezed_ahead(
-    attempts: Iterable[Part], pool: ThreadPoolExecutor
-) -> Iterator[tuple[Part, Future[container.Squeezed]]]:
-    """Parts with their compressed form, which is made while the next one is read and cleaned."""
-    waiting: deque[tuple[Part, Future[container.Squeezed]]] = deque()
-    for part in attempts:
-        waiting.append((part, pool.submit(container.Squeezed.of, part.data)))
-        if len(waiting) > _AHEAD:
-            yield waiting.popleft()
-    yield from waiting
-
-
 def _document(data: bytes, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = loads(data)
     except (ValueError, RecursionError):
         raise EvidenceError("is not JSON", where=name) from None
     return document if isinstance(document, dict) else {}

@@ -30,7 +30,7 @@ _PART = r"[\w.+@~%-]+"
 _PATH = re.compile(rf"/{_PART}(?:/{_PART})+")
 # What stands before a path; after a letter or a dot, as in "train/loss/x", none begins.
 _OPENS = frozenset("\"'=:(,[{<>;|`")
-_PLACEHOLDER = re.compile(r"<(?:[a-z-]+|redacted:\w+|dir-[0-9a-f]{8})>\Z")
+_PLACEHOLDER = re.compile(r"<(?:[a-z-]+|redacted:\w+|dir-[0-9a-f]{8})>")
 _ESCAPES = frozenset(["\\n", "\\r", "\\t"])
 # Spellings in JSON that no usual writer chooses: an escaped slash, escaped ASCII, hexadecimal in capitals.
 _ODD = re.compile(r"\\/|\\u00[2-7]|\\u[0-9a-f]{0,3}[A-F]")
@@ -110,10 +110,12 @@ class Cleaner:
     def _hidden(self, match: re.Match[str]) -> str:
         path, text, start = match[0], match.string, match.start()
         before = text[start - 1 : start]
+        if before == ">" and _after_placeholder(text, start):
+            return path
         opens = (
             not before or before in _OPENS or before.isspace() or text[max(0, start - 2) : start] in _ESCAPES
         )
-        if not opens or path in self.kept or (before == ">" and _after_placeholder(text, start)):
+        if not opens or path in self.kept:
             return path
         folder, _, name = path.rpartition("/")
         return f"<dir-{_digest(folder)}>/{name}"
@@ -143,6 +145,7 @@ class _Wanted:
             for text in longest_first
             for spelling in _usual_spellings(text)
         ]
+        self._words = {spelling: word for spelling, _, word in reversed(self._usual)}
         self._every = [("", re.compile(_every_spelling(text)), words[text]) for text in longest_first]
         # With one first character that is rare, all are found in one pass; without, one by one is faster.
         slashed = whole and self._usual and all(spelling.startswith("/") for spelling, _, _ in self._usual)
@@ -161,6 +164,9 @@ class _Wanted:
     def _place(self, match: re.Match[str]) -> str:
         """What stands in the place of the longest path here that is not only a part of another one."""
         found, text, start = match[0], match.string, match.start()
+        # It is the longest one itself, but where that is a part of another path.
+        if _stands_alone(text, start, match.end()):
+            return self._words[found]
         for spelling, _, word in self._usual:
             if found.startswith(spelling) and _stands_alone(text, start, start + len(spelling)):
                 return word + found[len(spelling) :]
@@ -194,12 +200,15 @@ def _in_name(char: str) -> bool:
 
 
 def _after_placeholder(text: str, at: int) -> bool:
-    return _PLACEHOLDER.search(text[max(0, at - 80) : at]) is not None
+    start = text.rfind("<", max(0, at - 80), at)
+    return start >= 0 and _PLACEHOLDER.fullmatch(text, start, at) is not None
 
 
 def _usual_spellings(text: str) -> list[str]:
     """As it is, and as JSON writers spell it: with or without escapes of what is not ASCII."""
-    return sorted({text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]})
+    spellings = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    # The longest first: of a backslash at the end, the first half alone would be found.
+    return sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
 
 
 _SHORT = {'"': '"', "\\": "\\", "/": "/", "\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}

@@ -81,35 +81,26 @@ class Writer:
         self._size = 0
         self.entries: list[Entry] = []
 
-    def add(self, name: str, content: Content, squeezed: Squeezed | None = None) -> str:
+    def add(self, name: str, content: Squeezed) -> str:
         """Add one member; its sha256.
-
-        Args:
-            squeezed: of the content, where that was done already.
 
         Raises:
             EvidenceError: its name or size could not be read again.
         """
         if problem := name_problem(name):
             raise EvidenceError(f"cannot be a member: its name {problem}", where=name)
-        pieces = content if callable(content) else lambda: iter((content,))
-        if squeezed is None:
-            squeezed = Squeezed()
-            for piece in pieces():
-                self._check(name, squeezed.size + len(piece))
-                squeezed.add(piece)
-        self._check(name, squeezed.size)
-        packed = squeezed.close()
-        worth = squeezed.packed < squeezed.size <= MAX_RATIO * squeezed.packed
-        method, length = (_DEFLATED, squeezed.packed) if worth else (_STORED, squeezed.size)
+        if len(self.entries) >= MAX_MEMBERS or self._size + content.size > MAX_TOTAL_BYTES:
+            what = f"a bundle holds at most {MAX_MEMBERS} members and {MAX_TOTAL_BYTES} bytes"
+            raise EvidenceError(what, where=name, mend="split the suite")
         offset = self.entries[-1].end if self.entries else 0
-        entry = Entry(name, method, squeezed.crc, length, squeezed.size, offset)
+        length = sum(map(len, content.pieces))
+        entry = Entry(name, content.method, content.crc, length, content.size, offset)
         self._write(entry.local)
-        for piece in packed if worth else pieces():
+        for piece in content.pieces:
             self._write(piece)
         self.entries.append(entry)
         self._size += entry.size
-        return squeezed.sha256
+        return content.sha256
 
     @property
     def sha256(self) -> str:
@@ -123,51 +114,45 @@ class Writer:
         count, offset = len(self.entries), self.entries[-1].end if self.entries else 0
         self._write(_END.pack(_END_MARK, 0, 0, count, count, len(directory), offset, 0))
 
-    def _check(self, name: str, size: int) -> None:
-        if size > MAX_MEMBER_BYTES:
-            raise EvidenceError(f"has {size} bytes, and a member may have {MAX_MEMBER_BYTES}", where=name)
-        if len(self.entries) >= MAX_MEMBERS or self._size + size > MAX_TOTAL_BYTES:
-            what = f"a bundle holds at most {MAX_MEMBERS} members and {MAX_TOTAL_BYTES} bytes"
-            raise EvidenceError(what, where=name, mend="split the suite")
-
     def _write(self, data: bytes) -> None:
         self._digest.update(data)
         self._handle.write(data)
 
 
+@dataclass(frozen=True)
 class Squeezed:
-    """Data on their way into a member: their compressed form, and what is told of them."""
+    """What a member holds in the form in which it stands there, and what is told of it.
 
-    def __init__(self) -> None:
-        self._squeezer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-        self._digest = hashlib.sha256()
-        self._pieces: list[bytes] = []
-        self.crc, self.size, self.packed = 0, 0, 0
+    Attributes:
+        crc, size, sha256: of what it holds. pieces: what is written, one after the other.
+    """
 
-    def add(self, data: bytes) -> None:
-        self.crc, self.size = zlib.crc32(data, self.crc), self.size + len(data)
-        self._digest.update(data)
-        self._keep(self._squeezer.compress(data))
+    method: int
+    crc: int
+    size: int
+    sha256: str
+    pieces: tuple[bytes, ...]
 
-    def close(self) -> list[bytes]:
-        """The compressed form, in pieces."""
-        self._keep(self._squeezer.flush())
-        return self._pieces
 
-    @classmethod
-    def of(cls, data: bytes) -> Squeezed:
-        """Of data that are all there; for another thread."""
-        squeezed = cls()
-        squeezed.add(data)
-        return squeezed
+def squeeze(content: Content, name: str) -> Squeezed:
+    """Compress what a member is to hold, where that is worth it.
 
-    def _keep(self, packed: bytes) -> None:
-        self._pieces.append(packed)
-        self.packed += len(packed)
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
+    Raises:
+        EvidenceError: it is larger than a member may be.
+    """
+    pieces = content if callable(content) else lambda: iter((content,))
+    squeezer, digest = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS), hashlib.sha256()
+    crc, size, packed = 0, 0, []
+    for piece in pieces():
+        crc, size = zlib.crc32(piece, crc), size + len(piece)
+        if size > MAX_MEMBER_BYTES:
+            raise EvidenceError(f"has {size} bytes, and a member may have {MAX_MEMBER_BYTES}", where=name)
+        digest.update(piece)
+        packed.append(squeezer.compress(piece))
+    packed.append(squeezer.flush())
+    worth = (length := sum(map(len, packed))) < size <= MAX_RATIO * length
+    kept = tuple(packed if worth else pieces())
+    return Squeezed(_DEFLATED if worth else _STORED, crc, size, digest.hexdigest(), kept)
 
 
 def name_problem(name: str) -> str:

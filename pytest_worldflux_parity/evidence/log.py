@@ -121,11 +121,10 @@ class CleanedLog:
         Args:
             ties: sha256 of a file as it was -> of what it becomes.
         """
+        texts = {b'"%s"' % before.encode(): b'"%s"' % after.encode() for before, after in ties.items()}
         self.handle.seek(0)
         for piece in _batches(self.handle):
-            yield _HASH.sub(
-                lambda m: b'"%s"' % ties.get(m[0][1:-1].decode(), m[0][1:-1].decode()).encode(), piece
-            )
+            yield _HASH.sub(lambda m: texts.get(m[0], m[0]), piece)
 
 
 def cleaned_log(path: Path, clean: Cleaner, out: BinaryIO) -> CleanedLog:

@@ -113,6 +113,18 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
             yield Member(_named(below, path, folder), path, int(path.name.startswith("match_run")))
 
 
+def asked_texts(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]) -> list[bytes]:
+    """What a bundle holds as it is: the paths in it are part of what was asked.
+
+    Raises:
+        EvidenceError: it cannot be read.
+    """
+    recorded = (run_dir / suite_id).glob("component_match*/golden/manifest.json")
+    named = {f"{RUN}{path.relative_to(run_dir).as_posix()}": path for path in recorded}
+    members = (Member(name, source) for name, source in {**inputs, **named}.items())
+    return [m.original() for m in members if m.is_verbatim and m.is_text]
+
+
 def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:
     """The members that the caller names.
 

@@ -7,7 +7,9 @@ place in Holm's family with p = 1, so leaving something out can never make anyth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -31,6 +33,10 @@ from .seeding import (
 from .sentences import broken, difference, more, most_seeds_needed, pass_reason, pilot_reason, still_open
 from .settings import MetricRule, ProofSettings, ProofTask
 
+# Beyond a few, what is Python in a cell makes the others wait.
+_THREADS = 4
+# One for every metric of every task, in the order of both.
+Begun: TypeAlias = Sequence[Future[Cell]]
 NO_MORE = "the estimate itself lies outside the bounds, so more seeds are not expected to help"
 
 
@@ -41,6 +47,7 @@ def judge_proof(
     gates: ProofGates,
     *,
     plan: SeedPlan | None = None,
+    begun: Begun | None = None,
 ) -> ProofDecision:
     """The decision on a proof suite.
 
@@ -49,13 +56,15 @@ def judge_proof(
         observed: values per (system, metric, task) and seed, and why others are missing. Of what the
             suite does not expect nothing is used.
         plan: the sealed plan of an ``auto_power`` suite; without it the session is the pilot.
+        begun: what :func:`begin_cells` gave for the same settings, tasks and values, where it was asked.
 
     Raises:
         StatisticsError: a task or a metric twice, or a parameter out of range.
     """
     _check(tasks)
     missing = _missing(tasks, observed)
-    judged, family = _cells(settings, tasks, observed, missing)
+    cells = [cell.result() for cell in begun or begin_cells(settings, tasks, observed)]
+    judged, family = _corrected(settings, tasks, cells)
     pilot = settings.seed_policy.mode == "auto_power" and plan is None
     if pilot:
         plan = seed_plan(settings, tasks, observed)
@@ -111,16 +120,17 @@ def _missing(tasks: Sequence[ProofTask], observed: Observed) -> tuple[Missing, .
     return tuple(gaps)
 
 
-def _cells(
-    settings: ProofSettings, tasks: Sequence[ProofTask], observed: Observed, missing: Sequence[Missing]
-) -> tuple[tuple[list[ProofTask], list[JudgedCell]], int]:
-    """Every cell with its corrected p-values; beside it, its task."""
+def begin_cells(settings: ProofSettings, tasks: Sequence[ProofTask], observed: Observed) -> Begun:
+    """Begin to judge every metric of every task, while the caller does something else.
+
+    Most of it are the draws of the Bayesian check: each cell has a stream of its own, in any thread.
+    """
     gaps: dict[str, set[tuple[int, str]]] = {t.id: set() for t in tasks}
-    for m in missing:
+    for m in _missing(tasks, observed):
         gaps[m.task_id].add((m.seed, m.system))
-    owners = [t for t in tasks for _ in t.rules]
-    cells = [
-        judge_cell(
+
+    def cell(task: ProofTask, rule: MetricRule) -> Cell:
+        return judge_cell(
             task,
             rule,
             observed,
@@ -128,9 +138,18 @@ def _cells(
             bayesian=settings.bayesian,
             min_pairs=settings.seed_policy.min_seeds,
         )
-        for task in tasks
-        for rule in task.rules
-    ]
+
+    pool = ThreadPoolExecutor(_THREADS)
+    begun = [pool.submit(cell, task, rule) for task in tasks for rule in task.rules]
+    pool.shutdown(wait=False)
+    return begun
+
+
+def _corrected(
+    settings: ProofSettings, tasks: Sequence[ProofTask], cells: Sequence[Cell]
+) -> tuple[tuple[list[ProofTask], list[JudgedCell]], int]:
+    """Every cell with its corrected p-values; beside it, its task."""
+    owners = [t for t in tasks for _ in t.rules]
     family = family_size(settings, tasks)
     p = [_p_value(c, c.tost.p_value if c.tost else None, t, settings, family) for c, t in _zip(cells, owners)]
     outside = [

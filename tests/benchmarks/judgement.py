@@ -38,6 +38,7 @@ from pytest_worldflux_parity.commands.verify import report as verify
 from pytest_worldflux_parity.conclude import conclude
 from pytest_worldflux_parity.conclude_proof import judge_foreign
 from pytest_worldflux_parity.observations import Observed, Value
+from pytest_worldflux_parity.prepare import prepare
 from pytest_worldflux_parity.proof.decision import judge_proof
 from pytest_worldflux_parity.proof.results import ProofGates
 from pytest_worldflux_parity.proof.settings import (
@@ -153,6 +154,9 @@ def _measure(part: str, folder: Path) -> None:
     for module in IMPORTS:
         importlib.import_module(module)
     work = {"log": _judge_log, "session": _end_session, "verify": _verify}[part]
+    if part == "session":
+        # As it was when its items were collected.
+        prepare(ROOT / proof_folder.SUITE, proof_folder.context_of(folder))
     # From here on the kernel keeps the highest anew.
     Path("/proc/self/clear_refs").write_text("5")
     before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()

@@ -17,13 +17,13 @@ import numpy as np
 from pytest_worldflux_parity import plan, wire
 from pytest_worldflux_parity.conclude import seal
 from pytest_worldflux_parity.gates.components import Golden
-from pytest_worldflux_parity.integrity import file_sha256
 from pytest_worldflux_parity.matching import MatchSpec, match_spec
 from pytest_worldflux_parity.plan import Pair
 from pytest_worldflux_parity.prepare import PreparedFile, PreparedSuite, RunContext, prepare
 from pytest_worldflux_parity.proof_run import live_folder
 from pytest_worldflux_parity.records import record_line
 from pytest_worldflux_parity.store import SuiteStore, write_document
+from pytest_worldflux_parity.wire import file_sha256
 
 ROOT = Path(__file__).parents[2]
 SUITE = "suites/proof/official_vs_worldflux_full.yaml"

@@ -17,7 +17,7 @@ import numpy as np
 from evidence_examples import BELOW, sha256
 
 from pytest_worldflux_parity.evidence import attempts, container, statement
-from pytest_worldflux_parity.evidence.container import Entry, Writer
+from pytest_worldflux_parity.evidence.container import Entry, Writer, squeeze
 from pytest_worldflux_parity.evidence.signing import SignKey
 from pytest_worldflux_parity.evidence.statement import summary
 
@@ -80,7 +80,7 @@ def written(members: Mapping[str, bytes]) -> bytes:
     handle = io.BytesIO()
     writer = Writer(handle)
     for name, data in packed(members).items():
-        writer.add(name, data)
+        writer.add(name, squeeze(data, name))
     writer.close()
     return handle.getvalue()
 
@@ -122,15 +122,15 @@ def forged_bundle(
     handle = io.BytesIO()
     writer = Writer(handle)
     for name in sorted(members):
-        writer.add(name, members[name])
+        writer.add(name, squeeze(members[name], name))
     document["predicate"]["bundle"]["archive_sha256"] = writer.sha256
     payload = statement.encoded(document)
     if key is None:
-        writer.add(statement.UNSIGNED, payload)
+        writer.add(statement.UNSIGNED, squeeze(payload, statement.UNSIGNED))
     else:
         signature = key.sign(statement.signed_bytes(payload))
         envelope = statement.envelope(payload, key.keyid, signature)
-        writer.add(statement.SIGNED, statement.encoded(envelope))
+        writer.add(statement.SIGNED, squeeze(statement.encoded(envelope), statement.SIGNED))
     writer.close()
     return handle.getvalue()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from evidence_examples import BELOW, SUITE_ID, Example, Verify, make_run, sha256, write
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from manipulations import FIRST, LINES, members_of
 
@@ -196,6 +196,7 @@ NEEDLES = st.text(st.characters(exclude_categories=["Cs"]), min_size=8, max_size
 
 
 @settings(max_examples=50, deadline=None)
+@example(document=None, secret="0000000\\", ascii_only=False)
 @given(document=VALUES, secret=NEEDLES.filter(lambda s: len(s.strip()) >= 8), ascii_only=st.booleans())
 def test_a_secret_in_any_document_is_found_and_the_rest_stays(
     document: object, secret: str, ascii_only: bool
