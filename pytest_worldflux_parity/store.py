@@ -34,7 +34,10 @@ Line = dict[str, Any]
 _PRESENCE = ".running"
 PRESENCE_WAIT_SEC = 30.0
 # What a line has of its record's metadata.
-_REPEATED = ("artifact_manifest", "command", "eval_protocol")
+_REPEATED = ("artifact_manifest", "command")
+# What is the same in the lines, and in the metadata of the records, of all seeds of a task.
+_OF_LINES = ("recipe", "eval_protocol", "source")
+_OF_METADATA = ("effective_recipe", "eval_protocol", "source", "packages")
 # Bytes of lines that are read together.
 _BATCH = 1 << 20
 # In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
@@ -308,27 +311,37 @@ def _append(descriptor: int, text: bytes) -> None:
 
 def _read_lines(handle: BinaryIO) -> Stored:
     lines, torn, unreadable, number = [], 0, [], 0
+    values: dict[bytes, Any] = {}
     while texts := handle.readlines(_BATCH):
         for text, line in zip(texts, _parsed(texts), strict=True):
             number += 1
             if not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
                 torn += bool(text.strip())
             elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
-                lines.append(StoredLine(_shared(line)))
+                lines.append(StoredLine(_shared(line, values)))
             else:
                 unreadable.append(number)
     return Stored(tuple(lines), torn, tuple(unreadable))
 
 
-def _shared(line: Line) -> Line:
-    """The line, with what it repeats of its record's metadata in memory once; lines are never changed."""
+def _shared(line: Line, values: dict[bytes, Any]) -> Line:
+    """The line, with what it repeats of its record's metadata and of other lines in memory once.
+
+    Lines are never changed. Only what is the same to the last type is shared: 1, 1.0 and true are equal.
+
+    Args:
+        values: what lines have shared so far, by its bytes.
+    """
     metrics = line.get("metrics")
     stated = metrics.get("metadata") if isinstance(metrics, dict) else None
     metadata = stated if isinstance(stated, dict) else {}
     for key in _REPEATED:
-        # Only what is the same to the last type: 1, 1.0 and true are equal.
         if key in metadata and marshal.dumps(line.get(key), 0) == marshal.dumps(metadata[key], 0):
             line[key] = metadata[key]
+    for holder, keys in ((line, _OF_LINES), (metadata, _OF_METADATA)):
+        for key in keys:
+            if key in holder:
+                holder[key] = values.setdefault(marshal.dumps(holder[key], 0), holder[key])
     return line
 
 

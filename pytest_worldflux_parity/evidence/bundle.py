@@ -228,7 +228,7 @@ class _Contents:
 
     Attributes:
         subjects: name of each member -> sha256. cleaned: the files that were changed, with both hashes.
-        reports: name of a document of the suite -> it.
+        reports: name of a document of the suite -> it, without its lists.
     """
 
     def __init__(self, writer: container.Writer, suite_id: str, clean: Cleaner) -> None:
@@ -280,7 +280,7 @@ class _Contents:
             self._note(member.name, _sha256(before), _sha256(after))
         own = member.name.removeprefix(self._below)
         if own in REPORTS and own.endswith(".json"):
-            self.reports[own] = _document(after, member.name)
+            self.reports[own] = _without_lists(_document(after, member.name))
         self._add(member.name, self._pool.submit(container.squeeze, after, member.name).result)
 
     def _add_packed(self, item: packing.Packed, log_before: str) -> None:
@@ -327,6 +327,11 @@ def _document(data: bytes, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise EvidenceError("is not JSON", where=name) from None
     return document if isinstance(document, dict) else {}
+
+
+def _without_lists(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document says of the whole; its rows can be megabytes."""
+    return {key: value for key, value in document.items() if not isinstance(value, list)}
 
 
 def _ties(members: Sequence[Member], clean: Cleaner) -> dict[int, dict[str, str]]:

@@ -33,8 +33,8 @@ from .seeding import (
 from .sentences import broken, difference, more, most_seeds_needed, pass_reason, pilot_reason, still_open
 from .settings import MetricRule, ProofSettings, ProofTask
 
-# Beyond a few, what is Python in a cell makes the others wait.
-_THREADS = 4
+# More would take the processor from whoever goes on meanwhile.
+_THREADS = 2
 # One for every metric of every task, in the order of both.
 Begun: TypeAlias = Sequence[Future[Cell]]
 NO_MORE = "the estimate itself lies outside the bounds, so more seeds are not expected to help"

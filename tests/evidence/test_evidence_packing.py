@@ -1,4 +1,4 @@
-"""What attempts left, packed ahead by another process: the same bundle as without it, whatever becomes of it."""
+"""What attempts left, packed by another process: the same bundle as without it, whatever becomes of it."""
 
 from __future__ import annotations
 
