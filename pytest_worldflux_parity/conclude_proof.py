@@ -147,13 +147,14 @@ def conclude_proof(
     """
     store = SuiteStore(context.run_dir, prepared.suite_id)
     history = read_history(context, store.folder / EQUIVALENCE)
-    stored = store.read()
     assert prepared.proof is not None
     live = prepared.proof.component_match == "live"
-    findings = tuple(match_live(prepared, context, stored)) if live else ()
-    findings += tuple(_artifacts(prepared, context, stored))
-    circumstances = Circumstances(context.resume, frozenset(names), tuple(changed), findings, tuple(history))
     with _packed_ahead(prepared, context, history) as packing:
+        stored = store.read()
+        findings = tuple(match_live(prepared, context, stored)) if live else ()
+        findings += tuple(_artifacts(prepared, context, stored))
+        selected = frozenset(names)
+        circumstances = Circumstances(context.resume, selected, tuple(changed), findings, tuple(history))
         judgement = judge_run(prepared, context, stored, circumstances)
         _seal_plan(judgement, store.folder)
         sealed = circumstances.to_dict(prepared.suite_id, _now())

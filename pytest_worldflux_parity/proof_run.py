@@ -14,7 +14,7 @@ from typing import Any
 
 from . import lock, proof_file, schemas, wire
 from .assemble import assemble
-from .attempt_files import Attempt, AttemptFiles
+from .attempt_files import AttemptFiles
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend, read_backend
 from .errors import StoreError
@@ -134,20 +134,16 @@ def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> It
         if "metrics.json" not in attempt.names:
             continue
         try:
-            request = _request_in(files, attempt)
+            asked = loads(files.read(f"{attempt.path}/request.json"))
+            if (asked["request_id"], asked["attempt"]) in listed:
+                continue
+            task, seed, system = str(asked["task_id"]), int(asked["seed"]), str(asked["system"])
+            what = f"attempt {asked['attempt']} left a record, and parity_runs.jsonl has no line of it"
+            yield Finding("attempt_without_line", what, task, seed, system)
         # A request that is no object has no fields.
-        except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        except (OSError, ValueError, RecursionError, LookupError, TypeError):
             place = attempt.path.removeprefix(f"{suite_id}/")
             yield Finding("attempt_without_line", f"{place} has no readable request")
-            continue
-        if (request.request_id, request.attempt) not in listed:
-            what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
-            yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
-
-
-def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest:
-    name = f"{attempt.path}/request.json"
-    return wire.request_from_dict(loads(files.read(name)), name)
 
 
 def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
