@@ -128,6 +128,9 @@ def _without_collector(judge: Callable[_P, ProofConclusion]) -> Callable[_P, Pro
         try:
             return judge(*args, **kwargs)
         finally:
+            # What was made meanwhile counts as old: the first collection would look through all of it.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
     return judged

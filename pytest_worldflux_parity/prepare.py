@@ -88,6 +88,7 @@ class PreparedSuite:
         match: what the worldflux side's components are compared with; None where they are not.
         label: tells the parts of a proof suite apart; empty where there is one alone.
         live: whether components are also compared from a checkpoint that an official run leaves.
+        request_ids: those that were asked for, by (task, seed, system, device).
     """
 
     suite: Suite
@@ -99,6 +100,9 @@ class PreparedSuite:
     match: MatchSpec | None = None
     label: str = ""
     live: bool = False
+    request_ids: dict[tuple[str, int, str, str], str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def component_case(self, name: str) -> str:
         """The name of the test case of a component."""

@@ -91,11 +91,13 @@ def raise_together(failures: Sequence[AttemptsFailed]) -> None:
 
 def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> str:
     """The id of the request that this session would make."""
-    side = prepared.suite.sides[system]
-    assert isinstance(side, BackendSide)
-    return plan.request_id(
-        prepared.suite, pair, system, side.adapter, context.device, prepared.sources[system]
-    )
+    key = (pair.task.id, pair.seed, system, context.device)
+    if key not in prepared.request_ids:
+        side, source = prepared.suite.sides[system], prepared.sources[system]
+        assert isinstance(side, BackendSide)
+        found = plan.request_id(prepared.suite, pair, system, side.adapter, context.device, source)
+        prepared.request_ids[key] = found
+    return prepared.request_ids[key]
 
 
 def run_system(
