@@ -1,6 +1,6 @@
 """How often the proof decision passes what it must not, and what it should: sizes and powers.
 
-    python tests/simulations/proof.py [--replications 2000]
+    python tests/simulations/proof.py [--replications 2000] [--only size]
 
 Size: logs of scores are normal and one task's true ratio lies exactly on a bound of equivalence, 1.05 or
 0.95; all other tasks are the same on both sides and almost free of noise, which is the worst that Holm's
@@ -203,10 +203,7 @@ def _name(kind: Kind) -> str:
     return f"{kind[0]}, {kind[1]}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replications", type=int, default=2000)
-    replications = parser.parse_args().replications
+def print_size(replications: int) -> None:
     print("| size on the bound | tasks | true ratio | seeds | decision passes | TOST of the task alone |")
     print("|---|---:|---:|---:|---:|---:|")
     for row in size_rows(replications):
@@ -215,10 +212,16 @@ def main() -> None:
             f"| {row.decision:.1%} | {row.by_test:.1%} |",
             flush=True,
         )
+
+
+def print_power(replications: int) -> None:
     print("\n| power without correction | seeds | deviation | measured | exact |")
     print("|---|---:|---:|---:|---:|")
     for one in power_rows(5 * replications):
         print(f"| {_name(one.kind)} | {one.n} | {one.deviation:.1%} | {one.measured:.1%} | {one.exact:.1%} |")
+
+
+def print_auto_power(replications: int) -> None:
     print("\n| auto_power on the bound | pilot | deviation | seeds planned | decision passes | ordinary p |")
     print("|---|---:|---:|---:|---:|---:|")
     for plan in plan_rows(replications):
@@ -227,6 +230,19 @@ def main() -> None:
             f"| {plan.decision:.1%} | {plan.ordinary:.1%} |",
             flush=True,
         )
+
+
+TABLES = {"size": print_size, "power": print_power, "auto_power": print_auto_power}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replications", type=int, default=2000)
+    parser.add_argument("--only", choices=TABLES, help="one table (default: all)")
+    options = parser.parse_args()
+    for name, table in TABLES.items():
+        if options.only in (None, name):
+            table(options.replications)
 
 
 if __name__ == "__main__":
