@@ -59,7 +59,12 @@ ProofCase = tuple[str, Outcome, str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ProofConclusion:
-    """What a proof suite came to. ``cases``: (name, outcome, text, warnings) of each verdict case."""
+    """What a proof suite came to.
+
+    Attributes:
+        documents: of those in files, the equivalence report alone.
+        cases: (name, outcome, text, warnings) of each verdict case.
+    """
 
     judgement: ProofJudgement
     documents: Documents
@@ -222,6 +227,8 @@ def _write(
     write_text(folder / REPORT, equivalence_text(judgement, time))
     paths = [folder / name for name in (*documents.by_name, REPORT)]
     lacking = write_missing_suite(folder, prepared, judgement.decision.missing)
+    # The others are in their files, and are large.
+    documents = replace(documents, by_name={EQUIVALENCE: documents.by_name[EQUIVALENCE]})
     return documents, [*paths, *([lacking] if lacking else [])]
 
 

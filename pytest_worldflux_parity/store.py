@@ -35,11 +35,19 @@ _PRESENCE = ".running"
 PRESENCE_WAIT_SEC = 30.0
 # What a line has of its record's metadata.
 _REPEATED = ("artifact_manifest", "command")
-# What is the same in the lines, and in the metadata of the records, of all seeds of a task.
-_OF_LINES = ("recipe", "eval_protocol", "source")
-_OF_METADATA = ("effective_recipe", "eval_protocol", "source", "packages")
+# What is the same in the lines of all seeds of a task, or of all tasks, and in their records and metadata.
+_OF_LINES = (
+    "schema_version", "suite_id", "run_id", "task_id", "family", "device", "adapter", "adapter_id",
+    "backend_kind", "expected_adapter_id", "expected_backend_kind", "recipe", "recipe_hash", "eval_protocol",
+    "eval_protocol_hash", "secondary_metrics", "source", "source_commit", "gpus",
+)  # fmt: skip
+_OF_RECORDS = ("schema_version", "adapter", "task_id", "device")
+_OF_METADATA = (
+    "adapter_id", "effective_recipe", "recipe_hash", "eval_protocol", "eval_protocol_hash", "source",
+    "packages",
+)  # fmt: skip
 # Bytes of lines that are read together.
-_BATCH = 1 << 20
+_BATCH = 1 << 18
 # In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
 JOB_FILE = "slurm_job.json"
 Run = tuple[str, int, str]
@@ -332,13 +340,12 @@ def _shared(line: Line, values: dict[bytes, Any]) -> Line:
     Args:
         values: what lines have shared so far, by its bytes.
     """
-    metrics = line.get("metrics")
-    stated = metrics.get("metadata") if isinstance(metrics, dict) else None
-    metadata = stated if isinstance(stated, dict) else {}
+    metrics = line["metrics"] if isinstance(line.get("metrics"), dict) else {}
+    metadata = metrics["metadata"] if isinstance(metrics.get("metadata"), dict) else {}
     for key in _REPEATED:
         if key in metadata and marshal.dumps(line.get(key), 0) == marshal.dumps(metadata[key], 0):
             line[key] = metadata[key]
-    for holder, keys in ((line, _OF_LINES), (metadata, _OF_METADATA)):
+    for holder, keys in ((line, _OF_LINES), (metrics, _OF_RECORDS), (metadata, _OF_METADATA)):
         for key in keys:
             if key in holder:
                 holder[key] = values.setdefault(marshal.dumps(holder[key], 0), holder[key])

@@ -48,7 +48,7 @@ from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
 _HASH = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
 # Members that are compressed while the next one is cleaned.
-_AHEAD = 2
+_AHEAD = 1
 SignatureState = Literal["unsigned", "not checked", "valid"]
 
 

@@ -68,11 +68,12 @@ class Cleaner:
 
     def data(self, data: bytes) -> bytes:
         """The text without them. JSON stays JSON; bytes that are not UTF-8 stay as they are."""
-        text = data.decode("utf-8", "surrogateescape")
+        before = text = data.decode("utf-8", "surrogateescape")
         for secret, word in self.secrets.items():
             # Texts with odd spellings are looked at line by line.
             text = text.replace(secret, word) if "\n" in secret else text
-        return "\n".join(self._piece(*piece) for piece in _pieces(text)).encode("utf-8", "surrogateescape")
+        after = "\n".join(self._piece(*piece) for piece in _pieces(text))
+        return data if after == before else after.encode("utf-8", "surrogateescape")
 
     def each(self, texts: Sequence[bytes]) -> list[bytes]:
         """As :meth:`data`, of many small texts at once: they are looked through as one."""

@@ -24,7 +24,7 @@ _CIRCUMSTANCES = (
     "mujoco_gl",
 )  # fmt: skip
 # What is held in memory at a time.
-_BATCH = 1 << 20
+_BATCH = 1 << 18
 # In a line of JSON a hash that names a file is a text of its own.
 _HASH = re.compile(rb'"[0-9a-f]{64}"')
 # Attempts at one run; a forged number must not make a check count for hours.
@@ -153,6 +153,6 @@ def cleaned_log(path: Path, clean: Cleaner, out: BinaryIO) -> CleanedLog:
 
 
 def _batches(handle: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, about a megabyte at a time."""
+    """Whole lines, some at a time."""
     while lines := handle.readlines(_BATCH):
         yield b"".join(lines)

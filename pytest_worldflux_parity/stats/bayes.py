@@ -18,7 +18,7 @@ NONINFERIOR = 0.975
 
 # Weights are drawn in slices of this many, so that memory does not grow with seeds times draws. Slices are
 # consecutive parts of one stream, so where they are cut changes no draw.
-_SLICE = 200_000
+_SLICE = 50_000
 
 
 @dataclass(frozen=True)

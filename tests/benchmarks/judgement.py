@@ -9,6 +9,7 @@ draws, Holm, JSON, schema checks, markdown. Then, each in a process of its own:
 - ``session``: what ``pytest --parity=proof`` does after the last run (:func:`~.conclude.conclude`), of a run
   directory of the published suite with the folders of 2,600 attempts: records and components held against
   their files, all gates, all documents, the evidence bundle;
+- ``packing``: what a process beside that one does of it, at the same time;
 - ``verify``: the whole of that command, of this bundle.
 
 The interpreter and its imports are not counted. Seconds of processor time do not count a busy machine, of the
@@ -21,6 +22,7 @@ import argparse
 import importlib
 import json
 import os
+import pickle
 import resource
 import shutil
 import subprocess
@@ -37,6 +39,7 @@ from pytest_worldflux_parity import proof_file, schemas
 from pytest_worldflux_parity.commands.verify import report as verify
 from pytest_worldflux_parity.conclude import conclude
 from pytest_worldflux_parity.conclude_proof import judge_foreign
+from pytest_worldflux_parity.evidence import bundle_cleaner, packing
 from pytest_worldflux_parity.observations import Observed, Value
 from pytest_worldflux_parity.prepare import prepare
 from pytest_worldflux_parity.proof.decision import judge_proof
@@ -82,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, value in (("tasks", 65), ("seeds", 20), ("draws", 20_000), ("repeat", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--part", choices=("log", "session", "verify"), help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
@@ -114,11 +117,11 @@ def _whole(repeat: int) -> None:
     print("|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part, make in (("log", _make_log), ("session", _make_session), ("verify", _make_session)):
+        for part in PARTS:
             runs = []
             for i in range(repeat):
                 own = folder / f"{part}{i}"
-                make(own)
+                (_make_log if part == "log" else _make_session)(own)
                 if part == "verify":
                     _measured("session", own)
                 runs.append(_measured(part, own))
@@ -153,7 +156,7 @@ def _measure(part: str, folder: Path) -> None:
     """Do one part in this process, and print what it took."""
     for module in IMPORTS:
         importlib.import_module(module)
-    work = {"log": _judge_log, "session": _end_session, "verify": _verify}[part]
+    work = PARTS[part]
     if part == "session":
         # As it was when its items were collected.
         prepare(ROOT / proof_folder.SUITE, proof_folder.context_of(folder))
@@ -192,10 +195,23 @@ def _end_session(folder: Path) -> str:
     )
 
 
+def _pack(folder: Path) -> str:
+    run_dir = next(folder.glob("*/run.json")).parent
+    suite_id = next(run_dir.glob("*/parity_runs.jsonl")).parent.name
+    clean = bundle_cleaner(run_dir, suite_id, {}, ROOT, os.environ)
+    with open(os.devnull, "wb") as nowhere:
+        for item in packing.packed(run_dir, suite_id, clean):
+            pickle.dump(item, nowhere)
+    return "attempts and log cleaned, in rows and compressed"
+
+
 def _verify(folder: Path) -> str:
     code = verify(next(folder.glob("*/*/evidence_bundle.zip")), None, recompute)
     assert code == 0, code
     return "the bundle opened, every document made again, all equal"
+
+
+PARTS = {"log": _judge_log, "session": _end_session, "packing": _pack, "verify": _verify}
 
 
 def _run(tasks: int, seeds: int, draws: int, case: tuple[Effect, Design, float]) -> tuple[float, float, str]:
