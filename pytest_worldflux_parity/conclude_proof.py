@@ -7,7 +7,7 @@ import glob
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
@@ -175,17 +175,17 @@ def _packed_ahead(
     prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Ahead | None]:
     """A process that packs the evidence's attempts meanwhile, where there are many."""
-    inputs = dict(evidence_inputs(prepared, context, history))
-    try:
-        size = SuiteStore(context.run_dir, prepared.suite_id).path.stat().st_size
-        clean = bundle_cleaner(context.run_dir, prepared.suite_id, inputs, context.root, os.environ)
-    # Whoever builds the bundle meets it again.
-    except (OSError, ParityError):
-        size = 0
-    if size < LONG_LOG:
+    run_dir, suite_id = context.run_dir, prepared.suite_id
+    clean = None
+    # What is wrong with the inputs is met again by whoever builds the bundle.
+    with suppress(OSError, ParityError):
+        if SuiteStore(run_dir, suite_id).path.stat().st_size >= LONG_LOG:
+            inputs = dict(evidence_inputs(prepared, context, history))
+            clean = bundle_cleaner(run_dir, suite_id, inputs, context.root, os.environ)
+    if clean is None:
         yield None
         return
-    with ahead(context.run_dir, prepared.suite_id, clean) as packing:
+    with ahead(run_dir, suite_id, clean) as packing:
         yield packing
 
 

@@ -49,15 +49,15 @@ def read_golden(folder: Path, family: str = "") -> Golden:
         GoldenError: it is absent, not what its manifest says, or holds what could not show a mistake.
     """
     now = (wire.file_sha256(folder / name) for name in (MANIFEST, ARRAYS))
-    return _read_golden(folder, family, *now)
+    return _read_golden(folder, family, str(folder.resolve()), *now)
 
 
 @lru_cache(maxsize=8)
-def _read_golden(folder: Path, family: str, *now: str | None) -> Golden:
+def _read_golden(folder: Path, family: str, place: str, *now: str | None) -> Golden:
     """As :func:`read_golden`; a session asks for the same one again and again.
 
     Args:
-        now: sha256 of its files as they are.
+        place: where the folder is. now: sha256 of its files as they are.
     """
     path = folder / MANIFEST
     document, raw = _manifest(path)
@@ -76,7 +76,7 @@ def _read_golden(folder: Path, family: str, *now: str | None) -> Golden:
     components = tuple(_components(document, path))
     _refuse_unlisted(stored, document["parameters"], components, folder / ARRAYS)
     return Golden(
-        folder=str(folder.resolve()),
+        folder=place,
         family=document["family"],
         source={k: document["source"][k] for k in ("repo", "commit")},
         components=flow_order(components),
@@ -305,8 +305,7 @@ def read_arrays(path: Path, error: type[ParityError]) -> dict[str, Array]:
         ParityError: of class ``error``: it is absent, no npz, torn, too large, or holds objects.
     """
     try:
-        # All at once: a thousand small members are a thousand small reads.
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+        with zipfile.ZipFile(path) as archive:
             return dict(_members(archive))
     except OSError as problem:
         raise error(f"cannot be read: {problem.strerror or problem}", where=str(path)) from None

@@ -13,21 +13,26 @@ import orjson
 
 from .errors import ParityError
 
+_DIGITS = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
+# The least number below what 64 bits hold has as many.
+_LONG = b"0" * 19
 # A run document of 65 tasks with 20 seeds has 3 MB; this is a guard against something else.
 LARGEST_FILE = 256 * 2**20
 
 
 def loads(text: bytes) -> Any:
-    """As :func:`json.loads`, several times as fast; a whole number beyond 64 bits becomes a float.
+    """As :func:`json.loads`, several times as fast.
 
     Raises:
         ValueError, RecursionError: as there.
     """
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        # NaN, half a surrogate pair and other encodings are read by the one alone.
-        return json.loads(text)
+    if not _holds_long_number(text):
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            pass
+    # NaN, half a surrogate pair, other encodings and more than 64 bits are read by the one alone.
+    return json.loads(text)
 
 
 class Unclear(ValueError):
@@ -35,24 +40,42 @@ class Unclear(ValueError):
 
 
 def plain(text: bytes) -> Any:
-    """What a text says that is JSON with finite numbers, no escapes and no key twice.
-
-    A whole number beyond 64 bits becomes a float.
+    """What a text says that is JSON with finite numbers of 64 bits, no escapes and no key twice.
 
     Raises:
         Unclear: it may not be so.
     """
     # Without escapes only the ends of texts are quotation marks.
-    if b"\\" in text:
+    if b"\\" in text or _holds_long_number(text):
         raise Unclear
     try:
         said = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        again = orjson.dumps(said)
+    # It writes less deep nesting than it reads.
+    except (orjson.JSONDecodeError, TypeError):
         raise Unclear from None
     # Of a key that stands twice one is lost in reading.
-    if text.count(b'"') != orjson.dumps(said).count(b'"'):
+    if text.count(b'"') != again.count(b'"'):
         raise Unclear
     return said
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal to the last type; 1, 1.0 and true are equal in Python.
+
+    False also where it cannot be told: half a surrogate pair, a number beyond 64 bits, nested deep.
+    """
+    try:
+        texts = [orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for value in (one, other)]
+    except TypeError:
+        return False
+    # NaN is written as null.
+    return texts[0] == texts[1] and bool(one == other)
+
+
+def _holds_long_number(text: bytes) -> bool:
+    """Whether digits follow each other that may be more than 64 bits, of which orjson makes a float."""
+    return _LONG in text.translate(_DIGITS)
 
 
 def indented(document: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import lock, proof_file, schemas, wire
 from .assemble import assemble
-from .attempt_files import AttemptFiles
+from .attempt_files import Attempt, AttemptFiles
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend, read_backend
 from .errors import StoreError
@@ -22,7 +22,7 @@ from .evidence.attempts import PackedAttempts
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .golden import held, read_golden
-from .json_file import loads
+from .json_file import parse_json
 from .matching import MatchSpec, evidence_of
 from .plan import pairs
 from .prepare import SEED_PLAN, PreparedFile, PreparedSuite, RunContext, labelled, read_plan
@@ -106,25 +106,25 @@ def judge_run(
         assemble(part, context, stored, _selected(part, circumstances.selected), ())
         for part in prepared.parts
     )
-    begun = begin(prepared.proof, prepared.plan, parts)
-    changed = (
-        Finding("changed_since_sealed", f"{name} changed after the first run")
-        for name in circumstances.changed
-    )
-    unlisted = _unlisted_attempts(context.attempt_files, prepared.suite_id, stored)
-    doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
-    folder = context.run_dir / prepared.suite_id
-    return judge_proof_suite(
-        ProofEvidence(
-            proof=prepared.proof,
-            parts=parts,
-            plan=prepared.plan,
-            commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
-            live=dict(_live(prepared, folder, context.lock_path)),
-            doubts=doubts,
-        ),
-        begun,
-    )
+    with begin(prepared.proof, prepared.plan, parts) as begun:
+        changed = (
+            Finding("changed_since_sealed", f"{name} changed after the first run")
+            for name in circumstances.changed
+        )
+        unlisted = _unlisted_attempts(context.attempt_files, prepared.suite_id, stored)
+        doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
+        folder = context.run_dir / prepared.suite_id
+        return judge_proof_suite(
+            ProofEvidence(
+                proof=prepared.proof,
+                parts=parts,
+                plan=prepared.plan,
+                commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
+                live=dict(_live(prepared, folder, context.lock_path)),
+                doubts=doubts,
+            ),
+            begun,
+        )
 
 
 def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Iterator[Finding]:
@@ -133,17 +133,34 @@ def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> It
     for attempt in files.attempts(suite_id):
         if "metrics.json" not in attempt.names:
             continue
-        try:
-            asked = loads(files.read(f"{attempt.path}/request.json"))
-            if (asked["request_id"], asked["attempt"]) in listed:
-                continue
-            task, seed, system = str(asked["task_id"]), int(asked["seed"]), str(asked["system"])
-            what = f"attempt {asked['attempt']} left a record, and parity_runs.jsonl has no line of it"
-            yield Finding("attempt_without_line", what, task, seed, system)
-        # A request that is no object has no fields.
-        except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        request = _request_in(files, attempt)
+        if request is None:
             place = attempt.path.removeprefix(f"{suite_id}/")
             yield Finding("attempt_without_line", f"{place} has no readable request")
+        elif (request.request_id, request.attempt) not in listed:
+            what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
+            yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
+
+
+def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None:
+    """What an attempt was asked for, where that can be read."""
+    path = Path(attempt.path, "request.json")
+    try:
+        asked = parse_json(files.read(str(path)), path, StoreError)
+        request = wire.request_from_dict(asked) if isinstance(asked, dict) else None
+    except (OSError, StoreError, wire.WireError):
+        return None
+    known = request and all(
+        type(getattr(request, name)) is kind
+        for name, kind in (
+            ("request_id", str),
+            ("attempt", int),
+            ("task_id", str),
+            ("seed", int),
+            ("system", str),
+        )
+    )
+    return request if known else None
 
 
 def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:

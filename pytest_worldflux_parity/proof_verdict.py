@@ -7,6 +7,7 @@ nothing to look at does not hold.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -97,8 +98,10 @@ class ProofJudgement:
         return next(g for g in self.gates if g.name == name)
 
 
-def begin(proof: ProofSuite, plan: SeedPlan | None, parts: Sequence[Evidence]) -> Begun:
-    """Begin to test the values of a suite's parts, while the rest of its evidence is gathered."""
+def begin(
+    proof: ProofSuite, plan: SeedPlan | None, parts: Sequence[Evidence]
+) -> AbstractContextManager[Begun]:
+    """Test the values of a suite's parts while the block gathers the rest of its evidence."""
     return begin_cells(proof.settings, proof.tasks(plan), _observed(parts))
 
 
@@ -106,24 +109,29 @@ def judge_proof_suite(evidence: ProofEvidence, begun: Begun | None = None) -> Pr
     """The verdict on a proof suite.
 
     Args:
-        begun: what :func:`begin` gave, where it was asked.
+        begun: what :func:`begin` gives, where it was asked.
     """
-    begun = begun or begin(evidence.proof, evidence.plan, evidence.parts)
+    own = begin(evidence.proof, evidence.plan, evidence.parts)
+    with nullcontext(begun) if begun else own as cells:
+        gates = _gates(evidence)
+        decision = judge_proof(
+            evidence.proof.settings,
+            evidence.proof.tasks(evidence.plan),
+            _observed(evidence.parts),
+            _proof_gates(gates),
+            plan=evidence.plan,
+            begun=cells,
+        )
+    return ProofJudgement(evidence, gates, decision)
+
+
+def _gates(evidence: ProofEvidence) -> tuple[Gate, ...]:
     per_part = [gates_of(part) for part in evidence.parts]
-    gates = (
+    return (
         _components(evidence),
         _merged("coverage", (g for gates in per_part for g in gates if g.name == "coverage")),
         _validity(evidence, [g for gates in per_part for g in gates if g.name in VALIDITY]),
     )
-    decision = judge_proof(
-        evidence.proof.settings,
-        evidence.proof.tasks(evidence.plan),
-        _observed(evidence.parts),
-        _proof_gates(gates),
-        plan=evidence.plan,
-        begun=begun,
-    )
-    return ProofJudgement(evidence, gates, decision)
 
 
 def _observed(parts: Sequence[Evidence]) -> Observed:

@@ -92,6 +92,7 @@ CORE_IMPORTS = frozenset(
     [
         "__future__",
         "collections",
+        "contextlib",
         "dataclasses",
         "difflib",
         "functools",

@@ -1,7 +1,7 @@
 """The evidence of a verdict: one file that a stranger can check without us and without a GPU.
 
 ``members`` says what of a run goes in, ``cleaning`` takes out of it what must not leave the machine,
-``packing`` makes rows of the attempts,
+``attempts`` and ``log`` make members of the runs, ``packing`` in a process of its own where there are many,
 ``bundle`` writes and opens it (``container`` is the zip, ``statement`` what it states of itself, ``signing``
 the keys), and ``checking`` holds every document in it against what the records give.
 """

@@ -14,7 +14,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ..errors import EvidenceError, TamperedError
@@ -22,7 +22,7 @@ from ..errors import EvidenceError, TamperedError
 MAX_MEMBERS = 60_000
 MAX_MEMBER_BYTES = 256 << 20
 MAX_TOTAL_BYTES = 2 << 30
-# Beyond it a member is stored as it is, so that no honest bundle looks like a bomb.
+# Beyond it a member is packed less, so that no honest bundle looks like a bomb.
 MAX_RATIO = 200
 MAX_NAME = 240
 
@@ -37,8 +37,6 @@ _LOCAL_MARK, _CENTRAL_MARK, _END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x
 _CHUNK = 1 << 20
 # Of what a run leaves, level 6 takes a tenth less room and three times as long.
 _LEVEL = 1
-# Compressed inside: looking for what repeats takes twice as long and finds a seventh.
-_SQUEEZED = ".npz"
 # The bytes of a member, or what gives them in pieces as often as it is called.
 Content = bytes | Callable[[], Iterator[bytes]]
 
@@ -95,8 +93,7 @@ class Writer:
             what = f"a bundle holds at most {MAX_MEMBERS} members and {MAX_TOTAL_BYTES} bytes"
             raise EvidenceError(what, where=name, mend="split the suite")
         offset = self.entries[-1].end if self.entries else 0
-        length = sum(map(len, content.pieces))
-        entry = Entry(name, content.method, content.crc, length, content.size, offset)
+        entry = Entry(name, content.method, content.crc, content.length, content.size, offset)
         self._write(entry.local)
         for piece in content.pieces:
             self._write(piece)
@@ -135,6 +132,11 @@ class Squeezed:
     sha256: str
     pieces: tuple[bytes, ...]
 
+    @property
+    def length(self) -> int:
+        """Bytes that are written."""
+        return sum(map(len, self.pieces))
+
 
 def squeeze(content: Content, name: str) -> Squeezed:
     """Compress what a member is to hold, where that is worth it.
@@ -142,21 +144,32 @@ def squeeze(content: Content, name: str) -> Squeezed:
     Raises:
         EvidenceError: it is larger than a member may be.
     """
-    pieces = content if callable(content) else lambda: iter((content,))
-    strategy = zlib.Z_RLE if name.endswith(_SQUEEZED) else zlib.Z_DEFAULT_STRATEGY
+    # Inside of it all is compressed: to look for what repeats takes twice as long and finds a seventh.
+    strategy = zlib.Z_RLE if name.endswith(".npz") else zlib.Z_DEFAULT_STRATEGY
+    squeezed = _deflated(content, name, strategy)
+    if squeezed.size > MAX_RATIO * squeezed.length:
+        # By its characters alone it becomes an eighth at most.
+        squeezed = _deflated(content, name, zlib.Z_HUFFMAN_ONLY)
+    if squeezed.length < squeezed.size:
+        return squeezed
+    return replace(squeezed, method=_STORED, pieces=tuple(_pieces_of(content)))
+
+
+def _deflated(content: Content, name: str, strategy: int) -> Squeezed:
     squeezer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
-    digest = hashlib.sha256()
-    crc, size, packed = 0, 0, []
-    for piece in pieces():
+    digest, crc, size, packed = hashlib.sha256(), 0, 0, []
+    for piece in _pieces_of(content):
         crc, size = zlib.crc32(piece, crc), size + len(piece)
         if size > MAX_MEMBER_BYTES:
             raise EvidenceError(f"has {size} bytes, and a member may have {MAX_MEMBER_BYTES}", where=name)
         digest.update(piece)
         packed.append(squeezer.compress(piece))
     packed.append(squeezer.flush())
-    worth = (length := sum(map(len, packed))) < size <= MAX_RATIO * length
-    kept = tuple(packed if worth else pieces())
-    return Squeezed(_DEFLATED if worth else _STORED, crc, size, digest.hexdigest(), kept)
+    return Squeezed(_DEFLATED, crc, size, digest.hexdigest(), tuple(packed))
+
+
+def _pieces_of(content: Content) -> Iterator[bytes]:
+    return content() if callable(content) else iter((content,))
 
 
 def name_problem(name: str) -> str:

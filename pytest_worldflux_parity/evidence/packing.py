@@ -1,21 +1,25 @@
 """The attempts at a suite and their log as they stand in a bundle: cleaned, in rows, compressed.
 
 That is most of the work on a bundle, and needs nothing of the verdict. So for a long run a process of its own
-does it while the run is judged: :func:`ahead`. What it gives is what :func:`packed` gives here.
+does it while the run is judged: :func:`ahead`. What it gives is what :func:`packed` gives here, and where it
+gives nothing, for whatever reason, it is not missed.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from .. import wire
 from ..errors import ParityError
 from .attempts import File, parts
 from .cleaning import Cleaner
@@ -23,11 +27,17 @@ from .container import Squeezed, squeeze
 from .log import LogSummary, cleaned_log
 from .members import LINES
 
-# The modules are found where this process finds them.
-_PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[1:]; "
-    "from pytest_worldflux_parity.evidence import packing; packing.main()"
-)
+# The modules are found where this process finds them: the paths come first in what is asked.
+_PROGRAM = """
+import pickle, sys
+asked = open(int(sys.argv[1]), "rb")
+sys.path[:] = pickle.load(asked)
+from pytest_worldflux_parity.evidence import packing
+packing.main(asked, int(sys.argv[2]))
+"""
+# Seconds for which a process may write nothing before it counts as one that hangs.
+STALL_SEC = 30.0
+_DONE = b"all is packed"
 
 
 @dataclass(frozen=True)
@@ -82,62 +92,102 @@ class Ahead:
         clean: what it takes out of texts.
     """
 
-    def __init__(self, run_dir: Path, suite_id: str, clean: Cleaner, out: BinaryIO) -> None:
+    def __init__(self, run_dir: Path, suite_id: str, clean: Cleaner, asked: BinaryIO, out: BinaryIO) -> None:
         self.clean = clean
+        self._log = run_dir / suite_id / LINES
         self._out = out
+        paths = [path for path in sys.path if isinstance(path, str) and os.path.exists(path or ".")]
+        # Not through a command line, which others can read: there are the secrets to look for.
+        pickle.dump(paths, asked)
+        pickle.dump((run_dir, suite_id, clean), asked)
+        asked.seek(0)
+        files = [asked.fileno(), out.fileno()]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, *sys.path],
+            [sys.executable, "-I", "-c", _PROGRAM, *map(str, files)],
+            # Nothing is written to it; it ends with this process.
             stdin=subprocess.PIPE,
-            stdout=out,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            pass_fds=files,
         )
-        assert self._process.stdin is not None
-        with self._process.stdin as pipe:
-            # Not through a command line, which others can read: it holds the secrets to look for.
-            pickle.dump((run_dir, suite_id, clean), pipe)
 
     def items(self) -> Iterator[Item]:
         """As :func:`packed`, once the process has done it.
 
         Raises:
-            EvidenceError: as there. PackingLost: the process ended early.
+            EvidenceError: as there. PackingLost: the process ended early or hangs, or the log has changed.
         """
-        if self._process.wait():
+        self._wait()
+        size = self._out.seek(0, os.SEEK_END)
+        self._out.seek(max(0, size - len(_DONE)))
+        if self._process.returncode or self._out.read() != _DONE:
             raise PackingLost
         self._out.seek(0)
-        while (item := pickle.load(self._out)) is not None:
+        while self._out.tell() < size - len(_DONE):
+            item = pickle.load(self._out)
             if isinstance(item, ParityError):
                 raise item
+            if isinstance(item, Head) and item.sha256_before != (wire.file_sha256(self._log) or ""):
+                raise PackingLost
             yield item
+
+    def _wait(self) -> None:
+        """Wait for the process while it goes on.
+
+        Raises:
+            PackingLost: it does not.
+        """
+        written = -1
+        while self._process.poll() is None:
+            if written == (written := os.fstat(self._out.fileno()).st_size):
+                raise PackingLost
+            try:
+                self._process.wait(STALL_SEC)
+            except subprocess.TimeoutExpired:
+                continue
 
     def end(self) -> None:
         """End the process, whether or not it has done its work."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 @contextmanager
 def ahead(run_dir: Path, suite_id: str, clean: Cleaner) -> Iterator[Ahead | None]:
     """A process that packs for as long as the block lasts; None where none can be started."""
-    with tempfile.TemporaryFile() as out:
+    with ExitStack() as stack:
         try:
-            packing = Ahead(run_dir, suite_id, clean, out)
-        except OSError:
+            asked, out = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            packing = Ahead(run_dir, suite_id, clean, asked, out)
+        # Of these are what there is no room for, and paths and interpreters that are none.
+        except (OSError, ValueError, TypeError):
             yield None
             return
+        stack.callback(packing.end)
+        yield packing
+
+
+def main(asked: BinaryIO, out: int) -> None:
+    """The other process.
+
+    Args:
+        asked: what is left to read of it. out: descriptor of the file that takes the items.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    run_dir, suite_id, clean = pickle.load(asked)
+    with os.fdopen(out, "wb") as file:
         try:
-            yield packing
-        finally:
-            packing.end()
+            for item in packed(run_dir, suite_id, clean):
+                pickle.dump(item, file)
+                # Whoever waits sees that it goes on.
+                file.flush()
+        except ParityError as error:
+            pickle.dump(error, file)
+        file.write(_DONE)
 
 
-def main() -> None:
-    """The other process: what is asked for comes through standard input, and goes to standard output."""
-    run_dir, suite_id, clean = pickle.load(sys.stdin.buffer)
-    try:
-        for item in packed(run_dir, suite_id, clean):
-            pickle.dump(item, sys.stdout.buffer)
-    except ParityError as error:
-        pickle.dump(error, sys.stdout.buffer)
-    else:
-        pickle.dump(None, sys.stdout.buffer)
+def _end_with_parent() -> None:
+    # Not through sys.stdin, whose lock would be held when the interpreter ends.
+    while os.read(0, 1):
+        pass
+    os._exit(1)

@@ -6,8 +6,9 @@ place in Holm's family with p = 1, so leaving something out can never make anyth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -56,14 +57,15 @@ def judge_proof(
         observed: values per (system, metric, task) and seed, and why others are missing. Of what the
             suite does not expect nothing is used.
         plan: the sealed plan of an ``auto_power`` suite; without it the session is the pilot.
-        begun: what :func:`begin_cells` gave for the same settings, tasks and values, where it was asked.
+        begun: what :func:`begin_cells` gives for the same settings, tasks and values, where it was asked.
 
     Raises:
         StatisticsError: a task or a metric twice, or a parameter out of range.
     """
     _check(tasks)
     missing = _missing(tasks, observed)
-    cells = [cell.result() for cell in begun or begin_cells(settings, tasks, observed)]
+    with nullcontext(begun) if begun else begin_cells(settings, tasks, observed) as judging:
+        cells = [cell.result() for cell in judging]
     judged, family = _corrected(settings, tasks, cells)
     pilot = settings.seed_policy.mode == "auto_power" and plan is None
     if pilot:
@@ -120,8 +122,9 @@ def _missing(tasks: Sequence[ProofTask], observed: Observed) -> tuple[Missing, .
     return tuple(gaps)
 
 
-def begin_cells(settings: ProofSettings, tasks: Sequence[ProofTask], observed: Observed) -> Begun:
-    """Begin to judge every metric of every task, while the caller does something else.
+@contextmanager
+def begin_cells(settings: ProofSettings, tasks: Sequence[ProofTask], observed: Observed) -> Iterator[Begun]:
+    """Judge every metric of every task while the block does something else; what is left at its end is not.
 
     Most of it are the draws of the Bayesian check: each cell has a stream of its own, in any thread.
     """
@@ -140,9 +143,11 @@ def begin_cells(settings: ProofSettings, tasks: Sequence[ProofTask], observed: O
         )
 
     pool = ThreadPoolExecutor(_THREADS)
-    begun = [pool.submit(cell, task, rule) for task in tasks for rule in task.rules]
-    pool.shutdown(wait=False)
-    return begun
+    try:
+        yield [pool.submit(cell, task, rule) for task in tasks for rule in task.rules]
+    finally:
+        # Of a session that is interrupted nobody waits for all draws.
+        pool.shutdown(cancel_futures=True)
 
 
 def _corrected(

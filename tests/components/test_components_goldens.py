@@ -44,6 +44,17 @@ def test_a_golden_is_read(tmp_path: Path) -> None:
     assert len({golden.manifest_sha256, golden.arrays_sha256}) == 2
 
 
+def test_a_golden_is_where_it_was_read_and_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often and from wherever one like it was read before."""
+    for home in (tmp_path / "one", tmp_path / "two"):
+        home.mkdir()
+        goldens.write(home / "g")
+        monkeypatch.chdir(home)
+        assert read_golden(Path("g"), "fake").folder == str(home / "g")
+    (tmp_path / "two" / "g" / "arrays.npz").write_bytes(b"no longer")
+    assert "the golden is corrupt" in refusal(Path("g"))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +22,8 @@ from manipulations import members_of
 from pytest_worldflux_parity import conclude_proof
 from pytest_worldflux_parity.cli import main
 from pytest_worldflux_parity.errors import EvidenceError
-from pytest_worldflux_parity.evidence import Ahead, ahead, build, bundle_cleaner, packing
+from pytest_worldflux_parity.evidence import Ahead, ahead, attempts, build, bundle_cleaner, packing
+from pytest_worldflux_parity.evidence.container import MAX_RATIO, squeeze
 
 
 @pytest.fixture
@@ -101,11 +108,106 @@ def test_its_errors_are_those_of_this_process(own: Example, here: list[str]) -> 
     assert not (own.run_dir / SUITE_ID / "evidence_bundle.zip").exists()
 
 
-def test_where_no_process_can_be_started_there_is_none(own: Example, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.sys, "executable", str(own.root / "no-python"))
+@pytest.mark.parametrize("interpreter", ["/no/python", None, ""])
+def test_where_no_process_can_be_started_there_is_none(
+    interpreter: str | None, own: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", interpreter)
     clean = bundle_cleaner(own.run_dir, SUITE_ID, own.inputs, own.root, own.environ)
     with ahead(own.run_dir, SUITE_ID, clean) as started:
         assert started is None
+
+
+def test_without_a_folder_for_temporary_files_there_is_none(
+    own: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = bundle_cleaner(own.run_dir, SUITE_ID, own.inputs, own.root, own.environ)
+    monkeypatch.setattr(tempfile, "tempdir", str(own.root / "gone"))
+    with ahead(own.run_dir, SUITE_ID, clean) as started:
+        assert started is None
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["exit 0", "exit 3", "echo welcome", "kill -9 $$", "sleep 60", "kill -STOP $$"],
+    ids=["silent", "failed", "talking", "killed", "hanging", "stopped"],
+)
+def test_an_interpreter_that_packs_nothing_is_not_missed(
+    program: str, own: Example, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "python"
+    other.write_text(f"#!/bin/sh\n{program}\n", encoding="utf-8")
+    other.chmod(0o755)
+    monkeypatch.setattr(packing, "STALL_SEC", 0.2)
+    monkeypatch.setattr(sys, "executable", str(other))
+    clean = bundle_cleaner(own.run_dir, SUITE_ID, own.inputs, own.root, own.environ)
+    with ahead(own.run_dir, SUITE_ID, clean) as started:
+        found = built(own, started)
+    assert here == [SUITE_ID]
+    assert found == built(own, None)
+
+
+def test_what_stands_oddly_where_modules_are_found_does_no_harm(
+    own: Example, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("raise SystemExit(0)", encoding="utf-8")
+    (tmp_path / "sitecustomize.py").write_text("print('welcome')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    odd: list[Any] = [*sys.path, "", None, 3, b"bytes", "nul\0", "half\ud800"]
+    monkeypatch.setattr(sys, "path", odd)
+    clean = bundle_cleaner(own.run_dir, SUITE_ID, own.inputs, own.root, own.environ)
+    with ahead(own.run_dir, SUITE_ID, clean) as started:
+        found = built(own, started)
+    assert here == []
+    assert found == built(own, None)
+
+
+def test_a_log_that_grew_meanwhile_is_packed_again(own: Example, packed: Ahead, here: list[str]) -> None:
+    packed._process.wait()
+    log = own.run_dir / SUITE_ID / "parity_runs.jsonl"
+    log.write_bytes(log.read_bytes() + b"no JSON\n")
+    found = members_of(built(own, packed))
+    assert here == [SUITE_ID]
+    assert found[f"run/{SUITE_ID}/parity_runs.jsonl"].endswith(b"no JSON\n")
+
+
+def test_it_ends_with_the_process_that_asked(own: Example) -> None:
+    program = f"""
+import os, pathlib, signal, sys
+sys.path[:0] = {sys.path!r}
+from pytest_worldflux_parity.evidence import ahead
+from pytest_worldflux_parity.evidence.cleaning import Cleaner
+with ahead(pathlib.Path({str(own.run_dir)!r}), {SUITE_ID!r}, Cleaner({{}}, {{}}, ())) as started:
+    os.kill(started._process.pid, signal.SIGSTOP)
+    print(started._process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = int(done.stdout)
+    os.kill(left, signal.SIGCONT)
+    end = time.monotonic() + 20
+    while Path(f"/proc/{left}").exists() and "Z" not in state(left):
+        assert time.monotonic() < end, "it still runs"
+        time.sleep(0.05)
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def test_a_log_that_says_the_same_again_and_again_is_packed_small() -> None:
+    """And unpacks to no more than a bundle may."""
+    text = b"a" * (8 << 20)
+    found = squeeze(lambda: iter((text, text)), "parity_runs.jsonl")
+    assert found.size == 16 << 20
+    assert found.size / MAX_RATIO < found.length < found.size / 7
+    unpacked = zlib.decompressobj(-15).decompress(b"".join(found.pieces))
+    assert unpacked == text + text
 
 
 def test_a_long_run_is_packed_while_it_is_judged(
@@ -122,3 +224,13 @@ def test_a_long_run_is_packed_while_it_is_judged(
     assert main(["verify", str(proof.bundle)]) == 0, capsys.readouterr().out
     attempts = [n for n in members_of(proof.bundle.read_bytes()) if "/executions/" in n]
     assert attempts == [n for n in members_of((tmp_path / "before.zip").read_bytes()) if "/executions/" in n]
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "caf\u00e9 \u2028", "bytes that are none \udcff", 'a "quote"\n\\ and \x00']
+)
+def test_a_row_holds_any_text(text: str) -> None:
+    files = {"metrics.json": text, "stdout.tail.log": text}
+    row = attempts.row("seed_0/official/attempt_1", files)
+    assert row.count(b"\n") == 1
+    assert attempts.parsed(row, "here") == ("seed_0/official/attempt_1", files)
