@@ -10,7 +10,7 @@ from typing import Any
 from . import wire
 from .attempt_files import AttemptFiles
 from .gates import Finding
-from .json_file import Unclear, is_same, plain
+from .json_file import Unclear, is_plainly
 from .plan import RunKey
 from .records import is_readable, record_of
 from .store import attempt_place
@@ -72,7 +72,7 @@ def _doubt(line: Mapping[str, Any], files: AttemptFiles) -> tuple[str, str] | No
     if hashlib.sha256(data).hexdigest() != sealed:
         return DIFFERENT, "metrics.json is not the file that was stored"
     with suppress(Unclear):
-        if is_same(plain(data), line["metrics"]):
+        if is_plainly(data, line["metrics"]):
             return None
     try:
         same = wire.record_from_dict(wire.object_in(data, named), named) == record_of(line)

@@ -12,7 +12,6 @@ import hashlib
 import heapq
 import json
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +45,8 @@ from .members import (
 from .packing import Ahead
 from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
-_HASH = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
+_HEX_DIGITS = bytes(ord("0") if chr(byte) in "0123456789abcdef" else ord(" ") for byte in range(256))
+_HASH_DIGITS = 64
 # Members that are compressed while the next one is cleaned.
 _AHEAD = 1
 SignatureState = Literal["unsigned", "not checked", "valid"]
@@ -356,9 +356,29 @@ def _content(member: Member, clean: Cleaner, ties: Mapping[str, str]) -> tuple[b
     """
     before, after = member.read(clean)
     if ties and member.is_text:
-        after = _HASH.sub(lambda m: ties.get(m[0].decode(), m[0].decode()).encode(), after)
+        after = _retied(after, ties)
     refuse_broken(member.name, before, after, clean)
     return before, after
+
+
+def _retied(data: bytes, ties: Mapping[str, str]) -> bytes:
+    """The text with every hash that stands by itself changed as ``ties`` say.
+
+    What could be one is looked for in the shape of the text: a pattern would try every character.
+    """
+    shape, least = data.translate(_HEX_DIGITS), b"0" * _HASH_DIGITS
+    kept: list[bytes] = []
+    done, start = 0, shape.find(least)
+    while start >= 0:
+        end = shape.find(b" ", start)
+        end = end if end >= 0 else len(data)
+        alone = not (data[max(0, start - 1) : start].isalnum() or data[end : end + 1].isalnum())
+        word = data[start:end].decode()
+        if end - start == _HASH_DIGITS and alone and word in ties:
+            kept += (data[done:start], ties[word].encode())
+            done = end
+        start = shape.find(least, end)
+    return b"".join((*kept, data[done:])) if kept else data
 
 
 def _sha256(data: bytes) -> str:
