@@ -19,7 +19,16 @@ from .artifacts import artifact_findings
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend
 from .errors import ParityError, StoreError
-from .evidence import Ahead, BundleInfo, ahead, build, bundle_cleaner, check_inputs, read_sign_key
+from .evidence import (
+    Ahead,
+    BundleInfo,
+    ahead,
+    array_members,
+    build,
+    bundle_cleaner,
+    check_inputs,
+    read_sign_key,
+)
 from .foreign_runs import judge_lines, read_lines
 from .gates import Finding
 from .gates.fixture import BANNER
@@ -176,16 +185,17 @@ def _packed_ahead(
 ) -> Iterator[Ahead | None]:
     """A process that packs the evidence's attempts meanwhile, where there are many."""
     run_dir, suite_id = context.run_dir, prepared.suite_id
-    clean = None
+    clean, arrays = None, list[Path]()
     # What is wrong with the inputs is met again by whoever builds the bundle.
     with suppress(OSError, ParityError):
         if SuiteStore(run_dir, suite_id).path.stat().st_size >= LONG_LOG:
             inputs = dict(evidence_inputs(prepared, context, history))
             clean = bundle_cleaner(run_dir, suite_id, inputs, context.root, os.environ)
+            arrays = array_members(run_dir, suite_id, inputs)
     if clean is None:
         yield None
         return
-    with ahead(run_dir, suite_id, clean) as packing:
+    with ahead(run_dir, suite_id, clean, arrays) as packing:
         yield packing
 
 

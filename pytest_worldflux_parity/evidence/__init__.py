@@ -7,10 +7,11 @@ the keys), and ``checking`` holds every document in it against what the records 
 """
 
 from .bundle import BundleInfo, OpenedBundle, build, bundle_cleaner, check_inputs, open_bundle
+from .members import array_members
 from .packing import Ahead, ahead
 from .signing import SignKey, read_sign_key
 
 __all__ = [
-    "Ahead", "BundleInfo", "OpenedBundle", "SignKey", "ahead", "build", "bundle_cleaner", "check_inputs",
-    "open_bundle", "read_sign_key",
+    "Ahead", "BundleInfo", "OpenedBundle", "SignKey", "ahead", "array_members", "build", "bundle_cleaner",
+    "check_inputs", "open_bundle", "read_sign_key",
 ]  # fmt: skip

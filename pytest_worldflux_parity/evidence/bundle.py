@@ -244,12 +244,15 @@ class _Contents:
         self._files: set[str] = set()
         # sha256 of what files of attempts were -> of what they become.
         self._ties: dict[str, str] = {}
+        # What was compressed ahead, by the sha256 of what it holds.
+        self._squeezed: dict[str, list[container.Squeezed]] = {}
 
     def add_all(self, members: Sequence[Member], items: Iterable[packing.Item], log_before: str) -> None:
         """Write everything but the statement, in the order of names.
 
         Args:
-            items: the members of attempts, then their log. log_before: sha256 of the log as it is.
+            items: what was compressed ahead, the members of attempts, their log.
+            log_before: sha256 of the log as it is.
 
         Raises:
             EvidenceError: something cannot be a member, or may not leave the machine.
@@ -260,8 +263,7 @@ class _Contents:
             ((m.name, partial(self._add_member, m, ties)) for m in members),
             (
                 (f"{self._below}{item.name}", partial(self._add_packed, item, log_before))
-                for item in items
-                if isinstance(item, packing.Packed)
+                for item in self._kept(items)
             ),
         ]
         with self._pool:
@@ -281,7 +283,19 @@ class _Contents:
         own = member.name.removeprefix(self._below)
         if own in REPORTS and own.endswith(".json"):
             self.reports[own] = _without_lists(_document(after, member.name))
-        self._add(member.name, self._pool.submit(container.squeeze, after, member.name).result)
+        if squeezed := self._squeezed.get(_sha256(after)):
+            ready = squeezed.pop()
+            self._add(member.name, lambda: ready)
+        else:
+            self._add(member.name, self._pool.submit(container.squeeze, after, member.name).result)
+
+    def _kept(self, items: Iterable[packing.Item]) -> Iterator[packing.Packed]:
+        """The members among items; what was compressed ahead of others is kept for them."""
+        for item in items:
+            if isinstance(item, packing.Packed):
+                yield item
+            elif isinstance(item, container.Squeezed):
+                self._squeezed.setdefault(item.sha256, []).append(item)
 
     def _add_packed(self, item: packing.Packed, log_before: str) -> None:
         for file in item.files:

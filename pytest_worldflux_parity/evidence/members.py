@@ -125,6 +125,20 @@ def asked_texts(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]
     return [m.original() for m in members if m.is_verbatim and m.is_text]
 
 
+def array_members(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]) -> list[Path]:
+    """The files of arrays that are there so far; they go into a bundle as they are."""
+    found = [source for source in inputs.values() if isinstance(source, Path) and source.suffix == ".npz"]
+    for part in sorted((run_dir / suite_id).glob("component_match*")):
+        found += [path for path in _files(part, (*_OF_MATCH, *_OF_GOLDEN)) if _is_array(part, path)]
+    return found
+
+
+def _is_array(part: Path, path: Path) -> bool:
+    """Whether a file of a match is one of arrays that is collected: of what is given of a golden none is."""
+    recorded = path.parent == part / "golden"
+    return path.suffix == ".npz" and recorded is (path.name in _OF_GOLDEN)
+
+
 def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:
     """The members that the caller names.
 

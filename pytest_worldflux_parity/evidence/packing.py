@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from .cleaning import Cleaner
 from .container import Squeezed, squeeze
 from .log import LogSummary, cleaned_log
 from .members import LINES
+from .reading import content
 
 # The modules are found where this process finds them: the paths come first in what is asked.
 _PROGRAM = """
@@ -61,15 +62,18 @@ class Packed:
     content: Squeezed
 
 
-Item: TypeAlias = Head | Packed
+Item: TypeAlias = Head | Squeezed | Packed
 
 
 class PackingLost(Exception):
     """The process that packed ended before it had done so: what it should give is to be made here."""
 
 
-def packed(run_dir: Path, suite_id: str, clean: Cleaner) -> Iterator[Item]:
+def packed(run_dir: Path, suite_id: str, clean: Cleaner, arrays: Iterable[Path] = ()) -> Iterator[Item]:
     """The head, then the members: those of the attempts in the order of their names, then the log.
+
+    Args:
+        arrays: files that go in as they are, and are compressed after the head.
 
     Raises:
         EvidenceError: a file cannot be read or is too large.
@@ -77,6 +81,7 @@ def packed(run_dir: Path, suite_id: str, clean: Cleaner) -> Iterator[Item]:
     with tempfile.TemporaryFile() as spare:
         log = cleaned_log(run_dir / suite_id / LINES, clean, spare)
         yield Head(log.summary, log.sha256_before)
+        yield from (squeeze(content(path), path.name) for path in arrays)
         ties: dict[str, str] = {}
         for part in parts(run_dir, suite_id, clean):
             ties.update(file.tie for file in part.files if file.tie)
@@ -92,14 +97,22 @@ class Ahead:
         clean: what it takes out of texts.
     """
 
-    def __init__(self, run_dir: Path, suite_id: str, clean: Cleaner, asked: BinaryIO, out: BinaryIO) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        suite_id: str,
+        clean: Cleaner,
+        arrays: Sequence[Path],
+        asked: BinaryIO,
+        out: BinaryIO,
+    ) -> None:
         self.clean = clean
         self._log = run_dir / suite_id / LINES
         self._out = out
         paths = [path for path in sys.path if isinstance(path, str) and os.path.exists(path or ".")]
         # Not through a command line, which others can read: there are the secrets to look for.
         pickle.dump(paths, asked)
-        pickle.dump((run_dir, suite_id, clean), asked)
+        pickle.dump((run_dir, suite_id, clean, arrays), asked)
         asked.seek(0)
         files = [asked.fileno(), out.fileno()]
         self._process = subprocess.Popen(
@@ -153,12 +166,18 @@ class Ahead:
 
 
 @contextmanager
-def ahead(run_dir: Path, suite_id: str, clean: Cleaner) -> Iterator[Ahead | None]:
-    """A process that packs for as long as the block lasts; None where none can be started."""
+def ahead(
+    run_dir: Path, suite_id: str, clean: Cleaner, arrays: Sequence[Path] = ()
+) -> Iterator[Ahead | None]:
+    """A process that packs for as long as the block lasts; None where none can be started.
+
+    Args:
+        arrays: as :func:`packed` has them; whether they are still the same is for the caller to see.
+    """
     with ExitStack() as stack:
         try:
             asked, out = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-            packing = Ahead(run_dir, suite_id, clean, asked, out)
+            packing = Ahead(run_dir, suite_id, clean, arrays, asked, out)
         # Of these are what there is no room for, and paths and interpreters that are none.
         except (OSError, ValueError, TypeError):
             yield None
@@ -174,10 +193,10 @@ def main(asked: BinaryIO, out: int) -> None:
         asked: what is left to read of it. out: descriptor of the file that takes the items.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    run_dir, suite_id, clean = pickle.load(asked)
+    run_dir, suite_id, clean, arrays = pickle.load(asked)
     with os.fdopen(out, "wb") as file:
         try:
-            for item in packed(run_dir, suite_id, clean):
+            for item in packed(run_dir, suite_id, clean, arrays):
                 pickle.dump(item, file)
                 # Whoever waits sees that it goes on.
                 file.flush()

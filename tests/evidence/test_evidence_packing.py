@@ -22,7 +22,16 @@ from manipulations import members_of
 from pytest_worldflux_parity import conclude_proof
 from pytest_worldflux_parity.cli import main
 from pytest_worldflux_parity.errors import EvidenceError
-from pytest_worldflux_parity.evidence import Ahead, ahead, attempts, build, bundle_cleaner, packing
+from pytest_worldflux_parity.evidence import (
+    Ahead,
+    ahead,
+    array_members,
+    attempts,
+    build,
+    bundle_cleaner,
+    container,
+    packing,
+)
 from pytest_worldflux_parity.evidence.container import MAX_RATIO, squeeze
 
 
@@ -49,7 +58,8 @@ def built(example: Example, packed: Ahead | None, environ: dict[str, str] | None
 @pytest.fixture
 def packed(own: Example) -> Iterator[Ahead]:
     clean = bundle_cleaner(own.run_dir, SUITE_ID, own.inputs, own.root, own.environ)
-    with ahead(own.run_dir, SUITE_ID, clean) as started:
+    arrays = array_members(own.run_dir, SUITE_ID, own.inputs)
+    with ahead(own.run_dir, SUITE_ID, clean, arrays) as started:
         assert started is not None
         yield started
 
@@ -67,11 +77,48 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return packs
 
 
-def test_another_process_gives_the_same_bytes(own: Example, packed: Ahead, here: list[str]) -> None:
+@pytest.fixture
+def squeezed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the members that this process compresses beside attempts and log."""
+    names, original = list[str](), container.squeeze
+
+    def counted(content: container.Content, name: str) -> container.Squeezed:
+        names.append(name)
+        return original(content, name)
+
+    monkeypatch.setattr(container, "squeeze", counted)
+    return names
+
+
+def test_another_process_gives_the_same_bytes(
+    own: Example, packed: Ahead, here: list[str], squeezed: list[str]
+) -> None:
     found = built(own, packed)
     assert here == []
+    assert [name for name in squeezed if name.endswith(".npz")] == []
     assert found == built(own, None)
     assert here == [SUITE_ID]
+    assert {name for name in members_of(found) if name.endswith(".npz")} <= set(squeezed)
+
+
+def test_arrays_that_changed_meanwhile_go_in_as_they_are(
+    own: Example, packed: Ahead, squeezed: list[str]
+) -> None:
+    packed._process.wait()
+    arrays = array_members(own.run_dir, SUITE_ID, own.inputs)
+    arrays[0].write_bytes(b"other arrays")
+    found = members_of(built(own, packed))
+    assert found["inputs/golden/fake/arrays.npz"] == b"other arrays"
+    assert "inputs/golden/fake/arrays.npz" in squeezed
+
+
+def test_which_arrays_are_packed_ahead_is_which_go_in(own: Example) -> None:
+    given = own.run_dir / SUITE_ID / "component_match" / "attempt_1" / "golden" / "arrays.npz"
+    given.parent.mkdir(parents=True, exist_ok=True)
+    given.write_bytes(b"what the match program was given")
+    arrays = [path.read_bytes() for path in array_members(own.run_dir, SUITE_ID, own.inputs)]
+    members = members_of(built(own, None))
+    assert sorted(arrays) == sorted(data for name, data in members.items() if name.endswith(".npz"))
 
 
 def test_a_process_that_was_killed_is_not_missed(own: Example, packed: Ahead, here: list[str]) -> None:
