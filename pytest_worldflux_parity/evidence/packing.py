@@ -14,13 +14,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from .. import wire
-from ..errors import ParityError
+from ..errors import EvidenceError, ParityError
 from .attempts import File, parts
 from .cleaning import Cleaner
 from .container import Squeezed, squeeze
@@ -66,14 +66,15 @@ Item: TypeAlias = Head | Squeezed | Packed
 
 
 class PackingLost(Exception):
-    """The process that packed ended before it had done so: what it should give is to be made here."""
+    """What a process should have packed is not to be had from it, and is to be made here."""
 
 
 def packed(run_dir: Path, suite_id: str, clean: Cleaner, arrays: Iterable[Path] = ()) -> Iterator[Item]:
     """The head, then the members: those of the attempts in the order of their names, then the log.
 
     Args:
-        arrays: files that go in as they are, and are compressed after the head.
+        arrays: files that go in as they are, and are compressed after the head; one that cannot be is left
+            to whoever puts it in.
 
     Raises:
         EvidenceError: a file cannot be read or is too large.
@@ -81,7 +82,9 @@ def packed(run_dir: Path, suite_id: str, clean: Cleaner, arrays: Iterable[Path] 
     with tempfile.TemporaryFile() as spare:
         log = cleaned_log(run_dir / suite_id / LINES, clean, spare)
         yield Head(log.summary, log.sha256_before)
-        yield from (squeeze(content(path), path.name) for path in arrays)
+        for path in arrays:
+            with suppress(EvidenceError):
+                yield squeeze(content(path), path.name)
         ties: dict[str, str] = {}
         for part in parts(run_dir, suite_id, clean):
             ties.update(file.tie for file in part.files if file.tie)

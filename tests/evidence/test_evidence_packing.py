@@ -112,6 +112,14 @@ def test_arrays_that_changed_meanwhile_go_in_as_they_are(
     assert "inputs/golden/fake/arrays.npz" in squeezed
 
 
+def test_arrays_that_cannot_be_read_ahead_are_left_to_the_bundle(own: Example, here: list[str]) -> None:
+    clean = bundle_cleaner(own.run_dir, SUITE_ID, own.inputs, own.root, own.environ)
+    with ahead(own.run_dir, SUITE_ID, clean, [own.root / "gone.npz", own.root]) as started:
+        found = built(own, started)
+    assert here == []
+    assert found == built(own, None)
+
+
 def test_which_arrays_are_packed_ahead_is_which_go_in(own: Example) -> None:
     given = own.run_dir / SUITE_ID / "component_match" / "attempt_1" / "golden" / "arrays.npz"
     given.parent.mkdir(parents=True, exist_ok=True)
