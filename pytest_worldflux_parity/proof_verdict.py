@@ -111,8 +111,7 @@ def judge_proof_suite(evidence: ProofEvidence, begun: Begun | None = None) -> Pr
     Args:
         begun: what :func:`begin` gives, where it was asked.
     """
-    own = begin(evidence.proof, evidence.plan, evidence.parts)
-    with nullcontext(begun) if begun else own as cells:
+    with nullcontext(begun) if begun else begin(evidence.proof, evidence.plan, evidence.parts) as cells:
         gates = _gates(evidence)
         decision = judge_proof(
             evidence.proof.settings,

@@ -326,7 +326,9 @@ def _read_lines(handle: BinaryIO) -> Stored:
             if not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
                 torn += bool(text.strip())
             elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
-                lines.append(StoredLine(_shared(line, values)))
+                with suppress(ValueError):
+                    line = _shared(line, values)
+                lines.append(StoredLine(line))
             else:
                 unreadable.append(number)
     return Stored(tuple(lines), torn, tuple(unreadable))
@@ -339,6 +341,9 @@ def _shared(line: Line, values: dict[bytes, Any]) -> Line:
 
     Args:
         values: what lines have shared so far, by its bytes.
+
+    Raises:
+        ValueError: it is nested too deep to be compared.
     """
     metrics = line["metrics"] if isinstance(line.get("metrics"), dict) else {}
     metadata = metrics["metadata"] if isinstance(metrics.get("metadata"), dict) else {}

@@ -30,7 +30,7 @@ from . import container, packing, statement
 from .cleaning import Cleaner, cleaner, refuse_broken
 from .container import Entry
 from .gaps import gaps
-from .log import LogSummary
+from .log import Head, LogSummary
 from .members import (
     ENVIRONMENT,
     EQUIVALENCE,
@@ -203,7 +203,7 @@ def _write(
 ) -> container.Writer:
     """Write every member, and what is stated of them."""
     head = next(items)
-    assert isinstance(head, packing.Head)
+    assert isinstance(head, Head)
     contents = _Contents(writer, suite_id, clean)
     rows = sorted([*members, _environment(head.summary, clean)], key=lambda m: m.name)
     contents.add_all(rows, items, head.sha256_before)
@@ -283,8 +283,10 @@ class _Contents:
         own = member.name.removeprefix(self._below)
         if own in REPORTS and own.endswith(".json"):
             self.reports[own] = _without_lists(_document(after, member.name))
-        if squeezed := self._squeezed.get(_sha256(after)):
-            ready = squeezed.pop()
+        # Texts may yet change, so none is compressed ahead.
+        ahead = None if member.is_text else self._squeezed.get(_sha256(after))
+        if ahead:
+            ready = ahead.pop()
             self._add(member.name, lambda: ready)
         else:
             self._add(member.name, self._pool.submit(container.squeeze, after, member.name).result)

@@ -104,16 +104,23 @@ def summarised(lines: Iterable[bytes]) -> LogSummary:
 
 
 @dataclass(frozen=True)
-class CleanedLog:
-    """A log without paths and secrets, in a file of its own, whose lines still name files as they were.
+class Head:
+    """What a log says of the run, and what it was.
 
     Attributes:
         sha256_before: of the log as it is; empty where there is none, since no attempt was made.
     """
 
-    handle: BinaryIO
     summary: LogSummary
     sha256_before: str
+
+
+@dataclass(frozen=True)
+class CleanedLog:
+    """A log without paths and secrets, in a file of its own, whose lines still name files as they were."""
+
+    handle: BinaryIO
+    head: Head
 
     def pieces(self, ties: Mapping[str, str]) -> Iterator[bytes]:
         """The log, with the hashes of files as they are in the bundle.
@@ -146,10 +153,10 @@ def cleaned_log(path: Path, clean: Cleaner, out: BinaryIO) -> CleanedLog:
                     what = f"has more than the {MAX_MEMBER_BYTES} bytes that a member of a bundle may have"
                     raise EvidenceError(what, where=str(path), mend="evaluate less often")
     except FileNotFoundError:
-        return CleanedLog(out, summary, "")
+        return CleanedLog(out, Head(summary, ""))
     except OSError as error:
         raise EvidenceError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return CleanedLog(out, summary, digest.hexdigest())
+    return CleanedLog(out, Head(summary, digest.hexdigest()))
 
 
 def _batches(handle: BinaryIO) -> Iterator[bytes]:

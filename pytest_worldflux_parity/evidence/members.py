@@ -105,6 +105,12 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
     for name, rank in texts:
         if (folder / name).exists():
             yield Member(f"{below}{name}", folder / name, rank)
+    yield from match_members(run_dir, suite_id)
+
+
+def match_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
+    """Those of component matches: what was recorded from a run's own checkpoint, and what matches left."""
+    folder, below = run_dir / suite_id, f"{RUN}{suite_id}/"
     for part in sorted(p.name for p in folder.glob("component_match*") if p.is_dir()):
         for path in (folder / part / "golden" / file for file in _OF_GOLDEN):
             if path.is_file():
@@ -119,24 +125,20 @@ def asked_texts(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]
     Raises:
         EvidenceError: it cannot be read.
     """
-    recorded = (run_dir / suite_id).glob("component_match*/golden/manifest.json")
-    named = {f"{RUN}{path.relative_to(run_dir).as_posix()}": path for path in recorded}
-    members = (Member(name, source) for name, source in {**inputs, **named}.items())
+    members = _unjudged(run_dir, suite_id, inputs)
     return [m.original() for m in members if m.is_verbatim and m.is_text]
 
 
 def array_members(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]) -> list[Path]:
     """The files of arrays that are there so far; they go into a bundle as they are."""
-    found = [source for source in inputs.values() if isinstance(source, Path) and source.suffix == ".npz"]
-    for part in sorted((run_dir / suite_id).glob("component_match*")):
-        found += [path for path in _files(part, (*_OF_MATCH, *_OF_GOLDEN)) if _is_array(part, path)]
-    return found
+    members = _unjudged(run_dir, suite_id, inputs)
+    return [m.source for m in members if isinstance(m.source, Path) and not m.is_text]
 
 
-def _is_array(part: Path, path: Path) -> bool:
-    """Whether a file of a match is one of arrays that is collected: of what is given of a golden none is."""
-    recorded = path.parent == part / "golden"
-    return path.suffix == ".npz" and recorded is (path.name in _OF_GOLDEN)
+def _unjudged(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:
+    """What of a bundle rests on no run and no verdict."""
+    yield from input_members(inputs)
+    yield from match_members(run_dir, suite_id)
 
 
 def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:

@@ -24,7 +24,7 @@ from ..errors import EvidenceError, ParityError
 from .attempts import File, parts
 from .cleaning import Cleaner
 from .container import Squeezed, squeeze
-from .log import LogSummary, cleaned_log
+from .log import Head, cleaned_log
 from .members import LINES
 from .reading import content
 
@@ -39,18 +39,6 @@ packing.main(asked, int(sys.argv[2]))
 # Seconds for which a process may write nothing before it counts as one that hangs.
 STALL_SEC = 30.0
 _DONE = b"all is packed"
-
-
-@dataclass(frozen=True)
-class Head:
-    """What comes first: what the log says of the run.
-
-    Attributes:
-        sha256_before: of the log as it is; empty where there is none, since no attempt was made.
-    """
-
-    summary: LogSummary
-    sha256_before: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +69,7 @@ def packed(run_dir: Path, suite_id: str, clean: Cleaner, arrays: Iterable[Path] 
     """
     with tempfile.TemporaryFile() as spare:
         log = cleaned_log(run_dir / suite_id / LINES, clean, spare)
-        yield Head(log.summary, log.sha256_before)
+        yield log.head
         for path in arrays:
             with suppress(EvidenceError):
                 yield squeeze(content(path), path.name)
@@ -89,7 +77,7 @@ def packed(run_dir: Path, suite_id: str, clean: Cleaner, arrays: Iterable[Path] 
         for part in parts(run_dir, suite_id, clean):
             ties.update(file.tie for file in part.files if file.tie)
             yield Packed(part.name, part.files, squeeze(part.data, part.name))
-        if log.sha256_before:
+        if log.head.sha256_before:
             yield Packed(LINES, (), squeeze(lambda: log.pieces(ties), LINES))
 
 

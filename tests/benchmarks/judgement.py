@@ -39,7 +39,7 @@ from pytest_worldflux_parity import proof_file, schemas
 from pytest_worldflux_parity.commands.verify import report as verify
 from pytest_worldflux_parity.conclude import conclude
 from pytest_worldflux_parity.conclude_proof import judge_foreign
-from pytest_worldflux_parity.evidence import bundle_cleaner, packing
+from pytest_worldflux_parity.evidence import array_members, bundle_cleaner, packing
 from pytest_worldflux_parity.observations import Observed, Value
 from pytest_worldflux_parity.prepare import prepare
 from pytest_worldflux_parity.proof.decision import judge_proof
@@ -200,9 +200,9 @@ def _pack(folder: Path) -> str:
     suite_id = next(run_dir.glob("*/parity_runs.jsonl")).parent.name
     clean = bundle_cleaner(run_dir, suite_id, {}, ROOT, os.environ)
     with open(os.devnull, "wb") as nowhere:
-        for item in packing.packed(run_dir, suite_id, clean):
+        for item in packing.packed(run_dir, suite_id, clean, array_members(run_dir, suite_id, {})):
             pickle.dump(item, nowhere)
-    return "attempts and log cleaned, in rows and compressed"
+    return "attempts and log cleaned, in rows and compressed, and the arrays of the run"
 
 
 def _verify(folder: Path) -> str:

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,30 @@ def line(request_id: str = "1", attempt: int = 1, status: str = "success", **mor
 @pytest.fixture
 def suite(tmp_path: Path) -> store.SuiteStore:
     return store.SuiteStore(tmp_path, "s")
+
+
+def test_what_lines_repeat_is_in_memory_once_and_equal_to_the_last_type(suite: store.SuiteStore) -> None:
+    recipes: list[dict[str, Any]] = [{"a": value} for value in (1, 1.0, True, -0.0, 0.0, 0, False, "1", None)]
+    lines = [line(str(i), recipe=recipe) for i, recipe in enumerate([*recipes, *recipes])]
+    for one in lines:
+        suite.append({**one, "metrics": {"metadata": {"effective_recipe": one["recipe"]}}})
+    read = [(x["recipe"], x["metrics"]["metadata"]["effective_recipe"]) for x in suite.read().lines]
+    assert [repr(recipe) for recipe, _ in read] == [repr(recipe) for recipe in (*recipes, *recipes)]
+    for (first, own), (again, other) in zip(read[: len(recipes)], read[len(recipes) :], strict=True):
+        assert first is again is own is other
+
+
+def test_a_line_that_is_nested_too_deep_to_be_compared_is_read(suite: store.SuiteStore) -> None:
+    deep = "[" * 3000 + "]" * 3000
+    suite.append(line("1"))
+    with open(suite.path, "a", encoding="utf-8") as handle:
+        handle.write(json.dumps(line("2", recipe="deep")).replace('"deep"', deep) + "\n")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        assert [x["request_id"] for x in suite.read().lines] == ["1", "2"]
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_lines_come_back_in_order_and_the_first_success_counts(suite: store.SuiteStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 from evidence_examples import BELOW, SUITE_ID, Example, Verify, make_run, sha256, write
+from hypothesis import given
+from hypothesis import strategies as st
 from manipulations import LINES, members_of, packed_members_of
 
 from pytest_worldflux_parity.errors import EvidenceError, StoreError
-from pytest_worldflux_parity.evidence import build, container, open_bundle, statement
+from pytest_worldflux_parity.evidence import build, bundle, container, open_bundle, statement
 from pytest_worldflux_parity.evidence.checking import differences
 from pytest_worldflux_parity.evidence.reading import LOG_TAIL_BYTES
 
@@ -183,6 +186,20 @@ def test_what_is_too_large_is_refused(own: Example, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(container, "MAX_MEMBERS", 20)
     with pytest.raises(EvidenceError, match="at most 20 members"):
         own.build()
+
+
+HASHES = ["0a" * 32, "f0" * 32, "12" * 32]
+BITS = st.sampled_from(
+    [*HASHES, "b3" * 32, HASHES[0][:-1], " ", '"', "_", "A", "f", "0", "z", "/", "\u00e9", ""]
+)
+
+
+@given(st.lists(BITS, max_size=8))
+def test_a_hash_is_changed_where_it_stands_by_itself(bits: list[str]) -> None:
+    text, ties = "".join(bits).encode(), {one: one[::-1] for one in HASHES}
+    alone = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
+    changed = alone.sub(lambda m: ties.get(m[0].decode(), m[0].decode()).encode(), text)
+    assert bundle._retied(text, ties) == changed
 
 
 def test_what_would_look_like_a_bomb_is_packed_less(own: Example, verify: Verify) -> None:
