@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence_examples import BELOW, sha256
 
 from pytest_worldflux_parity.evidence import attempts, container, statement
 from pytest_worldflux_parity.evidence.container import Entry, Writer, squeeze
 from pytest_worldflux_parity.evidence.signing import SignKey
 from pytest_worldflux_parity.evidence.statement import summary
+from tests.evidence.evidence_examples import BELOW, sha256
 
 Members = dict[str, bytes]
 LINES = f"{BELOW}/parity_runs.jsonl"

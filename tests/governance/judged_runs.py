@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.conftest import FAKES, SUITE
 
 Document = dict[str, Any]
 Command = Callable[..., tuple[int, str, str]]
@@ -27,6 +30,45 @@ def table(path: Path, salt: str, factor: float = 1.0, seeds: int = 4) -> None:
         for s in range(seeds)
     ]
     path.write_text(json.dumps({"scores": rows}), encoding="utf-8")
+
+
+def judged_project(root: Path) -> None:
+    """Four quick suites with their backends, tables and lock; ``worse`` has the older format."""
+    suites = root / "suites" / "quick"
+    suites.mkdir(parents=True)
+    shutil.copytree(FAKES, root / "backends")
+    (root / "pytest.ini").write_text("[pytest]\nparity_workers = 0\n")
+    for name, factor in (("official", 1.0), ("good", 1.0), ("worse", 0.8)):
+        table(suites / f"{name}.json", name, factor)
+
+    def side(name: str) -> Document:
+        return {"path": f"{name}.json", "format": "canonical_json"}
+
+    official = {**side("official"), "commit": COMMIT}
+    one = {**SUITE, "seeds": 4, "official": {"artifact": official}}
+    losses = [{"name": "loss.late", "rule": "equivalence", "margin": 0.1}]
+    both = [*SUITE["metrics"], *losses]
+    documents = {
+        "good": {**one, "suite_id": "good", "worldflux": {"artifact": side("good")}},
+        "losses": {**SUITE, "tasks": ["alpha"], "seeds": 2, "suite_id": "losses", "metrics": losses},
+        "live": {**SUITE, "tasks": ["alpha"], "suite_id": "live", "metrics": both},
+        "worse": {
+            "suite_id": "worse", "family": "other", "tasks": ["alpha", "beta"], "upstream": official,
+            "worldflux": side("worse"),
+        },
+    }  # fmt: skip
+    for name, document in documents.items():
+        (suites / f"{name}.yaml").write_text(json.dumps(document), encoding="utf-8")
+    lock = {
+        "schema_version": "worldflux.parity.lock.v1",
+        "generated_at_utc": "2026-01-01T00:00:00+00:00",
+        "suites": {name: {"repo": "https://example.invalid/owner/name", "commit": COMMIT,
+                          "oracle_format": "canonical_json", "oracle_path": "suites/quick/official.json",
+                          "oracle_in": "project"} for name in ("good", "worse")},
+    }  # fmt: skip
+    reports = root / "reports" / "parity"
+    reports.mkdir(parents=True)
+    (reports / "upstream_lock.json").write_text(json.dumps(lock), encoding="utf-8")
 
 
 def earlier(run: Document) -> Document:
