@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from .attempt_files import AttemptFiles
 from .engines.attempts import request_id
 from .gates import Finding
 from .gates.components import ComponentEvidence
@@ -30,12 +31,14 @@ def assemble(
     stored: Stored,
     selected: frozenset[str],
     changed: Iterable[str],
+    files: AttemptFiles,
 ) -> Evidence:
     """What was found for one suite.
 
     Args:
         selected: names of the pairs and components that this session was to run.
         changed: names of the sealed files that are no longer as they were.
+        files: those of the run's attempts.
     """
     expected = tuple(_expected(prepared))
     found = _used_lines(prepared, context, stored)
@@ -44,7 +47,7 @@ def assemble(
     results = _selected_rows(prepared, used, selected)
     results.update({key: Result.of(r) for key, r in records.items()})
     keys = {(system, task, seed) for task, seed, system in expected}
-    doubts = tuple(_doubts(prepared, context, stored, found))
+    doubts = tuple(_doubts(prepared, context, stored, found, files))
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
     unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
     return Evidence(
@@ -103,7 +106,11 @@ def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) ->
 
 
 def _doubts(
-    prepared: PreparedSuite, context: RunContext, stored: Stored, found: Mapping[RunKey, Line]
+    prepared: PreparedSuite,
+    context: RunContext,
+    stored: Stored,
+    found: Mapping[RunKey, Line],
+    files: AttemptFiles,
 ) -> Iterable[Finding]:
     """Why stored lines may not be what the programs wrote."""
     for number in stored.unreadable:
@@ -111,7 +118,7 @@ def _doubts(
     for key, line in found.items():
         side = prepared.suite.sides[key[0]]
         adapter = side.adapter if isinstance(side, BackendSide) else ""
-        yield from line_findings(line, key, adapter, context.device, context.attempt_files)
+        yield from line_findings(line, key, adapter, context.device, files)
 
 
 def _selected_rows(

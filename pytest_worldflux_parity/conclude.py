@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import suite_file
 from .assemble import assemble, selected_items
+from .attempt_files import AttemptFolders
 from .engines.attempts import recover
 from .errors import ParityError, StoreError
 from .matching import REPORT, retire_failed, write_report
@@ -219,7 +220,8 @@ def _conclude_suite(
         prepared = file.parts[0]
         store = SuiteStore(context.run_dir, prepared.suite.suite_id)
         selected = selected_items(prepared, _names(node_id, node_ids))
-        judgement = judge(assemble(prepared, context, store.read(), selected, changed))
+        files = AttemptFolders(context.run_dir)
+        judgement = judge(assemble(prepared, context, store.read(), selected, changed, files))
         path = store.folder / "run.json"
         paths = (*_write_components(judgement, store.folder, context), path)
         document = _run_document(judgement, prepared, context)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import lock, schemas, wire
+from .attempt_files import AttemptFolders
 from .campaign import SCORE, Campaign, Source
 from .command_program import CommandProgram, project_commit
 from .engines.attempts import request_id
@@ -176,7 +177,8 @@ def _found(
         failed = attempts and not attempts[-1].get("success")
         raise RunFailed(str(attempts[-1].get("error")) if failed else "not run" if selected else "deselected")
     adapter = part.backends[system].adapter
-    findings = line_findings(line, (system, task, seed), adapter, context.device, context.attempt_files)
+    files = AttemptFolders(context.run_dir)
+    findings = line_findings(line, (system, task, seed), adapter, context.device, files)
     findings = findings or record_findings(part.suite, line)
     record = record_of(line)
     if findings or record is None:

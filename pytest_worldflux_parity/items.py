@@ -23,9 +23,12 @@ from .store import Line, Stored, SuiteStore
 
 if TYPE_CHECKING:
     from .gates.components import Component, MatchResult
+    from .leases import Pool
     from .matching import MatchRun
 
 CONTEXT = pytest.StashKey[RunContext]()
+# What runs hold while they run on this machine; None where they run on others.
+POOL = pytest.StashKey["Pool | None"]()
 # Where pairs run on other machines: all of a session's are on their way before the first is reported.
 FLEET = pytest.StashKey[Fleet]()
 
@@ -41,7 +44,7 @@ class SuiteFile(pytest.File):
             parts = prepare(self.path, context).parts
             if not self.config.option.collectonly:
                 for part in parts:
-                    check_runnable(part, context)
+                    check_runnable(part, context, self.config.stash[POOL])
         except ParityError as error:
             raise self.CollectError(error.line()) from None
         for part in parts:
@@ -64,7 +67,7 @@ class SuiteFile(pytest.File):
             yield PairItem.from_parent(self, name=name, nodeid=nodeid, pair=pair, cache=cache)
 
 
-def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
+def check_runnable(prepared: PreparedSuite, context: RunContext, pool: Pool | None) -> None:
     """Raise now what would otherwise fail every pair of a live side.
 
     Raises:
@@ -84,8 +87,8 @@ def check_runnable(prepared: PreparedSuite, context: RunContext) -> None:
                     mend=f"worldflux-parity fetch-oracles --suite {backend.lock_suite}",
                 )
     for pair in prepared.pairs:
-        if context.pool is not None and prepared.backends:
-            context.pool.check(pair.task.resources, f"{prepared.suite.path}: task {pair.task.id!r}")
+        if pool is not None and prepared.backends:
+            pool.check(pair.task.resources, f"{prepared.suite.path}: task {pair.task.id!r}")
 
 
 def _needed_here(prepared: PreparedSuite, system: str, context: RunContext) -> bool:
@@ -257,9 +260,8 @@ class PairItem(pytest.Item):
         if fleet is not None:
             return fleet.lines_of(self.nodeid)
         context = self.cache.context
-        return attempts.run_pair(
-            self.cache.prepared, self.pair, context, self.cache.stored, LocalEngine(context)
-        )
+        engine = LocalEngine(context, self.config.stash[POOL])
+        return attempts.run_pair(self.cache.prepared, self.pair, context, self.cache.stored, engine)
 
     def job(self, seconds: Mapping[str, float]) -> Job:
         """What a fleet is told of this pair.

@@ -22,8 +22,7 @@ from .suite import SYSTEMS
 if TYPE_CHECKING:
     from .conclude import Case, Conclusion
     from .leases import Pool
-    from .prepare import RunContext
-    from .retention import Retention
+    from .prepare import Retention, RunContext
     from .suite import Override
 
 ENGINES = ("local", "ray", "slurm")
@@ -146,10 +145,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.parity is None:
         return
     from .errors import ParityError
-    from .items import CONTEXT
+    from .items import CONTEXT, POOL
 
     try:
-        config.stash[CONTEXT] = _context(config)
+        config.stash[CONTEXT] = context = _context(config)
+        config.stash[POOL] = _pool(config, context)
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     if _is_worker(config):
@@ -215,7 +215,6 @@ def _context(config: pytest.Config) -> RunContext:
         run_id=run_id,
         run_dir=output / run_id,
         device=device,
-        pool=None if engine != "local" else _pool(config, device),
         engine=engine,
         engine_settings={name: config.getini(name) for name in ENGINE_SETTINGS},
         lock_path=config.rootpath / str(config.getini("parity_lock")),
@@ -256,10 +255,13 @@ def _device(config: pytest.Config, engine: str) -> str:
     return asked
 
 
-def _pool(config: pytest.Config, device: str) -> Pool:
+def _pool(config: pytest.Config, context: RunContext) -> Pool | None:
+    """What runs hold while they run on this machine; None where they run on others."""
     from . import leases
 
-    return leases.pool(device, _slots_per_gpu(config), str(config.getini("parity_lock_folder")))
+    if context.engine != "local":
+        return None
+    return leases.pool(context.device, _slots_per_gpu(config), str(config.getini("parity_lock_folder")))
 
 
 def _sign_key(config: pytest.Config) -> Path | None:

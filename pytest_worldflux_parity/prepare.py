@@ -10,17 +10,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import lock, schemas, sources, suite_file, wire
-from .attempt_files import AttemptFiles, AttemptFolders
 from .backends import Backend, load_backends
 from .curves import point_near
 from .errors import BackendError, ScoreTableError, StoreError, SuiteError
-from .leases import Pool
 from .observations import Result
 from .plan import FoundSeeds, Pair, RunKey, pairs
-from .retention import Retention
 from .scores import RETURN, ScoreTable, load_table, task_key
 from .suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite, Task
 from .wire import CurvePoint, RunRecord
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
     from .proof.suite import ProofSuite
 
 SEED_PLAN = "seed_plan.json"
+# What stays of an attempt once it is recorded.
+Retention = Literal["minimal", "full"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,8 @@ class RunContext:
         retention: what stays of an attempt once it is recorded.
         history: globs of earlier equivalence reports that a proof is held against.
         sign_key: the private key that a proof's evidence is signed with.
-        pool: what runs hold while they run on this machine; None: its own, with one slot a GPU.
         engine: where runs are executed, local, ray or slurm.
         engine_settings: what the session says to its engine, by the name of the ini setting.
-        files: the files of the run's attempts; None: they stand in ``run_dir`` as the store made them.
     """
 
     root: Path
@@ -67,15 +64,8 @@ class RunContext:
     retention: Retention = "full"
     history: tuple[str, ...] = ()
     sign_key: Path | None = None
-    pool: Pool | None = None
     engine: str = "local"
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
-    files: AttemptFiles | None = None
-
-    @property
-    def attempt_files(self) -> AttemptFiles:
-        """Where the files of the run's attempts are."""
-        return self.files or AttemptFolders(self.run_dir)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from . import proof_audit, proof_file, wire
+from .bundle_reports import recompute
 from .errors import ParityError, TamperedError
 from .evidence.bundle import OpenedBundle
 from .evidence.checking import check
 from .gates import Finding
 from .lock import Lock
-from .proof_run import recompute
 from .release_checks import Problem
 from .run_documents import ProofFile
 

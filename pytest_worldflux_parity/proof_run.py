@@ -14,11 +14,10 @@ from typing import Any
 
 from . import lock, proof_file, schemas, wire
 from .assemble import assemble
-from .attempt_files import Attempt, AttemptFiles
+from .attempt_files import Attempt, AttemptFiles, AttemptFolders
 from .backends import FILE as BACKEND_FILE
 from .backends import Backend, read_backend
 from .errors import StoreError
-from .evidence.attempts import PackedAttempts
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .golden import held, read_golden
@@ -94,16 +93,24 @@ class Circumstances:
 
 
 def judge_run(
-    prepared: PreparedFile, context: RunContext, stored: Stored, circumstances: Circumstances
+    prepared: PreparedFile,
+    context: RunContext,
+    stored: Stored,
+    circumstances: Circumstances,
+    files: AttemptFiles | None = None,
 ) -> ProofJudgement:
     """The verdict on what stands in a run directory.
+
+    Args:
+        files: those of the run's attempts; None: they stand in its folder as the store made them.
 
     Raises:
         SourceError: the lock file is there and is not a lock.
     """
     assert prepared.proof is not None
+    files = files or AttemptFolders(context.run_dir)
     parts = tuple(
-        assemble(part, context, stored, _selected(part, circumstances.selected), ())
+        assemble(part, context, stored, _selected(part, circumstances.selected), (), files)
         for part in prepared.parts
     )
     with begin(prepared.proof, prepared.plan, parts) as begun:
@@ -111,7 +118,7 @@ def judge_run(
             Finding("changed_since_sealed", f"{name} changed after the first run")
             for name in circumstances.changed
         )
-        unlisted = _unlisted_attempts(context.attempt_files, prepared.suite_id, stored)
+        unlisted = _unlisted_attempts(files, prepared.suite_id, stored)
         doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
         folder = context.run_dir / prepared.suite_id
         return judge_proof_suite(
@@ -292,10 +299,11 @@ def golden_paths(prepared: PreparedFile, root: Path) -> dict[str, str]:
         for part in prepared.parts
         if part.match is not None
     }
-    return {**paths, **_live_paths(prepared)}
+    return {**paths, **live_paths(prepared)}
 
 
-def _live_paths(prepared: PreparedFile) -> dict[str, str]:
+def live_paths(prepared: PreparedFile) -> dict[str, str]:
+    """As :func:`golden_paths`, of what the run itself recorded."""
     return {f"live/{p.suite.family}": f"{LIVE_MATCH}_{p.suite.family}/golden" for p in prepared.parts}
 
 
@@ -324,15 +332,38 @@ class SealedBackend(Backend):
         return self.sealed_tree
 
 
-def recompute(folder: Path) -> dict[str, dict[str, Any] | str]:
-    """Every report of an extracted bundle, computed anew from the raw records in it.
+@dataclass(frozen=True)
+class Rejudged:
+    """A bundle judged anew from its raw records.
+
+    Attributes:
+        session: its ``run.json``. entry: what that says of the suite.
+        history: names of the earlier reports that the run was held against, in their order.
+    """
+
+    prepared: PreparedFile
+    session: Mapping[str, Any]
+    entry: Mapping[str, Any]
+    history: tuple[str, ...]
+    judgement: ProofJudgement
+
+    @property
+    def golden_paths(self) -> dict[str, str]:
+        """As :func:`golden_paths`, of the run that the bundle is of."""
+        own = {
+            p.label: self.entry["golden"][part_key(p)]["path"]
+            for p in self.prepared.parts
+            if p.match is not None
+        }
+        return {**own, **live_paths(self.prepared)}
+
+
+def rejudge(folder: Path, files: AttemptFiles) -> Rejudged:
+    """The verdict that the raw records of an extracted bundle give.
 
     Args:
         folder: with ``run/run.json``, ``run/<suite_id>/`` and ``inputs/``.
-
-    Returns:
-        name of a report within the bundle -> what it should be: documents, whose times are not theirs, and
-        the text of :func:`equivalence_text`, with the time that the bundle's equivalence report states.
+        files: those of the run's attempts.
 
     Raises:
         ParityError: something that is needed is absent or broken.
@@ -352,28 +383,12 @@ def recompute(folder: Path) -> dict[str, dict[str, Any] | str]:
         backend_folders=(folder / "inputs" / "backends",),
         resume=circumstances.resumed,
         seeds=tuple(session["seeds_override"]) if session["seeds_override"] is not None else None,
-        files=PackedAttempts(folder / "run"),
     )
     prepared = _sealed(folder, suite_id, entry, context)
     circumstances = _with_changes(circumstances, folder, entry, prepared)
     stored = SuiteStore(context.run_dir, suite_id).read()
-    judgement = judge_run(prepared, context, stored, circumstances)
-    documents = documents_of(
-        judgement,
-        {
-            name: _object(folder / "inputs" / "history" / f"{i}.json")
-            for i, name in enumerate(circumstances.history)
-        },
-        time=session["generated_at_utc"],
-        golden_paths={
-            **{p.label: entry["golden"][part_key(p)]["path"] for p in prepared.parts if p.match is not None},
-            **_live_paths(prepared),
-        },
-    )
-    stated = _object(folder / "run" / suite_id / EQUIVALENCE).get("generated_at")
-    text = equivalence_text(judgement, str(stated))
-    reports: dict[str, dict[str, Any] | str] = {**documents.by_name, REPORT: text}
-    return {f"run/{suite_id}/{name}": report for name, report in reports.items()}
+    judgement = judge_run(prepared, context, stored, circumstances, files)
+    return Rejudged(prepared, session, entry, circumstances.history, judgement)
 
 
 def _entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:
@@ -446,12 +461,17 @@ def _with_changes(
 
 
 def _read(path: Path, schema: str) -> dict[str, Any]:
-    document = _object(path)
+    document = read_object(path)
     schemas.check(document, schema, lambda at: f"{path.name}: {'.'.join(map(str, at))}", StoreError)
     return document
 
 
-def _object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a bundle.
+
+    Raises:
+        StoreError: it cannot be read, or is none.
+    """
     try:
         return wire.load_object(path)
     except (OSError, wire.WireError) as error:

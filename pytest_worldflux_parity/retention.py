@@ -13,9 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
-
-Retention = Literal["minimal", "full"]
+from typing import Any
 
 LOGS = ("stdout.log", "stderr.log")
 # The record of a failed attempt that ran elsewhere: not to be taken for a success before its line is there.

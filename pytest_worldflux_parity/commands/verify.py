@@ -49,7 +49,7 @@ def _usage(parser: Any, message: str) -> NoReturn:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Check a bundle and say what was found; the exit status."""
-    from ..proof_run import recompute
+    from ..bundle_reports import recompute
 
     return report(options.bundle, options.key, recompute)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .. import wire
 from ..backends import Backend
@@ -93,6 +93,25 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Let go of what the engine holds."""
+
+
+class Orphans(Protocol):
+    """What tells of jobs that outlive their session, whatever the engine of the next one is."""
+
+    def disowned(self, folder: Path, request_id: str) -> Execution | None:
+        """How a job's attempt is to be counted that was asked for something else; None: it was not."""
+
+    def settled(self, folder: Path, run_dir: Path) -> Execution | None:
+        """How a job's attempt ended; None where it was no job's.
+
+        Raises:
+            ParityError: the job may still run it.
+        """
+
+
+def orphans() -> Orphans:
+    """Slurm's: the one engine whose jobs go on without their session."""
+    return cast(Orphans, import_module(".slurm_ended", __name__))
 
 
 def open_engine(context: RunContext) -> Engine:

@@ -18,7 +18,7 @@ from ..prepare import PreparedSuite, RunContext
 from ..records import record_line
 from ..store import JOB_FILE, Line, Stored, SuiteStore, answer_in, presence, translated
 from ..suite import BackendSide
-from . import Engine, Execution, Launch, slurm_ended
+from . import Engine, Execution, Launch, orphans
 
 
 class AttemptsFailed(RunFailed):
@@ -193,9 +193,10 @@ def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunC
     """
     if not (folder / JOB_FILE).exists():
         return engine.adopt(folder)
-    if (other := slurm_ended.disowned(folder, request.request_id)) is not None:
+    jobs = orphans()
+    if (other := jobs.disowned(folder, request.request_id)) is not None:
         return other
-    return engine.adopt(folder) if engine.name == "slurm" else slurm_ended.settled(folder, context.run_dir)
+    return engine.adopt(folder) if engine.name == "slurm" else jobs.settled(folder, context.run_dir)
 
 
 def _unseen_line(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import runner
-from ..leases import Lease, leased, pool
+from ..leases import Lease, Pool, leased, pool
 from ..store import set_record_aside
 from . import Execution, Launch
 from .launching import command_of
@@ -20,8 +20,10 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, held: Pool | None = None) -> None:
+        """``held``: what runs hold while they run; None: the machine's own, with one slot a GPU."""
         self._context = context
+        self._pool = held or pool(context.device)
 
     def width(self) -> int:
         return 1
@@ -35,7 +37,7 @@ class LocalEngine:
             SuiteError: a placeholder of a manifest's command has no value.
         """
         context, request = self._context, launch.request
-        with leased(context.pool or pool(context.device), launch.resources, launch.alone) as lease:
+        with leased(self._pool, launch.resources, launch.alone) as lease:
             shim = context.run_dir.resolve() / ".wire"
             command, env, cwd = command_of(launch.program, request, context.root, shim)
             held = [launch.present, *lease.descriptors]

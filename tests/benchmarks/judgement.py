@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from pytest_worldflux_parity import proof_file, schemas
+from pytest_worldflux_parity.bundle_reports import recompute
 from pytest_worldflux_parity.commands.verify import report as verify
 from pytest_worldflux_parity.conclude import conclude
 from pytest_worldflux_parity.conclude_proof import judge_foreign
@@ -52,7 +53,6 @@ from pytest_worldflux_parity.proof.settings import (
     SeedPolicy,
 )
 from pytest_worldflux_parity.proof.stability import stability
-from pytest_worldflux_parity.proof_run import recompute
 from pytest_worldflux_parity.render.proof_documents import (
     coverage_document,
     equivalence_document,

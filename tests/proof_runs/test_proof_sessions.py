@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_worldflux_parity.attempt_files import AttemptFolders
+from pytest_worldflux_parity.bundle_reports import recompute
 from pytest_worldflux_parity.evidence.attempts import row
-from pytest_worldflux_parity.proof_run import recompute
 from tests.components import goldens
 from tests.conftest import Project
 
