@@ -21,7 +21,8 @@ WITHOUT = ("-p", "no:benchmark", "-p", "no:hypothesispytest")
 # pytester forgets the modules that a run in this process imported: some cannot be imported twice, and the
 # others would be by each run.
 importlib.import_module("jsonschema")
-for _module in ("conclude", "conclude_proof", "conclude_campaign", "items", "render.proof_terminal"):
+_MODULES = ("session.conclude", "session.conclude_proof", "session.conclude_campaign", "plugin.items")
+for _module in (*_MODULES, "reporting.proof_terminal"):
     importlib.import_module(f"pytest_worldflux_parity.{_module}")
 
 FAKES = Path(__file__).parent / "fakes" / "backends"

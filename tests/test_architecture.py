@@ -1,6 +1,6 @@
 """The rules of the layout, read off the syntax trees: who may import whom, and how long a function is.
 
-Data flows down ``LAYERS`` and imports only point up it. A new module has to be put into the list.
+``ROOMS`` is the whole order: imports only point to the right of a room's own place.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import ast
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,77 +19,56 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = CHECKOUT / "pytest_worldflux_parity"
 NAME = PACKAGE.name
 
-CORE = (
-    "errors",
-    "wire",
-    "suite",
-    "plan",
-    "curves",
-    "retry",
-    "records",
-    "observations",
-    "stats",
-    "gates",
-    "proof",
-    "campaign",
-    "verdict",
-    "proof_verdict",
-    "render",
-    "audit",
-    "proof_audit",
-)
-EDGES = (
-    "schemas",
-    "json_file",
-    "run_documents",
-    "suite_file",
-    "manifest_file",
-    "proof_file",
-    "campaign_file",
-    "scores",
-    "backends",
-    "command_program",
-    "lock",
-    "policy",
-    "sources",
-    "environments",
-    "devices",
-    "leases",
-    "guardian",
-    "runner",
-    "retention",
-    "store",
-    "attempt_files",
-    "estimates",
+ROOMS = (
+    "plugin",
+    "cli",
+    "session",
+    "release",
     "evidence",
-    "golden",
-    "matching",
-    "prepare",
-    "missing_suite",
-    "provenance",
-    "engines",
-    "oracle",
-    "integrity",
-    "program_files",
-    "assemble",
-    "proof_run",
-    "live_match",
-    "foreign_runs",
-    "costs",
-    "artifacts",
-    "sealed",
-    "conclude_proof",
-    "conclude_campaign",
-    "conclude",
-    "release_checks",
-    "proof_release",
-    "doctor",
+    "reporting",
+    "judgement",
+    "execution",
+    "inputs",
+    "suite",
+    "schemas",
+    "wire",
+    "errors",
 )
-SHELL = ("items", "scheduling", "fleet_loop", "plugin", "commands", "cli")
-LAYERS = (*CORE, *EDGES, *SHELL)
+# Besides the rooms: the face of the package, its marker for type checkers, and its page.
+BESIDE = {"__init__.py", "py.typed", "README.md"}
+MOST_ENTRIES = 16
+MOST_FLOORS = 9
 
-# What core modules may import from outside: nothing that reads, writes, waits or tells the time.
-CORE_IMPORTS = frozenset(
+# What decides: modules and folders, by their dotted names within the package.
+PURE = (
+    "errors",
+    "suite.suite",
+    "suite.pairs",
+    "suite.campaign",
+    "suite.proof",
+    "suite.proof_settings",
+    "suite.manifest",
+    "suite.commands",
+    "suite.seed_plan",
+    "inputs.golden_data",
+    "inputs.scores.curves",
+    "execution.retry",
+    "execution.records",
+    "judgement.stats",
+    "judgement.gates",
+    "judgement.proof",
+    "judgement.judgement_input",
+    "judgement.all_gates",
+    "judgement.quick",
+    "judgement.proof_verdict",
+    "reporting",
+    "release.audit",
+    "release.proof_audit",
+)
+# They write what others of their folder have made.
+NOT_PURE = ("reporting.missing_suite", "reporting.component_report")
+# What pure modules may import from outside: nothing that reads, writes, waits or tells the time.
+PURE_IMPORTS = frozenset(
     [
         "__future__",
         "collections",
@@ -107,7 +87,11 @@ CORE_IMPORTS = frozenset(
     ]
 )
 # Suites name paths, and never look at one; a proof draws in several threads.
-CORE_EXTRA = {"suite": {"pathlib"}, "proof": {"pathlib", "concurrent"}, "campaign": {"pathlib"}}
+PURE_EXTRA = {
+    "suite": {"pathlib"},
+    "judgement.proof": {"concurrent"},
+    "judgement.proof_verdict": {"concurrent"},
+}
 FILE_METHODS = frozenset(
     [
         "read_text",
@@ -139,9 +123,23 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def unit(path: Path) -> str:
-    """The layer of a module: its own name, or that of the package within ours that it belongs to."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def dotted(path: Path) -> str:
+    """The name of a module within the package; that of a package is its folder's."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def folder_of(name: str) -> str:
+    """The folder in which a module stands; a package stands in itself, a module of the root alone."""
+    return name if name in FOLDERS else name.rpartition(".")[0] or name
+
+
+def is_below(name: str, tops: tuple[str, ...]) -> bool:
+    return any(name == top or name.startswith(f"{top}.") for top in tops)
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
@@ -155,10 +153,15 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
 
 
-def own(name: str) -> str | None:
-    """The layer that an import of ours reaches."""
+def reached(name: str) -> str | None:
+    """The module of ours that an import reaches."""
     parts = name.split(".")
-    return parts[1] if parts[0] == NAME and len(parts) > 1 else None
+    if parts[0] != NAME or len(parts) == 1:
+        return None
+    within = parts[1:]
+    while within and ".".join(within) not in NAMES:
+        within.pop()
+    return ".".join(within) or None
 
 
 def named(path: Path) -> str:
@@ -166,28 +169,78 @@ def named(path: Path) -> str:
 
 
 MODULES = [p for p in sources(PACKAGE) if p != PACKAGE / "__init__.py"]
+NAMES = {dotted(p): p for p in MODULES}
+FOLDERS = {dotted(p) for p in MODULES if p.name == "__init__.py"}
+PURE_MODULES = [p for n, p in NAMES.items() if is_below(n, PURE) and n not in NOT_PURE]
 
 
-def test_every_module_has_its_place() -> None:
-    assert {unit(p) for p in MODULES} == set(LAYERS)
-    assert len(set(LAYERS)) == len(LAYERS)
+def arrows() -> dict[str, set[str]]:
+    """Module -> the modules that it imports, for types and within functions too."""
+    found = {
+        name: {r for _, n in imports(path) if (r := reached(n))} - {name} for name, path in NAMES.items()
+    }
+    # A package's face names its own modules: that is how they are reached, and no way back up.
+    return {
+        name: {r for r in to if not (name in FOLDERS and is_below(r, (name,)))} for name, to in found.items()
+    }
+
+
+ARROWS = arrows()
+
+
+def joined(by: Mapping[str, str]) -> dict[str, set[str]]:
+    """The arrows between groups of modules; ``by``: module -> group."""
+    groups: dict[str, set[str]] = {group: set() for group in by.values()}
+    for name, to in ARROWS.items():
+        groups[by[name]] |= {by[r] for r in to} - {by[name]}
+    return groups
+
+
+def floors(graph: Mapping[str, set[str]]) -> int:
+    """How many groups stand one on the other in the highest pile."""
+    height: dict[str, int] = {}
+    for group in TopologicalSorter(graph).static_order():
+        height[group] = 1 + max((height[below] for below in graph.get(group, ())), default=0)
+    return max(height.values())
+
+
+def test_the_root_has_the_rooms_and_nothing_else() -> None:
+    there = {p.name for p in PACKAGE.iterdir() if p.name != "__pycache__"}
+    assert there == {*(r for r in ROOMS if r != "errors"), "errors.py", *BESIDE}
+    assert len(there) <= MOST_ENTRIES
+    assert len(set(ROOMS)) == len(ROOMS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
-def test_imports_point_up(path: Path) -> None:
-    place = LAYERS.index(unit(path))
-    down = [
+def test_imports_point_down(path: Path) -> None:
+    place = ROOMS.index(room(dotted(path)))
+    up = [
         f"{path.name}:{line} imports {name}"
         for line, name in imports(path)
-        if (reached := own(name)) and reached != unit(path) and LAYERS.index(reached) > place
+        if (found := reached(name)) and ROOMS.index(room(found)) < place
     ]
-    assert not down
+    assert not up
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if unit(p) in CORE and unit(p) != "wire"], ids=named)
-def test_the_core_does_no_io_and_keeps_no_time_and_no_chance(path: Path) -> None:
-    allowed = CORE_IMPORTS | CORE_EXTRA.get(unit(path), set()) | {NAME}
-    assert not [(line, name) for line, name in imports(path) if name.split(".")[0] not in allowed]
+@pytest.mark.parametrize("of", ["modules", "folders"])
+def test_no_circle(of: str) -> None:
+    graph = ARROWS if of == "modules" else joined({name: folder_of(name) for name in NAMES})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"these import each other: {' -> '.join(error.args[1])}")
+
+
+def test_few_floors() -> None:
+    assert floors(joined({name: room(name) for name in NAMES})) <= MOST_FLOORS
+
+
+@pytest.mark.parametrize("path", PURE_MODULES, ids=named)
+def test_what_decides_does_no_io_and_keeps_no_time_and_no_chance(path: Path) -> None:
+    name = dotted(path)
+    extra = {word for top, words in PURE_EXTRA.items() if is_below(name, (top,)) for word in words}
+    allowed = PURE_IMPORTS | extra | {NAME}
+    assert not [(line, n) for line, n in imports(path) if n.split(".")[0] not in allowed]
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             called, where = ast.unparse(node.func), f"{path.name}:{node.lineno}"
@@ -198,33 +251,38 @@ def test_the_core_does_no_io_and_keeps_no_time_and_no_chance(path: Path) -> None
                 assert node.args, f"{where}: a generator without a seed"
 
 
-def test_only_the_shell_imports_pytest() -> None:
+def test_every_name_of_what_decides_is_there() -> None:
+    assert {*PURE, *NOT_PURE} <= set(NAMES)
+
+
+def test_only_the_plugin_imports_pytest() -> None:
     importers = {
-        unit(p) for p in MODULES for _, name in imports(p) if name.split(".")[0] in ("pytest", "_pytest")
+        room(dotted(path))
+        for path in MODULES
+        for _, name in imports(path)
+        if name.split(".")[0] in ("pytest", "_pytest")
     }
-    assert importers == {"items", "scheduling", "fleet_loop", "plugin"}
+    assert importers == {"plugin"}
 
 
 def test_the_contract_uses_the_standard_library_of_python_3_9() -> None:
     """And numpy, which programs with arrays have, in the functions that these call and nowhere else."""
-    path = PACKAGE / "wire.py"
-    assert {name.split(".")[0] for _, name in imports(path)} <= {*sys.stdlib_module_names, "numpy"}
-    at_the_top = [node for node in tree(path).body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert "numpy" not in " ".join(ast.unparse(node) for node in at_the_top)
-    lazily = [
-        f.name
-        for f in ast.walk(tree(path))
-        if isinstance(f, ast.FunctionDef) and "import numpy" in ast.unparse(f)
-    ]
+    lazily = []
+    for path in sources(PACKAGE / "wire"):
+        outside = {name for _, name in imports(path) if not name.startswith(f"{NAME}.wire")}
+        assert {name.split(".")[0] for name in outside} <= {*sys.stdlib_module_names, "numpy"}
+        at_the_top = [n for n in tree(path).body if isinstance(n, (ast.Import, ast.ImportFrom))]
+        assert "numpy" not in " ".join(ast.unparse(node) for node in at_the_top)
+        functions = (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef))
+        lazily += [f.name for f in functions if "import numpy" in ast.unparse(f)]
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
     assert lazily == ["_arrays", "_save"]
-    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
 def test_the_guardian_starts_fast_and_alone() -> None:
     """It is run as a file, by an isolated interpreter without site-packages."""
-    assert {name.split(".")[0] for _, name in imports(PACKAGE / "guardian.py")} <= set(
-        sys.stdlib_module_names
-    )
+    guardian = PACKAGE / "execution" / "guardian.py"
+    assert {name.split(".")[0] for _, name in imports(guardian)} <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("path", sources(CHECKOUT / "backends"), ids=named)
@@ -243,13 +301,13 @@ def test_no_drawer_for_everything() -> None:
     assert not names & {"utils", "util", "helpers", "misc", "common"}
 
 
-@pytest.mark.parametrize("module", ["plugin", "items"])
+@pytest.mark.parametrize("module", ["plugin.hooks", "plugin.items"])
 def test_what_every_session_imports_is_light(module: str) -> None:
     """Plain pytest pays for the plugin alone; a worker runs pairs without the statistics."""
     code = f"import sys, {NAME}.{module}; print(*(m for m in {HEAVY} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # Items read suites, which are YAML.
-    assert set(done.stdout.split()) <= ({"yaml"} if module == "items" else set())
+    assert set(done.stdout.split()) <= ({"yaml"} if module == "plugin.items" else set())
 
 
 def functions() -> dict[str, int]:

@@ -19,8 +19,8 @@ from typing import Any
 import orjson
 
 from .. import wire
-from ..attempt_files import EXECUTIONS, Attempt, AttemptFolders
 from ..errors import StoreError
+from ..execution.attempt_files import EXECUTIONS, Attempt, AttemptFolders
 from .cleaning import Cleaner, refuse_broken
 from .reading import LOG_TAIL_BYTES, content, log_end
 

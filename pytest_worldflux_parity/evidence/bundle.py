@@ -24,8 +24,8 @@ from typing import Any, BinaryIO, Literal
 
 from .. import schemas
 from ..errors import EvidenceError, TamperedError
-from ..json_file import loads
-from ..store import translated
+from ..execution.store import translated
+from ..schemas.json_text import loads
 from . import container, packing, statement
 from .cleaning import Cleaner, cleaner, refuse_broken
 from .container import Entry

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import wire
 from ..errors import EvidenceError, ParityError
-from ..json_file import read_json
+from ..schemas.json_text import read_json
 from . import statement
 from .attempts import PackedAttempts
 from .bundle import OpenedBundle, open_bundle

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import EvidenceError
-from ..json_file import loads
-from ..store import safe_name
-from ..suite import SYSTEMS
+from ..execution.store import safe_name
+from ..schemas.json_text import loads
+from ..suite.suite import SYSTEMS
 from .cleaning import Cleaner
 from .container import MAX_MEMBER_BYTES
 

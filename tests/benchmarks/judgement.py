@@ -35,32 +35,34 @@ from typing import Any
 
 import numpy as np
 
-from pytest_worldflux_parity import proof_file, schemas
-from pytest_worldflux_parity.bundle_reports import recompute
-from pytest_worldflux_parity.commands.verify import report as verify
-from pytest_worldflux_parity.conclude import conclude
-from pytest_worldflux_parity.conclude_proof import judge_foreign
+from pytest_worldflux_parity import schemas
+from pytest_worldflux_parity.cli.verify import report as verify
 from pytest_worldflux_parity.evidence import array_members, bundle_cleaner, packing
-from pytest_worldflux_parity.observations import Observed, Value
-from pytest_worldflux_parity.prepare import prepare
-from pytest_worldflux_parity.proof.decision import judge_proof
-from pytest_worldflux_parity.proof.results import ProofGates
-from pytest_worldflux_parity.proof.settings import (
-    BayesianRule,
-    MetricRule,
-    ProofSettings,
-    ProofTask,
-    SeedPolicy,
-)
-from pytest_worldflux_parity.proof.stability import stability
-from pytest_worldflux_parity.render.proof_documents import (
+from pytest_worldflux_parity.inputs.prepare import prepare
+from pytest_worldflux_parity.judgement.proof.decision import judge_proof
+from pytest_worldflux_parity.judgement.proof.results import ProofGates
+from pytest_worldflux_parity.judgement.proof.stability import stability
+from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
+from pytest_worldflux_parity.release.bundle_reports import recompute
+from pytest_worldflux_parity.reporting.proof_documents import (
     coverage_document,
     equivalence_document,
     provenance,
     stability_document,
 )
-from pytest_worldflux_parity.render.proof_markdown import equivalence_markdown
-from pytest_worldflux_parity.stats.tost import Design, Effect
+from pytest_worldflux_parity.reporting.proof_markdown import equivalence_markdown
+from pytest_worldflux_parity.session.conclude import conclude
+from pytest_worldflux_parity.session.conclude_proof import judge_foreign
+from pytest_worldflux_parity.suite import proof_file
+from pytest_worldflux_parity.suite.proof_settings import (
+    BayesianRule,
+    Design,
+    Effect,
+    MetricRule,
+    ProofSettings,
+    ProofTask,
+    SeedPolicy,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -69,7 +71,7 @@ from tests.benchmarks import proof_folder  # noqa: E402  # found from there
 # What is imported late, by the functions that need it.
 IMPORTS = (
     "jsonschema", "yaml", "scipy.special", "encodings.cp437", "encodings.utf_16_be", "encodings.idna",
-    "pytest_worldflux_parity.evidence.checking", "pytest_worldflux_parity.live_match",
+    "pytest_worldflux_parity.evidence.checking", "pytest_worldflux_parity.session.live_match",
 )  # fmt: skip
 SYSTEMS = ("official", "worldflux")
 CASES: tuple[tuple[Effect, Design, float], ...] = (

@@ -67,7 +67,8 @@ class Campaign:
 
     def start(self, run_id: str) -> subprocess.Popen[bytes]:
         """A session, which goes on with the run where it was begun."""
-        command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "pytest_worldflux_parity.plugin"]
+        command = [sys.executable, "-m", "pytest", "-p", "xdist"]
+        command += ["-p", "pytest_worldflux_parity.plugin.hooks"]
         command += ["-p", "no:cacheprovider", "--parity=quick", f"--parity-run-id={run_id}"]
         command += [f"-n{self.workers}", "-q"]
         command += ["--parity-resume"] if (self.run_dir(run_id) / "run.json").exists() else []

@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from pytest_worldflux_parity import plan, wire
-from pytest_worldflux_parity.conclude import seal
-from pytest_worldflux_parity.gates.components import Golden
-from pytest_worldflux_parity.matching import MatchSpec, match_spec
-from pytest_worldflux_parity.plan import Pair
-from pytest_worldflux_parity.prepare import PreparedFile, PreparedSuite, RunContext, prepare
-from pytest_worldflux_parity.proof_run import live_folder
-from pytest_worldflux_parity.records import record_line
-from pytest_worldflux_parity.store import SuiteStore, write_document
+from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.execution.records import record_line
+from pytest_worldflux_parity.execution.store import SuiteStore, write_document
+from pytest_worldflux_parity.inputs.context import RunContext
+from pytest_worldflux_parity.inputs.golden_data import Golden
+from pytest_worldflux_parity.inputs.matches import MatchSpec, match_spec
+from pytest_worldflux_parity.inputs.prepare import PreparedFile, PreparedSuite, prepare
+from pytest_worldflux_parity.judgement.judge_proof import live_folder
+from pytest_worldflux_parity.session.seal import seal
+from pytest_worldflux_parity.suite import pairs
+from pytest_worldflux_parity.suite.pairs import Pair
 from pytest_worldflux_parity.wire import file_sha256
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +86,7 @@ def _write_attempt(
     store = SuiteStore(context.run_dir, part.suite.suite_id)
     attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
     program, source = part.backends[system], part.sources[system]
-    request = plan.request(
+    request = pairs.request(
         part.suite, pair, system, adapter=program.adapter, device=context.device, source=source,
         run_id=context.run_id, out_dir=str(folder.resolve()), attempt=attempt,
     )  # fmt: skip

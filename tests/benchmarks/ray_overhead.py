@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.backends import load_backends
-from pytest_worldflux_parity.engines import Engine, Execution, Launch
-from pytest_worldflux_parity.engines.local import LocalEngine
-from pytest_worldflux_parity.prepare import RunContext
-from pytest_worldflux_parity.suite import Resources
+from pytest_worldflux_parity.execution.engine import Engine, Execution, Launch
+from pytest_worldflux_parity.execution.local import LocalEngine
+from pytest_worldflux_parity.inputs.backends import load_backends
+from pytest_worldflux_parity.inputs.context import RunContext
+from pytest_worldflux_parity.suite.suite import Resources
 
 FAKES = Path(__file__).resolve().parents[1] / "fakes" / "backends"
 
@@ -72,7 +72,7 @@ def main(runs: int) -> None:
     measure("local", LocalEngine(local), local, runs)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     os.environ["RAY_ADDRESS"] = cluster.address
-    from pytest_worldflux_parity.engines.ray import RayEngine
+    from pytest_worldflux_parity.execution.ray.engine import RayEngine
 
     remote = context(base, "ray")
     start = time.monotonic()

@@ -77,7 +77,7 @@ def makespan(root: Path, seconds: list[float], mode: str) -> tuple[float, float,
     write_project(root, seconds, estimates(seconds, mode))
     command = [sys.executable, "-m", "pytest", "--parity=quick", "--parity-run-id=now", f"-n{WORKERS}", "-q"]
     command += ["--dist=worksteal"] if mode == "worksteal" else ["--maxschedchunk=1"]
-    command += ["-p", "xdist", "-p", "pytest_worldflux_parity.plugin"]
+    command += ["-p", "xdist", "-p", "pytest_worldflux_parity.plugin.hooks"]
     env = {
         **os.environ,
         "BENCHMARK_LOAD": "1" if mode == "load" else "",

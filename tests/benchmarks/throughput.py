@@ -18,7 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pytest_worldflux_parity import backends, lock, runner, suite_file, wire
+from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.execution import runner
+from pytest_worldflux_parity.inputs import backends, lock
+from pytest_worldflux_parity.suite import suite_file
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "reports/parity/upstream_lock.json"

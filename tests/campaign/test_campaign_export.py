@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from test_campaign_sessions import FILE, campaign, lasting, table
 
-from pytest_worldflux_parity import cli
+from pytest_worldflux_parity.cli import main as cli
 from tests.conftest import Project
 
 Command = Callable[..., int]

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.campaign_file import load
 from pytest_worldflux_parity.errors import SuiteError
-from pytest_worldflux_parity.lock import read_lock
-from pytest_worldflux_parity.scores import load_table
-from pytest_worldflux_parity.sources import checkout_path
+from pytest_worldflux_parity.inputs.checkouts import checkout_path
+from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.inputs.scores import load_table
+from pytest_worldflux_parity.suite.campaign_file import load
 from tests.conftest import Project, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -11,19 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_worldflux_parity.gates.components import (
+from pytest_worldflux_parity.inputs.golden_data import (
     Component,
-    ComponentEvidence,
     Golden,
     Match,
-    MatchResult,
     Perturbation,
     array_problem,
-    compare,
-    difference,
     flow_order,
 )
-from pytest_worldflux_parity.render.components import component_match_document, headline
+from pytest_worldflux_parity.judgement.gates.components import (
+    ComponentEvidence,
+    MatchResult,
+    compare,
+    difference,
+)
+from pytest_worldflux_parity.reporting.components import component_match_document, headline
 from pytest_worldflux_parity.schemas import check
 
 TOLERANCE = 1e-5

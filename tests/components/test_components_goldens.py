@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.backends import load_backends
 from pytest_worldflux_parity.errors import BackendError, GoldenError
-from pytest_worldflux_parity.golden import read_arrays, read_golden
-from pytest_worldflux_parity.matching import match_spec
+from pytest_worldflux_parity.inputs.backends import load_backends
+from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden
+from pytest_worldflux_parity.inputs.matches import match_spec
 from tests.components import goldens
 from tests.conftest import FAKES
 

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import cli, golden, lock, matching, wire
-from pytest_worldflux_parity.backends import load_backends
+from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.errors import GoldenError, SourceError
+from pytest_worldflux_parity.execution import match_program
+from pytest_worldflux_parity.inputs import golden, lock, matches
+from pytest_worldflux_parity.inputs.backends import load_backends
+from pytest_worldflux_parity.judgement import assemble
+from pytest_worldflux_parity.reporting import component_report
 from tests.components import goldens
 from tests.conftest import FAKES
 
@@ -53,9 +58,9 @@ def pin(project: Path, folder: Path, entry: dict[str, Any] | None = None, **chan
     lock_path(project).write_text(json.dumps(document), encoding="utf-8")
 
 
-def spec_of(project: Path, folder: Path | None = None) -> matching.MatchSpec:
+def spec_of(project: Path, folder: Path | None = None) -> matches.MatchSpec:
     backend = load_backends([project / "backends"])["fake_worldflux"]
-    return matching.match_spec(backend, lock_path(project), folder)
+    return matches.match_spec(backend, lock_path(project), folder)
 
 
 def refusal(project: Path, folder: Path | None = None) -> str:
@@ -101,9 +106,9 @@ def test_another_golden_of_the_locked_commit_that_is_whole_is_compared_with(proj
     live = goldens.behave(project / "live", "ok", checkpoint="of a run")
     spec = spec_of(project, live)
     assert spec.golden.standing == "locked"
-    matching.run_match(spec, project / "out", project / ".wire", project)
-    evidence = matching.evidence_of(spec, project / "out")
-    document = wire.load_object(matching.write_report(evidence, project, project))
+    match_program.run_match(spec, project / "out", project / ".wire", project)
+    evidence = assemble.evidence_of(spec, project / "out")
+    document = wire.load_object(component_report.write_report(evidence, project, project))
     assert document["golden"]["standing"] == "locked"
 
 

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_worldflux_parity import cli, matching, schemas, wire
-from pytest_worldflux_parity.backends import load_backends
+from pytest_worldflux_parity import schemas, wire
+from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.errors import GoldenError
-from pytest_worldflux_parity.gates.components import ComponentEvidence
-from pytest_worldflux_parity.golden import read_arrays, read_golden
+from pytest_worldflux_parity.execution import match_program
+from pytest_worldflux_parity.inputs import matches
+from pytest_worldflux_parity.inputs.backends import load_backends
+from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden
+from pytest_worldflux_parity.judgement import assemble
+from pytest_worldflux_parity.judgement.gates.components import ComponentEvidence
+from pytest_worldflux_parity.reporting import component_report
 from tests.components import goldens
 from tests.conftest import FAKES, alive
 
@@ -57,19 +62,19 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def spec_of(project: Path) -> matching.MatchSpec:
+def spec_of(project: Path) -> matches.MatchSpec:
     backend = load_backends([project / "backends"])["fake_worldflux"]
-    return matching.match_spec(backend, project / "upstream_lock.json")
+    return matches.match_spec(backend, project / "upstream_lock.json")
 
 
 def match(project: Path, behaviour: str) -> ComponentEvidence:
     goldens.behave(project / "golden", behaviour)
     spec = spec_of(project)
     folder = project / "out"
-    matching.match_once(spec, folder, project / ".wire", project)
-    evidence = matching.evidence_of(spec, folder)
+    match_program.match_once(spec, folder, project / ".wire", project)
+    evidence = assemble.evidence_of(spec, folder)
     # Its document keeps its schema, whatever is wrong.
-    document = wire.load_object(matching.write_report(evidence, project, project))
+    document = wire.load_object(component_report.write_report(evidence, project, project))
     assert document["all_pass"] is evidence.passed
     assert document["golden"]["path"] == "golden"
     return evidence
@@ -82,7 +87,7 @@ def test_a_faithful_program_matches(project: Path) -> None:
     assert [c.component.stage for c in evidence.result.components] == list(goldens.STAGES)
     assert (evidence.result.mapped, evidence.result.own, evidence.result.covered) == (3, 3, 3)
     assert max(c.worst.badness for c in evidence.result.components) < 1e-12
-    document = wire.load_object(project / matching.REPORT)
+    document = wire.load_object(project / match_program.REPORT)
     assert document["perturbations"]["caught"] == document["perturbations"]["total"] == 8
     assert document["first_divergence"] is None
     request = wire.load_object(project / "out" / "attempt_1" / "match_request.json")
@@ -94,7 +99,7 @@ def test_what_is_wrong_is_named(project: Path, behaviour: str) -> None:
     evidence = match(project, behaviour)
     assert not evidence.passed
     assert evidence.findings[0].line().startswith(WRONG[behaviour])
-    first = wire.load_object(project / matching.REPORT)["first_divergence"]
+    first = wire.load_object(project / match_program.REPORT)["first_divergence"]
     assert (first is not None) is WRONG[behaviour].startswith("component_mismatch")
 
 
@@ -149,7 +154,7 @@ def test_what_the_program_left_is_what_is_compared(project: Path) -> None:
     path = project / "out" / "attempt_1" / "outputs.npz"
     path.write_bytes(path.read_bytes() + b"\0")
     assert "outputs.npz is not the file that the match program left" in (
-        matching.evidence_of(spec, project / "out").error
+        assemble.evidence_of(spec, project / "out").error
     )
 
 
@@ -159,19 +164,19 @@ def test_a_finished_run_is_used_again_and_a_failed_one_once_retired(project: Pat
     spec = spec_of(project)
 
     def once() -> str:
-        return matching.match_once(spec, project / "out", project / ".wire", project).error
+        return match_program.match_once(spec, project / "out", project / ".wire", project).error
 
     assert once() == "fake_worldflux: exit status 1: not yet"
     flag.touch()
     assert once() == "fake_worldflux: exit status 1: not yet", "nobody else tries again in the same session"
-    matching.retire_failed(spec, project / "out")
+    match_program.retire_failed(spec, project / "out")
     assert [once(), once()] == ["", ""]
-    matching.retire_failed(spec, project / "out")
+    match_program.retire_failed(spec, project / "out")
     assert once() == ""
     assert sorted(p.name for p in (project / "out").glob("attempt_*")) == ["attempt_1", "attempt_2"]
     # Another backend is another request.
     (project / "backends" / "fake_worldflux" / "notes.txt").write_text("x")
-    assert matching.last_run(spec, project / "out") is None
+    assert match_program.last_run(spec, project / "out") is None
 
 
 def test_the_command_prints_a_table(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

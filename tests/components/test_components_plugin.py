@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_worldflux_parity.matching import REPORT
+from pytest_worldflux_parity.execution.match_program import REPORT
 from tests.components import goldens
 from tests.conftest import Project, alive, wait_until
 

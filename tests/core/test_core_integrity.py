@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import integrity, proof_run
-from pytest_worldflux_parity.attempt_files import Attempt
-from pytest_worldflux_parity.store import Stored
+from pytest_worldflux_parity.execution.attempt_files import Attempt
+from pytest_worldflux_parity.execution.store import Stored
+from pytest_worldflux_parity.judgement import judge_proof, stored_lines
 
 RECORD: dict[str, Any] = {
     "schema_version": "parity.v1", "request_id": "r", "adapter": "a", "task_id": "t", "seed": 0,
@@ -45,7 +45,7 @@ def doubt(record: dict[str, Any], text: bytes) -> tuple[str, str] | None:
         "task_id": "t", "seed": 0, "system": "official", "attempt": 1, "status": "success", "metrics": record,
         "artifacts": {"metrics": f"{PLACE}/metrics.json"}, "artifacts_sha256": {"metrics": sha256},
     }  # fmt: skip
-    return integrity._doubt(line, Files(text))
+    return stored_lines._doubt(line, Files(text))
 
 
 @pytest.mark.parametrize("indent", [None, 1])
@@ -81,7 +81,7 @@ def test_a_key_that_stands_twice_in_the_file_is_seen() -> None:
 
 def unlisted(text: bytes) -> list[str]:
     stored = Stored(({"request_id": "r", "attempt": 1},))
-    return [f.detail for f in proof_run._unlisted_attempts(Files(text), "s", stored)]
+    return [f.detail for f in judge_proof._unlisted_attempts(Files(text), "s", stored)]
 
 
 def test_an_attempt_with_a_line_is_no_finding_and_one_without_is() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import StoreError
-from pytest_worldflux_parity.json_file import Unclear, indented, is_plainly, loads, parse_json, plain
+from pytest_worldflux_parity.schemas.json_text import Unclear, indented, is_plainly, loads, parse_json, plain
 
 VALUES = st.recursive(
     st.none()

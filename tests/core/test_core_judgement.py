@@ -10,13 +10,19 @@ import pytest
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import StatisticsError
-from pytest_worldflux_parity.gates.coverage import budget_gaps, coverage
-from pytest_worldflux_parity.gates.independence import Origin, independence
-from pytest_worldflux_parity.gates.validity import conflicting_successes, differences, record_findings
-from pytest_worldflux_parity.observations import Missing, Observed, Result, Value, measure, observe
-from pytest_worldflux_parity.records import record_line
-from pytest_worldflux_parity.suite import BackendSide, Budget, Metric, Suite, Task
-from pytest_worldflux_parity.verdict import Evidence, judge
+from pytest_worldflux_parity.execution.records import record_line
+from pytest_worldflux_parity.inputs.scores.curves import Result
+from pytest_worldflux_parity.judgement.gates.coverage import budget_gaps, coverage
+from pytest_worldflux_parity.judgement.gates.independence import Origin, independence
+from pytest_worldflux_parity.judgement.gates.validity import (
+    conflicting_successes,
+    differences,
+    record_findings,
+)
+from pytest_worldflux_parity.judgement.judgement_input import Evidence
+from pytest_worldflux_parity.judgement.quick import judge
+from pytest_worldflux_parity.judgement.stats.measurements import Missing, Observed, Value, measure, observe
+from pytest_worldflux_parity.suite.suite import BackendSide, Budget, Metric, Suite, Task
 
 RETURN = Metric("episode_return", "calibrated", 0.05)
 TASK = Task("t", recipe={"lr": 1.0}, eval_protocol={"eval_episodes": 2, "eval_window": 2})

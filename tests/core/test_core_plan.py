@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import plan, wire
-from pytest_worldflux_parity.suite import ArtifactSide, BackendSide, Budget, Metric, Suite, Task
+from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.suite import pairs
+from pytest_worldflux_parity.suite.suite import ArtifactSide, BackendSide, Budget, Metric, Suite, Task
 
 SOURCE = {"backend_tree_sha256": "t", "commit": "c", "checkout": "/here"}
 
@@ -29,13 +30,13 @@ def suite(**changes: Any) -> Suite:
 
 def request_id(own: Suite | None = None, *, task: Task | None = None, seed: int = 0, **how: Any) -> str:
     own = own or suite()
-    pair = plan.Pair(task or own.tasks[0], seed, ("official", "worldflux"))
+    pair = pairs.Pair(task or own.tasks[0], seed, ("official", "worldflux"))
     keys: dict[str, Any] = {"system": "official", "adapter": "o", "device": "cpu", "source": SOURCE, **how}
-    return plan.request_id(own, pair, **keys)
+    return pairs.request_id(own, pair, **keys)
 
 
 def test_pairs_are_the_suites_tasks_with_ascending_seeds() -> None:
-    found = plan.pairs(suite())
+    found = pairs.pairs(suite())
     assert [str(p.key) for p in found] == [
         "b[seed=0]", "b[seed=1]", "b[seed=2]", "a[seed=0]", "a[seed=1]", "a[seed=2]",
     ]  # fmt: skip
@@ -48,18 +49,18 @@ def test_beside_a_table_the_live_seeds_are_the_pairs() -> None:
         sides={"official": table, "worldflux": BackendSide("w")},
         seeds={"official": (0, 1, 2, 3), "worldflux": (1, 5)},
     )
-    assert [p.seed for p in plan.pairs(own) if p.task.id == "a"] == [1, 5]
-    assert [p.systems for p in plan.pairs(own)][:2] == [("official", "worldflux"), ("worldflux",)]
+    assert [p.seed for p in pairs.pairs(own) if p.task.id == "a"] == [1, 5]
+    assert [p.systems for p in pairs.pairs(own)][:2] == [("official", "worldflux"), ("worldflux",)]
 
 
 def test_an_older_suite_expects_what_either_table_has() -> None:
     table = ArtifactSide(Path("x"), "canonical_json")
     own = suite(sides={"official": table, "worldflux": table}, seeds={"official": None, "worldflux": None})
     found = {"official": {"a": frozenset({1, 2})}, "worldflux": {"a": frozenset({2, 3})}}
-    assert [str(p.key) for p in plan.pairs(own, found)] == ["a[seed=1]", "a[seed=2]", "a[seed=3]"]
+    assert [str(p.key) for p in pairs.pairs(own, found)] == ["a[seed=1]", "a[seed=2]", "a[seed=3]"]
     for system in ("official", "worldflux"):
-        assert plan.expected_seeds(own, system, "a", found) == {1, 2, 3}
-        assert plan.expected_seeds(own, system, "b", found) == frozenset()
+        assert pairs.expected_seeds(own, system, "a", found) == {1, 2, 3}
+        assert pairs.expected_seeds(own, system, "b", found) == frozenset()
 
 
 TASK = suite().tasks[0]
@@ -101,8 +102,8 @@ def test_what_does_not_decide_a_result_keeps_its_id(change: dict[str, Any]) -> N
 
 def test_a_request_survives_its_file(tmp_path: Path) -> None:
     own = suite()
-    pair = plan.pairs(own)[0]
-    request = plan.request(
+    pair = pairs.pairs(own)[0]
+    request = pairs.request(
         own, pair, "official", adapter="o", device="cpu", source=SOURCE,
         run_id="r", out_dir=str(tmp_path), attempt=2,
     )  # fmt: skip

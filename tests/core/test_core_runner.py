@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_worldflux_parity import runner, schemas, wire
-from pytest_worldflux_parity.guardian import MARK, Guardian
+from pytest_worldflux_parity import schemas, wire
+from pytest_worldflux_parity.execution import runner
+from pytest_worldflux_parity.execution.guardian import MARK, Guardian
 from tests.conftest import alive, wait_until
 
 
@@ -46,7 +47,7 @@ def test_a_program_imports_the_contract_and_nothing_else_of_ours(tmp_path: Path)
     code = """
 import pytest_worldflux_parity.wire
 try:
-    import pytest_worldflux_parity.plan
+    import pytest_worldflux_parity.suite.pairs
 except ImportError:
     raise SystemExit("only the contract")
 """
@@ -127,7 +128,7 @@ def test_the_guardian_ends_what_is_watched_and_nothing_else() -> None:
     """
     code = f"""
 import os, signal, sys
-from pytest_worldflux_parity.guardian import Guardian
+from pytest_worldflux_parity.execution.guardian import Guardian
 guardian = Guardian()
 with guardian.watching("spared"):
     guardian.started("spared", int(sys.argv[1]))

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity import store, wire
+from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import StoreError
+from pytest_worldflux_parity.execution import store
 
 
 def line(request_id: str = "1", attempt: int = 1, status: str = "success", **more: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity import suite_file
 from pytest_worldflux_parity.errors import SuiteError
-from pytest_worldflux_parity.suite import ArtifactSide, BackendSide, Budget
+from pytest_worldflux_parity.suite import suite_file
+from pytest_worldflux_parity.suite.suite import ArtifactSide, BackendSide, Budget
 
 GOOD = """\
 schema_version: worldflux.parity.suite.v1

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import devices
-from pytest_worldflux_parity.devices import Gpu
 from pytest_worldflux_parity.errors import ParityError, StoreError
-from pytest_worldflux_parity.leases import Pool, leased, pool
-from pytest_worldflux_parity.suite import Resources
+from pytest_worldflux_parity.execution import devices
+from pytest_worldflux_parity.execution.devices import Gpu
+from pytest_worldflux_parity.execution.leases import Pool, leased, pool
+from pytest_worldflux_parity.suite.suite import Resources
 
 GPUS = (Gpu("GPU-aaa", 24.0), Gpu("GPU-bbb", 80.0))
 
@@ -131,8 +131,8 @@ def test_a_slot_is_free_only_once_holder_and_program_are_gone(tmp_path: Path) ->
     code = f"""
 import subprocess, sys, time
 from pathlib import Path
-from pytest_worldflux_parity.devices import Gpu
-from pytest_worldflux_parity.leases import Pool, leased
+from pytest_worldflux_parity.execution.devices import Gpu
+from pytest_worldflux_parity.execution.leases import Pool, leased
 from pytest_worldflux_parity.suite import Resources
 with leased(Pool(Path({str(tmp_path / "locks")!r}), (Gpu("GPU-aaa"),)), Resources()) as lease:
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity import runner
-from pytest_worldflux_parity.retry import Failure, failure_kind, next_try
+from pytest_worldflux_parity.execution import runner
+from pytest_worldflux_parity.execution.retry import Failure, failure_kind, next_try
 
 TORCH = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity"
 XLA = "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 B."

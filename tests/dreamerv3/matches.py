@@ -16,8 +16,9 @@ from backends.worldflux_dreamerv3.match_components import SINGLE, Needed, group_
 from backends.worldflux_dreamerv3.match_perturbations import Session
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import MatchError
-from pytest_worldflux_parity.gates.components import Match, MatchResult, Perturbation, compare, difference
-from pytest_worldflux_parity.golden import read_arrays, read_golden
+from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden
+from pytest_worldflux_parity.inputs.golden_data import Match, Perturbation
+from pytest_worldflux_parity.judgement.gates.components import MatchResult, compare, difference
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "backends" / "golden" / "dreamerv3"

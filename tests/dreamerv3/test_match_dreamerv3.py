@@ -36,9 +36,9 @@ from backends.worldflux_dreamerv3.match_parameters import our_name
 from backends.worldflux_dreamerv3.match_perturbations import Session
 from backends.worldflux_dreamerv3.model import parameter_shapes
 from backends.worldflux_dreamerv3.recipe import SIZES, parse_recipe
-from pytest_worldflux_parity import golden as plugin_golden
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.gates.components import MatchResult
+from pytest_worldflux_parity.inputs import golden as plugin_golden
+from pytest_worldflux_parity.judgement.gates.components import MatchResult
 from pytest_worldflux_parity.wire import MatchError
 from tests.dreamerv3 import matches, mistakes
 

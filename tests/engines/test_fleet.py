@@ -18,13 +18,13 @@ from tests.plugin.test_plugin_sessions import documents
 # An engine as a cluster's: several attempts at a time, each a real program of this machine.
 THREADS = """
 import sys, types
-from pytest_worldflux_parity.engines.local import LocalEngine
+from pytest_worldflux_parity.execution.local import LocalEngine
 
 class RayEngine(LocalEngine):
     def width(self):
         return 4
 
-module = types.ModuleType("pytest_worldflux_parity.engines.ray")
+module = types.ModuleType("pytest_worldflux_parity.execution.ray.engine")
 module.RayEngine = RayEngine
 sys.modules[module.__name__] = module
 """
@@ -259,7 +259,7 @@ WATCHED = (
     + """
 import os, resource, threading
 from pathlib import Path
-from pytest_worldflux_parity.store import SuiteStore
+from pytest_worldflux_parity.execution.store import SuiteStore
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 read = SuiteStore.read

@@ -149,7 +149,8 @@ def assert_quiet(text: str) -> None:
 def test_a_node_that_can_run_nothing_is_left_out(project: Project, cluster: RayCluster) -> None:
     """Said by one line, of which no run is a victim; what fits that node only fails without an attempt."""
     (project.root / "conftest.py").write_text(
-        "from pytest_worldflux_parity.engines import ray\nray.NODE_WAIT_SEC = 1.0\n", encoding="utf-8"
+        "from pytest_worldflux_parity.execution.ray import engine\nengine.NODE_WAIT_SEC = 1.0\n",
+        encoding="utf-8",
     )
     large = {"resources": {"gpus": 3}}
     project.suite("anywhere", tasks=["alpha", "beta"], seeds=2, retries=0)

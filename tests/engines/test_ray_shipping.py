@@ -22,21 +22,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity import runner, wire
-from pytest_worldflux_parity.backends import Backend, load_backends, read_backend
-from pytest_worldflux_parity.command_program import COMMIT, CommandProgram, project_commit
-from pytest_worldflux_parity.engines import Launch, bootstrap, node, shipping
-from pytest_worldflux_parity.engines.delivery import LEFT_OUT, Delivery
-from pytest_worldflux_parity.engines.node import Ended, Grown, Host, Parcel, Part, Started
-from pytest_worldflux_parity.engines.placement import Node, reserve, width
+from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, RunFailed
-from pytest_worldflux_parity.proof.commands import CommandSide
-from pytest_worldflux_parity.retention import FAILED_RECORD
-from pytest_worldflux_parity.store import answer_in
-from pytest_worldflux_parity.suite import Resources
+from pytest_worldflux_parity.execution import runner
+from pytest_worldflux_parity.execution.engine import Launch
+from pytest_worldflux_parity.execution.ray import bootstrap, node, shipping
+from pytest_worldflux_parity.execution.ray.delivery import LEFT_OUT, Delivery
+from pytest_worldflux_parity.execution.ray.node import Ended, Grown, Host, Parcel, Part, Started
+from pytest_worldflux_parity.execution.ray.placement import Node, reserve, width
+from pytest_worldflux_parity.execution.retention import FAILED_RECORD
+from pytest_worldflux_parity.execution.store import answer_in
+from pytest_worldflux_parity.inputs.backends import Backend, load_backends, read_backend
+from pytest_worldflux_parity.inputs.command_program import COMMIT, CommandProgram, project_commit
+from pytest_worldflux_parity.suite.commands import CommandSide
+from pytest_worldflux_parity.suite.suite import Resources
 from tests.conftest import FAKES, alive, wait_until
 
 HOST = Host("0123456789abcdef", "far-away")
+
+ENGINE = "pytest_worldflux_parity.execution.ray.engine"
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +236,7 @@ def shipped(
     cargo_root: Path, backends: list[Path], program: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
 ) -> set[str]:
     """The files that an attempt with a backend sends away, its own package aside."""
-    engine = pytest.importorskip("pytest_worldflux_parity.engines.ray", reason="ray is not installed")
+    engine = pytest.importorskip(ENGINE, reason="ray is not installed")
     sent: list[shipping.Archive] = []
 
     def put(archive: shipping.Archive) -> bootstrap.Shipped:
@@ -346,7 +350,7 @@ def test_a_launch_that_keeps_all_is_not_limited(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the engine sends it, under both retentions."""
-    engine = pytest.importorskip("pytest_worldflux_parity.engines.ray", reason="ray is not installed")
+    engine = pytest.importorskip(ENGINE, reason="ray is not installed")
     sent: list[Parcel] = []
     remote = SimpleNamespace(remote=lambda package, shipped, parcel: sent.append(pickle.loads(parcel)))
     monkeypatch.setattr(engine.ray, "remote", lambda **_: lambda _: remote)
@@ -637,7 +641,7 @@ def test_reservations() -> None:
 
 def engine_on(nodes: list[Node], root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A Ray engine that has joined a cluster of such nodes."""
-    module = pytest.importorskip("pytest_worldflux_parity.engines.ray", reason="ray is not installed")
+    module = pytest.importorskip(ENGINE, reason="ray is not installed")
     listed = [
         {"Alive": True, "NodeID": n.node_id, "Resources": {"CPU": n.cpus, "GPU": n.gpus}} for n in nodes
     ]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, RunFailed
-from pytest_worldflux_parity.suite import Resources
+from pytest_worldflux_parity.suite.suite import Resources
 from tests.conftest import Project, alive, wait_until
 from tests.engines import fake_slurm
 from tests.engines.fake_slurm import FakeSlurm
@@ -28,15 +28,11 @@ from tests.fakes.backends import program
 
 submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
-from pytest_worldflux_parity.engines import (  # noqa: E402
-    Execution,
-    slurm_ended,
-    slurm_files,
-    slurm_node,
-    slurm_options,
-    slurm_queue,
-    slurm_submission,
-)
+from pytest_worldflux_parity.execution.engine import Execution  # noqa: E402
+from pytest_worldflux_parity.execution.slurm import job as slurm_job  # noqa: E402
+from pytest_worldflux_parity.execution.slurm import job_files, orphans, submission  # noqa: E402
+from pytest_worldflux_parity.execution.slurm import options as slurm_options  # noqa: E402
+from pytest_worldflux_parity.execution.slurm import queue as slurm_queue  # noqa: E402
 
 SLURM = ("--parity-engine=slurm", "--device=cpu", "-p", "no:xdist")
 ONE = ("--parity-systems=official",)
@@ -75,7 +71,7 @@ def test_a_session_is_one_job_array_with_the_options_asked_for(
 ) -> None:
     """Also where the cluster is too busy at first to say whether it has taken the jobs."""
     (cluster.state / "busy").touch()
-    monkeypatch.setattr(slurm_submission, "PAUSE_SEC", 0.0)
+    monkeypatch.setattr(submission, "PAUSE_SEC", 0.0)
     configure(
         project, "partition = gpu", "account = lab", "qos = long", "mem = 8G", "constraint = a100|h100",
         "array_parallelism = 1", "sbatch.nice = 100", "sbatch.reservation = parity run",
@@ -146,7 +142,7 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
 
     lines = {project.run_dir() / Path(x["artifacts"]["stdout"]).parent: x for x in project.lines()}
     assert len(lines) == 4, "what was cancelled is no failed attempt"
-    given_up = [slurm_files.read(folder, slurm_files.NODE) for folder in states]
+    given_up = [job_files.read(folder, job_files.NODE) for folder in states]
     assert [node and node["revoked"] for node in given_up] == [True] * 4, (
         "who queues them anew starts nothing"
     )
@@ -167,7 +163,7 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
 
 
 def job_of(folder: Path) -> str:
-    said = slurm_files.read(folder, slurm_files.JOB)
+    said = job_files.read(folder, job_files.JOB)
     assert said is not None
     return str(said["job_id"])
 
@@ -182,7 +178,7 @@ def test_preempted_and_queued_anew(project: Project, cluster: FakeSlurm) -> None
     stale = folder / "metrics.json"
     for start in (1, 2, 3):
         stale.write_text("{}")
-        pid, node = int((folder / "pid").read_text()), slurm_files.read(folder, slurm_files.NODE)
+        pid, node = int((folder / "pid").read_text()), job_files.read(folder, job_files.NODE)
         assert node is not None
         assert len(node["starts"]) == start
         job = node["starts"][-1]["pid"]
@@ -212,7 +208,7 @@ def test_preempted_and_queued_anew(project: Project, cluster: FakeSlurm) -> None
 
 
 def starts(folder: Path) -> int:
-    document = slurm_files.read(folder, slurm_files.NODE)
+    document = job_files.read(folder, job_files.NODE)
     return len(document["starts"]) if document else 0
 
 
@@ -274,7 +270,7 @@ def test_a_job_that_never_comes_to_our_program(project: Project, cluster: FakeSl
         "fake_official: Slurm ended the job: FAILED (job 101, started 0 times): no such module: python/3.12",
     )
     folder = project.out_dir("official", "alpha", 0) / "attempt_1"
-    assert slurm_node._entered(folder, "101") is None, "somebody queues it anew after it was given up"
+    assert slurm_job._entered(folder, "101") is None, "somebody queues it anew after it was given up"
 
 
 LOCAL = ("--device=cpu", "-p", "no:xdist", "--parity-resume")
@@ -312,18 +308,18 @@ def test_another_engine_asks_slurm_what_became_of_a_job(
         sorted((x["attempt"], x["error_kind"]) for x in project.lines())
         == [(1, "killed")] * 2 + [(2, None)] * 2
     )
-    assert [slurm_node._entered(folder, job_of(folder)) for folder in folders] == [None, None]
+    assert [slurm_job._entered(folder, job_of(folder)) for folder in folders] == [None, None]
 
 
 def test_a_job_that_was_never_submitted_is_no_other_engine_s_either(tmp_path: Path) -> None:
-    slurm_files.write_job(tmp_path, "slurm", "fake", None, "1" * 64)
-    found = slurm_ended.settled(tmp_path, tmp_path)
+    job_files.write_job(tmp_path, "slurm", "fake", None, "1" * 64)
+    found = orphans.settled(tmp_path, tmp_path)
     assert found is not None
     assert (found.outcome.kind, found.outcome.success) == ("lost", False)
-    assert slurm_node._entered(tmp_path, "101") is None, "sbatch has taken it after all"
+    assert slurm_job._entered(tmp_path, "101") is None, "sbatch has taken it after all"
 
 
-def work(**changes: Any) -> slurm_node.Work:
+def work(**changes: Any) -> slurm_job.Work:
     request = wire.RunRequest(
         request_id="0" * 64,
         run_id="r",
@@ -342,7 +338,7 @@ def work(**changes: Any) -> slurm_node.Work:
     )
     program: Any = None
     fields = {"resources": Resources(2), "alone": "", "requeues": 1, **changes}
-    return slurm_node.Work(request, program, Path("/shared"), Path("/shared/.wire"), **fields)
+    return slurm_job.Work(request, program, Path("/shared"), Path("/shared/.wire"), **fields)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +355,7 @@ def test_what_a_script_asks_for(
 ) -> None:
     executor = submitit.SlurmExecutor(cluster.state)
     said = slurm_options.parse("slurm", "200", options)
-    executor.update_parameters(**slurm_submission.parameters(said, work(**changes)))
+    executor.update_parameters(**submission.parameters(said, work(**changes)))
     text = executor._make_submission_file_text("true", "uid")
     asked = set(re.findall(r"^#SBATCH --(.*)$", text, re.MULTILINE))
     assert there <= asked
@@ -374,7 +370,7 @@ def test_what_a_shell_says_to_sbatch_over_our_heads(monkeypatch: pytest.MonkeyPa
     }  # fmt: skip
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    with slurm_submission._plain_environment(slurm_options.parse("slurm", "9", ["partition=gpu"])):
+    with submission._plain_environment(slurm_options.parse("slurm", "9", ["partition=gpu"])):
         assert {n for n in said if n in os.environ} == {"SBATCH_ACCOUNT", "SLURM_CONF"}
     assert {n: os.environ[n] for n in said} == said
 
@@ -429,21 +425,21 @@ def test_an_attempt_belongs_to_whom_it_was_claimed_by(
 
     if not links:
         monkeypatch.setattr("os.link", refused)
-    slurm_files.write_job(tmp_path, "slurm", "fake", None)
-    first = slurm_node._entered(tmp_path, "101")
+    job_files.write_job(tmp_path, "slurm", "fake", None)
+    first = slurm_job._entered(tmp_path, "101")
     assert first is not None
-    assert not slurm_files.revoke(tmp_path)
-    assert slurm_node._entered(tmp_path, "102") is None, "another job, which sbatch said it had refused"
-    again = slurm_node._entered(tmp_path, "101")
+    assert not job_files.revoke(tmp_path)
+    assert slurm_job._entered(tmp_path, "102") is None, "another job, which sbatch said it had refused"
+    again = slurm_job._entered(tmp_path, "101")
     assert again is not None
     assert len(again["starts"]) == 2
-    assert {p.name for p in tmp_path.iterdir()} == {slurm_files.JOB, slurm_files.NODE}
+    assert {p.name for p in tmp_path.iterdir()} == {job_files.JOB, job_files.NODE}
 
 
 def test_a_revoked_attempt_is_never_run(tmp_path: Path) -> None:
-    slurm_files.write_job(tmp_path, "slurm", "fake", None)
-    assert slurm_files.revoke(tmp_path)
-    assert slurm_node._entered(tmp_path, "101") is None
+    job_files.write_job(tmp_path, "slurm", "fake", None)
+    assert job_files.revoke(tmp_path)
+    assert slurm_job._entered(tmp_path, "101") is None
 
 
 def said(**changes: Any) -> dict[str, Any]:
@@ -460,7 +456,7 @@ def said(**changes: Any) -> dict[str, Any]:
 
 
 def outcome_of(folder: Path, said: Any, *, late: bool = False, own: bool = False) -> Execution | None:
-    return slurm_ended.execution(folder, "fake", said, late=late, own=own)
+    return orphans.execution(folder, "fake", said, late=late, own=own)
 
 
 def test_a_record_counts_once_it_is_the_one_that_the_job_has_read(tmp_path: Path) -> None:
@@ -495,11 +491,11 @@ def test_gpus_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "node7")
     monkeypatch.setenv("PATH", str(tmp_path))
     seen = {"SLURM_JOB_GPUS": "2,3", "CUDA_VISIBLE_DEVICES": "0,1"}
-    assert slurm_node.visible_gpus("cuda", seen) == ("node7:2", "node7:3")
-    assert slurm_node.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("node7:1",)
-    assert slurm_node.visible_gpus("cuda", {}) == slurm_node.visible_gpus("cpu", seen) == ()
+    assert slurm_job.visible_gpus("cuda", seen) == ("node7:2", "node7:3")
+    assert slurm_job.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("node7:1",)
+    assert slurm_job.visible_gpus("cuda", {}) == slurm_job.visible_gpus("cpu", seen) == ()
     gpu_of(tmp_path, monkeypatch, "GPU-aa, 81920", "GPU-bb, 81920")
-    assert slurm_node.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("GPU-bb",)
+    assert slurm_job.visible_gpus("cuda", {"CUDA_VISIBLE_DEVICES": "1"}) == ("GPU-bb",)
 
 
 def test_every_option_of_submitit_has_its_place() -> None:
@@ -558,7 +554,7 @@ def test_settings_are_taken_or_refused_in_one_line(lines: list[str], jobs: str) 
         refused = error.line()
     assert "\n" not in refused
     if options is not None:
-        asked = slurm_submission.parameters(options, work())
+        asked = submission.parameters(options, work())
         assert (asked["time"] - 2) * 60 > options.parameters["signal_delay_s"] + slurm_options.EARLY_SEC
         assert (asked["cpus_per_task"], asked["nodes"]) == (4, 1)
         # No value begins a line of its own in the script.
@@ -569,8 +565,8 @@ def test_settings_are_taken_or_refused_in_one_line(lines: list[str], jobs: str) 
     "text", ["", "{", "[]", '{"schema_version": "worldflux.parity.slurm_node.v1"}', "[" * 9999]
 )
 def test_a_file_that_we_did_not_write_says_nothing(tmp_path: Path, text: str) -> None:
-    (tmp_path / slurm_files.NODE).write_text(text)
-    assert slurm_files.read(tmp_path, slurm_files.NODE) is None
+    (tmp_path / job_files.NODE).write_text(text)
+    assert job_files.read(tmp_path, job_files.NODE) is None
 
 
 def test_a_key_stands_once() -> None:

@@ -23,7 +23,8 @@ from tests.plugin.test_plugin_sessions import documents, normal
 
 pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
-from pytest_worldflux_parity.engines import slurm, slurm_files
+from pytest_worldflux_parity.execution.slurm import engine as slurm
+from pytest_worldflux_parity.execution.slurm import job_files
 
 SLURM = ("--parity-engine=slurm", "--device=cpu", "-p", "no:xdist")
 # The engine's own files: in a folder of their own, and two in the folder of each attempt.
@@ -110,7 +111,7 @@ def killed_with_jobs(project: Project) -> list[Path]:
 
 
 def have_ended(folders: list[Path]) -> bool:
-    found = [slurm_files.read(folder, slurm_files.NODE) for folder in folders]
+    found = [job_files.read(folder, job_files.NODE) for folder in folders]
     return all(x is not None and x["outcome"] is not None for x in found)
 
 
@@ -127,7 +128,7 @@ def test_what_a_job_still_runs_is_not_begun_by_another_engine(here: Project) -> 
     folders = killed_with_jobs(here)
     result = here.run_here(*LOCAL)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    job = slurm_files.read(folders[0], slurm_files.JOB)
+    job = job_files.read(folders[0], job_files.JOB)
     assert job is not None
     said = f"fake_official: process {job['job_id']} still runs or waits to run the attempt; to mend: resume"
     result.stdout.fnmatch_lines([f"*{said} with --parity-engine=slurm, or kill -INT {job['job_id']}"])
@@ -135,7 +136,7 @@ def test_what_a_job_still_runs_is_not_begun_by_another_engine(here: Project) -> 
     assert not [*here.root.glob("reports/**/attempt_2")]
     # As it was told to: then the attempts are lost, and run here.
     for folder in folders:
-        os.kill(int((slurm_files.read(folder, slurm_files.JOB) or {})["job_id"]), signal.SIGINT)
+        os.kill(int((job_files.read(folder, job_files.JOB) or {})["job_id"]), signal.SIGINT)
     wait_until(lambda: not processes_of(here.run_dir() / ".slurm"), "the end of the jobs")
     (here.root / "go").touch()
     here.run_here(*LOCAL)
@@ -156,7 +157,7 @@ def test_what_a_job_answers_to_another_request_does_not_count(here: Project, arg
     session.wait()
     stored.unlink()
     # The seal of the run refuses a suite or a backend that has changed; here only the attempts are older.
-    for path in here.root.glob(f"reports/**/{slurm_files.JOB}"):
+    for path in here.root.glob(f"reports/**/{job_files.JOB}"):
         path.write_text(re.sub(r'"request_id": "\w+"', '"request_id": "0"', path.read_text()))
     resumed = here.start(*args)
     wait_until(lambda: stored.exists() and len(here.lines()) >= 3, "that nobody waits")
@@ -187,7 +188,7 @@ def test_a_number_that_is_another_process_s_by_now(here: Project, tmp_path: Path
     with subprocess.Popen(theirs) as other:
         engine = slurm.SlurmEngine(context)
         try:
-            slurm_files.write_job(tmp_path, "local", "fake", str(other.pid))
+            job_files.write_job(tmp_path, "local", "fake", str(other.pid))
             waits = ThreadPoolExecutor(1).submit(engine.adopt, tmp_path)
             wait_until(lambda: engine._flights, "the attempt")
             engine.stop()
@@ -203,7 +204,7 @@ def test_a_number_that_is_another_process_s_by_now(here: Project, tmp_path: Path
 def test_a_process_of_another_machine(here: Project) -> None:
     folders = killed_with_jobs(here)
     for folder in folders:
-        path = folder / slurm_files.JOB
+        path = folder / job_files.JOB
         path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
     for args in (LOCAL, (*SLURM, "--parity-resume")):
         result = here.run_here(*args)

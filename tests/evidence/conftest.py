@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from evidence_examples import Example, Verify, make_run, recompute
 
-from pytest_worldflux_parity.commands.verify import report
+from pytest_worldflux_parity.cli.verify import report
 
 
 @pytest.fixture(scope="session")

@@ -16,29 +16,29 @@ from typing import Any
 import numpy as np
 
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.attempt_files import AttemptFiles, AttemptFolders
 from pytest_worldflux_parity.errors import GoldenError, StoreError
 from pytest_worldflux_parity.evidence import BundleInfo, build
 from pytest_worldflux_parity.evidence.attempts import PackedAttempts
-from pytest_worldflux_parity.golden import read_arrays
-from pytest_worldflux_parity.observations import Observed, Value
-from pytest_worldflux_parity.proof.decision import judge_proof
-from pytest_worldflux_parity.proof.results import ProofGates
-from pytest_worldflux_parity.proof.settings import (
+from pytest_worldflux_parity.execution.attempt_files import AttemptFiles, AttemptFolders
+from pytest_worldflux_parity.execution.store import SuiteStore
+from pytest_worldflux_parity.inputs.golden import read_arrays
+from pytest_worldflux_parity.judgement.proof.decision import judge_proof
+from pytest_worldflux_parity.judgement.proof.results import ProofGates
+from pytest_worldflux_parity.judgement.proof.stability import stability
+from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
+from pytest_worldflux_parity.reporting.proof_documents import (
+    coverage_document,
+    equivalence_document,
+    provenance,
+    stability_document,
+)
+from pytest_worldflux_parity.suite.proof_settings import (
     BayesianRule,
     MetricRule,
     ProofSettings,
     ProofTask,
     SeedPolicy,
 )
-from pytest_worldflux_parity.proof.stability import stability
-from pytest_worldflux_parity.render.proof_documents import (
-    coverage_document,
-    equivalence_document,
-    provenance,
-    stability_document,
-)
-from pytest_worldflux_parity.store import SuiteStore
 
 # Bytes of a bundle and a key -> the exit status and the lines of ``verify``.
 Verify = Callable[..., tuple[int, str]]

@@ -9,7 +9,7 @@ import pytest
 from evidence_examples import BELOW, Example, Verify, make_run, recompute
 from manipulations import document, forged
 
-from pytest_worldflux_parity.commands.verify import report
+from pytest_worldflux_parity.cli.verify import report
 
 Reports = dict[str, dict[str, Any] | str]
 

@@ -106,7 +106,7 @@ sys.modules["cryptography"] = None
 sys.path[:0] = {[str(here), str(here.parents[1])]!r}
 from pathlib import Path
 from evidence_examples import recompute
-from pytest_worldflux_parity.commands.verify import report
+from pytest_worldflux_parity.cli.verify import report
 print(report(Path("unsigned.zip"), None, recompute), report(Path("signed.zip"), None, recompute))
 print(report(Path("signed.zip"), Path({str(keys / "own.pub")!r}), recompute))
 """

@@ -19,8 +19,7 @@ from evidence_examples import RUN_ID, SUITE_ID, Example, make_run
 from fake_proofs import Proof
 from manipulations import members_of
 
-from pytest_worldflux_parity import conclude_proof
-from pytest_worldflux_parity.cli import main
+from pytest_worldflux_parity.cli.main import main
 from pytest_worldflux_parity.errors import EvidenceError
 from pytest_worldflux_parity.evidence import (
     Ahead,
@@ -33,6 +32,7 @@ from pytest_worldflux_parity.evidence import (
     packing,
 )
 from pytest_worldflux_parity.evidence.container import MAX_RATIO, squeeze
+from pytest_worldflux_parity.session import conclude_proof
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from evidence_examples import sha256
 from fake_proofs import BELOW, SUITE, Proof
 from manipulations import document, forged, removed, replaced
 
-from pytest_worldflux_parity.cli import main
+from pytest_worldflux_parity.cli.main import main
 
 CRASHES = {"level": 100.0, "behaviour": "crash", "only": ["worldflux/alpha/1"]}
 FLAKY = {"level": 100.0, "spread": 0.1, "behaviour": "flaky", "only": ["worldflux/beta/2"]}

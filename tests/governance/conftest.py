@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from judged_runs import judged_project
 
-from pytest_worldflux_parity import cli
+from pytest_worldflux_parity.cli import main as cli
 from tests.conftest import WITHOUT
 
 

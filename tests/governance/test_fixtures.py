@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from judged_runs import COMMIT, earlier, read, write
 
-from pytest_worldflux_parity.audit import run_findings
-from pytest_worldflux_parity.commands import fixtures
-from pytest_worldflux_parity.gates.fixture import BANNER, is_fixture_line, is_fixture_table
+from pytest_worldflux_parity.cli import fixtures
+from pytest_worldflux_parity.judgement.gates.fixture import BANNER, is_fixture_line, is_fixture_table
+from pytest_worldflux_parity.release.audit import run_findings
 from tests.components import goldens
 from tests.conftest import WITHOUT, Project
 

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judged_runs import Document, earlier, read, run_path, write
 
-from pytest_worldflux_parity.render.aggregate_markdown import aggregate_report
-from pytest_worldflux_parity.render.aggregates import aggregate_of_rows, row_of_run
-from pytest_worldflux_parity.render.dashboard import LARGEST_SCALE, WIDTH, dashboard
-from pytest_worldflux_parity.render.intervals import panels_of_run
+from pytest_worldflux_parity.reporting.aggregate_markdown import aggregate_report
+from pytest_worldflux_parity.reporting.aggregates import aggregate_of_rows, row_of_run
+from pytest_worldflux_parity.reporting.dashboard import LARGEST_SCALE, WIDTH, dashboard
+from pytest_worldflux_parity.reporting.intervals import panels_of_run
 
 Command = Callable[..., tuple[int, str, str]]
 SUITES = ("good", "live", "losses", "worse")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import DocumentError
-from pytest_worldflux_parity.policy import read_policy
+from pytest_worldflux_parity.release.release_policy import read_policy
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TRACKED = CHECKOUT / "reports" / "parity" / "suite_policy.json"

@@ -16,8 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judged_runs import AGGREGATE, LOCK, Command, Document, aggregate, changed, codes, read, run_path, write
 
-from pytest_worldflux_parity import proof_audit, run_documents, schemas
+from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import ParityError
+from pytest_worldflux_parity.release import proof_audit, run_documents
+from pytest_worldflux_parity.reporting import proof_documents
 from tests.components import goldens
 from tests.conftest import PROOF, WITHOUT
 
@@ -373,7 +375,7 @@ def test_no_boolean_verdict_or_count_of_what_decides_can_be_edited(proven: Path)
             if value == "fail":
                 other = "pass"
             edited = replaced(dict(report), ("global", *at), other)
-            documents = {**run.documents, proof_audit.EQUIVALENCE: edited}
+            documents = {**run.documents, proof_documents.EQUIVALENCE: edited}
             assert proof_audit.proof_findings(documents), (suite, at)
 
 
@@ -386,7 +388,7 @@ def test_anything_in_any_place_is_refused_or_audited_and_no_open_verdict_becomes
 ) -> None:
     suite = data.draw(st.sampled_from(sorted(SUITES)))
     folder = tmp_path / "proof"
-    names = [proof_audit.EQUIVALENCE, *run_documents.PROOF_SCHEMAS]
+    names = [proof_documents.EQUIVALENCE, *run_documents.PROOF_SCHEMAS]
     name = data.draw(st.sampled_from(names))
     for each in names:
         write(folder / each, read(proof_path(proven, suite, each)))
@@ -394,7 +396,7 @@ def test_anything_in_any_place_is_refused_or_audited_and_no_open_verdict_becomes
     at = data.draw(st.sampled_from(places(document)))
     write(folder / name, replaced(document, at, value))
     try:
-        run = run_documents.read_any(folder / proof_audit.EQUIVALENCE)
+        run = run_documents.read_any(folder / proof_documents.EQUIVALENCE)
     except ParityError as error:
         assert "\n" not in error.line(), json.dumps(error.line())  # noqa: PT017
         return

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import cli
-from pytest_worldflux_parity.lock import read_lock
-from pytest_worldflux_parity.policy import read_policy
-from pytest_worldflux_parity.sources import checkout_path
-from pytest_worldflux_parity.suite import ArtifactSide
-from pytest_worldflux_parity.suite_file import load
+from pytest_worldflux_parity.cli import main as cli
+from pytest_worldflux_parity.inputs.checkouts import checkout_path
+from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.release.release_policy import read_policy
+from pytest_worldflux_parity.suite.suite import ArtifactSide
+from pytest_worldflux_parity.suite.suite_file import load
 from tests.conftest import Project
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -27,8 +27,8 @@ from judged_runs import (
 )
 
 from pytest_worldflux_parity import schemas
-from pytest_worldflux_parity.audit import run_findings
 from pytest_worldflux_parity.errors import ParityError
+from pytest_worldflux_parity.release.audit import run_findings
 
 
 @pytest.fixture
@@ -386,7 +386,7 @@ def test_anything_in_any_place_is_refused_or_computed(
     judged: Path, tmp_path: Path, data: st.DataObject, value: Any
 ) -> None:
     """No value at any place gives a traceback."""
-    from pytest_worldflux_parity import run_documents
+    from pytest_worldflux_parity.release import run_documents
 
     document = read(run_path(judged, data.draw(st.sampled_from(["good", "live", "losses"]))))
     document = (

@@ -17,11 +17,11 @@ import pytest
 from backends.official_tdmpc2 import recipe as recipes
 from backends.official_tdmpc2 import source
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.backends import read_backend
 from pytest_worldflux_parity.errors import ParityError
-from pytest_worldflux_parity.golden import read_golden
-from pytest_worldflux_parity.lock import read_lock
-from pytest_worldflux_parity.sources import checkout_path
+from pytest_worldflux_parity.inputs.backends import read_backend
+from pytest_worldflux_parity.inputs.checkouts import checkout_path
+from pytest_worldflux_parity.inputs.golden import read_golden
+from pytest_worldflux_parity.inputs.lock import read_lock
 
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "tests" / "tdmpc2"))

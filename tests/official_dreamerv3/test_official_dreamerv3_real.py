@@ -15,10 +15,10 @@ import pytest
 
 from backends.official_dreamerv3 import source
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.backends import read_backend
 from pytest_worldflux_parity.errors import ParityError
-from pytest_worldflux_parity.lock import read_lock
-from pytest_worldflux_parity.sources import checkout_path
+from pytest_worldflux_parity.inputs.backends import read_backend
+from pytest_worldflux_parity.inputs.checkouts import checkout_path
+from pytest_worldflux_parity.inputs.lock import read_lock
 
 PROJECT = Path(__file__).parents[2]
 LOCKED = read_lock(PROJECT / "reports/parity/upstream_lock.json").entry("dreamer_atari100k")

@@ -179,7 +179,7 @@ def test_a_mistake_in_one_suite_leaves_the_others_their_verdict(
         project.suite(name, tasks=["alpha"], seeds=2)
     plugin = project.root / "mistake.py"
     plugin.write_text(
-        "from pytest_worldflux_parity import conclude\n"
+        "from pytest_worldflux_parity.session import conclude\n"
         "assemble = conclude.assemble\n"
         "def mistaken(prepared, *rest):\n"
         "    if prepared.suite.suite_id == 'one':\n"

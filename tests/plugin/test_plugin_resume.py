@@ -241,7 +241,7 @@ def test_a_suite_that_changes_while_it_runs(project: Project) -> None:
 
 DIES = """
 import os
-from pytest_worldflux_parity.engines import attempts
+from pytest_worldflux_parity.execution import attempts
 
 if os.environ.get("DIES"):
     attempts.record_line = lambda *args, **fields: os._exit(9)

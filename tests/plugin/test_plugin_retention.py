@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity import retention
+from pytest_worldflux_parity.execution import retention
 from tests.conftest import Project
 
 KEPT = {"metrics.json", "request.json", "progress.jsonl", "stdout.log", "stderr.log"}

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity.lock import read_lock
-from pytest_worldflux_parity.scores import load_table
+from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.inputs.scores import load_table
 from tests.conftest import SUITE, Project
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity import estimates, suite_file
-from pytest_worldflux_parity.plan import pairs
-from pytest_worldflux_parity.scheduling import units
-from pytest_worldflux_parity.store import Stored
+from pytest_worldflux_parity.execution import durations
+from pytest_worldflux_parity.execution.store import Stored
+from pytest_worldflux_parity.plugin.scheduling import units
+from pytest_worldflux_parity.suite import suite_file
+from pytest_worldflux_parity.suite.pairs import pairs
 from tests.conftest import SUITE, Project
 
 SUITES = ("a.yaml", "b.yaml")
@@ -64,12 +65,12 @@ def test_estimates_are_recorded_durations_else_the_share_of_the_deadline(project
     other = {"recipe": {"level": 1}}
     write_lines(output / "one", line(2.0), line(4.0), line(900.0, **other), line(None), line(True))
     write_lines(output / "two", line(6.0), line(1e300), line(5.0, status="failed"), line(7.0, device="cuda"))
-    recorded = estimates.history(output)
+    recorded = durations.history(output)
     stored = Stored((line(1.0, seed=3, system="official"),))
 
     def seconds(device: str, *systems: str) -> dict[str, float]:
         return {
-            str(p.key): estimates.pair_seconds(suite, p, systems, device, recorded, stored)
+            str(p.key): durations.pair_seconds(suite, p, systems, device, recorded, stored)
             for p in pairs(suite)
         }
 

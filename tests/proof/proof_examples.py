@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pytest_worldflux_parity.observations import Missing, Observed, Value
-from pytest_worldflux_parity.proof.results import ProofGates
-from pytest_worldflux_parity.proof.settings import (
+from pytest_worldflux_parity.judgement.proof.results import ProofGates
+from pytest_worldflux_parity.judgement.stats.measurements import Missing, Observed, Value
+from pytest_worldflux_parity.suite.proof_settings import (
     BayesianRule,
     MetricRule,
     ProofSettings,

@@ -14,10 +14,10 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired  # type: ignore[import-untyped]
 
-from pytest_worldflux_parity.proof.decision import judge_proof
-from pytest_worldflux_parity.proof.results import ProofGates
-from pytest_worldflux_parity.stats.holm import holm
-from pytest_worldflux_parity.stats.tost import tost_difference, tost_normalized_difference
+from pytest_worldflux_parity.judgement.proof.decision import judge_proof
+from pytest_worldflux_parity.judgement.proof.results import ProofGates
+from pytest_worldflux_parity.judgement.stats.holm import holm
+from pytest_worldflux_parity.judgement.stats.tost import tost_difference, tost_normalized_difference
 
 EXACT = {"rel": 1e-12, "abs": 1e-12}
 needs_pingouin = pytest.mark.skipif(

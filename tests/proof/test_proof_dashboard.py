@@ -7,8 +7,8 @@ import math
 import pytest
 from test_proof_documents import DECISIONS, document
 
-from pytest_worldflux_parity.render.dashboard import dashboard
-from pytest_worldflux_parity.render.intervals import panels_of_equivalence, percent
+from pytest_worldflux_parity.reporting.dashboard import dashboard
+from pytest_worldflux_parity.reporting.intervals import panels_of_equivalence, percent
 
 
 @pytest.mark.parametrize("name", DECISIONS)

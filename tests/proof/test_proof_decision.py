@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from proof_examples import FAST, HELD, METRICS, Values, columns, drawn, fixed, observed, proof_tasks, without
 
 from pytest_worldflux_parity.errors import StatisticsError
-from pytest_worldflux_parity.observations import DESELECTED, FAILED, Missing, Value
-from pytest_worldflux_parity.proof import decision as decision_module
-from pytest_worldflux_parity.proof.decision import judge_proof
-from pytest_worldflux_parity.proof.results import ProofDecision, ProofGates
-from pytest_worldflux_parity.proof.settings import BayesianRule, ProofSettings
-from pytest_worldflux_parity.stats.holm import holm
-from pytest_worldflux_parity.stats.tost import tost
+from pytest_worldflux_parity.judgement.proof import decision as decision_module
+from pytest_worldflux_parity.judgement.proof.decision import judge_proof
+from pytest_worldflux_parity.judgement.proof.results import ProofDecision, ProofGates
+from pytest_worldflux_parity.judgement.stats.holm import holm
+from pytest_worldflux_parity.judgement.stats.measurements import DESELECTED, FAILED, Missing, Value
+from pytest_worldflux_parity.judgement.stats.tost import tost
+from pytest_worldflux_parity.suite.proof_settings import BayesianRule, ProofSettings
 
 
 def same(count: int = 3, seeds: int = 8, seed: int = 0, **rule: Any) -> tuple[Any, Values]:

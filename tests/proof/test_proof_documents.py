@@ -12,17 +12,17 @@ from proof_examples import FAST, HELD, METRICS, Values, columns, drawn, fixed, o
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import ParityError
-from pytest_worldflux_parity.observations import FAILED, Missing
-from pytest_worldflux_parity.proof.decision import judge_proof
-from pytest_worldflux_parity.proof.results import ProofDecision, ProofGates
-from pytest_worldflux_parity.proof.settings import ProofSettings, SeedPolicy
-from pytest_worldflux_parity.render.proof_documents import (
+from pytest_worldflux_parity.judgement.proof.decision import judge_proof
+from pytest_worldflux_parity.judgement.proof.results import ProofDecision, ProofGates
+from pytest_worldflux_parity.judgement.stats.measurements import FAILED, Missing
+from pytest_worldflux_parity.reporting.proof_documents import (
     coverage_document,
     equivalence_document,
     global_keys,
     provenance,
 )
-from pytest_worldflux_parity.render.proof_markdown import equivalence_markdown
+from pytest_worldflux_parity.reporting.proof_markdown import equivalence_markdown
+from pytest_worldflux_parity.suite.proof_settings import ProofSettings, SeedPolicy
 
 KEYS = (
     "parity_pass_final parity_pass_all_metrics parity_pass_primary parity_pass_frequentist "

@@ -11,11 +11,11 @@ import pytest
 from proof_examples import manifest
 
 from pytest_worldflux_parity.errors import SuiteError
-from pytest_worldflux_parity.manifest_file import load
-from pytest_worldflux_parity.proof.commands import fill
-from pytest_worldflux_parity.proof.manifest import Manifest
-from pytest_worldflux_parity.proof.seeding import SeedPlan, TaskPlan
-from pytest_worldflux_parity.proof.suite import from_manifest
+from pytest_worldflux_parity.suite.commands import fill
+from pytest_worldflux_parity.suite.manifest import Manifest
+from pytest_worldflux_parity.suite.manifest_file import load
+from pytest_worldflux_parity.suite.proof import from_manifest
+from pytest_worldflux_parity.suite.seed_plan import SeedPlan, TaskPlan
 
 
 def read(folder: Path, document: Any) -> Manifest:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from proof_examples import METRICS, fixed, proof_tasks
 
-from pytest_worldflux_parity.proof.planning import SuitePlan, plan_suite
-from pytest_worldflux_parity.render.proof_markdown import plan_markdown
-from pytest_worldflux_parity.scores import ScoreTable, load_table
-from pytest_worldflux_parity.stats.power import welch_tost_power
+from pytest_worldflux_parity.inputs.scores import ScoreTable, load_table
+from pytest_worldflux_parity.judgement.proof.planning import SuitePlan, plan_suite
+from pytest_worldflux_parity.judgement.stats.power import welch_tost_power
+from pytest_worldflux_parity.reporting.proof_markdown import plan_markdown
 
 ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 needs_oracles = pytest.mark.skipif(

@@ -11,16 +11,11 @@ from proof_examples import FAST, HELD, METRICS, drawn, observed, proof_tasks, wi
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import StatisticsError
-from pytest_worldflux_parity.observations import FAILED, Missing, Value
-from pytest_worldflux_parity.proof.decision import judge_proof, plan_to_seal
-from pytest_worldflux_parity.proof.seeding import (
-    SeedPlan,
-    equal_arms_power,
-    seed_plan,
-    two_stage_p,
-    with_seeds,
-)
-from pytest_worldflux_parity.proof.settings import MetricRule, ProofSettings, SeedPolicy
+from pytest_worldflux_parity.judgement.proof.decision import judge_proof, plan_to_seal
+from pytest_worldflux_parity.judgement.proof.seeding import equal_arms_power, seed_plan, two_stage_p
+from pytest_worldflux_parity.judgement.stats.measurements import FAILED, Missing, Value
+from pytest_worldflux_parity.suite.proof_settings import MetricRule, ProofSettings, SeedPolicy
+from pytest_worldflux_parity.suite.seed_plan import SeedPlan, with_seeds
 
 POLICY = SeedPolicy("auto_power", (), pilot_seeds=4, min_seeds=4, max_seeds=30)
 SETTINGS = ProofSettings("example", bayesian=FAST, seed_policy=POLICY)

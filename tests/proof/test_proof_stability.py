@@ -8,10 +8,9 @@ from typing import Any, cast
 import pytest
 
 from pytest_worldflux_parity import schemas
-from pytest_worldflux_parity.conclude_proof import _stability_case
-from pytest_worldflux_parity.proof.stability import read_report, stability
-from pytest_worldflux_parity.proof_run import Documents
-from pytest_worldflux_parity.render.proof_documents import stability_document
+from pytest_worldflux_parity.judgement.proof.stability import read_report, stability
+from pytest_worldflux_parity.reporting.proof_documents import Documents, stability_document
+from pytest_worldflux_parity.session.conclude_proof import _stability_case
 
 
 def report(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.proof.suite import ProofSuite
-from pytest_worldflux_parity.suite import SYSTEMS, Suite, Task
+from pytest_worldflux_parity.suite.proof import ProofSuite
+from pytest_worldflux_parity.suite.suite import SYSTEMS, Suite, Task
 
 COMMITS = {
     "dreamerv3": "b65cf81a6fb13625af8722127459283f899a35d9",

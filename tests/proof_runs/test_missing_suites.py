@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import proof_file, run_documents, suite_file
-from pytest_worldflux_parity.bundle_reports import recompute
 from pytest_worldflux_parity.evidence.checking import check
+from pytest_worldflux_parity.release import run_documents
+from pytest_worldflux_parity.release.bundle_reports import recompute
+from pytest_worldflux_parity.suite import proof_file, suite_file
 from tests.conftest import Project
 from tests.proof.proof_examples import manifest
 from tests.proof_runs.test_proof_commands import COMMAND, PROGRAM

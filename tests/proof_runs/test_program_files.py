@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity.program_files import program_files
-from pytest_worldflux_parity.proof.commands import CommandSide
+from pytest_worldflux_parity.inputs.program_files import program_files
+from pytest_worldflux_parity.suite.commands import CommandSide
 from tests.conftest import Project
 from tests.proof.proof_examples import manifest
 from tests.proof_runs.test_proof_commands import COMMAND, PROGRAM, command

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import costs, proof_file
-from pytest_worldflux_parity.observations import Result
-from pytest_worldflux_parity.suite import Budget, Task
+from pytest_worldflux_parity.inputs.scores.curves import Result
+from pytest_worldflux_parity.session import costs
+from pytest_worldflux_parity.suite import proof_file
+from pytest_worldflux_parity.suite.suite import Budget, Task
 from pytest_worldflux_parity.wire import CurvePoint
 from tests.conftest import Project
 from tests.proof.proof_examples import manifest

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.foreign_runs import judge_lines
-from pytest_worldflux_parity.plan import pairs
-from pytest_worldflux_parity.prepare import PreparedFile, PreparedSuite, RunContext
-from pytest_worldflux_parity.proof.suite import parse_proof
+from pytest_worldflux_parity.inputs.context import RunContext
+from pytest_worldflux_parity.inputs.prepare import PreparedFile, PreparedSuite
+from pytest_worldflux_parity.judgement.foreign_records import judge_lines
+from pytest_worldflux_parity.suite.pairs import pairs
+from pytest_worldflux_parity.suite.proof import parse_proof
 from tests.conftest import PROOF
 from tests.proof_runs.proof_lines import lines_of
 

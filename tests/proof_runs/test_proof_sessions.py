@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity.attempt_files import AttemptFolders
-from pytest_worldflux_parity.bundle_reports import recompute
 from pytest_worldflux_parity.evidence.attempts import row
+from pytest_worldflux_parity.execution.attempt_files import AttemptFolders
+from pytest_worldflux_parity.release.bundle_reports import recompute
 from tests.components import goldens
 from tests.conftest import Project
 

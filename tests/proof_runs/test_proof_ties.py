@@ -13,10 +13,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.prepare import PreparedFile, RunContext, prepare
-from pytest_worldflux_parity.proof_run import Circumstances, judge_run
-from pytest_worldflux_parity.proof_verdict import ProofJudgement
-from pytest_worldflux_parity.store import SuiteStore
+from pytest_worldflux_parity.execution.store import SuiteStore
+from pytest_worldflux_parity.inputs.context import RunContext
+from pytest_worldflux_parity.inputs.prepare import PreparedFile, prepare
+from pytest_worldflux_parity.judgement.judge_proof import Circumstances, judge_run
+from pytest_worldflux_parity.judgement.proof_verdict import ProofJudgement
 from tests.conftest import Project
 
 Line = dict[str, Any]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.proof.suite import Requirements
-from pytest_worldflux_parity.proof.validity import alike_findings, requirement_findings
-from pytest_worldflux_parity.suite import Budget, Task
+from pytest_worldflux_parity.judgement.proof.validity import alike_findings, requirement_findings
+from pytest_worldflux_parity.suite.proof import Requirements
+from pytest_worldflux_parity.suite.suite import Budget, Task
 
 COMMIT = "a" * 40
 CHANGE = "c" * 64

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import ScoreTableError
-from pytest_worldflux_parity.scores import (
+from pytest_worldflux_parity.inputs.scores import (
     FORMATS,
     RETURN,
     SUCCESS,

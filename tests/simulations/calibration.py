@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from pytest_worldflux_parity.scores import ScoreTable, load_table
-from pytest_worldflux_parity.stats.arrays import spread
-from pytest_worldflux_parity.stats.effects import p_worse_than_margin, pool_contrasts, task_contrast
-from pytest_worldflux_parity.stats.holm import holm
-from pytest_worldflux_parity.stats.noninferiority import RESAMPLES
+from pytest_worldflux_parity.inputs.scores import ScoreTable, load_table
+from pytest_worldflux_parity.judgement.stats.arrays import spread
+from pytest_worldflux_parity.judgement.stats.effects import p_worse_than_margin, pool_contrasts, task_contrast
+from pytest_worldflux_parity.judgement.stats.holm import holm
+from pytest_worldflux_parity.judgement.stats.noninferiority import RESAMPLES
 
 Scores = NDArray[np.float64]
 

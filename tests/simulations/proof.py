@@ -22,18 +22,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_worldflux_parity.observations import Observed, Value
-from pytest_worldflux_parity.proof.decision import judge_proof, plan_to_seal
-from pytest_worldflux_parity.proof.results import ProofDecision, ProofGates
-from pytest_worldflux_parity.proof.seeding import equal_arms_power, with_seeds
-from pytest_worldflux_parity.proof.settings import (
+from pytest_worldflux_parity.judgement.proof.decision import judge_proof, plan_to_seal
+from pytest_worldflux_parity.judgement.proof.results import ProofDecision, ProofGates
+from pytest_worldflux_parity.judgement.proof.seeding import equal_arms_power
+from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
+from pytest_worldflux_parity.judgement.stats.tost import tost
+from pytest_worldflux_parity.suite.proof_settings import (
     BayesianRule,
+    Design,
+    Effect,
     MetricRule,
     ProofSettings,
     ProofTask,
     SeedPolicy,
 )
-from pytest_worldflux_parity.stats.tost import Design, Effect, tost
+from pytest_worldflux_parity.suite.seed_plan import with_seeds
 
 SYSTEMS = ("official", "worldflux")
 ALPHA, MARGIN, METRIC = 0.05, 0.05, "final_return_mean"

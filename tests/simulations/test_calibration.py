@@ -10,8 +10,8 @@ import calibration
 import numpy as np
 import pytest
 
-from pytest_worldflux_parity.stats.calibrated import TaskScores, calibrated_rule
-from pytest_worldflux_parity.stats.noninferiority import drop_ratio_rule
+from pytest_worldflux_parity.judgement.stats.calibrated import TaskScores, calibrated_rule
+from pytest_worldflux_parity.judgement.stats.noninferiority import drop_ratio_rule
 
 ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 needs_oracles = pytest.mark.skipif(

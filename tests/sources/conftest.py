@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from upstreams import REPO, TABLE, Upstream, git
 
-from pytest_worldflux_parity.lock import LockEntry
+from pytest_worldflux_parity.inputs.lock import LockEntry
 
 
 @pytest.fixture

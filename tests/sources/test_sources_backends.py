@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_worldflux_parity.backends import load_backends, read_backend
 from pytest_worldflux_parity.errors import BackendError
+from pytest_worldflux_parity.inputs.backends import load_backends, read_backend
 
 COMMITTED = Path(__file__).parents[2] / "backends"
 YAML = """\

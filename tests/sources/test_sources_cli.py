@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_worldflux_parity import cli, commands, sources
+from pytest_worldflux_parity.cli import main as cli
+from pytest_worldflux_parity.cli import options
+from pytest_worldflux_parity.inputs import checkouts
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def project(upstream, root):
     """A project whose lock file names the throw-away repository, in two suites."""
     entry = {k: v for k, v in dataclasses.asdict(upstream.entry).items() if k != "suite_id"}
     absent = {**entry, "repo": "https://example.invalid/other/absent"}
-    lock = root / commands.DEFAULT_LOCK
+    lock = root / options.DEFAULT_LOCK
     lock.parent.mkdir(parents=True)
     document = {
         "schema_version": "worldflux.parity.lock.v1",
@@ -34,7 +36,7 @@ def test_fetch_of_one_suite_prints_where_it_is(upstream, project, capsys):
     mirror = ["--mirror", f"owner/name={upstream.path}"]
     assert cli.main([*command, *mirror]) == 0
     assert cli.main(command) == 0
-    path = sources.checkout_path(project, upstream.entry.repo, upstream.entry.commit)
+    path = checkouts.checkout_path(project, upstream.entry.repo, upstream.entry.commit)
     assert capsys.readouterr().out == f"a_suite: fetched: {path}\na_suite: already there: {path}\n"
 
 
@@ -89,8 +91,8 @@ def test_wrong_usage_is_status_2(arguments, capsys):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys\nfrom pytest_worldflux_parity import cli\n"
-        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom pytest_worldflux_parity.cli import main\n"
+        "try:\n    main.main(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'numpy', 'scipy', 'pytest', 'yaml', 'jsonschema'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 from upstreams import Upstream
 
-from pytest_worldflux_parity import cli, commands, doctor, schemas, sources
-from pytest_worldflux_parity.backends import MARKER, read_backend
+from pytest_worldflux_parity import schemas
+from pytest_worldflux_parity.cli import doctor_checks, options
+from pytest_worldflux_parity.cli import main as cli
+from pytest_worldflux_parity.inputs import checkouts
+from pytest_worldflux_parity.inputs.backends import MARKER, read_backend
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
@@ -56,10 +59,10 @@ def project(root: Path, upstream: Upstream, tmp_path: Path) -> Path:
         "schema_version": "worldflux.parity.lock.v1", "generated_at_utc": "2026-01-01T00:00:00+00:00",
         "suites": suites, "goldens": {"fake": pin},
     }  # fmt: skip
-    write(root / commands.DEFAULT_LOCK, json.dumps(lock))
+    write(root / options.DEFAULT_LOCK, json.dumps(lock))
     backend(root, "fake_worldflux", environment="own", source={"lock": "a_suite"},
             requirements=["numpy==1.2.3"], match={"argv": ["x"], "golden": "../golden"})  # fmt: skip
-    sources.fetch(entry, root, {"owner/name": str(upstream.path)})
+    checkouts.fetch(entry, root, {"owner/name": str(upstream.path)})
     build(root, "fake_worldflux", "1.2.3")
     return root
 
@@ -287,7 +290,7 @@ def test_a_full_or_read_only_output_folder(
     assert status == 1
     assert "cannot be written" in checks["run directory"]["detail"]
     usage = shutil.disk_usage(project)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage._replace(free=5 << 20))
+    monkeypatch.setattr(doctor_checks.shutil, "disk_usage", lambda path: usage._replace(free=5 << 20))
     status, checks = examine(project)
     assert status == 1
     assert "--parity-output" in checks["space"]["mend"]
@@ -305,7 +308,7 @@ def test_the_lines_for_people(project: Path, capsys: pytest.CaptureFixture[str])
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from pytest_worldflux_parity import cli; cli.main(['doctor'])\n"
+        "import sys; from pytest_worldflux_parity.cli import main; main.main(['doctor'])\n"
         "print(*(m for m in ('torch', 'jax', 'numpy', 'scipy') if m in sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_worldflux_parity import environments
-from pytest_worldflux_parity.backends import read_backend
 from pytest_worldflux_parity.errors import SourceError
+from pytest_worldflux_parity.inputs import venvs
+from pytest_worldflux_parity.inputs.backends import read_backend
 
 YAML = """\
 adapter: mine_subprocess
@@ -52,23 +52,23 @@ def wheels(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("wheels")
 def test_an_environment_is_built_once_and_a_failing_rebuild_is_never_used(tmp_path):
     first = backend(tmp_path, "requirements: [parity-trial==1.0]\n")
-    assert environments.state(first, tmp_path) == "is absent"
-    assert environments.create(first, tmp_path)
-    assert environments.state(first, tmp_path) == "ready"
-    assert not environments.create(first, tmp_path)
+    assert venvs.state(first, tmp_path) == "is absent"
+    assert venvs.create(first, tmp_path)
+    assert venvs.state(first, tmp_path) == "ready"
+    assert not venvs.create(first, tmp_path)
     assert trial_version(first, tmp_path) == "1.0"
     marker = json.loads((first.environment_dir(tmp_path) / "complete.json").read_text())
     assert marker["requirements_sha256"] == first.requirements_sha256
     assert next(line.replace("_", "-") for line in marker["freeze"]).startswith("parity-trial")
 
     second = backend(tmp_path, "requirements: [parity-trial==3.0]\n")
-    assert environments.state(second, tmp_path) == "was built from other requirements"
+    assert venvs.state(second, tmp_path) == "was built from other requirements"
     with pytest.raises(SourceError, match=r"pip install failed with status 1.*parity-trial==3\.0") as caught:
-        environments.create(second, tmp_path)
+        venvs.create(second, tmp_path)
     assert "parity-trial" in Path(caught.value.where).read_text()
     assert "\n" not in caught.value.line()
     for one in (first, second):
-        assert environments.state(one, tmp_path) == "is not complete"
+        assert venvs.state(one, tmp_path) == "is not complete"
 
 
 def trial_version(which, root):
@@ -80,21 +80,21 @@ def trial_version(which, root):
 def test_a_python_of_another_version_is_refused_before_anything_is_built(tmp_path):
     picky = backend(tmp_path, 'python: "3.1"\n')
     with pytest.raises(SourceError, match=r"needs Python 3\.1.*no python3\.1 on the PATH") as caught:
-        environments.create(picky, tmp_path)
+        venvs.create(picky, tmp_path)
     assert "env create mine --python" in caught.value.mend
     with pytest.raises(SourceError, match=r"needs Python 3\.1, and this is"):
-        environments.create(picky, tmp_path, sys.executable)
+        venvs.create(picky, tmp_path, sys.executable)
     assert not picky.environment_dir(tmp_path).exists()
 
 
 def test_an_interpreter_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SourceError, match="cannot be started"):
-        environments.create(backend(tmp_path), tmp_path, "/nowhere/python")
+        venvs.create(backend(tmp_path), tmp_path, "/nowhere/python")
 
 
 def test_a_shared_environment_is_not_built(tmp_path):
     path = backend(tmp_path).folder / "backend.yaml"
     path.write_text(YAML.replace("own", "shared") + "extra: mine\n")
     with pytest.raises(SourceError, match="runs pytest") as caught:
-        environments.create(read_backend(path), tmp_path)
+        venvs.create(read_backend(path), tmp_path)
     assert "[mine]" in caught.value.mend

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from upstreams import REPO, TABLE, git
 
-from pytest_worldflux_parity import sources
 from pytest_worldflux_parity.errors import SourceError
+from pytest_worldflux_parity.inputs import checkouts
 
 ONE_FETCH = """
 import json, sys
@@ -35,7 +35,7 @@ def fetching_process(upstream, root, **more):
 
 
 def place(upstream, root):
-    return sources.checkout_path(root, upstream.entry.repo, upstream.entry.commit)
+    return checkouts.checkout_path(root, upstream.entry.repo, upstream.entry.commit)
 
 
 def left_behind(upstream, root):
@@ -44,8 +44,8 @@ def left_behind(upstream, root):
 
 
 def test_a_checkout_of_the_locked_commit_is_brought_and_the_second_fetch_finds_it(upstream, root):
-    first = sources.fetch(upstream.entry, root, {"*": str(upstream.path)})
-    again = sources.fetch(upstream.entry, root, {"*": str(upstream.path)})
+    first = checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)})
+    again = checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)})
     assert (first.already_there, again.already_there) == (False, True)
     assert first.path == root / ".worldflux" / "sources" / "owner+name" / upstream.entry.commit
     assert git(first.path, "rev-parse", "HEAD") == upstream.entry.commit
@@ -55,7 +55,7 @@ def test_a_checkout_of_the_locked_commit_is_brought_and_the_second_fetch_finds_i
 
 
 def test_the_checkout_names_the_locked_url_and_not_the_mirror(upstream, root):
-    path = sources.fetch(upstream.entry, root, {"*": str(upstream.path)}).path
+    path = checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)}).path
     assert git(path, "config", "remote.origin.url") == REPO
     text = "".join(p.read_text(errors="replace") for p in (path / ".git").rglob("*") if p.is_file())
     assert str(upstream.path) not in text
@@ -72,12 +72,12 @@ def test_a_mirror_is_a_clone_or_a_folder_of_clones(upstream, root, tmp_path, for
         "file-url": {"*": f"file://{bare}"},
         "by-name": {"owner/name": str(bare), "*": "/nowhere"},
     }.get(form, {"*": str(mirrors)})
-    assert not sources.fetch(upstream.entry, root, given).already_there
+    assert not checkouts.fetch(upstream.entry, root, given).already_there
 
 
 def test_a_server_that_gives_only_the_tips_of_branches_is_fetched_whole(upstream, root, fake_git):
     fake_git('case "$*" in *--depth*) echo "fatal: not our ref" >&2; exit 128;; esac')
-    assert not sources.fetch(upstream.entry, root, {"*": str(upstream.path)}).already_there
+    assert not checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)}).already_there
 
 
 def test_hooks_of_the_mirror_and_of_the_user_do_not_run(upstream, root, tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ def test_hooks_of_the_mirror_and_of_the_user_do_not_run(upstream, root, tmp_path
         (hooks / name).chmod(0o755)
     (tmp_path / "gitconfig").write_text(f"[core]\n\thooksPath = {hooks}\n[init]\n\ttemplateDir = {hooks}\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    sources.fetch(upstream.entry, root, {"*": str(upstream.path)})
+    checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)})
     assert not (tmp_path / "ran").exists()
 
 
@@ -99,7 +99,7 @@ def test_a_submodule_is_not_fetched(upstream, root, tmp_path):
     git(upstream.path, *allow, "submodule", "--quiet", "add", str(tmp_path / "inner"), "inner")
     git(upstream.path, "commit", "-q", "-m", "with a submodule")
     entry = dataclasses.replace(upstream.entry, commit=git(upstream.path, "rev-parse", "HEAD"))
-    path = sources.fetch(entry, root, {"*": str(upstream.path)}).path
+    path = checkouts.fetch(entry, root, {"*": str(upstream.path)}).path
     assert list((path / "inner").iterdir()) == []
 
 
@@ -107,14 +107,14 @@ def test_git_variables_of_a_calling_hook_do_not_lead_elsewhere(upstream, root, t
     git(tmp_path, "init", "-q", "other")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "other" / "index"))
-    assert not sources.fetch(upstream.entry, root, {"*": str(upstream.path)}).already_there
+    assert not checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)}).already_there
     assert not (tmp_path / "other" / "index").exists()
 
 
 def refused(upstream, root, mirrors, match, **changes):
     entry = dataclasses.replace(upstream.entry, **changes)
     with pytest.raises(SourceError, match=match) as caught:
-        sources.fetch(entry, root, mirrors)
+        checkouts.fetch(entry, root, mirrors)
     assert "\n" not in caught.value.line()
     assert left_behind(upstream, root) in ([], [".lock"])
     return caught.value
@@ -165,7 +165,7 @@ def test_a_score_file_with_another_sha256_is_refused(upstream, root):
 def test_an_absent_score_file_is_refused_unless_only_the_source_is_wanted(upstream, root):
     entry = dataclasses.replace(upstream.entry, oracle_path="elsewhere")
     refused(upstream, root, {"*": str(upstream.path)}, "elsewhere is not there", oracle_path="elsewhere")
-    assert not sources.fetch(entry, root, {"*": str(upstream.path)}, oracles=False).already_there
+    assert not checkouts.fetch(entry, root, {"*": str(upstream.path)}, oracles=False).already_there
 
 
 @pytest.mark.parametrize(
@@ -179,20 +179,20 @@ def test_an_absent_score_file_is_refused_unless_only_the_source_is_wanted(upstre
     ],
 )
 def test_a_checkout_that_is_not_what_the_lock_says_is_refused_and_left_alone(upstream, root, damage, match):
-    path = sources.fetch(upstream.entry, root, {"*": str(upstream.path)}).path
+    path = checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)}).path
     damage(path)
     with pytest.raises(SourceError, match=match) as caught:
-        sources.fetch(upstream.entry, root, {"*": str(upstream.path)})
+        checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)})
     assert "fetch-oracles --suite a_suite" in caught.value.mend
     assert path.is_dir()
 
 
 def test_a_change_that_git_was_told_to_overlook_shows_in_the_sha256(upstream, root):
-    path = sources.fetch(upstream.entry, root, {"*": str(upstream.path)}).path
+    path = checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)}).path
     git(path, "update-index", "--assume-unchanged", TABLE)
     (path / TABLE).write_text("step,reward,seed\n0,1000,1\n")
     with pytest.raises(SourceError, match=f"sha256 of {TABLE}"):
-        sources.verify(path, upstream.entry)
+        checkouts.verify(path, upstream.entry)
 
 
 def test_concurrent_fetches_bring_one_checkout(upstream, root):
@@ -213,7 +213,7 @@ def test_a_killed_fetch_leaves_nothing_in_place_and_the_next_one_clears_up(upstr
     assert not place(upstream, root).exists()
     assert len(left_behind(upstream, root)) == 2
     script.unlink()
-    assert not sources.fetch(upstream.entry, root, {"*": str(upstream.path)}).already_there
+    assert not checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)}).already_there
     assert left_behind(upstream, root) == [".lock", upstream.entry.commit]
 
 
@@ -227,7 +227,7 @@ def test_a_killed_fetch_leaves_nothing_in_place_and_the_next_one_clears_up(upstr
     ],
 )
 def test_the_name_of_a_repository_is_the_end_of_its_url(repo, name):
-    assert sources.repo_name(repo) == name
+    assert checkouts.repo_name(repo) == name
 
 
 @pytest.mark.parametrize(
@@ -235,11 +235,11 @@ def test_the_name_of_a_repository_is_the_end_of_its_url(repo, name):
 )
 def test_a_url_that_would_lead_out_of_the_folder_is_refused(repo):
     with pytest.raises(SourceError, match="does not end in owner/name"):
-        sources.repo_name(repo)
+        checkouts.repo_name(repo)
 
 
 def test_the_score_table_of_a_suite_is_found_in_the_checkout_or_in_the_project(upstream):
-    checkout = sources.checkout_path(Path("p"), REPO, upstream.entry.commit)
-    assert sources.oracle_path(upstream.entry, Path("p")) == checkout / "results"
+    checkout = checkouts.checkout_path(Path("p"), REPO, upstream.entry.commit)
+    assert checkouts.oracle_path(upstream.entry, Path("p")) == checkout / "results"
     here = dataclasses.replace(upstream.entry, oracle_in="project", oracle_path="suites/x.json")
-    assert sources.oracle_path(here, Path("p")) == Path("p/suites/x.json")
+    assert checkouts.oracle_path(here, Path("p")) == Path("p/suites/x.json")

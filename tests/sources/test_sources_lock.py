@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.errors import SourceError
-from pytest_worldflux_parity.lock import read_lock
+from pytest_worldflux_parity.inputs.lock import read_lock
 
 COMMITTED = Path(__file__).parents[2] / "reports" / "parity" / "upstream_lock.json"
 ENTRY = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity import cli
+from pytest_worldflux_parity.cli import main as cli
 from tests.conftest import FAKES, SUITE, alive, heed_ctrl_c, wait_until
 
 

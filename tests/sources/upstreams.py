@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_worldflux_parity.lock import LockEntry
+from pytest_worldflux_parity.inputs.lock import LockEntry
 
 REPO = "https://example.invalid/owner/name"
 TABLE = "results/table.csv"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.curves import auc_return, final_return_mean, point_near, value_at
 from pytest_worldflux_parity.errors import StatisticsError
+from pytest_worldflux_parity.inputs.scores.curves import auc_return, final_return_mean, point_near, value_at
 from pytest_worldflux_parity.wire import CurvePoint
 
 untimed = settings(deadline=None, max_examples=60)

@@ -10,18 +10,18 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired  # type: ignore[import-untyped]
 
-from pytest_worldflux_parity.scores import ScoreTable, latest_scores, load_table
-from pytest_worldflux_parity.stats.bayes import bayes_seed, posterior_means
-from pytest_worldflux_parity.stats.holm import holm
-from pytest_worldflux_parity.stats.noninferiority import DropRatioResult, drop_ratio_rule
-from pytest_worldflux_parity.stats.power import (
+from pytest_worldflux_parity.inputs.scores import ScoreTable, latest_scores, load_table
+from pytest_worldflux_parity.judgement.stats.bayes import bayes_seed, posterior_means
+from pytest_worldflux_parity.judgement.stats.holm import holm
+from pytest_worldflux_parity.judgement.stats.noninferiority import DropRatioResult, drop_ratio_rule
+from pytest_worldflux_parity.judgement.stats.power import (
     noninferiority_power,
     paired_tost_power,
     seeds_needed,
     unpaired_tost_power,
     welch_tost_power,
 )
-from pytest_worldflux_parity.stats.tost import tost_difference, tost_log_ratio
+from pytest_worldflux_parity.judgement.stats.tost import tost_difference, tost_log_ratio
 
 # Columns var1 and var2 of the `clinic` data, R package `equivalence`; rows 1-15 and 16-30 are two visits
 # of the same patients. Typed from statsmodels/stats/tests/test_tost.py.

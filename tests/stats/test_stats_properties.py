@@ -12,13 +12,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import StatisticsError
-from pytest_worldflux_parity.stats.bayes import bayes_log_ratio, bayes_normalized_difference, bayes_seed
-from pytest_worldflux_parity.stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
-from pytest_worldflux_parity.stats.effects import drop_ratio, task_contrast
-from pytest_worldflux_parity.stats.equivalence import EquivalenceResult, equivalence_rule
-from pytest_worldflux_parity.stats.holm import holm
-from pytest_worldflux_parity.stats.noninferiority import bootstrap_means, drop_ratio_rule
-from pytest_worldflux_parity.stats.power import (
+from pytest_worldflux_parity.judgement.stats.bayes import (
+    bayes_log_ratio,
+    bayes_normalized_difference,
+    bayes_seed,
+)
+from pytest_worldflux_parity.judgement.stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
+from pytest_worldflux_parity.judgement.stats.effects import drop_ratio, task_contrast
+from pytest_worldflux_parity.judgement.stats.equivalence import EquivalenceResult, equivalence_rule
+from pytest_worldflux_parity.judgement.stats.holm import holm
+from pytest_worldflux_parity.judgement.stats.noninferiority import bootstrap_means, drop_ratio_rule
+from pytest_worldflux_parity.judgement.stats.power import (
     Component,
     attainable_margin,
     noninferiority_power,
@@ -27,7 +31,7 @@ from pytest_worldflux_parity.stats.power import (
     tost_power,
     unpaired_tost_power,
 )
-from pytest_worldflux_parity.stats.tost import (
+from pytest_worldflux_parity.judgement.stats.tost import (
     tost,
     tost_difference,
     tost_log_ratio,
@@ -228,7 +232,7 @@ def test_a_result_depends_only_on_the_generator_given() -> None:
 def test_the_bootstrap_in_slices_is_the_bootstrap_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(5).normal(size=117)
     whole = bootstrap_means(values, 400, np.random.default_rng(0))
-    monkeypatch.setattr("pytest_worldflux_parity.stats.noninferiority._SLICE", 1000)
+    monkeypatch.setattr("pytest_worldflux_parity.judgement.stats.noninferiority._SLICE", 1000)
     assert np.array_equal(bootstrap_means(values, 400, np.random.default_rng(0)), whole)
 
 

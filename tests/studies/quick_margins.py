@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_worldflux_parity import suite_file
-from pytest_worldflux_parity.scores import load_table
-from pytest_worldflux_parity.stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
-from pytest_worldflux_parity.stats.equivalence import EquivalenceResult, equivalence_rule
-from pytest_worldflux_parity.stats.power import Component, attainable_margin, se_and_df, tost_power
-from pytest_worldflux_parity.suite import Metric, Suite
+from pytest_worldflux_parity.inputs.scores import load_table
+from pytest_worldflux_parity.judgement.stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
+from pytest_worldflux_parity.judgement.stats.equivalence import EquivalenceResult, equivalence_rule
+from pytest_worldflux_parity.judgement.stats.power import Component, attainable_margin, se_and_df, tost_power
+from pytest_worldflux_parity.suite import suite_file
+from pytest_worldflux_parity.suite.suite import Metric, Suite
 
 Values = dict[tuple[str, str], np.ndarray]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_worldflux_parity import suite_file
+from pytest_worldflux_parity.suite import suite_file
 from tests.studies import quick_margins
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import MatchError
-from pytest_worldflux_parity.gates.components import Match, MatchResult, Perturbation, compare
-from pytest_worldflux_parity.golden import read_arrays, read_golden
+from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden
+from pytest_worldflux_parity.inputs.golden_data import Match, Perturbation
+from pytest_worldflux_parity.judgement.gates.components import MatchResult, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "backends" / "golden" / "tdmpc2"

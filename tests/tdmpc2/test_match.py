@@ -24,8 +24,8 @@ from backends.worldflux_tdmpc2.agent import Agent
 from backends.worldflux_tdmpc2.match_components import official_name, to_official, to_ours
 from backends.worldflux_tdmpc2.recipe import PROFILES, parse_recipe
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.gates.components import MatchResult
-from pytest_worldflux_parity.golden import read_golden
+from pytest_worldflux_parity.inputs.golden import read_golden
+from pytest_worldflux_parity.judgement.gates.components import MatchResult
 
 Refusal = Callable[[Path], str]
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]

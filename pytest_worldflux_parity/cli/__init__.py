@@ -1,0 +1,1 @@
+"""The ``worldflux-parity`` command; one file a command."""

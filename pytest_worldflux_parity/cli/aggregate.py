@@ -1,0 +1,83 @@
+"""``aggregate``: documents of runs that are there already -> one ``worldflux.parity.aggregate.v1``."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import DocumentError
+from ..judgement.gates.fixture import BANNER
+from .options import Subparsers
+
+
+def add_aggregate(commands: Subparsers) -> None:
+    """Add the parser of ``aggregate``."""
+    parser = commands.add_parser("aggregate", help="make one document of the verdicts on several suites")
+    parser.add_argument(
+        "--runs-glob", action="extend", nargs="+", required=True, metavar="PATTERN",
+        help='run documents, as in "reports/parity/*/*/run.json", and the equivalence_report.json of proof '
+        "suites (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the aggregate")
+    parser.add_argument(
+        "--newest", action="store_true", help="of several documents of one suite take the newest"
+    )
+    parser.set_defaults(run=run_aggregate)
+
+
+def run_aggregate(options: argparse.Namespace) -> None:
+    """Read, check and write.
+
+    Raises:
+        DocumentError: nothing matches, a document is invalid, contradicts itself or has no statistics,
+            or two are of one suite.
+        StoreError: the output cannot be written.
+    """
+    from ..execution.store import write_document
+    from ..release import run_documents
+    from ..reporting.aggregates import aggregate_of_rows
+
+    runs = [run_documents.read_any(path) for path in _matching(options.runs_glob, options.output)]
+    chosen = run_documents.one_per_suite(runs, newest=options.newest)
+    run_documents.refuse_contradictions(chosen)
+    output: Path = options.output
+    aggregate = aggregate_of_rows(
+        [run.row(relative_to(run.path, output.parent)) for run in chosen],
+        not_judged={},
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        aggregate_json=output.name,
+        report_md=None,
+        dashboard_html=None,
+    )
+    write_document(output, aggregate, "aggregate.v1")
+    count = f"{aggregate['suite_pass_count']} of {aggregate['run_count']} suites pass"
+    print(f"{output}: {count}" + (f"; {BANNER}" if "fixture" in aggregate else ""))
+
+
+def relative_to(path: Path, folder: Path) -> str:
+    """The path of a file as seen from a folder, so that both can be moved together."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def _matching(patterns: Sequence[str], output: Path) -> Iterable[Path]:
+    """The files that the patterns name, each once; every pattern must name one.
+
+    Raises:
+        DocumentError: a pattern names nothing, or the output would replace one of them.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        paths = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(name)]
+        if not paths:
+            raise DocumentError(
+                f"no file matches {pattern!r}", where=str(Path.cwd()),
+                mend='run the suites first, or quote another pattern: --runs-glob "DIR/*/*/run.json"',
+            )  # fmt: skip
+        found.update((path.resolve(), path) for path in paths)
+    if output.resolve() in found:
+        raise DocumentError("would be replaced by the aggregate of it", where=str(output))
+    return found.values()

@@ -1,0 +1,1 @@
+"""Runs: attempts, retries, leases, the store, and the engines that execute."""

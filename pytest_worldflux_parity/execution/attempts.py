@@ -1,0 +1,344 @@
+"""What is done for one run, whichever engine executes it: attempts, retries, and a stored line for each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import wire
+from ..errors import RecordError, RunFailed
+from ..inputs.backends import Backend
+from ..inputs.command_program import CommandProgram
+from ..inputs.context import RunContext
+from ..inputs.prepare import PreparedSuite
+from ..suite import pairs
+from ..suite.pairs import Pair
+from ..suite.suite import BackendSide
+from . import retention, retry, runner
+from .engine import Engine, Execution, Launch, orphans
+from .leases import Alone
+from .records import record_line
+from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, presence, translated
+
+
+class AttemptsFailed(RunFailed):
+    """Every attempt at a run failed; ``logs`` has the folder of the last one, by system."""
+
+    def __init__(self, what: str, *, logs: Mapping[str, Path] | None = None, **fields: Any) -> None:
+        super().__init__(what, **fields)
+        self.logs = dict(logs or {})
+
+
+def run_pair(
+    prepared: PreparedSuite, pair: Pair, context: RunContext, stored: Stored, engine: Engine
+) -> dict[str, Line]:
+    """Bring a line for every live system of the pair, one after the other: kept from the store, or run now.
+
+    A system that fails does not keep the other from running.
+
+    Returns:
+        system -> the line of the successful attempt.
+
+    Raises:
+        AttemptsFailed: a system delivered nothing in as many attempts as :mod:`.retry` allows.
+        StoreError: the run directory cannot be written.
+    """
+    lines = kept_lines(prepared, pair, context, stored)
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    failures: list[AttemptsFailed] = []
+    for system in systems_to_run(prepared, pair, context, lines):
+        # Another worker of this session may have begun it since, and died.
+        now = store.read() if store.started(pair.task.id, pair.seed, system) else stored
+        try:
+            with presence(context.run_dir) as present:
+                lines[system] = run_system(prepared, pair, system, context, now, engine, present)
+        except AttemptsFailed as failure:
+            failures.append(failure)
+    raise_together(failures)
+    return lines
+
+
+def kept_lines(prepared: PreparedSuite, pair: Pair, context: RunContext, stored: Stored) -> dict[str, Line]:
+    """What an earlier session of the run finished of a pair, by system."""
+    found = {
+        system: stored.successes.get(request_id(prepared, pair, system, context))
+        for system in prepared.suite.live_systems
+        if system in pair.systems and system in prepared.backends
+    }
+    return {system: line for system, line in found.items() if line is not None}
+
+
+def systems_to_run(
+    prepared: PreparedSuite, pair: Pair, context: RunContext, kept: Mapping[str, Line]
+) -> list[str]:
+    """The live systems of a pair that this session has to run."""
+    return [
+        system
+        for system in prepared.suite.live_systems
+        if system in pair.systems
+        and system in prepared.backends
+        and system in context.systems
+        and system not in kept
+    ]
+
+
+def raise_together(failures: Sequence[AttemptsFailed]) -> None:
+    """Raise the failures of a pair's systems as one, where there are any."""
+    if failures:
+        logs = {system: folder for f in failures for system, folder in f.logs.items()}
+        raise AttemptsFailed("; ".join(f.what for f in failures), logs=logs)
+
+
+def request_id(prepared: PreparedSuite, pair: Pair, system: str, context: RunContext) -> str:
+    """The id of the request that this session would make."""
+    key = (pair.task.id, pair.seed, system, context.device)
+    if key not in prepared.request_ids:
+        side, source = prepared.suite.sides[system], prepared.sources[system]
+        assert isinstance(side, BackendSide)
+        found = pairs.request_id(prepared.suite, pair, system, side.adapter, context.device, source)
+        prepared.request_ids[key] = found
+    return prepared.request_ids[key]
+
+
+def run_system(
+    prepared: PreparedSuite,
+    pair: Pair,
+    system: str,
+    context: RunContext,
+    stored: Stored,
+    engine: Engine,
+    present: int,
+) -> Line:
+    """Run one system of a pair until an attempt succeeds; every attempt's line is stored.
+
+    Args:
+        stored: the lines that others than this process have written of the run.
+        present: descriptor that says that something runs in the run directory (:func:`.store.presence`).
+
+    Raises:
+        AttemptsFailed: no attempt succeeded.
+        StoreError: the run directory cannot be written.
+    """
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    if (kept := _settle(prepared, pair, system, context, store, stored, engine)) is not None:
+        return kept
+    failures: list[retry.Failure] = []
+    how: retry.How = "again"
+    while how != "never":
+        attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
+        launch = Launch(
+            request=_request(prepared, pair, system, context, attempt, folder),
+            folder=folder,
+            program=prepared.backends[system],
+            resources=pair.task.resources,
+            alone=_alone(how, failures),
+            keep=_wanted_later(prepared, pair, system),
+            present=present,
+        )
+        with translated(folder):
+            execution = engine.execute(launch)
+        line = _line(prepared, launch.request, folder, execution, context)
+        failures.append(retry.Failure(line["error_kind"], execution.alone))
+        store.append(line)
+        retention.apply(context.retention, folder, line, launch.keep)
+        if line["success"]:
+            return line
+        how = retry.next_try(failures, prepared.suite.retries)
+    raise AttemptsFailed(str(line["error"]), logs={system: folder})
+
+
+def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:
+    if how != "alone":
+        return ""
+    return "gpus" if failures[-1].kind == "out_of_gpu_memory" else "machine"
+
+
+def _settle(
+    prepared: PreparedSuite,
+    pair: Pair,
+    system: str,
+    context: RunContext,
+    store: SuiteStore,
+    stored: Stored,
+    engine: Engine,
+) -> Line | None:
+    """Give a line to each earlier attempt at a run whose process was killed before it wrote one.
+
+    Returns:
+        The first success, or None: what succeeded is not run again, whoever was killed.
+    """
+    lines = list(stored.attempts(pair.task.id, pair.seed, system))
+    written = {x["attempt"] for x in lines}
+    for attempt, folder in store.started(pair.task.id, pair.seed, system):
+        if attempt not in written:
+            request = _request(prepared, pair, system, context, attempt, folder)
+            seen = _ended(engine, request, folder, context)
+            if seen is not None:
+                line = _line(prepared, request, folder, seen, context)
+            else:
+                line = _unseen_line(prepared, pair, system, context, attempt, folder)
+            store.append(line)
+            lines.append(line)
+            retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
+    return Stored(tuple(lines)).successes.get(request_id(prepared, pair, system, context))
+
+
+def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunContext) -> Execution | None:
+    """How an attempt of an earlier session went, where what ran it has left word.
+
+    A job of Slurm outlives its session, whatever the engine of the next one is.
+
+    Raises:
+        ParityError: a job may still run it, and this engine cannot wait for it.
+    """
+    if not (folder / JOB_FILE).exists():
+        return engine.adopt(folder)
+    jobs = orphans()
+    if (other := jobs.disowned(folder, request.request_id)) is not None:
+        return other
+    return engine.adopt(folder) if engine.name == "slurm" else jobs.settled(folder, context.run_dir)
+
+
+def _unseen_line(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+) -> dict[str, Any]:
+    """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost."""
+    found = answer_in(folder)
+    request = _request(prepared, pair, system, context, attempt, folder)
+    if found is not None and found[0].request_id == request.request_id and _answers(*found):
+        return _recovered_line(prepared, *found, folder, context)
+    lost = "the process that ran it ended before it did"
+    return _stored_as(prepared, request, None, folder, context, error=lost, kind=retry.LOST)
+
+
+def _request(
+    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
+) -> wire.RunRequest:
+    return pairs.request(
+        prepared.suite,
+        pair,
+        system,
+        adapter=prepared.backends[system].adapter,
+        device=context.device,
+        source=prepared.sources[system],
+        run_id=context.run_id,
+        out_dir=str(folder.resolve()),
+        attempt=attempt,
+    )
+
+
+def _line(
+    prepared: PreparedSuite,
+    request: wire.RunRequest,
+    folder: Path,
+    execution: Execution,
+    context: RunContext,
+) -> Line:
+    outcome = execution.outcome
+    return _stored_as(
+        prepared,
+        request,
+        outcome.record,
+        folder,
+        context,
+        error=outcome.error,
+        kind=outcome.kind,
+        gpus=execution.gpus,
+        return_code=outcome.return_code,
+        duration_sec=round(outcome.duration_sec, 3),
+        command=list(execution.command),
+    )
+
+
+def _stored_as(
+    prepared: PreparedSuite,
+    request: wire.RunRequest,
+    record: wire.RunRecord | None,
+    folder: Path,
+    context: RunContext,
+    **seen: Any,
+) -> Line:
+    """The line of an attempt; ``seen`` is what was seen of its end, which is nothing where it is left out."""
+    backend = prepared.backends[request.system]
+    unseen: dict[str, Any] = {"error": "", "return_code": None, "duration_sec": None, "command": []}
+    return record_line(
+        prepared.suite,
+        request,
+        record,
+        adapter_id=_adapter_id(backend),
+        backend_kind=backend.kind,
+        timestamp=_now(),
+        artifacts=_artifacts(folder, context),
+        artifacts_sha256=_artifacts_sha256(folder) if record is not None else None,
+        **{**unseen, **seen},
+    )
+
+
+def _wanted_later(prepared: PreparedSuite, pair: Pair, system: str) -> tuple[str, ...]:
+    """What must stay of an attempt: all of the official run whose checkpoint a live match begins from."""
+    return ("*",) if prepared.live and system == "official" and pair == prepared.pairs[0] else ()
+
+
+def _adapter_id(program: Backend | CommandProgram) -> str:
+    return program.adapter_id if isinstance(program, CommandProgram) else program.adapter
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
+    """Paths relative to the run directory, so that it can be moved."""
+    names = {"metrics": "metrics.json", "stdout": "stdout.log", "stderr": "stderr.log"}
+    return {
+        key: str((folder / name).relative_to(context.run_dir))
+        for key, name in names.items()
+        if (folder / name).exists()
+    }
+
+
+def _artifacts_sha256(folder: Path) -> dict[str, str]:
+    """What ties a line to the record that it was made of."""
+    with translated(folder):
+        return {"metrics": hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()}
+
+
+def recover(prepared: PreparedSuite, context: RunContext) -> int:
+    """Store the finished attempts whose worker was killed before it wrote their line; how many."""
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    count = 0
+    for request, record, folder in list(store.unrecorded()):
+        backend = prepared.backends.get(request.system)
+        # Of the parts of a proof suite, each recovers its own tasks.
+        own = request.task_id in {t.id for t in prepared.suite.tasks}
+        if backend is None or not own or not _answers(request, record):
+            continue
+        line = _recovered_line(prepared, request, record, folder, context)
+        store.append(line)
+        for pair in prepared.pairs:
+            if (pair.task.id, pair.seed) == (request.task_id, request.seed):
+                keep = _wanted_later(prepared, pair, request.system)
+                retention.apply(context.retention, folder, line, keep)
+        count += 1
+    return count
+
+
+def _answers(request: wire.RunRequest, record: wire.RunRecord) -> bool:
+    try:
+        runner.check_answer(request, record)
+    except RecordError:
+        return False
+    return True
+
+
+def _recovered_line(
+    prepared: PreparedSuite,
+    request: wire.RunRequest,
+    record: wire.RunRecord,
+    folder: Path,
+    context: RunContext,
+) -> Line:
+    return _stored_as(prepared, request, record, folder, context, recovered=True)

@@ -1,0 +1,244 @@
+"""A golden folder and a backend -> one run of its match program -> a :class:`Match` to compare.
+
+The program runs once per folder and request, by whichever process gets there first: the others
+wait at a file lock and read what it left. A run that delivered is kept by a resumed session while
+golden, backend and request are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import schemas, wire
+from ..errors import BackendError, MatchError, StoreError
+from ..inputs.backends import Backend
+from ..inputs.golden import read_arrays, write_given
+from ..inputs.golden_data import Match, Perturbation
+from ..inputs.matches import MatchSpec
+from . import runner
+from .store import translated, write_document
+
+FOLDER = "component_match"
+REPORT = "component_match_report.json"
+REQUEST_SCHEMA = "worldflux.parity.match_request.v1"
+RUN_SCHEMA = "worldflux.parity.match_run.v1"
+# What the program is given: weights and inputs, so that it cannot hand back what it should compute.
+GIVEN = "golden"
+_RUN = "match_run.json"
+_RETIRED = "match_run.failed.json"
+_DELIVERED = ("match.json", "outputs.npz", "perturbed.npz")
+
+
+@dataclass(frozen=True)
+class MatchRun:
+    """One run of a match program.
+
+    Attributes:
+        error: why it delivered nothing that can be compared, in one line; empty where it did.
+    """
+
+    folder: Path
+    error: str
+    artifacts_sha256: Mapping[str, str]
+    duration_sec: float
+
+
+def match_once(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:
+    """The run that answers ``spec``: one that is there, or a new one.
+
+    Args:
+        folder: where the runs of this match stand; made where absent.
+        shim: where ``wire`` is installed for programs.
+
+    Raises:
+        BackendError: the backend's own environment is absent.
+        StoreError: the folder cannot be written.
+    """
+    with _held(folder):
+        return last_run(spec, folder) or run_match(spec, folder, shim, root)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes; the lock goes with the process."""
+    with translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def last_run(spec: MatchSpec, folder: Path) -> MatchRun | None:
+    """The first run for this request that delivered, else the last that did not; None without any."""
+    runs = [run for path in _numbered(folder) if (run := _read_run(path, spec.request_id)) is not None]
+    return next((run for run in runs if not run.error), runs[-1] if runs else None)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    numbers = [p.name.removeprefix("attempt_") for p in folder.glob("attempt_*")]
+    return [folder / f"attempt_{n}" for n in sorted(int(x) for x in numbers if x.isdecimal())]
+
+
+def _read_run(folder: Path, request_id: str) -> MatchRun | None:
+    """What the plugin wrote at the end of a run; None of one that was killed, or of another request."""
+    path = folder / _RUN
+    try:
+        document = wire.load_object(path)
+    except (OSError, wire.WireError):
+        return None
+    schemas.check(document, "match_run.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
+    if document["request_id"] != request_id:
+        return None
+    return MatchRun(folder, document["error"], document["artifacts_sha256"], document["duration_sec"])
+
+
+def retire_failed(spec: MatchSpec, folder: Path) -> None:
+    """Let a resumed session try again where the program delivered nothing.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    for path in _numbered(folder):
+        run = _read_run(path, spec.request_id)
+        if run is not None and run.error:
+            with translated(path):
+                (path / _RUN).rename(path / _RETIRED)
+
+
+def run_match(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:
+    """Run the match program now, in a new folder below ``folder``.
+
+    Raises:
+        BackendError: the backend's own environment is absent.
+        GoldenError: the golden is no longer what was read.
+        StoreError: the folder cannot be written.
+    """
+    python = spec.backend.interpreter(root)
+    out_dir = _new_folder(folder)
+    command = spec.backend.match_command(python, out_dir / "match_request.json")
+    start = time.monotonic()
+    error, return_code = "", None
+    try:
+        return_code = _execute(spec, command, out_dir, shim)
+        runner.check_exit(return_code, out_dir, spec.backend.adapter)
+        _read_match(out_dir, spec.backend)
+    except BackendError as problem:
+        error = problem.line()
+    run = MatchRun(out_dir, error, {} if error else _sha256s(out_dir), round(time.monotonic() - start, 3))
+    document = {
+        "schema_version": RUN_SCHEMA,
+        "generated_at_utc": _now(),
+        "request_id": spec.request_id,
+        "adapter": spec.backend.adapter,
+        "command": command,
+        "error": error,
+        "return_code": return_code,
+        "duration_sec": run.duration_sec,
+        "artifacts_sha256": dict(run.artifacts_sha256),
+    }
+    write_document(out_dir / _RUN, document, "match_run.v1")
+    return run
+
+
+def _new_folder(folder: Path) -> Path:
+    with translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        last = _numbered(folder)[-1:]
+        number = int(last[0].name.removeprefix("attempt_")) + 1 if last else 1
+        path = folder.resolve() / f"attempt_{number}"
+        path.mkdir()
+    return path
+
+
+def _execute(spec: MatchSpec, command: list[str], out_dir: Path, shim: Path) -> int:
+    assert spec.backend.match is not None
+    with translated(out_dir):
+        write_given(spec.golden, out_dir / GIVEN)
+    request = {
+        "schema_version": REQUEST_SCHEMA,
+        "golden": str(out_dir / GIVEN),
+        "out_dir": str(out_dir),
+        "device": spec.device,
+        "threads": spec.threads,
+    }
+    write_document(out_dir / "match_request.json", request, "match_request.v1")
+    with translated(out_dir):
+        return runner.execute(
+            command,
+            runner.backend_environment(spec.backend, shim.resolve(), spec.threads),
+            out_dir,
+            spec.backend.match.deadline_sec,
+            where=spec.backend.adapter,
+            mend="raise match.deadline_sec in backend.yaml, or look at the log",
+        )
+
+
+def _sha256s(folder: Path) -> dict[str, str]:
+    with translated(folder):
+        return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _DELIVERED}
+
+
+def read_match(run: MatchRun, backend: Backend) -> Match:
+    """What a run that delivered left, which must still be what it was.
+
+    Raises:
+        MatchError: a file is gone, is no longer what it was, or is not what a match program writes.
+    """
+    try:
+        changed = [n for n, own in _sha256s(run.folder).items() if run.artifacts_sha256.get(n) != own]
+    except StoreError as error:
+        raise MatchError(error.what, where=error.where) from None
+    if changed:
+        raise MatchError(f"{changed[0]} is not the file that the match program left", where=str(run.folder))
+    return _read_match(run.folder, backend)
+
+
+def _read_match(folder: Path, backend: Backend) -> Match:
+    document = _match_document(folder, backend.adapter)
+    tree = document["source"]["tree_sha256"]
+    if tree != backend.tree_sha256:
+        raise MatchError(
+            f"match.json is of the source tree {tree[:16]}..., the backend's folder is another",
+            where=backend.adapter,
+            mend="state wire.tree_sha256 of the backend's folder, or start a new run",
+        )
+    return Match(
+        mapping=document["mapping"],
+        parameters={name: tuple(shape) for name, shape in document["parameters"].items()},
+        perturbations=tuple(Perturbation(**row) for row in document["perturbations"]),
+        outputs=read_arrays(folder / "outputs.npz", MatchError),
+        perturbed=read_arrays(folder / "perturbed.npz", MatchError),
+        packages=document["packages"],
+        tree_sha256=tree,
+    )
+
+
+def _match_document(folder: Path, adapter: str) -> dict[str, Any]:
+    path = folder / "match.json"
+    try:
+        document = wire.load_object(path)
+        # 1e400 is JSON, but no number that a report could hold.
+        wire.canonical_json(document)
+    except FileNotFoundError:
+        raise MatchError("exit status 0 but no match.json", where=adapter) from None
+    except (OSError, wire.WireError) as error:
+        what = f"match.json: {error}".replace(f"{path}: ", "")
+        raise MatchError(what, where=adapter) from None
+    schemas.check(document, "match.v1", lambda at: f"{adapter}: match.json", MatchError)
+    return document
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,134 @@
+"""What a run needs of the project, as archives that a node unpacks once and keeps by the hash of their bytes.
+
+Ray could ship a ``working_dir`` itself. It leaves out what ``.gitignore`` names (the official checkouts
+are there), has a limit of its own on the size, and is fixed when the driver connects. An archive and a
+folder named by its hash can be tested without a cluster, and say which bytes a run was made of.
+:mod:`.bootstrap` unpacks them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ...errors import ParityError
+
+LARGEST_ARCHIVE = 4 * 2**30
+# Within the years that all archives know; the same for all, so that a hash tells of content alone.
+TIME = 946684800
+# What is no part of a program wherever it stands.
+_NEVER = frozenset(["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"])
+# What is nobody's but this user's, wherever it stands in a project or beside a backend.
+_SECRET = (".env*", "*.pem", ".ssh", ".gnupg", ".aws", ".netrc", ".pypirc", "id_rsa*", "id_ed25519*")
+# What is no part of the project's programs where git does not say what is.
+_NOT_OURS = frozenset([".git", ".worldflux", "venv", "node_modules", "reports"])
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A folder to be shipped: its name, the tar file's bytes, and their sha256."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+def pack(folder: Path, paths: Iterable[Path], further: Mapping[str, str] | None = None) -> Archive:
+    """An archive of ``paths``, which lie below ``folder``; equal content gives equal bytes.
+
+    Args:
+        further: name -> text of files beside them.
+
+    Raises:
+        ParityError: it is larger than can be shipped, or a file cannot be read.
+    """
+    buffer, size = io.BytesIO(), 0
+    try:
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for name, text in (further or {}).items():
+                _add_text(tar, f"{folder.name}/{name}", text.encode())
+            for path in sorted(paths):
+                size += _add(tar, path, f"{folder.name}/{path.relative_to(folder).as_posix()}")
+                if size > LARGEST_ARCHIVE:
+                    raise ParityError(
+                        f"more than {LARGEST_ARCHIVE >> 30} GiB would have to be shipped to each node",
+                        where=str(folder),
+                        mend="keep data out of the project's folder, or name it in .gitignore",
+                    )
+    except OSError as error:
+        raise ParityError(f"cannot be read: {error.strerror}", where=str(error.filename or folder)) from None
+    data = buffer.getvalue()
+    return Archive(folder.name, data, hashlib.sha256(data).hexdigest())
+
+
+def _add_text(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime = len(data), TIME
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> int:
+    info = tar.gettarinfo(path, name)
+    if info is None:  # a socket
+        return 0
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    info.mtime = TIME
+    if info.isreg():
+        with open(path, "rb") as handle:
+            tar.addfile(info, handle)
+    elif info.isdir() or info.issym() or info.islnk():
+        tar.addfile(info)
+    return info.size
+
+
+def everything(folder: Path) -> Iterator[Path]:
+    """All that is below a folder, with its empty folders (git needs some) and without Python's caches."""
+    for name in sorted(os.listdir(folder)):
+        path = folder / name
+        if name in _NEVER or name.endswith(".pyc"):
+            continue
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from everything(path)
+
+
+def without_secrets(folder: Path, paths: Iterable[Path], secrets: Collection[Path] = ()) -> Iterator[Path]:
+    """Those of ``paths`` below ``folder`` that may leave this machine.
+
+    Args:
+        secrets: further files that may not, resolved.
+    """
+    for path in paths:
+        parts = path.relative_to(folder).parts
+        named = any(fnmatchcase(part, pattern) for part in parts for pattern in _SECRET)
+        if not named and path.resolve() not in secrets:
+            yield path
+
+
+def tracked(root: Path) -> Iterator[Path]:
+    """The project's files: what git tracks or would, and without git all but what is never the project's."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        done = subprocess.run(command, capture_output=True, env=env, check=False)
+    except OSError:
+        done = None
+    if done is not None and done.returncode == 0:
+        names = sorted({os.fsdecode(n) for n in done.stdout.split(b"\0") if n})
+        # What is deleted and not yet committed, and the folders of other repositories.
+        yield from (p for n in names if (p := root / n).is_symlink() or p.is_file())
+        return
+    for name in sorted(os.listdir(root)):
+        path = root / name
+        if name not in _NOT_OURS and name not in _NEVER:
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                yield from everything(path)

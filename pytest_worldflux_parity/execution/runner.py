@@ -1,0 +1,385 @@
+"""One request -> one subprocess -> one outcome.
+
+The program gets a session (process group) of its own, so that ending it ends its children too; a
+deadline; its output in files; and an environment in which it can import ``wire`` and nothing else
+of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import wire
+from ..errors import RecordError, RunFailed
+from ..inputs.backends import Backend
+from .guardian import MARK, end_marked, guardian
+from .retry import Kind, failure_kind
+
+LOG_TAIL_BYTES = 4000
+# An allocator's report follows the line that names the reason.
+REASON_BYTES = 65536
+TERM_GRACE_SEC = 3.0
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+_RUNNING: set[subprocess.Popen[bytes]] = set()
+_INTERRUPTED: set[subprocess.Popen[bytes]] = set()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        error: one line, empty on success.
+        kind: of the error, as :mod:`.retry` tells them apart; None on success.
+        return_code: as the process gave it (negative: a signal); None when it could not be started or
+            was ended at its deadline.
+    """
+
+    record: wire.RunRecord | None
+    error: str
+    return_code: int | None
+    duration_sec: float
+    kind: Kind | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.record is not None
+
+
+def environment(
+    base: Mapping[str, str], python_path: Sequence[Path], threads: int, keep_python_path: bool
+) -> dict[str, str]:
+    """The environment of a backend.
+
+    Args:
+        python_path: folders that come first on PYTHONPATH.
+        keep_python_path: whether the caller's PYTHONPATH follows (not for a foreign interpreter).
+    """
+    own = [str(p) for p in python_path]
+    if keep_python_path and base.get("PYTHONPATH"):
+        own.append(base["PYTHONPATH"])
+    env = {k: v for k, v in base.items() if not k.startswith("PYTEST_")}
+    env["PYTHONPATH"] = os.pathsep.join(own)
+    env["PYTHONUNBUFFERED"] = "1"
+    env.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    return env
+
+
+def wire_texts() -> dict[str, str]:
+    """Name -> text of each file of ``wire``."""
+    files = sorted(Path(wire.__file__).parent.glob("*.py"))
+    return {path.name: path.read_text(encoding="utf-8") for path in files}
+
+
+def install_wire(folder: Path) -> Path:
+    """Put a package that holds only ``wire`` into ``folder`` and return the folder.
+
+    A foreign interpreter can then import the contract without our other dependencies, and our own
+    backends cannot import more than the contract by accident.
+    """
+    package = folder / "pytest_worldflux_parity"
+    # A run can be resumed by a later version of the plugin.
+    for name, text in {"__init__.py": "", **{f"wire/{n}": t for n, t in wire_texts().items()}}.items():
+        installed = package / name
+        if not installed.exists() or installed.read_text(encoding="utf-8") != text:
+            installed.parent.mkdir(parents=True, exist_ok=True)
+            wire.write_atomic(installed, text)
+    return folder
+
+
+def backend_environment(backend: Backend, shim: Path, threads: int) -> dict[str, str]:
+    """The environment of a backend's program; ``shim`` is where ``wire`` is installed for it."""
+    return environment(
+        os.environ,
+        [install_wire(shim), backend.folder.parent.parent],
+        threads,
+        keep_python_path=backend.environment == "shared",
+    )
+
+
+class DeadlinePassed(RunFailed):
+    """The program was ended at its deadline."""
+
+
+def run(
+    request: wire.RunRequest,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    keep_open: Sequence[int] = (),
+) -> Outcome:
+    """Run ``command`` for ``request`` and read what it found.
+
+    It starts in ``request.out_dir``, or in ``cwd``. ``request.out_dir`` must exist and be empty;
+    ``request.json`` is written into it. Never raises
+    for what the program does; a KeyboardInterrupt ends the program and passes on.
+
+    Args:
+        keep_open: descriptors that the program inherits: a lock on them is held until it has ended too.
+
+    Raises:
+        OSError: the request or the logs cannot be written.
+    """
+    folder = Path(request.out_dir)
+    (folder / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
+    start, kills = time.monotonic(), oom_kills()
+    return_code: int | None = None
+    record, error = None, ""
+    kind: Kind | None = None
+    mend = "raise deadline_sec in the suite, or look at progress.jsonl"
+    try:
+        return_code = execute(
+            command,
+            env,
+            folder,
+            request.deadline_sec,
+            where=request.adapter,
+            mend=mend,
+            cwd=cwd,
+            keep_open=keep_open,
+        )
+        check_exit(return_code, folder, request.adapter)
+        record = _accepted(request, folder)
+    except DeadlinePassed as problem:
+        error, kind = problem.line(), "deadline"
+    except (RunFailed, RecordError) as problem:
+        error = problem.line()
+        kind = failure_kind(return_code, _reason(folder), request.device, oom_kills() > kills)
+    return Outcome(record, error, return_code, time.monotonic() - start, kind)
+
+
+def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many processes the kernel has ended for their memory: of our control group, else of the machine."""
+    for path in (*_memory_groups(proc, cgroups), proc / "vmstat"):
+        with contextlib.suppress(OSError, ValueError):
+            for line in path.read_text(encoding="ascii").splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return 0
+
+
+def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
+    """Where a control group counts, in both versions of them."""
+    with contextlib.suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, own = line.split(":", 2)
+            if controllers == "":
+                yield cgroups / own.strip("/") / "memory.events"
+            elif "memory" in controllers.split(","):
+                yield cgroups / "memory" / own.strip("/") / "memory.oom_control"
+                # A container sees its own group as the root.
+                yield cgroups / "memory" / "memory.oom_control"
+
+
+def _reason(folder: Path) -> str:
+    return "\n".join(_tail(folder / name, REASON_BYTES) for name in ("stderr.log", "stdout.log"))
+
+
+def log_tail(folder: Path) -> str:
+    """The last lines of the program's stderr, or of its stdout when stderr is empty."""
+    texts = (_tail(folder / name, LOG_TAIL_BYTES) for name in ("stderr.log", "stdout.log"))
+    return next((text for text in texts if text), "")
+
+
+def _tail(path: Path, size: int) -> str:
+    with contextlib.suppress(OSError), open(path, "rb") as handle:
+        handle.seek(max(0, handle.seek(0, os.SEEK_END) - size))
+        return handle.read().decode("utf-8", "replace").strip()
+    return ""
+
+
+def execute(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    folder: Path,
+    deadline_sec: float,
+    *,
+    where: str,
+    mend: str,
+    cwd: Path | None = None,
+    keep_open: Sequence[int] = (),
+) -> int:
+    """Run one program in ``folder`` until it ends; its exit status. Its output goes into log files there.
+
+    Args:
+        where: whose program it is, for errors. mend: what to do when the deadline passes.
+        cwd: where the program starts, if not in ``folder``.
+        keep_open: descriptors that the program inherits.
+
+    Raises:
+        RunFailed: it could not be started, or was ended at its deadline.
+        OSError: the logs cannot be written.
+    """
+    mark = secrets.token_hex(8)
+    with (
+        open(folder / "stdout.log", "wb") as out,
+        open(folder / "stderr.log", "wb") as err,
+        guardian().watching(mark),
+    ):
+        try:
+            process = subprocess.Popen(
+                [*command],
+                cwd=cwd or folder,
+                env={**env, MARK: mark},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                pass_fds=tuple(keep_open),
+            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunFailed(f"{command[0]} cannot be started: {reason}", where=where) from None
+        guardian().started(mark, process.pid)
+        with _ended_at_exit(process, mark), _may_be_ended(process):
+            if not _wait(process, deadline_sec):
+                raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
+        return process.returncode
+
+
+def end_running() -> None:
+    """End the programs that run in other threads of this process; there a KeyboardInterrupt follows.
+
+    A thread gets no Ctrl-C of its own. What it ran is then no failed attempt, and is not tried again.
+    """
+    ended = list(_RUNNING)
+    for process in ended:
+        _INTERRUPTED.add(process)
+        _signal_group(process, signal.SIGTERM)
+    for process in ended:
+        if not _wait(process, TERM_GRACE_SEC):
+            _signal_group(process, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _may_be_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    _RUNNING.add(process)
+    try:
+        yield
+        if process in _INTERRUPTED:
+            raise KeyboardInterrupt
+    finally:
+        _RUNNING.discard(process)
+        _INTERRUPTED.discard(process)
+
+
+@contextlib.contextmanager
+def _ended_at_exit(process: subprocess.Popen[bytes], mark: str) -> Iterator[None]:
+    """End the program and all that it started, however the block is left."""
+    try:
+        yield
+    finally:
+        try:
+            if process.poll() is None:
+                _signal_group(process, signal.SIGTERM)
+                _wait(process, TERM_GRACE_SEC)
+        finally:
+            # The group outlives its leader when the program left children behind.
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+            # A child may have made a group of its own.
+            end_marked([mark])
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end without polling where the system can (Popen.wait polls up to every 50 ms)."""
+    if hasattr(os, "pidfd_open"):
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            # Another thread of ours has seen its end already.
+            return True
+        try:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            # poll takes milliseconds in a C int: 24 days at the most.
+            end = time.monotonic() + seconds
+            ended = False
+            while not ended and (left := end - time.monotonic()) > 0:
+                ended = bool(poller.poll(min(left, 86400) * 1000))
+        finally:
+            os.close(descriptor)
+        if ended:
+            # Popen.poll says None while another thread collects the exit status: no deadline has passed.
+            process.wait()
+        return ended or process.poll() is not None
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def check_exit(return_code: int, folder: Path, where: str) -> None:
+    """Check that a program ended well.
+
+    Raises:
+        RunFailed: its exit status is not 0; the text has the last line of its log.
+    """
+    if return_code != 0:
+        raise RunFailed(_exit_text(return_code) + _last_words(folder), where=where)
+
+
+def _accepted(request: wire.RunRequest, folder: Path) -> wire.RunRecord:
+    """The record of a program that ended well, when it answers this request.
+
+    Raises:
+        RecordError: metrics.json is absent, broken, reports a failure, or answers something else.
+    """
+    path = folder / "metrics.json"
+    try:
+        record = wire.read_record(path)
+        # 1e400 is JSON, but no number that could be stored; nor is what is nested too deep in a line.
+        wire.canonical_json({"metrics": wire.record_to_dict(record)})
+    except FileNotFoundError:
+        raise RecordError("exit status 0 but no metrics.json", where=request.adapter) from None
+    except (OSError, wire.WireError) as error:
+        raise RecordError(f"metrics.json: {error}".replace(f"{path}: ", ""), where=request.adapter) from None
+    check_answer(request, record)
+    return record
+
+
+def check_answer(request: wire.RunRequest, record: wire.RunRecord) -> None:
+    """Check that a record is the successful answer to this request and to no other.
+
+    Raises:
+        RecordError: it reports a failure, or answers something else.
+    """
+    if not record.success:
+        raise RecordError("metrics.json says success: false", where=request.adapter)
+    for name in ("adapter", "task_id", "seed", "device"):
+        got, wanted = getattr(record, name), getattr(request, name)
+        if got != wanted:
+            raise RecordError(f"metrics.json has {name} {got!r}, not {wanted!r}", where=request.adapter)
+    if record.request_id not in ("", request.request_id):
+        raise RecordError("metrics.json answers another request", where=request.adapter)
+
+
+def _exit_text(return_code: int) -> str:
+    if return_code < 0:
+        try:
+            return f"killed by {signal.Signals(-return_code).name}"
+        except ValueError:
+            return f"killed by signal {-return_code}"
+    return f"exit status {return_code}"
+
+
+def _last_words(folder: Path) -> str:
+    lines = log_tail(folder).splitlines()
+    return f": {lines[-1].strip()[:300]}" if lines else ""

@@ -1,0 +1,127 @@
+"""The two small files by which a session and a job know of each other, in the folder of an attempt.
+
+``slurm_job.json`` is the session's: which job runs the attempt. It stands there before the job is
+submitted, and gets the job's number once there is one. ``slurm_node.json`` is the job's: where and how often
+it started, and at last how it ended. Whoever makes the second file first decides whether the attempt is run:
+a job that starts, or a later session that finds an attempt of which it does not know the job's number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ... import schemas, wire
+from ...errors import StoreError
+from ..store import JOB_FILE, translated, write_document
+
+JOB, NODE = JOB_FILE, "slurm_node.json"
+JOB_SCHEMA, NODE_SCHEMA = "worldflux.parity.slurm_job.v1", "worldflux.parity.slurm_node.v1"
+Document = dict[str, Any]
+CLAIM_SEC = 5.0
+
+
+def now() -> str:
+    """The time as documents have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None, request_id: str = "") -> None:
+    """Say which job runs an attempt of a backend for a request; ``job_id`` is None before it has one.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    document = {
+        "schema_version": JOB_SCHEMA,
+        "cluster": cluster,
+        "adapter": adapter,
+        "job_id": job_id,
+        "request_id": request_id,
+        "host": socket.gethostname(),
+        "written_at_utc": now(),
+    }
+    write_document(folder / JOB, document, "slurm_job.v1")
+
+
+def read(folder: Path, name: str) -> Document | None:
+    """One of the two files; None where it is not there, not whole yet, or not what we wrote."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, StoreError):
+        document: Document = json.loads((folder / name).read_bytes())
+        schemas.check(document, "slurm_job.v1" if name == JOB else "slurm_node.v1", str, StoreError)
+        return document
+    return None
+
+
+def node_document(job_id: str, **fields: Any) -> Document:
+    """A ``slurm_node.json`` of a job that has not run yet."""
+    return {
+        "schema_version": NODE_SCHEMA,
+        "job_id": job_id,
+        "revoked": False,
+        "starts": [],
+        "outcome": None,
+        **fields,
+    }
+
+
+def claim(folder: Path, document: Document) -> bool:
+    """Make ``slurm_node.json``, whole from the beginning; False where it is there already.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    own = folder / f".{NODE}.{secrets.token_hex(4)}"
+    write_document(own, document, "slurm_node.v1")
+    with translated(own):
+        try:
+            os.link(own, folder / NODE)
+        except FileExistsError:
+            # A server that answered too late was asked twice, and says so although we were the first.
+            return own.stat().st_nlink == 2
+        except OSError:
+            return _claim_without_links(folder, own)
+        finally:
+            own.unlink()
+    return True
+
+
+def _claim_without_links(folder: Path, own: Path) -> bool:
+    """The same where a file can have one name alone: for a moment it is there and empty."""
+    try:
+        os.close(os.open(folder / NODE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        return False
+    wire.write_atomic(folder / NODE, own.read_text(encoding="utf-8"))
+    return True
+
+
+def revoke(folder: Path) -> bool:
+    """Keep a job that has not started from ever running the attempt; False where one has started."""
+    return claim(folder, node_document("", revoked=True))
+
+
+def owner(folder: Path) -> str:
+    """The number of the job that has claimed an attempt; empty where it is revoked, or nobody's."""
+    end = time.monotonic() + CLAIM_SEC
+    while (document := read(folder, NODE)) is None and time.monotonic() < end:
+        # Somebody may be in the midst of writing it.
+        time.sleep(0.1)
+    return str(document["job_id"]) if document else ""
+
+
+def write_node(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write ``slurm_node.json``.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    write_document(folder / NODE, document, "slurm_node.v1")

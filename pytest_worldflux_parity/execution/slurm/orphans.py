@@ -1,0 +1,216 @@
+"""How a job ended an attempt, read from the files that it left: no engine of Slurm has to run for that.
+
+So a run can be gone on with by any engine: what its jobs finished counts, and what a job may still run is
+not begun a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shlex
+import shutil
+import socket
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ... import wire
+from ...errors import ParityError, RecordError, RunFailed
+from .. import runner
+from ..engine import Execution
+from ..retry import LOST
+from . import job_files
+from . import queue as slurm_queue
+from .job_files import JOB, NODE, Document
+
+FOLDER = ".slurm"
+# A file of another node can be this late where attributes are cached.
+LATE_SEC = 120.0
+LOOK_SEC = 0.5
+
+
+def settled(folder: Path, run_dir: Path) -> Execution | None:
+    """How an attempt ended that a job of an earlier session was to run, for a session of another engine.
+
+    Returns:
+        How it ended; None where it was no job's.
+
+    Raises:
+        ParityError: the job may still run it.
+    """
+    said = job_files.read(folder, JOB)
+    if said is None:
+        return None
+    job_id = said["job_id"] or claimed(folder)
+    if not job_id:
+        return lost("no job has been submitted for the attempt", said["adapter"])
+    if (found := _outcome(folder, said["adapter"])) is not None:
+        return found
+    state = _state(said, job_id, run_dir)
+    refresh(folder)
+    # It may have come to its end while Slurm was asked.
+    if (found := _outcome(folder, said["adapter"])) is not None:
+        return found
+    if state not in slurm_queue.ENDED:
+        raise _may_run(said, job_id, folder, asked=state is not None)
+    revoke(folder, job_files.read(folder, NODE))
+    what, kind, mend = slurm_queue.how_ended(state)
+    problem = RunFailed(f"{what} (job {job_id})", where=said["adapter"], mend=mend)
+    return Execution(runner.Outcome(None, problem.line(), None, 0.0, kind), ())
+
+
+def disowned(folder: Path, request_id: str) -> Execution | None:
+    """The loss of an attempt that a job was given for another request than the session's; None: it is its.
+
+    Recipe, program or source have changed since: nobody waits for it, and it does not start any more.
+    """
+    said = job_files.read(folder, JOB)
+    if said is None or said["request_id"] == request_id:
+        return None
+    with contextlib.suppress(ParityError):
+        job_files.revoke(folder)
+    document, mend = job_files.read(folder, NODE), ""
+    if document is not None and document["job_id"] and document["outcome"] is None:
+        mend = f"where it still runs, {_end(said, document['job_id'])}"
+    return lost("recipe, program or source have changed since the job was submitted", said["adapter"], mend)
+
+
+def lost(what: str, adapter: str, mend: str = "") -> Execution:
+    """An attempt that came to nothing by no fault of its program."""
+    line = RunFailed(what, where=adapter, mend=mend).line()
+    return Execution(runner.Outcome(None, line, None, 0.0, LOST), ())
+
+
+def claimed(folder: Path) -> str:
+    """The job that runs an attempt of which the session never learned the number; empty: none ever will."""
+    return "" if job_files.revoke(folder) else job_files.owner(folder)
+
+
+def check_host(said: Document) -> None:
+    """Make sure that a process which stood for a job can be seen from here.
+
+    Raises:
+        ParityError: it is another machine's.
+    """
+    if said["cluster"] == "local" and said["host"] != socket.gethostname():
+        raise ParityError(
+            f"process {said['job_id']} of {said['host']} may still run the attempt",
+            where=said["adapter"],
+            mend=f"go on with the run on {said['host']}, or choose another --parity-run-id",
+        )
+
+
+def runs_here(job_id: str, run_dir: Path) -> bool:
+    """Whether a process of this machine runs a job of this run: its number may be another's by now."""
+    if not (job_id.isascii() and job_id.isdigit()):
+        return False
+    try:
+        command = Path(f"/proc/{job_id}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"submitit.local._local" in command and os.fsencode(run_dir.resolve() / FOLDER) in command
+
+
+def refresh(folder: Path) -> None:
+    """Have a network file system look anew at a folder whose files another node has written."""
+    with contextlib.suppress(OSError):
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode))
+
+
+def revoke(folder: Path, document: Document | None) -> None:
+    """Keep a job that is over from running again when somebody queues it anew later."""
+    with contextlib.suppress(ParityError):
+        if document is None:
+            job_files.revoke(folder)
+        else:
+            job_files.write_node(folder, {**document, "revoked": True})
+
+
+def execution(
+    folder: Path, adapter: str, said: Mapping[str, Any], *, late: bool, own: bool
+) -> Execution | None:
+    """How an attempt ended, as its job says; None where something of it is still to come.
+
+    Args:
+        said: the outcome in ``slurm_node.json``.
+        late: wait no longer for a file.
+        own: this session has submitted the job.
+
+    Raises:
+        ParityError: the job could not use the run directory, or the program.
+    """
+    record, error, kind = None, said["error"], said["kind"]
+    if said["refusal"] is not None:
+        problem = ParityError(**said["refusal"])
+        if own:
+            raise problem
+        # Of an earlier session: it may have been mended since.
+        error, kind = problem.line(), LOST
+    if said["metrics_sha256"] is not None:
+        try:
+            record = _record(folder, adapter, said["metrics_sha256"], late)
+        except (RecordError, wire.WireError) as wrong:
+            error, kind = f"{wrong}", "failed"
+        if record is None and not error:
+            return None
+    outcome = runner.Outcome(record, error, said["return_code"], said["duration_sec"], kind)
+    return Execution(outcome, tuple(said["command"]), tuple(said["gpus"]), said["alone"])
+
+
+def _record(folder: Path, adapter: str, digest: str, late: bool) -> wire.RunRecord | None:
+    """The record that the node has read; None where it is not here yet.
+
+    Raises:
+        RecordError: it does not come, or does not answer the request.
+    """
+    path = folder / "metrics.json"
+    with contextlib.suppress(OSError):
+        if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+            record = wire.read_record(path)
+            runner.check_answer(wire.read_request(str(folder / "request.json")), record)
+            return record
+    if late:
+        raise RecordError("metrics.json is not what its job has read", where=adapter)
+    return None
+
+
+def _outcome(folder: Path, adapter: str) -> Execution | None:
+    """How the job says that the attempt ended; None where it has not said it."""
+    document = job_files.read(folder, NODE)
+    if document is None or document["outcome"] is None:
+        return None
+    end = time.monotonic() + LATE_SEC
+    while True:
+        late = time.monotonic() > end
+        if (found := execution(folder, adapter, document["outcome"], late=late, own=False)) is not None:
+            return found
+        time.sleep(LOOK_SEC)
+
+
+def _state(said: Document, job_id: str, run_dir: Path) -> str | None:
+    """What becomes of a job, as Slurm's commands say it; None where nobody here can tell."""
+    if said["cluster"] == "local":
+        check_host(said)
+        return "RUNNING" if runs_here(job_id, run_dir) else slurm_queue.FORGOTTEN
+    if shutil.which("squeue") is None:
+        return None
+    with contextlib.suppress(slurm_queue.Unreachable):
+        return slurm_queue.states([job_id])[job_id]
+    return None
+
+
+def _may_run(said: Document, job_id: str, folder: Path, *, asked: bool) -> ParityError:
+    name = "process" if said["cluster"] == "local" else "job"
+    mend = f"resume with --parity-engine=slurm, or {_end(said, job_id)}"
+    # Where Slurm answers, it says by itself that the job has been cancelled.
+    mend += "" if asked else f" on the cluster and rm -r {shlex.quote(str(folder))}"
+    verb = "still runs or waits to run" if asked else "may still run"
+    return ParityError(f"{name} {job_id} {verb} the attempt", where=said["adapter"], mend=mend)
+
+
+def _end(said: Document, job_id: str) -> str:
+    return f"kill -INT {job_id}" if said["cluster"] == "local" else f"scancel {job_id}"

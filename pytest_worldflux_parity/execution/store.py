@@ -1,0 +1,390 @@
+"""The run directory: what was asked, what every attempt gave, and what is still to do.
+
+``<output>/<run_id>/<suite_id>/parity_runs.jsonl`` holds one line per attempt. It is only ever
+appended to, under a file lock, in one write, and synced before the plugin goes on. A line torn by
+a crash is passed over and counted; the next line starts afresh.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import marshal
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .. import schemas, wire
+from ..errors import StoreError
+from ..schemas.json_text import indented, loads
+from .leases import try_lock
+from .records import SUCCESS, StoredLine
+from .retention import FAILED_RECORD
+
+Line = dict[str, Any]
+
+_PRESENCE = ".running"
+PRESENCE_WAIT_SEC = 30.0
+# What a line has of its record's metadata.
+_REPEATED = ("artifact_manifest", "command")
+# What is the same in the lines of all seeds of a task, or of all tasks, and in their records and metadata.
+_OF_LINES = (
+    "schema_version", "suite_id", "run_id", "task_id", "family", "device", "adapter", "adapter_id",
+    "backend_kind", "expected_adapter_id", "expected_backend_kind", "recipe", "recipe_hash", "eval_protocol",
+    "eval_protocol_hash", "secondary_metrics", "source", "source_commit", "gpus",
+)  # fmt: skip
+_OF_RECORDS = ("schema_version", "adapter", "task_id", "device")
+_OF_METADATA = (
+    "adapter_id", "effective_recipe", "recipe_hash", "eval_protocol", "eval_protocol_hash", "source",
+    "packages",
+)  # fmt: skip
+# Bytes of lines that are read together.
+_BATCH = 1 << 18
+# In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
+JOB_FILE = "slurm_job.json"
+Run = tuple[str, int, str]
+
+_FULL = ("the disk is full", "free some space, then go on with --parity-resume")
+_FILES = ("too many open files", "raise the limit (ulimit -n), then go on with --parity-resume")
+# What this machine is short of: what went wrong, and what mends it.
+_SHORT = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EMFILE: _FILES, errno.ENFILE: _FILES}
+
+# What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
+_LINE_KEYS: Mapping[str, type] = {
+    "request_id": str, "task_id": str, "seed": int, "system": str, "status": str, "attempt": int,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The lines of a ``parity_runs.jsonl`` in order, and how many were torn.
+
+    ``unreadable``: the numbers (1-based) of lines that are whole, but that this plugin never wrote.
+    """
+
+    lines: tuple[Line, ...]
+    torn: int = 0
+    unreadable: tuple[int, ...] = ()
+
+    @cached_property
+    def successes(self) -> Mapping[str, Line]:
+        """request_id -> its first success: the one that counts."""
+        first: dict[str, Line] = {}
+        for line in self.lines:
+            if line["status"] == SUCCESS:
+                first.setdefault(line["request_id"], line)
+        return first
+
+    @cached_property
+    def _attempts(self) -> Mapping[Run, list[Line]]:
+        attempts: dict[Run, list[Line]] = {}
+        for line in self.lines:
+            attempts.setdefault((line["task_id"], line["seed"], line["system"]), []).append(line)
+        return attempts
+
+    def attempts(self, task_id: str, seed: int, system: str) -> list[Line]:
+        """All attempts at one run, oldest first."""
+        return self._attempts.get((task_id, seed, system), [])
+
+
+class SuiteStore:
+    """The records of one suite in one run."""
+
+    def __init__(self, run_dir: Path, suite_id: str) -> None:
+        self.folder = run_dir / suite_id
+        self.path = self.folder / "parity_runs.jsonl"
+
+    def read(self) -> Stored:
+        """All lines that are whole.
+
+        Raises:
+            StoreError: the file is there and cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as handle:
+                return _read_lines(handle)
+        except FileNotFoundError:
+            return Stored(())
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add one line, durably.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written; the file is as it was.
+        """
+        text = wire.canonical_json(line).encode() + b"\n"
+        with translated(self.path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _append(descriptor, text)
+            finally:
+                os.close(descriptor)
+
+    def new_attempt(self, task_id: str, seed: int, system: str) -> tuple[int, Path]:
+        """The number and the new, empty folder of the next attempt."""
+        parent = self._run_folder(task_id, seed, system)
+        with translated(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            attempt = 1 + max((_attempt_number(p) for p in parent.iterdir()), default=0)
+            while True:
+                folder = parent / f"attempt_{attempt}"
+                try:
+                    folder.mkdir()
+                    return attempt, folder
+                except FileExistsError:
+                    attempt += 1
+
+    def attempt_folder(self, task_id: str, seed: int, system: str, attempt: int) -> Path:
+        """Where an attempt wrote."""
+        return self.folder / attempt_place(task_id, seed, system, attempt)
+
+    def _run_folder(self, task_id: str, seed: int, system: str) -> Path:
+        return self.attempt_folder(task_id, seed, system, 1).parent
+
+    def started(self, task_id: str, seed: int, system: str) -> list[tuple[int, Path]]:
+        """Number and folder of every attempt at a run, ended or not."""
+        folders = self._run_folder(task_id, seed, system).glob("attempt_*")
+        return sorted((number, path) for path in folders if (number := _attempt_number(path)))
+
+    def unrecorded(self) -> Iterator[tuple[wire.RunRequest, wire.RunRecord, Path]]:
+        """Finished attempts that have no line, since their worker was killed before it wrote one."""
+        known = {(x["request_id"], x["attempt"]) for x in self.read().lines}
+        for path in sorted(self.folder.glob("executions/*/seed_*/*/attempt_*")):
+            found = answer_in(path)
+            if found is not None and (found[0].request_id, found[0].attempt) not in known:
+                yield *found, path
+
+
+def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
+    """The request and the record of an attempt, where both are there and whole.
+
+    None where a job of a cluster runs it, or ran it: what is there may be of an earlier start or of a program
+    that failed after all, and its engine alone knows.
+    """
+    if (folder / JOB_FILE).exists():
+        return None
+    try:
+        request = wire.read_request(str(folder / "request.json"))
+        return request, wire.read_record(folder / "metrics.json")
+    except (OSError, wire.WireError):
+        return None
+
+
+def set_record_aside(folder: Path) -> None:
+    """Rename the record of an attempt that failed: whoever finds one without a line takes it for a success.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with suppress(FileNotFoundError):
+        os.replace(folder / "metrics.json", folder / FAILED_RECORD)
+
+
+def attempt_place(task_id: str, seed: int, system: str, attempt: int) -> str:
+    """Where an attempt writes, as a path within the folder of its suite."""
+    return f"executions/{safe_name(task_id)}/seed_{seed}/{system}/attempt_{attempt}"
+
+
+def safe_name(task_id: str) -> str:
+    """A task id as one path component."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", task_id).lstrip(".") or "_"
+
+
+def write_document(path: Path, document: Mapping[str, Any], schema: str) -> None:
+    """Write a JSON document atomically, once it keeps its ``schema`` (a file of ``schemas/``).
+
+    Raises:
+        StoreError: it cannot be written, or it does not keep its schema, which is a mistake of ours.
+    """
+    schemas.check(document, schema, lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
+    try:
+        text = indented(document)
+    except ValueError as error:
+        raise StoreError(f"not a document: {error}", where=str(path)) from None
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text atomically.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wire.write_atomic(path, text)
+
+
+def latest_run(output: Path, track: str) -> str | None:
+    """Name of the run of a track that was sealed last, or None where there is none."""
+    found = []
+    for path in output.glob("*/run.json"):
+        with suppress(OSError, ValueError):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(document, dict) and document.get("track") == track:
+                found.append((path.stat().st_mtime_ns, path.parent.name))
+    return max(found)[1] if found else None
+
+
+@contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold a run directory for this process; the lock goes with the process.
+
+    Where workers or programs of a pytest that was killed still end, they are waited for: what they
+    finish would be run again.
+
+    Raises:
+        StoreError: another pytest holds it, or it cannot be made.
+    """
+    with _opened(run_dir, ".lock") as descriptor:
+        if not try_lock(descriptor, fcntl.LOCK_EX):
+            raise StoreError(
+                "another pytest is using this run directory",
+                where=str(run_dir),
+                mend="wait for it, or choose another --parity-run-id",
+            )
+        with _opened(run_dir, _PRESENCE) as others:
+            end = time.monotonic() + PRESENCE_WAIT_SEC
+            while not try_lock(others, fcntl.LOCK_EX):
+                if time.monotonic() > end:
+                    raise StoreError(
+                        "programs of an earlier pytest still run in this run directory",
+                        where=str(run_dir),
+                        mend="end them, or choose another --parity-run-id",
+                    )
+                time.sleep(0.02)
+        yield
+
+
+@contextmanager
+def presence(run_dir: Path) -> Iterator[int]:
+    """Say that something runs in a run directory, for as long as the block or a program that inherits lasts.
+
+    Returns:
+        The descriptor that a program has to inherit.
+    """
+    with _opened(run_dir, _PRESENCE) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+
+
+@contextmanager
+def _opened(run_dir: Path, name: str) -> Iterator[int]:
+    with translated(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / name, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Foreign errors of the file system become ours, in this one place."""
+    try:
+        yield
+    except OSError as error:
+        what, mend = _SHORT.get(
+            error.errno or 0, (f"cannot be written: {error.strerror}", "choose a writable --parity-output")
+        )
+        raise StoreError(what, where=str(path), mend=mend) from None
+
+
+def _append(descriptor: int, text: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    data = (b"\n" if torn else b"") + text
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
+
+
+def _read_lines(handle: BinaryIO) -> Stored:
+    lines, torn, unreadable, number = [], 0, [], 0
+    values: dict[bytes, Any] = {}
+    while texts := handle.readlines(_BATCH):
+        for text, line in zip(texts, _parsed(texts), strict=True):
+            number += 1
+            if not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
+                torn += bool(text.strip())
+            elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
+                with suppress(ValueError):
+                    line = _shared(line, values)
+                lines.append(StoredLine(line))
+            else:
+                unreadable.append(number)
+    return Stored(tuple(lines), torn, tuple(unreadable))
+
+
+def _shared(line: Line, values: dict[bytes, Any]) -> Line:
+    """The line, with what it repeats of its record's metadata and of other lines in memory once.
+
+    Lines are never changed. Only what is the same to the last type is shared: 1, 1.0 and true are equal.
+
+    Args:
+        values: what lines have shared so far, by its bytes.
+
+    Raises:
+        ValueError: it is nested too deep to be compared.
+    """
+    metrics = line["metrics"] if isinstance(line.get("metrics"), dict) else {}
+    metadata = metrics["metadata"] if isinstance(metrics.get("metadata"), dict) else {}
+    for key in _REPEATED:
+        if key in metadata and marshal.dumps(line.get(key), 0) == marshal.dumps(metadata[key], 0):
+            line[key] = metadata[key]
+    for holder, keys in ((line, _OF_LINES), (metrics, _OF_RECORDS), (metadata, _OF_METADATA)):
+        for key in keys:
+            if key in holder:
+                holder[key] = values.setdefault(marshal.dumps(holder[key], 0), holder[key])
+    return line
+
+
+def _parsed(texts: Sequence[bytes]) -> list[Any]:
+    """What each line says; None where it is no JSON.
+
+    Read as one list, their keys are held in memory once. What stands between is a text that none of them can
+    hold, since it is a hash of them all: so each entry is the whole of one line.
+    """
+    between = hashlib.sha256(b"".join(texts)).hexdigest()
+    found: list[Any] = []
+    with suppress(ValueError, RecursionError):
+        found = loads(b"[%s]" % f',"{between}",'.encode().join(texts))
+    if len(found) == 2 * len(texts) - 1 and all(entry == between for entry in found[1::2]):
+        return found[::2]
+    return [_parse(text) for text in texts]
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _attempt_number(path: Path) -> int:
+    match = re.fullmatch(r"attempt_(\d+)", path.name)
+    return int(match[1]) if match else 0
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path relative to the project where it lies in it, so that documents carry no home folder."""
+    resolved, base = path.resolve(), root.resolve()
+    return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else path.name

@@ -1,0 +1,1 @@
+"""What a suite names: backends, the lock, checkouts, environments, goldens, score tables."""

@@ -1,0 +1,238 @@
+"""Backends: folders with a ``backend.yaml`` that says how one program is run.
+
+Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; ``{python}`` and
+``{backend_dir}`` are filled in, the request's path is appended, no shell is involved),
+``environment`` (``shared``: the interpreter that runs pytest; ``own``: a virtual environment that
+``worldflux-parity env create`` builds), ``python``, ``requirements``, ``extra``,
+``source: {lock: <suite>}`` for a program that runs a locked official checkout,
+``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder, and
+``record: {argv, deadline_sec}`` for an official one that can record such a folder from a run's checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import schemas, wire
+from ..errors import BackendError, SuiteError
+from ..suite import suite_file
+from ..suite.suite import Locate
+
+FILE = "backend.yaml"
+MARKER = "complete.json"
+
+
+@dataclass(frozen=True)
+class MatchProgram:
+    """The program of a backend that computes a golden folder's components with the backend's own code.
+
+    Attributes:
+        golden: the folder that it is compared with unless another is named; relative paths are
+            relative to the backend's folder.
+    """
+
+    argv: tuple[str, ...]
+    golden: str
+    deadline_sec: float = 300.0
+
+
+@dataclass(frozen=True)
+class RecordProgram:
+    """The program of an official backend that records a golden folder from the checkpoint of a run.
+
+    ``argv`` may name ``{checkout}``, ``{commit}``, ``{checkpoint}`` (what a run left) and ``{out}``.
+    """
+
+    argv: tuple[str, ...]
+    deadline_sec: float = 900.0
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One program.
+
+    Attributes:
+        folder: where its ``backend.yaml`` stands; its name is the backend's name in commands.
+        environment: ``shared`` or ``own``.
+        python: ``3.N`` that an own environment is built with; empty: any.
+        lock_suite: the suite of the lock file whose checkout it runs; empty: none.
+    """
+
+    folder: Path
+    adapter: str
+    kind: str
+    family: str
+    system: str
+    argv: tuple[str, ...]
+    environment: str
+    python: str = ""
+    requirements: tuple[str, ...] = ()
+    extra: str = ""
+    lock_suite: str = ""
+    match: MatchProgram | None = None
+    record: RecordProgram | None = None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def tree_sha256(self) -> str:
+        """sha256 over the names and bytes of the files in the backend's folder."""
+        return wire.tree_sha256(self.folder)
+
+    @property
+    def requirements_sha256(self) -> str:
+        """sha256 of what an own environment is built from."""
+        return wire.content_hash({"python": self.python, "requirements": self.requirements})
+
+    def environment_dir(self, root: Path) -> Path:
+        """Where the backend's own virtual environment stands."""
+        return root / ".worldflux" / "envs" / self.name
+
+    def interpreter(self, root: Path) -> Path:
+        """The Python that runs the program.
+
+        Raises:
+            BackendError: the backend's own environment is absent, half built or out of date.
+        """
+        if self.environment == "shared":
+            return Path(sys.executable)
+        lacks = self.environment_lack(root)
+        if lacks:
+            raise BackendError(
+                f"the environment of backend {self.name} {lacks}",
+                where=str(self.environment_dir(root)),
+                mend=f"worldflux-parity env create {self.name}",
+            )
+        return self.environment_dir(root) / "bin" / "python"
+
+    def environment_lack(self, root: Path) -> str:
+        """What keeps the own environment from being used, empty when it is ready."""
+        folder = self.environment_dir(root)
+        if not folder.is_dir():
+            return "is absent"
+        try:
+            marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return "is not complete"
+        if not isinstance(marker, dict) or marker.get("requirements_sha256") != self.requirements_sha256:
+            return "was built from other requirements"
+        return "" if (folder / "bin" / "python").exists() else "has no interpreter"
+
+    def command(self, python: Path, request_path: Path) -> list[str]:
+        """The program's command line for one request; a list, never a shell's string."""
+        return self._filled_argv(self.argv, python, request_path)
+
+    def match_command(self, python: Path, request_path: Path) -> list[str]:
+        """As :meth:`command`, of the match program, which the backend must have."""
+        assert self.match is not None
+        return self._filled_argv(self.match.argv, python, request_path)
+
+    def record_command(self, python: Path, places: Mapping[str, str]) -> list[str]:
+        """The command line of the record program, which the backend must have.
+
+        Args:
+            places: what ``checkout``, ``commit``, ``checkpoint`` and ``out`` are.
+        """
+        assert self.record is not None
+        values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
+        values.update({f"{{{name}}}": value for name, value in places.items()})
+        return [_filled(word, values) for word in self.record.argv]
+
+    def _filled_argv(self, argv: Sequence[str], python: Path, request_path: Path) -> list[str]:
+        values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
+        return [*(_filled(word, values) for word in argv), str(request_path)]
+
+    @property
+    def golden_dir(self) -> Path:
+        """The golden folder that the match program, which the backend must have, is compared with."""
+        assert self.match is not None
+        return self.folder / _filled(self.match.golden, {"{backend_dir}": str(self.folder)})
+
+
+def _filled(word: str, values: dict[str, str]) -> str:
+    """``word`` with its placeholders filled in; other braces stay as they are."""
+    for placeholder, value in values.items():
+        word = word.replace(placeholder, value)
+    return word
+
+
+def load_backends(folders: Sequence[Path]) -> dict[str, Backend]:
+    """The backends below ``folders`` (``<folder>/<name>/backend.yaml``), by adapter id.
+
+    Raises:
+        BackendError: a folder is absent, a file is not valid (with file:line), or two backends
+            have one adapter id or one name.
+    """
+    known: dict[str, Backend] = {}
+    names: dict[str, Backend] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise BackendError(
+                "the folder of backends is absent",
+                where=str(folder),
+                mend="name it with --backends DIR, or in pytest with the ini setting parity_backends",
+            )
+        for path in sorted([*folder.glob(FILE), *folder.glob(f"*/{FILE}")]):
+            backend = read_backend(path)
+            for table, key, what in ((known, backend.adapter, "adapter id"), (names, backend.name, "name")):
+                other = table.setdefault(key, backend)
+                if other is not backend and other.folder.resolve() != backend.folder.resolve():
+                    raise BackendError(
+                        f"the {what} {key!r} is also that of {other.folder / FILE}",
+                        where=str(path),
+                        mend=f"give each backend {what} of its own" if what == "name" else "rename one",
+                    )
+    return known
+
+
+def read_backend(path: Path) -> Backend:
+    """Read and validate one ``backend.yaml``.
+
+    Raises:
+        BackendError: it cannot be read or is not valid; the text has file:line, the valid values
+            and the nearest of them.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BackendError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    try:
+        document, lines = suite_file.parse_yaml(raw, str(path))
+    except SuiteError as error:
+        raise BackendError(error.what, where=error.where, valid=error.valid, mend=error.mend) from None
+    return _backend(path, document, lines)
+
+
+def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backend:
+    locate = suite_file.locator(path, lines)
+    if not isinstance(document, dict):
+        raise BackendError("a backend is a mapping of keys", where=f"{path}:1")
+    _refuse_shell_argv(document, (), locate)
+    for key in ("match", "record"):
+        if isinstance(document.get(key), dict):
+            _refuse_shell_argv(document[key], (key,), locate)
+    schemas.check(document, "backend.v1", locate, BackendError)
+    values = {**document, "argv": tuple(document["argv"])}
+    values["requirements"] = tuple(document.get("requirements", ()))
+    values["lock_suite"] = values.pop("source", {}).get("lock", "")
+    if "match" in values:
+        values["match"] = MatchProgram(**{**document["match"], "argv": tuple(document["match"]["argv"])})
+    if "record" in values:
+        values["record"] = RecordProgram(**{**document["record"], "argv": tuple(document["record"]["argv"])})
+    return Backend(folder=path.parent.resolve(), **values)
+
+
+def _refuse_shell_argv(document: dict[str, Any], at: schemas.Path, locate: Locate) -> None:
+    if isinstance(document.get("argv"), str):
+        raise BackendError(
+            "argv is a string, and no shell is ever started",
+            where=locate((*at, "argv")),
+            mend='write a list, such as argv: ["{python}", "-m", "my_program"]',
+        )

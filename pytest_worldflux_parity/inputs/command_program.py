@@ -1,0 +1,119 @@
+"""A program that a manifest of the earlier system names by its command, beside the folders of backends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .. import wire
+from ..suite.commands import CommandSide, fill
+
+# In a copy of the project on another machine: the commit that it is a copy of.
+COMMIT = ".worldflux-commit"
+
+
+@dataclass(frozen=True)
+class CommandProgram:
+    """One system of a manifest. It stands where a :class:`~.backends.Backend` stands elsewhere.
+
+    Attributes:
+        folder: of the manifest; programs start in folders relative to it.
+        sides: task -> how it is run.
+    """
+
+    folder: Path
+    adapter: str
+    kind: str
+    family: str
+    system: str
+    sides: Mapping[str, CommandSide]
+    environment: str = "shared"
+    lock_suite: str = ""
+    match: None = None
+
+    @property
+    def name(self) -> str:
+        return self.adapter
+
+    @property
+    def adapter_id(self) -> str:
+        return next(iter(self.sides.values())).adapter_id
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that the manifest names for the program; None where it names several or none."""
+        commits = {side.source_commit for side in self.sides.values()}
+        return commits.pop() if len(commits) == 1 else None
+
+    @property
+    def tree_sha256(self) -> str:
+        """sha256 over the commands: nothing more is known of the program before it ran."""
+        return wire.content_hash(
+            {t: [list(s.command), s.cwd, dict(s.env)] for t, s in sorted(self.sides.items())}
+        )
+
+    def interpreter(self, root: Path) -> Path:
+        """The Python that runs pytest; a command need not use it."""
+        return Path(sys.executable)
+
+    def command(self, request: wire.RunRequest, root: Path) -> list[str]:
+        """The command for one request.
+
+        Raises:
+            SuiteError: a placeholder has no value.
+        """
+        values = placeholders(request, root)
+        return [fill(word, values) for word in self.sides[request.task_id].command]
+
+    def environment_of(self, request: wire.RunRequest, root: Path) -> dict[str, str]:
+        """What the manifest adds to the environment.
+
+        Raises:
+            SuiteError: a placeholder has no value.
+        """
+        values = placeholders(request, root)
+        return {k: fill(v, values) for k, v in self.sides[request.task_id].env.items()}
+
+    def working_folder(self, request: wire.RunRequest, root: Path) -> Path:
+        """Where the program starts.
+
+        Raises:
+            SuiteError: a placeholder has no value.
+        """
+        return (self.folder / fill(self.sides[request.task_id].cwd, placeholders(request, root))).resolve()
+
+
+def placeholders(request: wire.RunRequest, root: Path) -> dict[str, str]:
+    """What stands in for the placeholders of a manifest; ``run_root`` is the folder of the attempt."""
+    folder = Path(request.out_dir)
+    return {
+        "run_id": request.run_id,
+        "task_id": request.task_id,
+        "family": request.family,
+        "seed": str(request.seed),
+        "device": request.device,
+        "metrics_out": str(folder / "metrics.json"),
+        "stdout_log": str(folder / "stdout.log"),
+        "stderr_log": str(folder / "stderr.log"),
+        "run_root": str(folder),
+        "repo_root": str(root),
+        "worldflux_sha": project_commit(root),
+    }
+
+
+@cache
+def project_commit(root: Path) -> str:
+    """The commit of the project, ``unknown`` where it has none; a copy of it says of which it is."""
+    copied = root / COMMIT
+    if copied.is_file():
+        return copied.read_text(encoding="utf-8")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, env=env, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

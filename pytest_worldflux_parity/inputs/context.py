@@ -1,0 +1,50 @@
+"""What one pytest session asks of every suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..suite.suite import SYSTEMS, Override
+
+if TYPE_CHECKING:
+    pass
+
+# What stays of an attempt once it is recorded.
+Retention = Literal["minimal", "full"]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What one pytest session asks of every suite.
+
+    Attributes:
+        root: the project; ``.worldflux`` (checkouts, environments) and the lock are found from it.
+        systems: the live systems that are run; others must come from a resumed run.
+        seeds: replaces the seeds of live sides, or None.
+        overrides: system -> the table that is read in place of its side.
+        retention: what stays of an attempt once it is recorded.
+        history: globs of earlier equivalence reports that a proof is held against.
+        sign_key: the private key that a proof's evidence is signed with.
+        engine: where runs are executed, local, ray or slurm.
+        engine_settings: what the session says to its engine, by the name of the ini setting.
+    """
+
+    root: Path
+    track: str
+    run_id: str
+    run_dir: Path
+    device: str
+    lock_path: Path
+    backend_folders: tuple[Path, ...]
+    resume: bool = False
+    systems: tuple[str, ...] = SYSTEMS
+    seeds: tuple[int, ...] | None = None
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    retention: Retention = "full"
+    history: tuple[str, ...] = ()
+    sign_key: Path | None = None
+    engine: str = "local"
+    engine_settings: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,73 @@
+"""What judged, where, and against which locked source."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..suite.suite import ArtifactSide
+from . import lock
+from .context import RunContext
+from .prepare import PreparedSuite
+
+
+@dataclass(frozen=True)
+class LockReference:
+    """How a suite's official side relates to the lock (field names of ``suite_lock_ref``)."""
+
+    suite_id: str
+    lock_path: str
+    lock_version: str | None
+    lock_found: bool
+    locked_upstream_commit: str | None
+    locked_upstream_repo: str | None
+    resolved_upstream_commit: str | None
+    matches_lock: bool | None
+    upstream_lock_sha256: str | None
+
+    @property
+    def mismatch(self) -> str:
+        """How the official side's commit contradicts the lock; empty where it does not."""
+        if self.matches_lock is not False:
+            return ""
+        return (
+            f"the official side is of commit {self.resolved_upstream_commit}, "
+            f"{self.lock_path} locks {self.locked_upstream_commit}"
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The fields of ``suite_lock_ref``."""
+        return {k: v for k, v in asdict(self).items() if k != "upstream_lock_sha256"}
+
+
+def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReference:
+    """What the lock says about a suite, and the commit that its official side resolved to.
+
+    Raises:
+        SourceError: the lock file is there and is not a lock.
+    """
+    suite, path = prepared.suite, context.lock_path
+    locked = lock.read_lock(path) if path.exists() else None
+    entry = locked.suites.get(suite.suite_id) if locked else None
+    resolved = official_commit(prepared)
+    return LockReference(
+        suite_id=suite.suite_id,
+        lock_path=str(path.relative_to(context.root) if path.is_relative_to(context.root) else path),
+        lock_version=locked.version if locked else None,
+        lock_found=entry is not None,
+        locked_upstream_commit=entry.commit if entry else None,
+        locked_upstream_repo=entry.repo if entry else None,
+        resolved_upstream_commit=resolved,
+        matches_lock=resolved == entry.commit if entry and resolved else None,
+        upstream_lock_sha256=locked.sha256 if locked else None,
+    )
+
+
+def official_commit(prepared: PreparedSuite) -> str | None:
+    """The upstream commit behind the official side: of the run source, the suite, or the table."""
+    if "official" in prepared.sources:
+        return prepared.sources["official"].get("commit")
+    side = prepared.suite.sides["official"]
+    stated = side.commit if isinstance(side, ArtifactSide) else None
+    own = prepared.tables["official"].provenance.get("commit")
+    return stated or (own if isinstance(own, str) else None)

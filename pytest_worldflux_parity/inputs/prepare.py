@@ -1,0 +1,469 @@
+"""A suite file made ready to run: tables loaded, backends found, sources located.
+
+Done once at collection, so that every mistake in what the user wrote shows before the first run,
+and done again, by the same code, on the controller when it judges.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import schemas, wire
+from ..errors import BackendError, ScoreTableError, StoreError, SuiteError
+from ..suite import suite_file
+from ..suite.pairs import FoundSeeds, Pair, RunKey, pairs
+from ..suite.suite import SYSTEMS, ArtifactSide, BackendSide, Suite, Task
+from ..wire import CurvePoint, RunRecord
+from . import checkouts, lock
+from .backends import Backend, load_backends
+from .context import RunContext
+from .scores import RETURN, ScoreTable, load_table, task_key
+from .scores.curves import Result, point_near
+
+if TYPE_CHECKING:
+    from ..suite.campaign import Campaign, Source
+    from ..suite.proof import ProofSuite
+    from ..suite.seed_plan import SeedPlan
+    from .command_program import CommandProgram
+    from .matches import MatchSpec
+
+
+SEED_PLAN = "seed_plan.json"
+
+
+@dataclass(frozen=True)
+class PreparedSuite:
+    """A suite, or one part of a proof suite, with what it refers to.
+
+    Attributes:
+        backends, sources: by live system; a source is what a request's ``source`` holds.
+        tables: by system read from a table.
+        match: what the worldflux side's components are compared with; None where they are not.
+        label: tells the parts of a proof suite apart; empty where there is one alone.
+        live: whether components are also compared from a checkpoint that an official run leaves.
+        request_ids: those that were asked for, by (task, seed, system, device).
+    """
+
+    suite: Suite
+    pairs: tuple[Pair, ...]
+    tables: Mapping[str, ScoreTable] = field(default_factory=dict)
+    results: Mapping[RunKey, Result] = field(default_factory=dict)
+    backends: Mapping[str, Backend | CommandProgram] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    match: MatchSpec | None = None
+    label: str = ""
+    live: bool = False
+    request_ids: dict[tuple[str, int, str, str], str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def component_case(self, name: str) -> str:
+        """The name of the test case of a component."""
+        return f"component[{self.label}:{name}]" if self.label else f"component[{name}]"
+
+    @property
+    def match_folder(self) -> str:
+        """The folder of the component match within that of the suite."""
+        return f"component_match_{self.label}" if self.label else "component_match"
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """A suite file made ready: one part of a quick suite, one per pair of programs of a proof suite, and
+    one per source of a campaign.
+
+    Attributes:
+        plan: the sealed plan of seeds of a proof suite whose pilot has run.
+    """
+
+    parts: tuple[PreparedSuite, ...]
+    proof: ProofSuite | None = None
+    plan: SeedPlan | None = None
+    campaign: Campaign | None = None
+
+    @property
+    def suite(self) -> Suite:
+        """The suite of a file that has one part; of others the first, for what the parts share."""
+        return self.parts[0].suite
+
+    @property
+    def suite_id(self) -> str:
+        return self.suite.suite_id
+
+
+def prepare(path: Path, context: RunContext) -> PreparedFile:
+    """Load a suite file and everything that it names.
+
+    Raises:
+        SuiteError, ScoreTableError, BackendError, SourceError, GoldenError, StoreError: the first thing
+            that is wrong.
+    """
+    source = suite_file.read(path)
+    if source.track == "proof" == context.track:
+        return _prepare_proof(path, context)
+    if source.track == "campaign" == context.track:
+        return _prepare_campaign(path, context)
+    suite = suite_file.load(path) if source.track == "quick" else None
+    if suite is None or suite.track != context.track:
+        raise SuiteError(
+            f"this is a {source.track} suite",
+            where=suite_file.place(path, "track"),
+            mend=f"run it with --parity={source.track}",
+        )
+    suite = suite.with_overrides(context.overrides)
+    if context.seeds is not None:
+        suite = suite.with_live_seeds(context.seeds)
+    return PreparedFile((prepare_suite(suite, context),))
+
+
+def _refuse_overrides(what: str, path: Path, context: RunContext) -> None:
+    if context.overrides:
+        mend = "leave --parity-upstream and --parity-worldflux out"
+        raise SuiteError(what, where=str(path), mend=mend)
+
+
+def _prepare_proof(path: Path, context: RunContext) -> PreparedFile:
+    # Statistics are brought in only where they are wanted: quick suites stay light.
+    from ..suite import proof_file
+
+    proof = proof_file.load(path)
+    _refuse_overrides(
+        "a proof compares programs that are run, and the command line gives a table in place of one",
+        path,
+        context,
+    )
+    if context.seeds is not None:
+        proof = proof.with_seeds(context.seeds)
+    plan = read_plan(context.run_dir / proof.suite_id / SEED_PLAN)
+    proof = proof.planned(plan)
+    parts = [prepare_suite(part, context, proof=proof) for part in proof.parts]
+    return PreparedFile(labelled(parts), proof, plan)
+
+
+def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:
+    from ..suite import campaign_file
+
+    campaign = campaign_file.load(path)
+    _refuse_overrides(
+        "a campaign reads the tables that it names, and the command line gives one in place of another",
+        path,
+        context,
+    )
+    wanted = [s for s in campaign.sources.values() if s.system in context.systems]
+    if not wanted:
+        valid = list(campaign.sources)
+        raise SuiteError(
+            "the campaign has no such source",
+            where=suite_file.place(path, "sources"),
+            valid=valid,
+            mend=f"--parity-source {valid[0]}",
+        )
+    for source in wanted:
+        _refuse_output(campaign, source)
+    return PreparedFile(tuple(prepare_source(campaign, s, context) for s in wanted), campaign=campaign)
+
+
+def _refuse_output(campaign: Campaign, source: Source) -> None:
+    """Say before the hours of running, not after, that a table could not be written where it is to stand."""
+    path = Path(os.path.normpath(source.output_path))
+    standing = next((p for p in (path, *path.parents) if p.exists()), path)
+    if standing == path and path.is_file():
+        load_table(path, "canonical_json", duplicates="last")
+    elif standing == path or not standing.is_dir() or not os.access(standing, os.W_OK):
+        raise SuiteError(
+            f"no table can be written to {path}: {standing} is "
+            + (
+                "a folder"
+                if path.is_dir()
+                else "a folder without permission"
+                if standing.is_dir()
+                else "a file"
+            ),
+            where=suite_file.place(campaign.path, "sources", source.name, "output_path"),
+            mend="name another output_path",
+        )
+
+
+def prepare_source(campaign: Campaign, source: Source, context: RunContext) -> PreparedSuite:
+    """One source of a campaign: its table loaded, or its program found.
+
+    Raises:
+        ScoreTableError, BackendError, SourceError: the table or the program is not what it must be.
+    """
+    seeds = context.seeds or campaign.seeds
+    suite, system = campaign.suite(source, seeds), source.system
+    tables = {system: _table(suite, system, context)} if source.kind == "table" else {}
+    results = {(system, *k): r for table in tables.values() for k, r in table_results(suite, table).items()}
+    programs = {} if source.kind == "table" else {system: _source_program(campaign, source, context)}
+    return PreparedSuite(
+        suite=suite,
+        pairs=tuple(Pair(t, n, (system,), source.name) for t in suite.tasks for n in seeds),
+        tables=tables,
+        results=results,
+        backends=programs,
+        sources={s: _source(p, context) for s, p in programs.items()},
+        label=source.name,
+    )
+
+
+def _source_program(campaign: Campaign, source: Source, context: RunContext) -> Backend | CommandProgram:
+    if source.kind == "backend":
+        known = load_backends(context.backend_folders)
+        at = ("sources", source.name, "adapter")
+        return _backend(campaign.suite(source, ()), source.system, known, at)
+    from .command_program import CommandProgram
+
+    return CommandProgram(
+        folder=campaign.path.parent.resolve(),
+        adapter=source.adapter,
+        kind="command",
+        family=campaign.family,
+        system=source.system,
+        sides=campaign.command_sides(source),
+    )
+
+
+def read_plan(path: Path) -> SeedPlan | None:
+    """The sealed plan of seeds of a proof suite, or None where its pilot has not ended.
+
+    Raises:
+        StoreError: the file is there and is not a plan.
+    """
+    from ..suite.seed_plan import SeedPlan
+
+    try:
+        document = wire.load_object(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, wire.WireError) as error:
+        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
+    schemas.check(document, "seed_plan.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
+    return SeedPlan.from_dict(document)
+
+
+def labelled(parts: Sequence[PreparedSuite]) -> tuple[PreparedSuite, ...]:
+    """Parts named by their family, and a number where two are of one; a part that is alone has no name."""
+    if len(parts) == 1:
+        return tuple(parts)
+    counts: dict[str, int] = {}
+    labelled = []
+    for part in parts:
+        family = part.suite.family
+        counts[family] = counts.get(family, 0) + 1
+        number = f"_{counts[family]}" if counts[family] > 1 else ""
+        labelled.append(replace(part, label=family + number))
+    return tuple(labelled)
+
+
+def prepare_suite(
+    suite: Suite,
+    context: RunContext,
+    only: Sequence[str] = SYSTEMS,
+    proof: ProofSuite | None = None,
+) -> PreparedSuite:
+    """As :func:`prepare`, of a suite that is loaded; ``only`` these sides are looked at.
+
+    Args:
+        proof: the suite that ``suite`` is a part of.
+    """
+    tables = {s: _table(suite, s, context) for s in only if isinstance(suite.sides[s], ArtifactSide)}
+    results = {
+        (system, task, seed): result
+        for system, table in tables.items()
+        for (task, seed), result in table_results(suite, table).items()
+    }
+    commands = proof is not None and bool(proof.commands)
+    backends = _command_programs(suite, proof) if commands else _backends(suite, context, only)
+    return PreparedSuite(
+        suite=suite,
+        pairs=tuple(pairs(suite, found_seeds(results))),
+        tables=tables,
+        results=results,
+        backends=backends,
+        sources={s: _source(b, context) for s, b in backends.items()},
+        match=_match(suite, backends.get("worldflux"), context),
+        live=proof is not None and proof.component_match == "live",
+    )
+
+
+def _command_programs(suite: Suite, proof: ProofSuite | None) -> dict[str, Backend | CommandProgram]:
+    """The programs of a part of a manifest, which names commands in place of backends."""
+    from .command_program import CommandProgram
+
+    assert proof is not None
+    found: dict[str, Backend | CommandProgram] = {}
+    for system in SYSTEMS:
+        sides = {t.id: proof.commands[system, t.id] for t in suite.tasks}
+        first = next(iter(sides.values()))
+        found[system] = CommandProgram(
+            folder=suite.path.parent.resolve(),
+            adapter=first.adapter,
+            kind=first.backend_kind or "",
+            family=suite.family,
+            system=system,
+            sides=sides,
+        )
+    return found
+
+
+def _match(suite: Suite, backend: Backend | CommandProgram | None, context: RunContext) -> MatchSpec | None:
+    """What the suite's components are compared with; None where the backend declares no match.
+
+    Raises:
+        SuiteError: the suite wants components matched and no program of its can.
+        GoldenError: the golden folder cannot be compared with.
+        SourceError: the lock file is there and is not a lock.
+    """
+    if suite.component_match == "none" or (backend is None and "worldflux" in suite.live_systems):
+        return None
+    if backend is not None and not isinstance(backend, Backend):
+        # The command of a manifest says nothing of components; the backend of the same id does.
+        backend = load_backends(context.backend_folders).get(backend.adapter_id)
+    if backend is not None and backend.match is not None:
+        # Arrays are brought in only where there are some: plain suites stay light.
+        from .matches import match_spec
+
+        return match_spec(backend, context.lock_path)
+    if suite.component_match is None:
+        return None
+    raise SuiteError(
+        "component_match is 'golden', and the worldflux side is no live backend with a match program",
+        where=suite_file.place(suite.path, "component_match"),
+        mend="write `component_match: none`, or add a `match:` to its backend.yaml",
+    )
+
+
+def _table(suite: Suite, system: str, context: RunContext) -> ScoreTable:
+    side = suite.sides[system]
+    assert isinstance(side, ArtifactSide)
+    try:
+        return load_table(side.path, side.format, duplicates=side.duplicates)
+    except ScoreTableError as error:
+        if os.path.lexists(os.path.normpath(side.path)):
+            raise
+        mend = mend_absent(Path(os.path.normpath(side.path)), system, context)
+        raise ScoreTableError(error.what, where=os.path.normpath(side.path), mend=mend) from None
+
+
+def mend_absent(path: Path, system: str, context: RunContext) -> str:
+    """What brings a table that is absent: published ones stand in the locked checkouts."""
+    if path.is_relative_to(context.root / ".worldflux") and context.lock_path.exists():
+        for entry in lock.read_lock(context.lock_path).suites.values():
+            if path.is_relative_to(checkouts.checkout_path(context.root, entry.repo, entry.commit)):
+                return f"{checkouts.FETCH} --suite {entry.suite_id}"
+    option = "--parity-upstream" if system == "official" else "--parity-worldflux"
+    return f"write the {system} scores there, or name another table with {option}=PATH"
+
+
+def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Result]:
+    """The table's rows as one :class:`Result` per (task, seed), under the suite's task names."""
+    curves: dict[tuple[str, int], tuple[CurvePoint, ...]] = {}
+    scalars: dict[tuple[str, int], dict[str, float]] = {}
+    tasks = {task_key(t.id): t for t in suite.tasks}
+    for (name, seed, metric), curve in table.curves.items():
+        task = tasks.get(name)
+        key = (task.id if task else name, seed)
+        if metric == RETURN:
+            curves[key] = curve
+        elif (point := _at_budget(curve, task)) is not None:
+            scalars.setdefault(key, {})[metric] = point.value
+    return {key: Result(curves.get(key, ()), scalars.get(key, {})) for key in curves.keys() | scalars.keys()}
+
+
+def _at_budget(curve: tuple[CurvePoint, ...], task: Task | None) -> CurvePoint | None:
+    """The value of a scalar metric at the task's budget; a later or earlier row is not it."""
+    if task is None or task.budget is None:
+        return curve[-1] if len(curve) == 1 else None
+    return point_near(curve, task.budget.step, task.budget.tolerance)
+
+
+def found_seeds(results: Iterable[RunKey]) -> Mapping[str, FoundSeeds]:
+    """system -> task -> seeds, of the (system, task, seed) that the tables hold."""
+    found: dict[str, dict[str, frozenset[int]]] = {s: {} for s in SYSTEMS}
+    for system, task, seed in results:
+        found[system][task] = found[system].get(task, frozenset()) | {seed}
+    return found
+
+
+def _backends(suite: Suite, context: RunContext, only: Sequence[str]) -> dict[str, Backend | CommandProgram]:
+    live = [s for s in suite.live_systems if s in only]
+    known = load_backends(context.backend_folders) if live else {}
+    return {s: _backend(suite, s, known, (s, "backend")) for s in live}
+
+
+def _backend(suite: Suite, system: str, known: Mapping[str, Backend], at: Sequence[str]) -> Backend:
+    side = suite.sides[system]
+    assert isinstance(side, BackendSide)
+    backend = known.get(side.adapter)
+    if backend is None:
+        raise BackendError(
+            f"no backend has the adapter id {side.adapter!r}",
+            where=suite_file.place(suite.path, *at),
+            got=side.adapter,
+            valid=sorted(known),
+            mend="name one of these, or add a folder with a backend.yaml to the ini setting parity_backends",
+        )
+    if backend.family != suite.family:
+        raise BackendError(
+            f"{side.adapter} is of the family {backend.family!r}, the suite of {suite.family!r}",
+            where=suite_file.place(suite.path, "family"),
+        )
+    if backend.system != system:
+        raise BackendError(
+            f"{side.adapter} is the {backend.system} program and cannot stand for {system}",
+            where=suite_file.place(suite.path, *at),
+            valid=sorted(b.adapter for b in known.values() if b.system == system),
+        )
+    return backend
+
+
+def _source(backend: Backend | CommandProgram, context: RunContext) -> dict[str, Any]:
+    """What decides the program: the tree of its folder, and the locked checkout that it runs."""
+    source: dict[str, Any] = {"backend_tree_sha256": backend.tree_sha256}
+    if not isinstance(backend, Backend):
+        from .command_program import project_commit
+
+        if backend.commit:
+            source.update(commit=backend.commit)
+        if backend.system == "worldflux":
+            source.update(worldflux_sha=project_commit(context.root))
+        return source
+    if backend.lock_suite:
+        entry = lock.read_lock(context.lock_path).entry(backend.lock_suite)
+        checkout = checkouts.checkout_path(context.root, entry.repo, entry.commit)
+        source.update(repo=entry.repo, commit=entry.commit, checkout=str(checkout))
+    return source
+
+
+def stated(
+    prepared: PreparedSuite, pairs: Iterable[Pair], records: Mapping[RunKey, RunRecord], what: str
+) -> dict[RunKey, Mapping[str, Any]]:
+    """(system, task, seed) -> the effective recipe or protocol that a side states.
+
+    A record states it in its metadata; a table once per task in its provenance, for all of its
+    seeds, so it is entered for each of ``pairs``, which are what it is compared with.
+
+    Args:
+        what: ``effective_recipe`` or ``eval_protocol``.
+    """
+    found: dict[RunKey, Mapping[str, Any]] = {}
+    for key, record in records.items():
+        if isinstance(record.metadata.get(what), dict):
+            found[key] = record.metadata[what]
+    for pair in pairs:
+        for system, table in prepared.tables.items():
+            own = value_at(table.provenance, "tasks", pair.task.id, what)
+            if isinstance(own, dict):
+                found[system, pair.task.id, pair.seed] = own
+    return found
+
+
+def value_at(document: Any, *keys: str) -> Any:
+    """What stands at ``keys`` within nested objects that anyone may have written; None where nothing."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document

@@ -1,0 +1,101 @@
+"""Reading bytes, text and JSON strictly: what is not exactly right is refused by name."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ...errors import ScoreTableError
+
+# The largest published table has 15 MB when unpacked; this is a guard against a bomb.
+LARGEST_FILE = 512 * 2**20
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of ``path``.
+
+    Raises:
+        ScoreTableError: there is no such file, it cannot be read, or it is larger than 512 MiB.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ScoreTableError(f"larger than {LARGEST_FILE >> 20} MiB, not a score table", where=str(path))
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise ScoreTableError(f"cannot be read: {reason}", where=ascii(str(path))[1:-1]) from None
+
+
+def unpacked(data: bytes, path: Path) -> bytes:
+    """``data`` without gzip, which is told by its first two bytes and not by the file's name.
+
+    Raises:
+        ScoreTableError: truncated, damaged, or larger than 512 MiB when unpacked.
+    """
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            text = packed.read(LARGEST_FILE + 1)
+    except EOFError:
+        raise ScoreTableError("the gzip file is cut off", where=str(path), mend="fetch it again") from None
+    except (OSError, zlib.error) as error:
+        raise ScoreTableError(
+            f"the gzip file is damaged: {error}", where=str(path), mend="fetch it again"
+        ) from None
+    if len(text) > LARGEST_FILE:
+        raise ScoreTableError(f"unpacks to more than {LARGEST_FILE >> 20} MiB", where=str(path))
+    return text
+
+
+def decoded(data: bytes, path: Path) -> str:
+    """``data`` as UTF-8 text, a byte-order mark dropped.
+
+    Raises:
+        ScoreTableError: not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ScoreTableError(f"not UTF-8: {error.reason} at byte {error.start}", where=str(path)) from None
+
+
+def parsed_json(text: str, where: str) -> Any:
+    """``text`` as JSON without NaN, infinities and duplicate keys.
+
+    Raises:
+        ScoreTableError: anything else.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ScoreTableError(
+            f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})", where=where
+        ) from None
+    except RecursionError:
+        raise ScoreTableError("not a score table: JSON nested too deeply", where=where) from None
+    except ValueError as error:
+        raise ScoreTableError(f"not JSON for scores: {error}", where=where) from None
+
+
+def sha256(data: bytes) -> str:
+    """sha256 (hex) of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _refuse_constant(token: str) -> None:
+    raise ValueError(f"{token} is not a number")
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(members)
+    if len(result) != len(members):
+        twice = Counter(key for key, _ in members).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:60]!a} stands twice in one object")
+    return result

@@ -1,0 +1,157 @@
+"""Virtual environments of backends whose requirements do not fit ours.
+
+Built in place at ``<root>/.worldflux/envs/<backend>`` (the scripts in a virtual environment carry
+its path, so it cannot be moved), behind a file lock. ``complete.json`` is written last: an
+environment without it, or with the hash of other requirements in it, is never used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import SourceError
+from ..wire import write_atomic
+from .backends import MARKER, Backend
+
+ENVIRONMENT_SCHEMA = "worldflux.parity.environment.v1"
+LOG_TAIL_LINES = 5
+
+
+def create(backend: Backend, root: Path, python: str = "") -> bool:
+    """Build a backend's own environment, unless it is there and built from the same requirements.
+
+    Args:
+        python: the interpreter to build it with; by default this one where its version is the one
+            that the backend asks for, else ``python3.N`` on the PATH.
+
+    Returns:
+        Whether anything had to be built.
+
+    Raises:
+        SourceError: the backend uses the shared environment, no fitting interpreter is there, venv
+            or pip failed (the text has the tail of the log and the log's path), or the disk is full.
+    """
+    if backend.environment == "shared":
+        raise SourceError(
+            f"backend {backend.name} runs in the interpreter that runs pytest",
+            mend=f'pip install "pytest-worldflux-parity[{backend.extra}]"' if backend.extra else "",
+        )
+    folder = backend.environment_dir(root)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if not backend.environment_lack(root):
+                return False
+            _build(backend, folder, python or _base_python(backend))
+    except OSError as error:
+        raise SourceError(
+            f"cannot be written: {error.strerror}",
+            where=str(error.filename or folder),
+            mend="make room or give permission, then run it again",
+        ) from None
+    return True
+
+
+def state(backend: Backend, root: Path) -> str:
+    """``shared``, ``ready``, or what the own environment lacks."""
+    if backend.environment == "shared":
+        return "shared"
+    return backend.environment_lack(root) or "ready"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with open(folder.with_name(f"{folder.name}.lock"), "w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _base_python(backend: Backend) -> str:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if backend.python in ("", here):
+        return sys.executable
+    found = shutil.which(f"python{backend.python}")
+    if found is None:
+        raise SourceError(
+            f"backend {backend.name} needs Python {backend.python}, this is {here}, and there is no "
+            f"python{backend.python} on the PATH",
+            mend=f"worldflux-parity env create {backend.name} --python /path/to/python{backend.python}",
+        )
+    return found
+
+
+def _build(backend: Backend, folder: Path, python: str) -> None:
+    log = folder.with_name(f"{folder.name}.log")
+    log.unlink(missing_ok=True)
+    # The marker goes first: a removal that is interrupted must not leave a complete-looking rest.
+    (folder / MARKER).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    _check_version(backend, python)
+    own = str(folder / "bin" / "python")
+    requirements = folder.with_name(f"{folder.name}.requirements.txt")
+    requirements.write_text("".join(f"{r}\n" for r in backend.requirements), encoding="utf-8")
+    _logged([python, "-m", "venv", str(folder)], log, "venv")
+    _logged(
+        [own, "-m", "pip", "install", "--no-input", "--requirement", str(requirements)], log, "pip install"
+    )
+    _mark(backend, folder, own)
+
+
+def _check_version(backend: Backend, python: str) -> None:
+    found = _output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
+    if backend.python not in ("", found):
+        raise SourceError(
+            f"backend {backend.name} needs Python {backend.python}, and this is {found}",
+            where=python,
+            mend=f"worldflux-parity env create {backend.name} --python /path/to/python{backend.python}",
+        )
+
+
+def _mark(backend: Backend, folder: Path, python: str) -> None:
+    marker = {
+        "schema_version": ENVIRONMENT_SCHEMA,
+        "backend": backend.name,
+        "requirements_sha256": backend.requirements_sha256,
+        "requirements": list(backend.requirements),
+        "python": _output([python, "-c", "import platform; print(platform.python_version())"]).strip(),
+        "freeze": _output([python, "-m", "pip", "freeze"]).splitlines(),
+        "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_atomic(folder / MARKER, json.dumps(marker, indent=1) + "\n")
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SourceError(
+            f"cannot be started: {error.strerror}", where=command[0], mend="--python INTERPRETER"
+        ) from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SourceError(f"failed: {last}", where=" ".join(command[:3]))
+    return done.stdout
+
+
+def _logged(command: Sequence[str], log: Path, what: str) -> None:
+    with open(log, "ab") as handle:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode != 0:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        tail = " | ".join(line.strip() for line in lines[-LOG_TAIL_LINES:])
+        raise SourceError(
+            f"{what} failed with status {done.returncode}: {tail}",
+            where=str(log),
+            mend="read the log; without network, set PIP_INDEX_URL or PIP_FIND_LINKS to what is at hand",
+        )

@@ -1,0 +1,1 @@
+"""(suite, records) -> verdict; pure, but for gathering what it judges."""

@@ -1,0 +1,149 @@
+"""Every gate of a verdict, from what was found: components, coverage, validity, independence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..suite.suite import SYSTEMS, ArtifactSide, Suite
+from .gates import Finding
+from .gates.components import ComponentEvidence
+from .gates.coverage import budget_gaps, coverage, empty_tasks
+from .gates.fixture import BANNER
+from .gates.independence import independence
+from .gates.validity import conflicting_successes, recipe_findings, record_findings
+from .judgement_input import Evidence
+from .stats.measurements import UNDECIDED_REASONS
+
+Word = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One gate or one metric, as one verdict case.
+
+    Attributes:
+        name: ``components``, ``coverage``, ``validity``, ``independence``, or the question of a metric.
+        warnings: sentences that a reader should see even when it passes.
+    """
+
+    name: str
+    verdict: Word
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gate(Part):
+    """A gate and what it found."""
+
+    findings: tuple[Finding, ...] = ()
+
+
+def gates_of(evidence: Evidence) -> tuple[Gate, ...]:
+    """Every gate of a suite, in the order in which they are read."""
+    first = [components_gate(evidence.components)] if evidence.components else []
+    return (*first, *(gate(evidence) for gate in _GATES))
+
+
+def components_gate(found: ComponentEvidence) -> Gate:
+    """Stands first: where the two do not compute the same, scores need no explanation."""
+    result = found.result
+    if found.findings or result is None or found.not_run:
+        gate = gate_of("components", found.findings, "", ())
+        return gate if found.findings else Gate("components", "inconclusive", found.not_run)
+    held = (
+        f"all {len(result.components)} components match, all {len(result.perturbations)} perturbations are "
+        f"caught, all {len(found.golden.parameters)} parameters are mapped"
+    )
+    return gate_of("components", (), held, ())
+
+
+def _coverage(evidence: Evidence) -> Gate:
+    found = coverage(evidence.observed, len(evidence.expected)) + empty_tasks(
+        evidence.suite, evidence.expected
+    )
+    warnings = tuple(_data_warnings(evidence))
+    undecided = [m for m in evidence.observed.missing if m.reason in UNDECIDED_REASONS]
+    total = len(evidence.expected)
+    if not found and undecided:
+        what = f"{len(undecided)} of {total} expected results were not run ({undecided[0].detail})"
+        return Gate("coverage", "inconclusive", what, warnings)
+    return gate_of("coverage", found, f"all {total} expected results are there", warnings)
+
+
+def _data_warnings(evidence: Evidence) -> Iterator[str]:
+    """What a reader should know about data that are complete all the same."""
+    if evidence.fixtures:
+        yield f"{BANNER} (of {' and '.join(evidence.fixtures)})"
+    gaps = budget_gaps(evidence.suite, evidence.observed)
+    if gaps:
+        more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+        yield f"latest is compared with latest, at steps more than 10 % apart: {gaps[0]}{more}"
+    for system, side in evidence.suite.replaced.items():
+        what = f"the table {side.path.name}" if isinstance(side, ArtifactSide) else f"the live {side.adapter}"
+        yield f"the {system} side is a table of the command line, in place of {what} that the suite names"
+    for system, count in evidence.repeated_rows.items():
+        side = evidence.suite.sides[system]
+        which = side.duplicates if isinstance(side, ArtifactSide) else None
+        yield f"{count} rows of the {system} table repeat a (task, seed, step); the {which} of them counts"
+    recovered = sum(line.get("recovered") is True for line in evidence.lines)
+    if recovered:
+        yield f"{recovered} results were recovered without their exit status"
+    if evidence.torn_lines:
+        yield f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over"
+
+
+def _validity(evidence: Evidence) -> Gate:
+    findings = list(evidence.doubts)
+    findings += [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
+    findings += conflicting_successes(evidence.all_lines)
+    findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe")
+    findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol")
+    findings += [
+        Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed
+    ]
+    if evidence.lock_mismatch:
+        findings.append(Finding("lock_mismatch", evidence.lock_mismatch, system="official"))
+    if not findings and evidence.suite.live_systems and not evidence.lines:
+        return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
+    return gate_of("validity", findings, *_validity_scope(evidence))
+
+
+def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
+    """What was checked, and a warning where a live side was compared with a table that states nothing."""
+    live = evidence.suite.live_systems
+    if not live:
+        return "published scores on both sides: recipes are not known and were not compared", []
+    there = {(line["system"], line["task_id"], line["seed"]) for line in evidence.lines}
+    ran = [p for p in evidence.pairs if all((s, p.task.id, p.seed) in there for s in live)]
+    stated = (evidence.recipes, evidence.protocols)
+    compared = sum(all((s, p.task.id, p.seed) in x for s in SYSTEMS for x in stated) for p in ran)
+    if compared < len(ran):
+        known = f"{compared} of {len(ran)} pairs"
+        return f"effective recipes and protocols compared in {known}", [
+            f"recipe and protocol of both sides are known in {known} only, and not compared in the others"
+        ]
+    return f"both sides effectively used the same recipe and protocol in all {compared} pairs that ran", []
+
+
+def _independence(evidence: Evidence) -> Gate:
+    found = independence(evidence.suite, evidence.observed, evidence.origins)
+    return gate_of("independence", found, "the two sides are different programs or tables", [])
+
+
+_GATES = (_coverage, _validity, _independence)
+
+
+def case_count(suite: Suite, components: bool) -> int:
+    """How many gates and metrics the verdict on a suite has; ``components``: whether these are matched."""
+    return components + len(_GATES) + len(suite.metrics)
+
+
+def gate_of(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[str]) -> Gate:
+    """A gate that is broken where there are findings; ``held`` says what holds where there are none."""
+    if not findings:
+        return Gate(name, "pass", held, tuple(warnings))
+    more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return Gate(name, "fail", findings[0].line() + more, tuple(warnings), tuple(findings))

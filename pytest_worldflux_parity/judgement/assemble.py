@@ -1,0 +1,227 @@
+"""Store and tables -> :class:`Evidence`: everything that a verdict may rest on, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..errors import ParityError
+from ..execution.attempt_files import AttemptFiles
+from ..execution.attempts import request_id
+from ..execution.match_program import MatchRun, last_run, read_match
+from ..execution.records import SUCCESS, is_readable, record_of
+from ..execution.retry import LOST
+from ..execution.store import Line, Stored
+from ..inputs.context import RunContext
+from ..inputs.lock_reference import lock_reference
+from ..inputs.matches import MatchSpec
+from ..inputs.prepare import PreparedSuite, found_seeds, stated, value_at
+from ..inputs.scores import task_key
+from ..inputs.scores.curves import Result
+from ..suite.pairs import RunKey, expected_seeds
+from ..suite.suite import SYSTEMS, BackendSide
+from ..wire import RunRecord
+from .gates import Finding
+from .gates.components import ComponentEvidence, compare
+from .gates.fixture import is_fixture_table
+from .gates.independence import Origin
+from .judgement_input import Evidence
+from .stats.measurements import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, observe
+from .stored_lines import line_findings
+
+
+def assemble(
+    prepared: PreparedSuite,
+    context: RunContext,
+    stored: Stored,
+    selected: frozenset[str],
+    changed: Iterable[str],
+    files: AttemptFiles,
+) -> Evidence:
+    """What was found for one suite.
+
+    Args:
+        selected: names of the pairs and components that this session was to run.
+        changed: names of the sealed files that are no longer as they were.
+        files: those of the run's attempts.
+    """
+    expected = tuple(_expected(prepared))
+    found = _used_lines(prepared, context, stored)
+    used = {key: line for key, line in found.items() if is_readable(line)}
+    records = {key: record for key, line in used.items() if (record := record_of(line)) is not None}
+    results = _selected_rows(prepared, used, selected)
+    results.update({key: Result.of(r) for key, r in records.items()})
+    keys = {(system, task, seed) for task, seed, system in expected}
+    doubts = tuple(_doubts(prepared, context, stored, found, files))
+    absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
+    unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
+    return Evidence(
+        suite=prepared.suite,
+        pairs=prepared.pairs,
+        expected=expected,
+        observed=observe(prepared.suite, expected, results, absent, unused),
+        lines=tuple(used.values()),
+        all_lines=_same_requests(used, stored),
+        origins={s: _origin(prepared, s, records) for s in SYSTEMS},
+        recipes=stated(prepared, prepared.pairs, records, "effective_recipe"),
+        protocols=stated(prepared, prepared.pairs, records, "eval_protocol"),
+        changed=tuple(changed),
+        doubts=doubts,
+        components=_components(prepared.match, prepared, context, selected) if prepared.match else None,
+        torn_lines=stored.torn,
+        repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
+        lock_mismatch=lock_reference(prepared, context).mismatch,
+        label=prepared.label,
+        fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
+    )
+
+
+def _components(
+    spec: MatchSpec, prepared: PreparedSuite, context: RunContext, selected: frozenset[str]
+) -> ComponentEvidence:
+    """The match that stands in the run directory.
+
+    One that an earlier session of the run finished counts, as records of pairs do.
+    """
+    names = [prepared.component_case(c.name) for c in spec.golden.components]
+    left_out = [n for n in names if n not in selected]
+    not_run = f"{len(left_out)} of {len(names)} components were deselected" if left_out else ""
+    folder = context.run_dir / prepared.suite.suite_id / prepared.match_folder
+    return evidence_of(spec, folder, "" if context.resume and last_run(spec, folder) else not_run)
+
+
+def _expected(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
+    found = found_seeds(prepared.results)
+    for task in prepared.suite.tasks:
+        for system in SYSTEMS:
+            for seed in sorted(expected_seeds(prepared.suite, system, task.id, found)):
+                yield task.id, seed, system
+
+
+def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) -> dict[RunKey, Line]:
+    """The first success of every request that this session makes."""
+    kept = stored.successes
+    used: dict[RunKey, Line] = {}
+    for pair in prepared.pairs:
+        for system in prepared.suite.live_systems:
+            line = kept.get(request_id(prepared, pair, system, context))
+            if line is not None:
+                used[system, pair.task.id, pair.seed] = line
+    return used
+
+
+def _doubts(
+    prepared: PreparedSuite,
+    context: RunContext,
+    stored: Stored,
+    found: Mapping[RunKey, Line],
+    files: AttemptFiles,
+) -> Iterable[Finding]:
+    """Why stored lines may not be what the programs wrote."""
+    for number in stored.unreadable:
+        yield Finding("unreadable_record", f"line {number} of parity_runs.jsonl is not one of this plugin's")
+    for key, line in found.items():
+        side = prepared.suite.sides[key[0]]
+        adapter = side.adapter if isinstance(side, BackendSide) else ""
+        yield from line_findings(line, key, adapter, context.device, files)
+
+
+def _selected_rows(
+    prepared: PreparedSuite, used: Mapping[RunKey, Line], selected: frozenset[str]
+) -> dict[RunKey, Result]:
+    """The tables' results without those of pairs that were deselected and have no record of a run."""
+    ran = {(task, seed) for _, task, seed in used}
+    open_pairs = {
+        (p.task.id, p.seed)
+        for p in prepared.pairs
+        if str(p.key) not in selected and (p.task.id, p.seed) not in ran
+    }
+    return {k: r for k, r in prepared.results.items() if (k[1], k[2]) not in open_pairs}
+
+
+def _same_requests(used: Mapping[RunKey, Line], stored: Stored) -> tuple[Line, ...]:
+    wanted = {line["request_id"] for line in used.values()}
+    return tuple(line for line in stored.lines if line.get("request_id") in wanted)
+
+
+def _absence(
+    key: RunKey, prepared: PreparedSuite, stored: Stored, selected: frozenset[str]
+) -> tuple[str, str]:
+    """Why there is no result: (reason, detail)."""
+    system, task_id, seed = key
+    if system in prepared.tables and (system, task_id, seed) in prepared.results:
+        return DESELECTED, "the pair was deselected"
+    if system in prepared.tables:
+        return NOT_IN_TABLE, f"no row in {prepared.tables[system].path.name}"
+    # An attempt that was cut off says nothing of the program.
+    attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") != LOST]
+    if attempts and not attempts[-1].get("success"):
+        return FAILED, str(attempts[-1].get("error"))
+    if any(line["status"] == SUCCESS and not is_readable(line) for line in attempts):
+        return FAILED, "its stored line cannot be read"
+    if f"{task_id}[seed={seed}]" not in selected:
+        return DESELECTED, "the pair was deselected"
+    return NOT_RUN, "the run ended before it, or --parity-systems left it out"
+
+
+def _repeated_rows(prepared: PreparedSuite, system: str) -> int:
+    """Rows of a table that repeat a (task, seed, step) of the suite's tasks, where one of them had to go."""
+    table = prepared.tables[system]
+    tasks = {task_key(t.id) for t in prepared.suite.tasks}
+    return sum(n for task, n in table.merged.items() if task_key(task) in tasks) if table.duplicates else 0
+
+
+def _origin(prepared: PreparedSuite, system: str, records: Mapping[RunKey, RunRecord]) -> Origin:
+    """Where a side comes from: of a table also the program that it says made it."""
+    side = prepared.suite.sides[system]
+    if isinstance(side, BackendSide):
+        own = [r.metadata for (owner, _, _), r in records.items() if owner == system]
+        trees = [prepared.sources[system]["backend_tree_sha256"]]
+        trees += [value_at(metadata, "source", "tree_sha256") for metadata in own]
+        return Origin(adapter=side.adapter, trees=frozenset(t for t in trees if isinstance(t, str)))
+    table = prepared.tables[system]
+    adapter, tree = (table.provenance.get(k) for k in ("adapter", "source_tree_sha256"))
+    return Origin(
+        path=str(table.path.resolve()),
+        sha256=table.sha256,
+        adapter=adapter if isinstance(adapter, str) else "",
+        trees=frozenset([tree] if isinstance(tree, str) else []),
+    )
+
+
+def selected_items(prepared: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
+    """The names among ``names`` that are pairs or components."""
+    components = prepared.match.golden.components if prepared.match else ()
+    return frozenset(names) & (
+        {str(p.key) for p in prepared.pairs} | {prepared.component_case(c.name) for c in components}
+    )
+
+
+def evidence_of(spec: MatchSpec, folder: Path, not_run: str = "") -> ComponentEvidence:
+    """What stands in ``folder`` for ``spec``, compared.
+
+    Args:
+        not_run: why this session has no complete match even if there is one; empty where it may.
+    """
+    run = last_run(spec, folder)
+    if run is None:
+        return ComponentEvidence(spec.golden, not_run=not_run or "the match program was not run")
+    return evidence_of_run(spec, run, not_run)
+
+
+def evidence_of_run(spec: MatchSpec, run: MatchRun, not_run: str = "") -> ComponentEvidence:
+    """As :func:`evidence_of`, of one run."""
+    about = {
+        "adapter": spec.backend.adapter,
+        "request_id": spec.request_id,
+        "folder": f"{run.folder.parent.name}/{run.folder.name}",
+        "duration_sec": run.duration_sec,
+    }
+    if run.error:
+        return ComponentEvidence(spec.golden, error=run.error, about=about)
+    try:
+        match = read_match(run, spec.backend)
+    except ParityError as error:
+        return ComponentEvidence(spec.golden, error=error.line(), about=about)
+    about.update(packages=match.packages, tree_sha256=match.tree_sha256)
+    return ComponentEvidence(spec.golden, compare(spec.golden, match), not_run=not_run, about=about)

@@ -1,0 +1,384 @@
+"""Component match: from the same weights and inputs, the two programs compute the same numbers.
+
+A golden folder holds what the official code computed; a match program computes the same with our
+code. It never compares: everything is decided here, on arrays. Three questions, and all must hold:
+do the outputs agree, is every parameter mapped one to one, and does the comparison see the mistakes
+planted into each component: every one of them, and in every output at least one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...inputs.golden_data import Array, Arrays, Component, Golden, Match, Perturbation
+from . import Finding
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one output differs from the official one.
+
+    Attributes:
+        shape: ours, None where the output is missing.
+        max_abs, mean_abs: None where the two cannot be subtracted, for which ``problem`` says why.
+        relative: ``max_abs`` over the largest magnitude of the official output.
+    """
+
+    output: str
+    golden_shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    size: int
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    relative: float | None = None
+    problem: str = ""
+
+    @property
+    def badness(self) -> float:
+        """For the worst of several: what cannot be compared is worse than any number."""
+        return math.inf if self.relative is None else self.relative
+
+
+@dataclass(frozen=True)
+class ComponentResult:
+    """One component's outputs against the official ones."""
+
+    component: Component
+    differences: tuple[Difference, ...]
+    extra: tuple[str, ...] = ()
+
+    @cached_property
+    def worst(self) -> Difference:
+        return max(self.differences, key=lambda d: d.badness)
+
+    @property
+    def passed(self) -> bool:
+        return not self.extra and self.worst.badness <= self.component.tolerance
+
+    @property
+    def shape_match(self) -> bool:
+        return all(d.shape == d.golden_shape for d in self.differences)
+
+    def line(self) -> str:
+        """Component, output, largest difference, tolerance."""
+        name, worst = self.component.name, self.worst
+        if worst.problem:
+            return f"{name}: output {worst.output} {worst.problem}"
+        if self.extra:
+            return f"{name}: output {self.extra[0]} is not one of the golden's"
+        return (
+            f"{name}: output {worst.output} differs by {worst.relative:.2g} of its largest magnitude, "
+            f"tolerance {self.component.tolerance:g}"
+        )
+
+
+@dataclass(frozen=True)
+class PerturbationResult:
+    """Whether the comparison sees a planted mistake.
+
+    Attributes:
+        output, relative: the output that moved most and by how much; None where nothing is comparable.
+        problem: why it shows nothing, other than that no output moved.
+        moves: output -> by how much it moved; empty where it shows nothing.
+    """
+
+    perturbation: Perturbation
+    tolerance: float
+    output: str | None = None
+    relative: float | None = None
+    problem: str = ""
+    moves: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def caught(self) -> bool:
+        return not self.problem and self.relative is not None and self.relative > self.tolerance
+
+    def line(self) -> str:
+        p = self.perturbation
+        if self.problem:
+            return f"{p.component}: {p.name} ({p.what}): {self.problem}"
+        return (
+            f"{p.component}: {p.name} ({p.what}) moves no output by more than {self.relative or 0:.2g} of "
+            f"its largest magnitude, tolerance {self.tolerance:g}"
+        )
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Whether the comparison was shown to see a mistake in one output.
+
+    Attributes:
+        relative: by how much the planted mistake moved it that moved it most; None where none could show it.
+        declared: why it need not be shown; empty where it must.
+    """
+
+    output: str
+    tolerance: float
+    relative: float | None
+    declared: str = ""
+
+    @property
+    def shown(self) -> bool:
+        return self.relative is not None and self.relative > self.tolerance
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """What a comparison came to.
+
+    Attributes:
+        components: in data-flow order.
+        mapped: official parameters that are mapped as they must.
+        own: our parameters; covered: those of them that stand for an official one.
+        mapping_findings, other_findings: what is wrong beside differences and perturbations.
+    """
+
+    components: tuple[ComponentResult, ...]
+    perturbations: tuple[PerturbationResult, ...]
+    mapped: int
+    own: int
+    covered: int
+    mapping_findings: tuple[Finding, ...] = ()
+    other_findings: tuple[Finding, ...] = ()
+
+    @property
+    def first_divergence(self) -> ComponentResult | None:
+        """The first component in data-flow order that differs; later ones may only follow it."""
+        return next((c for c in self.components if not c.passed), None)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that is wrong, the first divergence first."""
+        found = [_mismatch(c, first=c is self.first_divergence) for c in self.components if not c.passed]
+        uncaught = [Finding("perturbation_not_caught", p.line()) for p in self.perturbations if not p.caught]
+        unseen = [Finding("output_not_sensitive", line) for c in self.components if (line := self.unseen(c))]
+        return (*found, *self.mapping_findings, *uncaught, *self.other_findings, *unseen)
+
+    def sensitivity(self, result: ComponentResult) -> tuple[Sensitivity, ...]:
+        """Of each output of a component, whether a planted mistake moved it."""
+        component = result.component
+        planted = [p.moves for p in self.perturbations if p.perturbation.component == component.name]
+        return tuple(
+            Sensitivity(
+                output,
+                component.tolerance,
+                max((moves[output] for moves in planted if output in moves), default=None),
+                component.declared(output),
+            )
+            for output in component.outputs
+        )
+
+    def unseen(self, result: ComponentResult) -> str:
+        """Why the outputs of a component are not all shown to be sensitive; empty where they are.
+
+        Where no planted mistake was caught at all, that is what is told.
+        """
+        name = result.component.name
+        if not any(p.caught for p in self.perturbations if p.perturbation.component == name):
+            return ""
+        unseen = [s for s in self.sensitivity(result) if not s.shown and not s.declared]
+        if not unseen:
+            return ""
+        listed = ", ".join(s.output for s in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+        return (
+            f"{name}: no perturbation moves {len(unseen)} of {len(result.component.outputs)} outputs beyond "
+            f"the tolerance of {result.component.tolerance:g}: {listed}"
+        )
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings
+
+    def of(self, component: str) -> tuple[ComponentResult, list[PerturbationResult]]:
+        """One component with its perturbations."""
+        result = next(c for c in self.components if c.component.name == component)
+        return result, [p for p in self.perturbations if p.perturbation.component == component]
+
+
+@dataclass(frozen=True)
+class ComponentEvidence:
+    """What the verdict on components rests on.
+
+    Attributes:
+        result: None where nothing could be compared.
+        error: why the match program left nothing, in one line; empty where it did, or was not run.
+        not_run: why components are not judged though nothing failed; empty where they are.
+        about: where the match stands and what ran it, for documents.
+    """
+
+    golden: Golden
+    result: MatchResult | None = None
+    error: str = ""
+    not_run: str = ""
+    about: Mapping[str, Any] | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        if self.error:
+            return (Finding("match_failed", self.error),)
+        return self.result.findings if self.result else ()
+
+    @property
+    def passed(self) -> bool:
+        return self.result is not None and self.result.passed and not self.not_run
+
+
+def _mismatch(result: ComponentResult, *, first: bool) -> Finding:
+    stage = f" (stage {result.component.stage}, the first that diverges in data-flow order)" if first else ""
+    return Finding("component_mismatch", f"{result.line()}{stage}")
+
+
+def compare(golden: Golden, match: Match) -> MatchResult:
+    """Everything that a match must show, from what its program left."""
+    names = {c.name for c in golden.components}
+    components = tuple(_component(c, golden, match.outputs) for c in golden.components)
+    mapping_findings = tuple(_mapping(golden.parameters, match))
+    return MatchResult(
+        components=components,
+        perturbations=tuple(_perturbation(p, golden, match) for p in match.perturbations),
+        mapped=len(set(_sound(golden.parameters, match))),
+        own=len(match.parameters),
+        covered=len(
+            {match.mapping[name] for name in golden.parameters.keys() & match.mapping.keys()}
+            & match.parameters.keys()
+        ),
+        mapping_findings=mapping_findings,
+        other_findings=(*_unasked(names, match.outputs), *_planted(names, golden, match)),
+    )
+
+
+def difference(output: str, golden: Array, ours: Array | None) -> Difference:
+    """How one output differs; ``golden`` is finite and not all zero."""
+    base = Difference(output, golden.shape, None if ours is None else ours.shape, golden.size)
+    problem = _incomparable(golden, ours)
+    if problem or ours is None:
+        return Difference(**{**vars(base), "problem": problem})
+    # Two finite numbers can be further apart than any number is large.
+    with np.errstate(over="ignore"):
+        apart = np.abs(ours.astype(np.float64) - golden.astype(np.float64))
+        largest = float(apart.max())
+        relative = np.float64(largest) / np.abs(golden.astype(np.float64)).max()
+    if not np.isfinite(relative) or not np.isfinite(apart.mean()):
+        return Difference(**{**vars(base), "problem": "differs by more than a number can hold"})
+    return Difference(
+        **{**vars(base), "max_abs": largest, "mean_abs": float(apart.mean()), "relative": float(relative)}
+    )
+
+
+def _incomparable(golden: Array, ours: Array | None) -> str:
+    if ours is None:
+        return "is missing"
+    if ours.shape != golden.shape:
+        return f"is of shape {ours.shape}, not {golden.shape}"
+    if ours.dtype.kind not in "biuf" or ours.dtype.itemsize > 8:
+        return f"is of type {ours.dtype}, not bool, integer or real"
+    if not np.isfinite(ours).all():
+        return f"is not finite in {int((~np.isfinite(ours)).sum())} of {ours.size} elements"
+    return ""
+
+
+def _component(component: Component, golden: Golden, outputs: Arrays) -> ComponentResult:
+    keys = component.keys()
+    differences = tuple(difference(n, golden.outputs[k], outputs.get(k)) for n, k in keys.items())
+    own = f"{component.name}/"
+    extra = tuple(k.removeprefix(own) for k in outputs if k.startswith(own) and k not in keys.values())
+    return ComponentResult(component, differences, extra)
+
+
+def _sound(official: Mapping[str, tuple[int, ...]], match: Match) -> Iterator[str]:
+    """The official parameters that are mapped to one of ours of their size, and to no other's."""
+    uses = Counter(match.mapping.values())
+    for name, shape in official.items():
+        own = match.mapping.get(name, "")
+        if own in match.parameters and uses[own] == 1 and _size(match.parameters[own]) == _size(shape):
+            yield name
+
+
+def _size(shape: Sequence[int]) -> int:
+    return math.prod(shape)
+
+
+def _mapping(official: Mapping[str, tuple[int, ...]], match: Match) -> Iterator[Finding]:
+    """Why the mapping is not one to one and complete."""
+    for name, shape in official.items():
+        own = match.mapping.get(name)
+        if own is None:
+            yield Finding("parameter_unmapped", f"official parameter {name} is mapped to none of ours")
+        elif own not in match.parameters:
+            yield Finding("parameter_unknown", f"{name} is mapped to {own}, which our program does not have")
+        elif _size(match.parameters[own]) != _size(shape):
+            what = f"{name} is of shape {tuple(shape)}, ours, {own}, of {tuple(match.parameters[own])}"
+            yield Finding("parameter_size_mismatch", what)
+    for name in match.mapping:
+        if name not in official:
+            yield Finding("parameter_unknown", f"{name} is mapped, and is no official parameter")
+    for own, count in Counter(match.mapping.values()).items():
+        if count > 1:
+            yield Finding("parameter_mapped_twice", f"{own} stands for {count} official parameters")
+    for own in match.parameters:
+        if own not in match.mapping.values():
+            yield Finding("parameter_not_covered", f"our parameter {own} stands for no official one")
+
+
+def _perturbation(p: Perturbation, golden: Golden, match: Match) -> PerturbationResult:
+    component = next((c for c in golden.components if c.name == p.component), None)
+    if component is None:
+        return PerturbationResult(p, 0.0, problem="the golden has no such component")
+    moves: dict[str, float] = {}
+    for output, key in component.keys().items():
+        official, ours = golden.outputs[key], match.outputs.get(key)
+        far = difference(output, official, match.perturbed.get(f"{p.name}/{key}"))
+        if far.relative is None:
+            # What a planted mistake breaks altogether says nothing of how fine the comparison is.
+            return PerturbationResult(
+                p, component.tolerance, output, problem=f"output {output} {far.problem}"
+            )
+        moves[output] = min(far.relative, _from_ours(official, ours, match.perturbed[f"{p.name}/{key}"]))
+    most = max(moves, key=lambda output: moves[output])
+    return PerturbationResult(p, component.tolerance, most, moves[most], moves=moves)
+
+
+def _from_ours(official: Array, ours: Array | None, perturbed: Array) -> float:
+    """How far a perturbed output is from our own, on the scale of the official one.
+
+    A component that is wrong anyway is off the golden without any perturbation: that proves nothing.
+    """
+    if ours is None or _incomparable(official, ours):
+        return math.inf
+    with np.errstate(over="ignore"):
+        apart = np.abs(perturbed.astype(np.float64) - ours.astype(np.float64)).max()
+        return float(apart / np.abs(official.astype(np.float64)).max())
+
+
+def _unasked(names: set[str], outputs: Arrays) -> Iterator[Finding]:
+    for key in outputs:
+        if key.partition("/")[0] not in names:
+            yield Finding("output_unexpected", f"{key} belongs to no component of the golden")
+
+
+def _planted(names: set[str], golden: Golden, match: Match) -> Iterator[Finding]:
+    """Why the planted mistakes are not one or more in every component, each with its outputs."""
+    perturbed = {p.component for p in match.perturbations}
+    for component in golden.components:
+        if component.name not in perturbed:
+            yield Finding("perturbation_missing", f"{component.name} was never perturbed")
+    for name, count in Counter(p.name for p in match.perturbations).items():
+        if count > 1:
+            yield Finding("perturbation_repeated", f"{count} perturbations are called {name}")
+    wanted = {
+        f"{p.name}/{key}"
+        for p in match.perturbations
+        for c in golden.components
+        if c.name == p.component
+        for key in c.keys().values()
+    }
+    for key in match.perturbed:
+        if key not in wanted:
+            yield Finding("output_unexpected", f"perturbed output {key} belongs to no perturbation")

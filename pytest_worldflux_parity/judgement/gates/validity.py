@@ -1,0 +1,127 @@
+"""Validity: the records are what the suite asked for, and both sides did the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...execution.records import is_readable, record_of
+from ...suite.pairs import Pair, RunKey
+from ...suite.suite import SYSTEMS, Suite
+from ...wire import RunRecord, eval_protocol_hash
+from . import Finding
+
+# Protocol keys that name what is compared; each program also says how it measured.
+PROTOCOL_KEYS = ("eval_interval", "eval_episodes", "eval_window", "windows")
+FORBIDDEN_MODES = ("mock", "stub", "dry_run")
+# What both sides state and must state alike -> code and word of a finding.
+STATED = {
+    "effective_recipe": ("recipe_mismatch", "recipe"),
+    "eval_protocol": ("eval_protocol_mismatch", "protocol"),
+}
+
+
+def record_findings(suite: Suite, line: Mapping[str, Any]) -> list[Finding]:
+    """Findings about one successful line by itself."""
+    about = {"task_id": line["task_id"], "seed": line["seed"], "system": line["system"]}
+    record = record_of(line)
+    if record is None or not is_readable(line) or line["task_id"] not in {t.id for t in suite.tasks}:
+        return [Finding("unreadable_record", "the stored record is not a valid parity.v1 record", **about)]
+    return [Finding(code, detail, **about) for code, detail in _problems(suite, line, record)]
+
+
+def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Iterable[tuple[str, str]]:
+    metadata = record.metadata
+    for key in ("adapter_id", "backend_kind"):
+        got, wanted = metadata.get(key), line[f"expected_{key}"]
+        # A program need not state them; what it states must hold.
+        if got is not None and got != wanted:
+            yield f"{key}_mismatch", f"{got!r}, not {wanted!r}"
+    if str(metadata.get("mode")).casefold() in FORBIDDEN_MODES:
+        yield "mock_mode_forbidden", f"mode is {metadata['mode']!r}"
+    if str(metadata.get("policy_mode")).casefold() == "random":
+        yield "random_policy_forbidden", "the scores are those of a random policy"
+    # A campaign judges nothing; what a command does not state stays open in the provenance of its table.
+    judged = suite.track != "campaign"
+    if judged and not metadata.get("source"):
+        yield "missing_source_provenance", "metadata.source says nothing about the program's source"
+    task = suite.task(line["task_id"])
+    effective = metadata.get("effective_recipe")
+    if isinstance(effective, dict) and effective:
+        for text in differences(task.recipe, effective, only_first=True):
+            yield "recipe_mismatch", f"declared and effective recipe differ: {text}"
+    elif judged or task.recipe:
+        yield "missing_recipe_metadata", "metadata.effective_recipe is absent"
+    protocol = metadata.get("eval_protocol")
+    asked = {k: v for k, v in task.eval_protocol.items() if k in PROTOCOL_KEYS}
+    for text in differences(asked, protocol if isinstance(protocol, dict) else {}, only_first=True):
+        yield "eval_protocol_mismatch", f"declared and effective protocol differ: {text}"
+    expected_hash = eval_protocol_hash(suite.family, line["task_id"], task.eval_protocol)
+    if metadata.get("eval_protocol_hash") not in (None, expected_hash):
+        yield "eval_protocol_hash_mismatch", "the record was measured by another protocol"
+
+
+def differences(left: Mapping[str, Any], right: Mapping[str, Any], only_first: bool = False) -> list[str]:
+    """The keys on which two recipes differ, as ``key: left != right``.
+
+    ``only_first``: keys that only ``right`` has do not count (it states more than was asked).
+    Numbers are equal by value (1 and 1.0), lists element by element.
+    """
+    keys = set(left) if only_first else set(left) | set(right)
+    absent = "absent"
+    return [
+        f"{key}: {left.get(key, absent)!r} != {right.get(key, absent)!r}"
+        for key in sorted(keys)
+        if key not in left or key not in right or left[key] != right[key]
+    ]
+
+
+def conflicting_successes(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """A second success for one request with other numbers: somebody reran until it was good, or the
+    program is not deterministic. The first one counts, and the second is reported."""
+    first: dict[str, Mapping[str, Any]] = {}
+    findings = []
+    for line in lines:
+        if record_of(line) is None:
+            continue
+        kept = first.setdefault(line["request_id"], line)
+        if _numbers(kept) != _numbers(line):
+            findings.append(
+                Finding(
+                    "conflicting_success",
+                    f"attempt {line['attempt']} answers the same request as attempt {kept['attempt']} "
+                    "with another curve",
+                    line["task_id"],
+                    line["seed"],
+                    line["system"],
+                )
+            )
+    return findings
+
+
+def _numbers(line: Mapping[str, Any]) -> tuple[Any, Any]:
+    return line["metrics"].get("curve"), line["metrics"].get("scalars")
+
+
+def recipe_findings(
+    pairs: Iterable[Pair], stated: Mapping[RunKey, Mapping[str, Any]], what: str
+) -> list[Finding]:
+    """Findings for pairs whose two sides did not effectively use the same recipe, or protocol.
+
+    Args:
+        stated: (system, task, seed) -> effective recipe or protocol. Seeds of a table share their
+            task's: the caller enters it for every seed of the pair.
+        what: ``effective_recipe`` or ``eval_protocol``.
+    """
+    code, word = STATED[what]
+    findings = []
+    for pair in pairs:
+        sides = [stated.get((s, pair.task.id, pair.seed)) for s in SYSTEMS]
+        if sides[0] is None or sides[1] is None:
+            continue
+        unequal = differences(sides[0], sides[1])
+        if unequal:
+            shown = "; ".join(unequal[:3]) + (f"; and {len(unequal) - 3} more" if len(unequal) > 3 else "")
+            detail = f"official and worldflux {word} differ: {shown}"
+            findings.append(Finding(code, detail, pair.task.id, pair.seed))
+    return findings

@@ -1,0 +1,224 @@
+"""A proof run's folder -> its judgement and documents, from the run itself or from an evidence bundle.
+
+Both ways meet in :func:`judge_run` and :func:`documents_of`, so what ``verify`` computes from a bundle is
+what the run computed. What a run knew and its records do not hold (which items were selected, what changed
+since it was sealed) stands in ``circumstances.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import wire
+from ..errors import StoreError
+from ..execution.attempt_files import Attempt, AttemptFiles, AttemptFolders
+from ..execution.store import Stored, relative
+from ..inputs import lock
+from ..inputs.context import RunContext
+from ..inputs.golden import held, read_golden
+from ..inputs.matches import MatchSpec
+from ..inputs.prepare import PreparedFile, PreparedSuite
+from ..schemas.json_text import parse_json
+from ..suite.proof import CANONICAL_PROFILES
+from . import gates
+from .assemble import assemble, evidence_of
+from .gates import Finding
+from .gates.components import ComponentEvidence
+from .proof_verdict import ProofEvidence, ProofJudgement, begin, judge_proof_suite
+
+RUNS = "parity_runs.jsonl"
+CIRCUMSTANCES = "circumstances.json"
+CIRCUMSTANCES_SCHEMA = "worldflux.parity.circumstances.v1"
+LIVE_MATCH = "component_match_live"
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a proof was judged with that its records do not hold.
+
+    Attributes:
+        resumed: whether the last session resumed the run. selected: names of its test items.
+        changed: what changed since the run was sealed. findings: of what only the run's host could see.
+        history: names of the earlier reports that it was held against, in their order.
+    """
+
+    resumed: bool = False
+    selected: frozenset[str] = frozenset()
+    changed: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    history: tuple[str, ...] = ()
+
+    def to_dict(self, suite_id: str, time: str) -> dict[str, Any]:
+        """As ``schemas/circumstances.v1.json`` has it."""
+        return {
+            "schema_version": CIRCUMSTANCES_SCHEMA,
+            "suite_id": suite_id,
+            "generated_at_utc": time,
+            "resumed": self.resumed,
+            "selected": sorted(self.selected),
+            "changed": list(self.changed),
+            "findings": [gates.finding_dict(f) for f in self.findings],
+            "history": list(self.history),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Circumstances:
+        """From a document that its JSON Schema accepts."""
+        return cls(
+            resumed=document["resumed"],
+            selected=frozenset(document["selected"]),
+            changed=tuple(document["changed"]),
+            findings=tuple(Finding(**f) for f in document["findings"]),
+            history=tuple(document["history"]),
+        )
+
+
+def judge_run(
+    prepared: PreparedFile,
+    context: RunContext,
+    stored: Stored,
+    circumstances: Circumstances,
+    files: AttemptFiles | None = None,
+) -> ProofJudgement:
+    """The verdict on what stands in a run directory.
+
+    Args:
+        files: those of the run's attempts; None: they stand in its folder as the store made them.
+
+    Raises:
+        SourceError: the lock file is there and is not a lock.
+    """
+    assert prepared.proof is not None
+    files = files or AttemptFolders(context.run_dir)
+    parts = tuple(
+        assemble(part, context, stored, _selected(part, circumstances.selected), (), files)
+        for part in prepared.parts
+    )
+    with begin(prepared.proof, prepared.plan, parts) as begun:
+        changed = (
+            Finding("changed_since_sealed", f"{name} changed after the first run")
+            for name in circumstances.changed
+        )
+        unlisted = _unlisted_attempts(files, prepared.suite_id, stored)
+        doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
+        folder = context.run_dir / prepared.suite_id
+        return judge_proof_suite(
+            ProofEvidence(
+                proof=prepared.proof,
+                parts=parts,
+                plan=prepared.plan,
+                commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
+                live=dict(_live(prepared, folder, context.lock_path)),
+                doubts=doubts,
+            ),
+            begun,
+        )
+
+
+def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Iterator[Finding]:
+    """Attempts that left a record and have no line: someone took the line away, or no resume brought it."""
+    listed = {(line["request_id"], line["attempt"]) for line in stored.lines}
+    for attempt in files.attempts(suite_id):
+        if "metrics.json" not in attempt.names:
+            continue
+        request = _request_in(files, attempt)
+        if request is None:
+            place = attempt.path.removeprefix(f"{suite_id}/")
+            yield Finding("attempt_without_line", f"{place} has no readable request")
+        elif (request.request_id, request.attempt) not in listed:
+            what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
+            yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
+
+
+def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None:
+    """What an attempt was asked for, where that can be read."""
+    path = Path(attempt.path, "request.json")
+    try:
+        asked = parse_json(files.read(str(path)), path, StoreError)
+        request = wire.request_from_dict(asked) if isinstance(asked, dict) else None
+    except (OSError, StoreError, wire.WireError):
+        return None
+    known = request and all(
+        type(getattr(request, name)) is kind
+        for name, kind in (
+            ("request_id", str),
+            ("attempt", int),
+            ("task_id", str),
+            ("seed", int),
+            ("system", str),
+        )
+    )
+    return request if known else None
+
+
+def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
+    components = part.match.golden.components if part.match else ()
+    own = {str(p.key) for p in part.pairs} | {part.component_case(c.name) for c in components}
+    return frozenset(own) & frozenset(names)
+
+
+def lock_doubts(prepared: PreparedFile, context: RunContext) -> Iterator[Finding]:
+    """That every official program is of a commit that the lock names."""
+    assert prepared.proof is not None
+    locked = lock.read_lock(context.lock_path) if context.lock_path.exists() else None
+    for part in prepared.parts:
+        source = part.sources["official"]
+        commit = source.get("commit")
+        if prepared.proof.is_claim and part.suite.family not in CANONICAL_PROFILES:
+            what = f"a claim is of {' or '.join(CANONICAL_PROFILES)}, and this is {part.suite.family}"
+            yield Finding("unknown_family", what)
+        if commit is None:
+            if prepared.proof.is_claim:
+                what = f"a claim rests on a locked official program, and {part.suite.family} names no commit"
+                yield Finding("lock_mismatch", what, system="official")
+        elif commit not in _locked_commits(locked, part.suite.family, source.get("repo")):
+            what = f"commit {commit} of {part.suite.family} is not in {context.lock_path.name}"
+            yield Finding("lock_mismatch", what, system="official")
+
+
+def _locked_commits(locked: lock.Lock | None, family: str, repo: str | None) -> set[str]:
+    """The commits that the official program of a family may be of; a manifest names no repository."""
+    if locked is None:
+        return set()
+    pin = locked.goldens.get(family)
+    entries = [locked.entry(pin.suite)] if pin is not None and repo is None else locked.suites.values()
+    return {e.commit for e in entries if repo is None or e.repo == repo}
+
+
+def live_folder(part: PreparedSuite, suite_folder: Path) -> Path:
+    """Where the match with a recording of the run's own official checkpoint stands."""
+    return suite_folder / f"{LIVE_MATCH}_{part.suite.family}"
+
+
+def _live(
+    prepared: PreparedFile, suite_folder: Path, lock_path: Path
+) -> Iterator[tuple[str, ComponentEvidence]]:
+    """family -> the live match that stands in the run directory."""
+    for part in prepared.parts:
+        folder = live_folder(part, suite_folder)
+        if part.match is not None and (folder / "golden" / "manifest.json").exists():
+            golden = held(read_golden(folder / "golden", part.suite.family), lock_path, own=False)
+            yield part.suite.family, evidence_of(MatchSpec(part.match.backend, golden), folder)
+
+
+def part_key(part: PreparedSuite) -> str:
+    """How a part is named in ``run.json`` and in a bundle."""
+    return part.label or part.suite.family
+
+
+def golden_paths(prepared: PreparedFile, root: Path) -> dict[str, str]:
+    """What :func:`documents_of` wants, of a run."""
+    paths = {
+        part.label: relative(Path(part.match.golden.folder), root)
+        for part in prepared.parts
+        if part.match is not None
+    }
+    return {**paths, **live_paths(prepared)}
+
+
+def live_paths(prepared: PreparedFile) -> dict[str, str]:
+    """As :func:`golden_paths`, of what the run itself recorded."""
+    return {f"live/{p.suite.family}": f"{LIVE_MATCH}_{p.suite.family}/golden" for p in prepared.parts}

@@ -1,0 +1,59 @@
+"""What a verdict may rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..suite.pairs import Pair, RunKey
+from ..suite.suite import SYSTEMS, Suite
+from .gates import Finding
+from .gates.components import ComponentEvidence
+from .gates.fixture import is_fixture_line
+from .gates.independence import Origin
+from .stats.measurements import Observed
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a verdict rests on.
+
+    Attributes:
+        expected: (task, seed, system) that must have a result.
+        lines: the stored lines that count; all_lines: every line that answers the same requests.
+        recipes, protocols: (system, task, seed) -> what the side says that it effectively used.
+        changed: sealed files that are no longer as they were.
+        doubts: findings about stored lines that may not be what the programs wrote.
+        lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
+        components: the match of components; None where the suite asks for none.
+        repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
+            suite says which of them counts.
+        label: of the part of a proof suite; empty where there is one alone.
+        fixture_tables: systems whose table says that it is a fixture.
+    """
+
+    suite: Suite
+    pairs: tuple[Pair, ...]
+    expected: tuple[tuple[str, int, str], ...]
+    observed: Observed
+    lines: tuple[Mapping[str, Any], ...]
+    all_lines: tuple[Mapping[str, Any], ...]
+    origins: Mapping[str, Origin]
+    recipes: Mapping[RunKey, Mapping[str, Any]]
+    protocols: Mapping[RunKey, Mapping[str, Any]]
+    changed: tuple[str, ...] = ()
+    doubts: tuple[Finding, ...] = ()
+    torn_lines: int = 0
+    lock_mismatch: str = ""
+    components: ComponentEvidence | None = None
+    repeated_rows: Mapping[str, int] = field(default_factory=dict)
+    label: str = ""
+    fixture_tables: tuple[str, ...] = ()
+
+    @cached_property
+    def fixtures(self) -> tuple[str, ...]:
+        """The systems with made-up numbers: a verdict on them is a rehearsal."""
+        lines = {line["system"] for line in self.lines if is_fixture_line(line)}
+        return tuple(s for s in SYSTEMS if s in lines or s in self.fixture_tables)

@@ -1,0 +1,172 @@
+"""Bayesian bootstrap (Rubin 1981, Ann. Statist. 9:130-134): a second opinion beside TOST."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ...errors import StatisticsError
+from ...suite.proof_settings import BASE_SEED, DRAWS, EQUIVALENT, NONINFERIOR
+from .arrays import FloatArray, pairs, sample
+
+# Weights are drawn in slices of this many, so that memory does not grow with seeds times draws. Slices are
+# consecutive parts of one stream, so where they are cut changes no draw.
+_SLICE = 50_000
+
+
+@dataclass(frozen=True)
+class BayesResult:
+    """Posterior of an effect; intervals are central. ``pass_all``: both probabilities are reached."""
+
+    posterior_mean: float
+    posterior_ci90: tuple[float, float]
+    posterior_ci95: tuple[float, float]
+    p_equivalence: float
+    p_noninferior: float
+    pass_equivalence: bool
+    pass_noninferiority: bool
+    draws: int
+
+    @property
+    def pass_all(self) -> bool:
+        """Whether equivalence and non-inferiority are both probable enough."""
+        return self.pass_equivalence and self.pass_noninferiority
+
+
+def bayes_seed(task: str, metric: str, base: int = BASE_SEED) -> int:
+    """A 64-bit seed of (base, task, metric), the same on every machine and in every order of tasks."""
+    # The length keeps ("a", "b|c") and ("a|b", "c") apart.
+    text = f"{base}|{len(task)}|{task}|{metric}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def posterior_means(values: ArrayLike, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Draws from the posterior of the mean, shape (draws,): Dirichlet(1, ..., 1) weights on ``values``.
+
+    Raises:
+        StatisticsError: as :func:`.arrays.sample`, or ``draws`` is below 1.
+    """
+    x = sample(values, "bayes")
+    return _weighted_means(x[:, None], draws, rng)[:, 0]
+
+
+def bayes_log_ratio(
+    upstream: ArrayLike,
+    worldflux: ArrayLike,
+    *,
+    margin: float,
+    noninferiority_margin: float,
+    paired: bool = False,
+    higher_is_better: bool = True,
+    draws: int = DRAWS,
+    thresholds: tuple[float, float] = (EQUIVALENT, NONINFERIOR),
+    rng: np.random.Generator,
+) -> BayesResult:
+    """Posterior of mean log(worldflux) - mean log(upstream), against log(1 - m) and log(1 + m).
+
+    Raises:
+        StatisticsError: a score is not positive (the effect is undefined), or as :func:`posterior_means`.
+    """
+    u, w = _both(upstream, worldflux, paired)
+    if u.min() <= 0 or w.min() <= 0:
+        raise StatisticsError("a log ratio of scores that are not positive is undefined", where="bayes")
+    effect = _difference(np.log(u), np.log(w), paired, draws, rng)
+    bounds = (np.log1p(-margin), np.log1p(margin))
+    worse = np.log1p(-noninferiority_margin) if higher_is_better else -np.log1p(noninferiority_margin)
+    better = effect if higher_is_better else -effect
+    return _result(effect, bounds, better, float(worse), thresholds)
+
+
+def bayes_normalized_difference(
+    upstream: ArrayLike,
+    worldflux: ArrayLike,
+    *,
+    margin: float,
+    noninferiority_margin: float,
+    paired: bool = False,
+    higher_is_better: bool = True,
+    draws: int = DRAWS,
+    thresholds: tuple[float, float] = (EQUIVALENT, NONINFERIOR),
+    rng: np.random.Generator,
+) -> BayesResult:
+    """Posterior of (mean_w - mean_u) / |mean_u|.
+
+    Raises:
+        StatisticsError: a posterior mean of upstream reaches 0, where the effect is undefined, or as
+            :func:`posterior_means`.
+    """
+    u, w = _both(upstream, worldflux, paired)
+    if paired:
+        mean_u, mean_w = _weighted_means(np.column_stack([u, w]), draws, rng).T
+    else:
+        mean_u, mean_w = posterior_means(u, draws, rng), posterior_means(w, draws, rng)
+    if np.abs(mean_u).min() <= 1e-12 * np.abs(u).max():
+        raise StatisticsError("the mean upstream score may be 0: no relative effect", where="bayes")
+    effect = (mean_w - mean_u) / np.abs(mean_u)
+    better = effect if higher_is_better else -effect
+    return _result(effect, (-margin, margin), better, -noninferiority_margin, thresholds)
+
+
+def _both(upstream: ArrayLike, worldflux: ArrayLike, paired: bool) -> tuple[FloatArray, FloatArray]:
+    if paired:
+        return pairs(upstream, worldflux)
+    return sample(upstream, "upstream"), sample(worldflux, "worldflux")
+
+
+def _weighted_means(columns: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Means of the columns, shape (n, k), under the same Dirichlet weights: shape (draws, k)."""
+    if draws < 1:
+        raise StatisticsError(f"{draws} draws are none", where="bayes")
+    n, k = columns.shape
+    # Centred, so that rounding cannot carry the mean of equal values outside them.
+    centre = columns[0]
+    summed = np.column_stack([columns - centre, np.ones(n)])
+    sums = np.empty((draws, k + 1))
+    rows = max(1, _SLICE // n)
+    for start in range(0, draws, rows):
+        part = sums[start : start + rows]
+        np.matmul(rng.standard_exponential((len(part), n)), summed, out=part)
+    return np.asarray(centre + sums[:, :k] / sums[:, k:], dtype=np.float64)
+
+
+def _difference(
+    u: FloatArray, w: FloatArray, paired: bool, draws: int, rng: np.random.Generator
+) -> FloatArray:
+    if paired:
+        return posterior_means(w - u, draws, rng)
+    return posterior_means(w, draws, rng) - posterior_means(u, draws, rng)
+
+
+def _result(
+    effect: FloatArray,
+    bounds: tuple[float, float],
+    better: FloatArray,
+    worst: float,
+    thresholds: tuple[float, float],
+) -> BayesResult:
+    p_equivalence = float(((effect > bounds[0]) & (effect < bounds[1])).mean())
+    p_noninferior = float((better > worst).mean())
+    mean = float(effect.mean())
+    effect = np.sort(effect)
+    low95, low90, high90, high95 = (_quantile(effect, level) for level in (0.025, 0.05, 0.95, 0.975))
+    return BayesResult(
+        posterior_mean=mean,
+        posterior_ci90=(low90, high90),
+        posterior_ci95=(low95, high95),
+        p_equivalence=p_equivalence,
+        p_noninferior=p_noninferior,
+        pass_equivalence=p_equivalence >= thresholds[0],
+        pass_noninferiority=p_noninferior >= thresholds[1],
+        draws=effect.size,
+    )
+
+
+def _quantile(ordered: FloatArray, level: float) -> float:
+    """``np.quantile`` of values in rising order; a sort and this take a tenth of its time."""
+    at = level * (ordered.size - 1)
+    below = int(at)
+    above = min(below + 1, ordered.size - 1)
+    return float(ordered[below] + (at - below) * (ordered[above] - ordered[below]))

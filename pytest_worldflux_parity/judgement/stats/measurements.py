@@ -1,0 +1,140 @@
+"""What both sides have to show, in one form: a number per (system, metric, task, seed), or why not.
+
+A live record and the rows of a score table both become a :class:`Result`; the numbers are then
+taken from it by the same code, so no side is measured by a ruler of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ...errors import StatisticsError
+from ...inputs.scores import curves
+from ...inputs.scores.curves import Result
+from ...suite.pairs import RunKey
+from ...suite.suite import CURVE_METRICS, Metric, Suite, Task
+from ...wire import CurvePoint
+
+# Reasons for which a number is missing. The first two are not the fault of either program.
+DESELECTED, NOT_RUN = "deselected", "not_run"
+FAILED, NOT_IN_TABLE, NO_POINT, NO_METRIC = "failed", "not_in_table", "no_point_at_budget", "metric_absent"
+UNDECIDED_REASONS = frozenset({DESELECTED, NOT_RUN})
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number and the step (frames) at which it stands; None where it has no step of its own."""
+
+    value: float
+    step: int | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Missing:
+    """A number that is expected and not there."""
+
+    task_id: str
+    seed: int
+    system: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All numbers of a suite.
+
+    Attributes:
+        values: (system, metric, task) -> seed -> value.
+        missing: in order of task, seed and system.
+        unused: per system how many (task, seed) a table holds beyond those that the suite names.
+    """
+
+    values: Mapping[tuple[str, str, str], Mapping[int, Value]]
+    missing: tuple[Missing, ...] = ()
+    unused: Mapping[str, int] = field(default_factory=dict)
+
+
+def measure(result: Result, metric: str, task: Task) -> Value:
+    """The number that ``metric`` names.
+
+    ``episode_return`` is the evaluation at the task's budget (the latest where there is none),
+    ``final_return_mean`` and ``auc_return`` are taken from the curve up to the budget, and any
+    other name is a scalar of the record.
+
+    Raises:
+        StatisticsError: the curve has no point at the budget (``what`` begins with the reason), or
+            the scalar is not there.
+    """
+    if metric not in CURVE_METRICS:
+        if metric not in result.scalars:
+            raise StatisticsError(
+                f"{NO_METRIC}: no metric {metric!r}", got=metric, valid=sorted(result.scalars)
+            )
+        return Value(result.scalars[metric])
+    points = _within_budget(result.curve, task)
+    if metric == "episode_return":
+        return Value(points[-1].value, points[-1].step)
+    if metric == "final_return_mean":
+        window = int(task.eval_protocol.get("eval_window", 1))
+        return Value(curves.final_return_mean(points, eval_window=window), points[-1].step)
+    return Value(curves.auc_return(points), points[-1].step)
+
+
+def _within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
+    """The curve up to the point that counts as the budget's; the nearest within the tolerance."""
+    if not curve:
+        raise StatisticsError(f"{NO_POINT}: the curve is empty")
+    if task.budget is None:
+        return curve
+    step, tolerance = task.budget.step, task.budget.tolerance
+    # Points rise: of a curve that ends before the budget the last is the nearest.
+    if curve[-1].step <= step and step - curve[-1].step <= tolerance * step:
+        return curve
+    end = curves.point_near(curve, step, tolerance)
+    if end is None:
+        steps = f"{curve[0].step} to {curve[-1].step}"
+        raise StatisticsError(
+            f"{NO_POINT}: no point within {task.budget.tolerance:.0%} of {task.budget.step} frames "
+            f"(points from {steps})"
+        )
+    return tuple(p for p in curve if p.step <= end.step)
+
+
+def observe(
+    suite: Suite,
+    expected: Iterable[tuple[str, int, str]],
+    results: Mapping[RunKey, Result],
+    absent: Mapping[RunKey, tuple[str, str]],
+    unused: Mapping[str, int],
+) -> Observed:
+    """Take every metric of every expected (task, seed, system).
+
+    Args:
+        results: (system, task, seed) -> result.
+        absent: (system, task, seed) -> (reason, detail) where there is no result.
+    """
+    values: dict[tuple[str, str, str], dict[int, Value]] = {}
+    missing: list[Missing] = []
+    for task_id, seed, system in expected:
+        key = (system, task_id, seed)
+        if key not in results:
+            missing.append(Missing(task_id, seed, system, *absent.get(key, (NOT_RUN, ""))))
+            continue
+        for metric in suite.metrics_of(task_id):
+            try:
+                value = measure(results[key], metric.name, suite.task(task_id))
+            except StatisticsError as error:
+                reason, _, detail = error.what.partition(": ")
+                missing.append(Missing(task_id, seed, system, reason, detail))
+                break
+            values.setdefault((system, metric.name, task_id), {})[seed] = value
+    return Observed(values, tuple(sorted(missing)), unused)
+
+
+def shared_seeds(observed: Observed, metric: Metric, task_id: str) -> list[int]:
+    """The seeds that both sides have for a task, ascending."""
+    official = observed.values.get(("official", metric.name, task_id), {})
+    worldflux = observed.values.get(("worldflux", metric.name, task_id), {})
+    return sorted(set(official) & set(worldflux))

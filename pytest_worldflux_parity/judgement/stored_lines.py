@@ -1,0 +1,81 @@
+"""Integrity: a stored line is about the run that it is used for, and is what the program wrote."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from .. import wire
+from ..execution.attempt_files import AttemptFiles
+from ..execution.records import is_readable, record_of
+from ..execution.store import attempt_place
+from ..schemas.json_text import Unclear, is_plainly
+from ..suite.pairs import RunKey
+from .gates import Finding
+
+ABSENT, DIFFERENT = "record_without_artifact", "record_differs_from_artifact"
+
+
+def line_findings(
+    line: Mapping[str, Any], key: RunKey, adapter: str, device: str, files: AttemptFiles
+) -> list[Finding]:
+    """Findings about one line that is used as the result of ``key``; empty for what the plugin wrote.
+
+    A line is a file's text, which anyone may edit, and no request id protects what it holds.
+
+    Args:
+        adapter, device: what the request for ``key`` names.
+        files: those of the run's attempts.
+    """
+    system, task_id, seed = key
+    about: dict[str, Any] = {"task_id": task_id, "seed": seed, "system": system}
+    if not is_readable(line):
+        return [Finding("unreadable_record", "the stored line is not one that this plugin writes", **about)]
+    wanted = {**about, "adapter": adapter, "device": device}
+    found = [Finding("foreign_record", text, **about) for text in _foreign(line, wanted)]
+    doubt = _doubt(line, files)
+    return [*found, Finding(*doubt, **about)] if doubt else found
+
+
+def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str]:
+    metrics = line["metrics"]
+    for what, stated, fields in (
+        ("the line", line, wanted),
+        ("its record", metrics, {k: v for k, v in wanted.items() if k != "system"}),
+    ):
+        for name, value in fields.items():
+            if stated.get(name) != value:
+                yield f"{what} has {name} {stated.get(name)!r}, not {value!r}"
+    if metrics.get("request_id", "") not in ("", line["request_id"]):
+        yield "its record answers another request"
+
+
+def _doubt(line: Mapping[str, Any], files: AttemptFiles) -> tuple[str, str] | None:
+    """(code, text) of why a line may not be what its metrics.json says.
+
+    Every success has both from the attempt on, and no retention takes the file away: without either,
+    nothing shows that the line was not edited.
+    """
+    named, sealed = (line.get(k, {}).get("metrics") for k in ("artifacts", "artifacts_sha256"))
+    if not named or not sealed:
+        lacks = " and ".join([*(["its path"] if not named else []), *(["its sha256"] if not sealed else [])])
+        return ABSENT, f"the line is not tied to its metrics.json: {lacks} is not there"
+    place = attempt_place(line["task_id"], line["seed"], line["system"], line["attempt"])
+    if named.partition("/")[2] != f"{place}/metrics.json":
+        return DIFFERENT, f"{named} is not where this attempt wrote"
+    try:
+        data = files.read(named)
+    except OSError:
+        return ABSENT, f"{named} cannot be read, so nothing shows that the line is as it was stored"
+    if hashlib.sha256(data).hexdigest() != sealed:
+        return DIFFERENT, "metrics.json is not the file that was stored"
+    with suppress(Unclear):
+        if is_plainly(data, line["metrics"]):
+            return None
+    try:
+        same = wire.record_from_dict(wire.object_in(data, named), named) == record_of(line)
+    except wire.WireError as error:
+        return DIFFERENT, str(error)
+    return None if same else (DIFFERENT, "the stored record is not what metrics.json says")

@@ -1,7 +1,0 @@
-"""The decision of the proof track: is every task shown to be equivalent, behind its gates?
-
-``settings`` is what a suite asks for, ``cells`` judges one (task, metric), ``decision`` all of them
-(``results`` is what comes out, ``sentences`` says why), ``seeding`` says how many seeds a pilot asks for and
-what looking at its variance costs, ``planning`` what a suite would cost before it is run, and ``stability``
-holds a verdict against earlier ones.
-"""

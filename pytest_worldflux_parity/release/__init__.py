@@ -1,0 +1,1 @@
+"""What a release job asks of documents and evidence that exist."""

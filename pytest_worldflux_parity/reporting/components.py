@@ -1,0 +1,219 @@
+"""The component match of a suite -> ``parity.component_match.v1``, a table, and one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from ..judgement.gates.components import (
+    ComponentEvidence,
+    ComponentResult,
+    Difference,
+    MatchResult,
+    PerturbationResult,
+    Sensitivity,
+)
+
+SCHEMA = "parity.component_match.v1"
+STANDINGS = {
+    "pinned": "pinned by the lock file",
+    "locked": "not the pinned one; of the locked commit, with every output that the lock file asks for",
+    "unlocked": "the lock file pins none of its family",
+}
+HEADER = ("component", "stage", "largest difference", "tolerance", "perturbations", "result")
+
+
+def component_match_document(evidence: ComponentEvidence, *, golden_path: str, time: str) -> dict[str, Any]:
+    """The document of one match; ``results`` is empty where the program left nothing.
+
+    ``rtol_pass`` decides: the largest difference relative to the largest magnitude of the official
+    output. ``atol_pass`` says whether it is within the tolerance as an absolute number, too.
+
+    Args:
+        golden_path: as it is to stand in the document.
+    """
+    golden, result = evidence.golden, evidence.result
+    return {
+        "schema_version": SCHEMA,
+        "generated_at_utc": time,
+        "family": golden.family,
+        "all_pass": evidence.passed,
+        "error": evidence.error or None,
+        "golden": {"path": golden_path, "standing": golden.standing, **golden.source, **golden.identity},
+        "program": dict(evidence.about or {}),
+        "first_divergence": _first_divergence(result),
+        "results": [_component(c, result) for c in result.components] if result else [],
+        "coverage": {
+            "official_parameters": len(golden.parameters),
+            "mapped": result.mapped if result else 0,
+            "own_parameters": result.own if result else 0,
+            "covered": result.covered if result else 0,
+            "findings": [_finding(f) for f in result.mapping_findings] if result else [],
+        },
+        "sensitivity": _sensitivity(result),
+        "perturbations": {
+            "total": len(result.perturbations) if result else 0,
+            "caught": sum(p.caught for p in result.perturbations) if result else 0,
+            "results": [_perturbation(p) for p in result.perturbations] if result else [],
+        },
+        "findings": [_finding(f) for f in evidence.findings],
+    }
+
+
+def _sensitivity(result: MatchResult | None) -> dict[str, int]:
+    """How many outputs there are, are shown to be moved by a planted mistake, and need not be shown."""
+    shown = [s for c in result.components for s in result.sensitivity(c)] if result else []
+    return {
+        "outputs": len(shown),
+        "sensitive": sum(s.shown for s in shown),
+        "declared": sum(bool(s.declared) and not s.shown for s in shown),
+    }
+
+
+def _first_divergence(result: MatchResult | None) -> dict[str, str] | None:
+    first = result.first_divergence if result else None
+    if first is None:
+        return None
+    return {
+        "component": first.component.name,
+        "stage": first.component.stage,
+        "output": first.worst.output,
+        "detail": first.line(),
+    }
+
+
+def _finding(finding: Any) -> dict[str, Any]:
+    return {k: v for k, v in asdict(finding).items() if v is not None}
+
+
+def _component(result: ComponentResult, match: MatchResult) -> dict[str, Any]:
+    component, worst = result.component, result.worst
+    known = [d for d in result.differences if d.max_abs is not None and d.mean_abs is not None]
+    whole = len(known) == len(result.differences)
+    largest = max((d.max_abs or 0.0 for d in known), default=0.0) if whole else None
+    return {
+        "component": component.name,
+        "stage": component.stage,
+        "tolerance": component.tolerance,
+        "reason": component.reason or None,
+        "max_abs_diff": largest,
+        "mean_abs_diff": _mean(known) if whole else None,
+        "max_relative_diff": worst.relative,
+        "rtol_pass": worst.badness <= component.tolerance,
+        "atol_pass": largest is not None and largest <= component.tolerance,
+        "shape_match": result.shape_match,
+        "worst_output": worst.output,
+        "outputs": [
+            _output(d, s) for d, s in zip(result.differences, match.sensitivity(result), strict=True)
+        ],
+        "extra_outputs": list(result.extra),
+        "pass": result.passed,
+        "detail": None if result.passed else result.line(),
+    }
+
+
+def _mean(differences: list[Difference]) -> float:
+    """Over all elements of all outputs."""
+    total = sum(d.size for d in differences)
+    return sum((d.mean_abs or 0.0) * (d.size / total) for d in differences)
+
+
+def _output(d: Difference, s: Sensitivity) -> dict[str, Any]:
+    return {
+        "output": d.output,
+        "official_shape": list(d.golden_shape),
+        "shape": None if d.shape is None else list(d.shape),
+        "max_abs_diff": d.max_abs,
+        "mean_abs_diff": d.mean_abs,
+        "max_relative_diff": d.relative,
+        "problem": d.problem or None,
+        "sensitive": s.shown,
+        "largest_perturbation": s.relative,
+        "insensitive_reason": s.declared or None,
+    }
+
+
+def _perturbation(p: PerturbationResult) -> dict[str, Any]:
+    return {
+        **asdict(p.perturbation),
+        "output": p.output,
+        "max_relative_diff": p.relative,
+        "tolerance": p.tolerance,
+        "caught": p.caught,
+        "problem": p.problem or None,
+    }
+
+
+def reference(evidence: ComponentEvidence, path: str) -> dict[str, Any]:
+    """The ``component_match`` of a suite's document; ``path`` is that of the match's own document."""
+    present = evidence.about is not None
+    return {
+        "required": True,
+        "path": path if present else None,
+        "present": present,
+        "pass": evidence.passed,
+        "family": evidence.golden.family,
+        "result_count": len(evidence.result.components) if evidence.result else 0,
+    }
+
+
+def counts(result: MatchResult) -> str:
+    """How much was compared, and how much of it holds."""
+    passed = sum(c.passed for c in result.components)
+    caught = sum(p.caught for p in result.perturbations)
+    outputs = _sensitivity(result)
+    declared = f" ({outputs['declared']} declared not to be)" if outputs["declared"] else ""
+    return (
+        f"{passed} of {len(result.components)} match, "
+        f"{outputs['sensitive']} of {outputs['outputs']} outputs shown sensitive{declared}, "
+        f"{caught} of {len(result.perturbations)} perturbations caught"
+    )
+
+
+def headline(evidence: ComponentEvidence) -> str:
+    """One line for the terminal."""
+    if evidence.error:
+        return f"components: match_failed: {evidence.error}"
+    if evidence.result is None:
+        return f"components: {evidence.not_run}"
+    tail = f" ({evidence.not_run})" if evidence.not_run else ""
+    return f"components: {counts(evidence.result)}{tail}"
+
+
+def table(evidence: ComponentEvidence) -> Iterator[tuple[str, ...]]:
+    """A row of ``HEADER`` per component; differences are relative to the largest magnitude."""
+    for result in evidence.result.components if evidence.result else ():
+        assert evidence.result is not None
+        component, worst = result.component, result.worst
+        _, planted = evidence.result.of(component.name)
+        yield (
+            component.name,
+            component.stage,
+            worst.output + " " + (f"{worst.relative:.1e}" if worst.relative is not None else worst.problem),
+            f"{component.tolerance:g}",
+            f"{sum(p.caught for p in planted)} of {len(planted)} caught",
+            ("match" if result.passed else "differs")
+            + (f" (tolerance: {component.reason})" if component.reason else ""),
+        )
+
+
+def about_golden(evidence: ComponentEvidence) -> str:
+    """One sentence on what was compared with."""
+    golden, result = evidence.golden, evidence.result
+    mapped = f", {result.mapped} of {len(golden.parameters)} parameters mapped" if result else ""
+    return (
+        f"golden of {golden.source['repo']} at `{golden.source['commit'][:12]}`, "
+        f"sha256 `{golden.arrays_sha256[:16]}` ({STANDINGS[golden.standing]}){mapped}"
+    )
+
+
+def text(evidence: ComponentEvidence) -> Iterator[str]:
+    """The table as aligned lines, what is wrong, and the line that counts."""
+    rows = [HEADER, *table(evidence)] if evidence.result else []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))] if rows else []
+    for row in rows:
+        yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+    for finding in evidence.findings:
+        yield finding.line()
+    yield headline(evidence)

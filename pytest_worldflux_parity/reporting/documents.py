@@ -1,0 +1,285 @@
+"""Judgement -> ``worldflux.parity.run.v1`` and ``worldflux.parity.aggregate.v1``.
+
+Field names are those of the earlier system, so that tools which read its documents read ours;
+``verdict``, ``gates`` and ``metrics`` stand beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..judgement.all_gates import Gate
+from ..judgement.gates import Finding
+from ..judgement.judgement_input import Evidence
+from ..judgement.quick import Judged, Judgement
+from ..judgement.stats.effects import drop_ratio
+from ..judgement.stats.measurements import shared_seeds
+from ..suite.suite import SYSTEMS, ArtifactSide, Suite
+from .aggregates import aggregate_of_rows, fixture_mark
+from .components import reference
+
+RUN_SCHEMA = "worldflux.parity.run.v1"
+
+
+def run_document(
+    judgement: Judgement,
+    *,
+    manifest: Mapping[str, Any],
+    lock_reference: Mapping[str, Any],
+    upstream_lock_sha256: str | None,
+    tables: Mapping[str, Mapping[str, Any]],
+    time: str,
+    run_json: str,
+    component_match_json: str,
+) -> dict[str, Any]:
+    """The document of one suite.
+
+    Args:
+        manifest: of the judging process. tables: per system read from a table: path and what was
+            dropped or merged in it. run_json, component_match_json: the names of the document and of that
+            of the component match within their folder.
+    """
+    evidence = judgement.evidence
+    suite = evidence.suite
+    matched = reference(evidence.components, component_match_json) if evidence.components else None
+    artifacts = {"run_json": run_json}
+    if matched and matched["present"]:
+        artifacts["component_match_report"] = component_match_json
+    return {
+        "schema_version": RUN_SCHEMA,
+        "generated_at_utc": time,
+        "suite": _suite(suite),
+        "sources": {
+            "upstream": _source(suite, "official", tables),
+            "worldflux": _source(suite, "worldflux", tables),
+        },
+        "evaluation_manifest": {**manifest, "seed_policy": _seed_policy(suite), "generated_at_utc": time},
+        "artifact_integrity": {
+            "suite_sha256": suite.sha256,
+            "upstream_input_sha256": evidence.origins["official"].sha256 or None,
+            "worldflux_input_sha256": evidence.origins["worldflux"].sha256 or None,
+            "upstream_lock_sha256": upstream_lock_sha256,
+        },
+        "suite_lock_ref": dict(lock_reference),
+        "counts": _counts(judgement),
+        "stats": _stats(judgement),
+        "missing": _missing(evidence),
+        "pairs": _pairs(judgement),
+        "verdict": judgement.verdict,
+        "verdict_reason": judgement.reason,
+        "warnings": list(judgement.warnings),
+        "gates": {g.name: _gate(g) for g in judgement.gates},
+        "metrics": {m.metric.name: _metric(m, evidence) for m in judgement.metrics if m.metric},
+        "runs": [_run(line) for line in evidence.lines],
+        "component_match": matched,
+        "pass": judgement.verdict == "pass",
+        **fixture_mark(bool(evidence.fixtures)),
+        "evidence_bundle": {
+            "bundle_kind": "parity_run",
+            "suite_id": suite.suite_id,
+            "artifacts": artifacts,
+        },
+    }
+
+
+def _suite(suite: Suite) -> dict[str, Any]:
+    return {
+        "suite_id": suite.suite_id,
+        "family": suite.family,
+        "metric": suite.primary.name,
+        "higher_is_better": suite.primary.higher_is_better,
+        "margin_ratio": suite.primary.margin,
+        "confidence": suite.primary.confidence,
+        "tasks": [t.id for t in suite.tasks],
+    }
+
+
+def _source(suite: Suite, system: str, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    side = suite.sides[system]
+    if isinstance(side, ArtifactSide):
+        return {"format": side.format, "repo": side.repo, "commit": side.commit, **tables[system]}
+    return {"path": None, "format": "live", "repo": None, "commit": None, "adapter": side.adapter}
+
+
+def _seed_policy(suite: Suite) -> dict[str, Any]:
+    return {
+        "mode": "as_in_tables" if suite.seeds["official"] is None else "fixed",
+        **{s: list(v) if v is not None else None for s, v in suite.seeds.items()},
+        **({"tasks": own} if (own := {t.id: list(t.seeds) for t in suite.tasks if t.seeds}) else {}),
+    }
+
+
+def _counts(judgement: Judgement) -> dict[str, Any]:
+    observed, suite = judgement.evidence.observed, judgement.evidence.suite
+    metric = suite.primary
+    points = {
+        s: sum(len(observed.values.get((s, metric.name, t.id), {})) for t in suite.tasks) for s in SYSTEMS
+    }
+    paired = sum(len(shared_seeds(observed, metric, t.id)) for t in suite.tasks)
+    return {
+        "upstream_points": points["official"],
+        "worldflux_points": points["worldflux"],
+        "paired": paired,
+        "upstream_only": points["official"] - paired,
+        "worldflux_only": points["worldflux"] - paired,
+        "expected": len(judgement.evidence.expected),
+        "missing": len(observed.missing),
+        "unused": dict(observed.unused),
+    }
+
+
+def _stats(judgement: Judgement) -> dict[str, Any]:
+    """The documented rule on the primary metric; null where there is no pair, or another question."""
+    documented = judgement.primary.documented
+    metric = judgement.evidence.suite.primary
+    keys = (
+        "sample_size", "mean_upstream_score", "mean_worldflux_score", "mean_drop_ratio",
+        "ci_lower_ratio", "ci_upper_ratio",
+    )  # fmt: skip
+    return {
+        **{k: getattr(documented, k) if documented else None for k in keys},
+        "confidence": metric.confidence,
+        "margin_ratio": metric.margin,
+        "pass_non_inferiority": documented.pass_ if documented else None,
+        "verdict_reason": judgement.reason,
+    }
+
+
+def _missing(evidence: Evidence) -> dict[str, Any]:
+    """What one side lacks: ``upstream_only`` is what only upstream has."""
+    lists: dict[str, list[dict[str, Any]]] = {"upstream_only": [], "worldflux_only": []}
+    for m in evidence.observed.missing:
+        side = "worldflux_only" if m.system == "official" else "upstream_only"
+        lists[side].append({"task": m.task_id, "seed": m.seed, "reason": m.reason, "detail": m.detail})
+    return dict(lists)
+
+
+def _pairs(judgement: Judgement) -> list[dict[str, Any]]:
+    """The pairs of the primary metric that both sides have, by (task, seed)."""
+    evidence, metric = judgement.evidence, judgement.evidence.suite.primary
+    rows = []
+    for task in sorted(t.id for t in evidence.suite.tasks):
+        for seed in shared_seeds(evidence.observed, metric, task):
+            u, w = (evidence.observed.values[s, metric.name, task][seed] for s in SYSTEMS)
+            drop = drop_ratio(
+                [u.value], [w.value], higher_is_better=metric.higher_is_better, floor=metric.floor
+            )
+            rows.append(
+                {
+                    "task": task,
+                    "seed": seed,
+                    "upstream_score": u.value,
+                    "worldflux_score": w.value,
+                    "upstream_step": u.step,
+                    "worldflux_step": w.step,
+                    "drop_ratio": float(drop[0]),
+                }
+            )
+    return rows
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {
+        "verdict": gate.verdict,
+        "reason": gate.reason,
+        "findings": [_finding(f) for f in gate.findings],
+        "warnings": list(gate.warnings),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {k: v for k, v in asdict(finding).items() if v is not None}
+
+
+def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
+    metric = judged.metric
+    assert metric is not None
+    return {
+        "rule": metric.rule,
+        "question": metric.question,
+        "margin": metric.margin,
+        "confidence": metric.confidence,
+        "tasks": [t.id for t in evidence.suite.judged_tasks(metric)],
+        "higher_is_better": metric.higher_is_better,
+        "floor": metric.floor,
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        "warnings": list(judged.warnings),
+        "drop_ratio": result_fields(judged.documented),
+        "calibrated": result_fields(judged.calibrated),
+        "equivalence": result_fields(judged.equivalence),
+        "values": {
+            task.id: {
+                s: {
+                    str(k): v.value
+                    for k, v in sorted(evidence.observed.values.get((s, metric.name, task.id), {}).items())
+                }
+                for s in SYSTEMS
+            }
+            for task in evidence.suite.judged_tasks(metric)
+        },
+    }
+
+
+def result_fields(result: Any) -> dict[str, Any] | None:
+    """A statistics result as JSON; ``pass_`` loses its underscore."""
+    return None if result is None else _plain(asdict(result))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k).rstrip("_"): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def _run(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader needs to find a record again; the record itself is in parity_runs.jsonl."""
+    keys = (
+        "task_id", "seed", "system", "adapter_id", "request_id", "attempt", "source_commit",
+        "recipe_hash", "duration_sec", "artifacts",
+    )  # fmt: skip
+    return {k: line.get(k) for k in keys}
+
+
+def aggregate_document(
+    judgements: Sequence[Judgement],
+    *,
+    not_judged: Mapping[str, str],
+    time: str,
+    run_paths: Sequence[str],
+    aggregate_json: str,
+    report_md: str,
+    dashboard_html: str | None = None,
+) -> dict[str, Any]:
+    """The document of a run, as :func:`.aggregates.aggregate_of_rows` has it."""
+    return aggregate_of_rows(
+        [_row(j, p) for j, p in zip(judgements, run_paths, strict=True)],
+        not_judged=not_judged,
+        time=time,
+        aggregate_json=aggregate_json,
+        report_md=report_md,
+        dashboard_html=dashboard_html,
+    )
+
+
+def _row(judgement: Judgement, run_path: str) -> dict[str, Any]:
+    suite, documented = judgement.evidence.suite, judgement.primary.documented
+    return {
+        "suite_id": suite.suite_id,
+        "family": suite.family,
+        "verdict": judgement.verdict,
+        "pass": judgement.verdict == "pass",
+        "sample_size": documented.sample_size if documented else None,
+        "margin_ratio": suite.primary.margin,
+        "confidence": suite.primary.confidence,
+        "mean_drop_ratio": documented.mean_drop_ratio if documented else None,
+        "ci_upper_ratio": documented.ci_upper_ratio if documented else None,
+        "pass_non_inferiority": documented.pass_ if documented else None,
+        "verdict_reason": judgement.reason,
+        "run_path": run_path,
+        **fixture_mark(bool(judgement.evidence.fixtures)),
+    }

@@ -1,0 +1,137 @@
+"""Judgements -> ``report.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..judgement.gates.fixture import BANNER
+from ..judgement.judgement_input import Evidence
+from ..judgement.quick import Judgement
+from ..suite.suite import SYSTEMS
+from .components import HEADER as COMPONENT_HEADER
+from .components import about_golden, headline, table
+from .tables import HEADER, rows
+
+SHOWN_LOG_LINES = 15
+
+
+def report(
+    judgements: Sequence[Judgement],
+    *,
+    not_judged: Mapping[str, str],
+    notes: Mapping[str, Sequence[str]],
+    run_id: str,
+    device: str,
+    time: str,
+    log_tails: Mapping[str, str],
+) -> str:
+    """The report of a run.
+
+    Args:
+        not_judged: suites that could not be judged -> why.
+        notes: suite id -> sentences on what was asked other than by the suite.
+        log_tails: "system task seed n" of failed runs -> the end of their log.
+    """
+    lines = [
+        *banner(any(j.evidence.fixtures for j in judgements)),
+        f"# Parity report: {run_id}",
+        "",
+        f"Judged at {time}, device `{device}`.",
+        "",
+        "| suite | verdict | reason |",
+        "|---|---|---|",
+        *(f"| {j.evidence.suite.suite_id} | **{j.verdict}** | {_cell(j.reason)} |" for j in judgements),
+        *(f"| {_cell(suite)} | **not judged** | {_cell(why)} |" for suite, why in not_judged.items()),
+    ]
+    for judgement in judgements:
+        lines += ["", *_suite(judgement, notes.get(judgement.evidence.suite.suite_id, ()))]
+    if log_tails:
+        lines += ["", "## Logs of failed runs", *_logs(log_tails)]
+    return "\n".join(lines) + "\n"
+
+
+def banner(fixture: bool) -> list[str]:
+    """The first lines of a report on made-up numbers; no other report has them."""
+    return [f"> **{BANNER}**", ""] if fixture else []
+
+
+def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
+    evidence = judgement.evidence
+    yield f"## {evidence.suite.suite_id}"
+    yield ""
+    yield f"Verdict: **{judgement.verdict}**. {judgement.reason[:1].upper()}{judgement.reason[1:]}."
+    for note in notes:
+        yield f"\n{note[:1].upper()}{note[1:]}."
+    for warning in judgement.warnings:
+        yield f"\n> Warning: {warning}"
+    yield ""
+    yield "| " + " | ".join(HEADER) + " |"
+    yield "|" + "---|" * len(HEADER)
+    for row in rows(judgement):
+        yield "| " + " | ".join(_cell(c) for c in row.cells()) + " |"
+    yield ""
+    yield from _reasons(judgement)
+    yield ""
+    yield from _gates(judgement)
+    yield from _components(evidence)
+    yield from _missing(evidence)
+    yield from _sources(evidence)
+
+
+def _reasons(judgement: Judgement) -> Iterator[str]:
+    for judged in judgement.metrics:
+        yield f"- {judged.name}: {judged.verdict}. {judged.reason}"
+
+
+def _gates(judgement: Judgement) -> Iterator[str]:
+    for gate in judgement.gates:
+        yield f"- gate {gate.name}: {gate.verdict}. {gate.reason}"
+        if len(gate.findings) > 1:
+            yield from (f"  - {f.line()}" for f in gate.findings)
+
+
+def _components(evidence: Evidence) -> Iterator[str]:
+    found = evidence.components
+    if found is None:
+        return
+    line = headline(found)
+    yield f"\n{line[:1].upper()}{line[1:]}; {about_golden(found)}."
+    if found.result:
+        yield ""
+        yield "| " + " | ".join(COMPONENT_HEADER) + " |"
+        yield "|" + "---|" * len(COMPONENT_HEADER)
+        for row in table(found):
+            yield "| " + " | ".join(_cell(c) for c in row) + " |"
+
+
+def _missing(evidence: Evidence) -> Iterator[str]:
+    if evidence.observed.missing:
+        yield "\nMissing:\n"
+        for m in evidence.observed.missing:
+            yield f"- {m.system} {m.task_id} seed {m.seed}: {m.reason}{f' ({m.detail})' if m.detail else ''}"
+
+
+def _sources(evidence: Evidence) -> Iterator[str]:
+    yield "\nSources:\n"
+    for system in SYSTEMS:
+        origin = evidence.origins[system]
+        unused = evidence.observed.unused.get(system)
+        if origin.sha256:
+            extra = f", {unused} further (task, seed) unused" if unused else ""
+            extra += ", given on the command line" if system in evidence.suite.replaced else ""
+            yield f"- {system}: table `{origin.path}`, sha256 `{origin.sha256[:16]}`{extra}"
+        else:
+            trees = ", ".join(f"`{t[:16]}`" for t in sorted(origin.trees)) or "none recorded"
+            yield f"- {system}: live, source tree {trees}"
+
+
+def _logs(log_tails: Mapping[str, str]) -> Iterator[str]:
+    for name, text in log_tails.items():
+        yield f"\n{name}:\n"
+        yield "```text"
+        yield from (line.replace("```", "'''") for line in text.splitlines()[-SHOWN_LOG_LINES:])
+        yield "```"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

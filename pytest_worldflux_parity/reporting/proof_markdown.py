@@ -1,0 +1,245 @@
+"""Decision of a proof suite -> ``equivalence_report.md``, and the plan of a suite as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..judgement.proof.planning import CellPlan, Cost, SuitePlan
+from ..judgement.proof.results import JudgedCell, ProofDecision
+from ..judgement.proof_verdict import ProofJudgement
+from .markdown import banner
+from .proof_documents import global_keys
+
+SHOWN_MISSING = 50
+CELL_HEADER = (
+    "task", "metric", "status", "n", "official", "worldflux", "difference", "90 % interval", "margin",
+    "p (TOST)", "p (Holm)", "P(equivalent)", "shown",
+)  # fmt: skip
+
+
+def equivalence_markdown(
+    decision: ProofDecision,
+    *,
+    time: str,
+    notes: Sequence[str] = (),
+    findings: Sequence[str] = (),
+    fixture: bool = False,
+) -> str:
+    """``equivalence_report.md``.
+
+    Args:
+        notes: sentences on what was asked, or of what kind the evidence is. findings: of the gates.
+        fixture: whether records are made up.
+    """
+    lines = [
+        *banner(fixture),
+        f"# Equivalence report: {decision.settings.suite_id}",
+        "",
+        f"Judged at {time}. Verdict: **{decision.verdict}**. {_sentence(decision.reason)}",
+        *(f"\n> {_sentence(note)}" for note in notes),
+        "",
+        *_global(decision),
+        "",
+        *_cells(decision),
+        *_advice(decision),
+        *_plan(decision),
+        *_missing(decision),
+    ]
+    if findings:
+        lines += ["", "## Findings of the gates", "", *(f"- {_cell(f)}" for f in findings)]
+    return "\n".join(lines) + "\n"
+
+
+def run_report(
+    rows: Mapping[str, tuple[str, str]], *, run_id: str, device: str, time: str, fixture: bool = False
+) -> str:
+    """``report.md`` of a run: suite id or node id -> (verdict, reason), and where each report stands."""
+    lines = [
+        *banner(fixture),
+        f"# Parity report: {run_id}",
+        "",
+        f"Judged at {time}, device `{device}`.",
+        "",
+        "| suite | verdict | reason | report |",
+        "|---|---|---|---|",
+    ]
+    for name, (verdict, reason) in rows.items():
+        there = verdict in ("pass", "fail", "inconclusive")
+        report = f"[{name}]({name}/equivalence_report.md)" if there else "-"
+        lines.append(f"| {_cell(name)} | **{verdict}** | {_cell(reason)} | {report} |")
+    return "\n".join(lines) + "\n"
+
+
+def plan_markdown(plan: SuitePlan) -> str:
+    """What a suite would cost, task by task."""
+    lines = [
+        f"Seeds per side for {plan.power_target:.0%} power if both programs are the same; "
+        f"Holm over {plan.family} hypotheses, at the level of its first step.",
+        "",
+        "| task | metric | official mean | deviation | seeds | with Holm | margin attained | with Holm |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+        *(_plan_row(c) for c in plan.cells),
+        "",
+        *plan_summary(plan),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def plan_summary(plan: SuitePlan) -> Iterator[str]:
+    """Seeds and hours in all, and the tasks that cannot be shown."""
+    yield from _cost("as the suite has it", plan.given)
+    yield from _cost(f"for {plan.power_target:.0%} power", plan.alone)
+    yield from _cost(f"for {plan.power_target:.0%} power, with Holm", plan.corrected)
+    if plan.never:
+        yield f"- can never be shown as the suite is ({len(plan.never)} tasks):"
+    for task, why in plan.never.items():
+        yield f"  - {task}: {why}"
+    if plan.unknown:
+        yield f"- not known, fewer than two official scores: {', '.join(plan.unknown)}"
+
+
+def _global(decision: ProofDecision) -> Iterator[str]:
+    yield "| key | value |"
+    yield "|---|---|"
+    for key, value in global_keys(decision).items():
+        # Said in the line above, or task by task below.
+        if key not in ("verdict", "verdict_reason", "seeds_needed"):
+            yield f"| {key} | {'not asked for' if value is None else str(value).lower()} |"
+
+
+def _cells(decision: ProofDecision) -> Iterator[str]:
+    yield "## Tasks"
+    yield ""
+    yield "| " + " | ".join(CELL_HEADER) + " |"
+    yield "|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"
+    scope = decision.settings.holm_scope
+    for judged in decision.cells:
+        yield "| " + " | ".join(_cell(c) for c in cell_row(judged, scope)) + " |"
+
+
+def cell_row(judged: JudgedCell, scope: str) -> tuple[str, ...]:
+    """One metric of one task as the columns of ``CELL_HEADER``; ``scope`` is that of Holm's correction."""
+    cell, test = judged.cell, judged.cell.tost
+    adjusted = judged.holm_all_metrics if scope == "all_metrics" else judged.holm_primary
+    interval = cell.ci90 or (None, None)
+    word = "pass" if judged.passed else "different" if judged.different else "no"
+    return (
+        cell.task,
+        cell.rule.name,
+        cell.status,
+        str(cell.n_pairs),
+        _number(test.mean_upstream if test else None),
+        _number(test.mean_worldflux if test else None),
+        _percent(judged, test.effect if test else None),
+        f"{_percent(judged, interval[0])} to {_percent(judged, interval[1])}" if cell.ci90 else "-",
+        f"±{cell.rule.equivalence_margin:.1%}",
+        _p(test.p_value if test else None),
+        _p(adjusted),
+        f"{cell.bayes.p_equivalence:.3f}" if cell.bayes else "-",
+        word,
+    )
+
+
+def _advice(decision: ProofDecision) -> Iterator[str]:
+    told = [c for c in decision.cells if not c.passed and (c.cell.reason or c.advice)]
+    if told:
+        yield ""
+        yield "## What is not shown, and what it would take"
+        yield ""
+    for judged in told:
+        yield f"- {judged.name}: {'; '.join(x for x in (judged.cell.reason, judged.advice) if x)}"
+
+
+def _plan(decision: ProofDecision) -> Iterator[str]:
+    if decision.plan is None:
+        return
+    yield ""
+    yield "## Plan of seeds, from the variance of the pilot alone"
+    yield ""
+    yield "| task | seeds | decided by | note |"
+    yield "|---|---:|---|---|"
+    for task in decision.plan.tasks:
+        yield f"| {task.task} | {len(task.seeds)} | {_cell(task.metric)} | {_cell(task.reason)} |"
+
+
+def _missing(decision: ProofDecision) -> Iterator[str]:
+    if not decision.missing:
+        return
+    yield ""
+    yield f"## Missing: {decision.missing_pairs} of {decision.expected} expected results"
+    yield ""
+    for m in decision.missing[:SHOWN_MISSING]:
+        yield f"- {m.system} {m.task_id} seed {m.seed}: {m.reason}{f' ({m.detail})' if m.detail else ''}"
+    if len(decision.missing) > SHOWN_MISSING:
+        yield f"- ... and {len(decision.missing) - SHOWN_MISSING} more in coverage_report.json"
+
+
+def _plan_row(cell: CellPlan) -> str:
+    if cell.alone is None or cell.corrected is None:
+        word = "not known" if cell.unknown else "never"
+        return f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | - | {word} | {word} | - | - |"
+    deviation = "-" if cell.deviation is None else f"{cell.deviation:.1%}"
+    return (
+        f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | {deviation} "
+        f"| {_seeds(cell.alone.seeds)} | {_seeds(cell.corrected.seeds)} "
+        f"| {_margin(cell.alone.margin)} (n={cell.seeds_given}) | {_margin(cell.corrected.margin)} |"
+    )
+
+
+def _cost(name: str, cost: Cost) -> Iterator[str]:
+    if not cost.seeds:
+        yield f"- {name}: {'no task can be shown' if cost.out_of_reach else 'not known of any task'}"
+        return
+    text = f"- {name}: {sum(cost.seeds.values())} seeds per side over {len(cost.seeds)} tasks, median "
+    text += f"{cost.median_seeds:g}"
+    if len(cost.unknown) < len(cost.seeds):
+        text += f"; {cost.hours:,.1f} hours of both sides"
+        text += f", without {len(cost.unknown)} tasks whose durations are not known" if cost.unknown else ""
+    else:
+        text += "; hours are not known, since no duration is"
+    if cost.out_of_reach:
+        text += f"; {len(cost.out_of_reach)} tasks are out of reach"
+    yield text
+
+
+def _seeds(seeds: int | None) -> str:
+    return "never" if seeds is None else str(seeds)
+
+
+def _margin(margin: float | None) -> str:
+    return "none" if margin is None else f"±{margin:.1%}"
+
+
+def _percent(judged: JudgedCell, effect: float | None) -> str:
+    if effect is None:
+        return "-"
+    shown = math.expm1(effect) if judged.cell.rule.effect == "log_ratio" else effect
+    return f"{shown:+.2%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def equivalence_text(judgement: ProofJudgement, time: str) -> str:
+    """``equivalence_report.md`` of a proof that was judged at a time."""
+    return equivalence_markdown(
+        judgement.decision,
+        time=time,
+        notes=(*judgement.notes, *(f"warning: {w}" for w in judgement.warnings)),
+        findings=[f.line() for f in judgement.findings],
+        fixture=judgement.fixture,
+    )

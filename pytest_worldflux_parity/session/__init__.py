@@ -1,0 +1,1 @@
+"""Begin and end of a run: seal what is asked, conclude what came of it."""

@@ -1,0 +1,298 @@
+"""The end of a session: seal what is asked before the first run, and judge it after the last.
+
+Runs on the controller only and reads the store, never a worker's memory, so the verdict is the same
+with and without xdist and after a resume.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import ParityError
+from ..execution.attempt_files import AttemptFolders
+from ..execution.devices import environment
+from ..execution.match_program import REPORT
+from ..execution.runner import log_tail
+from ..execution.store import SuiteStore, relative, write_document, write_text
+from ..inputs.context import RunContext
+from ..inputs.lock_reference import lock_reference
+from ..inputs.prepare import PreparedFile, PreparedSuite, prepare
+from ..judgement.assemble import assemble, selected_items
+from ..judgement.quick import Judgement, judge
+from ..judgement.stats.measurements import FAILED
+from ..reporting import documents, markdown
+from ..reporting.component_report import write_report
+from ..reporting.dashboard import dashboard
+from ..reporting.missing_suite import write_missing_suite
+from ..suite import suite_file
+from ..suite.suite import ArtifactSide, Suite
+from .fingerprint import changes, fingerprint, read_session
+
+if TYPE_CHECKING:
+    from .conclude_proof import ProofConclusion
+
+
+@dataclass(frozen=True)
+class Case:
+    """A verdict as a test case. ``text`` is the reason, or what is worth knowing about a pass."""
+
+    name: str
+    outcome: Literal["passed", "failed", "skipped"]
+    text: str
+    warnings: tuple[str, ...] = ()
+    kind: Literal["verdict", "campaign"] = "verdict"
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What one suite came to; ``judgement`` is None when it could not be judged at all.
+
+    Attributes:
+        notes: sentences on what was asked other than by the suite.
+        proof: of a proof suite what ``judgement`` is of others.
+        document: the suite's ``run.json``.
+    """
+
+    node_id: str
+    cases: tuple[Case, ...]
+    judgement: Judgement | None = None
+    notes: tuple[str, ...] = ()
+    documents: tuple[Path, ...] = ()
+    proof: ProofConclusion | None = None
+    document: Mapping[str, Any] | None = None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
+    """Judge every suite of the run and write all documents.
+
+    Never raises for what it finds: a suite that cannot be judged is a conclusion that failed.
+    """
+    try:
+        sealed: dict[str, Any] = read_session(context.run_dir)["suites"]
+    except ParityError as error:
+        return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
+    conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
+    if any(c.judgement for c in conclusions):
+        conclusions[-1] = _with_run_documents(context, conclusions)
+    elif any(c.proof for c in conclusions):
+        conclusions[-1] = _with_proof_report(context, conclusions)
+    return conclusions
+
+
+def _conclude_suite(
+    context: RunContext, node_id: str, sealed: dict[str, Any], node_ids: Sequence[str]
+) -> Conclusion:
+    try:
+        file = prepare((context.root / node_id).resolve(), context)
+        changed = changes(sealed, fingerprint(file, context), file)
+        if file.proof is not None:
+            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
+        if file.campaign is not None:
+            return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
+        prepared = file.parts[0]
+        store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+        selected = selected_items(prepared, _names(node_id, node_ids))
+        files = AttemptFolders(context.run_dir)
+        judgement = judge(assemble(prepared, context, store.read(), selected, changed, files))
+        path = store.folder / "run.json"
+        paths = (*_write_components(judgement, store.folder, context), path)
+        document = _run_document(judgement, prepared, context)
+        write_document(path, document, "run.v1")
+        lacking = write_missing_suite(store.folder, file, judgement.evidence.observed.missing)
+        paths += (lacking,) if lacking else ()
+        notes = tuple(_seeds_note(prepared.suite, context))
+    except ParityError as error:
+        return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
+    # A mistake of ours in one suite must not take the verdicts of the others with it.
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return Conclusion(node_id, (Case("evidence", "failed", text),))
+    return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, paths, document=document)
+
+
+def _conclude_proof(
+    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+) -> Conclusion:
+    from .conclude_proof import conclude_proof
+
+    concluded = conclude_proof(prepared, context, names, changed)
+    cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
+    return Conclusion(node_id, cases, None, (), concluded.paths, concluded)
+
+
+def _conclude_campaign(
+    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+) -> Conclusion:
+    from .conclude_campaign import conclude_source
+
+    done = [conclude_source(prepared, part, context, names, changed) for part in prepared.parts]
+    cases = tuple(
+        Case(d.source, "passed" if d.complete else "failed", d.text, d.warnings, "campaign") for d in done
+    )
+    paths = tuple(d.path for d in done if d.path is not None)
+    return Conclusion(node_id, cases, None, tuple(line for d in done for line in d.lines()), paths)
+
+
+def _write_components(judgement: Judgement, folder: Path, context: RunContext) -> Iterable[Path]:
+    """The document of the component match, where a match program was run; its path."""
+    evidence = judgement.evidence.components
+    if evidence is not None and evidence.about is not None:
+        yield write_report(evidence, folder, context.root)
+
+
+def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:
+    """That the live sides had other seeds than the suite asks for, if they had."""
+    if context.seeds is None or not suite.live_systems:
+        return
+    own = suite_file.load(suite.path).seeds
+    named = "; ".join(f"{s} {_listed(own[s])}" for s in suite.live_systems)
+    yield f"seeds given on the command line: {_listed(context.seeds)}; the suite names {named}"
+
+
+def _listed(seeds: Sequence[int] | None) -> str:
+    return ", ".join(map(str, seeds or ()))
+
+
+def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
+    reference = lock_reference(prepared, context)
+    tables = {
+        s: {
+            "path": relative(t.path, context.root),
+            "dropped_rows": t.dropped_rows,
+            "merged_rows": t.merged_rows,
+            **_replaced(prepared.suite, s, context),
+        }
+        for s, t in prepared.tables.items()
+    }
+    return documents.run_document(
+        judgement,
+        manifest=environment(),
+        lock_reference=reference.document(),
+        upstream_lock_sha256=reference.upstream_lock_sha256,
+        tables=tables,
+        time=_now(),
+        run_json="run.json",
+        component_match_json=REPORT,
+    )
+
+
+def _replaced(suite: Suite, system: str, context: RunContext) -> dict[str, Any]:
+    """What the suite names for a side, where a table of the command line stands in its place."""
+    side = suite.replaced.get(system)
+    if side is None:
+        return {}
+    if isinstance(side, ArtifactSide):
+        return {"replaces": {"path": relative(side.path, context.root), "format": side.format}}
+    return {"replaces": {"adapter": side.adapter}}
+
+
+def _names(node_id: str, node_ids: Sequence[str]) -> list[str]:
+    return [n.split("::", 1)[1] for n in node_ids if n.startswith(f"{node_id}::")]
+
+
+def _cases(judgement: Judgement) -> Iterable[Case]:
+    outcomes: dict[str, Literal["passed", "failed", "skipped"]] = {"pass": "passed", "fail": "failed"}
+    undecided: Literal["failed", "skipped"] = (
+        "skipped" if judgement.evidence.suite.on_inconclusive == "warn" else "failed"
+    )
+    for part in (*judgement.gates, *judgement.metrics):
+        text = part.reason if part.verdict == "pass" else f"{part.verdict}: {part.reason}"
+        yield Case(part.name, outcomes.get(part.verdict, undecided), text, part.warnings)
+
+
+def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) -> Conclusion:
+    """Write what stands above the suites; the last conclusion with it, or with why it is not there."""
+    last = conclusions[-1]
+    judgements = [c.judgement for c in conclusions if c.judgement is not None]
+    not_judged = {c.node_id: c.cases[0].text.partition("\n")[0] for c in conclusions if c.judgement is None}
+    names = ("aggregate.json", "report.md", "dashboard.html")
+    aggregate, report, page = (context.run_dir / name for name in names)
+    try:
+        notes = {c.judgement.evidence.suite.suite_id: c.notes for c in conclusions if c.judgement}
+        write_text(report, _report(context, judgements, not_judged, notes))
+        document = _aggregate_document(judgements, not_judged)
+        runs = [c.document for c in conclusions if c.document is not None]
+        write_text(page, dashboard(document, runs, title=f"Parity: {context.run_id}"))
+        write_document(aggregate, document, "aggregate.v1")
+    except ParityError as error:
+        failed = Case("documents", "failed", error.line())
+        return replace(last, cases=(*last.cases, failed))
+    return replace(last, documents=(*last.documents, aggregate, report, page))
+
+
+def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -> Conclusion:
+    """As :func:`_with_run_documents`, of a run of proof suites: a report that points at theirs."""
+    from ..reporting.proof_markdown import run_report
+
+    path, page = context.run_dir / "report.md", context.run_dir / "dashboard.html"
+    rows = dict(_proof_row(c) for c in conclusions)
+    reports = [c.proof.documents.by_name["equivalence_report.json"] for c in conclusions if c.proof]
+    lost = {n: why for n, (word, why) in rows.items() if word == "not judged"}
+    try:
+        about = {"run_id": context.run_id, "device": context.device, "time": _now()}
+        made_up = any(c.proof.judgement.fixture for c in conclusions if c.proof)
+        write_text(path, run_report(rows, **about, fixture=made_up))
+        title = f"Parity: {context.run_id}"
+        write_text(page, dashboard(None, [], reports, not_judged=lost, title=title))
+    except ParityError as error:
+        failed = Case("documents", "failed", error.line())
+        return replace(conclusions[-1], cases=(*conclusions[-1].cases, failed))
+    return replace(conclusions[-1], documents=(*conclusions[-1].documents, path, page))
+
+
+def _proof_row(conclusion: Conclusion) -> tuple[str, tuple[str, str]]:
+    if conclusion.proof is None:
+        return conclusion.node_id, ("not judged", conclusion.cases[0].text.partition("\n")[0])
+    judgement = conclusion.proof.judgement
+    return judgement.suite_id, (judgement.verdict, judgement.reason)
+
+
+def _aggregate_document(judgements: Sequence[Judgement], not_judged: Mapping[str, str]) -> dict[str, Any]:
+    return documents.aggregate_document(
+        judgements,
+        not_judged=not_judged,
+        time=_now(),
+        run_paths=[f"{j.evidence.suite.suite_id}/run.json" for j in judgements],
+        aggregate_json="aggregate.json",
+        report_md="report.md",
+        dashboard_html="dashboard.html",
+    )
+
+
+def _report(
+    context: RunContext,
+    judgements: Sequence[Judgement],
+    not_judged: Mapping[str, str],
+    notes: Mapping[str, Sequence[str]],
+) -> str:
+    return markdown.report(
+        judgements,
+        not_judged=not_judged,
+        notes=notes,
+        run_id=context.run_id,
+        device=context.device,
+        time=_now(),
+        log_tails=dict(_log_tails(context, judgements)),
+    )
+
+
+def _log_tails(context: RunContext, judgements: Sequence[Judgement]) -> Iterable[tuple[str, str]]:
+    """The end of the log of every run that is missing because it failed."""
+    for judgement in judgements:
+        store = SuiteStore(context.run_dir, judgement.evidence.suite.suite_id)
+        stored = store.read()
+        for m in judgement.evidence.observed.missing:
+            attempts = stored.attempts(m.task_id, m.seed, m.system)
+            if m.reason == FAILED and attempts:
+                folder = store.attempt_folder(m.task_id, m.seed, m.system, attempts[-1]["attempt"])
+                text = log_tail(folder) or "(the program wrote no log)"
+                yield f"{m.system} {m.task_id} seed {m.seed}", text

@@ -1,0 +1,345 @@
+"""The end of a campaign: per source a ``canonical_json`` table with its provenance. No verdict.
+
+A table is complete when every (task, seed) that was asked for has a score. One that is not names what
+it lacks, and never takes the place of one that is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import schemas, wire
+from ..errors import ParityError, RecordError, RunFailed, ScoreTableError, StoreError
+from ..execution.attempt_files import AttemptFolders
+from ..execution.attempts import request_id
+from ..execution.records import record_of
+from ..execution.store import Stored, SuiteStore, relative, translated
+from ..inputs import lock
+from ..inputs.command_program import CommandProgram, project_commit
+from ..inputs.context import RunContext
+from ..inputs.prepare import PreparedFile, PreparedSuite
+from ..inputs.scores import ScoreRow, load_table, task_key, write_canonical_json
+from ..inputs.scores.curves import Result
+from ..judgement.gates.validity import conflicting_successes, record_findings
+from ..judgement.stats.measurements import measure
+from ..judgement.stored_lines import line_findings
+from ..suite.campaign import SCORE, Campaign, Source
+from ..suite.pairs import Pair
+from ..wire import RunRecord
+
+TABLE_SCHEMA = "worldflux.parity.campaign_table.v1"
+SHOWN_MISSING = 5
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A (task, seed) without a score, and why."""
+
+    task: str
+    seed: int
+    reason: str
+
+    def line(self) -> str:
+        return f"{self.task} seed {self.seed} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What there is of one source.
+
+    Attributes:
+        rows: one for each (task, seed) that has a score.
+        records: of runs, those that the rows are taken from.
+        torn: what is worth knowing of the file of records; not of the rows, so not in their provenance.
+    """
+
+    rows: tuple[ScoreRow, ...]
+    absent: tuple[Absent, ...]
+    records: tuple[RunRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+    torn: str = ""
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """What became of one source's table.
+
+    Attributes:
+        complete: every score that was asked for is there, and the table was written.
+        path: of the table, where it was written.
+    """
+
+    source: str
+    complete: bool
+    text: str
+    warnings: tuple[str, ...] = ()
+    path: Path | None = None
+
+    def lines(self) -> Iterator[str]:
+        """For the terminal."""
+        yield f"campaign {self.source}: {self.text}"
+        yield from (f"  warning: {w}" for w in self.warnings)
+
+
+def conclude_source(
+    file: PreparedFile,
+    part: PreparedSuite,
+    context: RunContext,
+    names: Collection[str] | None = None,
+    changed: Sequence[str] = (),
+    output: Path | None = None,
+) -> SourceTable:
+    """Gather the scores of one source of a campaign and write its table.
+
+    Args:
+        part: the source's, of ``file``.
+        names: of the items that were selected; None: all of them.
+        changed: what is no longer as it was when the run began; then nothing is written.
+        output: in place of the campaign's ``output_path``.
+
+    Raises:
+        ParityError: the records cannot be read.
+    """
+    assert file.campaign is not None
+    source = file.campaign.sources[part.label]
+    warnings = file.campaign.warnings
+    if changed:
+        text = f"nothing is written: {', '.join(changed)} changed since the run was sealed"
+        return SourceTable(source.name, False, text, warnings)
+    scores = scores_of(part, context, names)
+    warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
+    path = Path(os.path.normpath(output or source.output_path))
+    provenance = provenance_of(file.campaign, source, part, context, scores)
+    try:
+        write(path, scores, provenance)
+    except ParityError as error:
+        return SourceTable(source.name, False, _text(scores, error.line()), warnings)
+    where = relative(path, context.root)
+    text = _text(scores, f"{'table' if not scores.absent else 'partial table'}: {where}")
+    return SourceTable(source.name, not scores.absent, text, warnings, path)
+
+
+def _text(scores: Scores, end: str) -> str:
+    count = f"{len(scores.rows)} of {len(scores.rows) + len(scores.absent)} (task, seed) have a score"
+    shown = [a.line() for a in scores.absent[:SHOWN_MISSING]]
+    more = len(scores.absent) - len(shown)
+    lacking = f"; missing: {', '.join(shown)}" if shown else ""
+    return f"{count}{lacking}{f', and {more} more' if more else ''}; {end}"
+
+
+def scores_of(part: PreparedSuite, context: RunContext, names: Collection[str] | None) -> Scores:
+    """The score of every (task, seed) of a source that has one, and why the others have none.
+
+    Raises:
+        StoreError: the records cannot be read.
+    """
+    stored = SuiteStore(context.run_dir, part.suite.suite_id).read() if part.backends else Stored(())
+    rows: list[ScoreRow] = []
+    absent: list[Absent] = []
+    records: list[RunRecord] = []
+    for pair in part.pairs:
+        selected = names is None or str(pair.key) in names
+        try:
+            found = _found(part, pair, context, stored, selected)
+            result = Result.of(found) if isinstance(found, RunRecord) else found
+            value = measure(result, SCORE.name, pair.task)
+        except ParityError as error:
+            absent.append(Absent(pair.task.id, pair.seed, error.what))
+            continue
+        assert value.step is not None
+        rows.append(ScoreRow(pair.task.id, pair.seed, value.step, value.value))
+        records += [found] if isinstance(found, RunRecord) else []
+    warnings = tuple(_warnings(part, stored, records))
+    torn = f"{stored.torn} torn lines of parity_runs.jsonl were passed over" if stored.torn else ""
+    return Scores(tuple(rows), tuple(absent), tuple(records), warnings, torn)
+
+
+def _found(
+    part: PreparedSuite, pair: Pair, context: RunContext, stored: Stored, selected: bool
+) -> Result | RunRecord:
+    """What there is for a (task, seed): rows of the table, or the record of the run.
+
+    Raises:
+        ParityError: there is nothing, or nothing that counts; ``what`` says why.
+    """
+    system, task, seed = pair.systems[0], pair.task.id, pair.seed
+    if not part.backends:
+        if not selected:
+            raise ScoreTableError("deselected")
+        if (system, task, seed) not in part.results:
+            raise ScoreTableError(f"no row in {part.tables[system].path.name}")
+        return part.results[system, task, seed]
+    line = stored.successes.get(request_id(part, pair, system, context))
+    if line is None:
+        attempts = stored.attempts(task, seed, system)
+        failed = attempts and not attempts[-1].get("success")
+        raise RunFailed(str(attempts[-1].get("error")) if failed else "not run" if selected else "deselected")
+    adapter = part.backends[system].adapter
+    files = AttemptFolders(context.run_dir)
+    findings = line_findings(line, (system, task, seed), adapter, context.device, files)
+    findings = findings or record_findings(part.suite, line)
+    record = record_of(line)
+    if findings or record is None:
+        raise RecordError(findings[0].line() if findings else "its stored line cannot be read")
+    return record
+
+
+def _warnings(part: PreparedSuite, stored: Stored, records: Sequence[RunRecord]) -> Iterator[str]:
+    yield from (f.line() for f in conflicting_successes(stored.lines) if f.system in part.backends)
+    for what in ("packages", "python", "source"):
+        if isinstance(_shared(r.metadata.get(what) for r in records), _Several):
+            yield f"not all runs state the same {what}"
+    for task, own in _by_task(records).items():
+        if isinstance(own["effective_recipe"], _Several):
+            yield f"not all runs of {task} state the same effective_recipe"
+
+
+class _Several(list[Any]):
+    """Values that are not one and the same."""
+
+
+def _shared(values: Iterable[Any]) -> Any:
+    """The one value that all have, or each that there is."""
+    distinct = _Several()
+    for value in values:
+        if value not in distinct:
+            distinct.append(value)
+    return distinct if len(distinct) > 1 else (distinct[0] if distinct else None)
+
+
+def provenance_of(
+    campaign: Campaign, source: Source, part: PreparedSuite, context: RunContext, scores: Scores
+) -> dict[str, Any]:
+    """Where the rows come from: equal for equal rows, but for ``generated_at`` and paths."""
+    locked = _locked(campaign, context)
+    metadata = [r.metadata for r in scores.records]
+    stated = [m["source"] for m in metadata if isinstance(m.get("source"), dict)]
+    origin = {**part.sources.get(source.system, {}), **{k: v for k, v in _named(source) if v}}
+    return {
+        "schema_version": TABLE_SCHEMA,
+        "suite_id": campaign.suite_id,
+        "family": campaign.family,
+        "source": source.name,
+        "kind": source.kind,
+        "adapter": source.adapter,
+        "repo": origin.get("repo") or _shared(s.get("repo") for s in stated),
+        "commit": origin.get("commit") or _shared(s.get("commit") for s in stated) or _own(part, context),
+        "source_tree_sha256": _shared(s.get("tree_sha256") for s in stated),
+        "locked_commit": locked.commit if locked and source.name == "oracle" else None,
+        "command": _command(source, part),
+        "device": context.device if part.backends else None,
+        "packages": _shared(m.get("packages") for m in metadata),
+        "python": _shared(m.get("python") for m in metadata),
+        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "inputs": _inputs(campaign, source, part, context),
+        "score": {
+            "step": campaign.step,
+            "step_tolerance": campaign.tolerance,
+            "eval_window": int(part.pairs[0].task.eval_protocol.get("eval_window", 1)),
+        },
+        "tasks": _by_task(scores.records),
+        "complete": not scores.absent,
+        "missing": [{"task": a.task, "seed": a.seed, "reason": a.reason} for a in scores.absent],
+        "warnings": [*campaign.warnings, *scores.warnings],
+    }
+
+
+def _own(part: PreparedSuite, context: RunContext) -> str | None:
+    """The commit of the project, whose program the worldflux one is where nobody says otherwise."""
+    found = project_commit(context.root) if "worldflux" in part.backends else "unknown"
+    return None if found == "unknown" else found
+
+
+def _named(source: Source) -> Iterator[tuple[str, str | None]]:
+    yield from (("repo", source.repo), ("commit", source.commit))
+
+
+def _locked(campaign: Campaign, context: RunContext) -> lock.LockEntry | None:
+    found = lock.read_lock(context.lock_path) if context.lock_path.exists() else None
+    return found.suites.get(campaign.suite_id) if found else None
+
+
+def _command(source: Source, part: PreparedSuite) -> list[str] | None:
+    """The words that start a run, with their placeholders."""
+    program = part.backends.get(source.system)
+    if program is None:
+        return None
+    return list(source.command if isinstance(program, CommandProgram) else program.argv)
+
+
+def _inputs(campaign: Campaign, source: Source, part: PreparedSuite, context: RunContext) -> dict[str, Any]:
+    table = part.tables.get(source.system)
+    program = part.backends.get(source.system)
+    return {
+        "suite_path": relative(campaign.path, context.root),
+        "suite_sha256": campaign.sha256,
+        "upstream_lock_sha256": wire.file_sha256(context.lock_path),
+        "program_sha256": program.tree_sha256 if program else None,
+        "input_path": relative(table.path, context.root) if table else None,
+        "input_format": table.format if table else None,
+        "input_sha256": table.sha256 if table else None,
+        "input_provenance": dict(table.provenance) if table else None,
+        "dropped_rows": table.dropped_rows if table else None,
+        "merged_rows": table.merged_rows if table else None,
+    }
+
+
+def _by_task(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Per task what its runs state of recipe and protocol."""
+    found: dict[str, list[RunRecord]] = {}
+    for record in records:
+        found.setdefault(record.task_id, []).append(record)
+    return {
+        task: {
+            "seeds": sorted(r.seed for r in own),
+            **{k: _shared(r.metadata.get(k) for r in own) for k in ("effective_recipe", "eval_protocol")},
+        }
+        for task, own in found.items()
+    }
+
+
+def write(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
+    """Write a table, atomically, where it takes nothing away from one that is there.
+
+    Raises:
+        ScoreTableError: what is there is complete and this is not, or has scores that this has not, or is
+            no table; or there is no score.
+        StoreError: it cannot be written.
+    """
+    schemas.check(provenance, "campaign_table.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
+    if path.exists():
+        _refuse_loss(path, scores)
+    try:
+        with translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_canonical_json(path, scores.rows, provenance)
+    except StoreError as error:
+        mend = "make room or give permission, and go on with --parity-resume"
+        raise StoreError(error.what, where=error.where, mend=mend) from None
+
+
+def _refuse_loss(path: Path, scores: Scores) -> None:
+    elsewhere = f"move {path} away, or name another output"
+    try:
+        there = load_table(path, "canonical_json", duplicates="last")
+    except ScoreTableError as error:
+        raise ScoreTableError(error.what, where=error.where, mend=elsewhere) from None
+    if there.provenance.get("complete") is False:
+        return
+    if scores.absent:
+        raise ScoreTableError("the complete table that is there stays as it is", where=str(path))
+    ours = {(task_key(r.task), r.seed) for r in scores.rows}
+    lost = {(t, s) for t, s, _ in there.curves} - ours
+    if lost:
+        task, seed = min(lost)
+        raise ScoreTableError(
+            f"the complete table that is there stays: it has {len(lost)} (task, seed) that this one lacks, "
+            f"such as {task} seed {seed}",
+            where=str(path),
+            mend=elsewhere,
+        )

@@ -1,0 +1,139 @@
+"""What a proof suite would cost: official scores that are known, and durations of runs that were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from ..errors import StatisticsError
+from ..inputs import checkouts, lock
+from ..inputs.prepare import table_results
+from ..inputs.scores import load_table, task_key
+from ..inputs.scores.curves import Result
+from ..judgement.proof.planning import SuitePlan, plan_suite
+from ..judgement.stats.measurements import measure
+from ..suite.proof import ProofSuite
+from ..suite.suite import Suite, Task
+
+FORMATS = {
+    ".json.gz": "dreamerv3_scores_json_gz",
+    ".jsonl": "canonical_jsonl",
+    ".json": "canonical_json",
+    ".csv": "tdmpc2_results_csv_dir",
+}
+
+
+def table_format(path: Path) -> str:
+    """The format of a table by its name; of a folder that of the published TD-MPC2 results."""
+    if path.is_dir():
+        return "tdmpc2_results_csv_dir"
+    return next((f for end, f in FORMATS.items() if path.name.endswith(end)), "canonical_json")
+
+
+def locked_tables(proof: ProofSuite, root: Path, lock_path: Path) -> Iterator[tuple[Path, str]]:
+    """(path, format) of the locked oracle tables that were fetched, published ones only.
+
+    They are scores of the canonical profiles at full budgets, so a suite that claims nothing, and may train
+    anything, has none.
+
+    Raises:
+        SourceError: the lock file is there and is not a lock.
+    """
+    if not proof.is_claim:
+        return
+    entries = lock.read_lock(lock_path).suites.values() if lock_path.exists() else ()
+    for entry in entries:
+        path = checkouts.oracle_path(entry, root)
+        if entry.oracle_in == "source" and path.exists():
+            yield path, entry.oracle_format
+
+
+def official_scores(
+    proof: ProofSuite, tables: Iterable[tuple[Path, str]]
+) -> dict[tuple[str, str], list[float]]:
+    """(metric, task) -> the official scores, one a seed, of the tasks that the tables hold.
+
+    A table that ends before the suite's budget, at half of it or later, is read at its end: what is planned
+    is the spread. An earlier end tells nothing of the spread at the budget.
+
+    Raises:
+        ScoreTableError: a table cannot be read.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for path, form in tables:
+        table = load_table(path, form, duplicates="last")
+        for part in proof.parts:
+            for (name, _), result in sorted(table_results(part, table).items()):
+                task = _task_of(part, name)
+                for metric in part.metrics_of(task.id) if task else ():
+                    assert task is not None
+                    value = _value(result, metric.name, task)
+                    if value is not None:
+                        found.setdefault((metric.name, task.id), []).append(value)
+    return found
+
+
+def _task_of(part: Suite, name: str) -> Task | None:
+    return next((t for t in part.tasks if task_key(t.id) == task_key(name)), None)
+
+
+def _value(result: Result, metric: str, task: Task) -> float | None:
+    far = task.budget is None or (result.curve and 2 * result.curve[-1].step >= task.budget.step)
+    for at in (task, replace(task, budget=None)) if far else (task,):
+        try:
+            return measure(result, metric, at).value
+        except StatisticsError:
+            continue
+    return None
+
+
+def durations(runs: Iterable[Path]) -> dict[tuple[str, str], float]:
+    """(system, task) -> mean seconds of the successful runs in ``parity_runs.jsonl`` files."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for path in runs:
+        for line in _objects(path):
+            seconds = line.get("duration_sec")
+            if line.get("status") == "success" and isinstance(seconds, (int, float)) and seconds > 0:
+                key = str(line.get("system")), str(line.get("task_id"))
+                found.setdefault(key, []).append(float(seconds))
+    return {key: fmean(values) for key, values in found.items()}
+
+
+def _objects(path: Path) -> Iterator[Mapping[str, object]]:
+    """Lines that can be read: a duration that cannot is not known, and nothing more rests on it."""
+    try:
+        texts = path.read_bytes().splitlines()
+    except OSError:
+        return
+    for text in texts:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict):
+            yield line
+
+
+def plan_of(
+    proof: ProofSuite, tables: Iterable[tuple[Path, str]], runs: Iterable[Path] = ()
+) -> SuitePlan | None:
+    """The plan of a suite, or None where no official score of its tasks is known.
+
+    Raises:
+        ParityError: a table cannot be read.
+    """
+    scores = official_scores(proof, tables)
+    if not scores:
+        return None
+    return plan_suite(proof.settings, proof.tasks(), scores, durations(runs))
+
+
+def advice(suite: Path) -> str:
+    """What to do where nothing is known."""
+    return (
+        "no official score of these tasks is known here, so nothing can be said of seeds, margins and hours; "
+        f"worldflux-parity fetch-oracles, or worldflux-parity plan {suite} --official TABLE"
+    )

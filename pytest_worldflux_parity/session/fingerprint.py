@@ -1,0 +1,170 @@
+"""What ``run.json`` seals before the first run, and what has changed since."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import schemas, wire
+from ..errors import StoreError
+from ..execution.store import relative
+from ..inputs.command_program import CommandProgram
+from ..inputs.context import RunContext
+from ..inputs.prepare import PreparedFile
+from ..inputs.program_files import program_files
+from ..judgement.judge_proof import part_key
+from ..suite.suite import SYSTEMS
+
+
+def read_session(run_dir: Path) -> dict[str, Any]:
+    """The run's ``run.json``.
+
+    Raises:
+        StoreError: it is absent or not what this plugin writes.
+    """
+    path = run_dir / "run.json"
+    try:
+        session: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schemas.check(session, "session.v1", lambda at: str(path), StoreError)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
+    return session
+
+
+def overrides_of(context: RunContext) -> dict[str, Any]:
+    """The tables given on the command line, by system."""
+    return {
+        s: {"path": relative(o.path, context.root) if o.path else None, "format": o.format}
+        for s, o in context.overrides.items()
+    }
+
+
+def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """What decides a suite's runs and verdict, as hashes."""
+    suite = prepared.suite
+    # Absent where there are none, so that runs which were sealed before there could be any go on.
+    overrides = {"overrides": overrides_of(context)} if context.overrides else {}
+    return {
+        **overrides,
+        "suite_id": suite.suite_id,
+        "suite_sha256": suite.sha256,
+        # The parts of a campaign are its sources, of different systems.
+        "tables": {s: t.sha256 for part in prepared.parts for s, t in part.tables.items()},
+        **_programs(prepared, context),
+        # The seeds of a plan that a pilot sealed are no change of what was asked.
+        "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
+        "device": context.device,
+        **_files(prepared, context),
+        "upstream_lock_sha256": wire.file_sha256(context.lock_path),
+        "suite_policy_sha256": wire.file_sha256(context.lock_path.with_name("suite_policy.json")),
+    }
+
+
+def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """The programs on both sides and what components are compared with."""
+    if prepared.proof is not None:
+        return sealed_parts(prepared, context.root)
+    match = prepared.parts[0].match
+    found = {s: x for part in prepared.parts for s, x in part.sources.items()}
+    return {
+        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in found.items()},
+        "golden": match.golden.identity if match else None,
+    }
+
+
+def _files(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """The project's files that commands name, by side; no key where there is no command.
+
+    They are no part of a request: a word may also name what the program is going to write.
+    """
+    found = {}
+    for part in prepared.parts:
+        for system, program in part.backends.items():
+            if isinstance(program, CommandProgram):
+                values = {
+                    "family": part.suite.family,
+                    "device": context.device,
+                    "repo_root": str(context.root),
+                }
+                side = f"{part.label}.{system}".lstrip(".")
+                output = context.run_dir.parent
+                found[side] = program_files(program.sides, program.folder, context.root, output, values)
+    return {"files": found} if found else {}
+
+
+def comparable(
+    before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two fingerprints as they are to be compared.
+
+    A campaign is not judged, so it may go on with other seeds and with a source more or less; what both
+    times have must be the same.
+    """
+    if prepared.campaign is None:
+        return before, now
+    kept: list[dict[str, Any]] = []
+    for one, other in ((before, now), (now, before)):
+        shared = {k: {s: v for s, v in one[k].items() if s in other[k]} for k in ("tables", "sources")}
+        kept.append({**one, **shared, "seeds": {}})
+    return kept[0], kept[1]
+
+
+def changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile) -> list[str]:
+    """The names of what differs between two fingerprints; of a side also which one, and its program."""
+    before, now = comparable(before, now, prepared)
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    return [text for key in changed for text in _names_of_change(key, before, now, prepared)]
+
+
+def _names_of_change(
+    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
+) -> list[str]:
+    if key == "golden":
+        return ["the golden of the component match"]
+    if key == "overrides":
+        return ["what the command line gives in place of the suite's own tables"]
+    if key == "files":
+        return list(_changed_files(before.get(key) or {}, now.get(key) or {}))
+    if key not in ("sources", "tables", "programs"):
+        return [key]
+    old, new = before.get(key) or {}, now.get(key) or {}
+    sides = sorted(s for s in old.keys() | new.keys() if old.get(s) != new.get(s))
+    if key == "tables":
+        return [f"the {s} table" for s in sides]
+    if key == "programs":
+        return [f"the {s} program" for s in sides]
+    adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
+    return [
+        f"the source of the {s} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
+        for s in sides
+    ]
+
+
+def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Files of programs that are not as they were sealed; one that came later was not sealed."""
+    for side in sorted(before.keys() & now.keys()):
+        for name, sha256 in sorted(before[side].items()):
+            if now[side].get(name) != sha256:
+                what = f"a script in {name}" if name.endswith("/") else name
+                yield f"{what}, which the {side} command names,"
+
+
+def sealed_parts(prepared: PreparedFile, root: Path) -> dict[str, Any]:
+    """What ``run.json`` says of a proof suite's programs, so that a bundle can be judged without them."""
+    programs, sources, golden = {}, {}, {}
+    for part in prepared.parts:
+        for system in SYSTEMS:
+            key = f"{part_key(part)}.{system}"
+            backend = part.backends[system]
+            programs[key] = {"adapter": backend.adapter, "kind": backend.kind, "name": backend.name}
+            sources[key] = {k: v for k, v in part.sources[system].items() if k != "checkout"}
+        if part.match is not None:
+            golden[part_key(part)] = {
+                **part.match.golden.identity,
+                "path": relative(Path(part.match.golden.folder), root),
+                "backend": part.match.backend.name,
+                "tree_sha256": part.match.backend.tree_sha256,
+            }
+    return {"programs": programs, "sources": sources, "golden": golden}

@@ -1,0 +1,111 @@
+"""A finished official run -> a golden folder recorded from its checkpoint -> our components against it.
+
+The committed goldens show that both programs compute the same from small random weights. This shows it from
+the weights that this very run's official program trained. It is done once per part, after its runs; a
+resumed session keeps what it finds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import ParityError, RunFailed, SourceError
+from ..execution import runner
+from ..execution.attempts import request_id
+from ..execution.match_program import match_once
+from ..execution.store import Stored, SuiteStore, translated
+from ..inputs.backends import Backend
+from ..inputs.context import RunContext
+from ..inputs.matches import match_spec
+from ..inputs.prepare import PreparedFile, PreparedSuite
+from ..judgement.gates import Finding
+from ..judgement.judge_proof import live_folder
+
+FAILED = "live_match_failed"
+
+
+def match_live(prepared: PreparedFile, context: RunContext, stored: Stored) -> Iterator[Finding]:
+    """Record and compare every part that can be; a finding for each that cannot.
+
+    A part none of whose official runs has ended well is left out: it is open, not broken.
+    """
+    for part in prepared.parts:
+        attempt = _official_attempt(part, context, stored)
+        if attempt is None or part.match is None:
+            continue
+        try:
+            _match_part(part, context, attempt)
+        except ParityError as error:
+            yield Finding(FAILED, f"{part.suite.family}: {error.line()}", system="official")
+
+
+def _official_attempt(part: PreparedSuite, context: RunContext, stored: Stored) -> Path | None:
+    """The folder of the first successful official run, in the order of the suite's pairs."""
+    store = SuiteStore(context.run_dir, part.suite.suite_id)
+    for pair in part.pairs:
+        line = stored.successes.get(request_id(part, pair, "official", context))
+        if line is not None:
+            return store.attempt_folder(pair.task.id, pair.seed, "official", line["attempt"])
+    return None
+
+
+def _match_part(part: PreparedSuite, context: RunContext, attempt: Path) -> None:
+    folder = live_folder(part, SuiteStore(context.run_dir, part.suite.suite_id).folder)
+    golden = folder / "golden"
+    if not (golden / "manifest.json").exists():
+        _record(part, context, attempt, golden)
+    assert part.match is not None
+    spec = match_spec(part.match.backend, context.lock_path, golden)
+    match_once(spec, folder, context.run_dir / ".wire", context.root)
+
+
+def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Path) -> None:
+    """Run the official recorder in its own environment; the golden folder is there at once or not at all.
+
+    Raises:
+        ParityError: there is no recorder or no checkpoint, or it failed.
+    """
+    backend, source = part.backends["official"], part.sources["official"]
+    if not isinstance(backend, Backend) or backend.record is None:
+        raise SourceError(
+            "the official program cannot record its components from a run",
+            where=backend.adapter,
+            mend="add `record: {argv: [...]}` to its backend.yaml, or write `component_match: golden`",
+        )
+    work, out = golden.parent / "recording", golden.parent / "recording" / "golden"
+    with translated(work):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+    places = {
+        "checkout": str(source.get("checkout", "")),
+        "commit": str(source.get("commit", "")),
+        "checkpoint": str(attempt.resolve()),
+        "out": str(out.resolve()),
+    }
+    _execute(backend, places, work, context, part.suite.threads)
+    if not (out / "manifest.json").exists():
+        raise RunFailed("exit status 0 but no manifest.json", where=f"{backend.adapter} (recorder)")
+    with translated(golden):
+        os.replace(out, golden)
+
+
+def _execute(
+    backend: Backend, places: Mapping[str, str], work: Path, context: RunContext, threads: int
+) -> None:
+    assert backend.record is not None
+    where = f"{backend.adapter} (recorder)"
+    command = backend.record_command(backend.interpreter(context.root), places)
+    env = runner.backend_environment(backend, context.run_dir.resolve() / ".wire", threads)
+    with translated(work):
+        code = runner.execute(
+            command,
+            env,
+            work,
+            backend.record.deadline_sec,
+            where=where,
+            mend="raise record.deadline_sec in backend.yaml, or look at the log",
+        )
+    runner.check_exit(code, work, where)

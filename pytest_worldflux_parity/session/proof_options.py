@@ -1,0 +1,98 @@
+"""What a session says to its proof suites: earlier reports, a key, and what their evidence is made of."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import wire
+from ..errors import StoreError
+from ..evidence import (
+    check_inputs,
+    read_sign_key,
+)
+from ..execution.store import relative
+from ..inputs.backends import FILE as BACKEND_FILE
+from ..inputs.backends import Backend
+from ..inputs.context import RunContext
+from ..inputs.golden import ARRAYS, MANIFEST
+from ..inputs.prepare import PreparedFile
+from ..judgement.judge_proof import part_key
+from ..judgement.proof.stability import read_report
+from ..reporting.proof_documents import EQUIVALENCE
+
+CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
+
+
+def evidence_inputs(
+    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Path | bytes]]:
+    """Name within the bundle -> what a run was judged with and its folder does not hold."""
+    yield "inputs/suite.yaml", prepared.suite.path
+    for name, path in (
+        ("upstream_lock.json", context.lock_path),
+        ("suite_policy.json", context.lock_path.with_name("suite_policy.json")),
+    ):
+        if path.exists():
+            yield f"inputs/{name}", path
+    for part in prepared.parts:
+        programs = [b for b in part.backends.values() if isinstance(b, Backend)]
+        if part.match is not None:
+            programs.append(part.match.backend)
+            for name in (MANIFEST, ARRAYS):
+                yield f"inputs/golden/{part_key(part)}/{name}", Path(part.match.golden.folder) / name
+        for backend in programs:
+            yield f"inputs/backends/{backend.name}/{BACKEND_FILE}", backend.folder / BACKEND_FILE
+    for i, document in enumerate(history.values()):
+        yield f"inputs/history/{i}.json", wire.canonical_json(document).encode()
+
+
+def read_history(context: RunContext, own: Path) -> dict[str, Mapping[str, Any]]:
+    """Name -> earlier equivalence report, of all files that ``--parity-history`` names but this run's own.
+
+    Raises:
+        StoreError: a pattern names no file, or a file cannot be read or is no equivalence report.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for pattern in context.history:
+        paths = [Path(p) for p in sorted(glob.glob(str(context.root / pattern), recursive=True))]
+        if not paths:
+            raise StoreError(
+                "--parity-history names no file", where=pattern, mend="name files that are there"
+            )
+        for path in paths:
+            if path.resolve() == own.resolve():
+                continue
+            found[relative(path, context.root)] = _history_document(path)
+    return found
+
+
+def _history_document(path: Path) -> Mapping[str, Any]:
+    try:
+        document = wire.load_object(path)
+    except (OSError, wire.WireError) as error:
+        raise StoreError(f"--parity-history: cannot be read: {error}", where=str(path)) from None
+    report = read_report(document, str(path))
+    if isinstance(report, str):
+        what, mend = f"--parity-history: it is no equivalence report: {report}", f"name an {EQUIVALENCE}"
+        raise StoreError(what, where=str(path), mend=mend)
+    return document
+
+
+def check_options(context: RunContext, suites: Iterable[PreparedFile]) -> None:
+    """Refuse, before anything runs, what would otherwise be refused after the last run.
+
+    Raises:
+        StoreError: ``--parity-history`` names nothing that can be read.
+        EvidenceError: ``--parity-sign-key`` is no key that can sign, or what a proof suite asks for names
+            a path or a secret of this machine.
+    """
+    read_history(context, Path())
+    for prepared in suites:
+        inputs = dict(evidence_inputs(prepared, context, {}))
+        check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)
+    if context.sign_key is not None:
+        read_sign_key(context.sign_key)

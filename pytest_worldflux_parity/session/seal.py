@@ -1,0 +1,147 @@
+"""What is asked is sealed before the first run; a resume is held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import StoreError
+from ..execution.attempts import recover
+from ..execution.match_program import retire_failed
+from ..execution.store import SuiteStore, write_document
+from ..inputs.context import RunContext
+from ..inputs.prepare import PreparedFile, prepare
+from ..judgement.all_gates import case_count
+from .fingerprint import changes, fingerprint, overrides_of, read_session
+
+if TYPE_CHECKING:
+    pass
+
+
+SESSION_SCHEMA = "worldflux.parity.session.v1"
+
+
+def suite_paths(
+    root: Path, node_ids: Iterable[str], named: Iterable[Path], broken: Collection[str]
+) -> dict[str, Path]:
+    """Node id of a suite file -> its path: the suites among the items, then those without an item.
+
+    Args:
+        named: suites that were to be collected; one that lost all its pairs is judged as well.
+        broken: node ids of files that could not be collected.
+    """
+    files = dict.fromkeys(n.split("::", 1)[0] for n in node_ids)
+    inside = (p.relative_to(root).as_posix() for p in named if p.is_relative_to(root))
+    files.update(dict.fromkeys(f for f in inside if f not in broken))
+    return {f: (root / f).resolve() for f in files if f.endswith((".yaml", ".yml"))}
+
+
+def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> int:
+    """Write the run's ``run.json`` before anything runs; on a resume, check it and recover records.
+
+    Returns:
+        How many verdict cases are to be expected.
+
+    Raises:
+        StoreError: two suites share an id, the suite is not of this run, or a sealed file changed.
+    """
+    prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
+    proofs = [p for p in prepared.values() if p.proof is not None]
+    if proofs:
+        from .proof_options import check_options
+
+        check_options(context, proofs)
+    _refuse_shared_ids(prepared)
+    asked = {node_id: fingerprint(p, context) for node_id, p in prepared.items()}
+    path = context.run_dir / "run.json"
+    if not context.resume:
+        write_document(path, _session_document(context, asked, arguments), "session.v1")
+    else:
+        _check_sealed(context, asked, prepared)
+        for part in (part for one in prepared.values() for part in one.parts):
+            recover(part, context)
+            if part.match is not None:
+                folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
+                retire_failed(part.match, folder / part.match_folder)
+    return sum(map(_case_count, prepared.values()))
+
+
+def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:
+    """What each proof suite needs and costs, as far as that is known before anything is run.
+
+    Raises:
+        ParityError: a suite or a table cannot be read.
+    """
+    if context.track != "proof":
+        return
+    from ..reporting.proof_markdown import plan_summary
+    from ..suite import proof_file
+    from . import costs
+
+    runs = sorted(context.run_dir.parent.glob("*/*/parity_runs.jsonl"))
+    for node_id, path in paths.items():
+        proof = proof_file.load(path)
+        tables = costs.locked_tables(proof, context.root, context.lock_path)
+        plan = costs.plan_of(proof, tables, runs)
+        yield f"plan of {node_id}, task by task: worldflux-parity plan {node_id}"
+        yield from [costs.advice(Path(node_id))] if plan is None else plan_summary(plan)
+
+
+def _case_count(prepared: PreparedFile) -> int:
+    if prepared.proof is not None:
+        from .proof_options import CASES
+
+        return len(CASES)
+    if prepared.campaign is not None:
+        return len(prepared.parts)
+    return case_count(prepared.suite, prepared.parts[0].match is not None)
+
+
+def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedFile]) -> None:
+    path = context.run_dir / "run.json"
+    sealed = read_session(context.run_dir)["suites"]
+    for node_id, now in asked.items():
+        if node_id not in sealed:
+            raise StoreError(
+                f"the suite {node_id} is not part of this run",
+                where=str(path),
+                valid=sorted(sealed),
+                got=node_id,
+                mend="name its suites only, or leave --parity-resume out",
+            )
+        changed = ", ".join(changes(sealed[node_id], now, prepared[node_id]))
+        if changed:
+            raise StoreError(
+                f"{changed} changed since the run was sealed",
+                where=node_id,
+                mend="start a new run: leave --parity-resume out",
+            )
+
+
+def _refuse_shared_ids(prepared: dict[str, PreparedFile]) -> None:
+    owners: dict[str, str] = {}
+    for node_id, one in prepared.items():
+        other = owners.setdefault(one.suite_id, node_id)
+        if other != node_id:
+            raise StoreError(f"suite_id {one.suite_id!r} is also that of {other}", where=node_id)
+
+
+def _session_document(context: RunContext, asked: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    return {
+        "schema_version": SESSION_SCHEMA,
+        "run_id": context.run_id,
+        "generated_at_utc": _now(),
+        "track": context.track,
+        "device": context.device,
+        "arguments": list(arguments),
+        "seeds_override": list(context.seeds) if context.seeds is not None else None,
+        "overrides": overrides_of(context),
+        "retention": context.retention,
+        "suites": asked,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,361 @@
+"""A suite: which tasks and seeds, what is compared with what, and how it is decided.
+
+Frozen data and the functions that make them from a mapping which a JSON Schema has already
+accepted (``suite_file.load`` does both). Two formats become the same :class:`Suite`:
+``worldflux.parity.suite.v1``, ours, and the quick suite of the earlier system, which has no
+``schema_version``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import SuiteError
+
+SYSTEMS = ("official", "worldflux")
+RULES = ("drop_ratio", "calibrated", "equivalence")
+CURVE_METRICS = ("episode_return", "final_return_mean", "auc_return")
+
+DEFAULT_ADAPTERS = {
+    ("dreamerv3", "official"): "official_dreamerv3_jax_subprocess",
+    ("dreamerv3", "worldflux"): "worldflux_dreamerv3_jax_subprocess",
+    ("tdmpc2", "official"): "official_tdmpc2_torch_subprocess",
+    ("tdmpc2", "worldflux"): "worldflux_tdmpc2_native",
+}
+
+# The path of a value within the suite -> ``file:line``.
+Locate = Callable[[tuple[str | int, ...]], str]
+Rule = Literal["drop_ratio", "calibrated", "equivalence"]
+
+
+@dataclass(frozen=True)
+class ArtifactSide:
+    """A side read from a score table. ``duplicates`` says which of two scores for one point counts."""
+
+    path: Path
+    format: str
+    repo: str | None = None
+    commit: str | None = None
+    duplicates: Literal["first", "last"] | None = None
+
+
+@dataclass(frozen=True)
+class BackendSide:
+    """A side run live by the backend ``adapter``."""
+
+    adapter: str
+
+
+Side = ArtifactSide | BackendSide
+
+
+@dataclass(frozen=True)
+class Override:
+    """A table given on the command line for one side; None leaves what the suite's own table has."""
+
+    path: Path | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is judged and how.
+
+    Attributes:
+        margin: relative: 0.05 is 5 % of the official mean.
+        confidence: of the one-sided bound (``equivalence`` uses alpha = 1 - confidence twice).
+        floor: smallest scale that a difference is divided by, in the metric's units.
+        tasks: the tasks on which it is judged, in the suite's order; empty means all of them.
+    """
+
+    name: str
+    rule: Rule
+    margin: float
+    confidence: float = 0.95
+    higher_is_better: bool = True
+    floor: float = 1.0
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def question(self) -> str:
+        """What the rule answers: ``equivalence`` or ``non-inferiority``."""
+        return "equivalence" if self.rule == "equivalence" else "non-inferiority"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The training budget at which both sides are compared: frames, and a relative tolerance."""
+
+    step: int
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run needs on a GPU machine: how many GPUs, and memory on each (10^9 bytes; None: any)."""
+
+    gpus: int = 1
+    gpu_memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task with what it overrides; mappings are already merged with the suite's defaults.
+
+    ``seeds``: of both systems, where the suite or a sealed plan gives the task seeds of its own.
+    """
+
+    id: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    eval_protocol: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+    deadline_sec: float = 3600.0
+    seeds: tuple[int, ...] | None = None
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite as everything downstream sees it.
+
+    Attributes:
+        seeds: per system the seeds that are expected; None where an older suite names none and the
+            tables decide.
+        sides: by system; of a source of a campaign that one alone.
+        metrics: all must pass; the first is the primary one.
+        component_match: whether the worldflux backend's components are compared with a golden folder
+            before anything is trained; None: where it declares how.
+        legacy: read from the quick format of the earlier system.
+        replaced: the sides that the suite names, where the command line gave a table in their place.
+        sha256: of the file's bytes.
+    """
+
+    suite_id: str
+    family: str
+    track: str
+    tasks: tuple[Task, ...]
+    seeds: Mapping[str, tuple[int, ...] | None]
+    sides: Mapping[str, Side]
+    metrics: tuple[Metric, ...]
+    retries: int = 0
+    threads: int = 1
+    on_inconclusive: Literal["fail", "warn"] = "fail"
+    component_match: Literal["golden", "none"] | None = None
+    legacy: bool = False
+    replaced: Mapping[str, Side] = field(default_factory=dict)
+    path: Path = Path()
+    sha256: str = ""
+
+    @property
+    def primary(self) -> Metric:
+        return self.metrics[0]
+
+    @property
+    def live_systems(self) -> tuple[str, ...]:
+        """The systems that are run, in the order official, worldflux."""
+        return tuple(s for s in SYSTEMS if isinstance(self.sides.get(s), BackendSide))
+
+    def judged_tasks(self, metric: Metric) -> tuple[Task, ...]:
+        """The tasks on which ``metric`` is judged."""
+        return tuple(t for t in self.tasks if not metric.tasks or t.id in metric.tasks)
+
+    def metrics_of(self, task_id: str) -> tuple[Metric, ...]:
+        """The metrics that are judged on a task."""
+        return tuple(m for m in self.metrics if not m.tasks or task_id in m.tasks)
+
+    def task(self, task_id: str) -> Task:
+        return next(t for t in self.tasks if t.id == task_id)
+
+    def with_live_seeds(self, seeds: Sequence[int]) -> Suite:
+        """The suite with the seeds of its live sides replaced; tables keep theirs."""
+        live = self.live_systems
+        return replace(
+            self,
+            seeds={s: tuple(seeds) if s in live else v for s, v in self.seeds.items()},
+            tasks=tuple(replace(t, seeds=None) for t in self.tasks),
+        )
+
+    def with_overrides(self, overrides: Mapping[str, Override]) -> Suite:
+        """The suite with tables in the place of sides, which ``replaced`` keeps.
+
+        Raises:
+            SuiteError: a live side is given a path without a format, or a format without a path.
+        """
+        tables = {s: _overridden(self.sides[s], o, s) for s, o in overrides.items()}
+        replaced = {s: self.sides[s] for s in tables}
+        return replace(self, sides={**self.sides, **tables}, replaced=replaced)
+
+
+def _overridden(side: Side, given: Override, system: str) -> ArtifactSide:
+    """The table that is read in a side's place; of another file, repo and commit are not known."""
+    option = "--parity-upstream" if system == "official" else "--parity-worldflux"
+    own = side if isinstance(side, ArtifactSide) else None
+    path = given.path or (own.path if own else None)
+    format = given.format or (own.format if own else None)
+    if path is None or format is None:
+        lacking = option if path is None else f"{option}-format"
+        raise SuiteError(
+            f"the {system} side is live, and {lacking} is not given",
+            where="command line",
+            mend=f"give both {option} and {option}-format",
+        )
+    if given.path is None and own:
+        return replace(own, format=format)
+    return ArtifactSide(path, format, duplicates=own.duplicates if own else None)
+
+
+def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:
+    """A :class:`Suite` from a mapping that its JSON Schema accepts.
+
+    Args:
+        folder: what relative paths in the suite are relative to.
+        locate: tells for an error where a value stands.
+
+    Raises:
+        SuiteError: what a schema cannot say is wrong (duplicate tasks, an unknown default adapter, ...).
+    """
+    if "schema_version" not in data:
+        return _legacy_quick(data, folder)
+    tasks = _tasks(data, locate)
+    return Suite(
+        suite_id=data["suite_id"],
+        family=data["family"],
+        track=data["track"],
+        tasks=tasks,
+        seeds=_seeds(data["seeds"], locate),
+        sides={s: _side(data.get(s), data["family"], s, folder, locate) for s in SYSTEMS},
+        metrics=_metrics(data["metrics"], [t.id for t in tasks], locate),
+        retries=data.get("retries", 0),
+        threads=data.get("threads", 1),
+        on_inconclusive=data.get("on_inconclusive", "fail"),
+        component_match=data.get("component_match"),
+    )
+
+
+def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
+    rows = [t if isinstance(t, Mapping) else {"id": t} for t in data["tasks"]]
+    _refuse_repeats([t["id"] for t in rows], "task", ("tasks",), locate)
+    _refuse_reversed_windows(data, (), locate)
+    for i, row in enumerate(rows):
+        _refuse_reversed_windows(row, ("tasks", i), locate)
+        _refuse_repeats(row.get("seeds", ()), "seed", ("tasks", i, "seeds"), locate)
+    tasks = tuple(_task(row, data) for row in rows)
+    for i, task in enumerate(tasks):
+        if task.budget is None:
+            raise SuiteError(
+                f"task {task.id!r} has no budget, so the sides could be compared at different steps",
+                where=locate(("tasks", i)),
+                mend="add `budget: {step: <frames>}` to the suite or to the task",
+            )
+    return tasks
+
+
+def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
+    budget = {**data.get("budget", {}), **own.get("budget", {})}
+    return Task(
+        id=own["id"],
+        recipe={**data.get("recipe", {}), **own.get("recipe", {})},
+        eval_protocol={**data.get("eval_protocol", {}), **own.get("eval_protocol", {})},
+        budget=Budget(budget["step"], budget.get("tolerance", 0.0)) if budget else None,
+        deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
+        seeds=tuple(sorted(own["seeds"])) if "seeds" in own else None,
+        resources=Resources(**{**data.get("resources", {}), **own.get("resources", {})}),
+    )
+
+
+def _refuse_reversed_windows(row: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> None:
+    for name, (first, last) in row.get("eval_protocol", {}).get("windows", {}).items():
+        if first > last:
+            raise SuiteError(
+                f"window {name!r} is [{first}, {last}]",
+                where=locate((*at, "eval_protocol", "windows", name)),
+                mend="write [first, last] with first <= last",
+            )
+
+
+def _seeds(value: Any, locate: Locate) -> dict[str, tuple[int, ...] | None]:
+    if isinstance(value, Mapping):
+        return {s: _seed_list(value[s], ("seeds", s), locate) for s in SYSTEMS}
+    return dict.fromkeys(SYSTEMS, _seed_list(value, ("seeds",), locate))
+
+
+def _seed_list(value: int | Sequence[int], at: tuple[str | int, ...], locate: Locate) -> tuple[int, ...]:
+    seeds = tuple(range(value)) if isinstance(value, int) else tuple(value)
+    _refuse_repeats(seeds, "seed", at, locate)
+    return seeds
+
+
+def _refuse_repeats(values: Sequence[object], what: str, at: tuple[str | int, ...], locate: Locate) -> None:
+    seen: set[object] = set()
+    for i, value in enumerate(values):
+        if value in seen:
+            raise SuiteError(
+                f"{what} {value!r} is named twice", where=locate((*at, i)), mend=f"name each {what} once"
+            )
+        seen.add(value)
+
+
+def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path, locate: Locate) -> Side:
+    if own and "artifact" in own:
+        artifact = dict(own["artifact"])
+        return ArtifactSide(path=folder / artifact.pop("path"), **artifact)
+    adapter = (own or {}).get("backend") or DEFAULT_ADAPTERS.get((family, system))
+    if adapter is None:
+        raise SuiteError(
+            f"{system} names neither artifact nor backend, and the family {family!r} has no default backend",
+            where=locate(("family",)),
+            valid=sorted({f for f, _ in DEFAULT_ADAPTERS}),
+            got=family,
+            mend=f"add `{system}: {{backend: <adapter id>}}`",
+        )
+    return BackendSide(adapter)
+
+
+def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], locate: Locate) -> tuple[Metric, ...]:
+    _refuse_repeats([r["name"] for r in rows], "metric", ("metrics",), locate)
+    metrics = tuple(Metric(**{**row, "tasks": tuple(row.get("tasks", ()))}) for row in rows)
+    for i, metric in enumerate(metrics):
+        for j, task in enumerate(metric.tasks):
+            if task not in tasks:
+                where = locate(("metrics", i, "tasks", j))
+                raise SuiteError(f"{metric.name}: no task {task!r}", where=where, valid=tasks, got=task)
+    for i, task in enumerate(tasks):
+        if not any(not m.tasks or task in m.tasks for m in metrics):
+            raise SuiteError(
+                f"no metric is judged on task {task!r}",
+                where=locate(("tasks", i)),
+                mend="name it in a metric's `tasks`",
+            )
+    return metrics
+
+
+def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
+    """The quick suite of the earlier system: two tables, the documented rule, seeds from the tables.
+
+    Of two scores for one point the last in the file counts, as it did there without a word; the
+    verdict warns of how many there are.
+    """
+    metric = Metric(
+        name=data.get("metric", "episode_return"),
+        rule="drop_ratio",
+        margin=data.get("margin_ratio", 0.05),
+        confidence=data.get("confidence", 0.95),
+        higher_is_better=data.get("higher_is_better", True),
+    )
+    sides = {"official": data["upstream"], "worldflux": data["worldflux"]}
+    return Suite(
+        suite_id=data["suite_id"],
+        family=data["family"],
+        track="quick",
+        tasks=tuple(Task(id=t) for t in data["tasks"]),
+        seeds=dict.fromkeys(SYSTEMS, None),
+        sides={
+            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"), "last")
+            for s, v in sides.items()
+        },
+        metrics=(metric,),
+        legacy=True,
+    )

@@ -1,0 +1,241 @@
+"""YAML file -> :class:`Suite`. Every error is ``file:line: what; valid values; nearest match``.
+
+Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: ``3e-4`` is a number, ``no`` and ``on``
+are strings, ``"false"`` in quotes is a string and so never a boolean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import schemas
+from ..errors import SuiteError
+from .suite import Locate, Suite, parse_suite
+
+SUITE_SCHEMA = "worldflux.parity.suite.v1"
+# Proof manifests of the earlier system.
+MANIFEST_SCHEMAS = {
+    "parity.suite.v2": "suite.parity_v2",
+    "parity.manifest.v1": "suite.parity_manifest_v1",
+}
+QUICK_SCHEMAS = ("suite.v1", "suite.quick_legacy")
+CAMPAIGN_SCHEMA = "worldflux.parity.campaign.v1"
+MAX_NODES = 50_000
+MAX_DEPTH = 50
+
+_INT = re.compile(r"[-+]?[0-9]+$")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_CONSTANTS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load(path: Path) -> Suite:
+    """Read, validate and parse the file of a quick suite.
+
+    Raises:
+        SuiteError: the file cannot be read, is not YAML, or is not a quick suite.
+    """
+    source = read(path)
+    if source.schema not in QUICK_SCHEMAS:
+        raise SuiteError(
+            f"this is a {source.track} suite, and a quick one is wanted",
+            where=source.locate(("track",)),
+            mend=f"pytest --parity={source.track} {path}",
+        )
+    schemas.check(source.document, source.schema, source.locate, SuiteError)
+    return replace(parse_suite(source.document, path.parent, source.locate), path=path, sha256=source.sha256)
+
+
+@dataclass(frozen=True)
+class SuiteSource:
+    """A suite file as it was read, and which schema it must satisfy."""
+
+    path: Path
+    document: dict[str, Any]
+    schema: str
+    sha256: str
+    locate: Locate
+
+    @property
+    def track(self) -> str:
+        if self.schema == "campaign.v1":
+            return "campaign"
+        return "quick" if self.schema in QUICK_SCHEMAS else "proof"
+
+
+def read(path: Path) -> SuiteSource:
+    """Read a suite file of any track and format; nothing of it is validated yet.
+
+    Raises:
+        SuiteError: the file cannot be read, is not YAML, or no format that is known.
+    """
+    raw = _read(path)
+    document, lines = parse_yaml(raw, str(path))
+    if not isinstance(document, dict):
+        raise SuiteError("a suite is a mapping of keys", where=f"{path}:1")
+    locate = locator(path, lines)
+    return SuiteSource(path, document, _schema_of(document, locate), hashlib.sha256(raw).hexdigest(), locate)
+
+
+def read_track(path: Path, track: str, wanted: str) -> SuiteSource:
+    """As :func:`read`, of a file that must be of one track; ``wanted``: what such a file is called.
+
+    Raises:
+        SuiteError: as :func:`read`, or it is of another track.
+    """
+    source = read(path)
+    if source.track != track:
+        raise SuiteError(
+            f"this is a {source.track} suite, and a {wanted} is wanted",
+            where=source.locate(("track",)),
+            mend=f"pytest --parity={source.track} {path}",
+        )
+    return source
+
+
+def locator(path: Path, lines: Mapping[schemas.Path, int]) -> Locate:
+    """Turns the path of a value within a document into ``file:line``: its own, or that of what holds it."""
+
+    def locate(at: schemas.Path) -> str:
+        while at and at not in lines:
+            at = at[:-1]
+        return f"{path}:{lines.get(at, 1)}"
+
+    return locate
+
+
+def place(path: Path, *at: str | int) -> str:
+    """``file:line`` of a value in a suite that was loaded before, for an error found later.
+
+    Raises:
+        SuiteError: the file is no longer what was loaded.
+    """
+    _, lines = parse_yaml(_read(path), str(path))
+    return locator(path, lines)(at)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SuiteError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def _schema_of(document: dict[str, Any], locate: Locate) -> str:
+    version = document.get("schema_version")
+    if version == SUITE_SCHEMA:
+        return "suite.proof_v1" if document.get("track") == "proof" else "suite.v1"
+    if isinstance(version, str) and version in MANIFEST_SCHEMAS:
+        return MANIFEST_SCHEMAS[version]
+    if version == CAMPAIGN_SCHEMA or (version is None and "sources" in document):
+        return "campaign.v1"
+    if version is None and "upstream" in document:
+        return "suite.quick_legacy"
+    if version is None:
+        raise SuiteError(
+            "key 'schema_version' is missing", where=locate(()), mend=f"add `schema_version: {SUITE_SCHEMA}`"
+        )
+    raise SuiteError(
+        f"schema_version is {version!r}",
+        where=locate(("schema_version",)),
+        valid=[SUITE_SCHEMA, CAMPAIGN_SCHEMA, *MANIFEST_SCHEMAS],
+        got=version,
+    )
+
+
+def parse_yaml(raw: bytes, where: str) -> tuple[Any, dict[schemas.Path, int]]:
+    """The document, and for each path within it the line (from 1) where it stands.
+
+    Raises:
+        SuiteError: not YAML, a key twice, a tag, or so many aliases that it would not end.
+    """
+    try:
+        _refuse_deep(raw, where)
+        node = yaml.compose(raw, Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        raise SuiteError(f"not YAML: {problem}", where=where + line) from None
+    if node is None:
+        raise SuiteError("the file is empty", where=where)
+    return _Construction(where).run(node)
+
+
+def _refuse_deep(raw: bytes, where: str) -> None:
+    """The parser in C recurses without a limit of its own, and would end the process."""
+    depth = 0
+    for event in yaml.parse(raw, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise SuiteError(f"nested more than {MAX_DEPTH} deep", where=where)
+
+
+class _Construction:
+    """Builds plain values from YAML nodes and remembers the line of each."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.lines: dict[schemas.Path, int] = {}
+
+    def run(self, node: yaml.Node) -> tuple[Any, dict[schemas.Path, int]]:
+        try:
+            return self._value(node, ()), self.lines
+        except RecursionError:
+            raise SuiteError("nested without end", where=self.where) from None
+
+    def _fail(self, what: str, node: yaml.Node) -> SuiteError:
+        return SuiteError(what, where=f"{self.where}:{node.start_mark.line + 1}")
+
+    def _value(self, node: yaml.Node, at: schemas.Path) -> Any:
+        self.lines.setdefault(at, node.start_mark.line + 1)
+        if not str(node.tag).startswith("tag:yaml.org,2002:"):
+            raise self._fail(f"the tag {node.tag} means nothing here", node)
+        if len(self.lines) > MAX_NODES:
+            raise self._fail(f"more than {MAX_NODES} values (an alias that repeats itself?)", node)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, at)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*at, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, at: schemas.Path) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self._fail("a key must be a word", key_node)
+            key = str(key_node.value)
+            if key in mapping:
+                raise self._fail(f"key {key!r} stands twice", key_node)
+            self.lines[(*at, key)] = key_node.start_mark.line + 1
+            mapping[key] = self._value(value_node, (*at, key))
+        return mapping
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        text = str(node.value)
+        if getattr(node, "style", None):
+            return text
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
+        if _INT.match(text) and len(text) < 400:
+            return int(text)
+        if _FLOAT.match(text):
+            if not math.isfinite(float(text)):
+                raise self._fail(f"{text} is too large for a number", node)
+            return float(text)
+        return text

@@ -1,0 +1,100 @@
+"""The contract between the plugin and a backend program: a request in, a record out.
+
+A backend imports this package and nothing else of ours, so it uses the standard library only and
+runs on any Python from 3.9 on. The plugin starts ``argv request.json``; the program writes into
+``request.out_dir``: ``metrics.json`` (schema ``parity.v1``), ``progress.jsonl`` (heartbeats) and
+whatever else it likes. Exit status 0 means that ``metrics.json`` is there and valid.
+
+A program whose components are compared with a golden folder is started as ``argv match_request.json`` and
+leaves ``outputs.npz``, ``perturbed.npz`` and ``match.json``: ``match``. numpy, which such a program
+has, is imported there by the functions that need it.
+"""
+
+from __future__ import annotations
+
+from .documents import (
+    LARGEST_NUMBER,
+    LARGEST_STEP,
+    WireError,
+    canonical_json,
+    content_hash,
+    file_sha256,
+    load_object,
+    object_in,
+    tree_sha256,
+    write_atomic,
+)
+from .match import (
+    GOLDEN_SCHEMA,
+    MATCH_REQUEST_SCHEMA,
+    MATCH_SCHEMA,
+    Golden,
+    MatchError,
+    check_form,
+    match_main,
+    read_golden,
+    read_match_request,
+    write_match,
+)
+from .progress import Progress, Windows
+from .record import (
+    RECORD_SCHEMA,
+    CurvePoint,
+    RunRecord,
+    kept,
+    read_record,
+    record_from_dict,
+    record_to_dict,
+    write_record,
+)
+from .request import (
+    REQUEST_SCHEMA,
+    RunRequest,
+    eval_protocol_hash,
+    read_request,
+    request_by_hand,
+    request_from_dict,
+    request_to_json,
+    setting,
+)
+
+__all__ = [
+    "GOLDEN_SCHEMA",
+    "LARGEST_NUMBER",
+    "LARGEST_STEP",
+    "MATCH_REQUEST_SCHEMA",
+    "MATCH_SCHEMA",
+    "RECORD_SCHEMA",
+    "REQUEST_SCHEMA",
+    "CurvePoint",
+    "Golden",
+    "MatchError",
+    "Progress",
+    "RunRecord",
+    "RunRequest",
+    "Windows",
+    "WireError",
+    "canonical_json",
+    "check_form",
+    "content_hash",
+    "eval_protocol_hash",
+    "file_sha256",
+    "kept",
+    "load_object",
+    "match_main",
+    "object_in",
+    "read_golden",
+    "read_match_request",
+    "read_record",
+    "read_request",
+    "record_from_dict",
+    "record_to_dict",
+    "request_by_hand",
+    "request_from_dict",
+    "request_to_json",
+    "setting",
+    "tree_sha256",
+    "write_atomic",
+    "write_match",
+    "write_record",
+]

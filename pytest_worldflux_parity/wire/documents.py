@@ -1,0 +1,150 @@
+"""JSON of the contract, read strictly and written whole, and the hashes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import (
+    Any,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+)
+
+# As in score tables: squares of such numbers still have a float, and no return or loss is larger.
+LARGEST_NUMBER = 1e50
+LARGEST_STEP = 2**63 - 1
+
+
+class WireError(ValueError):
+    """A request or a record that does not keep the contract; the text names the field."""
+
+
+def canonical_json(value: object) -> str:
+    """Sorted, compact JSON without NaN: the text that hashes are taken of.
+
+    Raises:
+        WireError: ``value`` holds NaN, an infinity, or something that JSON has no form for, or is nested
+            too deep.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WireError(f"not representable as JSON: {error}") from None
+
+
+def content_hash(value: object) -> str:
+    """sha256 (hex) of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def tree_sha256(folder: Path, pattern: str = "**/*") -> str:
+    """sha256 over the names and bytes of the files below ``folder``, caches left out."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(pattern)):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> Optional[str]:
+    """sha256 of a file's bytes, None where there is no file that can be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    # ValueError: a path out of an edited line may be none.
+    except (OSError, ValueError):
+        return None
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the new one, never a part.
+
+    What UTF-8 has no form for (a lone surrogate, which JSON may hold) is written as its escape.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    finally:
+        if partial.exists():
+            partial.unlink()
+
+
+def load_object(path: Path) -> Dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        WireError: it holds no JSON object, NaN, or a key twice.
+    """
+    return object_in(path.read_bytes(), str(path))
+
+
+def object_in(text: bytes, where: str) -> Dict[str, Any]:
+    """The JSON object in a text.
+
+    Raises:
+        WireError: as :func:`load_object`; ``where`` names the text.
+    """
+    try:
+        data = json.loads(
+            text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_repeats
+        )
+    except WireError as error:
+        raise WireError(f"{where}: {error}") from None
+    # Not JSON, not UTF-8, or an integer of more digits than Python reads: each is a ValueError.
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"{where}: not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise WireError(f"{where}: a JSON object is wanted, not {type(data).__name__}")
+    return data
+
+
+def _refuse_constant(token: str) -> None:
+    raise WireError(f"{token} is not a number that JSON allows")
+
+
+def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise WireError(f"the key {twice!r} stands twice in one object")
+    return data
+
+
+_REQUIRED: Any = object()
+
+
+def typed(data: Mapping[str, Any], key: str, kind: type, where: str, default: Any = _REQUIRED) -> Any:
+    if key not in data:
+        if default is _REQUIRED:
+            raise WireError(f"{where}: {key} is missing")
+        return default
+    value = data[key]
+    # bool is an int in Python, but true is not a seed.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise WireError(f"{where}: {key} is {value!r}, not {kind.__name__}")
+    return value
+
+
+def finite(value: Any, key: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise WireError(f"{where}: {key} is {value!r}, not a finite number")
+    # Compared as it is: an integer may have no float, and NaN is not below anything.
+    if not abs(value) <= LARGEST_NUMBER:
+        shown = repr(value) if isinstance(value, float) else "an integer"
+        raise WireError(f"{where}: {key} is {shown}, not a finite number of at most {LARGEST_NUMBER:g}")
+    return float(value)
+
+
+NUMBERS = (int, float)
