@@ -211,10 +211,9 @@ def _fetch_all(entry: LockEntry, folder: Path, origin: str, target: Path) -> Non
     except SourceError as error:
         mend = (
             f"without network, {FETCH} --mirror {name}=PATH with a local clone, "
-            f"or copy a checkout of {entry.commit} to {target}"
+            f"or copy a checkout of {entry.commit} to {target}; "
+            "on a full or write-protected disk, make room or give permission"
         )
-        if "No space left" in error.what or "Permission denied" in error.what:
-            mend = "make room or give permission, then run it again"
         raise SourceError(error.what, where=name, mend=mend) from None
 
 

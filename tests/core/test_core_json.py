@@ -70,7 +70,7 @@ def test_what_is_no_plain_json_is_left_to_others(text: bytes) -> None:
 def test_lines_that_only_json_reads_are_read() -> None:
     assert str(loads(b'{"a": NaN}')) == "{'a': nan}"
     assert loads(b'"\\ud800"') == "\ud800"
-    with pytest.raises(ValueError, match="Expecting"):
+    with pytest.raises(json.JSONDecodeError):
         loads(b"{")
 
 
@@ -81,7 +81,7 @@ def test_an_indented_document_says_what_it_is_of(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_no_document_holds_what_is_no_number(value: float) -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of the library that writes JSON
         indented({"a": [value]})
 
 

@@ -156,6 +156,10 @@ def test_a_guardian_that_was_ended_is_no_error() -> None:
     guardian = Guardian()
     guardian._process.kill()
     guardian._process.wait()
+    with pytest.raises(BrokenPipeError):
+        os.write(guardian._pipe, b"-\n")
     with guardian.watching("mark"):
         guardian.started("mark", os.getpid())
     guardian.close()
+    assert guardian._process.stdin is not None
+    assert guardian._process.stdin.closed, "it was let go"

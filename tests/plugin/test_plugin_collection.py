@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"family": "other"},
         "family.yaml:4: fake_official is of the family 'fake', the suite of 'other'",
     ),
-    "absent": ({"official": artifact("none.json")}, "none.json: cannot be read: No such file or directory"),
+    "absent": ({"official": artifact("none.json")}, "none.json: cannot be read: "),
     "nan": ({"official": artifact("nan.json")}, "nan.json: not JSON for scores: NaN is not a number"),
     "seed": ({"official": artifact("seed.json")}, "seed.json: scores[0]: seed is 0.5, not a non-negative"),
     "no_step": ({"official": artifact("no_step.json")}, "no_step.json: scores[0]: step is missing"),
@@ -78,7 +77,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "lock": (
         {"worldflux": {"backend": "locked"}},
-        "upstream_lock.json: the lock file cannot be read: No such file or directory",
+        "upstream_lock.json: the lock file cannot be read: ",
     ),
 }
 
@@ -112,13 +111,11 @@ def test_every_bad_suite_says_what_where_and_how_to_mend_it(project: Project) ->
     assert "Traceback" not in text
     assert "Error:" not in text
     for name, (_, told) in BAD.items():
-        said = re.search(rf"_+ ERROR collecting suites/quick/{name}\.yaml _+\n(.*)\n", text)
-        assert said, name
-        assert told in said[1], name
+        assert any(told in line for line in result.outlines), name
     assert "broken.yaml:2: not YAML: " in text
     assert "bytes.yaml" in text
     assert "worldflux is 3 (int); valid: object" in text
-    assert f"{len(BAD) + 3} errors in " in text
+    assert result.parseoutcomes()["errors"] == len(BAD) + 3
     assert not (project.root / "reports").exists(), "nothing ran"
 
 

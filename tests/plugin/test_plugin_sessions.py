@@ -75,19 +75,32 @@ def test_xdist_gives_the_same_verdicts_documents_and_junit(project: Project) -> 
     assert re.fullmatch("[0-9a-f]{64}", good["worldflux.request_id"])
 
 
+NAMED_WORKER = """
+import os
+
+def pytest_sessionfinish():
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        open(os.environ["PYTEST_XDIST_WORKER"], "w").close()
+"""
+
+
 def test_without_n_the_pairs_are_spread_over_the_cores(project: Project) -> None:
     project.ini("parity_workers = 2")
     project.suite(tasks=["alpha"])
+    with open(project.root / "conftest.py", "a", encoding="utf-8") as conftest:
+        conftest.write(NAMED_WORKER)
     result = project.run_here()
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["2 workers*"])
+    assert {path.name for path in project.root.glob("gw*")} == {"gw0", "gw1"}
 
 
 def test_collect_only_runs_nothing_and_leaves_nothing(project: Project) -> None:
     project.suite()
     result = project.run_here("--collect-only", "-q", run_id=None)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["suites/quick/fake_quick.yaml::alpha?seed=0?", "6 tests collected*"])
+    listed = [line for line in result.outlines if "::" in line]
+    assert "suites/quick/fake_quick.yaml::alpha[seed=0]" in listed
+    assert len(listed) == 6
     assert not (project.root / "reports").exists()
 
 
@@ -106,7 +119,7 @@ def test_parity_without_a_suite_is_an_error(project: Project) -> None:
     (project.root / "test_own.py").write_text("def test_own():\n    pass\n", encoding="utf-8")
     result = project.run_here("test_own.py")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --parity=quick: no suite is among what was collected"])
+    result.stderr.fnmatch_lines(["*--parity=quick: no suite is among what was collected"])
 
 
 def test_yaml_of_other_tools_is_left_alone(project: Project) -> None:
@@ -147,7 +160,7 @@ def test_lf_runs_the_failed_pair_again(project: Project) -> None:
     assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
     result = project.run_here("--lf", "--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
-    result.stdout.fnmatch_lines(["*run-last-failure: rerun previous*"])
+    result.assert_outcomes(passed=1 + 4)
     attempts = [(x["system"], x["seed"], x["attempt"], x["status"]) for x in project.lines()]
     assert attempts[-1] == ("worldflux", 1, 2, "success")
     assert len(attempts) == 7
@@ -159,7 +172,7 @@ def test_a_suite_id_used_twice_is_refused(project: Project) -> None:
     path.with_name("again.yaml").write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     result = project.run_here()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *suite_id 'fake_quick' is also that of suites/quick/again.yaml"])
+    result.stderr.fnmatch_lines(["*suite_id 'fake_quick' is also that of suites/quick/again.yaml"])
     assert not (project.run_dir() / "run.json").exists()
 
 
@@ -194,5 +207,5 @@ def test_what_a_usage_error_says(project: Project) -> None:
     for arguments, text in wrong.items():
         result = project.run_here(*arguments, run_id=None)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        assert f"ERROR: {text}" in result.stderr.str()
+        assert text in result.stderr.str()
     assert not (project.root / "reports").exists()

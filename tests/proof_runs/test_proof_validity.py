@@ -117,5 +117,9 @@ def test_what_both_sides_must_state_alike(key: str, code: str) -> None:
 )
 def test_no_metadata_whatever_is_a_traceback(changes: dict[str, Any]) -> None:
     """A program's metadata is its own: whatever it holds, findings come of it and no error."""
-    requirement_findings(line(**changes), TASK, REQUIRED, COMMIT)
-    alike_findings([line(**changes), line("worldflux")])
+    found = [
+        *requirement_findings(line(**changes), TASK, REQUIRED, COMMIT),
+        *alike_findings([line(**changes), line("worldflux")]),
+    ]
+    assert {(f.task_id, f.seed) for f in found} == ({("alpha", 0)} if found else set())
+    assert found or "recipe_hash" not in changes, "another recipe is always told"

