@@ -12,12 +12,12 @@ pytest_plugins = ["pytester"]
 # half a minute and is not here may be begun last, and then one core waits for it.
 LONGEST = (
     "tdmpc2/test_quick_suite.py",
-    "engines/test_ray_sessions.py",
-    "engines/test_slurm_cluster.py",
+    "execution/test_ray_sessions.py",
+    "execution/test_slurm_cluster.py",
     "dreamerv3/test_match_dreamerv3.py",
     "tdmpc2/test_program.py",
     "dreamerv3/test_agent_dreamerv3.py",
-    "proof_runs/test_proof_sessions.py",
+    "session/test_proof_sessions.py",
     "dreamerv3/test_environments_dreamerv3.py",
     "dreamerv3/test_program_dreamerv3.py",
     "evidence/test_evidence_runs.py",

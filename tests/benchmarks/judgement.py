@@ -133,7 +133,7 @@ def _whole(repeat: int) -> None:
 
 
 def _make_log(folder: Path) -> None:
-    from tests.proof_runs.proof_lines import lines_of
+    from tests.session.proof_lines import lines_of
 
     lines = lines_of(proof_file.load(ROOT / proof_folder.SUITE), np.random.default_rng(0), points=40)
     folder.mkdir()

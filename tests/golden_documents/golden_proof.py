@@ -10,8 +10,8 @@ from golden_stage import Stage
 
 from tests.evidence.fake_proofs import BELOW, SUITE_ID, Proof
 from tests.evidence.manipulations import document, edited, forged
-from tests.proof.proof_examples import manifest
-from tests.proof_runs.test_proof_commands import COMMAND, PROGRAM
+from tests.judgement.proof_examples import manifest
+from tests.session.test_proof_commands import COMMAND, PROGRAM
 
 FAST = {"bayesian": {"draws": 1000}}
 SUITE = f"suites/proof/{SUITE_ID}.yaml"

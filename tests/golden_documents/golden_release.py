@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from golden_stage import Stage
 
-from tests.campaign.test_campaign_sessions import COMMAND, DOCUMENT, PROGRAM
-from tests.governance.judged_runs import judged_project
+from tests.release.judged_runs import judged_project
+from tests.session.test_campaign_sessions import COMMAND, DOCUMENT, PROGRAM
 
 RUN = "reports/parity/r"
 TABLE = {

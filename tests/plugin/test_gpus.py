@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Project
-from tests.core.test_leases import fake_driver
+from tests.execution.test_leases import fake_driver
 
 
 @pytest.fixture(autouse=True)
