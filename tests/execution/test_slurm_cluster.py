@@ -22,7 +22,7 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, RunFailed
 from pytest_worldflux_parity.suite.suite import Resources
 from tests.conftest import Project, alive, wait_until
-from tests.engines import fake_slurm
+from tests.execution import fake_slurm
 from tests.execution.fake_slurm import FakeSlurm
 from tests.fakes.backends import program
 
