@@ -7,12 +7,15 @@ A run is stored the moment that it ends, whatever its pair or the session is wai
 from __future__ import annotations
 
 import resource
+import signal
+import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
+from types import FrameType
 
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite
@@ -56,23 +59,32 @@ class Fleet:
 
     def __enter__(self) -> Fleet:
         _raise_limit()
-        # One for all: each would hold a descriptor of its own.
-        present = self._held.enter_context(presence(self._context.run_dir))
-        runs = [(job, system) for job in self._jobs.values() for system in self._open_systems(job)]
-        for job, system in sorted(runs, key=lambda run: -run[0].seconds.get(run[1], 0.0)):
-            future = self._pool.submit(
-                attempts.run_system,
-                job.prepared,
-                job.pair,
-                system,
-                self._context,
-                job.stored,
-                self._engine,
-                present,
-            )
-            self._futures[job.key][system] = future
-            future.add_done_callback(partial(self._note_end, job.key))
+        try:
+            # One for all: each would hold a descriptor of its own.
+            present = self._held.enter_context(presence(self._context.run_dir))
+            runs = [(job, system) for job in self._jobs.values() for system in self._open_systems(job)]
+            with _ctrl_c_after():
+                for job, system in sorted(runs, key=lambda run: -run[0].seconds.get(run[1], 0.0)):
+                    self._submit(job, system, present)
+        except BaseException:
+            # A block that was not entered is not left either.
+            self.__exit__()
+            raise
         return self
+
+    def _submit(self, job: Job, system: str, present: int) -> None:
+        future = self._pool.submit(
+            attempts.run_system,
+            job.prepared,
+            job.pair,
+            system,
+            self._context,
+            job.stored,
+            self._engine,
+            present,
+        )
+        self._futures[job.key][system] = future
+        future.add_done_callback(partial(self._note_end, job.key))
 
     def _note_end(self, key: Hashable, _: Future[Line]) -> None:
         self._ended.put(key)
@@ -118,6 +130,23 @@ class Fleet:
                 failures.append(failure)
         attempts.raise_together(failures)
         return lines
+
+
+@contextmanager
+def _ctrl_c_after() -> Iterator[None]:
+    """Heed Ctrl-C once the block is done: met in ``submit``, a pool loses sight of the thread it starts."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    told: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *call: told.append(call))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if told:
+        before(*told[-1])
 
 
 def _raise_limit() -> None:

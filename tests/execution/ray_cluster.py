@@ -91,16 +91,16 @@ class RayCluster:
         wait_until(lambda: len(self._head.global_state.node_table()) == count + 1, "the nodes", 60)
 
     @contextlib.contextmanager
-    def one_more(self, gpus: int, **environment: str) -> Iterator[None]:
-        """A further node while a block runs."""
-        self.add(gpus, **environment)
+    def one_more(self, gpus: int, ignored: int | None = None, **environment: str) -> Iterator[RayNode]:
+        """A further node while a block runs; ``ignored``: a signal that it ignores from its start."""
+        self.add(gpus, ignored, **environment)
         try:
             self._wait_for(len(self.nodes))
-            yield
+            yield self.nodes[-1]
         finally:
             self.nodes[-1].kill()
 
-    def add(self, gpus: int = GPUS, **changes: str) -> None:
+    def add(self, gpus: int = GPUS, ignored: int | None = None, **changes: str) -> None:
         """Start a node, which does not see the project nor this checkout."""
         cache = self.base / f"node_{len(self.nodes)}"
         cache.mkdir()
@@ -116,6 +116,8 @@ class RayCluster:
         # By default its workers give way to all else on the machine, and tests would wait.
         environment["RAY_worker_niceness"] = "0"
         environment.pop("PYTHONPATH", None)
+        if ignored is not None:
+            start = ["sh", "-c", f"trap '' {ignored}; exec \"$@\"", "sh", *start]
         with open(cache / "ray.log", "wb") as log:
             process = subprocess.Popen(start, cwd="/", env=environment, stdout=log, stderr=log)
         self.nodes.append(RayNode(process, cache))

@@ -245,6 +245,41 @@ def test_however_it_ends_nothing_is_left_and_a_resume_goes_on(
     assert done == [(t, s, x) for t in ("alpha", "beta") for s in (0, 1) for x in ("official", "worldflux")]
 
 
+# Ctrl-C at the moment when a pool has given a run to a thread, and nobody has noted that yet.
+INTERRUPTED = (
+    THREADS
+    + """
+import os, signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+submit = ThreadPoolExecutor.submit
+
+def interrupted(self, *args):
+    future = submit(self, *args)
+    if not Path("go").exists():
+        os.kill(os.getpid(), signal.SIGINT)
+    return future
+
+ThreadPoolExecutor.submit = interrupted
+"""
+)
+
+
+def test_ctrl_c_while_runs_are_begun(project: Project) -> None:
+    (project.root / "conftest.py").write_text(INTERRUPTED, encoding="utf-8")
+    recipe = {"level": 100.0, "behaviour": "family", "until": str(project.root / "go")}
+    project.suite(tasks=["alpha"], seeds=2, recipe=recipe, deadline_sec=200)
+    session = project.start(*RAY)
+    assert session.wait(60) == pytest.ExitCode.INTERRUPTED
+    assert not [pid for pid in project.pids() if alive(pid)]
+    (project.root / "go").touch()
+    result = project.run("--parity-resume", *RAY)
+    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
+    done = sorted((x["seed"], x["system"]) for x in project.lines() if x["success"])
+    assert done == [(seed, system) for seed in (0, 1) for system in ("official", "worldflux")]
+
+
 def test_what_is_done_is_not_run_again(threads: Project) -> None:
     threads.suite()
     assert threads.run(*RAY).ret == pytest.ExitCode.OK

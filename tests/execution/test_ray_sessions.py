@@ -232,6 +232,25 @@ def test_nodes_and_drivers_that_are_lost(project: Project, cluster: RayCluster) 
     assert not gone & {gpu.partition(":")[0] for x in later for gpu in x["gpus"]}
 
 
+def test_ctrl_c_ends_what_runs_on_a_node_that_ignores_it(project: Project, cluster: RayCluster) -> None:
+    """As a node does that a script left in the background; and no worker has to be killed for it."""
+    (project.root / "conftest.py").write_text(
+        "from pytest_worldflux_parity.execution.ray import engine\nengine.CANCEL_SEC = 600.0\n",
+        encoding="utf-8",
+    )
+    recipe = {"level": 100.0, "behaviour": "tells", "until": "never"}
+    large = {"id": "alpha", "resources": {"gpus": 3}}
+    project.suite(tasks=[large], seeds=1, recipe=recipe, deadline_sec=200)
+    with cluster.one_more(3, signal.SIGINT) as node:
+        session = project.start(*RAY)
+        wait_until(lambda: len(node.pids()) == 2, "a program with a child")
+        on_it = node.pids()
+        session.send_signal(signal.SIGINT)
+        assert session.wait(60) == pytest.ExitCode.INTERRUPTED
+        none_left(on_it)
+    assert not stored(project), "what was ended is no failed attempt"
+
+
 def test_what_cannot_be_begun(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.suite()
     for address, said in (("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"), ("ray://h:1", "Ray's client")):

@@ -715,6 +715,60 @@ def test_runs_that_no_node_fits_wait_together(root: Path, monkeypatch: pytest.Mo
     assert len(waits) == 8
 
 
+class Stream:
+    """What Ray gives of a task that tells things and, unless it is killed, does not end."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[bool] = []
+
+    def completed(self) -> str:
+        return "its end"
+
+    def __next__(self) -> str:
+        assert not self.cancelled, "waits for the end of the task, whenever that is"
+        return "told"
+
+    def wait(self, refs: list[Any], timeout: float, fetch_local: bool = True) -> tuple[list[Any], list[Any]]:
+        ended = refs != ["its end"] or True in self.cancelled
+        return (refs, []) if ended else ([], refs)
+
+    def cancel(self, _: Any, force: bool) -> None:
+        self.cancelled.append(force)
+
+    def get(self, _: Any, timeout: float) -> Any:
+        raise sys.modules["ray"].exceptions.GetTimeoutError
+
+
+def flight_on(node_id: str, engine: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An attempt of a fake stream, in place of Ray, that is on a node."""
+    module, stream = sys.modules[type(engine).__module__], Stream()
+    for name in ("wait", "cancel", "get"):
+        monkeypatch.setattr(module.ray, name, getattr(stream, name))
+    return module._Flight("fake_official", stream, None, 0.0, node_id, "host")
+
+
+@pytest.mark.parametrize("moment", ["before", "while something is fetched"])
+def test_an_attempt_that_does_not_heed_ctrl_c_is_ended_with_its_worker(
+    root: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    engine = engine_on([Node("a", 4, 0)], root, monkeypatch)
+    flight = flight_on("a", engine, monkeypatch)
+    seen = iter([moment == "before", True])
+    monkeypatch.setattr(engine._stopping, "is_set", lambda: next(seen))
+    with pytest.raises(KeyboardInterrupt):
+        next(engine._events(flight))
+    assert flight.stream.cancelled == [False, True]
+
+
+def test_what_a_lost_node_held_is_not_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_on([Node("a", 4, 0)], root, monkeypatch)
+    flight = flight_on("b", engine, monkeypatch)
+    with pytest.raises(ParityError, match="its node was lost") as lost:
+        next(engine._events(flight))
+    assert lost.value.died == "b"  # type: ignore[attr-defined]
+    assert not flight.stream.cancelled
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), max_size=5),
     st.integers(1, 4), st.integers(1, 16), st.integers(1, 64), st.sampled_from(["", "gpus", "machine"]),

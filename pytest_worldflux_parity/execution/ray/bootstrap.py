@@ -13,6 +13,7 @@ import io
 import os
 import pickle
 import shutil
+import signal
 import socket
 import sys
 import tarfile
@@ -143,6 +144,9 @@ def run_attempt(package: Shipped, shipped: Mapping[str, Shipped], parcel: bytes)
     """
     import ray
 
+    # Ray ends a task by Python's own Ctrl-C, which does nothing where `ray start` was told to ignore it, as
+    # everything is that a script leaves in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     context = ray.get_runtime_context()
     # Before anything can fail here, so that it is known where.
     yield context.get_node_id(), socket.gethostname()

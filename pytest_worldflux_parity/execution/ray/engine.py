@@ -293,6 +293,8 @@ class RayEngine:
                 if self._stopping.is_set():
                     self._end(flight)
                     raise KeyboardInterrupt from None
+                if flight.node_id and flight.node_id not in {node.node_id for node in self._nodes(())}:
+                    raise _Lost("its node was lost", where=flight.where, died=flight.node_id) from None
 
     def _check_waiting(self, flight: _Flight) -> None:
         """Give up an attempt that waits for nodes which are all gone."""
@@ -309,7 +311,7 @@ class RayEngine:
         for force in (False, True):
             with contextlib.suppress(ray.exceptions.RayError, ValueError):
                 ray.cancel(flight.stream, force=force)
-            if _drained(flight.stream, time.monotonic() + CANCEL_SEC):
+            if _has_ended(flight.stream, CANCEL_SEC):
                 return
 
     def _is_told(self, launch: Launch, flight: _Flight, lost: _Lost) -> bool:
@@ -532,18 +534,13 @@ def _strategy(reservation: Reservation) -> dict[str, Any]:
     return {}
 
 
-def _drained(stream: Any, end: float) -> bool:
-    """Whether a cancelled task has ended before a moment; what it still tells is nobody's."""
-    while time.monotonic() < end:
-        ready, _ = ray.wait([stream], timeout=POLL_SEC)
-        if not ready:
-            continue
-        try:
-            # Not fetched: what a worker told as it was ended may never arrive.
-            next(stream)
-        except (StopIteration, ray.exceptions.RayError):
-            return True
-    return False
+def _has_ended(stream: Any, seconds: float) -> bool:
+    """Whether a task ends within a time; what it still tells is nobody's.
+
+    The stream itself is not asked: ``ray.cancel`` closes it here and now, whatever the task does, and at
+    its end ``next`` waits for the task without any bound.
+    """
+    return bool(ray.wait([stream.completed()], timeout=seconds, fetch_local=False)[0])
 
 
 def _unpacking(error: Any, flight: _Flight) -> BaseException:
