@@ -1,0 +1,188 @@
+"""Projects to attack, edits by hand, and the release that is to refuse what came of them."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.components import goldens
+from tests.conftest import SUITE, Project
+from tests.governance.judged_runs import AGGREGATE, LOCK, table, write
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "worldflux-parity"
+REPO = "https://example.org/fake"
+FACTOR = 'level *= float(request.recipe.get("worldflux_factor", 1.0))'
+WORSE = "level *= 0.7"
+# One task and four seeds a side: the fewest runs with which both tracks pass.
+SMALL: Mapping[str, Any] = {
+    "tasks": ["alpha"],
+    "statistical": {"bayesian": {"draws": 1000}},
+}
+
+
+class AcceptedError(AssertionError):
+    """What should have been refused was accepted; ``raises`` of an xfail, so that nothing else is excused."""
+
+
+class Kept(Project):
+    """A project that several tests share: its folder is not that of one test."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(cast(pytest.Pytester, Folder(root)))
+
+    def copied(self, root: Path) -> Kept:
+        """A copy to attack."""
+        other = copy.copy(self)
+        shutil.copytree(self.root, root)
+        other.root, other.pytester = root, cast(pytest.Pytester, Folder(root))
+        return other
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a project needs of pytester."""
+
+    path: Path
+
+    def run(self, *command: str, timeout: float) -> pytest.RunResult:
+        done = subprocess.run(
+            command, cwd=self.path, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
+
+
+# --- projects ---
+
+
+def quick(project: Kept, name: str = "fake_quick", **changes: Any) -> None:
+    """A quick suite whose official side is a table that the lock file knows."""
+    path = project.suite(name, tasks=SMALL["tasks"], seeds=4, official=OFFICIAL, **changes)
+    table(path.with_name("official.json"), "official")
+
+
+OFFICIAL = {"artifact": {"path": "official.json", "format": "canonical_json", "commit": goldens.COMMIT}}
+
+
+def proof(project: Kept, **changes: Any) -> None:
+    """A proof suite both sides of which run."""
+    project.proof(**{**SMALL, **changes})
+
+
+def lock(project: Kept, name: str = LOCK, *, pinned: Path | None = None) -> Path:
+    """The lock file of the project's suites; ``pinned``: the golden folder that it pins."""
+    entry = {
+        "repo": REPO, "commit": goldens.COMMIT, "oracle_format": "canonical_json",
+        "oracle_path": "suites/quick/official.json", "oracle_in": "project",
+    }  # fmt: skip
+    document: dict[str, Any] = {
+        "schema_version": "worldflux.parity.lock.v1",
+        "generated_at_utc": "2026-01-01T00:00:00Z",
+        "suites": dict.fromkeys((SUITE["suite_id"], "fake_equivalence", "fake_proof"), entry),
+    }
+    if pinned:
+        sha256 = hashlib.sha256((pinned / "manifest.json").read_bytes()).hexdigest()
+        row = {"suite": suite_of(project), "manifest_sha256": sha256, "holds": ["encoder/z", "loss/value"]}
+        document["goldens"] = {"fake": row}
+    return write(project.root / name, document)
+
+
+def matched(project: Kept) -> None:
+    """The true golden folder, pinned, and a match program that is compared with it."""
+    goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
+    lock(project, pinned=goldens.behave(project.root / "golden", "ok"))
+
+
+def suite_of(project: Project) -> str:
+    return f"fake_{project.track}"
+
+
+# --- by hand ---
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace in a file what must stand there."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text, (path, old)
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def program(project: Project) -> Path:
+    """The program of both sides."""
+    return project.root / "backends" / "program.py"
+
+
+def match_program(project: Project) -> Path:
+    return project.root / "backends" / "match_program.py"
+
+
+# --- the release ---
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command said, and its exit status."""
+
+    status: int
+    text: str
+
+
+def ask(project: Project, *arguments: object) -> Answer:
+    """``worldflux-parity`` in the project."""
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text, text
+    return Answer(done.returncode, text)
+
+
+def released(project: Project, run_id: str, suite: str | None = None) -> Answer:
+    """What a release says that requires the suite and is shown this run of it; 0: it goes on."""
+    suite = suite or suite_of(project)
+    name = "run.json" if project.track == "quick" else "equivalence_report.json"
+    path = project.run_dir(run_id) / suite / name
+    if not path.exists():
+        return Answer(1, f"{path} is not there")
+    joined = ask(project, "aggregate", "--runs-glob", path, "--output", AGGREGATE)
+    if joined.status:
+        assert joined.status == 1, joined.text
+        return joined
+    answer = ask(project, "validate", "--run", path, "--aggregate", AGGREGATE, "--required-suite", suite)
+    # 2 is a mistake in the arguments: that is no refusal.
+    assert answer.status in (0, 1), answer.text
+    return answer
+
+
+def assert_released(project: Project, run_id: str, suite: str | None = None) -> None:
+    answer = released(project, run_id, suite)
+    assert answer.status == 0, answer.text
+
+
+def assert_not_released(project: Project, run_id: str, suite: str | None = None) -> None:
+    answer = released(project, run_id, suite)
+    if answer.status == 0:
+        raise AcceptedError(answer.text)
+
+
+def document(project: Project, run_id: str, suite: str | None = None) -> dict[str, Any]:
+    """What the run says of its verdict: ``run.json``, or what an equivalence report says of all."""
+    path = project.run_dir(run_id) / (suite or suite_of(project))
+    if project.track == "quick":
+        return cast(dict[str, Any], json.loads((path / "run.json").read_text(encoding="utf-8")))
+    report = json.loads((path / "equivalence_report.json").read_text(encoding="utf-8"))
+    return cast(dict[str, Any], report["global"])
