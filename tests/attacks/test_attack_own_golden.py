@@ -1,0 +1,69 @@
+"""A golden recorded from the candidate's own, wrong code, pinned in a lock file of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.attacks.lab import (
+    AcceptedError,
+    Kept,
+    assert_not_released,
+    assert_released,
+    document,
+    edit,
+    lock,
+    match_program,
+    matched,
+    proof,
+    quick,
+    suite_of,
+)
+from tests.components import goldens
+
+OWN = "own_lock.json"
+
+
+@pytest.fixture(scope="module", params=["quick", "proof"])
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Runs ``honest``, ``wrong`` (encoder, true golden and lock) and ``own`` (encoder, golden and lock).
+
+    At the end the checkout has the true golden and the true lock file, as that of a release has.
+    """
+    project = Kept(tmp_path_factory.mktemp("own"))
+    if request.param == "quick":
+        quick(project)
+    else:
+        proof(project, component_match="golden")
+    matched(project)
+    assert project.run(run_id="honest").ret == pytest.ExitCode.OK
+    edit(match_program(project), '+ params["encoder/bias"])', '+ params["encoder/bias"] + 0.3)')
+    assert project.run(run_id="wrong").ret == pytest.ExitCode.TESTS_FAILED
+    goldens.write(project.root / "golden", recorded(project))
+    lock(project, OWN, pinned=project.root / "golden")
+    project.run("-o", f"parity_lock={OWN}", run_id="own")
+    goldens.behave(project.root / "golden", "ok")
+    return project
+
+
+def recorded(project: Kept) -> dict[str, np.ndarray]:
+    """The golden's arrays, with what the candidate put out in the run ``wrong`` for the official outputs."""
+    match = project.run_dir("wrong") / suite_of(project) / "component_match" / "attempt_1"
+    with np.load(match / "outputs.npz", allow_pickle=False) as outputs:
+        return {**goldens.arrays(), **{f"outputs/{name}": outputs[name] for name in outputs.files}}
+
+
+def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Kept) -> None:
+    """The control: the same release, golden and lock file."""
+    assert_released(project, "honest")
+    assert "component_mismatch: encoder" in document(project, "wrong")["verdict_reason"]
+    assert_not_released(project, "wrong")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AcceptedError,
+    reason="a release does not compare the golden that was matched with the one that its own lock file pins",
+)
+def test_a_golden_and_a_lock_of_the_candidate_are_refused(project: Kept) -> None:
+    assert_not_released(project, "own")
