@@ -1,0 +1,87 @@
+"""A candidate ignores its seed: one run, bit for bit, counts as four."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.lab import (
+    AcceptedError,
+    Kept,
+    assert_not_released,
+    assert_released,
+    edit,
+    lock,
+    program,
+    quick,
+)
+
+SEEDED = 'rng = random.Random(f"{request.system} {request.task_id} {request.seed}")'
+IGNORED = 'rng = random.Random(f"{request.system} {request.task_id} {SEED}")'
+# What stands in the place of the seed: for the candidate nothing of it, or its half.
+SEEDS = {
+    "the seed": "request.seed if request.system == 'official' else 0",
+    "all but one bit of it": "request.seed if request.system == 'official' else request.seed % 2",
+}
+EQUIVALENCE = [{"name": "episode_return", "rule": "equivalence", "margin": 0.05}]
+REASON = "runs whose curves are equal in every bit count as so many independent runs"
+QUICK = ("fake_quick", "fake_equivalence")
+
+
+@pytest.fixture(scope="module")
+def quick_suites(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """A quick suite by each of the two rules; the run ``honest`` passed."""
+    project = Kept(tmp_path_factory.mktemp("rules"))
+    quick(project)
+    quick(project, "fake_equivalence", metrics=EQUIVALENCE)
+    lock(project)
+    assert project.run(run_id="honest").ret == pytest.ExitCode.OK
+    return project
+
+
+def ignoring(project: Kept, what: str) -> None:
+    edit(program(project), SEEDED, IGNORED.replace("SEED", SEEDS[what]))
+
+
+def curves(project: Kept, suite: str) -> set[str]:
+    """The candidate's curves, as text; equal ones once."""
+    lines = project.lines(suite, run_id="ignored")
+    return {str(x["metrics"]["curve"]) for x in lines if x["system"] == "worldflux"}
+
+
+@pytest.mark.parametrize("suite", QUICK)
+def test_a_candidate_that_heeds_its_seed_is_accepted(quick_suites: Kept, suite: str) -> None:
+    assert_released(quick_suites, "honest", suite)
+
+
+def test_a_proof_of_a_candidate_that_heeds_its_seed_is_accepted(passed_proof: Kept) -> None:
+    assert_released(passed_proof, "honest")
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def ignored(
+    request: pytest.FixtureRequest, quick_suites: Kept, tmp_path_factory: pytest.TempPathFactory
+) -> Kept:
+    """The quick suites with a run ``ignored``."""
+    project = quick_suites.copied(tmp_path_factory.mktemp("ignored") / "project")
+    ignoring(project, request.param)
+    project.run(run_id="ignored")
+    for suite in QUICK:
+        assert len(curves(project, suite)) == list(SEEDS).index(request.param) + 1
+    return project
+
+
+@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
+@pytest.mark.parametrize("suite", QUICK)
+def test_a_quick_run_of_copies_is_refused(ignored: Kept, suite: str) -> None:
+    assert_not_released(ignored, "ignored", suite)
+
+
+@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
+def test_a_proof_of_copies_is_refused(passed_proof: Kept, tmp_path: Path) -> None:
+    project = passed_proof.copied(tmp_path / "project")
+    ignoring(project, "the seed")
+    project.run(run_id="ignored")
+    assert len(curves(project, "fake_proof")) == 1
+    assert_not_released(project, "ignored")
