@@ -17,7 +17,7 @@ import pytest
 
 from tests.components import goldens
 from tests.conftest import SUITE, Project
-from tests.governance.judged_runs import AGGREGATE, LOCK, table, write
+from tests.release.judged_runs import AGGREGATE, LOCK, table, write
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "worldflux-parity"
 REPO = "https://example.org/fake"
