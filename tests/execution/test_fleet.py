@@ -190,10 +190,10 @@ def test_pairs_are_reported_as_they_finish(threads: Project) -> None:
 ORDERED = (
     THREADS.replace("return 4", "return 1")
     + """
-from pytest_worldflux_parity import fleet_loop
+from pytest_worldflux_parity.plugin import fleet_loop
 
 SECONDS = {"alpha": 1.0, "beta": 3.0, "gamma": 2.0}
-fleet_loop.estimates.run_seconds = lambda _, task, system, *__: SECONDS[task.id] + (system == "worldflux") / 2
+fleet_loop.durations.run_seconds = lambda _, task, system, *__: SECONDS[task.id] + (system == "worldflux") / 2
 """
 )
 

@@ -496,7 +496,7 @@ def test_an_environment_is_built_on_the_node_once(
         built.append(folder)
         return True
 
-    monkeypatch.setattr(node.environments, "create", create)
+    monkeypatch.setattr(node.venvs, "create", create)
     for name in ("first", "second"):
         end, _ = run(replace(parcel(root, tmp_path / name), program=program), tmp_path)
         assert end.outcome.error == ""

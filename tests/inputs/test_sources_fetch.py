@@ -19,9 +19,9 @@ from tests.inputs.upstreams import REPO, TABLE, git
 ONE_FETCH = """
 import json, sys
 from pathlib import Path
-from pytest_worldflux_parity import lock, sources
+from pytest_worldflux_parity.inputs import checkouts, lock
 entry = lock.LockEntry(**json.loads(sys.argv[1]))
-print(sources.fetch(entry, Path(sys.argv[2]), {"*": sys.argv[3]}).already_there)
+print(checkouts.fetch(entry, Path(sys.argv[2]), {"*": sys.argv[3]}).already_there)
 """
 
 
