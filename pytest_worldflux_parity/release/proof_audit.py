@@ -1,6 +1,6 @@
 """The documents of a proof run -> how they contradict themselves and each other.
 
-What needs the raw records is for :mod:`~.evidence.checking`; here every count, boolean, correction and
+What needs the raw records is for :mod:`..evidence.checking`; here every count, boolean, correction and
 verdict that follows from the documents themselves is computed again.
 """
 

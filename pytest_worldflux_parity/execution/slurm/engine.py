@@ -2,8 +2,8 @@
 
 The run directory, the project and the interpreters are on a file system that all nodes share, so records,
 logs and heartbeats of a job are where those of a run on this machine are. Attempts that are ready together
-and ask for the same go out as one job array. What a job does is in :mod:`.slurm_node`; how it and the
-session know of each other in :mod:`.slurm_files`.
+and ask for the same go out as one job array. What a job does is in :mod:`.job`; how it and the
+session know of each other in :mod:`.job_files`.
 
 submitit writes the submission scripts, submits them and starts the work on the node. Its own way of telling
 that a job is over is not used: it asks ``sacct`` alone, up to ten minutes apart, and waits for ever for a job

@@ -1,7 +1,7 @@
 """A training curve -> the numbers that are compared.
 
 The plugin computes these itself, for both sides with this code. A curve is a sequence of
-:class:`~.wire.CurvePoint` in order of step (environment frames); an empty one has no number, and
+:class:`~...wire.CurvePoint` in order of step (environment frames); an empty one has no number, and
 never the number 0.
 """
 
