@@ -12,6 +12,7 @@ pytest_plugins = ["pytester"]
 # half a minute and is not here may be begun last, and then one core waits for it.
 LONGEST = (
     "tdmpc2/test_quick_suite.py",
+    "golden_documents/test_golden_documents.py",
     "execution/test_ray_sessions.py",
     "execution/test_slurm_cluster.py",
     "dreamerv3/test_match_dreamerv3.py",
