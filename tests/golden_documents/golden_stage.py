@@ -27,6 +27,7 @@ REPORTS = "reports/parity"
 SUFFIXES = (".json", ".jsonl", ".md", ".html", ".yaml")
 # What of the surroundings reaches a process; all else could show in a document, and differs everywhere.
 KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
+LOCKS = "WORLDFLUX_PARITY_LOCKS"
 
 
 class Stage:
@@ -91,6 +92,10 @@ class Stage:
             "PYTHONPATH": os.pathsep.join(search),
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
+            # What others run on this machine is nothing to an example: what ran alone is not tried again.
+            LOCKS: str(self.home / "locks"),
+            # Nor is the repository in which the folder of temporary files may be.
+            "GIT_CEILING_DIRECTORIES": str(self.home.parent),
         }
         return subprocess.run(
             [sys.executable, *words],
