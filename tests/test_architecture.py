@@ -179,7 +179,8 @@ def arrows() -> dict[str, set[str]]:
     found = {
         name: {r for _, n in imports(path) if (r := reached(n))} - {name} for name, path in NAMES.items()
     }
-    # A package's face names its own modules: that is how they are reached, and no way back up.
+    # A package's face names its own modules: that is how they are reached, and no way back up. None of
+    # them imports such a face.
     return {
         name: {r for r in to if not (name in FOLDERS and is_below(r, (name,)))} for name, to in found.items()
     }
@@ -229,6 +230,20 @@ def test_no_circle(of: str) -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"these import each other: {' -> '.join(error.args[1])}")
+
+
+def test_no_module_imports_a_face_that_names_modules() -> None:
+    for face in FOLDERS:
+        own = {r for _, n in imports(NAMES[face]) if (r := reached(n)) and is_below(r, (face,))} - {face}
+        within = [name for name in NAMES if name != face and is_below(name, (face,))]
+        assert not own or not [name for name in within if face in ARROWS[name]]
+
+
+def test_the_face_of_the_package_is_a_sentence() -> None:
+    """Whoever imports ``wire`` runs it, programs too."""
+    (only,) = tree(PACKAGE / "__init__.py").body
+    assert isinstance(only, ast.Expr)
+    assert isinstance(only.value, ast.Constant)
 
 
 def test_few_floors() -> None:
@@ -291,9 +306,17 @@ def test_backends_import_nothing_of_ours_but_the_contract(path: Path) -> None:
     assert ours <= {f"{NAME}.wire"}
     backend = ".".join(path.relative_to(CHECKOUT).parts[:2])
     others = [
-        name for _, name in imports(path) if name.startswith("backends.") and not name.startswith(backend)
+        name for _, name in imports(path) if name.startswith("backends.") and not is_below(name, (backend,))
     ]
     assert not others, "a backend knows no other backend"
+    by_name = {
+        node.value
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith(f"{NAME}.")
+    }
+    assert by_name <= {f"{NAME}.wire"}
 
 
 def test_no_drawer_for_everything() -> None:

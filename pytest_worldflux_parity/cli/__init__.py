@@ -1,1 +1,1 @@
-"""The ``worldflux-parity`` command; one file a command."""
+"""The ``worldflux-parity`` command."""

@@ -1,8 +1,8 @@
-"""A proof run's folder -> its judgement and documents, from the run itself or from an evidence bundle.
+"""A proof run's folder -> its judgement, from the run itself or from an evidence bundle.
 
-Both ways meet in :func:`judge_run` and :func:`documents_of`, so what ``verify`` computes from a bundle is
-what the run computed. What a run knew and its records do not hold (which items were selected, what changed
-since it was sealed) stands in ``circumstances.json``.
+Both ways meet in :func:`judge_run`, so what ``verify`` computes from a bundle is what the run computed. What
+a run knew and its records do not hold (which items were selected, what changed since it was sealed) stands
+in ``circumstances.json``.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def part_key(part: PreparedSuite) -> str:
 
 
 def golden_paths(prepared: PreparedFile, root: Path) -> dict[str, str]:
-    """What :func:`documents_of` wants, of a run."""
+    """Where each golden stands, as the documents of a run name it."""
     paths = {
         part.label: relative(Path(part.match.golden.folder), root)
         for part in prepared.parts

@@ -98,7 +98,7 @@ AnyRun = RunFile | ProofFile
 
 
 def read_any(path: Path) -> AnyRun:
-    """The document of one suite, quick or proof, as :func:`read_run` and :func:`read_proof` do.
+    """The document of one suite, quick or proof, as :func:`read_run` does.
 
     Raises:
         DocumentError: it cannot be read, is neither, or has no statistics.

@@ -24,7 +24,7 @@ class RunRequest:
     """What one run must do.
 
     Attributes:
-        request_id: sha256 over everything that decides the result (see ``plan.request_id``).
+        request_id: sha256 over everything that decides the result (see ``request_id`` of ``suite/pairs.py``).
         recipe: hyperparameters in the family's own names and units.
         eval_protocol: ``eval_interval`` (frames), ``eval_episodes``, ``eval_window`` (points), and
             ``windows``: name -> [first, last] update (1-based, inclusive) over which the program

@@ -23,6 +23,11 @@ _KEYS = (
 )  # fmt: skip
 # With a backslash before each quotation mark: within JSON that is a text of JSON.
 _VALUE = re.compile(rf'((\\?")({"|".join(_KEYS)})\\?":\s*)(\\?"[^"\\]*\\?"|[-+.\w]+)')
+# What a parser says is its own: of libyaml, of json, and of Python where a program raised.
+_PARSERS = re.compile(r'(not (?:YAML|JSON|representable as JSON): )[^;\n"]*?(?= \(and |\\n|\\"|[;\n"]|$)')
+_LINE = re.compile(r"(?<=, )line \d+(?=, in )")
+_PREFIX = re.compile(r"^ERROR: ", re.MULTILINE)
+_MARKERS = re.compile(r"^[| ]*[~^]+[~^ ]*\n", re.MULTILINE)
 _RUNNER = re.compile(r"(pytest-worldflux-parity) \d+(?:\.\w+)+")
 _FREE = re.compile(r"\d+(?:\.\d+)? [KMGT]iB free")
 _STYLE = re.compile(r"(?<=<style>).*?(?=</style>)", re.DOTALL)
@@ -51,8 +56,15 @@ def without_circumstances(text: str, places: Mapping[str, str]) -> str:
         text = text.replace(place, places[place])
     text = _TIME.sub("<time>", text)
     text = _VALUE.sub(_word, text)
+    text = without_foreign_words(text)
     text = _FREE.sub("<space> free", _RUNNER.sub(r"\1 <version>", text))
     return _STYLE.sub(lambda m: f"style {hashlib.sha256(m[0].encode()).hexdigest()[:8]}", text)
+
+
+def without_foreign_words(text: str) -> str:
+    """A text without what libyaml, json, Python and pytest have written of their own."""
+    text = _PARSERS.sub(r"\1<words>", text)
+    return _PREFIX.sub("", _MARKERS.sub("", _LINE.sub("line <n>", text)))
 
 
 class Hashes:
@@ -129,7 +141,8 @@ def cases(junit: str) -> str:
             if part.tag == "property":
                 lines.append(f"  {part.get('name')}: {part.get('value')}")
             elif part.tag not in ("testcase", "properties"):
-                lines.append(f"  {part.tag}: {part.get('message')}")
+                # What pytest calls an error is in words of its own.
+                lines.append(f"  {part.tag}" + (f": {part.get('message')}" if part.tag != "error" else ""))
                 lines += [f"    | {line}" for line in (part.text or "").strip().splitlines()]
     return "\n".join(lines) + "\n"
 
