@@ -1,7 +1,8 @@
 """What the Ray engine adds to a run: ``python -m tests.benchmarks.ray_overhead [RUNS]``.
 
 A tiny program is run by the local engine and by a cluster of one simulated node, one run after the other, and
-then as a fleet. What is told is the time in the engine beside the program's own, which :mod:`pytest_worldflux_parity.execution.runner` takes.
+then as a fleet. What is told is the time in the engine beside the program's own, which ``execution.runner``
+takes.
 """
 
 from __future__ import annotations
