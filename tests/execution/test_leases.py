@@ -133,7 +133,7 @@ import subprocess, sys, time
 from pathlib import Path
 from pytest_worldflux_parity.execution.devices import Gpu
 from pytest_worldflux_parity.execution.leases import Pool, leased
-from pytest_worldflux_parity.suite import Resources
+from pytest_worldflux_parity.suite.suite import Resources
 with leased(Pool(Path({str(tmp_path / "locks")!r}), (Gpu("GPU-aaa"),)), Resources()) as lease:
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
                                pass_fds=lease.descriptors, start_new_session=True)
