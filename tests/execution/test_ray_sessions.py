@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity.execution.ray.node import LIVE
 from tests.conftest import Project, alive, wait_until
 from tests.execution.ray_cluster import CHECKOUT, RayCluster, none_left
 from tests.execution.test_leases import fake_driver
@@ -182,6 +183,11 @@ def waiting(project: Project, attempts: str) -> list[Path]:
     ]
 
 
+def told(project: Project, name: str) -> bool:
+    """Whether some attempt has told anything of a file."""
+    return any(path.stat().st_size for path in project.run_dir().glob(f"**/attempt_1/{name}"))
+
+
 def test_nodes_and_drivers_that_are_lost(project: Project, cluster: RayCluster) -> None:
     """A node dies, then the driver, then Ctrl-C: each run is stored once, and none is left on any node."""
     go = cluster.base / "go"
@@ -233,7 +239,10 @@ def test_nodes_and_drivers_that_are_lost(project: Project, cluster: RayCluster) 
 
 
 def test_ctrl_c_ends_what_runs_on_a_node_that_ignores_it(project: Project, cluster: RayCluster) -> None:
-    """As a node does that a script left in the background; and no worker has to be killed for it."""
+    """As a node does that a script left in the background; no worker has to be killed for it.
+
+    A program that has no more to tell: what still tells something is ended by Ray when it does.
+    """
     (project.root / "conftest.py").write_text(
         "from pytest_worldflux_parity.execution.ray import engine\nengine.CANCEL_SEC = 600.0\n",
         encoding="utf-8",
@@ -245,6 +254,7 @@ def test_ctrl_c_ends_what_runs_on_a_node_that_ignores_it(project: Project, clust
         session = project.start(*RAY)
         wait_until(lambda: len(node.pids()) == 2, "a program with a child")
         on_it = node.pids()
+        wait_until(lambda: all(told(project, name) for name in LIVE), "all that it has to tell")
         session.send_signal(signal.SIGINT)
         assert session.wait(60) == pytest.ExitCode.INTERRUPTED
         none_left(on_it)
