@@ -6,11 +6,11 @@ import argparse
 import glob
 import os
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import DocumentError
 from ..judgement.gates.fixture import BANNER
+from ..schemas.json_text import utc_now
 from .options import Subparsers
 
 
@@ -48,7 +48,7 @@ def run_aggregate(options: argparse.Namespace) -> None:
     aggregate = aggregate_of_rows(
         [run.row(relative_to(run.path, output.parent)) for run in chosen],
         not_judged={},
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        time=utc_now(),
         aggregate_json=output.name,
         report_md=None,
         dashboard_html=None,

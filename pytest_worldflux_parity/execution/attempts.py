@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite
+from ..schemas.json_text import utc_now
 from ..suite import pairs
 from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
@@ -270,7 +270,7 @@ def _stored_as(
         record,
         adapter_id=_adapter_id(backend),
         backend_kind=backend.kind,
-        timestamp=_now(),
+        timestamp=utc_now(),
         artifacts=_artifacts(folder, context),
         artifacts_sha256=_artifacts_sha256(folder) if record is not None else None,
         **{**unseen, **seen},
@@ -284,10 +284,6 @@ def _wanted_later(prepared: PreparedSuite, pair: Pair, system: str) -> tuple[str
 
 def _adapter_id(program: Backend | CommandProgram) -> str:
     return program.adapter_id if isinstance(program, CommandProgram) else program.adapter
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:

@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from ..inputs.backends import Backend
 from ..inputs.golden import read_arrays, write_given
 from ..inputs.golden_data import Match, Perturbation
 from ..inputs.matches import MatchSpec
+from ..schemas.json_text import utc_now
 from . import runner
 from .store import translated, write_document
 
@@ -139,7 +139,7 @@ def run_match(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun
     run = MatchRun(out_dir, error, {} if error else _sha256s(out_dir), round(time.monotonic() - start, 3))
     document = {
         "schema_version": RUN_SCHEMA,
-        "generated_at_utc": _now(),
+        "generated_at_utc": utc_now(),
         "request_id": spec.request_id,
         "adapter": spec.backend.adapter,
         "command": command,
@@ -238,7 +238,3 @@ def _match_document(folder: Path, adapter: str) -> dict[str, Any]:
         raise MatchError(what, where=adapter) from None
     schemas.check(document, "match.v1", lambda at: f"{adapter}: match.json", MatchError)
     return document
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

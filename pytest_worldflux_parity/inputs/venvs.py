@@ -14,10 +14,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import SourceError
+from ..schemas.json_text import utc_now
 from ..wire import write_atomic
 from .backends import MARKER, Backend
 
@@ -124,7 +124,7 @@ def _mark(backend: Backend, folder: Path, python: str) -> None:
         "requirements": list(backend.requirements),
         "python": _output([python, "-c", "import platform; print(platform.python_version())"]).strip(),
         "freeze": _output([python, "-m", "pip", "freeze"]).splitlines(),
-        "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created_at_utc": utc_now(),
     }
     write_atomic(folder / MARKER, json.dumps(marker, indent=1) + "\n")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ..execution.match_program import REPORT
 from ..execution.store import relative, write_document
 from ..judgement.gates.components import ComponentEvidence
+from ..schemas.json_text import utc_now
 from .components import component_match_document
 
 
@@ -19,10 +19,6 @@ def write_report(evidence: ComponentEvidence, folder: Path, root: Path) -> Path:
     """
     path = folder / REPORT
     golden_path = relative(Path(evidence.golden.folder), root)
-    document = component_match_document(evidence, golden_path=golden_path, time=_now())
+    document = component_match_document(evidence, golden_path=golden_path, time=utc_now())
     write_document(path, document, "component_match.v1")
     return path
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,8 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise _Refused(f"{text[:40]} is too large for a number")
     return value
+
+
+def utc_now() -> str:
+    """The time as documents state it: UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

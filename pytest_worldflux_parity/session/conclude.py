@@ -9,7 +9,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +28,7 @@ from ..reporting import documents, markdown
 from ..reporting.component_report import write_report
 from ..reporting.dashboard import dashboard
 from ..reporting.missing_suite import write_missing_suite
+from ..schemas.json_text import utc_now
 from ..suite import suite_file
 from ..suite.suite import ArtifactSide, Suite
 from .fingerprint import changes, fingerprint, read_session
@@ -65,10 +65,6 @@ class Conclusion:
     documents: tuple[Path, ...] = ()
     proof: ProofConclusion | None = None
     document: Mapping[str, Any] | None = None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
@@ -179,7 +175,7 @@ def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunCon
         lock_reference=reference.document(),
         upstream_lock_sha256=reference.upstream_lock_sha256,
         tables=tables,
-        time=_now(),
+        time=utc_now(),
         run_json="run.json",
         component_match_json=REPORT,
     )
@@ -238,7 +234,7 @@ def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -
     reports = [c.proof.documents.by_name["equivalence_report.json"] for c in conclusions if c.proof]
     lost = {n: why for n, (word, why) in rows.items() if word == "not judged"}
     try:
-        about = {"run_id": context.run_id, "device": context.device, "time": _now()}
+        about = {"run_id": context.run_id, "device": context.device, "time": utc_now()}
         made_up = any(c.proof.judgement.fixture for c in conclusions if c.proof)
         write_text(path, run_report(rows, **about, fixture=made_up))
         title = f"Parity: {context.run_id}"
@@ -260,7 +256,7 @@ def _aggregate_document(judgements: Sequence[Judgement], not_judged: Mapping[str
     return documents.aggregate_document(
         judgements,
         not_judged=not_judged,
-        time=_now(),
+        time=utc_now(),
         run_paths=[f"{j.evidence.suite.suite_id}/run.json" for j in judgements],
         aggregate_json="aggregate.json",
         report_md="report.md",
@@ -280,7 +276,7 @@ def _report(
         notes=notes,
         run_id=context.run_id,
         device=context.device,
-        time=_now(),
+        time=utc_now(),
         log_tails=dict(_log_tails(context, judgements)),
     )
 

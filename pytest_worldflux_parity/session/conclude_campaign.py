@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ..inputs.scores.curves import Result
 from ..judgement.gates.validity import conflicting_successes, record_findings
 from ..judgement.stats.measurements import measure
 from ..judgement.stored_lines import line_findings
+from ..schemas.json_text import utc_now
 from ..suite.campaign import SCORE, Campaign, Source
 from ..suite.pairs import Pair
 from ..wire import RunRecord
@@ -235,7 +235,7 @@ def provenance_of(
         "device": context.device if part.backends else None,
         "packages": _shared(m.get("packages") for m in metadata),
         "python": _shared(m.get("python") for m in metadata),
-        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "generated_at": utc_now(),
         "inputs": _inputs(campaign, source, part, context),
         "score": {
             "step": campaign.step,

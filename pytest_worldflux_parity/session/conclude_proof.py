@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -36,6 +35,7 @@ from ..judgement.required_files import artifact_findings
 from ..reporting.missing_suite import write_missing_suite
 from ..reporting.proof_documents import EQUIVALENCE, REPORT, SCHEMAS, Documents, documents_of
 from ..reporting.proof_markdown import equivalence_text
+from ..schemas.json_text import utc_now
 from .fingerprint import changes, fingerprint, read_session
 from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
@@ -158,7 +158,7 @@ def conclude_proof(
         circumstances = Circumstances(context.resume, selected, tuple(changed), findings, tuple(history))
         judgement = judge_run(prepared, context, stored, circumstances)
         _seal_plan(judgement, store.folder)
-        sealed = circumstances.to_dict(prepared.suite_id, _now())
+        sealed = circumstances.to_dict(prepared.suite_id, utc_now())
         write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
         return _concluded(prepared, context, judgement, history, packing)
 
@@ -213,7 +213,7 @@ def _write(
     history: Mapping[str, Mapping[str, Any]],
     folder: Path,
 ) -> tuple[Documents, list[Path]]:
-    time = _now()
+    time = utc_now()
     places = golden_paths(prepared, context.root)
     documents = documents_of(judgement, history, time=time, golden_paths=places)
     for name, document in documents.by_name.items():
@@ -262,7 +262,7 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         return ProofConclusion(judgement, documents, tuple(paths), None, "it stands beside the records only")
     with _packed_ahead(prepared, context, history) as packing:
         judgement = judge_run(prepared, context, stored, circumstances)
-        sealed = circumstances.to_dict(prepared.suite_id, _now())
+        sealed = circumstances.to_dict(prepared.suite_id, utc_now())
         write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
         return _concluded(prepared, context, judgement, history, packing)
 
@@ -362,7 +362,3 @@ def _seal_plan(judgement: ProofJudgement, folder: Path) -> None:
     plan = plan_to_seal(judgement.decision)
     if plan is not None:
         write_document(folder / SEED_PLAN, plan.to_dict(), "seed_plan.v1")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from ..execution.store import SuiteStore, write_document
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.all_gates import case_count
+from ..schemas.json_text import utc_now
 from .fingerprint import changes, fingerprint, overrides_of, read_session
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
     return {
         "schema_version": SESSION_SCHEMA,
         "run_id": context.run_id,
-        "generated_at_utc": _now(),
+        "generated_at_utc": utc_now(),
         "track": context.track,
         "device": context.device,
         "arguments": list(arguments),
@@ -141,7 +141,3 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
         "retention": context.retention,
         "suites": asked,
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Examples of what stands beside runs: releases, campaigns, and tables that are invented on purpose."""
+"""Examples of a release and of campaigns."""
 
 from __future__ import annotations
 

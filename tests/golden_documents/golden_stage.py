@@ -68,9 +68,7 @@ class Stage:
         """``pytest --parity=TRACK``: its words, its test cases, its exit status."""
         self._take_inputs()
         junit = self.home / "junit.xml"
-        # Leases of its own: what else runs here must not decide whether a program ran alone.
-        leases = ("-o", f"parity_lock_folder={self.home / 'leases'}")
-        own = (*WITHOUT, *QUIET, *leases, f"--parity={track}", f"--parity-run-id={run_id}", *arguments)
+        own = (*WITHOUT, *QUIET, f"--parity={track}", f"--parity-run-id={run_id}", *arguments)
         done = self._process("-m", "pytest", f"--junitxml={junit}", *own)
         shown = " ".join(("pytest", f"--parity={track}", *map(shlex.quote, arguments)))
         self._said(shown, done, without_pytest)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import wire
 from ...errors import ParityError, RunFailed, StoreError
+from ...schemas.json_text import utc_now
 from ...suite.suite import Resources
 from .. import devices, launching, retention, runner
 from ..leases import Alone, Lease, Pool, leased
@@ -183,7 +184,7 @@ def _entered(folder: Path, job_id: str) -> job_files.Document | None:
         document = job_files.read(folder, NODE) or document
     if document["revoked"] or document["job_id"] != job_id:
         return None
-    start = {"host": socket.gethostname(), "pid": os.getpid(), "started_at_utc": job_files.now()}
+    start = {"host": socket.gethostname(), "pid": os.getpid(), "started_at_utc": utc_now()}
     document["starts"].append(start)
     job_files.write_node(folder, document)
     return document

@@ -15,23 +15,18 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ... import schemas, wire
 from ...errors import StoreError
+from ...schemas.json_text import utc_now
 from ..store import JOB_FILE, translated, write_document
 
 JOB, NODE = JOB_FILE, "slurm_node.json"
 JOB_SCHEMA, NODE_SCHEMA = "worldflux.parity.slurm_job.v1", "worldflux.parity.slurm_node.v1"
 Document = dict[str, Any]
 CLAIM_SEC = 5.0
-
-
-def now() -> str:
-    """The time as documents have it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None, request_id: str = "") -> None:
@@ -47,7 +42,7 @@ def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None, requ
         "job_id": job_id,
         "request_id": request_id,
         "host": socket.gethostname(),
-        "written_at_utc": now(),
+        "written_at_utc": utc_now(),
     }
     write_document(folder / JOB, document, "slurm_job.v1")
 
