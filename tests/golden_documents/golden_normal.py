@@ -30,6 +30,8 @@ _PREFIX = re.compile(r"^ERROR: ", re.MULTILINE)
 _MARKERS = re.compile(r"^[| ]*[~^]+[~^ ]*\n", re.MULTILINE)
 _RUNNER = re.compile(r"(pytest-worldflux-parity) \d+(?:\.\w+)+")
 _FREE = re.compile(r"\d+(?:\.\d+)? [KMGT]iB free")
+# Which of its names an environment's interpreter was started by.
+_INTERPRETER = re.compile(r"(?<=/bin/)python3?(?:\.\d+)?\b")
 _STYLE = re.compile(r"(?<=<style>).*?(?=</style>)", re.DOTALL)
 
 # What decides a result, and nothing of the machine: these hashes are held as they are.
@@ -54,7 +56,7 @@ def without_circumstances(text: str, places: Mapping[str, str]) -> str:
     """A text without places, times, durations and versions."""
     for place in sorted(places, key=len, reverse=True):
         text = text.replace(place, places[place])
-    text = _TIME.sub("<time>", text)
+    text = _INTERPRETER.sub("python", _TIME.sub("<time>", text))
     text = _VALUE.sub(_word, text)
     text = without_foreign_words(text)
     text = _FREE.sub("<space> free", _RUNNER.sub(r"\1 <version>", text))
