@@ -95,7 +95,7 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 def _of_run(context: RunContext, options: argparse.Namespace, suite_id: str) -> RunContext:
     """The context with the run whose records are exported, and its device."""
     from ..execution.store import latest_run
-    from ..session.fingerprint import read_session
+    from ..judgement.fingerprint import read_session
 
     run_id = options.run_id or latest_run(context.run_dir, "campaign")
     mend = f"pytest --parity=campaign {options.suite} --parity-source {options.source}"

@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import EvidenceError, TamperedError
+from ..errors import ParityError, TamperedError
 from ..judgement.gates.fixture import BANNER
-from .options import Subparsers
+from .options import Subparsers, project_root
 
 if TYPE_CHECKING:
-    from ..evidence.bundle import OpenedBundle
-    from ..evidence.checking import Checked, Recompute
+    from ..release.verification import Reader, Verified
 
 DESCRIPTION = """\
-Check an evidence bundle without its project, its programs or a GPU: the signature, the structure, the
-digest of every file; then make every document again from the raw records and compare. Exit status: 0 the
-verdict is pass and follows from the data; 1 it follows, and is not a pass; 2 it does not follow from the
-data; 3 the bundle was tampered with; 4 it cannot be read."""
+Check an evidence bundle without its programs or a GPU: the signature, the structure, the digest of every
+file; make every document again from the raw records and compare; and judge the records under your own suite
+and lock (--suite, --lock), or under the checkout that you stand in where it has a suite of the bundle's id.
+Exit status: 0 a pass that follows, and vouched for by --key or by a signer of the policy; 1 it follows, and
+is not a pass; 2 it does not follow, from the data or from what is expected; 3 the bundle was tampered with;
+4 it cannot be read; 5 a pass that follows, and nobody vouches for it (--allow-unsigned makes that 0)."""
 
 
 def add_verify(commands: Subparsers) -> None:
@@ -34,6 +35,11 @@ def add_verify(commands: Subparsers) -> None:
     parser.add_argument(
         "--key", type=Path, metavar="PUB", help="PEM file of the Ed25519 public key that must have signed it"
     )
+    parser.add_argument("--suite", type=Path, metavar="FILE", help="the suite that you expect")
+    parser.add_argument("--lock", type=Path, metavar="FILE", help="the lock file that you expect")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy that must admit it")
+    parser.add_argument("--commit", metavar="SHA", help="the project's commit that must have run")
+    parser.add_argument("--allow-unsigned", action="store_true", help="a pass that nobody signed ends with 0")
     parser.set_defaults(run=run_verify)
     # argparse ends with 2, which here says that a verdict does not follow from its data.
     parser.error = lambda message: _usage(parser, message)
@@ -49,31 +55,46 @@ def _usage(parser: Any, message: str) -> NoReturn:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Check a bundle and say what was found; the exit status."""
-    from ..release.bundle_reports import recompute
+    from ..evidence.checking import TAMPERED, UNREADABLE
+    from ..release.verification import verify
 
-    return report(options.bundle, options.key, recompute)
-
-
-def report(bundle: Path, key: Path | None, recompute: Recompute) -> int:
-    """Check a bundle by what makes its documents again, and print a line for everything found."""
-    from ..evidence.checking import TAMPERED, UNREADABLE, check
-
-    _say(f"bundle: {bundle}")
+    _say(f"bundle: {options.bundle}")
     try:
+        reader = _reader(options)
         with tempfile.TemporaryDirectory(prefix="worldflux-verify-") as folder:
-            checked = check(bundle, Path(folder).resolve(), key=key, recompute=recompute)
+            verified = verify(options.bundle, Path(folder).resolve(), reader)
+            for line in _lines(verified):
+                _say(line)
     except TamperedError as error:
         for finding in error.findings:
             _say(f"tampered: {finding}")
         _say("result: TAMPERED: this is not the bundle that was built")
         return TAMPERED
-    except EvidenceError as error:
+    except ParityError as error:
         _say(f"unreadable: {error.line()}")
         _say("result: UNREADABLE: nothing was checked")
         return UNREADABLE
-    for line in _lines(checked):
-        _say(line)
-    return checked.exit_code
+    return verified.exit_code
+
+
+def _reader(options: argparse.Namespace) -> Reader:
+    """What the reader brings; a checkout where he names no suite and no lock."""
+    from ..judgement.recompute import NOTHING_ASKED, Asked
+    from ..release.expectation import of_checkout
+    from ..release.verification import Reader
+
+    asked = Asked(_given(options.suite), _given(options.lock))
+    checkout = None
+    if asked == NOTHING_ASKED:
+        checkout = of_checkout(project_root(options), policy=options.policy)
+    return Reader(
+        key=options.key, asked=asked, checkout=checkout, commit=options.commit or "",
+        allow_unsigned=options.allow_unsigned,
+    )  # fmt: skip
+
+
+def _given(path: Path | None) -> Path | None:
+    return path.resolve() if path is not None else None
 
 
 def _say(line: str) -> None:
@@ -81,43 +102,40 @@ def _say(line: str) -> None:
     print("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
 
 
-def _lines(checked: Checked) -> Iterator[str]:
-    bundle = checked.bundle
+def _lines(verified: Verified) -> Iterator[str]:
+    from ..reporting.card import card_lines
+
+    bundle, checked = verified.checked.bundle, verified.checked
     said = bundle.predicate
+    yield f"judged under: {verified.expectation}"
     yield f"sha256: {bundle.sha256} ({len(bundle.names)} files)"
-    yield f"signature: {_signature(bundle)}"
     yield f"suite: {said['suite_id']}"
     if said.get("fixture"):
         yield BANNER
-    yield f"claim: {_claim(said['claim'])}"
     yield f"verdict as stated: {checked.verdict}: {said['verdict_reason']}"
     changed = len(said["bundle"]["cleaned"])
     yield f"cleaned: {changed} files, of absolute paths and secrets; the statement has the hashes from before"
+    if verified.facts is not None:
+        yield from (f"  {line}" for line in card_lines(verified.facts, verified.signer))
     yield from (f"does not follow: {finding}" for finding in checked.findings)
+    yield from (f"not as expected: {finding.line()}" for finding in verified.findings)
     if not checked.findings:
         yield f"recomputed: {len(checked.recomputed)} reports from the raw records, all equal"
-    yield f"result: {_result(checked)}"
+    yield f"signature: {verified.signer}"
+    yield f"result: {_result(verified)}"
 
 
-def _signature(bundle: OpenedBundle) -> str:
-    if bundle.signature == "valid":
-        return f"valid, by the key {bundle.keyid}"
-    if bundle.signature == "not checked":
-        return f"NOT CHECKED (it names the key {bundle.keyid}): give --key PUB; {_UNTOLD}"
-    return f"NONE, the bundle is unsigned: {_UNTOLD}"
+def _result(verified: Verified) -> str:
+    from ..evidence.checking import DOES_NOT_FOLLOW, NOT_A_PASS
 
-
-_UNTOLD = "whether someone made the whole bundle anew cannot be told"
-
-
-def _claim(level: str | None) -> str:
-    from ..evidence.statement import CLAIM_NONE
-
-    return "none: whatever the verdict, this is no claim" if level in (None, CLAIM_NONE) else str(level)
-
-
-def _result(checked: Checked) -> str:
+    checked = verified.checked
     if checked.findings:
         return "DOES NOT FOLLOW: the data give something else than the bundle says"
+    if verified.exit_code == DOES_NOT_FOLLOW:
+        return f"DOES NOT FOLLOW: it is no pass under {verified.expectation}"
     made_up = " (FIXTURE)" if checked.bundle.predicate.get("fixture") else ""
-    return f"PASS{made_up}" if checked.exit_code == 0 else f"NOT A PASS: {checked.verdict}"
+    if verified.exit_code == NOT_A_PASS:
+        return f"NOT A PASS: {checked.verdict}"
+    if not verified.vouched:
+        return f"PASS{made_up} that follows, and NOBODY VOUCHES for it: give --key PUB"
+    return f"PASS{made_up}"

@@ -425,12 +425,15 @@ def _signed(payload: bytes, key: SignKey | None) -> tuple[str, bytes]:
 # --- opening ---
 
 
-def open_bundle(path: Path, into: Path, *, key: Path | None) -> OpenedBundle:
+def open_bundle(
+    path: Path, into: Path, *, key: Path | None, signers: Sequence[PublicKey] = ()
+) -> OpenedBundle:
     """Unpack a bundle, once its structure, its signature and the digest of every member are as they must be.
 
     Args:
         into: an empty folder. Nothing is ever written outside of it.
-        key: PEM file of the Ed25519 public key that must have signed; None: no signature is checked.
+        key: PEM file of the Ed25519 public key that must have signed; None: none must.
+        signers: keys that are known; a signature that names one of them is checked.
 
     Raises:
         EvidenceError: the file or the key cannot be read, or is not what its name says.
@@ -439,7 +442,7 @@ def open_bundle(path: Path, into: Path, *, key: Path | None) -> OpenedBundle:
     wanted = read_public_key(key) if key else None
     with _opened(path) as handle:
         try:
-            return _open(handle, into, wanted)
+            return _open(handle, into, wanted, signers)
         except TamperedError as error:
             raise TamperedError(error.what, where=str(path), findings=error.findings) from None
         except EvidenceError as error:
@@ -459,13 +462,16 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise EvidenceError(f"cannot be read: {error.strerror or error}", where=place) from None
 
 
-def _open(handle: BinaryIO, into: Path, wanted: PublicKey | None) -> OpenedBundle:
+def _open(
+    handle: BinaryIO, into: Path, wanted: PublicKey | None, signers: Sequence[PublicKey]
+) -> OpenedBundle:
     entries = container.read_directory(handle)
     last = _statement_entry(entries)
     data = b"".join(container.unpack(handle, last))
     payload, keyid, signature = (
         statement.opened_envelope(data) if last.name == statement.SIGNED else (data, "", b"")
     )
+    wanted = wanted or next((s for s in signers if keyid and s.keyid == keyid), None)
     if wanted:
         _check_signature(wanted, payload, keyid, signature)
     document = statement.decoded(payload, last.name, "statement.v1")

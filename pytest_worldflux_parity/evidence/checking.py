@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from .attempts import PackedAttempts
 from .bundle import OpenedBundle, open_bundle
 from .gaps import gaps
 from .log import LogSummary, summarised
-from .members import EQUIVALENCE, LINES, RUN
+from .members import EQUIVALENCE, LINES, RUN, VERDICT
+from .signing import PublicKey
 
 Recompute = Callable[[Path], Mapping[str, dict[str, Any] | str]]
 
 PASS, NOT_A_PASS, DOES_NOT_FOLLOW, TAMPERED, UNREADABLE = range(5)
-ALWAYS = ("coverage_report.json", "validity_report.json", EQUIVALENCE, "stability_report.json")
+OF_PROOF = ("coverage_report.json", "validity_report.json", EQUIVALENCE, "stability_report.json")
 RELATIVE = 1e-9
 # Of numbers about one: what remains of a difference that is nothing.
 ABSOLUTE = 1e-15
@@ -59,18 +60,26 @@ class Checked:
         return PASS if passed else NOT_A_PASS
 
 
-def check(path: Path, into: Path, *, key: Path | None, recompute: Recompute) -> Checked:
+def check(
+    path: Path,
+    into: Path,
+    *,
+    key: Path | None,
+    recompute: Recompute,
+    signers: Sequence[PublicKey] = (),
+) -> Checked:
     """Open a bundle and hold everything that it concludes against what its records give.
 
     Args:
         into: an empty folder to unpack into.
+        key, signers: as of :func:`open_bundle`.
         recompute: folder of an unpacked bundle -> name of each report within it -> the report made again
             from the raw records and the inputs: a JSON document, or a text as it must stand there.
 
     Raises:
         EvidenceError, TamperedError: as :func:`open_bundle`.
     """
-    bundle = open_bundle(path, into, key=key)
+    bundle = open_bundle(path, into, key=key, signers=signers)
     try:
         reports = recompute(bundle.folder)
         made = {name: _plain(report) for name, report in reports.items() if not isinstance(report, str)}
@@ -127,7 +136,9 @@ def _gaps(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
 def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:
     """Documents that are concluded and cannot be recomputed, or that the data give and are not there."""
     concluded = {n for n in bundle.names if n.startswith(RUN) and n.endswith(("_report.json", "_report.md"))}
-    for name in sorted(concluded | {below + report for report in ALWAYS}):
+    concluded |= {below + VERDICT} & set(bundle.names)
+    always = (VERDICT,) if below + VERDICT in made else OF_PROOF
+    for name in sorted(concluded | {below + report for report in always}):
         if name not in made:
             yield f"{name} does not follow from the data: nothing gives such a document"
     for name in sorted(made.keys() - set(bundle.names)):

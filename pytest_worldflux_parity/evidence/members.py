@@ -13,8 +13,10 @@ from .cleaning import Cleaner
 from .reading import content
 
 RUN, INPUTS = "run/", "inputs/"
-EQUIVALENCE = "equivalence_report.json"
+EQUIVALENCE, VERDICT = "equivalence_report.json", "run.json"
+# Of a proof, and of a quick run ``run.json`` and its components.
 REPORTS = (
+    VERDICT,
     "coverage_report.json",
     "validity_report.json",
     "component_match_report.json",
@@ -29,7 +31,7 @@ CIRCUMSTANCES = "circumstances.json"
 # their hash, but also requests, whose ids are hashes themselves.
 VERBATIM = (
     f"{INPUTS}suite.yaml", f"{INPUTS}upstream_lock.json", f"{INPUTS}suite_policy.json", f"{INPUTS}golden/",
-    f"{INPUTS}backends/",
+    f"{INPUTS}backends/", f"{INPUTS}tables/",
 )  # fmt: skip
 _RECORDED = re.compile(rf"{RUN}[^/]+/component_match[^/]*/golden/manifest\.json")
 
@@ -56,7 +58,7 @@ class Member:
 
     @property
     def is_text(self) -> bool:
-        return not self.name.endswith(".npz")
+        return not self.name.endswith((".npz", ".gz"))
 
     @property
     def is_verbatim(self) -> bool:
@@ -96,10 +98,11 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
         EvidenceError: the run was not judged, or a folder cannot be read.
     """
     folder, below = run_dir / suite_id, f"{RUN}{suite_id}/"
-    for path, name in ((run_dir / "run.json", "run.json"), (folder / EQUIVALENCE, EQUIVALENCE)):
+    verdict = next((n for n in (EQUIVALENCE, VERDICT) if (folder / n).is_file()), EQUIVALENCE)
+    for path in (run_dir / "run.json", folder / verdict):
         if not path.is_file():
             mend = "the bundle is built after the verdict, from what it rests on"
-            raise EvidenceError(f"{name} is absent", where=str(path), mend=mend)
+            raise EvidenceError(f"{path.name} is absent", where=str(path), mend=mend)
     yield Member(f"{RUN}run.json", run_dir / "run.json", rank=1)
     texts = ((CIRCUMSTANCES, 1), ("seed_plan.json", 1), *((r, 2) for r in REPORTS))
     for name, rank in texts:

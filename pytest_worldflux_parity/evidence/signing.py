@@ -1,4 +1,4 @@
-"""Ed25519 keys in PEM files. Signing and checking need ``cryptography``; nothing else of ours does."""
+"""Ed25519 keys in PEM files, to sign with and to check signatures by."""
 
 from __future__ import annotations
 
@@ -59,8 +59,7 @@ def read_sign_key(path: Path) -> SignKey:
     """An Ed25519 private key from a PEM file.
 
     Raises:
-        EvidenceError: ``cryptography`` is not installed; the file cannot be read, is encrypted, or is
-            something else.
+        EvidenceError: the file cannot be read, is encrypted, or is something else.
     """
     key: Ed25519PrivateKey = _ed25519(path, "private", "public", _MAKE)
     return SignKey(key, _keyid(key.public_key()), _rights(path))
@@ -78,7 +77,8 @@ def read_public_key(path: Path) -> PublicKey:
 
 def _ed25519(path: Path, kind: Literal["private", "public"], other: str, mend: str) -> Any:
     """The key of one kind in a PEM file; ``other`` is what it is often taken for."""
-    serialization = _serialization(path)
+    # Brought in only where there is a key: the package takes 30 ms to import.
+    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519
 
     data = _read(path)
@@ -102,16 +102,6 @@ def _ed25519(path: Path, kind: Literal["private", "public"], other: str, mend: s
     if not isinstance(key, wanted):
         raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=str(path), mend=mend)
     return key
-
-
-def _serialization(path: Path) -> Any:
-    try:
-        from cryptography.hazmat.primitives import serialization
-    except ImportError:
-        mend = "pip install 'pytest-worldflux-parity[sign]'"
-        what = "a key cannot be used: the package cryptography is not installed"
-        raise EvidenceError(what, where=str(path), mend=mend) from None
-    return serialization
 
 
 def _read(path: Path) -> bytes:

@@ -25,8 +25,8 @@ CLAIM_NONE = "none"
 MAX_STATEMENT_BYTES = 64 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-# What the predicate says of the verdict -> (document, keys that lead to it within).
-_SUMMARY: Mapping[str, tuple[str, tuple[str, ...]]] = {
+# What the predicate says of the verdict of a proof -> (document, keys that lead to it within).
+_PROOF: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "suite_id": ("equivalence_report.json", ("suite_id",)),
     "verdict": ("equivalence_report.json", ("global", "verdict")),
     "verdict_reason": ("equivalence_report.json", ("global", "verdict_reason")),
@@ -38,6 +38,18 @@ _SUMMARY: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "component_match_pass": ("component_match_report.json", ("all_pass",)),
     "stability_status": ("stability_report.json", ("status",)),
 }
+# As above, of a quick run; gates say a word.
+_QUICK: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(_PROOF, ("", ())),
+    "suite_id": ("run.json", ("suite", "suite_id")),
+    "verdict": ("run.json", ("verdict",)),
+    "verdict_reason": ("run.json", ("verdict_reason",)),
+    "parity_pass_final": ("run.json", ("pass",)),
+    "coverage_pass": ("run.json", ("gates", "coverage", "verdict")),
+    "validity_pass": ("run.json", ("gates", "validity", "verdict")),
+    "component_match_pass": ("run.json", ("gates", "components", "verdict")),
+}
+_PASSED = {"pass": True, "fail": False, "inconclusive": None}
 
 
 def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -47,7 +59,11 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         reports: name of a document (``equivalence_report.json``, ...) -> it; what an absent one would say is
             None.
     """
-    said = {word: _value(reports.get(name), keys) for word, (name, keys) in _SUMMARY.items()}
+    table = _QUICK if "run.json" in reports else _PROOF
+    said = {word: _value(reports.get(name), keys) for word, (name, keys) in table.items()}
+    if table is _QUICK:
+        gates = ("coverage_pass", "validity_pass", "component_match_pass")
+        said.update({word: _PASSED.get(said[word]) for word in gates})
     fixture = any(_value(report, ("fixture",)) is True for report in reports.values())
     return {**said, "fixture": True} if fixture else said
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from .. import wire
 from ..suite.commands import CommandSide, fill
@@ -112,8 +113,23 @@ def project_commit(root: Path) -> str:
     copied = root / COMMIT
     if copied.is_file():
         return copied.read_text(encoding="utf-8")
+    return _git(root, "rev-parse", "HEAD").strip() or "unknown"
+
+
+def project_state(root: Path) -> dict[str, Any] | None:
+    """The project's commit, and whether its files differ from it; None where it is no checkout."""
+    commit = project_commit(root)
+    if commit == "unknown":
+        return None
+    return {"commit": commit, "changed": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says of a project; nothing where it is none, or git is absent."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, env=env, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    command = ["git", "-C", str(root), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    except OSError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""

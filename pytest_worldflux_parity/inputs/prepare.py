@@ -205,7 +205,7 @@ def prepare_source(campaign: Campaign, source: Source, context: RunContext) -> P
         tables=tables,
         results=results,
         backends=programs,
-        sources={s: _source(p, context) for s, p in programs.items()},
+        sources={s: source_of(p, context) for s, p in programs.items()},
         label=source.name,
     )
 
@@ -284,7 +284,7 @@ def prepare_suite(
         tables=tables,
         results=results,
         backends=backends,
-        sources={s: _source(b, context) for s, b in backends.items()},
+        sources={s: source_of(b, context) for s, b in backends.items()},
         match=_match(suite, backends.get("worldflux"), context),
         live=proof is not None and proof.component_match == "live",
     )
@@ -421,7 +421,7 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend], at: Sequen
     return backend
 
 
-def _source(backend: Backend | CommandProgram, context: RunContext) -> dict[str, Any]:
+def source_of(backend: Backend | CommandProgram, context: RunContext) -> dict[str, Any]:
     """What decides the program: the tree of its folder, and the locked checkout that it runs."""
     source: dict[str, Any] = {"backend_tree_sha256": backend.tree_sha256}
     if not isinstance(backend, Backend):

@@ -1,79 +1,30 @@
 """A proof run's folder -> its judgement, from the run itself or from an evidence bundle.
 
-Both ways meet in :func:`judge_run`, so what ``verify`` computes from a bundle is what the run computed. What
-a run knew and its records do not hold (which items were selected, what changed since it was sealed) stands
-in ``circumstances.json``.
+Both ways meet in :func:`judge_run`, so what ``verify`` computes from a bundle is what the run computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from .. import wire
-from ..errors import StoreError
-from ..execution.attempt_files import Attempt, AttemptFiles, AttemptFolders
+from ..execution.attempt_files import AttemptFiles, AttemptFolders
 from ..execution.store import Stored, relative
 from ..inputs import lock
 from ..inputs.context import RunContext
 from ..inputs.golden import held, read_golden
 from ..inputs.matches import MatchSpec
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..schemas.json_text import parse_json
 from ..suite.proof import CANONICAL_PROFILES
-from . import gates
 from .assemble import assemble, evidence_of
+from .circumstances import Circumstances
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .proof_verdict import ProofEvidence, ProofJudgement, begin, judge_proof_suite
+from .stored_lines import unlisted_attempts
 
 RUNS = "parity_runs.jsonl"
-CIRCUMSTANCES = "circumstances.json"
-CIRCUMSTANCES_SCHEMA = "worldflux.parity.circumstances.v1"
 LIVE_MATCH = "component_match_live"
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What a proof was judged with that its records do not hold.
-
-    Attributes:
-        resumed: whether the last session resumed the run. selected: names of its test items.
-        changed: what changed since the run was sealed. findings: of what only the run's host could see.
-        history: names of the earlier reports that it was held against, in their order.
-    """
-
-    resumed: bool = False
-    selected: frozenset[str] = frozenset()
-    changed: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    history: tuple[str, ...] = ()
-
-    def to_dict(self, suite_id: str, time: str) -> dict[str, Any]:
-        """As ``schemas/circumstances.v1.json`` has it."""
-        return {
-            "schema_version": CIRCUMSTANCES_SCHEMA,
-            "suite_id": suite_id,
-            "generated_at_utc": time,
-            "resumed": self.resumed,
-            "selected": sorted(self.selected),
-            "changed": list(self.changed),
-            "findings": [gates.finding_dict(f) for f in self.findings],
-            "history": list(self.history),
-        }
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Circumstances:
-        """From a document that its JSON Schema accepts."""
-        return cls(
-            resumed=document["resumed"],
-            selected=frozenset(document["selected"]),
-            changed=tuple(document["changed"]),
-            findings=tuple(Finding(**f) for f in document["findings"]),
-            history=tuple(document["history"]),
-        )
 
 
 def judge_run(
@@ -102,7 +53,7 @@ def judge_run(
             Finding("changed_since_sealed", f"{name} changed after the first run")
             for name in circumstances.changed
         )
-        unlisted = _unlisted_attempts(files, prepared.suite_id, stored)
+        unlisted = unlisted_attempts(files, prepared.suite_id, stored)
         doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
         folder = context.run_dir / prepared.suite_id
         return judge_proof_suite(
@@ -116,42 +67,6 @@ def judge_run(
             ),
             begun,
         )
-
-
-def _unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Iterator[Finding]:
-    """Attempts that left a record and have no line: someone took the line away, or no resume brought it."""
-    listed = {(line["request_id"], line["attempt"]) for line in stored.lines}
-    for attempt in files.attempts(suite_id):
-        if "metrics.json" not in attempt.names:
-            continue
-        request = _request_in(files, attempt)
-        if request is None:
-            place = attempt.path.removeprefix(f"{suite_id}/")
-            yield Finding("attempt_without_line", f"{place} has no readable request")
-        elif (request.request_id, request.attempt) not in listed:
-            what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
-            yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
-
-
-def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None:
-    """What an attempt was asked for, where that can be read."""
-    path = Path(attempt.path, "request.json")
-    try:
-        asked = parse_json(files.read(str(path)), path, StoreError)
-        request = wire.request_from_dict(asked) if isinstance(asked, dict) else None
-    except (OSError, StoreError, wire.WireError):
-        return None
-    known = request and all(
-        type(getattr(request, name)) is kind
-        for name, kind in (
-            ("request_id", str),
-            ("attempt", int),
-            ("task_id", str),
-            ("seed", int),
-            ("system", str),
-        )
-    )
-    return request if known else None
 
 
 def _selected(part: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
@@ -211,12 +126,13 @@ def part_key(part: PreparedSuite) -> str:
 
 def golden_paths(prepared: PreparedFile, root: Path) -> dict[str, str]:
     """Where each golden stands, as the documents of a run name it."""
-    paths = {
-        part.label: relative(Path(part.match.golden.folder), root)
-        for part in prepared.parts
-        if part.match is not None
-    }
+    paths = {part.label: golden_path(part, root) for part in prepared.parts if part.match is not None}
     return {**paths, **live_paths(prepared)}
+
+
+def golden_path(part: PreparedSuite, root: Path) -> str:
+    """Where the golden of a part stands, as documents name it; empty where there is none."""
+    return relative(Path(part.match.golden.folder), root) if part.match is not None else ""
 
 
 def live_paths(prepared: PreparedFile) -> dict[str, str]:

@@ -1,27 +1,59 @@
-"""An evidence bundle -> its judgement, made anew from the raw records in it."""
+"""Records and what they were asked by -> the judgement: the one way, for quick runs and proofs.
+
+What is asked is a bundle's own inputs (:func:`rejudge`), a reader's suite and lock in their place, or what
+stands in a checkout (:func:`judge_records` with what :func:`~..inputs.prepare.prepare` gives).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import schemas, wire
 from ..errors import StoreError
 from ..execution.attempt_files import AttemptFiles
-from ..execution.store import SuiteStore
+from ..execution.store import Stored, SuiteStore
 from ..inputs.backends import FILE as BACKEND_FILE
 from ..inputs.backends import Backend, read_backend
 from ..inputs.context import RunContext
 from ..inputs.golden import held, read_golden
 from ..inputs.matches import MatchSpec
-from ..inputs.prepare import SEED_PLAN, PreparedFile, PreparedSuite, labelled, read_plan
-from ..suite import proof_file
+from ..inputs.prepare import (
+    SEED_PLAN,
+    PreparedFile,
+    PreparedSuite,
+    found_seeds,
+    labelled,
+    read_plan,
+    table_results,
+)
+from ..inputs.scores import ScoreTable, load_table
+from ..suite import proof_file, suite_file
 from ..suite.pairs import pairs
-from ..suite.suite import SYSTEMS, BackendSide
-from .judge_proof import CIRCUMSTANCES, RUNS, Circumstances, judge_run, live_paths, part_key
+from ..suite.suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite
+from .circumstances import CIRCUMSTANCES, Circumstances
+from .judge_proof import judge_run, live_paths, part_key
+from .judge_quick import judge_quick
 from .proof_verdict import ProofJudgement
+from .quick import Judgement
+
+AnyJudgement = Judgement | ProofJudgement
+
+
+def judge_records(
+    prepared: PreparedFile,
+    context: RunContext,
+    stored: Stored,
+    circumstances: Circumstances,
+    files: AttemptFiles | None = None,
+) -> AnyJudgement:
+    """The verdict on the records of a run directory; arguments and errors as of :func:`.judge_run`."""
+    if prepared.proof is not None:
+        return judge_run(prepared, context, stored, circumstances, files)
+    return judge_quick(prepared.parts[0], context, stored, circumstances, files)
+
 
 # --- from an evidence bundle ---
 
@@ -38,19 +70,35 @@ class SealedBackend(Backend):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a reader asks in place of what a bundle holds; None: what it holds.
+
+    Attributes:
+        suite, lock: his files. With his suite, no seeds or tables of the run's command line count.
+    """
+
+    suite: Path | None = None
+    lock: Path | None = None
+
+
+NOTHING_ASKED = Asked()
+
+
+@dataclass(frozen=True)
 class Rejudged:
     """A bundle judged anew from its raw records.
 
     Attributes:
         session: its ``run.json``. entry: what that says of the suite.
-        history: names of the earlier reports that the run was held against, in their order.
     """
 
     prepared: PreparedFile
+    context: RunContext
     session: Mapping[str, Any]
     entry: Mapping[str, Any]
-    history: tuple[str, ...]
-    judgement: ProofJudgement
+    circumstances: Circumstances
+    judgement: AnyJudgement
+    stored: Stored = field(repr=False)
 
     @property
     def golden_paths(self) -> dict[str, str]:
@@ -60,10 +108,10 @@ class Rejudged:
             for p in self.prepared.parts
             if p.match is not None
         }
-        return {**own, **live_paths(self.prepared)}
+        return {**own, **(live_paths(self.prepared) if self.prepared.proof is not None else {})}
 
 
-def rejudge(folder: Path, files: AttemptFiles) -> Rejudged:
+def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> Rejudged:
     """The verdict that the raw records of an extracted bundle give.
 
     Args:
@@ -78,71 +126,110 @@ def rejudge(folder: Path, files: AttemptFiles) -> Rejudged:
     circumstances = Circumstances.from_dict(
         _read(folder / "run" / suite_id / CIRCUMSTANCES, "circumstances.v1")
     )
+    own = asked.suite is None
+    seeds = session["seeds_override"] if own else None
     context = RunContext(
         root=folder,
-        track="proof",
+        track=session["track"],
         run_id=session["run_id"],
         run_dir=folder / "run",
         device=entry["device"],
-        lock_path=folder / "inputs" / "upstream_lock.json",
+        lock_path=asked.lock or folder / "inputs" / "upstream_lock.json",
         backend_folders=(folder / "inputs" / "backends",),
         resume=circumstances.resumed,
-        seeds=tuple(session["seeds_override"]) if session["seeds_override"] is not None else None,
+        seeds=tuple(seeds) if seeds is not None else None,
     )
-    prepared = _sealed(folder, suite_id, entry, context)
-    circumstances = _with_changes(circumstances, folder, entry, prepared)
+    prepared = _sealed(folder, suite_id, entry, context, asked.suite)
+    if own:
+        circumstances = _with_changes(circumstances, folder, entry, prepared)
     stored = SuiteStore(context.run_dir, suite_id).read()
-    judgement = judge_run(prepared, context, stored, circumstances, files)
-    return Rejudged(prepared, session, entry, circumstances.history, judgement)
+    judgement = judge_records(prepared, context, stored, circumstances, files)
+    return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
 
 
 def _entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:
     """The suite of a bundle, and what was sealed of it."""
-    there = [e for e in session["suites"].values() if (folder / "run" / e["suite_id"] / RUNS).exists()]
+    there = [e for e in session["suites"].values() if (folder / "run" / e["suite_id"]).is_dir()]
     if len(there) != 1 or "programs" not in there[0]:
-        raise StoreError("a bundle holds the records of one proof suite", where="run/run.json")
+        raise StoreError("a bundle holds the records of one suite", where="run/run.json")
     return there[0]["suite_id"], there[0]
 
 
-def _sealed(folder: Path, suite_id: str, entry: Mapping[str, Any], context: RunContext) -> PreparedFile:
-    proof = proof_file.load(folder / "inputs" / "suite.yaml")
-    if proof.suite_id != suite_id:
-        raise StoreError(
-            f"the suite is {proof.suite_id!r}, the records are of {suite_id!r}", where="inputs/suite.yaml"
-        )
+def _sealed(
+    folder: Path, suite_id: str, entry: Mapping[str, Any], context: RunContext, asked: Path | None
+) -> PreparedFile:
+    path = asked or folder / "inputs" / "suite.yaml"
+    proof = proof_file.load(path) if context.track == "proof" else None
+    suite = suite_file.load(path) if proof is None else None
+    found = proof.suite_id if proof is not None else suite.suite_id if suite is not None else ""
+    if found != suite_id:
+        raise StoreError(f"the suite is {found!r}, the records are of {suite_id!r}", where=str(path))
+    if suite is not None:
+        replaced = {} if asked else entry.get("overrides", {})
+        return PreparedFile((_sealed_quick(suite, replaced, entry, folder, context),))
+    assert proof is not None
     if context.seeds is not None:
         proof = proof.with_seeds(context.seeds)
     plan = read_plan(context.run_dir / suite_id / SEED_PLAN)
     proof = proof.planned(plan)
     parts = labelled([PreparedSuite(suite=part, pairs=tuple(pairs(part))) for part in proof.parts])
-    return PreparedFile(tuple(_with_sources(p, entry, folder) for p in parts), proof, plan)
+    return PreparedFile(tuple(_with_sources(p, entry, folder, context) for p in parts), proof, plan)
 
 
-def _with_sources(part: PreparedSuite, entry: Mapping[str, Any], folder: Path) -> PreparedSuite:
+def _sealed_quick(
+    suite: Suite, replaced: Mapping[str, Any], entry: Mapping[str, Any], folder: Path, context: RunContext
+) -> PreparedSuite:
+    """A quick suite with the tables that the bundle holds."""
+    given = {s: Override(Path(o["path"]) if o["path"] else None, o["format"]) for s, o in replaced.items()}
+    suite = suite.with_overrides(given)
+    if context.seeds is not None:
+        suite = suite.with_live_seeds(context.seeds)
+    tables = {s: _table(side, s, folder) for s, side in suite.sides.items() if isinstance(side, ArtifactSide)}
+    results = {(s, *key): r for s, table in tables.items() for key, r in table_results(suite, table).items()}
+    part = PreparedSuite(
+        suite=suite, pairs=tuple(pairs(suite, found_seeds(results))), tables=tables, results=results
+    )
+    return _with_sources(part, entry, folder, context)
+
+
+def _table(side: ArtifactSide, system: str, folder: Path) -> ScoreTable:
+    """The table of a side as the bundle holds it."""
+    place = folder / "inputs" / "tables" / system
+    there = sorted(place.iterdir()) if place.is_dir() else []
+    if len(there) != 1:
+        what = f"the bundle holds {len(there)} tables of the {system} side, and one is wanted"
+        raise StoreError(what, where=f"inputs/tables/{system}")
+    return load_table(there[0], side.format, duplicates=side.duplicates)
+
+
+def _with_sources(
+    part: PreparedSuite, entry: Mapping[str, Any], folder: Path, context: RunContext
+) -> PreparedSuite:
     key = part_key(part)
-    for system in SYSTEMS:
+    live = [s for s in SYSTEMS if isinstance(part.suite.sides[s], BackendSide)]
+    for system in live:
         side, sealed = part.suite.sides[system], entry["programs"].get(f"{key}.{system}")
         if sealed is None or not isinstance(side, BackendSide) or sealed["adapter"] != side.adapter:
             raise StoreError(f"the {system} program of {key} is not the suite's", where="run/run.json")
-    return PreparedSuite(
-        suite=part.suite,
-        pairs=part.pairs,
-        sources={s: entry["sources"][f"{key}.{s}"] for s in SYSTEMS},
-        match=_sealed_match(key, entry, folder, part.suite.family)
+    return replace(
+        part,
+        sources={s: entry["sources"][f"{key}.{s}"] for s in live},
+        match=_sealed_match(key, entry, folder, part.suite.family, context.lock_path)
         if part.suite.component_match != "none"
         else None,
-        label=part.label,
     )
 
 
-def _sealed_match(key: str, entry: Mapping[str, Any], folder: Path, family: str) -> MatchSpec | None:
+def _sealed_match(
+    key: str, entry: Mapping[str, Any], folder: Path, family: str, lock_path: Path
+) -> MatchSpec | None:
     sealed = entry["golden"].get(key) if entry["golden"] else None
     if sealed is None:
         return None
     backend = read_backend(folder / "inputs" / "backends" / sealed["backend"] / BACKEND_FILE)
     own = SealedBackend(**vars(backend), sealed_tree=sealed["tree_sha256"])
     golden = read_golden(folder / "inputs" / "golden" / key, family)
-    return MatchSpec(own, held(golden, folder / "inputs" / "upstream_lock.json", own=True))
+    return MatchSpec(own, held(golden, lock_path, own=True))
 
 
 def _with_changes(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from .. import wire
-from ..execution.attempt_files import AttemptFiles
+from ..errors import StoreError
+from ..execution.attempt_files import Attempt, AttemptFiles
 from ..execution.records import is_readable, record_of
-from ..execution.store import attempt_place
-from ..schemas.json_text import Unclear, is_plainly
+from ..execution.store import Stored, attempt_place
+from ..schemas.json_text import Unclear, is_plainly, parse_json
 from ..suite.pairs import RunKey
 from .gates import Finding
 
@@ -79,3 +81,39 @@ def _doubt(line: Mapping[str, Any], files: AttemptFiles) -> tuple[str, str] | No
     except wire.WireError as error:
         return DIFFERENT, str(error)
     return None if same else (DIFFERENT, "the stored record is not what metrics.json says")
+
+
+def unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Iterator[Finding]:
+    """Attempts that left a record and have no line: someone took the line away, or no resume brought it."""
+    listed = {(line["request_id"], line["attempt"]) for line in stored.lines}
+    for attempt in files.attempts(suite_id):
+        if "metrics.json" not in attempt.names:
+            continue
+        request = _request_in(files, attempt)
+        if request is None:
+            place = attempt.path.removeprefix(f"{suite_id}/")
+            yield Finding("attempt_without_line", f"{place} has no readable request")
+        elif (request.request_id, request.attempt) not in listed:
+            what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
+            yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
+
+
+def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None:
+    """What an attempt was asked for, where that can be read."""
+    path = Path(attempt.path, "request.json")
+    try:
+        asked = parse_json(files.read(str(path)), path, StoreError)
+        request = wire.request_from_dict(asked) if isinstance(asked, dict) else None
+    except (OSError, StoreError, wire.WireError):
+        return None
+    known = request and all(
+        type(getattr(request, name)) is kind
+        for name, kind in (
+            ("request_id", str),
+            ("attempt", int),
+            ("task_id", str),
+            ("seed", int),
+            ("system", str),
+        )
+    )
+    return request if known else None

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ..evidence.attempts import PackedAttempts
-from ..judgement.recompute import read_object, rejudge
+from ..inputs.lock_reference import lock_reference
+from ..judgement.proof_verdict import ProofJudgement
+from ..judgement.quick import Judgement
+from ..judgement.recompute import Rejudged, read_object, rejudge
+from ..reporting.documents import quick_documents
 from ..reporting.proof_documents import EQUIVALENCE, REPORT, documents_of
 from ..reporting.proof_markdown import equivalence_text
 
@@ -24,18 +28,37 @@ def recompute(folder: Path) -> dict[str, dict[str, Any] | str]:
     Raises:
         ParityError: something that is needed is absent or broken.
     """
-    found = rejudge(folder, PackedAttempts(folder / "run"))
-    suite_id = found.prepared.suite_id
+    return reports_of(rejudge(folder, PackedAttempts(folder / "run")), folder)
+
+
+def reports_of(found: Rejudged, folder: Path) -> dict[str, dict[str, Any] | str]:
+    """Name within the bundle -> each report that a judgement gives; as :func:`recompute`."""
+    judgement = found.judgement
+    own = _quick(found, judgement) if isinstance(judgement, Judgement) else _proof(found, judgement, folder)
+    return {f"run/{found.prepared.suite_id}/{name}": report for name, report in own.items()}
+
+
+def _quick(found: Rejudged, judgement: Judgement) -> dict[str, dict[str, Any] | str]:
+    part = found.prepared.parts[0]
+    return {
+        **quick_documents(
+            judgement,
+            part,
+            lock_reference(part, found.context),
+            found.circumstances,
+            time=found.session["generated_at_utc"],
+            golden_path=found.golden_paths.get(part.label, ""),
+        )
+    }
+
+
+def _proof(found: Rejudged, judgement: ProofJudgement, folder: Path) -> dict[str, dict[str, Any] | str]:
+    history = {
+        name: read_object(folder / "inputs" / "history" / f"{i}.json")
+        for i, name in enumerate(found.circumstances.history)
+    }
     documents = documents_of(
-        found.judgement,
-        {
-            name: read_object(folder / "inputs" / "history" / f"{i}.json")
-            for i, name in enumerate(found.history)
-        },
-        time=found.session["generated_at_utc"],
-        golden_paths=found.golden_paths,
+        judgement, history, time=found.session["generated_at_utc"], golden_paths=found.golden_paths
     )
-    stated = read_object(folder / "run" / suite_id / EQUIVALENCE).get("generated_at")
-    text = equivalence_text(found.judgement, str(stated))
-    reports: dict[str, dict[str, Any] | str] = {**documents.by_name, REPORT: text}
-    return {f"run/{suite_id}/{name}": report for name, report in reports.items()}
+    stated = read_object(folder / "run" / found.prepared.suite_id / EQUIVALENCE).get("generated_at")
+    return {**documents.by_name, REPORT: equivalence_text(judgement, str(stated))}

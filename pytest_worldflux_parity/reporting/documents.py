@@ -6,11 +6,15 @@ Field names are those of the earlier system, so that tools which read its docume
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..execution.match_program import REPORT
+from ..inputs.lock_reference import LockReference
+from ..inputs.prepare import PreparedSuite
 from ..judgement.all_gates import Gate
+from ..judgement.circumstances import Circumstances
 from ..judgement.gates import Finding
 from ..judgement.judgement_input import Evidence
 from ..judgement.quick import Judged, Judgement
@@ -18,35 +22,53 @@ from ..judgement.stats.effects import drop_ratio
 from ..judgement.stats.measurements import shared_seeds
 from ..suite.suite import SYSTEMS, ArtifactSide, Suite
 from .aggregates import aggregate_of_rows, fixture_mark
-from .components import reference
+from .components import component_match_document, reference
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
+RUN = "run.json"
+# File name of a document -> its schema.
+SCHEMAS = {RUN: "run.v1", REPORT: "component_match.v1"}
+
+
+def quick_documents(
+    judgement: Judgement,
+    prepared: PreparedSuite,
+    reference: LockReference,
+    circumstances: Circumstances,
+    *,
+    time: str,
+    golden_path: str,
+) -> dict[str, dict[str, Any]]:
+    """File name -> each document of a quick suite, that of the verdict first.
+
+    Args:
+        circumstances: with the names of the tables and the lock, and the machine.
+        golden_path: where the golden stands, as documents name it.
+    """
+    components = judgement.evidence.components
+    documents = {RUN: run_document(judgement, prepared, reference, circumstances, time=time)}
+    # Only where a match program was run.
+    if components is not None and components.about is not None:
+        documents[REPORT] = component_match_document(components, golden_path=golden_path, time=time)
+    return documents
 
 
 def run_document(
     judgement: Judgement,
+    prepared: PreparedSuite,
+    lock: LockReference,
+    circumstances: Circumstances,
     *,
-    manifest: Mapping[str, Any],
-    lock_reference: Mapping[str, Any],
-    upstream_lock_sha256: str | None,
-    tables: Mapping[str, Mapping[str, Any]],
     time: str,
-    run_json: str,
-    component_match_json: str,
 ) -> dict[str, Any]:
-    """The document of one suite.
-
-    Args:
-        manifest: of the judging process. tables: per system read from a table: path and what was
-            dropped or merged in it. run_json, component_match_json: the names of the document and of that
-            of the component match within their folder.
-    """
+    """The document of one suite; arguments as of :func:`quick_documents`."""
     evidence = judgement.evidence
     suite = evidence.suite
-    matched = reference(evidence.components, component_match_json) if evidence.components else None
-    artifacts = {"run_json": run_json}
+    tables = dict(_tables(prepared, circumstances.names))
+    matched = reference(evidence.components, REPORT) if evidence.components else None
+    artifacts = {"run_json": RUN}
     if matched and matched["present"]:
-        artifacts["component_match_report"] = component_match_json
+        artifacts["component_match_report"] = REPORT
     return {
         "schema_version": RUN_SCHEMA,
         "generated_at_utc": time,
@@ -55,14 +77,18 @@ def run_document(
             "upstream": _source(suite, "official", tables),
             "worldflux": _source(suite, "worldflux", tables),
         },
-        "evaluation_manifest": {**manifest, "seed_policy": _seed_policy(suite), "generated_at_utc": time},
+        "evaluation_manifest": {
+            **circumstances.machine,
+            "seed_policy": _seed_policy(suite),
+            "generated_at_utc": time,
+        },
         "artifact_integrity": {
             "suite_sha256": suite.sha256,
             "upstream_input_sha256": evidence.origins["official"].sha256 or None,
             "worldflux_input_sha256": evidence.origins["worldflux"].sha256 or None,
-            "upstream_lock_sha256": upstream_lock_sha256,
+            "upstream_lock_sha256": lock.upstream_lock_sha256,
         },
-        "suite_lock_ref": dict(lock_reference),
+        "suite_lock_ref": {**lock.document(), "lock_path": circumstances.names["lock"]},
         "counts": _counts(judgement),
         "stats": _stats(judgement),
         "missing": _missing(evidence),
@@ -82,6 +108,13 @@ def run_document(
             "artifacts": artifacts,
         },
     }
+
+
+def _tables(prepared: PreparedSuite, names: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Per system read from a table: its path, what was dropped or merged in it, what it replaces."""
+    for system, table in prepared.tables.items():
+        merged = {"dropped_rows": table.dropped_rows, "merged_rows": table.merged_rows}
+        yield system, {**names["tables"][system], **merged}
 
 
 def _suite(suite: Suite) -> dict[str, Any]:

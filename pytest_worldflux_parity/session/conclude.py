@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ParityError
-from ..execution.attempt_files import AttemptFolders
 from ..execution.devices import environment
-from ..execution.match_program import REPORT
 from ..execution.runner import log_tail
 from ..execution.store import SuiteStore, relative, write_document, write_text
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import lock_reference
 from ..inputs.prepare import PreparedFile, PreparedSuite, prepare
-from ..judgement.assemble import assemble, selected_items
-from ..judgement.quick import Judgement, judge
+from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
+from ..judgement.fingerprint import changes, fingerprint, read_session
+from ..judgement.judge_proof import golden_path
+from ..judgement.judge_quick import judge_quick
+from ..judgement.quick import Judgement
 from ..judgement.stats.measurements import FAILED
 from ..reporting import documents, markdown
-from ..reporting.component_report import write_report
 from ..reporting.dashboard import dashboard
 from ..reporting.missing_suite import write_missing_suite
 from ..schemas.json_text import utc_now
 from ..suite import suite_file
 from ..suite.suite import ArtifactSide, Suite
-from .fingerprint import changes, fingerprint, read_session
+from .bundle import make_bundle, signature_line
 
 if TYPE_CHECKING:
     from .conclude_proof import ProofConclusion
@@ -94,25 +94,62 @@ def _conclude_suite(
             return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
         if file.campaign is not None:
             return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
-        prepared = file.parts[0]
-        store = SuiteStore(context.run_dir, prepared.suite.suite_id)
-        selected = selected_items(prepared, _names(node_id, node_ids))
-        files = AttemptFolders(context.run_dir)
-        judgement = judge(assemble(prepared, context, store.read(), selected, changed, files))
-        path = store.folder / "run.json"
-        paths = (*_write_components(judgement, store.folder, context), path)
-        document = _run_document(judgement, prepared, context)
-        write_document(path, document, "run.v1")
-        lacking = write_missing_suite(store.folder, file, judgement.evidence.observed.missing)
-        paths += (lacking,) if lacking else ()
-        notes = tuple(_seeds_note(prepared.suite, context))
+        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
     except Exception as error:
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Conclusion(node_id, (Case("evidence", "failed", text),))
-    return Conclusion(node_id, tuple(_cases(judgement)), judgement, notes, paths, document=document)
+
+
+def _conclude_quick(
+    context: RunContext, node_id: str, file: PreparedFile, names: Sequence[str], changed: Sequence[str]
+) -> Conclusion:
+    """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
+    prepared = file.parts[0]
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    circumstances = Circumstances(
+        resumed=context.resume,
+        selected=frozenset(names),
+        changed=tuple(changed),
+        names={"lock": relative(context.lock_path, context.root), "tables": _table_names(prepared, context)},
+        machine=environment(),
+    )
+    judgement = judge_quick(prepared, context, store.read(), circumstances)
+    time = utc_now()
+    found = documents.quick_documents(
+        judgement,
+        prepared,
+        lock_reference(prepared, context),
+        circumstances,
+        time=time,
+        golden_path=golden_path(prepared, context.root),
+    )
+    sealed = circumstances.to_dict(file.suite_id, time)
+    write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
+    for name, document in found.items():
+        write_document(store.folder / name, document, documents.SCHEMAS[name])
+    lacking = write_missing_suite(store.folder, file, judgement.evidence.observed.missing)
+    bundle, error = make_bundle(file, context, {})
+    written = [*(store.folder / name for name in reversed(found)), lacking, bundle.path if bundle else None]
+    notes = (*_seeds_note(prepared.suite, context), f"evidence: {signature_line(bundle, error)}")
+    return Conclusion(
+        node_id,
+        tuple(_cases(judgement)),
+        judgement,
+        notes,
+        tuple(path for path in written if path is not None),
+        document=found[documents.RUN],
+    )
+
+
+def _table_names(prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
+    """The paths that documents name tables by, and what the suite names where the command line gave one."""
+    return {
+        s: {"path": relative(t.path, context.root), **_replaced(prepared.suite, s, context)}
+        for s, t in prepared.tables.items()
+    }
 
 
 def _conclude_proof(
@@ -138,13 +175,6 @@ def _conclude_campaign(
     return Conclusion(node_id, cases, None, tuple(line for d in done for line in d.lines()), paths)
 
 
-def _write_components(judgement: Judgement, folder: Path, context: RunContext) -> Iterable[Path]:
-    """The document of the component match, where a match program was run; its path."""
-    evidence = judgement.evidence.components
-    if evidence is not None and evidence.about is not None:
-        yield write_report(evidence, folder, context.root)
-
-
 def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:
     """That the live sides had other seeds than the suite asks for, if they had."""
     if context.seeds is None or not suite.live_systems:
@@ -156,29 +186,6 @@ def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:
 
 def _listed(seeds: Sequence[int] | None) -> str:
     return ", ".join(map(str, seeds or ()))
-
-
-def _run_document(judgement: Judgement, prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
-    reference = lock_reference(prepared, context)
-    tables = {
-        s: {
-            "path": relative(t.path, context.root),
-            "dropped_rows": t.dropped_rows,
-            "merged_rows": t.merged_rows,
-            **_replaced(prepared.suite, s, context),
-        }
-        for s, t in prepared.tables.items()
-    }
-    return documents.run_document(
-        judgement,
-        manifest=environment(),
-        lock_reference=reference.document(),
-        upstream_lock_sha256=reference.upstream_lock_sha256,
-        tables=tables,
-        time=utc_now(),
-        run_json="run.json",
-        component_match_json=REPORT,
-    )
 
 
 def _replaced(suite: Suite, system: str, context: RunContext) -> dict[str, Any]:

@@ -19,16 +19,18 @@ from ..evidence import (
     BundleInfo,
     ahead,
     array_members,
-    build,
     bundle_cleaner,
 )
-from ..execution.store import Stored, SuiteStore, translated, write_document, write_text
+from ..execution.devices import environment
+from ..execution.store import Stored, SuiteStore, write_document, write_text
 from ..inputs.context import RunContext
 from ..inputs.prepare import SEED_PLAN, PreparedFile, prepare
+from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
+from ..judgement.fingerprint import changes, fingerprint, read_session
 from ..judgement.foreign_records import judge_lines, read_lines
 from ..judgement.gates import Finding
 from ..judgement.gates.fixture import BANNER
-from ..judgement.judge_proof import CIRCUMSTANCES, Circumstances, golden_paths, judge_run
+from ..judgement.judge_proof import golden_paths, judge_run
 from ..judgement.proof.decision import plan_to_seal
 from ..judgement.proof_verdict import ProofJudgement
 from ..judgement.required_files import artifact_findings
@@ -36,12 +38,11 @@ from ..reporting.missing_suite import write_missing_suite
 from ..reporting.proof_documents import EQUIVALENCE, REPORT, SCHEMAS, Documents, documents_of
 from ..reporting.proof_markdown import equivalence_text
 from ..schemas.json_text import utc_now
-from .fingerprint import changes, fingerprint, read_session
+from .bundle import BUNDLE, evidence_inputs, make_bundle, signature_line
 from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
-from .proof_options import evidence_inputs, read_history
+from .proof_options import read_history
 
-BUNDLE = "evidence_bundle.zip"
 SIGNED = "statement.dsse.json"
 # Bytes of a log, from which on it is worth a process to pack what its attempts left.
 LONG_LOG = 1 << 20
@@ -80,11 +81,7 @@ class ProofConclusion:
     @property
     def signature(self) -> str:
         """Whether the bundle is signed, and with which key."""
-        if self.bundle is None:
-            return f"none: {self.bundle_error}"
-        if not self.bundle.signed:
-            return "unsigned: whoever changes the bundle can make its hashes anew"
-        return f"signed, key {self.bundle.keyid}"
+        return signature_line(self.bundle, self.bundle_error)
 
 
 def _case(name: str, verdict: str, reason: str, warnings: tuple[str, ...]) -> ProofCase:
@@ -155,7 +152,9 @@ def conclude_proof(
         findings = tuple(match_live(prepared, context, stored)) if live else ()
         findings += tuple(_artifacts(prepared, context, stored))
         selected = frozenset(names)
-        circumstances = Circumstances(context.resume, selected, tuple(changed), findings, tuple(history))
+        circumstances = Circumstances(
+            context.resume, selected, tuple(changed), findings, tuple(history), machine=environment()
+        )
         judgement = judge_run(prepared, context, stored, circumstances)
         _seal_plan(judgement, store.folder)
         sealed = circumstances.to_dict(prepared.suite_id, utc_now())
@@ -200,7 +199,7 @@ def _concluded(
     """Every document of a run directory, and its evidence."""
     folder = context.run_dir / prepared.suite_id
     documents, paths = _write(prepared, context, judgement, history, folder)
-    bundle, error = _bundle(prepared, context, history, packing)
+    bundle, error = make_bundle(prepared, context, history, packing)
     if bundle is not None:
         paths.append(bundle.path)
     return ProofConclusion(judgement, documents, tuple(paths), bundle, error)
@@ -329,33 +328,6 @@ def judge_foreign(suite: Path, runs: Path, output: Path, context: RunContext) ->
     documents, paths = _write(prepared, context, judgement, history, output)
     why = "the records were not sealed by a run of this plugin"
     return ProofConclusion(judgement, documents, tuple(paths), None, why)
-
-
-def _bundle(
-    prepared: PreparedFile,
-    context: RunContext,
-    history: Mapping[str, Mapping[str, Any]],
-    packing: Ahead | None,
-) -> tuple[BundleInfo | None, str]:
-    """The evidence, or why there is none: a verdict without it stands, and the run fails."""
-    path = context.run_dir / prepared.suite_id / BUNDLE
-    try:
-        with translated(path):
-            path.unlink(missing_ok=True)
-        bundle = build(
-            path,
-            run_dir=context.run_dir,
-            suite_id=prepared.suite_id,
-            inputs=dict(evidence_inputs(prepared, context, history)),
-            predicate={"run_id": context.run_id, "device": context.device},
-            root=context.root,
-            environ=os.environ,
-            sign_key=context.sign_key,
-            ahead=packing,
-        )
-    except ParityError as error:
-        return None, error.line()
-    return bundle, ""
 
 
 def _seal_plan(judgement: ProofJudgement, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +15,13 @@ from ..evidence import (
     read_sign_key,
 )
 from ..execution.store import relative
-from ..inputs.backends import FILE as BACKEND_FILE
-from ..inputs.backends import Backend
 from ..inputs.context import RunContext
-from ..inputs.golden import ARRAYS, MANIFEST
 from ..inputs.prepare import PreparedFile
-from ..judgement.judge_proof import part_key
 from ..judgement.proof.stability import read_report
 from ..reporting.proof_documents import EQUIVALENCE
+from .bundle import evidence_inputs
 
 CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
-
-
-def evidence_inputs(
-    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
-) -> Iterator[tuple[str, Path | bytes]]:
-    """Name within the bundle -> what a run was judged with and its folder does not hold."""
-    yield "inputs/suite.yaml", prepared.suite.path
-    for name, path in (
-        ("upstream_lock.json", context.lock_path),
-        ("suite_policy.json", context.lock_path.with_name("suite_policy.json")),
-    ):
-        if path.exists():
-            yield f"inputs/{name}", path
-    for part in prepared.parts:
-        programs = [b for b in part.backends.values() if isinstance(b, Backend)]
-        if part.match is not None:
-            programs.append(part.match.backend)
-            for name in (MANIFEST, ARRAYS):
-                yield f"inputs/golden/{part_key(part)}/{name}", Path(part.match.golden.folder) / name
-        for backend in programs:
-            yield f"inputs/backends/{backend.name}/{BACKEND_FILE}", backend.folder / BACKEND_FILE
-    for i, document in enumerate(history.values()):
-        yield f"inputs/history/{i}.json", wire.canonical_json(document).encode()
 
 
 def read_history(context: RunContext, own: Path) -> dict[str, Mapping[str, Any]]:

@@ -10,11 +10,12 @@ from ..errors import StoreError
 from ..execution.attempts import recover
 from ..execution.match_program import retire_failed
 from ..execution.store import SuiteStore, write_document
+from ..inputs.command_program import project_state
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.all_gates import case_count
+from ..judgement.fingerprint import changes, fingerprint, overrides_of, read_session
 from ..schemas.json_text import utc_now
-from .fingerprint import changes, fingerprint, overrides_of, read_session
 
 if TYPE_CHECKING:
     pass
@@ -138,6 +139,7 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
         "arguments": list(arguments),
         "seeds_override": list(context.seeds) if context.seeds is not None else None,
         "overrides": overrides_of(context),
+        "project": project_state(context.root),
         "retention": context.retention,
         "suites": asked,
     }

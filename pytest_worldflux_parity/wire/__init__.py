@@ -21,6 +21,7 @@ from .documents import (
     file_sha256,
     load_object,
     object_in,
+    tree_files,
     tree_sha256,
     write_atomic,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "request_from_dict",
     "request_to_json",
     "setting",
+    "tree_files",
     "tree_sha256",
     "write_atomic",
     "write_match",

@@ -43,13 +43,21 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def tree_files(folder: Path, pattern: str = "**/*") -> Dict[str, str]:
+    """Path below ``folder`` -> sha256 (hex) of each file there, in order, caches left out."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob(pattern))
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+
+
 def tree_sha256(folder: Path, pattern: str = "**/*") -> str:
     """sha256 over the names and bytes of the files below ``folder``, caches left out."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for name, sha256 in tree_files(folder, pattern).items():
+        digest.update(name.encode() + b"\0")
+        digest.update(bytes.fromhex(sha256))
     return digest.hexdigest()
 
 

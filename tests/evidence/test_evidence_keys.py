@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -92,31 +91,6 @@ def test_keys_in_the_wrong_place_are_told_apart(keys: Path, tmp_path: Path) -> N
         (tmp_path / "empty").write_bytes(b"")
         with pytest.raises(EvidenceError, match=r"is no (private|public) key in PEM"):
             read(tmp_path / "empty")
-
-
-def test_without_cryptography_all_but_keys_works(
-    unsigned: bytes, signed: bytes, keys: Path, tmp_path: Path
-) -> None:
-    """A fresh environment with only the core: an import that fails, in a process of its own."""
-    (tmp_path / "unsigned.zip").write_bytes(unsigned)
-    (tmp_path / "signed.zip").write_bytes(signed)
-    here = Path(__file__).resolve().parent
-    code = f"""
-import sys
-sys.modules["cryptography"] = None
-sys.path[:0] = {[str(here), str(here.parents[1])]!r}
-from pathlib import Path
-from evidence_examples import recompute
-from pytest_worldflux_parity.cli.verify import report
-print(report(Path("unsigned.zip"), None, recompute), report(Path("signed.zip"), None, recompute))
-print(report(Path("signed.zip"), Path({str(keys / "own.pub")!r}), recompute))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    lines = done.stdout.splitlines()
-    assert "0 0" in lines, done.stderr
-    assert lines[-1] == "4"
-    said = "the package cryptography is not installed; to mend: pip install 'pytest-worldflux-parity[sign]'"
-    assert any(line.startswith("unreadable: ") and said in line for line in lines)
 
 
 def test_a_statement_is_only_read_in_the_form_in_which_it_is_written() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_worldflux_parity.execution.attempt_files import Attempt
 from pytest_worldflux_parity.execution.store import Stored
-from pytest_worldflux_parity.judgement import judge_proof, stored_lines
+from pytest_worldflux_parity.judgement import stored_lines
 
 RECORD: dict[str, Any] = {
     "schema_version": "parity.v1", "request_id": "r", "adapter": "a", "task_id": "t", "seed": 0,
@@ -81,7 +81,7 @@ def test_a_key_that_stands_twice_in_the_file_is_seen() -> None:
 
 def unlisted(text: bytes) -> list[str]:
     stored = Stored(({"request_id": "r", "attempt": 1},))
-    return [f.detail for f in judge_proof._unlisted_attempts(Files(text), "s", stored)]
+    return [f.detail for f in stored_lines.unlisted_attempts(Files(text), "s", stored)]
 
 
 def test_an_attempt_with_a_line_is_no_finding_and_one_without_is() -> None:

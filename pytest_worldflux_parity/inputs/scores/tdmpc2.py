@@ -27,7 +27,7 @@ _LONGEST_NUMBER = 60
 
 def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read a folder of CSV files, or one. Raises ScoreTableError naming file, line and column."""
-    files = _files(path)
+    files = files_of(path)
     builder = TableBuilder(path, lambda at: f"{at[0]}:{at[1]}", duplicates)
     digest = hashlib.sha256()
     for file in files:
@@ -39,7 +39,8 @@ def load(path: Path, duplicates: str | None) -> ScoreTable:
     return builder.table("tdmpc2_results_csv_dir", one, {})
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The files of a folder that are read, or the one file. Raises ScoreTableError where there is none."""
     if not path.is_dir():
         return [path]
     files = sorted(f for f in path.glob("*.csv") if f.is_file() and not f.name.startswith("."))

@@ -10,12 +10,12 @@ from typing import Any
 from .. import schemas, wire
 from ..errors import StoreError
 from ..execution.store import relative
+from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
 from ..inputs.program_files import program_files
-from ..judgement.judge_proof import part_key
-from ..suite.suite import SYSTEMS
+from .judge_proof import part_key
 
 
 def read_session(run_dir: Path) -> dict[str, Any]:
@@ -64,13 +64,12 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
 
 def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     """The programs on both sides and what components are compared with."""
-    if prepared.proof is not None:
+    if prepared.campaign is None:
         return sealed_parts(prepared, context.root)
-    match = prepared.parts[0].match
     found = {s: x for part in prepared.parts for s, x in part.sources.items()}
     return {
         "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in found.items()},
-        "golden": match.golden.identity if match else None,
+        "golden": None,
     }
 
 
@@ -125,6 +124,9 @@ def _names_of_change(
         return ["the golden of the component match"]
     if key == "overrides":
         return ["what the command line gives in place of the suite's own tables"]
+    # Files of a program's folder are told of by what they are of.
+    if key == "trees":
+        return []
     if key == "files":
         return list(_changed_files(before.get(key) or {}, now.get(key) or {}))
     if key not in ("sources", "tables", "programs"):
@@ -152,14 +154,17 @@ def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
 
 
 def sealed_parts(prepared: PreparedFile, root: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a proof suite's programs, so that a bundle can be judged without them."""
-    programs, sources, golden = {}, {}, {}
+    """What ``run.json`` says of a suite's programs, so that a bundle can be judged without them."""
+    programs, sources, golden, trees = {}, {}, {}, {}
     for part in prepared.parts:
-        for system in SYSTEMS:
+        for system, backend in part.backends.items():
             key = f"{part_key(part)}.{system}"
-            backend = part.backends[system]
             programs[key] = {"adapter": backend.adapter, "kind": backend.kind, "name": backend.name}
             sources[key] = {k: v for k, v in part.sources[system].items() if k != "checkout"}
+            if isinstance(backend, Backend):
+                place = Path(relative(backend.folder, root))
+                files = wire.tree_files(backend.folder)
+                trees[key] = {(place / name).as_posix(): sha256 for name, sha256 in files.items()}
         if part.match is not None:
             golden[part_key(part)] = {
                 **part.match.golden.identity,
@@ -167,4 +172,4 @@ def sealed_parts(prepared: PreparedFile, root: Path) -> dict[str, Any]:
                 "backend": part.match.backend.name,
                 "tree_sha256": part.match.backend.tree_sha256,
             }
-    return {"programs": programs, "sources": sources, "golden": golden}
+    return {"programs": programs, "sources": sources, "golden": golden, "trees": trees}

@@ -1,0 +1,245 @@
+"""A judgement and its run -> what a person needs to know to believe a pass: the facts of the claim card.
+
+Nothing is decided here. A release policy admits or refuses what stands here, by its name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..execution.records import SUCCESS
+from ..execution.store import Stored
+from ..inputs.prepare import PreparedFile, PreparedSuite
+from ..suite.suite import SYSTEMS
+from .circumstances import Circumstances
+from .gates.components import ComponentEvidence
+from .judge_proof import part_key
+from .judgement_input import Evidence
+from .proof.results import JudgedCell
+from .proof_verdict import ProofJudgement
+from .quick import Judged, Judgement
+
+
+@dataclass(frozen=True)
+class Program:
+    """One side: a program that ran, or a table.
+
+    Attributes:
+        tree_sha256: of the program's folder as it was sealed, or of the table. commit: None where none is
+            known.
+    """
+
+    system: str
+    part: str
+    adapter: str
+    repo: str | None
+    commit: str | None
+    tree_sha256: str
+    is_table: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one metric was judged; margins are relative.
+
+    Attributes:
+        interval: the widest of its tasks, None where there is none.
+    """
+
+    metric: str
+    rule: str
+    margin: float
+    alpha: float
+    interval: tuple[float, float] | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a pass rests on.
+
+    Attributes:
+        choices: what was asked other than by the suite, a sentence each. seeds: system -> the fewest and
+            the most seeds of a task. attempts: system -> how its attempts ended -> how many.
+        lost_lines: torn or unreadable lines of the log.
+        isolation: what kept programs in their folders.
+    """
+
+    suite_id: str
+    suite_sha256: str
+    track: str
+    claim: str
+    verdict: str
+    programs: tuple[Program, ...]
+    components: Mapping[str, ComponentEvidence | None]
+    tasks: int
+    seeds: Mapping[str, tuple[int, int]]
+    rules: tuple[Rule, ...]
+    budgets: tuple[tuple[int, float], ...]
+    choices: tuple[str, ...]
+    attempts: Mapping[str, Mapping[str, int]]
+    lost_lines: int
+    run_id: str
+    time: str
+    device: str
+    machine: Mapping[str, Any]
+    project: Mapping[str, Any] | None
+    fixture: bool
+    isolation: str = "none"
+
+    @property
+    def failed_share(self) -> float:
+        """Attempts that did not succeed, of all that were made."""
+        total = sum(sum(own.values()) for own in self.attempts.values())
+        good = sum(own.get(SUCCESS, 0) for own in self.attempts.values())
+        return (total - good) / total if total else 0.0
+
+
+def facts_of(
+    prepared: PreparedFile,
+    judgement: Judgement | ProofJudgement,
+    stored: Stored,
+    session: Mapping[str, Any],
+    circumstances: Circumstances,
+) -> Facts:
+    """The facts of a judged run.
+
+    Args:
+        stored: its log. session: its ``run.json``.
+    """
+    parts = _parts(judgement)
+    suite = prepared.suite
+    proof = prepared.proof
+    return Facts(
+        suite_id=prepared.suite_id,
+        suite_sha256=suite.sha256,
+        track="quick" if proof is None else "proof",
+        claim="none" if proof is None else proof.claim,
+        verdict=judgement.verdict,
+        programs=tuple(p for part in prepared.parts for p in _programs(part, session, prepared.suite_id)),
+        components={part_key(p): e.components for p, e in zip(prepared.parts, parts, strict=True)},
+        tasks=sum(len(p.suite.tasks) for p in prepared.parts),
+        seeds={s: _seeds(parts, s) for s in SYSTEMS},
+        rules=tuple(_rules(judgement)),
+        budgets=tuple(sorted(_budgets(prepared.parts))),
+        choices=tuple(choices(session, prepared.suite_id)),
+        attempts={s: _attempts(stored, s) for s in SYSTEMS},
+        lost_lines=stored.torn + len(stored.unreadable),
+        run_id=session["run_id"],
+        time=session["generated_at_utc"],
+        device=_entry(session, prepared.suite_id)["device"],
+        machine=circumstances.machine,
+        project=session.get("project"),
+        fixture=any(e.fixtures for e in parts),
+    )
+
+
+def choices(session: Mapping[str, Any], suite_id: str) -> Iterator[str]:
+    """What the command line of a run chose in place of the suite, a sentence each."""
+    if session["seeds_override"] is not None:
+        chosen = ", ".join(map(str, session["seeds_override"]))
+        yield f"--parity-seeds {chosen} in place of the suite's seeds"
+    entry = _entry(session, suite_id)
+    for system, given in (entry.get("overrides") or {}).items():
+        yield f"the table {given['path']} of the command line in place of the suite's {system} side"
+
+
+def _entry(session: Mapping[str, Any], suite_id: str) -> Mapping[str, Any]:
+    entries: Mapping[str, Mapping[str, Any]] = session["suites"]
+    return next(e for e in entries.values() if e["suite_id"] == suite_id)
+
+
+def _parts(judgement: Judgement | ProofJudgement) -> tuple[Evidence, ...]:
+    return (judgement.evidence,) if isinstance(judgement, Judgement) else judgement.evidence.parts
+
+
+def _programs(part: PreparedSuite, session: Mapping[str, Any], suite_id: str) -> Iterator[Program]:
+    entry = _entry(session, suite_id)
+    for system in SYSTEMS:
+        key = f"{part_key(part)}.{system}"
+        if system in part.tables:
+            table, side = part.tables[system], part.suite.sides[system]
+            stated = table.provenance.get("commit")
+            commit = getattr(side, "commit", None) or (stated if isinstance(stated, str) else None)
+            name = entry["tables"].get(system, table.sha256)
+            repo = getattr(side, "repo", None)
+            yield Program(system, part.label, table.path.name, repo, commit, name, is_table=True)
+        elif key in entry.get("programs", {}):
+            source = entry["sources"][key]
+            yield Program(
+                system,
+                part.label,
+                entry["programs"][key]["adapter"],
+                source.get("repo"),
+                source.get("commit"),
+                str(source.get("backend_tree_sha256", "")),
+            )
+
+
+def _seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:
+    """The fewest and the most seeds that a task has values of."""
+    counts = [
+        len(evidence.observed.values.get((system, metric.name, task.id), {}))
+        for evidence in parts
+        for metric in evidence.suite.metrics
+        for task in evidence.suite.judged_tasks(metric)
+    ]
+    return (min(counts), max(counts)) if counts else (0, 0)
+
+
+def _rules(judgement: Judgement | ProofJudgement) -> Iterator[Rule]:
+    if isinstance(judgement, Judgement):
+        for judged in judgement.metrics:
+            metric = judged.metric
+            if metric is not None:
+                widest = _widest(_quick_intervals(judged))
+                passed = judged.verdict == "pass"
+                yield Rule(metric.name, metric.rule, metric.margin, 1 - metric.confidence, widest, passed)
+        return
+    own: dict[str, list[JudgedCell]] = {}
+    for cell in judgement.decision.cells:
+        own.setdefault(cell.cell.rule.name, []).append(cell)
+    for name, cells in own.items():
+        rule = max((c.cell.rule for c in cells), key=lambda r: r.equivalence_margin)
+        alpha = max(c.cell.rule.alpha for c in cells)
+        widest = _widest(c.cell.ci90 for c in cells)
+        passed = all(c.passed for c in cells)
+        yield Rule(name, f"TOST, {rule.effect}", rule.equivalence_margin, alpha, widest, passed)
+
+
+def _quick_intervals(judged: Judged) -> Iterator[tuple[float | None, float | None]]:
+    if judged.equivalence is not None:
+        yield from ((t.tost.ci_low, t.tost.ci_high) for t in judged.equivalence.tasks)
+    elif judged.calibrated is not None and judged.metric is not None and judged.metric.rule == "calibrated":
+        yield judged.calibrated.lower, judged.calibrated.upper
+    elif judged.documented is not None:
+        yield judged.documented.ci_lower_ratio, judged.documented.ci_upper_ratio
+
+
+def _widest(
+    intervals: Iterable[tuple[float | None, float | None] | None],
+) -> tuple[float, float] | None:
+    """From the lowest to the highest end; None where one has no end, or there is none."""
+    found = [ends for ends in intervals if ends is not None]
+    lows, highs = [low for low, _ in found], [high for _, high in found]
+    if not found or None in (*lows, *highs):
+        return None
+    return min(x for x in lows if x is not None), max(x for x in highs if x is not None)
+
+
+def _budgets(parts: Iterable[PreparedSuite]) -> set[tuple[int, float]]:
+    tasks = (task for part in parts for task in part.suite.tasks)
+    return {(t.budget.step, t.budget.tolerance) for t in tasks if t.budget is not None}
+
+
+def _attempts(stored: Stored, system: str) -> Counter[str]:
+    return Counter(_ended(line) for line in stored.lines if line.get("system") == system)
+
+
+def _ended(line: Mapping[str, Any]) -> str:
+    if line.get("status") == SUCCESS:
+        return SUCCESS
+    return str(line.get("error_kind") or "failed")

@@ -1,0 +1,36 @@
+"""A quick run's folder -> its judgement, from the run itself or from an evidence bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..execution.attempt_files import AttemptFiles, AttemptFolders
+from ..execution.store import Stored
+from ..inputs.context import RunContext
+from ..inputs.prepare import PreparedSuite
+from .assemble import assemble, selected_items
+from .circumstances import Circumstances
+from .quick import Judgement, judge
+from .stored_lines import unlisted_attempts
+
+
+def judge_quick(
+    prepared: PreparedSuite,
+    context: RunContext,
+    stored: Stored,
+    circumstances: Circumstances,
+    files: AttemptFiles | None = None,
+) -> Judgement:
+    """The verdict on what stands in a run directory.
+
+    Args:
+        files: those of the run's attempts; None: they stand in its folder as the store made them.
+
+    Raises:
+        SourceError: the lock file is there and is not a lock.
+    """
+    files = files or AttemptFolders(context.run_dir)
+    selected = selected_items(prepared, circumstances.selected)
+    found = assemble(prepared, context, stored, selected, circumstances.changed, files)
+    unlisted = unlisted_attempts(files, prepared.suite.suite_id, stored)
+    return judge(replace(found, doubts=(*found.doubts, *circumstances.findings, *unlisted)))

@@ -1,0 +1,131 @@
+"""Evidence that exists -> its verdict under what a judge expects, from the raw records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import schemas, wire
+from ..errors import DocumentError, ParityError
+from ..execution.attempt_files import AttemptFiles, AttemptFolders
+from ..execution.store import SuiteStore
+from ..inputs.context import RunContext
+from ..inputs.prepare import PreparedFile
+from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
+from ..judgement.fingerprint import changes, fingerprint, read_session
+from ..judgement.gates import Finding
+from ..judgement.recompute import AnyJudgement, judge_records
+from .expectation import Expectation
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one suite of a run, in a run's own folder or in an unpacked bundle.
+
+    Attributes:
+        session: the run's ``run.json``. entry: what that says of the suite.
+    """
+
+    run_dir: Path
+    suite_id: str
+    session: Mapping[str, Any]
+    entry: Mapping[str, Any]
+    circumstances: Circumstances
+    files: AttemptFiles
+
+
+@dataclass(frozen=True)
+class Anew:
+    """Records judged under an expectation.
+
+    Attributes:
+        findings: how what was asked of the run is not what is expected, and why it is no pass under it.
+        judgement: None where it cannot be judged under it; a finding says why.
+    """
+
+    findings: tuple[Finding, ...]
+    judgement: AnyJudgement | None = None
+    prepared: PreparedFile | None = None
+    context: RunContext | None = None
+
+
+def records_of(run_dir: Path, suite_id: str, files: AttemptFiles | None = None) -> Records:
+    """The records of a suite in a run directory.
+
+    Args:
+        files: those of its attempts; None: they stand as the store makes them.
+
+    Raises:
+        ParityError: the session or the circumstances cannot be read, or have no such suite.
+    """
+    session = read_session(run_dir)
+    entries = {e["suite_id"]: e for e in session["suites"].values()}
+    if suite_id not in entries:
+        where = str(run_dir / "run.json")
+        raise DocumentError("the run has no such suite", where=where, valid=sorted(entries), got=suite_id)
+    path = run_dir / suite_id / CIRCUMSTANCES
+    try:
+        document = wire.load_object(path)
+    except (OSError, wire.WireError) as error:
+        raise DocumentError(f"cannot be read: {error}", where=str(path)) from None
+    schemas.check(document, "circumstances.v1", lambda at: str(path), DocumentError)
+    circumstances = Circumstances.from_dict(document)
+    files = files or AttemptFolders(run_dir)
+    return Records(run_dir, suite_id, session, entries[suite_id], circumstances, files)
+
+
+def judge_expected(records: Records, expected: Expectation) -> Anew:
+    """The verdict that records give under an expectation, and how they were asked otherwise."""
+    track = str(records.session["track"])
+    suite = expected.suite_path(records.suite_id, track)
+    if suite is None:
+        text = f"{expected.name} has no {track} suite with the id {records.suite_id!r}"
+        return Anew((Finding("unknown_suite", text),))
+    try:
+        prepared, context = expected.prepared(suite, records.session, records.run_dir, records.circumstances)
+        found = tuple(differences_to(records, prepared, context, expected))
+        stored = SuiteStore(records.run_dir, records.suite_id).read()
+        judgement = judge_records(prepared, context, stored, records.circumstances, records.files)
+    except ParityError as error:
+        return Anew((Finding("cannot_be_expected", f"under {expected.name}: {error.line()}"),))
+    if judgement.verdict != "pass":
+        text = f"under {expected.name} the verdict is {judgement.verdict}: {judgement.reason}"
+        found = (*found, Finding("not_passed", text))
+    return Anew(found, judgement, prepared, context)
+
+
+def differences_to(
+    records: Records, prepared: PreparedFile, context: RunContext, expected: Expectation
+) -> Iterator[Finding]:
+    """How what was asked of a run is not what is expected of it, by name and by path."""
+    now = fingerprint(prepared, context)
+    yield from _choices(records, now)
+    yield from _files(records.entry, now, expected)
+    skipped = {"suite_sha256", "suite_policy_sha256", "upstream_lock_sha256", "trees", "seeds", "overrides"}
+    before, after = ({k: v for k, v in x.items() if k not in skipped} for x in (dict(records.entry), now))
+    for name in changes(before, after, prepared):
+        yield Finding("not_as_expected", f"{name} is not that of {expected.name}")
+
+
+def _choices(records: Records, now: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the run's command line chose in place of the suite."""
+    if records.session["seeds_override"] is not None:
+        chosen = ", ".join(map(str, records.session["seeds_override"]))
+        yield Finding("seeds_chosen", f"--parity-seeds {chosen} in place of the suite's seeds")
+    for system, given in (records.entry.get("overrides") or {}).items():
+        text = f"the table {given['path']} of the command line stood in place of the suite's side"
+        yield Finding("table_chosen", text, system=system)
+
+
+def _files(entry: Mapping[str, Any], now: Mapping[str, Any], expected: Expectation) -> Iterator[Finding]:
+    """Files of programs that are others than those that were sealed, by path."""
+    before, after = entry.get("trees") or {}, now.get("trees") or {}
+    for side in sorted(before.keys() & after.keys()):
+        for path in sorted(before[side].keys() | after[side].keys()):
+            old, new = before[side].get(path), after[side].get(path)
+            if old != new:
+                word = "absent from" if new is None else "new in" if old is None else "changed in"
+                text = f"{path} is {word} {expected.name}, compared with what ran"
+                yield Finding("program_differs", text, system=side.rpartition(".")[2])

@@ -1,0 +1,164 @@
+"""A bundle -> whether it is whole, follows from its records, passes as a reader expects, and who vouches.
+
+The reader's expectation is his own suite and lock, or the checkout that he stands in; else the bundle's own,
+which its author chose, and then the first line says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ParityError
+from ..evidence.attempts import PackedAttempts
+from ..evidence.bundle import OpenedBundle
+from ..evidence.checking import DOES_NOT_FOLLOW, NOT_A_PASS, PASS, Checked, check
+from ..evidence.signing import PublicKey
+from ..judgement.facts import Facts, facts_of
+from ..judgement.gates import Finding
+from ..judgement.recompute import NOTHING_ASKED, Asked, Rejudged, rejudge
+from .bundle_reports import reports_of
+from .expectation import Expectation
+from .judged_anew import judge_expected, records_of
+
+VOUCHED_BY_NOBODY = 5
+OWN = (
+    "the bundle's own suite and lock, which its author chose: give --suite and --lock, or stand in a checkout"
+)
+NOBODY = "nobody: whoever holds the bundle can make it anew"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What a reader brings.
+
+    Attributes:
+        key: PEM file of the public key that must have signed. signers: keys that his policy knows.
+        asked: his own suite and lock. checkout: the checkout that he stands in.
+        commit: of the project, that must have run; empty: any.
+        admit: facts -> what his policy does not admit.
+    """
+
+    key: Path | None = None
+    signers: Sequence[PublicKey] = ()
+    asked: Asked = NOTHING_ASKED
+    checkout: Expectation | None = None
+    commit: str = ""
+    admit: Callable[[Facts], Sequence[Finding]] = lambda facts: ()
+    allow_unsigned: bool = False
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found.
+
+    Attributes:
+        expectation: under whose the verdict is, in words.
+        findings: how it is no pass under that, empty where it is.
+        facts: None where nothing could be judged.
+    """
+
+    checked: Checked
+    expectation: str
+    findings: tuple[Finding, ...]
+    facts: Facts | None
+    signer: str
+    vouched: bool
+    allow_unsigned: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 to 5, as ``worldflux-parity verify --help`` lists them; 3 and 4 are errors of :func:`verify`."""
+        code = self.checked.exit_code
+        if code == DOES_NOT_FOLLOW or self.findings:
+            return NOT_A_PASS if code == NOT_A_PASS else DOES_NOT_FOLLOW
+        if code != PASS or self.vouched or self.allow_unsigned:
+            return code
+        return VOUCHED_BY_NOBODY
+
+
+def verify(path: Path, into: Path, reader: Reader) -> Verified:
+    """Open a bundle, hold its documents against its records, and judge these as the reader expects.
+
+    Args:
+        into: an empty folder to unpack into.
+
+    Raises:
+        EvidenceError, TamperedError: the bundle cannot be read, or is not what was built.
+    """
+    found: list[Rejudged] = []
+
+    def recompute(folder: Path) -> Mapping[str, dict[str, Any] | str]:
+        found.append(rejudge(folder, PackedAttempts(folder / "run")))
+        return reports_of(found[0], folder)
+
+    checked = check(path, into, key=reader.key, recompute=recompute, signers=reader.signers)
+    bundle, own = checked.bundle, found[0] if found else None
+    facts = _facts(own) if own is not None else None
+    words, findings, expected = _expected(bundle, reader, own)
+    shown = expected or facts
+    admitted = (*reader.admit(shown), *commit_findings(shown, reader.commit)) if shown else ()
+    signer, vouched = signed_by(bundle)
+    return Verified(checked, words, (*findings, *admitted), shown, signer, vouched, reader.allow_unsigned)
+
+
+def commit_findings(facts: Facts, commit: str) -> Iterator[Finding]:
+    """That what ran is the commit that is asked for, and nothing beside it."""
+    project = facts.project
+    if not commit:
+        return
+    if project is None:
+        yield Finding("other_commit", f"the run says of no commit, and {commit} is asked for")
+    elif len(commit) < 7 or not project["commit"].startswith(commit.lower()):
+        yield Finding("other_commit", f"the run is of the commit {project['commit']}, not of {commit}")
+    elif project["changed"]:
+        yield Finding("other_commit", f"the run is of {project['commit']} with changes that it does not hold")
+
+
+def signed_by(bundle: OpenedBundle) -> tuple[str, bool]:
+    """Who vouches for a bundle, in words, and whether that was checked."""
+    if bundle.signature == "valid":
+        return f"the key {bundle.keyid}", True
+    if bundle.signature == "not checked":
+        return f"it names the key {bundle.keyid}, NOT CHECKED: give --key PUB", False
+    return NOBODY, False
+
+
+def _facts(judged: Rejudged) -> Facts:
+    return facts_of(judged.prepared, judged.judgement, judged.stored, judged.session, judged.circumstances)
+
+
+def _expected(
+    bundle: OpenedBundle, reader: Reader, own: Rejudged | None
+) -> tuple[str, tuple[Finding, ...], Facts | None]:
+    """Under whose expectation, how it is no pass under it, and the facts as it has them."""
+    if own is None:
+        return OWN, (), None
+    if reader.asked != NOTHING_ASKED:
+        return _as_asked(bundle, reader.asked)
+    checkout = reader.checkout
+    suite_id, track = own.prepared.suite_id, str(own.session["track"])
+    if checkout is None or checkout.suite_path(suite_id, track) is None:
+        return OWN, (), None
+    records = records_of(bundle.folder / "run", suite_id, PackedAttempts(bundle.folder / "run"))
+    anew = judge_expected(records, checkout)
+    facts = None
+    if anew.judgement is not None and anew.prepared is not None:
+        facts = facts_of(anew.prepared, anew.judgement, own.stored, records.session, records.circumstances)
+    return f"the suite, lock and programs of {checkout.name}", anew.findings, facts
+
+
+def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, ...], Facts | None]:
+    suite = f"the suite {asked.suite}" if asked.suite else "the bundle's own suite"
+    words = f"{suite} and {f'the lock {asked.lock}' if asked.lock else 'the lock of the bundle'}"
+    try:
+        judged = rejudge(bundle.folder, PackedAttempts(bundle.folder / "run"), asked)
+    except ParityError as error:
+        text = error.line().replace(f"{bundle.folder}/", "")
+        return words, (Finding("cannot_be_expected", text),), None
+    if judged.judgement.verdict == "pass":
+        return words, (), _facts(judged)
+    text = f"the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
+    return words, (Finding("not_passed", text),), _facts(judged)

@@ -1,0 +1,113 @@
+"""The claim card: what a person needs to believe a pass, the same in terminal, report and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..judgement.facts import Facts, Program, Rule
+from ..judgement.gates.components import ComponentEvidence
+from ..suite.suite import SYSTEMS
+
+NOT_SHOWN = (
+    "that nobody with rights over the machine, and no signer, has lied; that what the suite does not "
+    "measure is alike"
+)
+_SHORT = 12
+
+
+def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
+    """(what, text) of each row.
+
+    Args:
+        signer: who vouches for the evidence, or that nobody does.
+    """
+    yield "suite", f"{facts.suite_id}, {facts.track}, sha256 {facts.suite_sha256[:_SHORT]}"
+    yield "claim", "none: this is no claim" if facts.claim == "none" else facts.claim
+    for program in facts.programs:
+        yield _named(program.system, program.part), _program(program)
+    for part, evidence in facts.components.items():
+        yield f"components of {part}", _components(evidence)
+    counts = ", ".join(f"{s} {_range(*facts.seeds[s])}" for s in SYSTEMS)
+    yield "seeds", f"{facts.tasks} tasks; seeds a task: {counts}"
+    for rule in facts.rules:
+        yield f"metric {rule.metric}", _rule(rule)
+    yield (
+        "budget",
+        "; ".join(f"step {s}, within {t:.1%}" for s, t in facts.budgets) or "none: latest with latest",
+    )
+    yield "chosen", "; ".join(facts.choices) or "nothing other than the suite"
+    for system in SYSTEMS:
+        if facts.attempts[system]:
+            yield f"attempts of {system}", _attempts(facts.attempts[system])
+    if facts.lost_lines:
+        yield "records", f"{facts.lost_lines} lines of the log are torn or cannot be read"
+    yield "isolation", facts.isolation
+    yield "run", _run(facts)
+    yield "signed", signer
+    yield "not shown", NOT_SHOWN
+
+
+def card_lines(facts: Facts, signer: str) -> Iterator[str]:
+    """The card as aligned lines."""
+    rows = list(card(facts, signer))
+    width = max(len(what) for what, _ in rows)
+    yield from (f"{what.ljust(width)}  {text}" for what, text in rows)
+
+
+def card_markdown(facts: Facts, signer: str) -> Iterator[str]:
+    """The card as a table."""
+    yield "| claim card | |"
+    yield "|---|---|"
+    for what, text in card(facts, signer):
+        yield f"| {_escaped(what)} | {_escaped(text)} |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _named(system: str, part: str) -> str:
+    return f"{system} of {part}" if part else system
+
+
+def _program(program: Program) -> str:
+    where = f" of {program.repo}" if program.repo else ""
+    commit = f" at {program.commit[:_SHORT]}" if program.commit else ", commit not known"
+    kind = "table" if program.is_table else "program"
+    # The candidate is the project's own; its commit is that of the run.
+    shown = commit if program.system == "official" or program.commit else ""
+    return f"{kind} {program.adapter}{where}{shown}, sha256 {program.tree_sha256[:_SHORT]}"
+
+
+def _components(evidence: ComponentEvidence | None) -> str:
+    if evidence is None:
+        return "not compared"
+    total = len(evidence.golden.components)
+    matched = sum(c.passed for c in evidence.result.components) if evidence.result else 0
+    golden = f"golden {evidence.golden.manifest_sha256[:_SHORT]} ({evidence.golden.standing})"
+    return f"{matched} of {total} match; {golden}"
+
+
+def _range(least: int, most: int) -> str:
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _rule(rule: Rule) -> str:
+    ends = "none" if rule.interval is None else f"[{rule.interval[0]:+.3g}, {rule.interval[1]:+.3g}]"
+    word = "shown" if rule.passed else "not shown"
+    return f"{rule.rule}, margin {rule.margin:.1%}, alpha {rule.alpha:.3g}, widest interval {ends}: {word}"
+
+
+def _attempts(own: Mapping[str, int]) -> str:
+    rows = sorted(own.items(), key=lambda row: (row[0] != "success", row))
+    return ", ".join(f"{count} {how}" for how, count in rows)
+
+
+def _run(facts: Facts) -> str:
+    machine = facts.machine.get("platform", "machine not known")
+    if facts.project is None:
+        project = "project of no commit"
+    else:
+        changed = ", with changes" if facts.project["changed"] else ""
+        project = f"project at {facts.project['commit'][:_SHORT]}{changed}"
+    return f"{facts.run_id}, {facts.time}, {facts.device}, {machine}, {project}"

@@ -1,0 +1,84 @@
+"""The evidence of a suite that was judged: what it is made of, and the bundle beside the documents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import wire
+from ..errors import ParityError
+from ..evidence import Ahead, BundleInfo, build
+from ..execution.store import translated
+from ..inputs.backends import FILE as BACKEND_FILE
+from ..inputs.backends import Backend
+from ..inputs.context import RunContext
+from ..inputs.golden import ARRAYS, MANIFEST
+from ..inputs.prepare import PreparedFile
+from ..inputs.scores import table_files
+from ..judgement.judge_proof import part_key
+
+BUNDLE = "evidence_bundle.zip"
+
+
+def evidence_inputs(
+    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Path | bytes]]:
+    """Name within the bundle -> what a run was judged with and its folder does not hold."""
+    yield "inputs/suite.yaml", prepared.suite.path
+    for name, path in (
+        ("upstream_lock.json", context.lock_path),
+        ("suite_policy.json", context.lock_path.with_name("suite_policy.json")),
+    ):
+        if path.exists():
+            yield f"inputs/{name}", path
+    for part in prepared.parts:
+        programs = [b for b in part.backends.values() if isinstance(b, Backend)]
+        if part.match is not None:
+            programs.append(part.match.backend)
+            for name in (MANIFEST, ARRAYS):
+                yield f"inputs/golden/{part_key(part)}/{name}", Path(part.match.golden.folder) / name
+        for backend in programs:
+            yield f"inputs/backends/{backend.name}/{BACKEND_FILE}", backend.folder / BACKEND_FILE
+        for system, table in part.tables.items():
+            for name, path in table_files(table.path, table.format).items():
+                yield f"inputs/tables/{system}/{name}", path
+    for i, document in enumerate(history.values()):
+        yield f"inputs/history/{i}.json", wire.canonical_json(document).encode()
+
+
+def make_bundle(
+    prepared: PreparedFile,
+    context: RunContext,
+    history: Mapping[str, Mapping[str, Any]],
+    packing: Ahead | None = None,
+) -> tuple[BundleInfo | None, str]:
+    """The evidence, or why there is none: a verdict without it stands."""
+    path = context.run_dir / prepared.suite_id / BUNDLE
+    try:
+        with translated(path):
+            path.unlink(missing_ok=True)
+        bundle = build(
+            path,
+            run_dir=context.run_dir,
+            suite_id=prepared.suite_id,
+            inputs=dict(evidence_inputs(prepared, context, history)),
+            predicate={"run_id": context.run_id, "device": context.device},
+            root=context.root,
+            environ=os.environ,
+            sign_key=context.sign_key,
+            ahead=packing,
+        )
+    except ParityError as error:
+        return None, error.line()
+    return bundle, ""
+
+
+def signature_line(bundle: BundleInfo | None, error: str) -> str:
+    """Whether the evidence is signed and with which key, or why there is none."""
+    if bundle is None:
+        return f"none: {error}"
+    if not bundle.signed:
+        return "unsigned: whoever changes the bundle can make its hashes anew"
+    return f"signed, key {bundle.keyid}"
