@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,7 +14,7 @@ from ..judgement.gates.fixture import BANNER
 from .options import Subparsers, project_root
 
 if TYPE_CHECKING:
-    from ..release.verification import Reader, Verified
+    from ..release.verification import Judge, Reader, Verified
 
 DESCRIPTION = """\
 Check an evidence bundle without its programs or a GPU: the signature, the structure, the digest of every
@@ -55,16 +55,24 @@ def _usage(parser: Any, message: str) -> NoReturn:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Check a bundle and say what was found; the exit status."""
+    from ..release.verification import judge_bundle
+
+    return report(options.bundle, lambda: _reader(options), judge_bundle)
+
+
+def report(bundle: Path, reader: Callable[[], Reader], judge: Judge) -> int:
+    """Check a bundle for a reader by what makes its documents again, and print what was found.
+
+    Returns:
+        The exit status.
+    """
     from ..evidence.checking import TAMPERED, UNREADABLE
     from ..release.verification import verify
 
-    _say(f"bundle: {options.bundle}")
+    _say(f"bundle: {bundle}")
     try:
-        reader = _reader(options)
         with tempfile.TemporaryDirectory(prefix="worldflux-verify-") as folder:
-            verified = verify(options.bundle, Path(folder).resolve(), reader)
-            for line in _lines(verified):
-                _say(line)
+            verified = verify(bundle, Path(folder).resolve(), reader(), judge)
     except TamperedError as error:
         for finding in error.findings:
             _say(f"tampered: {finding}")
@@ -74,6 +82,8 @@ def run_verify(options: argparse.Namespace) -> int:
         _say(f"unreadable: {error.line()}")
         _say("result: UNREADABLE: nothing was checked")
         return UNREADABLE
+    for line in _lines(verified):
+        _say(line)
     return verified.exit_code
 
 
@@ -112,6 +122,7 @@ def _lines(verified: Verified) -> Iterator[str]:
     yield f"suite: {said['suite_id']}"
     if said.get("fixture"):
         yield BANNER
+    yield f"claim: {_claim(said['claim'])}"
     yield f"verdict as stated: {checked.verdict}: {said['verdict_reason']}"
     changed = len(said["bundle"]["cleaned"])
     yield f"cleaned: {changed} files, of absolute paths and secrets; the statement has the hashes from before"
@@ -123,6 +134,12 @@ def _lines(verified: Verified) -> Iterator[str]:
         yield f"recomputed: {len(checked.recomputed)} reports from the raw records, all equal"
     yield f"signature: {verified.signer}"
     yield f"result: {_result(verified)}"
+
+
+def _claim(level: str | None) -> str:
+    from ..evidence.statement import CLAIM_NONE
+
+    return "none: whatever the verdict, this is no claim" if level in (None, CLAIM_NONE) else str(level)
 
 
 def _result(verified: Verified) -> str:

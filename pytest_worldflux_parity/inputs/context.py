@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..suite.suite import SYSTEMS, Override
-
-if TYPE_CHECKING:
-    pass
 
 # What stays of an attempt once it is recorded.
 Retention = Literal["minimal", "full"]
@@ -30,6 +27,7 @@ class RunContext:
         sign_key: the private key that a proof's evidence is signed with.
         engine: where runs are executed, local, ray or slurm.
         engine_settings: what the session says to its engine, by the name of the ini setting.
+        choices: what the command line chose in place of what the project has, a sentence each.
     """
 
     root: Path
@@ -48,3 +46,21 @@ class RunContext:
     sign_key: Path | None = None
     engine: str = "local"
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
+
+
+def chosen(context: RunContext, own_lock: Path) -> tuple[str, ...]:
+    """What a command line chose in place of what the project has, a sentence each.
+
+    Args:
+        own_lock: the lock file where the project keeps it.
+    """
+    found = []
+    if context.seeds is not None:
+        found.append(f"--parity-seeds {','.join(map(str, context.seeds))} in place of the suite's seeds")
+    for system in context.overrides:
+        option = "--parity-upstream" if system == "official" else "--parity-worldflux"
+        found.append(f"a table given with {option} in place of the suite's {system} side")
+    if context.lock_path.resolve() != own_lock.resolve():
+        found.append(f"the lock {context.lock_path.name} in place of {own_lock.name}")
+    return tuple(found)

@@ -72,6 +72,7 @@ def assemble(
         repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
         lock_mismatch=lock_reference(prepared, context).mismatch,
         label=prepared.label,
+        choices=context.choices,
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
 

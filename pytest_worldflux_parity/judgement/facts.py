@@ -125,7 +125,7 @@ def facts_of(
         seeds={s: _seeds(parts, s) for s in SYSTEMS},
         rules=tuple(_rules(judgement)),
         budgets=tuple(sorted(_budgets(prepared.parts))),
-        choices=tuple(choices(session, prepared.suite_id)),
+        choices=tuple(session.get("choices", ())),
         attempts={s: _attempts(stored, s) for s in SYSTEMS},
         lost_lines=stored.torn + len(stored.unreadable),
         run_id=session["run_id"],
@@ -135,16 +135,6 @@ def facts_of(
         project=session.get("project"),
         fixture=any(e.fixtures for e in parts),
     )
-
-
-def choices(session: Mapping[str, Any], suite_id: str) -> Iterator[str]:
-    """What the command line of a run chose in place of the suite, a sentence each."""
-    if session["seeds_override"] is not None:
-        chosen = ", ".join(map(str, session["seeds_override"]))
-        yield f"--parity-seeds {chosen} in place of the suite's seeds"
-    entry = _entry(session, suite_id)
-    for system, given in (entry.get("overrides") or {}).items():
-        yield f"the table {given['path']} of the command line in place of the suite's {system} side"
 
 
 def _entry(session: Mapping[str, Any], suite_id: str) -> Mapping[str, Any]:

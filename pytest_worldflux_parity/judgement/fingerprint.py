@@ -136,12 +136,17 @@ def _names_of_change(
     if key == "tables":
         return [f"the {s} table" for s in sides]
     if key == "programs":
-        return [f"the {s} program" for s in sides]
+        return [f"the {_side(s, prepared)} program" for s in sides]
     adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
     return [
-        f"the source of the {s} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
+        f"the source of the {_side(s, prepared)} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
         for s in sides
     ]
+
+
+def _side(key: str, prepared: PreparedFile) -> str:
+    """The system of a program; where there are several parts, also of which."""
+    return key if len(prepared.parts) > 1 else key.rpartition(".")[2]
 
 
 def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

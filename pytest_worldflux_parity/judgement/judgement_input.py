@@ -31,6 +31,7 @@ class Evidence:
         repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
             suite says which of them counts.
         label: of the part of a proof suite; empty where there is one alone.
+        choices: what the run's command line chose in place of what the project has, a sentence each.
         fixture_tables: systems whose table says that it is a fixture.
     """
 
@@ -51,9 +52,14 @@ class Evidence:
     repeated_rows: Mapping[str, int] = field(default_factory=dict)
     label: str = ""
     fixture_tables: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @cached_property
     def fixtures(self) -> tuple[str, ...]:
         """The systems with made-up numbers: a verdict on them is a rehearsal."""
         lines = {line["system"] for line in self.lines if is_fixture_line(line)}
         return tuple(s for s in SYSTEMS if s in lines or s in self.fixture_tables)
+
+    def sentence(self, reason: str) -> str:
+        """The sentence of a verdict; it begins with what was chosen in place of what the project has."""
+        return f"with {' and '.join(self.choices)}: {reason}" if self.choices else reason

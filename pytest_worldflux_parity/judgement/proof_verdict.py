@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -122,6 +122,8 @@ def judge_proof_suite(evidence: ProofEvidence, begun: Begun | None = None) -> Pr
             plan=evidence.plan,
             begun=cells,
         )
+    if evidence.parts:
+        decision = replace(decision, reason=evidence.parts[0].sentence(decision.reason))
     return ProofJudgement(evidence, gates, decision)
 
 

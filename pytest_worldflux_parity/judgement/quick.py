@@ -61,7 +61,7 @@ def judge(evidence: Evidence) -> Judgement:
     metrics = tuple(_judged(evidence, m, broken) for m in evidence.suite.metrics)
     parts = (*gates, *metrics)
     verdict = _overall(parts)
-    return Judgement(evidence, verdict, _reason(verdict, parts), gates, metrics)
+    return Judgement(evidence, verdict, evidence.sentence(_reason(verdict, parts)), gates, metrics)
 
 
 def _overall(parts: Sequence[Part]) -> Word:

@@ -9,7 +9,7 @@ import select
 import signal
 import threading
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -199,7 +199,7 @@ def _follow(controller: int) -> None:
 
 
 def _context(config: pytest.Config) -> RunContext:
-    from ..inputs.context import RunContext
+    from ..inputs.context import RunContext, chosen
 
     _check_root(config)
     # The engines that have no use for it here have one elsewhere.
@@ -209,7 +209,7 @@ def _context(config: pytest.Config) -> RunContext:
     engine = _engine(config)
     device = _device(config, engine)
     run_id = _run_id(config, output, resume)
-    return RunContext(
+    context = RunContext(
         root=config.rootpath,
         track=config.option.parity,
         run_id=run_id,
@@ -227,6 +227,7 @@ def _context(config: pytest.Config) -> RunContext:
         history=tuple(_value(config, "parity_history")),
         sign_key=_sign_key(config),
     )
+    return replace(context, choices=chosen(context, config.rootpath / INI["parity_lock"][1]))
 
 
 def _engine(config: pytest.Config) -> str:
@@ -686,6 +687,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     state = config.stash.get(STATE, None)
     if state is None or not state.conclusions:
         return
+    from ..reporting.card import card_lines
     from ..reporting.terminal import summary
 
     _proof_summaries(terminalreporter, state)
@@ -695,6 +697,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         if any(case.kind == "campaign" for case in conclusion.cases):
             for note in conclusion.notes:
                 terminalreporter.write_line(note)
+        if conclusion.facts is not None and conclusion.facts.verdict == "pass":
+            for line in card_lines(conclusion.facts, conclusion.signature, metrics=False):
+                terminalreporter.write_line(f"  {line}")
         for path in conclusion.documents:
             terminalreporter.write_line(f"  {os.path.relpath(path)}")
 

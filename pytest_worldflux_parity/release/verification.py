@@ -27,7 +27,7 @@ VOUCHED_BY_NOBODY = 5
 OWN = (
     "the bundle's own suite and lock, which its author chose: give --suite and --lock, or stand in a checkout"
 )
-NOBODY = "nobody: whoever holds the bundle can make it anew"
+UNTOLD = "whether someone made the whole bundle anew cannot be told"
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,36 @@ class Verified:
         return VOUCHED_BY_NOBODY
 
 
-def verify(path: Path, into: Path, reader: Reader) -> Verified:
+Reports = Mapping[str, dict[str, Any] | str]
+Judge = Callable[[Path], tuple[Rejudged | None, Reports]]
+
+
+def judge_bundle(folder: Path) -> tuple[Rejudged | None, Reports]:
+    """The judgement of an unpacked bundle's records under its own inputs, and every report that it gives.
+
+    Raises:
+        ParityError: something that is needed is absent or broken.
+    """
+    judged = rejudge(folder, PackedAttempts(folder / "run"))
+    return judged, reports_of(judged, folder)
+
+
+def verify(path: Path, into: Path, reader: Reader, judge: Judge = judge_bundle) -> Verified:
     """Open a bundle, hold its documents against its records, and judge these as the reader expects.
 
     Args:
         into: an empty folder to unpack into.
+        judge: what makes the documents again.
 
     Raises:
         EvidenceError, TamperedError: the bundle cannot be read, or is not what was built.
     """
-    found: list[Rejudged] = []
+    found: list[Rejudged | None] = []
 
-    def recompute(folder: Path) -> Mapping[str, dict[str, Any] | str]:
-        found.append(rejudge(folder, PackedAttempts(folder / "run")))
-        return reports_of(found[0], folder)
+    def recompute(folder: Path) -> Reports:
+        judged, reports = judge(folder)
+        found.append(judged)
+        return reports
 
     checked = check(path, into, key=reader.key, recompute=recompute, signers=reader.signers)
     bundle, own = checked.bundle, found[0] if found else None
@@ -120,10 +136,10 @@ def commit_findings(facts: Facts, commit: str) -> Iterator[Finding]:
 def signed_by(bundle: OpenedBundle) -> tuple[str, bool]:
     """Who vouches for a bundle, in words, and whether that was checked."""
     if bundle.signature == "valid":
-        return f"the key {bundle.keyid}", True
+        return f"valid, by the key {bundle.keyid}", True
     if bundle.signature == "not checked":
-        return f"it names the key {bundle.keyid}, NOT CHECKED: give --key PUB", False
-    return NOBODY, False
+        return f"NOT CHECKED (it names the key {bundle.keyid}): give --key PUB; {UNTOLD}", False
+    return f"NONE, the bundle is unsigned: {UNTOLD}", False
 
 
 def _facts(judged: Rejudged) -> Facts:

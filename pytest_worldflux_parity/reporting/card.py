@@ -47,19 +47,17 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
     yield "not shown", NOT_SHOWN
 
 
-def card_lines(facts: Facts, signer: str) -> Iterator[str]:
-    """The card as aligned lines."""
-    rows = list(card(facts, signer))
+def card_lines(facts: Facts, signer: str, *, metrics: bool = True) -> Iterator[str]:
+    """The card as aligned lines; without ``metrics`` where a table above has them."""
+    rows = [row for row in card(facts, signer) if metrics or not row[0].startswith("metric ")]
     width = max(len(what) for what, _ in rows)
     yield from (f"{what.ljust(width)}  {text}" for what, text in rows)
 
 
-def card_markdown(facts: Facts, signer: str) -> Iterator[str]:
-    """The card as a table."""
-    yield "| claim card | |"
-    yield "|---|---|"
-    for what, text in card(facts, signer):
-        yield f"| {_escaped(what)} | {_escaped(text)} |"
+def card_section(facts: Facts, signer: str) -> Iterator[str]:
+    """The card as a section of a report in markdown."""
+    yield from ("", f"## Claim card: {_escaped(facts.suite_id)}", "", "| | |", "|---|---|")
+    yield from (f"| {_escaped(what)} | {_escaped(text)} |" for what, text in card(facts, signer))
 
 
 def _escaped(text: str) -> str:

@@ -20,12 +20,14 @@ from ..inputs.context import RunContext
 from ..inputs.lock_reference import lock_reference
 from ..inputs.prepare import PreparedFile, PreparedSuite, prepare
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
+from ..judgement.facts import Facts, facts_of
 from ..judgement.fingerprint import changes, fingerprint, read_session
 from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
 from ..judgement.stats.measurements import FAILED
 from ..reporting import documents, markdown
+from ..reporting.card import card_section
 from ..reporting.dashboard import dashboard
 from ..reporting.missing_suite import write_missing_suite
 from ..schemas.json_text import utc_now
@@ -56,6 +58,7 @@ class Conclusion:
         notes: sentences on what was asked other than by the suite.
         proof: of a proof suite what ``judgement`` is of others.
         document: the suite's ``run.json``.
+        facts: of the claim card. signature: who vouches for the evidence, in words.
     """
 
     node_id: str
@@ -65,6 +68,8 @@ class Conclusion:
     documents: tuple[Path, ...] = ()
     proof: ProofConclusion | None = None
     document: Mapping[str, Any] | None = None
+    facts: Facts | None = None
+    signature: str = ""
 
 
 def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
@@ -73,9 +78,12 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
     Never raises for what it finds: a suite that cannot be judged is a conclusion that failed.
     """
     try:
-        sealed: dict[str, Any] = read_session(context.run_dir)["suites"]
+        session = read_session(context.run_dir)
+        sealed: dict[str, Any] = session["suites"]
     except ParityError as error:
         return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
+    # Of the session that sealed the run; a resume asks the same.
+    context = replace(context, choices=tuple(session.get("choices", ())))
     conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
@@ -116,7 +124,8 @@ def _conclude_quick(
         names={"lock": relative(context.lock_path, context.root), "tables": _table_names(prepared, context)},
         machine=environment(),
     )
-    judgement = judge_quick(prepared, context, store.read(), circumstances)
+    stored = store.read()
+    judgement = judge_quick(prepared, context, stored, circumstances)
     time = utc_now()
     found = documents.quick_documents(
         judgement,
@@ -133,14 +142,18 @@ def _conclude_quick(
     lacking = write_missing_suite(store.folder, file, judgement.evidence.observed.missing)
     bundle, error = make_bundle(file, context, {})
     written = [*(store.folder / name for name in reversed(found)), lacking, bundle.path if bundle else None]
-    notes = (*_seeds_note(prepared.suite, context), f"evidence: {signature_line(bundle, error)}")
+    notes = [*_seeds_note(prepared.suite, context)]
+    if bundle is None or bundle.signed:
+        notes.append(f"evidence: {signature_line(bundle, error)}")
     return Conclusion(
         node_id,
         tuple(_cases(judgement)),
         judgement,
-        notes,
+        tuple(notes),
         tuple(path for path in written if path is not None),
         document=found[documents.RUN],
+        facts=facts_of(file, judgement, stored, read_session(context.run_dir), circumstances),
+        signature=signature_line(bundle, error),
     )
 
 
@@ -159,7 +172,14 @@ def _conclude_proof(
 
     concluded = conclude_proof(prepared, context, names, changed)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
-    return Conclusion(node_id, cases, None, (), concluded.paths, concluded)
+    return Conclusion(
+        node_id,
+        cases,
+        proof=concluded,
+        documents=concluded.paths,
+        facts=concluded.facts,
+        signature=concluded.signature,
+    )
 
 
 def _conclude_campaign(
@@ -221,7 +241,7 @@ def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) 
     aggregate, report, page = (context.run_dir / name for name in names)
     try:
         notes = {c.judgement.evidence.suite.suite_id: c.notes for c in conclusions if c.judgement}
-        write_text(report, _report(context, judgements, not_judged, notes))
+        write_text(report, _report(context, judgements, not_judged, notes) + _cards(conclusions))
         document = _aggregate_document(judgements, not_judged)
         runs = [c.document for c in conclusions if c.document is not None]
         write_text(page, dashboard(document, runs, title=f"Parity: {context.run_id}"))
@@ -243,13 +263,20 @@ def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -
     try:
         about = {"run_id": context.run_id, "device": context.device, "time": utc_now()}
         made_up = any(c.proof.judgement.fixture for c in conclusions if c.proof)
-        write_text(path, run_report(rows, **about, fixture=made_up))
+        write_text(path, run_report(rows, **about, fixture=made_up) + _cards(conclusions))
         title = f"Parity: {context.run_id}"
         write_text(page, dashboard(None, [], reports, not_judged=lost, title=title))
     except ParityError as error:
         failed = Case("documents", "failed", error.line())
         return replace(conclusions[-1], cases=(*conclusions[-1].cases, failed))
     return replace(conclusions[-1], documents=(*conclusions[-1].documents, path, page))
+
+
+def _cards(conclusions: Iterable[Conclusion]) -> str:
+    """The claim card of every suite that was judged, as markdown."""
+    found = [c for c in conclusions if c.facts is not None]
+    lines = [line for c in found if c.facts is not None for line in card_section(c.facts, c.signature)]
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _proof_row(conclusion: Conclusion) -> tuple[str, tuple[str, str]]:

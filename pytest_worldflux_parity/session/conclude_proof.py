@@ -26,6 +26,7 @@ from ..execution.store import Stored, SuiteStore, write_document, write_text
 from ..inputs.context import RunContext
 from ..inputs.prepare import SEED_PLAN, PreparedFile, prepare
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
+from ..judgement.facts import Facts, facts_of
 from ..judgement.fingerprint import changes, fingerprint, read_session
 from ..judgement.foreign_records import judge_lines, read_lines
 from ..judgement.gates import Finding
@@ -57,6 +58,7 @@ class ProofConclusion:
 
     Attributes:
         documents: of those in files, the equivalence report alone.
+        facts: of the claim card; None of records that no run sealed.
         cases: (name, outcome, text, warnings) of each verdict case.
     """
 
@@ -65,6 +67,7 @@ class ProofConclusion:
     paths: tuple[Path, ...]
     bundle: BundleInfo | None
     bundle_error: str = ""
+    facts: Facts | None = None
 
     @property
     def cases(self) -> Iterator[ProofCase]:
@@ -159,7 +162,8 @@ def conclude_proof(
         _seal_plan(judgement, store.folder)
         sealed = circumstances.to_dict(prepared.suite_id, utc_now())
         write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
-        return _concluded(prepared, context, judgement, history, packing)
+        facts = facts_of(prepared, judgement, stored, read_session(context.run_dir), circumstances)
+        return replace(_concluded(prepared, context, judgement, history, packing), facts=facts)
 
 
 @contextmanager
@@ -299,6 +303,7 @@ def _as_sealed(context: RunContext, suite_id: str) -> tuple[RunContext, dict[str
         run_id=session["run_id"],
         device=entries[suite_id]["device"],
         seeds=tuple(seeds) if seeds is not None else None,
+        choices=tuple(session.get("choices", ())),
     )
     return sealed, entries[suite_id]
 

@@ -32,6 +32,7 @@ RECIPE, PROTOCOL = {"level": 100.0}, {"eval_episodes": 1}
 KINDS = ("controller", "worker", "program")
 SYSTEMS, TASKS, SEEDS = ("official", "worldflux"), 6, 10
 VOLATILE = {
+    "resumed",
     "generated_at_utc", "duration_sec", "platform", "timestamp", "run_id", "arguments", "command", "attempt",
     "recovered",
 }  # fmt: skip
@@ -237,7 +238,8 @@ def normal(value: Any) -> Any:
 
 
 def plain(text: str) -> list[str]:
-    lines = re.sub(r"Judged at \S+", "", text).splitlines()
+    # Of the claim card: when it ran, and how many attempts it took.
+    lines = re.sub(r"Judged at \S+|\| run \|.*|\| attempts of .*", "", text).splitlines()
     return [line for line in lines if line.strip() and not RECOVERED.search(line)]
 
 

@@ -316,7 +316,7 @@ def test_what_was_made_anew_as_a_whole_is_told_by_the_key_alone(
     """A run with invented scores, judged honestly: nothing in it contradicts anything."""
     data = make_run(tmp_path / "forger").build(sign_key=keys / "other.pem").path.read_bytes()
     code, said = verify(data)
-    assert code == 0
+    assert code == 5
     assert "signature: NOT CHECKED" in said
     assert "whether someone made the whole bundle anew cannot be told" in said
     code, said = verify(data, keys / "own.pub")
@@ -441,7 +441,7 @@ def test_the_example_passes_and_fails_for_its_scores(
 ) -> None:
     """Of the tests themselves: what they manipulate is a bundle that holds."""
     code, said = verify(example.build("plain.zip").path.read_bytes())
-    assert (code, "result: PASS" in said) == (0, True), said
+    assert (code, "result: PASS" in said) == (5, True), said
     worse = make_run(tmp_path / "worse", worldflux=0.8).build().path.read_bytes()
     code, said = verify(worse)
     assert (code, "result: NOT A PASS: fail" in said) == (1, True), said

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -209,6 +210,7 @@ class Stage:
             sys.prefix: "<prefix>",
             sys.base_prefix: "<base-prefix>",
             tempfile.gettempdir(): "<tmp>",
+            platform.platform(): "<platform>",
         }
         interpreter = {sys.executable, os.path.abspath(sys.executable), os.path.realpath(sys.executable)}
         return {**places, **dict.fromkeys(interpreter, "<python>")}

@@ -179,13 +179,13 @@ def test_a_mistake_in_one_suite_leaves_the_others_their_verdict(
         project.suite(name, tasks=["alpha"], seeds=2)
     plugin = project.root / "mistake.py"
     plugin.write_text(
-        "from pytest_worldflux_parity.session import conclude\n"
-        "assemble = conclude.assemble\n"
+        "from pytest_worldflux_parity.judgement import judge_quick\n"
+        "assemble = judge_quick.assemble\n"
         "def mistaken(prepared, *rest):\n"
         "    if prepared.suite.suite_id == 'one':\n"
         "        raise KeyError('seed')\n"
         "    return assemble(prepared, *rest)\n"
-        "conclude.assemble = mistaken\n",
+        "judge_quick.assemble = mistaken\n",
         encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(project.root), prepend=":")

@@ -31,7 +31,7 @@ def documents(project: Project, run_id: str) -> dict[str, Any]:
         name = path.relative_to(project.run_dir(run_id)).as_posix()
         if "executions" not in name:
             found[name] = normal(json.loads(path.read_text(encoding="utf-8")), project.root)
-    report = re.sub(r"Judged at \S+|Parity report: \S+", "", project.report(run_id))
+    report = re.sub(r"Judged at \S+|Parity report: \S+|\| run \|.*", "", project.report(run_id))
     return {**found, "report.md": report}
 
 
