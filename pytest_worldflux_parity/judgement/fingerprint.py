@@ -138,10 +138,8 @@ def _names_of_change(
     if key == "programs":
         return [f"the {_side(s, prepared)} program" for s in sides]
     adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
-    return [
-        f"the source of the {_side(s, prepared)} side (backend {adapters.get(s.rpartition('.')[2], 'no longer named')})"
-        for s in sides
-    ]
+    named = {s: adapters.get(s.rpartition(".")[2], "no longer named") for s in sides}
+    return [f"the source of the {_side(s, prepared)} side (backend {named[s]})" for s in sides]
 
 
 def _side(key: str, prepared: PreparedFile) -> str:
