@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ..suite.suite import ArtifactSide
 from . import lock
 from .context import RunContext
 from .prepare import PreparedSuite
+from .table_pins import TablePin, table_pin
+
+# What documents say elsewhere, or in sentences.
+_APART = ("upstream_lock_sha256", "table", "golden")
 
 
 @dataclass(frozen=True)
 class LockReference:
-    """How a suite's official side relates to the lock (field names of ``suite_lock_ref``)."""
+    """How a suite's official side relates to the lock (field names of ``suite_lock_ref``).
+
+    Attributes:
+        table: whether an official table is the pinned one.
+        golden: what the lock pins for the suite's family to compare components with.
+    """
 
     suite_id: str
     lock_path: str
@@ -24,6 +35,8 @@ class LockReference:
     resolved_upstream_commit: str | None
     matches_lock: bool | None
     upstream_lock_sha256: str | None
+    table: TablePin
+    golden: lock.GoldenPin | None
 
     @property
     def mismatch(self) -> str:
@@ -37,7 +50,8 @@ class LockReference:
 
     def document(self) -> dict[str, Any]:
         """The fields of ``suite_lock_ref``."""
-        return {k: v for k, v in asdict(self).items() if k != "upstream_lock_sha256"}
+        kept = {k: v for k, v in asdict(self).items() if k not in _APART}
+        return {**kept, "table_pinned": self.table.pinned}
 
 
 def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReference:
@@ -60,7 +74,26 @@ def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReferenc
         resolved_upstream_commit=resolved,
         matches_lock=resolved == entry.commit if entry and resolved else None,
         upstream_lock_sha256=locked.sha256 if locked else None,
+        table=official_table(prepared, context, entry),
+        golden=locked.goldens.get(suite.family) if locked else None,
     )
+
+
+def official_table(prepared: PreparedSuite, context: RunContext, entry: lock.LockEntry | None) -> TablePin:
+    """Whether the official table is the one that the suite's entry of the lock file pins."""
+    table = prepared.tables.get("official")
+    if table is None:
+        return TablePin()
+    places = {"table": table.path, "suite": prepared.suite.path, "lock": context.lock_path}
+    return table_pin(
+        prepared.suite, table, entry, {name: _shown(path, context.root) for name, path in places.items()}
+    )
+
+
+def _shown(path: Path, root: Path) -> str:
+    """A path as sentences name it: relative to the project where it lies in it, else its name alone."""
+    path = Path(os.path.normpath(path))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def official_commit(prepared: PreparedSuite) -> str | None:

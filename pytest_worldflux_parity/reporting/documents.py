@@ -18,7 +18,7 @@ from ..judgement.stats.effects import drop_ratio
 from ..judgement.stats.measurements import shared_seeds
 from ..suite.suite import SYSTEMS, ArtifactSide, Suite
 from .aggregates import aggregate_of_rows, fixture_mark
-from .components import reference
+from .components import compared, reference
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
 
@@ -43,7 +43,7 @@ def run_document(
     """
     evidence = judgement.evidence
     suite = evidence.suite
-    matched = reference(evidence.components, component_match_json) if evidence.components else None
+    matched = reference(judgement, component_match_json)
     artifacts = {"run_json": run_json}
     if matched and matched["present"]:
         artifacts["component_match_report"] = component_match_json
@@ -74,6 +74,7 @@ def run_document(
         "metrics": {m.metric.name: _metric(m, evidence) for m in judgement.metrics if m.metric},
         "runs": [_run(line) for line in evidence.lines],
         "component_match": matched,
+        "components_compared": compared(evidence.compared),
         "pass": judgement.verdict == "pass",
         **fixture_mark(bool(evidence.fixtures)),
         "evidence_bundle": {
