@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity.cli import main as cli
 from tests.components import goldens
 from tests.conftest import Project
 
@@ -169,4 +170,15 @@ def test_a_proof_without_components_says_so(project: Project) -> None:
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines([f"  warning: {NONE}"])
     report = project.document("fake_proof/equivalence_report.json")
+    assert [c["sentence"] for c in report["component_match"]["components_compared"]] == [NONE]
+
+
+def test_so_does_a_report_on_records_of_another_system(project: Project) -> None:
+    project.proof(tasks=["alpha"])
+    assert project.run_here().ret == pytest.ExitCode.OK
+    suite, log = "suites/proof/fake_proof.yaml", project.root / "away" / "log.jsonl"
+    log.parent.mkdir()
+    log.write_text("".join(json.dumps(x) + "\n" for x in project.lines("fake_proof")), encoding="utf-8")
+    cli.main(["--root", str(project.root), "proof-report", str(project.root / suite), "--runs", str(log)])
+    report = json.loads((log.parent / "equivalence_report.json").read_text(encoding="utf-8"))
     assert [c["sentence"] for c in report["component_match"]["components_compared"]] == [NONE]
