@@ -26,6 +26,7 @@ from packaging.utils import canonicalize_name
 from ..errors import GoldenError, ParityError
 from ..inputs import checkouts, context, lock, prepare
 from ..inputs.backends import Backend, load_backends
+from ..inputs.table_pins import PIN_TABLE, pinned_files
 from ..schemas.json_text import read_json
 from ..suite import suite_file
 from ..suite.suite import ArtifactSide, BackendSide
@@ -364,6 +365,9 @@ def _table(entry: lock.LockEntry, root: Path) -> Check:
             return Check(
                 "sources", f"table of {entry.suite_id}", status, text, True, f"git checkout -- {name}"
             )
+    if not pinned_files(entry):
+        text, mend = f"nothing pins {entry.oracle_path}", f"{PIN_TABLE} SUITE, the file of {entry.suite_id}"
+        return Check("sources", f"table of {entry.suite_id}", "wrong", text, False, mend)
     return Check("sources", f"table of {entry.suite_id}", "ok", entry.oracle_path, True)
 
 

@@ -26,7 +26,7 @@ from .options import (
     lock_path,
     project_root,
 )
-from .pin_golden import add_pin_golden
+from .pins import add_pin_golden, add_pin_table
 from .plan import add_plan
 from .proof_report import add_proof_report
 from .report import add_report
@@ -185,6 +185,7 @@ def run_oracle(options: argparse.Namespace) -> None:
     """
     from ..execution import devices
     from ..inputs.context import RunContext
+    from ..inputs.table_pins import PIN_TABLE
     from ..session import oracle
     from ..suite import suite_file
 
@@ -212,6 +213,7 @@ def run_oracle(options: argparse.Namespace) -> None:
     lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs)
     table = oracle.export(lines, options.output, suite_file.load(options.suite), command)
     print(f"{options.output}: {len(table.rows)} rows, sha256 {table.sha256}")
+    print(f"where it is the official table of a suite, pin it: {PIN_TABLE} {options.suite}")
 
 
 # --- component-match ---
@@ -285,6 +287,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_campaign,
     add_component_match,
     add_pin_golden,
+    add_pin_table,
     add_plan,
     add_proof_report,
     add_aggregate,

@@ -27,6 +27,7 @@ class RunContext:
         sign_key: the private key that a proof's evidence is signed with.
         engine: where runs are executed, local, ray or slurm.
         engine_settings: what the session says to its engine, by the name of the ini setting.
+        names: what documents call files by, of a run that is judged anew (:func:`.lock_reference.names_of`).
         choices: what the command line chose in place of what the project has, a sentence each.
     """
 
@@ -47,6 +48,7 @@ class RunContext:
     engine: str = "local"
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
+    names: Mapping[str, Any] = field(default_factory=dict)
 
 
 def chosen(context: RunContext, own_lock: Path) -> tuple[str, ...]:

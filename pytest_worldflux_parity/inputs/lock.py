@@ -3,7 +3,8 @@
 ``worldflux.parity.lock.v1``: ``generated_at_utc``, and per suite ``repo``, ``commit``,
 ``oracle_format``, ``oracle_path``. Ours beside these: ``oracle_in`` (``source``, the default, or
 ``project`` for a table that is committed here) and ``oracle_files`` (sha256 by path); and ``goldens``:
-per family the golden folder that is pinned, and what every golden of the family must hold.
+per family the golden folder that is pinned, how many components it has, and what every golden of the
+family must hold.
 """
 
 from __future__ import annotations
@@ -49,11 +50,13 @@ class GoldenPin:
         manifest_sha256: of the ``manifest.json`` of the backends' own golden folder.
         holds: shell patterns of ``<component>/<output>``, each of which every golden of the family must
             hold one of, also one that was recorded from a run's checkpoint.
+        components: how many the pinned golden has; None where the lock file does not say.
     """
 
     suite: str
     manifest_sha256: str
     holds: tuple[str, ...]
+    components: int | None = None
 
 
 @dataclass(frozen=True)

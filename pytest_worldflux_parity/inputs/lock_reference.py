@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ..suite.suite import ArtifactSide
 from . import lock
 from .context import RunContext
 from .prepare import PreparedSuite
+from .table_pins import TablePin, table_pin
+
+# What documents say elsewhere, or in sentences.
+_APART = ("upstream_lock_sha256", "table", "golden")
 
 
 @dataclass(frozen=True)
 class LockReference:
-    """How a suite's official side relates to the lock (field names of ``suite_lock_ref``)."""
+    """How a suite's official side relates to the lock (field names of ``suite_lock_ref``).
+
+    Attributes:
+        table: whether an official table is the pinned one.
+        golden: what the lock pins for the suite's family to compare components with.
+    """
 
     suite_id: str
     lock_path: str
@@ -24,6 +36,8 @@ class LockReference:
     resolved_upstream_commit: str | None
     matches_lock: bool | None
     upstream_lock_sha256: str | None
+    table: TablePin
+    golden: lock.GoldenPin | None
 
     @property
     def mismatch(self) -> str:
@@ -37,7 +51,8 @@ class LockReference:
 
     def document(self) -> dict[str, Any]:
         """The fields of ``suite_lock_ref``."""
-        return {k: v for k, v in asdict(self).items() if k != "upstream_lock_sha256"}
+        kept = {k: v for k, v in asdict(self).items() if k not in _APART}
+        return {**kept, "table_pinned": self.table.pinned}
 
 
 def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReference:
@@ -52,7 +67,7 @@ def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReferenc
     resolved = official_commit(prepared)
     return LockReference(
         suite_id=suite.suite_id,
-        lock_path=str(path.relative_to(context.root) if path.is_relative_to(context.root) else path),
+        lock_path=names_of(prepared, context)["lock"],
         lock_version=locked.version if locked else None,
         lock_found=entry is not None,
         locked_upstream_commit=entry.commit if entry else None,
@@ -60,7 +75,53 @@ def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReferenc
         resolved_upstream_commit=resolved,
         matches_lock=resolved == entry.commit if entry and resolved else None,
         upstream_lock_sha256=locked.sha256 if locked else None,
+        table=official_table(prepared, context, entry),
+        golden=locked.goldens.get(suite.family) if locked else None,
     )
+
+
+def official_table(prepared: PreparedSuite, context: RunContext, entry: lock.LockEntry | None) -> TablePin:
+    """Whether the official table is the one that the suite's entry of the lock file pins."""
+    table = prepared.tables.get("official")
+    if table is None:
+        return TablePin()
+    names = names_of(prepared, context)
+    called = {"table": names["tables"]["official"]["path"], "suite": names["suite"], "lock": names["lock"]}
+    return table_pin(prepared.suite, table, entry, called)
+
+
+def names_of(prepared: PreparedSuite, context: RunContext) -> Mapping[str, Any]:
+    """What documents and sentences call the suite, the lock and each table by, and what a table replaces.
+
+    Of a run that is judged anew they are those of the run.
+    """
+    if context.names:
+        return context.names
+    tables = {
+        system: {"path": _shown(table.path, context.root), **_replaced(prepared, system, context)}
+        for system, table in prepared.tables.items()
+    }
+    return {
+        "suite": _shown(prepared.suite.path, context.root),
+        "lock": _shown(context.lock_path, context.root),
+        "tables": tables,
+    }
+
+
+def _replaced(prepared: PreparedSuite, system: str, context: RunContext) -> dict[str, Any]:
+    """What the suite names for a side, where a table of the command line stands in its place."""
+    side = prepared.suite.replaced.get(system)
+    if side is None:
+        return {}
+    if isinstance(side, ArtifactSide):
+        return {"replaces": {"path": _shown(side.path, context.root), "format": side.format}}
+    return {"replaces": {"adapter": side.adapter}}
+
+
+def _shown(path: Path, root: Path) -> str:
+    """A path as sentences name it: relative to the project where it lies in it, else its name alone."""
+    path = Path(os.path.normpath(path))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def official_commit(prepared: PreparedSuite) -> str | None:

@@ -328,7 +328,7 @@ def _match(suite: Suite, backend: Backend | CommandProgram | None, context: RunC
         from .matches import match_spec
 
         return match_spec(backend, context.lock_path)
-    if suite.component_match is None:
+    if suite.component_match != "golden":
         return None
     raise SuiteError(
         "component_match is 'golden', and the worldflux side is no live backend with a match program",

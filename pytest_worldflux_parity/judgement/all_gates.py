@@ -43,21 +43,35 @@ class Gate(Part):
 
 def gates_of(evidence: Evidence) -> tuple[Gate, ...]:
     """Every gate of a suite, in the order in which they are read."""
-    first = [components_gate(evidence.components)] if evidence.components else []
+    first = []
+    if evidence.components:
+        first = [components_gate(evidence.components)]
+    elif evidence.suite.component_match == "required":
+        first = [gate_of("components", [evidence.compared.finding()], "", ())]
     return (*first, *(gate(evidence) for gate in _GATES))
 
 
 def components_gate(found: ComponentEvidence) -> Gate:
     """Stands first: where the two do not compute the same, scores need no explanation."""
-    result = found.result
+    result, warnings = found.result, tuple(_golden_warnings(found))
     if found.findings or result is None or found.not_run:
-        gate = gate_of("components", found.findings, "", ())
-        return gate if found.findings else Gate("components", "inconclusive", found.not_run)
+        gate = gate_of("components", found.findings, "", warnings)
+        return gate if found.findings else Gate("components", "inconclusive", found.not_run, warnings)
     held = (
         f"all {len(result.components)} components match, all {len(result.perturbations)} perturbations are "
         f"caught, all {len(found.golden.parameters)} parameters are mapped"
     )
-    return gate_of("components", (), held, ())
+    return gate_of("components", (), held, warnings)
+
+
+def _golden_warnings(found: ComponentEvidence) -> Iterator[str]:
+    if found.golden.standing == "unlocked":
+        family = found.golden.family
+        yield (
+            f"no lock entry pins a golden of the family {family}, so nothing says that components were "
+            "compared with the official program "
+            f"(to pin it: worldflux-parity pin-golden {family} --suite ID)"
+        )
 
 
 def _coverage(evidence: Evidence) -> Gate:
@@ -77,6 +91,11 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
     """What a reader should know about data that are complete all the same."""
     if evidence.fixtures:
         yield f"{BANNER} (of {' and '.join(evidence.fixtures)})"
+    if evidence.table.warning:
+        yield evidence.table.warning
+    # Where they are compared or required, their own gate says it.
+    if evidence.components is None and evidence.suite.component_match != "required":
+        yield from filter(None, [evidence.compared.left_out])
     gaps = budget_gaps(evidence.suite, evidence.observed)
     if gaps:
         more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
@@ -106,6 +125,8 @@ def _validity(evidence: Evidence) -> Gate:
     ]
     if evidence.lock_mismatch:
         findings.append(Finding("lock_mismatch", evidence.lock_mismatch, system="official"))
+    if evidence.table.mismatch:
+        findings.append(Finding("table_not_as_pinned", evidence.table.mismatch, system="official"))
     if not findings and evidence.suite.live_systems and not evidence.lines:
         return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
     return gate_of("validity", findings, *_validity_scope(evidence))
@@ -138,7 +159,7 @@ _GATES = (_coverage, _validity, _independence)
 
 def case_count(suite: Suite, components: bool) -> int:
     """How many gates and metrics the verdict on a suite has; ``components``: whether these are matched."""
-    return components + len(_GATES) + len(suite.metrics)
+    return (components or suite.component_match == "required") + len(_GATES) + len(suite.metrics)
 
 
 def gate_of(name: str, findings: Sequence[Finding], held: str, warnings: Sequence[str]) -> Gate:

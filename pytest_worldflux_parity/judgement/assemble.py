@@ -54,6 +54,7 @@ def assemble(
     keys = {(system, task, seed) for task, seed, system in expected}
     doubts = tuple(_doubts(prepared, context, stored, found, files))
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
+    reference = lock_reference(prepared, context)
     unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
     return Evidence(
         suite=prepared.suite,
@@ -70,7 +71,9 @@ def assemble(
         components=_components(prepared.match, prepared, context, selected) if prepared.match else None,
         torn_lines=stored.torn,
         repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
-        lock_mismatch=lock_reference(prepared, context).mismatch,
+        lock_mismatch=reference.mismatch,
+        table=reference.table,
+        golden=reference.golden,
         label=prepared.label,
         choices=context.choices,
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),

@@ -15,7 +15,7 @@ from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.suite import SYSTEMS
 from .circumstances import Circumstances
-from .gates.components import ComponentEvidence
+from .gates.compared import Compared
 from .judge_proof import part_key
 from .judgement_input import Evidence
 from .proof.results import JudgedCell
@@ -74,7 +74,7 @@ class Facts:
     claim: str
     verdict: str
     programs: tuple[Program, ...]
-    components: Mapping[str, ComponentEvidence | None]
+    components: Mapping[str, Compared]
     tasks: int
     seeds: Mapping[str, tuple[int, int]]
     rules: tuple[Rule, ...]
@@ -120,7 +120,7 @@ def facts_of(
         claim="none" if proof is None else proof.claim,
         verdict=judgement.verdict,
         programs=tuple(p for part in prepared.parts for p in _programs(part, session, prepared.suite_id)),
-        components={part_key(p): e.components for p, e in zip(prepared.parts, parts, strict=True)},
+        components={part_key(p): e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
         seeds={s: _seeds(parts, s) for s in SYSTEMS},
         rules=tuple(_rules(judgement)),

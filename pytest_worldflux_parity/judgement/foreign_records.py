@@ -16,6 +16,7 @@ from ..errors import StoreError
 from ..execution.records import SUCCESS, StoredLine, is_readable, record_of
 from ..execution.store import Line
 from ..inputs.context import RunContext
+from ..inputs.lock_reference import lock_reference
 from ..inputs.prepare import PreparedFile, PreparedSuite, stated
 from ..inputs.scores import task_key
 from ..inputs.scores.curves import Result
@@ -73,7 +74,10 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
     """
     assert prepared.proof is not None
     unsealed = replace(prepared.proof, claim="none", warnings=(*prepared.proof.warnings, UNSEALED))
-    parts = tuple(_part_evidence(part, lines) for part in prepared.parts)
+    parts = tuple(
+        replace(_part_evidence(part, lines), golden=lock_reference(part, context).golden)
+        for part in prepared.parts
+    )
     return judge_proof_suite(
         ProofEvidence(
             proof=unsealed,

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..inputs.lock import GoldenPin
+from ..inputs.table_pins import TablePin
 from ..suite.pairs import Pair, RunKey
 from ..suite.suite import SYSTEMS, Suite
 from .gates import Finding
+from .gates.compared import Compared
 from .gates.components import ComponentEvidence
 from .gates.fixture import is_fixture_line
 from .gates.independence import Origin
@@ -27,7 +30,10 @@ class Evidence:
         changed: sealed files that are no longer as they were.
         doubts: findings about stored lines that may not be what the programs wrote.
         lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
-        components: the match of components; None where the suite asks for none.
+        table: whether an official table is the one that the lock pins.
+        components: the match of components; None where they are not compared.
+        golden: what the lock pins for the suite's family to compare components with, whether or not
+            anything was compared.
         repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
             suite says which of them counts.
         label: of the part of a proof suite; empty where there is one alone.
@@ -48,11 +54,18 @@ class Evidence:
     doubts: tuple[Finding, ...] = ()
     torn_lines: int = 0
     lock_mismatch: str = ""
+    table: TablePin = field(default_factory=TablePin)
     components: ComponentEvidence | None = None
+    golden: GoldenPin | None = None
     repeated_rows: Mapping[str, int] = field(default_factory=dict)
     label: str = ""
     fixture_tables: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> Compared:
+        """How many components were compared, of those that the lock wants."""
+        return Compared(self.suite.family, self.golden, self.components)
 
     @cached_property
     def fixtures(self) -> tuple[str, ...]:

@@ -61,7 +61,8 @@ def judge(evidence: Evidence) -> Judgement:
     metrics = tuple(_judged(evidence, m, broken) for m in evidence.suite.metrics)
     parts = (*gates, *metrics)
     verdict = _overall(parts)
-    return Judgement(evidence, verdict, evidence.sentence(_reason(verdict, parts)), gates, metrics)
+    reason = evidence.sentence(_reason(verdict, parts, evidence.compared.left_out))
+    return Judgement(evidence, verdict, reason, gates, metrics)
 
 
 def _overall(parts: Sequence[Part]) -> Word:
@@ -71,8 +72,13 @@ def _overall(parts: Sequence[Part]) -> Word:
     return "inconclusive" if "inconclusive" in words else "pass"
 
 
-def _reason(verdict: Word, parts: Sequence[Part]) -> str:
-    """One sentence: what decided."""
+def _reason(verdict: Word, parts: Sequence[Part], left_out: str) -> str:
+    """One sentence: what decided, and which components nobody compared where the lock has them compared."""
+    decided = _deciding(verdict, parts)
+    return decided if left_out in decided else f"{decided}; {left_out}"
+
+
+def _deciding(verdict: Word, parts: Sequence[Part]) -> str:
     deciding = [p for p in parts if p.verdict == verdict]
     if verdict == "pass":
         judged = [p for p in deciding if isinstance(p, Judged)]

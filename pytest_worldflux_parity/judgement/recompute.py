@@ -139,6 +139,7 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
         resume=circumstances.resumed,
         seeds=tuple(seeds) if seeds is not None else None,
         choices=tuple(session.get("choices", ())) if own else (),
+        names=circumstances.names,
     )
     prepared = _sealed(folder, suite_id, entry, context, asked.suite)
     if own:

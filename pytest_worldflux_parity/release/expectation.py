@@ -71,6 +71,7 @@ class Expectation:
             lock_path=self.lock,
             backend_folders=tuple(self.root / b for b in self.backends),
             resume=circumstances.resumed,
+            names=circumstances.names,
         )
         prepared = prepare(suite, context)
         if self.code != self.root:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..judgement.facts import Facts, Program, Rule
-from ..judgement.gates.components import ComponentEvidence
+from ..judgement.gates.compared import Compared
 from ..suite.suite import SYSTEMS
+from .components import STANDINGS
 
 NOT_SHOWN = (
     "that nobody with rights over the machine, and no signer, has lied; that what the suite does not "
@@ -25,8 +26,8 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
     yield "claim", "none: this is no claim" if facts.claim == "none" else facts.claim
     for program in facts.programs:
         yield _named(program.system, program.part), _program(program)
-    for part, evidence in facts.components.items():
-        yield f"components of {part}", _components(evidence)
+    for part, compared in facts.components.items():
+        yield f"components of {part}", _components(compared)
     counts = ", ".join(f"{s} {_range(*facts.seeds[s])}" for s in SYSTEMS)
     yield "seeds", f"{facts.tasks} tasks; seeds a task: {counts}"
     for rule in facts.rules:
@@ -77,13 +78,13 @@ def _program(program: Program) -> str:
     return f"{kind} {program.adapter}{where}{shown}, sha256 {program.tree_sha256[:_SHORT]}"
 
 
-def _components(evidence: ComponentEvidence | None) -> str:
-    if evidence is None:
-        return "not compared"
-    total = len(evidence.golden.components)
-    matched = sum(c.passed for c in evidence.result.components) if evidence.result else 0
-    golden = f"golden {evidence.golden.manifest_sha256[:_SHORT]} ({evidence.golden.standing})"
-    return f"{matched} of {total} match; {golden}"
+def _components(compared: Compared) -> str:
+    found = compared.found
+    if found is None or found.result is None:
+        return compared.sentence
+    matched = sum(c.passed for c in found.result.components)
+    golden = f"golden {found.golden.manifest_sha256[:_SHORT]}, {STANDINGS[found.golden.standing]}"
+    return f"{compared.sentence}, {matched} match; {golden}"
 
 
 def _range(least: int, most: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from ..judgement.gates.compared import Compared
 from ..judgement.gates.components import (
     ComponentEvidence,
     ComponentResult,
@@ -14,6 +15,7 @@ from ..judgement.gates.components import (
     PerturbationResult,
     Sensitivity,
 )
+from ..judgement.quick import Judgement
 
 SCHEMA = "parity.component_match.v1"
 STANDINGS = {
@@ -145,8 +147,28 @@ def _perturbation(p: PerturbationResult) -> dict[str, Any]:
     }
 
 
-def reference(evidence: ComponentEvidence, path: str) -> dict[str, Any]:
-    """The ``component_match`` of a suite's document; ``path`` is that of the match's own document."""
+def compared(found: Compared) -> dict[str, Any]:
+    """How many components of a family were compared, with the golden that the lock pins or with none."""
+    return {
+        "family": found.family,
+        "golden_pinned": found.pin.manifest_sha256 if found.pin else None,
+        "components": found.total,
+        "compared": found.count,
+        "sentence": found.sentence,
+    }
+
+
+def reference(judgement: Judgement, path: str) -> dict[str, Any] | None:
+    """The ``component_match`` of a suite's document; None where it is no part of the verdict.
+
+    Args:
+        path: of the match's own document.
+    """
+    evidence, suite = judgement.evidence.components, judgement.evidence.suite
+    if evidence is None:
+        required = suite.component_match == "required"
+        nothing = {"required": True, "path": None, "present": False, "pass": False}
+        return {**nothing, "family": suite.family, "result_count": 0} if required else None
     present = evidence.about is not None
     return {
         "required": True,

@@ -22,7 +22,7 @@ from ..judgement.stats.effects import drop_ratio
 from ..judgement.stats.measurements import shared_seeds
 from ..suite.suite import SYSTEMS, ArtifactSide, Suite
 from .aggregates import aggregate_of_rows, fixture_mark
-from .components import component_match_document, reference
+from .components import compared, component_match_document, reference
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
 RUN = "run.json"
@@ -65,7 +65,7 @@ def run_document(
     evidence = judgement.evidence
     suite = evidence.suite
     tables = dict(_tables(prepared, circumstances.names))
-    matched = reference(evidence.components, REPORT) if evidence.components else None
+    matched = reference(judgement, REPORT)
     artifacts = {"run_json": RUN}
     if matched and matched["present"]:
         artifacts["component_match_report"] = REPORT
@@ -88,7 +88,7 @@ def run_document(
             "worldflux_input_sha256": evidence.origins["worldflux"].sha256 or None,
             "upstream_lock_sha256": lock.upstream_lock_sha256,
         },
-        "suite_lock_ref": {**lock.document(), "lock_path": circumstances.names["lock"]},
+        "suite_lock_ref": lock.document(),
         "counts": _counts(judgement),
         "stats": _stats(judgement),
         "missing": _missing(evidence),
@@ -100,6 +100,7 @@ def run_document(
         "metrics": {m.metric.name: _metric(m, evidence) for m in judgement.metrics if m.metric},
         "runs": [_run(line) for line in evidence.lines],
         "component_match": matched,
+        "components_compared": compared(evidence.compared),
         "pass": judgement.verdict == "pass",
         **fixture_mark(bool(evidence.fixtures)),
         "evidence_bundle": {

@@ -9,7 +9,7 @@ from typing import Any
 from ..judgement.gates import finding_dict
 from ..judgement.gates.components import ComponentEvidence
 from ..judgement.proof_verdict import ProofJudgement
-from .components import component_match_document
+from .components import compared, component_match_document
 
 VALIDITY_SCHEMA = "parity.validity.v1"
 COMPONENTS_SCHEMA = "parity.component_match.v1"
@@ -108,4 +108,5 @@ def components_summary(judgement: ProofJudgement, path: str) -> dict[str, Any]:
         "pass": HELD[gate.verdict] if required else None,
         "family": families[0] if len(families) == 1 else "mixed",
         "result_count": sum(len(m.result.components) for *_, m in found if m.result),
+        "components_compared": [compared(part.compared) for part in judgement.evidence.parts],
     }

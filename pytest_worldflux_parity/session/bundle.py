@@ -16,7 +16,6 @@ from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.golden import ARRAYS, MANIFEST
 from ..inputs.prepare import PreparedFile
-from ..inputs.scores import table_files
 from ..judgement.judge_proof import part_key
 
 BUNDLE = "evidence_bundle.zip"
@@ -42,8 +41,10 @@ def evidence_inputs(
         for backend in programs:
             yield f"inputs/backends/{backend.name}/{BACKEND_FILE}", backend.folder / BACKEND_FILE
         for system, table in part.tables.items():
-            for name, path in table_files(table.path, table.format).items():
-                yield f"inputs/tables/{system}/{name}", path
+            for name in table.files:
+                # The name of one file is empty.
+                member = f"inputs/tables/{system}/{Path(table.path.name, name).as_posix()}"
+                yield member, table.path / name if name else table.path
     for i, document in enumerate(history.values()):
         yield f"inputs/history/{i}.json", wire.canonical_json(document).encode()
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import ParityError
 from ..execution.devices import environment
 from ..execution.runner import log_tail
-from ..execution.store import SuiteStore, relative, write_document, write_text
+from ..execution.store import SuiteStore, write_document, write_text
 from ..inputs.context import RunContext
-from ..inputs.lock_reference import lock_reference
-from ..inputs.prepare import PreparedFile, PreparedSuite, prepare
+from ..inputs.lock_reference import lock_reference, names_of
+from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
 from ..judgement.fingerprint import changes, fingerprint, read_session
@@ -32,7 +32,7 @@ from ..reporting.dashboard import dashboard
 from ..reporting.missing_suite import write_missing_suite
 from ..schemas.json_text import utc_now
 from ..suite import suite_file
-from ..suite.suite import ArtifactSide, Suite
+from ..suite.suite import Suite
 from .bundle import make_bundle, signature_line
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _conclude_quick(
         resumed=context.resume,
         selected=frozenset(names),
         changed=tuple(changed),
-        names={"lock": relative(context.lock_path, context.root), "tables": _table_names(prepared, context)},
+        names=names_of(prepared, context),
         machine=environment(),
     )
     stored = store.read()
@@ -155,14 +155,6 @@ def _conclude_quick(
         facts=facts_of(file, judgement, stored, read_session(context.run_dir), circumstances),
         signature=signature_line(bundle, error),
     )
-
-
-def _table_names(prepared: PreparedSuite, context: RunContext) -> dict[str, Any]:
-    """The paths that documents name tables by, and what the suite names where the command line gave one."""
-    return {
-        s: {"path": relative(t.path, context.root), **_replaced(prepared.suite, s, context)}
-        for s, t in prepared.tables.items()
-    }
 
 
 def _conclude_proof(
@@ -206,16 +198,6 @@ def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:
 
 def _listed(seeds: Sequence[int] | None) -> str:
     return ", ".join(map(str, seeds or ()))
-
-
-def _replaced(suite: Suite, system: str, context: RunContext) -> dict[str, Any]:
-    """What the suite names for a side, where a table of the command line stands in its place."""
-    side = suite.replaced.get(system)
-    if side is None:
-        return {}
-    if isinstance(side, ArtifactSide):
-        return {"replaces": {"path": relative(side.path, context.root), "format": side.format}}
-    return {"replaces": {"adapter": side.adapter}}
 
 
 def _names(node_id: str, node_ids: Sequence[str]) -> list[str]:

@@ -21,9 +21,11 @@ from ..execution.store import Stored, SuiteStore, relative, translated
 from ..inputs import lock
 from ..inputs.command_program import CommandProgram, project_commit
 from ..inputs.context import RunContext
+from ..inputs.lock_reference import official_table
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..inputs.scores import ScoreRow, load_table, task_key, write_canonical_json
 from ..inputs.scores.curves import Result
+from ..inputs.table_pins import PIN_TABLE
 from ..judgement.gates.validity import conflicting_successes, record_findings
 from ..judgement.stats.measurements import measure
 from ..judgement.stored_lines import line_findings
@@ -84,6 +86,8 @@ class SourceTable:
         """For the terminal."""
         yield f"campaign {self.source}: {self.text}"
         yield from (f"  warning: {w}" for w in self.warnings)
+        if self.complete and self.source == "oracle":
+            yield f"  where it is the official table of a suite, pin it: {PIN_TABLE} SUITE"
 
 
 def conclude_source(
@@ -111,6 +115,9 @@ def conclude_source(
     if changed:
         text = f"nothing is written: {', '.join(changed)} changed since the run was sealed"
         return SourceTable(source.name, False, text, warnings)
+    pin = official_table(part, context, _locked(file.campaign, context))
+    if pin.mismatch:
+        return SourceTable(source.name, False, f"nothing is written: {pin.mismatch}", warnings)
     scores = scores_of(part, context, names)
     warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
     path = Path(os.path.normpath(output or source.output_path))

@@ -127,7 +127,8 @@ class Suite:
         sides: by system; of a source of a campaign that one alone.
         metrics: all must pass; the first is the primary one.
         component_match: whether the worldflux backend's components are compared with a golden folder
-            before anything is trained; None: where it declares how.
+            before anything is trained; None: where it declares how. Where it does not, ``golden`` is refused
+            before anything runs, and ``required`` fails the verdict.
         legacy: read from the quick format of the earlier system.
         replaced: the sides that the suite names, where the command line gave a table in their place.
         sha256: of the file's bytes.
@@ -143,7 +144,7 @@ class Suite:
     retries: int = 0
     threads: int = 1
     on_inconclusive: Literal["fail", "warn"] = "fail"
-    component_match: Literal["golden", "none"] | None = None
+    component_match: Literal["golden", "required", "none"] | None = None
     legacy: bool = False
     replaced: Mapping[str, Side] = field(default_factory=dict)
     path: Path = Path()

@@ -70,6 +70,7 @@ def quick(project: Kept, name: str = "fake_quick", **changes: Any) -> None:
     table(path.with_name("official.json"), "official")
 
 
+TABLE = "suites/quick/official.json"
 OFFICIAL = {"artifact": {"path": "official.json", "format": "canonical_json", "commit": goldens.COMMIT}}
 
 
@@ -79,11 +80,13 @@ def proof(project: Kept, **changes: Any) -> None:
 
 
 def lock(project: Kept, name: str = LOCK, *, pinned: Path | None = None) -> Path:
-    """The lock file of the project's suites; ``pinned``: the golden folder that it pins."""
-    entry = {
-        "repo": REPO, "commit": goldens.COMMIT, "oracle_format": "canonical_json",
-        "oracle_path": "suites/quick/official.json", "oracle_in": "project",
+    """The lock file of the project's suites and their table; ``pinned``: the golden folder that it pins."""
+    entry: dict[str, Any] = {
+        "repo": REPO, "commit": goldens.COMMIT, "oracle_format": "canonical_json", "oracle_path": TABLE,
+        "oracle_in": "project",
     }  # fmt: skip
+    if (project.root / TABLE).exists():
+        entry["oracle_files"] = {TABLE: hashlib.sha256((project.root / TABLE).read_bytes()).hexdigest()}
     document: dict[str, Any] = {
         "schema_version": "worldflux.parity.lock.v1",
         "generated_at_utc": "2026-01-01T00:00:00Z",

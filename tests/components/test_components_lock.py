@@ -144,7 +144,7 @@ def test_a_golden_recorded_anew_is_pinned_by_one_command(project: Path, capsys: 
     assert cli.main(["--root", str(project), "pin-golden", "fake_worldflux"]) == 0
     assert sha256(project / "golden") in capsys.readouterr().out
     assert spec_of(project).golden.standing == "pinned"
-    before["goldens"]["fake"]["manifest_sha256"] = sha256(project / "golden")
+    before["goldens"]["fake"].update(manifest_sha256=sha256(project / "golden"), components=6)
     assert json.loads(lock_path(project).read_text()) == before, "nothing else changed"
 
 

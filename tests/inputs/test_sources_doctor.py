@@ -133,6 +133,19 @@ def dirty(root: Path) -> None:
     write(next((root / ".worldflux" / "sources" / "owner+name").glob("[0-9a-f]*")) / "train.py", "changed")
 
 
+def test_a_table_that_nothing_pins_is_told_and_stops_nothing(project: Path, examine: Doctor) -> None:
+    path = project / options.DEFAULT_LOCK
+    document = json.loads(path.read_text())
+    del document["suites"]["s"]["oracle_files"]
+    write(path, json.dumps(document))
+    code, checks = examine(project)
+    assert code == 0
+    found = checks["table of s"]
+    assert (found["status"], found["needed"]) == ("wrong", False)
+    assert found["detail"] == "nothing pins suites/quick/oracle.json"
+    assert found["mend"] == "worldflux-parity pin-table SUITE, the file of s"
+
+
 @pytest.mark.parametrize(
     ("harm", "name", "status", "detail", "mend"),
     [

@@ -51,7 +51,7 @@ def test_backends_and_lock_are_options(project, capsys):
     document = json.loads((project / "oracle.json").read_text())
     assert document["provenance"]["command"].endswith(f"--backends {FAKES.as_posix()}")
     assert document["provenance"]["suite_id"] == "fake_quick"
-    capsys.readouterr()
+    assert "pin it: worldflux-parity pin-table " in capsys.readouterr().out
     assert cli.main(arguments[:-2]) == 1
     assert "--backends DIR" in capsys.readouterr().err
     assert cli.main(["--root", str(project), "fetch-oracles"]) == 1

@@ -80,6 +80,7 @@ def earlier(run: Document) -> Document:
     for source in kept["sources"].values():
         for key in ("dropped_rows", "merged_rows"):
             source.pop(key, None)
+    del kept["suite_lock_ref"]["table_pinned"]
     for rows in kept["missing"].values():
         rows[:] = [{"task": m["task"], "seed": m["seed"]} for m in rows]
     kept["pass"] = kept["stats"]["pass_non_inferiority"]

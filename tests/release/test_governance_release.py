@@ -305,7 +305,9 @@ def another(value: Any) -> Any:
 
 
 # What no other part of the document says: where scores were read, what ran, what a table held beside.
-NOT_RECOMPUTED = {"runs", "evaluation_manifest", "sources", "suite_lock_ref", "component_match"}
+NOT_RECOMPUTED = {
+    "runs", "evaluation_manifest", "sources", "suite_lock_ref", "component_match", "components_compared",
+}  # fmt: skip
 LOOSE = {"upstream_step", "worldflux_step", "unused", "higher_is_better"}
 # An equivalence needs no floor.
 UNUSED = [("metrics", "loss.late", "floor")]

@@ -82,16 +82,16 @@ def test_a_log_that_is_none_is_one_line(project: Project, text: str | None, word
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> None:
-    """Its commands, placeholders, folders and environment; what it cannot know breaks validity."""
+def commands(project: Project, **changes: Any) -> str:
+    """A manifest of the earlier system with two tasks, whose commands write made-up curves; its suite id."""
     project.proof()
     program = project.root / "bin" / "train.py"
     program.parent.mkdir()
     program.write_text(PROGRAM, encoding="utf-8")
     document = manifest(
         seed_policy={"mode": "fixed", "values": [0, 1], "min_seeds": 2},
-        defaults={},
         validity_requirements={"policy_mode": "parity_candidate"},
+        **changes,
     )
     own = document["tasks"][:2]
     for task in own:
@@ -102,17 +102,43 @@ def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> Non
             }  # fmt: skip
     document["tasks"] = own
     (project.root / SUITE).write_text(json.dumps(document), encoding="utf-8")
+    suite_id: str = document["suite_id"]
+    return suite_id
+
+
+def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> None:
+    """Its commands, placeholders, folders and environment; what it cannot know breaks validity."""
+    suite_id = commands(project, defaults={})
     result = project.run_here()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    lines = project.lines(document["suite_id"])
+    lines = project.lines(suite_id)
     assert [line["success"] for line in lines] == [True] * 8, [line["error"] for line in lines]
     assert {p["return"] for line in lines for p in line["metrics"]["curve"] if line["seed"] == 1} == {
         1.0,
         2.0,
     }
-    found = report(project, "validity_report.json", document["suite_id"])["issues_by_code"]
+    found = report(project, "validity_report.json", suite_id)["issues_by_code"]
     assert {"missing_recipe_hash", "lock_mismatch"} <= set(found)
     assert found["missing_artifact"] == 8, "no checkpoint is there; each left its metrics"
+
+
+@pytest.mark.parametrize("claim", ["proof_grade", "none"])
+def test_a_manifest_that_claims_parity_cannot_leave_components_out(project: Project, claim: str) -> None:
+    """Where the lock file pins a golden of its family; its own defaults ask for no components."""
+    suite_id = commands(project, defaults={"parity_claim_level": claim})
+    lock = project.root / "reports" / "parity" / "upstream_lock.json"
+    lock.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "reports" / "parity" / "upstream_lock.json", lock)
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    left_out = "0 of 50 components of the family dreamerv3 were compared"
+    found = report(project, "component_match_report.json", suite_id)
+    final = report(project, "equivalence_report.json", suite_id)["component_match"]
+    assert [c["sentence"] for c in final["components_compared"]] == [left_out]
+    if claim == "none":
+        assert (found["verdict"], found["reason"]) == ("pass", "the suite asks for none")
+    else:
+        assert found["verdict"] == "fail"
+        assert found["reason"].startswith(f"components_not_compared: {left_out}; to mend: ")
 
 
 COMMAND = [

@@ -30,7 +30,6 @@ __all__ = [
     "latest_scores",
     "load_table",
     "step_gaps",
-    "table_files",
     "task_key",
     "write_canonical_json",
 ]
@@ -41,17 +40,6 @@ FORMATS: dict[str, Callable[[Path, str | None], ScoreTable]] = {
     "dreamerv3_scores_json_gz": dreamerv3.load,
     "tdmpc2_results_csv_dir": tdmpc2.load,
 }
-
-
-def table_files(path: Path, format: str) -> dict[str, Path]:
-    """Name -> file, of what the score table at ``path`` is read from; a folder's are below its name.
-
-    Raises:
-        ScoreTableError: the folder holds none.
-    """
-    if format != "tdmpc2_results_csv_dir" or not path.is_dir():
-        return {path.name: path}
-    return {f"{path.name}/{file.name}": file for file in tdmpc2.files_of(path)}
 
 
 def load_table(path: Path, format: str, *, duplicates: str | None = None) -> ScoreTable:

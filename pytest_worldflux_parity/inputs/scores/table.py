@@ -40,6 +40,7 @@ class ScoreTable:
     Attributes:
         path, format, sha256: where the rows come from; of a folder, the hash of its files' names
             and bytes.
+        files: sha256 by name of the files of a folder; of a table that is one file, under the name "".
         provenance: what a ``canonical_json`` file says of itself, or the ``method`` of a DreamerV3 table.
         dropped: null scores left out, by task. merged: rows that repeat a (task, seed, step), by task.
         duplicates: which of two rows counted, "first" or "last"; None when no two may differ.
@@ -53,6 +54,7 @@ class ScoreTable:
     dropped: Mapping[str, int] = field(default_factory=dict)
     merged: Mapping[str, int] = field(default_factory=dict)
     duplicates: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dropped_rows(self) -> int:
@@ -135,8 +137,13 @@ class TableBuilder:
             if earlier is not row:
                 self._repeat(key, earlier, row, raw.at)
 
-    def table(self, format: str, sha256: str, provenance: Mapping[str, Any]) -> ScoreTable:
+    def table(
+        self, format: str, sha256: str, provenance: Mapping[str, Any], files: Mapping[str, str] | None = None
+    ) -> ScoreTable:
         """The table of all rows that were added.
+
+        Args:
+            files: those of a folder, as :attr:`ScoreTable.files` has them.
 
         Raises:
             ScoreTableError: there is none.
@@ -144,8 +151,17 @@ class TableBuilder:
         if not self._rows:
             raise ScoreTableError("the table holds no score", where=str(self._path))
         rows = tuple(self._rows[key] for key in sorted(self._rows))
-        dropped, merged = dict(self._dropped), dict(self._merged)
-        return ScoreTable(self._path, format, sha256, rows, provenance, dropped, merged, self._duplicates)
+        return ScoreTable(
+            path=self._path,
+            format=format,
+            sha256=sha256,
+            rows=rows,
+            provenance=provenance,
+            dropped=dict(self._dropped),
+            merged=dict(self._merged),
+            duplicates=self._duplicates,
+            files=files or {"": sha256},
+        )
 
     def _checked(self, raw: RawRow) -> ScoreRow | None:
         """The row, or None where its score is null."""

@@ -27,20 +27,22 @@ _LONGEST_NUMBER = 60
 
 def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read a folder of CSV files, or one. Raises ScoreTableError naming file, line and column."""
-    files = files_of(path)
+    files = _files(path)
     builder = TableBuilder(path, lambda at: f"{at[0]}:{at[1]}", duplicates)
     digest = hashlib.sha256()
+    hashes = {}
     for file in files:
         data = read_bytes(file)
+        hashes[file.name] = sha256(data)
         # As wire.tree_sha256 does, so that both name the same folder alike.
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(data).digest())
+        digest.update(file.name.encode() + b"\0" + bytes.fromhex(hashes[file.name]))
         builder.add(_rows(file, decoded(data, file)))
-    one = sha256(data) if path.is_file() else digest.hexdigest()
-    return builder.table("tdmpc2_results_csv_dir", one, {})
+    if files == [path]:
+        return builder.table("tdmpc2_results_csv_dir", hashes[path.name], {})
+    return builder.table("tdmpc2_results_csv_dir", digest.hexdigest(), {}, hashes)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The files of a folder that are read, or the one file. Raises ScoreTableError where there is none."""
+def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     files = sorted(f for f in path.glob("*.csv") if f.is_file() and not f.name.startswith("."))
