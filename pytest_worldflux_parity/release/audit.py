@@ -191,7 +191,9 @@ def _metrics(run: Document) -> Iterator[Finding]:
 
 
 def _judged_again(run: Document, name: str, own: Document) -> Iterator[Finding]:
-    judged = _judge(name, own)
+    # Only suites of the earlier system leave their seeds to the tables.
+    legacy = run["evaluation_manifest"]["seed_policy"]["mode"] == "as_in_tables"
+    judged = _judge(name, own, legacy)
     results = {
         "drop_ratio": judged.documented,
         "calibrated": judged.calibrated,
@@ -210,7 +212,7 @@ def _judged_again(run: Document, name: str, own: Document) -> Iterator[Finding]:
         yield Finding("verdict_differs", text)
 
 
-def _judge(name: str, own: Document) -> Judged:
+def _judge(name: str, own: Document, legacy: bool) -> Judged:
     """A metric judged from what the document has of it."""
     metric = Metric(
         name,
@@ -225,7 +227,7 @@ def _judge(name: str, own: Document) -> Judged:
     if not scores or not all(len(s.upstream_seeds or ()) and len(s.worldflux_seeds or ()) for s in scores):
         return Judged(name, "inconclusive", "a task has no values", metric=metric)
     try:
-        return by_rule(metric, name, scores)
+        return by_rule(metric, name, scores, legacy=legacy)
     except StatisticsError as error:
         return Judged(name, "inconclusive", error.line(), metric=metric)
 
