@@ -18,6 +18,7 @@ from ..suite.seed_plan import SeedPlan
 from .all_gates import Gate, Word, components_gate, gate_of, gates_of
 from .gates import Finding
 from .gates.components import ComponentEvidence
+from .gates.coverage import apart_findings, tolerated
 from .gates.fixture import BANNER, forbidden_fixtures
 from .judgement_input import Evidence
 from .proof.decision import Begun, begin_cells, judge_proof
@@ -89,7 +90,13 @@ class ProofJudgement:
         """What a reader must know of the run before the verdict."""
         proof = self.evidence.proof
         fixture = (BANNER,) if self.fixture else ()
-        return (*fixture, *(() if proof.is_claim else (NO_CLAIM,)), *proof.warnings)
+        elsewhere = (tolerated(part.suite, part.observed) for part in self.evidence.parts)
+        return (
+            *fixture,
+            *(() if proof.is_claim else (NO_CLAIM,)),
+            *proof.warnings,
+            *(text for text in elsewhere if text),
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -181,6 +188,8 @@ def _required(evidence: ProofEvidence) -> Iterator[Finding]:
     proof = evidence.proof
     if proof.is_claim:
         yield from forbidden_fixtures(evidence.lines)
+        for part in evidence.parts:
+            yield from apart_findings(part.suite, part.observed)
     for part in evidence.parts:
         commit = evidence.commits.get(part.suite.family)
         # What cannot be read has a finding of its own.
