@@ -211,12 +211,10 @@ def _merged(name: str, gates: Iterable[Gate]) -> Gate:
         own = [g for g in every if g.verdict == word]
         if own:
             break
-    rest = f" (and {len(own) - 1} more)" if len(own) > 1 and word != "pass" else ""
-    reason = "; ".join(g.reason for g in own) if word == "pass" else own[0].reason + rest
     return Gate(
         name,
         own[0].verdict,
-        reason,
+        "; ".join(g.reason for g in own),
         tuple(w for g in every for w in g.warnings),
         tuple(f for g in every for f in g.findings),
     )
