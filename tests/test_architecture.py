@@ -45,6 +45,7 @@ PURE = (
     "suite.suite",
     "suite.pairs",
     "suite.campaign",
+    "suite.claims",
     "suite.proof",
     "suite.proof_settings",
     "suite.manifest",

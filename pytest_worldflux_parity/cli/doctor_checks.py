@@ -35,7 +35,6 @@ DISTRIBUTION = "pytest-worldflux-parity"
 LEAST_FREE = 2 << 30
 GPU_WAIT_SEC = 1.5
 GPU_QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-SHOWN = 4
 
 Status = Literal["ok", "absent", "wrong"]
 
@@ -208,9 +207,8 @@ def _fit(
     ]
     if not lacking:
         return Check(area, name, "ok", f"{len(wanted)} packages", needed)
-    more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
     status: Status = "absent" if all(v is None for v in found.values()) else "wrong"
-    return Check(area, name, status, f"lacks {', '.join(lacking[:SHOWN])}{more}", needed, mend)
+    return Check(area, name, status, f"lacks {', '.join(lacking)}", needed, mend)
 
 
 def _version(name: str, paths: Sequence[str] | None) -> str | None:

@@ -27,7 +27,6 @@ OF_PROOF = ("coverage_report.json", "validity_report.json", EQUIVALENCE, "stabil
 RELATIVE = 1e-9
 # Of numbers about one: what remains of a difference that is nothing.
 ABSOLUTE = 1e-15
-SHOWN = 20
 _BROKEN = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
     TypeError, ValueError,
@@ -154,10 +153,7 @@ def _document_findings(path: Path, name: str, made: Mapping[str, Any]) -> Iterat
     if not isinstance(stated, dict):
         yield f"{name}: is no JSON object"
         return
-    found = list(differences(stated, made, ""))
-    yield from (f"{name}: {text}" for text in found[:SHOWN])
-    if len(found) > SHOWN:
-        yield f"{name}: and {len(found) - SHOWN} more"
+    yield from (f"{name}: {text}" for text in differences(stated, made, ""))
 
 
 def _text_findings(path: Path, name: str, made: str) -> Iterator[str]:
@@ -165,11 +161,9 @@ def _text_findings(path: Path, name: str, made: str) -> Iterator[str]:
     stated, wanted = path.read_text(encoding="utf-8", errors="replace").split("\n"), made.split("\n")
     if len(stated) != len(wanted):
         yield f"{name}: it has {len(stated)} lines, the data give {len(wanted)}"
-    wrong = [i for i, (one, other) in enumerate(zip(stated, wanted, strict=False), 1) if one != other]
-    for i in wrong[:SHOWN]:
-        yield f"{name}: line {i} is {_shown(stated[i - 1])}, the data give {_shown(wanted[i - 1])}"
-    if len(wrong) > SHOWN:
-        yield f"{name}: and {len(wrong) - SHOWN} more lines"
+    for i, (one, other) in enumerate(zip(stated, wanted, strict=False), 1):
+        if one != other:
+            yield f"{name}: line {i} is {_shown(one)}, the data give {_shown(other)}"
 
 
 def differences(stated: Any, made: Any, at: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 from ..suite.suite import SYSTEMS, ArtifactSide, Suite
 from .gates import Finding
 from .gates.components import ComponentEvidence
-from .gates.coverage import budget_gaps, coverage, empty_tasks
+from .gates.coverage import apart_warnings, coverage, empty_tasks, steps_apart, tolerated
 from .gates.fixture import BANNER
 from .gates.independence import independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
@@ -84,7 +84,9 @@ def _coverage(evidence: Evidence) -> Gate:
     if not found and undecided:
         what = f"{len(undecided)} of {total} expected results were not run ({undecided[0].detail})"
         return Gate("coverage", "inconclusive", what, warnings)
-    return gate_of("coverage", found, f"all {total} expected results are there", warnings)
+    elsewhere = tolerated(evidence.suite, evidence.observed)
+    held = f"all {total} expected results are there{f'; {elsewhere}' if elsewhere else ''}"
+    return gate_of("coverage", found, held, warnings)
 
 
 def _data_warnings(evidence: Evidence) -> Iterator[str]:
@@ -96,10 +98,7 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
     # Where they are compared or required, their own gate says it.
     if evidence.components is None and evidence.suite.component_match != "required":
         yield from filter(None, [evidence.compared.left_out])
-    gaps = budget_gaps(evidence.suite, evidence.observed)
-    if gaps:
-        more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
-        yield f"latest is compared with latest, at steps more than 10 % apart: {gaps[0]}{more}"
+    yield from apart_warnings(steps_apart(evidence.suite, evidence.observed))
     for system, side in evidence.suite.replaced.items():
         what = f"the table {side.path.name}" if isinstance(side, ArtifactSide) else f"the live {side.adapter}"
         yield f"the {system} side is a table of the command line, in place of {what} that the suite names"

@@ -18,6 +18,7 @@ from ..suite.seed_plan import SeedPlan
 from .all_gates import Gate, Word, components_gate, gate_of, gates_of
 from .gates import Finding
 from .gates.components import ComponentEvidence
+from .gates.coverage import apart_findings, tolerated
 from .gates.fixture import BANNER, forbidden_fixtures
 from .judgement_input import Evidence
 from .proof.decision import Begun, begin_cells, judge_proof
@@ -89,7 +90,13 @@ class ProofJudgement:
         """What a reader must know of the run before the verdict."""
         proof = self.evidence.proof
         fixture = (BANNER,) if self.fixture else ()
-        return (*fixture, *(() if proof.is_claim else (NO_CLAIM,)), *proof.warnings)
+        elsewhere = (tolerated(part.suite, part.observed) for part in self.evidence.parts)
+        return (
+            *fixture,
+            *(() if proof.is_claim else (NO_CLAIM,)),
+            *proof.warnings,
+            *(text for text in elsewhere if text),
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -185,6 +192,8 @@ def _required(evidence: ProofEvidence) -> Iterator[Finding]:
     proof = evidence.proof
     if proof.is_claim:
         yield from forbidden_fixtures(evidence.lines)
+        for part in evidence.parts:
+            yield from apart_findings(part.suite, part.observed)
     for part in evidence.parts:
         commit = evidence.commits.get(part.suite.family)
         # What cannot be read has a finding of its own.
@@ -206,12 +215,10 @@ def _merged(name: str, gates: Iterable[Gate]) -> Gate:
         own = [g for g in every if g.verdict == word]
         if own:
             break
-    rest = f" (and {len(own) - 1} more)" if len(own) > 1 and word != "pass" else ""
-    reason = "; ".join(g.reason for g in own) if word == "pass" else own[0].reason + rest
     return Gate(
         name,
         own[0].verdict,
-        reason,
+        "; ".join(g.reason for g in own),
         tuple(w for g in every for w in g.warnings),
         tuple(f for g in every for f in g.findings),
     )

@@ -17,7 +17,7 @@ from ..errors import StatisticsError
 from ..suite.suite import SYSTEMS, Metric, Suite
 from .all_gates import Gate, Part, Word, gates_of
 from .judgement_input import Evidence
-from .stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
+from .stats.calibrated import CalibratedResult, TaskScores, calibrated_rule, floor_doubt
 from .stats.equivalence import EquivalenceResult, equivalence_rule
 from .stats.noninferiority import DropRatioResult
 
@@ -100,7 +100,7 @@ def _judged(evidence: Evidence, metric: Metric, broken: Sequence[str]) -> Judged
         )
         return Judged(name, "fail" if broken else "inconclusive", what, metric=metric)
     try:
-        judged = by_rule(metric, name, scores)
+        judged = by_rule(metric, name, scores, legacy=evidence.suite.legacy)
     except StatisticsError as error:
         return Judged(name, "inconclusive", error.line(), metric=metric)
     return _held_back(judged, evidence, broken)
@@ -140,8 +140,12 @@ def _columns(by_seed: Mapping[int, Any]) -> tuple[list[int], list[float]]:
     return seeds, [by_seed[s].value for s in seeds]
 
 
-def by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
+def by_rule(metric: Metric, name: str, scores: Sequence[TaskScores], *, legacy: bool = False) -> Judged:
     """A metric judged by its own rule on scores alone, whatever the gates say.
+
+    Args:
+        legacy: of a suite of the earlier system, whose rule is kept as it is documented: a floor that is
+            not admitted is a warning there, and the verdict stays.
 
     Raises:
         StatisticsError: the scores do not allow it.
@@ -158,11 +162,15 @@ def by_rule(metric: Metric, name: str, scores: Sequence[TaskScores]) -> Judged:
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     )
     documented = calibrated.documented
-    warnings = _floored(metric, calibrated)
+    warnings = _floored(calibrated)
     verdict, reason = calibrated.verdict, calibrated.reason
     if metric.rule == "drop_ratio":
         verdict, reason = _documented_verdict(documented)
         warnings += _disagreement(documented, calibrated)
+    if not calibrated.floor_admitted and (legacy or verdict == "fail"):
+        warnings += (floor_doubt(calibrated),)
+    elif not calibrated.floor_admitted:
+        verdict, reason = "inconclusive", floor_doubt(calibrated)
     return Judged(
         name, verdict, reason, warnings, metric=metric, documented=documented, calibrated=calibrated
     )
@@ -180,14 +188,15 @@ def _documented_verdict(result: DropRatioResult | None) -> tuple[Word, str]:
     return "fail" if result.ci_lower_ratio > result.margin_ratio else "inconclusive", result.reason
 
 
-def _floored(metric: Metric, result: CalibratedResult) -> tuple[str, ...]:
-    """The warning of scores so small that the floor, not they, sets the scale of a difference."""
-    floored = [t.task for t in result.tasks if t.floored]
-    if not floored:
+def _floored(result: CalibratedResult) -> tuple[str, ...]:
+    """The warning of tasks with scores so small that the floor, not they, sets the scale of a difference."""
+    floored = [t for t in result.tasks if t.floored or abs(t.mean_upstream) < result.floor]
+    if not floored or not result.floor_admitted:
         return ()
+    named = ", ".join(f"{t.task} (official mean {t.mean_upstream:.4g})" for t in floored)
     return (
-        f"in {len(floored)} of {len(result.tasks)} tasks ({floored[0]}, ...) the scores are below the floor "
-        f"of {metric.floor:g}, which sets the scale in their place; name a smaller `floor` if they are meant",
+        f"{len(floored)} of {len(result.tasks)} tasks are judged against the floor of {result.floor:g}, "
+        f"since their scores are below it: {named}",
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import StatisticsError
 from ..judgement.gates import Finding
+from ..judgement.gates.coverage import share_apart
 from ..judgement.gates.fixture import BANNER
 from ..judgement.quick import BOOTSTRAP_SEED, Judged, by_rule
 from ..judgement.stats.calibrated import TaskScores
@@ -37,7 +38,9 @@ def run_findings(run: Document) -> list[Finding]:
     """How a document that keeps its schema contradicts itself; empty where it does not."""
     try:
         found = [*_pairs(run), *_counts(run), *_statistics(run), *_same_inputs(run), *_fixture(run)]
-        return found + ([*_earlier_verdict(run)] if is_earlier(run) else [*_metrics(run), *_verdict(run)])
+        if is_earlier(run):
+            return [*found, *_earlier_verdict(run)]
+        return [*found, *_steps(run), *_metrics(run), *_verdict(run)]
     except StatisticsError as error:
         return [Finding("not_computable", error.line())]
 
@@ -95,6 +98,35 @@ def _pairs(run: Document) -> Iterator[Finding]:
         if not close(pair["drop_ratio"], drop):
             text = f"pairs has drop_ratio {pair['drop_ratio']!r}, the scores give {drop!r}"
             yield Finding("drop_ratio_differs", text, **about)
+
+
+def largest_share_apart(run: Document) -> float:
+    """How far apart the two steps of a pair are at most, as a share of the later one; 0 where none is known.
+
+    Taken from the pairs of a document of either system, whatever it says of them.
+    """
+    return max((share for _, share in _shares(run)), default=0.0)
+
+
+def _shares(run: Document) -> Iterator[tuple[tuple[str, int], float]]:
+    for pair in run["pairs"]:
+        steps = [pair.get(f"{side}_step") for side in SIDES.values()]
+        if None not in steps:
+            yield (pair["task"], pair["seed"]), share_apart(*steps)
+
+
+def _steps(run: Document) -> Iterator[Finding]:
+    """``steps_apart`` has every pair whose sides stand at different steps, and how far apart they are."""
+    stated = run.get("steps_apart", {"largest_share": 0.0, "pairs": []})
+    listed = {(p["task"], p["seed"]): p["share"] for p in stated["pairs"]}
+    for (task, seed), share in _shares(run):
+        if not close(listed.get((task, seed), 0.0), share):
+            text = f"steps_apart has {listed.get((task, seed))!r}, the steps of the pair give {share!r}"
+            yield Finding("steps_differ", text, task, seed)
+    largest = max(listed.values(), default=0.0)
+    if not close(stated["largest_share"], largest):
+        text = f"steps_apart.largest_share is {stated['largest_share']!r}, its pairs give {largest!r}"
+        yield Finding("steps_differ", text)
 
 
 def _counts(run: Document) -> Iterator[Finding]:
@@ -191,7 +223,9 @@ def _metrics(run: Document) -> Iterator[Finding]:
 
 
 def _judged_again(run: Document, name: str, own: Document) -> Iterator[Finding]:
-    judged = _judge(name, own)
+    # Only suites of the earlier system leave their seeds to the tables.
+    legacy = run["evaluation_manifest"]["seed_policy"]["mode"] == "as_in_tables"
+    judged = _judge(name, own, legacy)
     results = {
         "drop_ratio": judged.documented,
         "calibrated": judged.calibrated,
@@ -210,7 +244,7 @@ def _judged_again(run: Document, name: str, own: Document) -> Iterator[Finding]:
         yield Finding("verdict_differs", text)
 
 
-def _judge(name: str, own: Document) -> Judged:
+def _judge(name: str, own: Document, legacy: bool) -> Judged:
     """A metric judged from what the document has of it."""
     metric = Metric(
         name,
@@ -225,7 +259,7 @@ def _judge(name: str, own: Document) -> Judged:
     if not scores or not all(len(s.upstream_seeds or ()) and len(s.worldflux_seeds or ()) for s in scores):
         return Judged(name, "inconclusive", "a task has no values", metric=metric)
     try:
-        return by_rule(metric, name, scores)
+        return by_rule(metric, name, scores, legacy=legacy)
     except StatisticsError as error:
         return Judged(name, "inconclusive", error.line(), metric=metric)
 

@@ -244,8 +244,8 @@ def _missing(missing: Mapping[str, Sequence[Document]]) -> Iterator[str]:
         for key, rows in missing.items()
         for m in rows
     ]
-    more = len(texts) - SHOWN_MISSING
-    yield from _items("Missing", texts[:SHOWN_MISSING] + ([f"and {more} more"] if more > 0 else []))
+    more = [f"and {len(texts) - SHOWN_MISSING} more in run.json"] if len(texts) > SHOWN_MISSING else []
+    yield from _items("Missing", texts[:SHOWN_MISSING] + more)
 
 
 def _sources(run: Document) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ..inputs.prepare import PreparedSuite
 from ..judgement.all_gates import Gate
 from ..judgement.circumstances import Circumstances
 from ..judgement.gates import Finding
+from ..judgement.gates.coverage import StepsApart, steps_apart
 from ..judgement.judgement_input import Evidence
 from ..judgement.quick import Judged, Judgement
 from ..judgement.stats.effects import drop_ratio
@@ -93,6 +94,7 @@ def run_document(
         "stats": _stats(judgement),
         "missing": _missing(evidence),
         "pairs": _pairs(judgement),
+        **steps_document(steps_apart(suite, evidence.observed)),
         "verdict": judgement.verdict,
         "verdict_reason": judgement.reason,
         "warnings": list(judgement.warnings),
@@ -212,6 +214,23 @@ def _pairs(judgement: Judgement) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def steps_document(gaps: Sequence[StepsApart]) -> dict[str, Any]:
+    """Every pair whose sides stand at different steps, and the largest share apart; empty without one."""
+    if not gaps:
+        return {}
+    rows = [
+        {
+            "task": g.task_id,
+            "seed": g.seed,
+            "upstream_step": g.official,
+            "worldflux_step": g.worldflux,
+            "share": g.share,
+        }
+        for g in gaps
+    ]
+    return {"steps_apart": {"largest_share": max(g.share for g in gaps), "pairs": rows}}
 
 
 def _gate(gate: Gate) -> dict[str, Any]:

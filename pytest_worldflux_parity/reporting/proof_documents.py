@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..judgement.gates.coverage import steps_apart
 from ..judgement.judge_proof import RUNS
 from ..judgement.proof.results import JudgedCell, JudgedTask, ProofDecision
 from ..judgement.proof.stability import Stability, stability
@@ -21,6 +22,7 @@ from ..suite.proof_settings import MetricRule, ProofTask
 from ..suite.suite import SYSTEMS
 from . import proof_documents, proof_gates
 from .aggregates import fixture_mark
+from .documents import steps_document
 
 EQUIVALENCE_SCHEMA = "parity.v1"
 COVERAGE_SCHEMA = "parity.v1"
@@ -384,8 +386,9 @@ def documents_of(
         claim=judgement.evidence.proof.claim,
     )
     stable = stability(equivalence, history)
+    apart = [gap for part in judgement.evidence.parts for gap in steps_apart(part.suite, part.observed)]
     by_name = {
-        COVERAGE: proof_documents.coverage_document(decision, **about),
+        COVERAGE: {**proof_documents.coverage_document(decision, **about), **steps_document(apart)},
         VALIDITY: proof_gates.validity_document(judgement, **about),
         COMPONENTS: proof_gates.components_document(judgement, time=time, golden_paths=golden_paths),
         EQUIVALENCE: equivalence,

@@ -125,18 +125,19 @@ def conclude_source(
     try:
         write(path, scores, provenance)
     except ParityError as error:
-        return SourceTable(source.name, False, _text(scores, error.line()), warnings)
+        # No table has the list then.
+        return SourceTable(source.name, False, _text(scores, error.line(), len(scores.absent)), warnings)
     where = relative(path, context.root)
     text = _text(scores, f"{'table' if not scores.absent else 'partial table'}: {where}")
     return SourceTable(source.name, not scores.absent, text, warnings, path)
 
 
-def _text(scores: Scores, end: str) -> str:
+def _text(scores: Scores, end: str, most: int = SHOWN_MISSING) -> str:
     count = f"{len(scores.rows)} of {len(scores.rows) + len(scores.absent)} (task, seed) have a score"
-    shown = [a.line() for a in scores.absent[:SHOWN_MISSING]]
+    shown = [a.line() for a in scores.absent[:most]]
     more = len(scores.absent) - len(shown)
     lacking = f"; missing: {', '.join(shown)}" if shown else ""
-    return f"{count}{lacking}{f', and {more} more' if more else ''}; {end}"
+    return f"{count}{lacking}{f', and {more} more in its provenance' if more else ''}; {end}"
 
 
 def scores_of(part: PreparedSuite, context: RunContext, names: Collection[str] | None) -> Scores:

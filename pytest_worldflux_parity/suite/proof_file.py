@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import schemas
 from ..errors import SuiteError
 from . import manifest_file, suite_file
+from .claims import refuse_beyond_bounds
 from .proof import ProofSuite, from_manifest, parse_proof
 
 
@@ -15,7 +16,8 @@ def load(path: Path) -> ProofSuite:
     """Read, validate and parse the file of a proof suite.
 
     Raises:
-        SuiteError: the file cannot be read, is not YAML, or is not a proof suite.
+        SuiteError: the file cannot be read, is not YAML, is not a proof suite, or claims parity beyond the
+            bounds of a claim.
     """
     source = suite_file.read_track(path, "proof", "proof suite")
     if source.schema == "suite.proof_v1":
@@ -23,5 +25,6 @@ def load(path: Path) -> ProofSuite:
         proof = parse_proof(source.document, path.parent, source.locate)
     else:
         proof = from_manifest(manifest_file.load(path), path.parent)
+    refuse_beyond_bounds(proof, source.document, source.locate)
     parts = (replace(part, path=path, sha256=source.sha256) for part in proof.parts)
     return replace(proof, parts=tuple(parts))

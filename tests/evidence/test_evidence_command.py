@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,20 @@ def test_the_text_of_a_report_follows_from_the_data(
     code, said = verify(change(unsigned))
     assert code == 2
     assert f"does not follow: {BELOW}/equivalence_report.md: {words}" in said
+
+
+def test_every_line_and_every_key_that_does_not_follow_is_told(unsigned: bytes, verify: Verify) -> None:
+    """However many they are: who checks a bundle has nothing else to read them from."""
+    keys = {f"invented_{i}": i for i in range(30)}
+
+    def edited(members: dict[str, bytes]) -> None:
+        name = f"{BELOW}/coverage_report.json"
+        members[name] = json.dumps({**json.loads(members[name]), **keys}).encode()
+
+    code, said = verify(forged(edited)(unsigned))
+    assert code == 2
+    assert [key for key in keys if key not in said] == []
+    assert " more" not in said
 
 
 def test_a_claim_is_named(tmp_path: Path, verify: Verify) -> None:

@@ -187,6 +187,13 @@ def test_what_an_earlier_report_lacks_is_said() -> None:
     assert stability(report(), {"a": now}).in_part == {}
 
 
+def test_all_that_an_earlier_report_lacks_is_said() -> None:
+    now = report()
+    now["tasks"] += [{**now["tasks"][0], "task_id": f"u{i}"} for i in range(7)]
+    said = stability(now, {"a": report()}).in_part["a"]
+    assert all(f"final_return_mean of u{i}" in said for i in range(7))
+
+
 def test_the_document() -> None:
     history = {"b": report(interval=[-3, -2]), "a": report(time="2025", interval=[1, 2]), "c": {}}
     found = stability_document(stability(report(), history), time="now", input="equivalence_report.json")

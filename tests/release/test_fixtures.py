@@ -311,16 +311,17 @@ def test_a_claim_cannot_rest_on_one(project: Project, command: Command) -> None:
     made_up(project)
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     goldens.behave(project.root / "golden", "ok")
-    suite = project.proof(claim="proof_grade", tasks=["alpha"], component_match="golden")
+    seeds = {"mode": "fixed", "values": [0, 1, 2, 3, 4]}
+    suite = project.proof(claim="proof_grade", tasks=["alpha"], component_match="golden", seed_policy=seeds)
     assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
     found = project.document("fake_proof/validity_report.json")
-    assert found["issues_by_code"]["fixture_forbidden"] == len(project.lines("fake_proof")) == 8
+    assert found["issues_by_code"]["fixture_forbidden"] == len(project.lines("fake_proof")) == 10
     away = project.root / "away" / "log.jsonl"
     away.parent.mkdir()
     shutil.copy(project.run_dir() / "fake_proof" / "parity_runs.jsonl", away)
     status, _, _ = command("--root", project.root, "proof-report", suite, "--runs", away)
     assert status == 1
-    assert read(away.parent / "validity_report.json")["issues_by_code"]["fixture_forbidden"] == 8
+    assert read(away.parent / "validity_report.json")["issues_by_code"]["fixture_forbidden"] == 10
 
 
 def test_records_of_programs_that_ran_have_no_mark(project: Project, command: Command) -> None:

@@ -100,14 +100,30 @@ def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
 
 @needs_oracles
 @pytest.mark.parametrize(
-    ("suite", "said"),
+    ("suite", "said", "warnings"),
     [
-        ("dreamerv3_against_ppo_atari100k", "17 of 26 tasks significantly worse"),
-        ("tdmpc2_against_tdmpc_dmcontrol39", "mean contrast 15.41%, lower 95% bound 9.52%"),
+        (
+            "dreamerv3_against_ppo_atari100k",
+            "17 of 26 tasks significantly worse",
+            [
+                "1 of 26 tasks are judged against the floor of 1, since their scores are below it: "
+                "atari_freeway (official mean 0)"
+            ],
+        ),
+        (
+            "tdmpc2_against_tdmpc_dmcontrol39",
+            "mean contrast 15.41%, lower 95% bound 9.52%",
+            ["669 rows of the worldflux table repeat a (task, seed, step); the last of them counts"],
+        ),
     ],
 )
-def test_the_comparisons_that_can_be_made_today(fetched: Project, suite: str, said: str) -> None:
-    """Another algorithm must not pass; the verdict is the one that the suite's description expects."""
+def test_the_comparisons_that_can_be_made_today(
+    fetched: Project, suite: str, said: str, warnings: list[str]
+) -> None:
+    """Another algorithm must not pass; the verdict is the one that the suite's description expects.
+
+    Curves that end up to 18 % early, on one side more than on the other, are honest and raise nothing.
+    """
     run = judge(fetched, suite)
     assert run["verdict"] == "fail"
     assert said in run["verdict_reason"]
@@ -115,6 +131,7 @@ def test_the_comparisons_that_can_be_made_today(fetched: Project, suite: str, sa
         run["gates"], "pass"
     )
     assert run["counts"]["missing"] == 0
+    assert run["warnings"] == warnings
     assert "Expected verdict: fail" in " ".join((PUBLISHED / f"{suite}.yaml").read_text().split())
 
 

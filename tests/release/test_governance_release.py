@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import ParityError
-from pytest_worldflux_parity.release.audit import run_findings
+from pytest_worldflux_parity.release.audit import largest_share_apart, run_findings
 from tests.release.judged_runs import (
     AGGREGATE,
     LOCK,
@@ -344,6 +344,20 @@ def test_so_it_is_in_documents_of_the_earlier_system(judged: Path, suite: str) -
         if not run_findings(replaced(document, at, another))
     ]
     assert unseen == []
+
+
+def test_how_far_apart_the_steps_are_follows_from_them(judged: Path) -> None:
+    document = read(run_path(judged, "worse"))
+    assert largest_share_apart(document) == 0
+    document["pairs"][0]["worldflux_step"] = 600
+    assert largest_share_apart(document) == largest_share_apart(earlier(document)) == 0.4
+    assert [f.code for f in run_findings(document)] == ["steps_differ"]
+    pair = {k: document["pairs"][0][k] for k in ("task", "seed", "upstream_step", "worldflux_step")}
+    document["steps_apart"] = {"largest_share": 0.4, "pairs": [{**pair, "share": 0.4}]}
+    schemas.check(document, "run.v1", str)
+    assert run_findings(document) == []
+    document["steps_apart"]["largest_share"] = 0.1
+    assert [f.code for f in run_findings(document)] == ["steps_differ"]
 
 
 def test_a_gate_on_components_is_not_left_out(judged: Path) -> None:

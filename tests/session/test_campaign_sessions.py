@@ -214,6 +214,15 @@ def test_a_partial_table_says_so_and_takes_no_complete_ones_place(project: Proje
     assert table(project) == whole
 
 
+def test_where_no_table_lists_what_is_missing_the_line_does(project: Project) -> None:
+    campaign(project)
+    assert project.run_here("--parity-source=worldflux", run_id="whole").ret == pytest.ExitCode.OK
+    campaign(project, default_seeds=list(range(9)), worldflux__recipe={"behaviour": "crash"})
+    text = project.run_here("--parity-source=worldflux", run_id="lost").stdout.str()
+    line = next(x for x in text.splitlines() if "0 of 18 (task, seed) have a score" in x)
+    assert [n for n in range(9) for t in ("alpha", "beta") if f"{t} seed {n}" not in line] == []
+
+
 def test_an_oracle_can_be_run_beside_worldflux(project: Project) -> None:
     """Each system has its own runs of one store, also with workers."""
     path = campaign(project)

@@ -207,7 +207,7 @@ class RayEngine:
             lacks = [why for (_, whose), why in self._unfit.items() if whose in ("", adapter)]
         if not lacks:
             return problem
-        what = f"{problem.what}; nodes that cannot be used: {len(lacks)} ({' | '.join(lacks[:3])})"
+        what = f"{problem.what}; nodes that cannot be used: {len(lacks)} ({' | '.join(lacks)})"
         return ParityError(what, mend="mend or add a node, then go on with --parity-resume")
 
     def _submitted(self, launch: Launch, reservation: Reservation) -> _Flight:

@@ -70,7 +70,7 @@ def _provenance(entries: list[dict[str, Any]], path: Path) -> dict[str, Any]:
     methods = list(dict.fromkeys(shown(entry.get("method", MISSING)) for entry in entries))
     if len(methods) > 1:
         raise ScoreTableError(
-            f"scores of {len(methods)} methods in one table: {', '.join(methods[:3])}",
+            f"scores of {len(methods)} methods in one table: {', '.join(methods)}",
             where=str(path),
             mend="keep one method per file",
         )

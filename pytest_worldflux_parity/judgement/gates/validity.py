@@ -121,7 +121,6 @@ def recipe_findings(
             continue
         unequal = differences(sides[0], sides[1])
         if unequal:
-            shown = "; ".join(unequal[:3]) + (f"; and {len(unequal) - 3} more" if len(unequal) > 3 else "")
-            detail = f"official and worldflux {word} differ: {shown}"
+            detail = f"official and worldflux {word} differ: {'; '.join(unequal)}"
             findings.append(Finding(code, detail, pair.task.id, pair.seed))
     return findings

@@ -162,8 +162,7 @@ def _game(task: str) -> str:
 def _lacking(report: Report, now: Report) -> str:
     """What an earlier report does not have of what is compared; empty where it has all of it."""
     absent = [f"{metric} of {task}" for task, metric in sorted(now.signs.keys() - report.signs.keys())]
-    more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-    return f"could be compared in part only: it has no {absent[0]}{more}" if absent else ""
+    return f"could be compared in part only: it has no {', '.join(absent)}" if absent else ""
 
 
 def _malformed(rows: Sequence[Any]) -> Iterator[str]:

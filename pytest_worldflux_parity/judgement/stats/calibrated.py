@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,11 +13,14 @@ from ...errors import StatisticsError
 from .arrays import FloatArray, Outcome, moments, same_values, sample, spread
 from .effects import Contrast, PooledContrast, p_worse_than_margin, pool_contrasts, task_contrast
 from .holm import holm
-from .noninferiority import RESAMPLES, DropRatioResult, check_rule, drop_ratio_rule
+from .noninferiority import RESAMPLES, SMALLEST_FLOOR, DropRatioResult, check_rule, drop_ratio_rule
 from .power import Component, noninferiority_power, se_and_df, seeds_needed
 from .student import separation_p
 
 POWER_TARGET = 0.8
+# The largest floor, as a share of the median |official mean|: a larger one is the scale of the scores
+# themselves, against which a candidate that lost all of them looks alike.
+FLOOR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,16 @@ class CalibratedResult:
         """Whether the verdict is pass."""
         return self.verdict == "pass"
 
+    @property
+    def floor_limit(self) -> float:
+        """The largest floor that the official means admit, in the metric's units."""
+        return FLOOR_SHARE * float(np.median([abs(t.mean_upstream) for t in self.tasks]))
+
+    @property
+    def floor_admitted(self) -> bool:
+        """Whether the floor is small beside the official means, so that a contrast means something."""
+        return self.floor <= self.floor_limit
+
 
 def calibrated_rule(
     per_task: Sequence[TaskScores],
@@ -118,7 +132,8 @@ def calibrated_rule(
     task is significantly worse than the margin (Holm over tasks) and (4) ``broken_gates`` is empty: one
     clause for each thing that coverage or budgets found. Fails when 3 or 4 is broken or the lower
     bound is above the margin; otherwise inconclusive. Equal values on both sides in every task, or no
-    spread at all, are never a pass.
+    spread at all, are never a pass, nor is anything under a floor above ``FLOOR_SHARE`` of the median
+    |official mean|. Such a floor only makes contrasts smaller, so a failure under it is one all the same.
 
     (3) tests the linear contrast ``(mean_u - mean_w) - margin * scale`` instead of the ratio, as
     Sasabuchi does for equivalence: the ratio saturates at +-2, where its own variance vanishes.
@@ -368,6 +383,8 @@ def _difference_is_shown(result: CalibratedResult) -> bool:
 
 def _doubt(result: CalibratedResult) -> str:
     """Why the verdict is not pass although nothing failed, or nothing."""
+    if not result.floor_admitted:
+        return floor_doubt(result)
     if result.identical:
         return "both sides hold the same scores in every task: a copy, not a comparison"
     if result.upper is None:
@@ -387,12 +404,39 @@ def _doubt(result: CalibratedResult) -> str:
     return ""
 
 
+def floor_doubt(result: CalibratedResult) -> str:
+    """Why a floor that is not admitted lets nothing be said, and what to write in its place."""
+    limit = f"{FLOOR_SHARE:.0%} of the median official mean of {result.floor_limit / FLOOR_SHARE:.4g}"
+    said = f"the floor of {result.floor:g} is above {limit}"
+    smaller = rounded_down(result.floor_limit)
+    mend = (
+        f"`floor: {smaller}` or less"
+        if smaller
+        else "another metric, or tasks that the official side scores in"
+    )
+    return f"{said}, so a difference is measured against the floor and not against the scores; write {mend}"
+
+
+def rounded_down(limit: float) -> str:
+    """Two digits that are at most ``limit``, as a suite has them; nothing where no floor is that small."""
+    if limit < SMALLEST_FLOOR:
+        return ""
+    step = 10.0 ** (math.floor(math.log10(limit)) - 1)
+    digits = (math.floor(limit / step) - lower for lower in (0, 1))
+    return next(text for n in digits if float(text := f"{n * step:.2g}") <= limit)
+
+
 def _seeds_can_help(result: CalibratedResult) -> bool:
-    return result.df is not None and not result.identical and result.contrast <= result.margin
+    return (
+        result.floor_admitted
+        and result.df is not None
+        and not result.identical
+        and result.contrast <= result.margin
+    )
 
 
 def _advice(result: CalibratedResult, needed: int | None) -> str:
-    if result.identical or result.upper is None or result.df is None:
+    if not result.floor_admitted or result.identical or result.upper is None or result.df is None:
         return ""
     if result.contrast > result.margin:
         return "; the estimate itself is above the margin, so more seeds are not expected to make it pass"

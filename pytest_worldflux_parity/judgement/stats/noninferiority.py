@@ -16,6 +16,7 @@ from .arrays import FloatArray, check_level, pairs
 from .effects import drop_ratio
 
 RESAMPLES = 4000
+SMALLEST_FLOOR = 1e-50
 
 # Index matrices of the bootstrap are drawn in slices of at most this many entries.
 _SLICE = 4_000_000
@@ -106,5 +107,5 @@ def check_rule(margin: float, confidence: float, floor: float) -> None:
     check_level("confidence", confidence)
     if not 0.0 <= margin < 2.0:
         raise StatisticsError(f"margin is {margin}, not a ratio from 0 up to 2")
-    if not 1e-50 <= floor <= 1e50:
+    if not SMALLEST_FLOOR <= floor <= 1 / SMALLEST_FLOOR:
         raise StatisticsError(f"floor is {floor}, not a positive number")
