@@ -50,6 +50,7 @@ PURE = (
     "suite.manifest",
     "suite.commands",
     "suite.seed_plan",
+    "suite.words",
     "inputs.golden_data",
     "inputs.scores.curves",
     "execution.retry",

@@ -99,8 +99,9 @@ def _validity(evidence: Evidence) -> Gate:
     findings = list(evidence.doubts)
     findings += [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
     findings += conflicting_successes(evidence.all_lines)
-    findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe")
-    findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol")
+    ran = {(line["system"], line["task_id"], line["seed"]) for line in evidence.lines}
+    findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe", ran)
+    findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol", ran)
     findings += [
         Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed
     ]

@@ -18,6 +18,7 @@ from .manifest import Manifest, ManifestTask, bayesian_rule, seed_policy
 from .proof_settings import MetricRule, ProofSettings, ProofTask, SeedPolicy
 from .seed_plan import SeedPlan, with_seeds
 from .suite import SYSTEMS, BackendSide, Locate, Metric, Suite, Task, parse_suite
+from .words import refuse_words
 
 ComponentMatch = Literal["golden", "live", "none"]
 
@@ -243,6 +244,7 @@ def _requirements(
     group: Mapping[str, Any], claim: str, at: tuple[str | int, ...], locate: Locate
 ) -> Requirements:
     own = group.get("validity", {})
+    refuse_words(own, (*at, "validity"), locate)
     canonical = CANONICAL_PROFILES.get(group["family"])
     profile = own.get("model_profile", canonical)
     where = locate((*at, "validity", "model_profile"))
