@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import wire
 from ..errors import StoreError
-from ..evidence import (
-    check_inputs,
-    read_sign_key,
-)
+from ..evidence import check_inputs, read_sign_key, refuse_names
+from ..evidence.statement import SIGNED
 from ..execution.store import relative
 from ..inputs.backends import FILE as BACKEND_FILE
 from ..inputs.backends import Backend
@@ -24,6 +23,7 @@ from ..judgement.judge_proof import part_key
 from ..judgement.proof.stability import read_report
 from ..reporting.proof_documents import EQUIVALENCE
 
+BUNDLE = "evidence_bundle.zip"
 CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
 
 
@@ -86,13 +86,36 @@ def check_options(context: RunContext, suites: Iterable[PreparedFile]) -> None:
     """Refuse, before anything runs, what would otherwise be refused after the last run.
 
     Raises:
-        StoreError: ``--parity-history`` names nothing that can be read.
+        StoreError: ``--parity-history`` names nothing that can be read, or signed evidence of the run would
+            become unsigned.
         EvidenceError: ``--parity-sign-key`` is no key that can sign, or what a proof suite asks for names
-            a path or a secret of this machine.
+            a path or a secret of this machine, or what no evidence can hold.
     """
     read_history(context, Path())
     for prepared in suites:
+        refuse_unsigning(context.run_dir / prepared.suite_id / BUNDLE, context)
         inputs = dict(evidence_inputs(prepared, context, {}))
+        refuse_names(inputs, str(prepared.suite.path))
         check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
+
+
+def refuse_unsigning(bundle: Path, context: RunContext) -> None:
+    """Refuse to put unsigned evidence in the place of signed evidence, or beside it what contradicts it.
+
+    Raises:
+        StoreError: a signed bundle stands there and no key is given.
+    """
+    if context.sign_key is not None or not bundle.exists():
+        return
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            signed = SIGNED in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return
+    if signed:
+        mend = "give --parity-sign-key; or begin a new run, or judge into another folder with --output"
+        raise StoreError(
+            "the evidence here is signed, and would become unsigned", where=str(bundle), mend=mend
+        )
