@@ -53,9 +53,12 @@ JOB_FILE = "slurm_job.json"
 Run = tuple[str, int, str]
 
 _FULL = ("the disk is full", "free some space, then go on with --parity-resume")
+_LARGE = ("the file would be larger than it may be", "raise the limit (ulimit -f), then --parity-resume")
 _FILES = ("too many open files", "raise the limit (ulimit -n), then go on with --parity-resume")
 # What this machine is short of: what went wrong, and what mends it.
-_SHORT = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EMFILE: _FILES, errno.ENFILE: _FILES}
+_SHORT = {
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _LARGE, errno.EMFILE: _FILES, errno.ENFILE: _FILES,
+}  # fmt: skip
 
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
 _LINE_KEYS: Mapping[str, type] = {
@@ -308,7 +311,9 @@ def _append(descriptor: int, text: bytes) -> None:
     torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
     data = (b"\n" if torn else b"") + text
     try:
-        if os.write(descriptor, data) != len(data):
+        # Of a write that fell short the next one says why.
+        if rest := data[os.write(descriptor, data) :]:
+            os.write(descriptor, rest)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     except OSError:

@@ -21,7 +21,6 @@ from ..inputs.context import RunContext
 from ..inputs.golden import held, read_golden
 from ..inputs.matches import MatchSpec
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..schemas.json_text import parse_json
 from ..suite.proof import CANONICAL_PROFILES
 from . import gates
 from .assemble import assemble, evidence_of
@@ -137,8 +136,8 @@ def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None
     """What an attempt was asked for, where that can be read."""
     path = Path(attempt.path, "request.json")
     try:
-        asked = parse_json(files.read(str(path)), path, StoreError)
-        request = wire.request_from_dict(asked) if isinstance(asked, dict) else None
+        # As the program read it: with a path in it that this locale has no characters for.
+        request = wire.request_from_dict(wire.object_in(files.read(str(path)), str(path)))
     except (OSError, StoreError, wire.WireError):
         return None
     known = request and all(

@@ -20,7 +20,7 @@ from ..inputs.prepare import SEED_PLAN, PreparedFile, PreparedSuite, labelled, r
 from ..suite import proof_file
 from ..suite.pairs import pairs
 from ..suite.suite import SYSTEMS, BackendSide
-from .judge_proof import CIRCUMSTANCES, RUNS, Circumstances, judge_run, live_paths, part_key
+from .judge_proof import CIRCUMSTANCES, Circumstances, judge_run, live_paths, part_key
 from .proof_verdict import ProofJudgement
 
 # --- from an evidence bundle ---
@@ -98,7 +98,8 @@ def rejudge(folder: Path, files: AttemptFiles) -> Rejudged:
 
 def _entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:
     """The suite of a bundle, and what was sealed of it."""
-    there = [e for e in session["suites"].values() if (folder / "run" / e["suite_id"] / RUNS).exists()]
+    # Not by its log: of a run in which no attempt could be made there is none.
+    there = [e for e in session["suites"].values() if (folder / "run" / e["suite_id"]).is_dir()]
     if len(there) != 1 or "programs" not in there[0]:
         raise StoreError("a bundle holds the records of one proof suite", where="run/run.json")
     return there[0]["suite_id"], there[0]
