@@ -46,6 +46,33 @@ _OF_MATCH = (
 _OF_GOLDEN = ("manifest.json", "arrays.npz")
 
 
+def _either(names: Iterable[str]) -> str:
+    return "|".join(map(re.escape, names))
+
+
+# Every member that is written here, but for the statement: what else stands in a bundle, nobody reads.
+_KNOWN = (
+    re.escape(ENVIRONMENT),
+    rf"{INPUTS}(suite\.yaml|upstream_lock\.json|suite_policy\.json)",
+    rf"{INPUTS}golden/[^/]+/({_either(_OF_GOLDEN)})",
+    rf"{INPUTS}backends/[^/]+/backend\.yaml",
+    rf"{INPUTS}history/\d+\.json",
+    rf"{RUN}run\.json",
+    rf"{RUN}[^/]+/({_either((LINES, CIRCUMSTANCES, 'seed_plan.json', *REPORTS))})",
+    rf"{RUN}[^/]+/{ATTEMPTS}/[^/]+/\d+\.jsonl",
+    rf"{RUN}[^/]+/component_match[^/]*/golden/({_either(_OF_GOLDEN)})",
+    rf"{RUN}[^/]+/component_match[^/]*/(.+/)?({_either(_OF_MATCH)})",
+)
+
+
+def unknown(names: Iterable[str]) -> Iterator[str]:
+    """The members among names that this plugin does not write."""
+    known = re.compile(
+        "|".join(f"(?:{pattern})" for pattern in (*_KNOWN, re.escape(SIGNED), re.escape(UNSIGNED)))
+    )
+    return (name for name in names if not known.fullmatch(name))
+
+
 @dataclass(frozen=True)
 class Member:
     """One file of a bundle before it is written.

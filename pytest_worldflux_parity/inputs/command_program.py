@@ -114,6 +114,11 @@ def project_commit(root: Path) -> str:
         return copied.read_text(encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, env=env, check=False
+        ["git", "-C", str(root), "rev-parse", "HEAD"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=env,
+        check=False,
     )
     return done.stdout.strip() if done.returncode == 0 else "unknown"
