@@ -14,6 +14,7 @@ from .gates.fixture import BANNER
 from .gates.independence import independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
 from .judgement_input import Evidence
+from .proof.validity import alike_findings
 from .stats.measurements import UNDECIDED_REASONS
 
 Word = Literal["pass", "fail", "inconclusive"]
@@ -109,7 +110,8 @@ def _validity(evidence: Evidence) -> Gate:
         findings.append(Finding("lock_mismatch", evidence.lock_mismatch, system="official"))
     if not findings and evidence.suite.live_systems and not evidence.lines:
         return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
-    return gate_of("validity", findings, *_validity_scope(evidence))
+    held, warnings = _validity_scope(evidence)
+    return gate_of("validity", findings, held, [*warnings, *_unlike(evidence)])
 
 
 def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
@@ -127,6 +129,13 @@ def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
             f"recipe and protocol of both sides are known in {known} only, and not compared in the others"
         ]
     return f"both sides effectively used the same recipe and protocol in all {compared} pairs that ran", []
+
+
+def _unlike(evidence: Evidence) -> Iterator[str]:
+    """What both sides do not state alike, where that is not asked: a quick run compares numbers first."""
+    if evidence.suite.track == "quick":
+        for text in dict.fromkeys(f"{f.code}: {f.detail}" for f in alike_findings(evidence.lines)):
+            yield f"in a proof this would be a finding: {text}"
 
 
 def _independence(evidence: Evidence) -> Gate:

@@ -133,6 +133,19 @@ def test_what_one_side_alone_states_is_compared_in_a_proof(
     assert_found(attacked(passed_proof, tmp_path, edits), code)
 
 
+def test_a_quick_run_of_two_programs_tells_what_a_proof_would_find(
+    passed_proof: Kept, tmp_path: Path
+) -> None:
+    """It does not ask a program to state these."""
+    copied = passed_proof.copied(tmp_path / "project")
+    copied.track = "quick"
+    copied.suite(tasks=["alpha"])
+    edit(program(copied), *of_candidate("model_id", "fake", "None")[0])
+    assert copied.run(run_id="quick").ret == pytest.ExitCode.OK
+    warned = " ".join(document(copied, "quick", "fake_quick")["gates"]["validity"]["warnings"])
+    assert "a finding: model_id_mismatch: model_id is 'fake' (official) and absent (worldflux)" in warned
+
+
 def test_a_stranger_names_his_environments_in_his_suite(passed_proof: Kept, tmp_path: Path) -> None:
     """Without that a claim would not stand, and the run says so at once."""
     warned = " ".join(passed_proof.document("fake_proof/validity_report.json", "honest")["warnings"])
