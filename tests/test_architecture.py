@@ -51,6 +51,7 @@ PURE = (
     "suite.manifest",
     "suite.commands",
     "suite.seed_plan",
+    "suite.words",
     "inputs.golden_data",
     "inputs.scores.curves",
     "execution.retry",
@@ -318,6 +319,33 @@ def test_backends_import_nothing_of_ours_but_the_contract(path: Path) -> None:
         and node.value.startswith(f"{NAME}.")
     }
     assert by_name <= {f"{NAME}.wire"}
+
+
+# Each opens a file, or runs a program, and gives or takes text where it is not told otherwise.
+OPENS = ("open", "os.fdopen")
+STARTS = ("subprocess.run", "subprocess.Popen", "subprocess.check_output")
+
+
+def _says_no_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in whatever encoding the machine has."""
+    called, given = ast.unparse(call.func), {k.arg: k.value for k in call.keywords}
+    if "encoding" in given:
+        return False
+    if called in OPENS:
+        mode = given.get("mode", call.args[1] if len(call.args) > 1 else ast.Constant("r"))
+        # What is handed on has been named by another.
+        return isinstance(mode, ast.Constant) and "b" not in mode.value
+    if called in STARTS:
+        return "text" in given
+    # Ours takes a path first, and writes UTF-8.
+    return called.endswith((".read_text", ".write_text")) and called != "store.write_text"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_every_text_names_its_encoding(path: Path) -> None:
+    """What a run leaves is UTF-8 whatever the locale is."""
+    calls = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+    assert not [f"{path.name}:{call.lineno}" for call in calls if _says_no_encoding(call)]
 
 
 def test_no_drawer_for_everything() -> None:

@@ -279,7 +279,12 @@ def _gpus() -> Iterator[Check]:
         return
     try:
         done = subprocess.run(
-            [program, *GPU_QUERY], capture_output=True, text=True, timeout=GPU_WAIT_SEC, check=False
+            [program, *GPU_QUERY],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=GPU_WAIT_SEC,
+            check=False,
         )
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         problem = "" if done.returncode == 0 else (done.stdout + done.stderr).strip().partition("\n")[0]

@@ -7,11 +7,11 @@ the keys), and ``checking`` holds every document in it against what the records 
 """
 
 from .bundle import BundleInfo, OpenedBundle, build, bundle_cleaner, check_inputs, open_bundle
-from .members import array_members
+from .members import array_members, expected_names, refuse_names
 from .packing import Ahead, ahead
 from .signing import SignKey, read_sign_key
 
 __all__ = [
     "Ahead", "BundleInfo", "OpenedBundle", "SignKey", "ahead", "array_members", "build", "bundle_cleaner",
-    "check_inputs", "open_bundle", "read_sign_key",
+    "check_inputs", "expected_names", "open_bundle", "read_sign_key", "refuse_names",
 ]  # fmt: skip

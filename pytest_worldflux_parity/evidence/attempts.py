@@ -22,9 +22,9 @@ from .. import wire
 from ..errors import StoreError
 from ..execution.attempt_files import EXECUTIONS, Attempt, AttemptFolders
 from .cleaning import Cleaner, refuse_broken
+from .members import ATTEMPTS
 from .reading import LOG_TAIL_BYTES, content, log_end
 
-FOLDER = "attempts"
 WHOLE = ("request.json", "metrics.json")
 TAILS = {
     "stdout.log": "stdout.tail.log",
@@ -144,7 +144,7 @@ def _part(task: str, number: int, held: list[tuple[Attempt, list[_Read]]], clean
         files += [f.file(attempt.path, data, clean) for f, data in zip(read, kept, strict=True)]
         texts = {f.name: data.decode("utf-8", "surrogateescape") for f, data in zip(read, kept, strict=True)}
         rows.append(row(attempt.path.partition(f"/{EXECUTIONS}/{task}/")[2], texts))
-    return Part(f"{FOLDER}/{task}/{number:04d}.jsonl", b"".join(rows), tuple(files))
+    return Part(f"{ATTEMPTS}/{task}/{number:04d}.jsonl", b"".join(rows), tuple(files))
 
 
 def row(attempt: str, files: Mapping[str, str]) -> bytes:
@@ -203,7 +203,7 @@ class PackedAttempts:
                 yield Attempt(path, frozenset(files))
 
     def _find_members(self, suite: str) -> list[str]:
-        found = (self._run_dir / suite / FOLDER).glob("*/*.jsonl")
+        found = (self._run_dir / suite / ATTEMPTS).glob("*/*.jsonl")
         return sorted(path.relative_to(self._run_dir).as_posix() for path in found)
 
     def _read_member(self, member: str) -> dict[str, dict[str, str]]:

@@ -40,6 +40,7 @@ from .members import (
     Member,
     asked_texts,
     input_members,
+    refuse_names,
     run_members,
 )
 from .packing import Ahead
@@ -270,9 +271,7 @@ class _Contents:
             for _, add in heapq.merge(*named, key=lambda row: row[0]):
                 add()
             self._write_waiting(0)
-        names = [*self.subjects, statement.UNSIGNED, statement.SIGNED]
-        for problem in container.clashes(names):
-            raise EvidenceError(problem, where="members of the bundle", mend="rename one of them")
+        refuse_names(self.subjects, "members of the bundle")
 
     def _add_member(self, member: Member, ties: Mapping[int, Mapping[str, str]]) -> None:
         before, after = _content(

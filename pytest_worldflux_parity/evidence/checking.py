@@ -17,7 +17,7 @@ from .attempts import PackedAttempts
 from .bundle import OpenedBundle, open_bundle
 from .gaps import gaps
 from .log import LogSummary, summarised
-from .members import EQUIVALENCE, LINES, RUN, VERDICT
+from .members import ENVIRONMENT, EQUIVALENCE, LINES, RUN, VERDICT, unknown
 from .signing import PublicKey
 
 Recompute = Callable[[Path], Mapping[str, dict[str, Any] | str]]
@@ -109,7 +109,9 @@ def _findings(
 ) -> Iterator[str]:
     below = f"{RUN}{bundle.predicate['suite_id']}/"
     yield from _unlisted(bundle, below, {**made, **texts})
-    yield from _gaps(bundle, str(bundle.predicate["suite_id"]))
+    yield from (f"{name} is no member that this plugin writes" for name in unknown(bundle.names))
+    yield from _session_findings(bundle)
+    yield from _log_findings(bundle, str(bundle.predicate["suite_id"]))
     for name in sorted(made.keys() & set(bundle.names)):
         yield from _document_findings(bundle.folder / name, name, made[name])
     for name in sorted(texts.keys() & set(bundle.names)):
@@ -121,7 +123,18 @@ def _findings(
         yield f"the statement: {text}"
 
 
-def _gaps(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
+def _session_findings(bundle: OpenedBundle) -> Iterator[str]:
+    """Which run the statement is on; what of ``run.json`` decides is held against the records."""
+    _, session = read_json(bundle.folder / RUN / "run.json", EvidenceError)
+    words = ("run_id", "device")
+    stated, sealed = ({w: said[w] for w in words if w in said} for said in (bundle.predicate, session))
+    both = stated.keys() & sealed.keys()
+    for text in differences({w: stated[w] for w in both}, {w: sealed[w] for w in both}, ""):
+        yield f"the statement: {text}"
+
+
+def _log_findings(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
+    """What the log names and is not there, and whether it gives what is said of where its programs ran."""
     path = bundle.folder / RUN / suite_id / LINES
     log = LogSummary()
     if path.exists():
@@ -130,6 +143,11 @@ def _gaps(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
     attempts = {a.path: a.names for a in PackedAttempts(bundle.folder / RUN).attempts(suite_id)}
     files = {f"{path}/{name}" for path, names in attempts.items() for name in names}
     yield from gaps(log, files, attempts)
+    if ENVIRONMENT not in bundle.names:
+        yield f"{ENVIRONMENT} is missing, and the data give it"
+        return
+    made = _plain(log.environment_document(bundle.predicate["bundle"]["redacted"]))
+    yield from _document_findings(bundle.folder / ENVIRONMENT, ENVIRONMENT, made)
 
 
 def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:

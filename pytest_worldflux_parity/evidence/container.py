@@ -203,6 +203,15 @@ def clashes(names: Iterable[str]) -> Iterator[str]:
                 yield f"{seen['/'.join(parts[:depth])]} is a file, and also the folder of {name}"
 
 
+def name_problems(names: Iterable[str]) -> Iterator[str]:
+    """Why names cannot be those of the members of one bundle, each as a clause."""
+    names = list(names)
+    for name in names:
+        if problem := name_problem(name):
+            yield f"{ascii(name)[1:-1]} {problem}"
+    yield from clashes(names)
+
+
 def read_directory(handle: BinaryIO) -> tuple[Entry, ...]:
     """The members of a bundle, once all that can be told without unpacking them is as it must be.
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EvidenceError
+from ..execution.store import safe_name
+from . import container
 from .cleaning import Cleaner
 from .reading import content
+from .statement import SIGNED, UNSIGNED
 
 RUN, INPUTS = "run/", "inputs/"
 EQUIVALENCE, VERDICT = "equivalence_report.json", "run.json"
@@ -25,6 +28,8 @@ REPORTS = (
     "stability_report.json",
 )
 LINES = "parity_runs.jsonl"
+# Of the attempts: a folder for each task.
+ATTEMPTS = "attempts"
 ENVIRONMENT = "environment.json"
 CIRCUMSTANCES = "circumstances.json"
 # What the run was sealed with, and what was recorded from the official code: not only files name these by
@@ -41,6 +46,34 @@ _OF_MATCH = (
 )  # fmt: skip
 # Recorded from a run's own checkpoint; what a match program is given of a golden is not collected.
 _OF_GOLDEN = ("manifest.json", "arrays.npz")
+
+
+def _either(names: Iterable[str]) -> str:
+    return "|".join(map(re.escape, names))
+
+
+# Every member that is written here, but for the statement: what else stands in a bundle, nobody reads.
+_KNOWN = (
+    re.escape(ENVIRONMENT),
+    rf"{INPUTS}(suite\.yaml|upstream_lock\.json|suite_policy\.json)",
+    rf"{INPUTS}golden/[^/]+/({_either(_OF_GOLDEN)})",
+    rf"{INPUTS}backends/[^/]+/backend\.yaml",
+    rf"{INPUTS}tables/[^/]+/.+",
+    rf"{INPUTS}history/\d+\.json",
+    rf"{RUN}run\.json",
+    rf"{RUN}[^/]+/({_either((LINES, CIRCUMSTANCES, 'seed_plan.json', *REPORTS))})",
+    rf"{RUN}[^/]+/{ATTEMPTS}/[^/]+/\d+\.jsonl",
+    rf"{RUN}[^/]+/component_match[^/]*/golden/({_either(_OF_GOLDEN)})",
+    rf"{RUN}[^/]+/component_match[^/]*/(.+/)?({_either(_OF_MATCH)})",
+)
+
+
+def unknown(names: Iterable[str]) -> Iterator[str]:
+    """The members among names that this plugin does not write."""
+    known = re.compile(
+        "|".join(f"(?:{pattern})" for pattern in (*_KNOWN, re.escape(SIGNED), re.escape(UNSIGNED)))
+    )
+    return (name for name in names if not known.fullmatch(name))
 
 
 @dataclass(frozen=True)
@@ -109,6 +142,31 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
         if (folder / name).exists():
             yield Member(f"{below}{name}", folder / name, rank)
     yield from match_members(run_dir, suite_id)
+
+
+def expected_names(suite_id: str, tasks: Iterable[str], match_folders: Iterable[str]) -> Iterator[str]:
+    """Names of the members that a run of a suite is going to leave, as far as they can be told before it.
+
+    Args:
+        match_folders: of its component matches, within the folder of the suite.
+    """
+    below = f"{RUN}{suite_id}/"
+    yield from (f"{below}{name}" for name in (LINES, CIRCUMSTANCES, *REPORTS))
+    yield from (f"{below}{ATTEMPTS}/{safe_name(task)}/0001.jsonl" for task in tasks)
+    for folder in match_folders:
+        yield from (f"{below}{folder}/golden/{name}" for name in _OF_GOLDEN)
+        yield from (f"{below}{folder}/attempt_1/{name}" for name in _OF_MATCH)
+
+
+def refuse_names(names: Iterable[str], where: str) -> None:
+    """Refuse names that the members of one bundle cannot have; asked before the first run and after the last.
+
+    Raises:
+        EvidenceError: one of them cannot stand in it, or two cannot stand side by side.
+    """
+    for problem in container.name_problems([*names, SIGNED, UNSIGNED]):
+        mend = "rename it: in the suite, or the folder that it is named after"
+        raise EvidenceError(f"evidence cannot hold {problem}", where=where, mend=mend)
 
 
 def match_members(run_dir: Path, suite_id: str) -> Iterator[Member]:

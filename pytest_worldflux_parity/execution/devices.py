@@ -30,7 +30,9 @@ def gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
         return []
     query = [program, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            query, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     rows = [line.partition(",") for line in done.stdout.splitlines() if line.strip()]

@@ -131,6 +131,7 @@ def _is_readable(line: Mapping[str, Any]) -> bool:
     )
     return (
         typed
+        and line.get("schema_version") == RECORD_SCHEMA
         and _texts(line["artifacts"])
         and _texts(line.get("artifacts_sha256", {}))
         and bool(record_of(line))

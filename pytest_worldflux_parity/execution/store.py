@@ -10,21 +10,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import marshal
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import schemas, wire
 from ..errors import StoreError
-from ..schemas.json_text import indented, loads
+from ..schemas.json_text import KeyTwice, indented, loads
 from .leases import try_lock
 from .records import SUCCESS, StoredLine
 from .retention import FAILED_RECORD
@@ -53,9 +52,12 @@ JOB_FILE = "slurm_job.json"
 Run = tuple[str, int, str]
 
 _FULL = ("the disk is full", "free some space, then go on with --parity-resume")
+_LARGE = ("the file would be larger than it may be", "raise the limit (ulimit -f), then --parity-resume")
 _FILES = ("too many open files", "raise the limit (ulimit -n), then go on with --parity-resume")
 # What this machine is short of: what went wrong, and what mends it.
-_SHORT = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EMFILE: _FILES, errno.ENFILE: _FILES}
+_SHORT = {
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _LARGE, errno.EMFILE: _FILES, errno.ENFILE: _FILES,
+}  # fmt: skip
 
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
 _LINE_KEYS: Mapping[str, type] = {
@@ -68,11 +70,13 @@ class Stored:
     """The lines of a ``parity_runs.jsonl`` in order, and how many were torn.
 
     ``unreadable``: the numbers (1-based) of lines that are whole, but that this plugin never wrote.
+    ``repeated``: those of lines in which a key stands twice, and which.
     """
 
     lines: tuple[Line, ...]
     torn: int = 0
     unreadable: tuple[int, ...] = ()
+    repeated: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def successes(self) -> Mapping[str, Line]:
@@ -232,8 +236,7 @@ def latest_run(output: Path, track: str) -> str | None:
     found = []
     for path in output.glob("*/run.json"):
         with suppress(OSError, ValueError):
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(document, dict) and document.get("track") == track:
+            if wire.load_object(path).get("track") == track:
                 found.append((path.stat().st_mtime_ns, path.parent.name))
     return max(found)[1] if found else None
 
@@ -308,7 +311,9 @@ def _append(descriptor: int, text: bytes) -> None:
     torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
     data = (b"\n" if torn else b"") + text
     try:
-        if os.write(descriptor, data) != len(data):
+        # Of a write that fell short the next one says why.
+        if rest := data[os.write(descriptor, data) :]:
+            os.write(descriptor, rest)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     except OSError:
@@ -319,19 +324,28 @@ def _append(descriptor: int, text: bytes) -> None:
 
 def _read_lines(handle: BinaryIO) -> Stored:
     lines, torn, unreadable, number = [], 0, [], 0
+    repeated: dict[int, str] = {}
     values: dict[bytes, Any] = {}
     while texts := handle.readlines(_BATCH):
         for text, line in zip(texts, _parsed(texts), strict=True):
             number += 1
-            if not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
+            if isinstance(line, KeyTwice):
+                repeated[number] = str(line)
+            elif not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
                 torn += bool(text.strip())
-            elif all(type(line[key]) is kind for key, kind in _LINE_KEYS.items()):
+            elif _is_ours(line):
                 with suppress(ValueError):
                     line = _shared(line, values)
                 lines.append(StoredLine(line))
             else:
                 unreadable.append(number)
-    return Stored(tuple(lines), torn, tuple(unreadable))
+    return Stored(tuple(lines), torn, tuple(unreadable), repeated)
+
+
+def _is_ours(line: Mapping[str, Any]) -> bool:
+    # A success must also name its version, where it is judged.
+    known = line.get("schema_version", wire.RECORD_SCHEMA) == wire.RECORD_SCHEMA
+    return known and all(type(line[key]) is kind for key, kind in _LINE_KEYS.items())
 
 
 def _shared(line: Line, values: dict[bytes, Any]) -> Line:
@@ -358,7 +372,7 @@ def _shared(line: Line, values: dict[bytes, Any]) -> Line:
 
 
 def _parsed(texts: Sequence[bytes]) -> list[Any]:
-    """What each line says; None where it is no JSON.
+    """What each line says; None where it is no JSON, the mistake where a key stands twice.
 
     Read as one list, their keys are held in memory once. What stands between is a text that none of them can
     hold, since it is a hash of them all: so each entry is the whole of one line.
@@ -375,6 +389,8 @@ def _parsed(texts: Sequence[bytes]) -> list[Any]:
 def _parse(text: bytes) -> Any:
     try:
         return loads(text)
+    except KeyTwice as twice:
+        return twice
     except (ValueError, RecursionError):
         return None
 

@@ -11,7 +11,6 @@ Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,10 +117,10 @@ class Backend:
         if not folder.is_dir():
             return "is absent"
         try:
-            marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            marker = wire.load_object(folder / MARKER)
+        except (OSError, wire.WireError):
             return "is not complete"
-        if not isinstance(marker, dict) or marker.get("requirements_sha256") != self.requirements_sha256:
+        if marker.get("requirements_sha256") != self.requirements_sha256:
             return "was built from other requirements"
         return "" if (folder / "bin" / "python").exists() else "has no interpreter"
 

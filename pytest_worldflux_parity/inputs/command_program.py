@@ -129,7 +129,9 @@ def _git(root: Path, *words: str) -> str:
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     command = ["git", "-C", str(root), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", env=env, check=False
+        )
     except OSError:
         return ""
     return done.stdout if done.returncode == 0 else ""

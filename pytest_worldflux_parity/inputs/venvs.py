@@ -131,7 +131,14 @@ def _mark(backend: Backend, folder: Path, python: str) -> None:
 
 def _output(command: Sequence[str]) -> str:
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     except OSError as error:
         raise SourceError(
             f"cannot be started: {error.strerror}", where=command[0], mend="--python INTERPRETER"

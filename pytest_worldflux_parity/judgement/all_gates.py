@@ -14,6 +14,7 @@ from .gates.fixture import BANNER
 from .gates.independence import independence
 from .gates.validity import conflicting_successes, recipe_findings, record_findings
 from .judgement_input import Evidence
+from .proof.validity import alike_findings
 from .stats.measurements import UNDECIDED_REASONS
 
 Word = Literal["pass", "fail", "inconclusive"]
@@ -117,8 +118,9 @@ def _validity(evidence: Evidence) -> Gate:
     findings = list(evidence.doubts)
     findings += [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
     findings += conflicting_successes(evidence.all_lines)
-    findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe")
-    findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol")
+    ran = {(line["system"], line["task_id"], line["seed"]) for line in evidence.lines}
+    findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe", ran)
+    findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol", ran)
     findings += [
         Finding("changed_since_sealed", f"{name} changed after the first run") for name in evidence.changed
     ]
@@ -128,7 +130,8 @@ def _validity(evidence: Evidence) -> Gate:
         findings.append(Finding("table_not_as_pinned", evidence.table.mismatch, system="official"))
     if not findings and evidence.suite.live_systems and not evidence.lines:
         return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
-    return gate_of("validity", findings, *_validity_scope(evidence))
+    held, warnings = _validity_scope(evidence)
+    return gate_of("validity", findings, held, [*warnings, *_unlike(evidence)])
 
 
 def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
@@ -146,6 +149,13 @@ def _validity_scope(evidence: Evidence) -> tuple[str, list[str]]:
             f"recipe and protocol of both sides are known in {known} only, and not compared in the others"
         ]
     return f"both sides effectively used the same recipe and protocol in all {compared} pairs that ran", []
+
+
+def _unlike(evidence: Evidence) -> Iterator[str]:
+    """What both sides do not state alike, where that is not asked: a quick run compares numbers first."""
+    if evidence.suite.track == "quick":
+        for text in dict.fromkeys(f"{f.code}: {f.detail}" for f in alike_findings(evidence.lines)):
+            yield f"in a proof this would be a finding: {text}"
 
 
 def _independence(evidence: Evidence) -> Gate:

@@ -124,6 +124,8 @@ def _doubts(
     """Why stored lines may not be what the programs wrote."""
     for number in stored.unreadable:
         yield Finding("unreadable_record", f"line {number} of parity_runs.jsonl is not one of this plugin's")
+    for number, what in stored.repeated.items():
+        yield Finding("unreadable_record", f"line {number} of parity_runs.jsonl: {what}")
     for key, line in found.items():
         side = prepared.suite.sides[key[0]]
         adapter = side.adapter if isinstance(side, BackendSide) else ""

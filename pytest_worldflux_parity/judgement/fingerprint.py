@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def read_session(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / "run.json"
     try:
-        session: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        session = wire.load_object(path)
         schemas.check(session, "session.v1", lambda at: str(path), StoreError)
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot be read: {error}", where=str(path)) from None

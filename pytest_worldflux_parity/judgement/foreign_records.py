@@ -24,8 +24,6 @@ from ..schemas.json_text import parse_json
 from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
-from .gates import Finding
-from .gates.fixture import forbidden_fixtures
 from .gates.independence import Origin
 from .judge_proof import lock_doubts
 from .judgement_input import Evidence
@@ -85,15 +83,9 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
             plan=prepared.plan,
             commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
             live={},
-            doubts=(*lock_doubts(prepared, context), *_forbidden(prepared, parts)),
+            doubts=tuple(lock_doubts(prepared, context)),
         )
     )
-
-
-def _forbidden(prepared: PreparedFile, parts: Iterable[Evidence]) -> Iterator[Finding]:
-    """Fixtures among the records, where the suite itself asks for a claim."""
-    if prepared.proof is not None and prepared.proof.is_claim:
-        yield from forbidden_fixtures(line for part in parts for line in part.lines)
 
 
 def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:

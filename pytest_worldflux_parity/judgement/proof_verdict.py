@@ -19,11 +19,11 @@ from .all_gates import Gate, Word, components_gate, gate_of, gates_of
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.coverage import apart_findings, tolerated
-from .gates.fixture import BANNER, forbidden_fixtures
+from .gates.fixture import BANNER
 from .judgement_input import Evidence
 from .proof.decision import Begun, begin_cells, judge_proof
 from .proof.results import ProofDecision, ProofGates
-from .proof.validity import alike_findings, requirement_findings
+from .proof.validity import alike_findings, requirement_findings, unknown_backends
 from .stats.measurements import Missing, Observed, Value
 
 VALIDITY = ("validity", "independence")
@@ -175,7 +175,7 @@ def _named(name: str, match: ComponentEvidence | None) -> Gate:
 
 def _validity(evidence: ProofEvidence, gates: Sequence[Gate]) -> Gate:
     found = [*evidence.doubts, *(f for g in gates for f in g.findings), *_required(evidence)]
-    warnings = tuple(w for g in gates for w in g.warnings)
+    warnings = (*(w for g in gates for w in g.warnings), *_unknown_words(evidence))
     if found:
         return gate_of("validity", found, "", warnings)
     if not evidence.lines:
@@ -191,19 +191,32 @@ def _validity(evidence: ProofEvidence, gates: Sequence[Gate]) -> Gate:
 def _required(evidence: ProofEvidence) -> Iterator[Finding]:
     proof = evidence.proof
     if proof.is_claim:
-        yield from forbidden_fixtures(evidence.lines)
+        yield from unknown_backends(_readable(evidence.lines), proof.requirements)
         for part in evidence.parts:
             yield from apart_findings(part.suite, part.observed)
     for part in evidence.parts:
         commit = evidence.commits.get(part.suite.family)
-        # What cannot be read has a finding of its own.
-        readable = [line for line in part.lines if is_readable(line)]
+        readable = _readable(part.lines)
         for line in readable:
             required = proof.requirements.get(line["task_id"])
             task = next((t for t in part.suite.tasks if t.id == line["task_id"]), None)
             if required is not None and task is not None:
                 yield from requirement_findings(line, task, required, commit)
         yield from alike_findings(readable)
+
+
+def _readable(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What cannot be read has a finding of its own."""
+    return [line for line in lines if is_readable(line)]
+
+
+def _unknown_words(evidence: ProofEvidence) -> Iterator[str]:
+    """Of what a claim could not rest on, where this is none: a stranger's environments have other names."""
+    proof = evidence.proof
+    if not proof.is_claim:
+        found = list(unknown_backends(_readable(evidence.lines), proof.requirements))
+        for text in dict.fromkeys(f.detail for f in found):
+            yield f"for a claim this would be a finding: {text}"
 
 
 def _merged(name: str, gates: Iterable[Gate]) -> Gate:

@@ -151,6 +151,7 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
 
 def _entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:
     """The suite of a bundle, and what was sealed of it."""
+    # Not by its log: of a run in which no attempt could be made there is none.
     there = [e for e in session["suites"].values() if (folder / "run" / e["suite_id"]).is_dir()]
     if len(there) != 1 or "programs" not in there[0]:
         raise StoreError("a bundle holds the records of one suite", where="run/run.json")

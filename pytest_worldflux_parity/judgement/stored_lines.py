@@ -13,7 +13,7 @@ from ..errors import StoreError
 from ..execution.attempt_files import Attempt, AttemptFiles
 from ..execution.records import is_readable, record_of
 from ..execution.store import Stored, attempt_place
-from ..schemas.json_text import Unclear, is_plainly, parse_json
+from ..schemas.json_text import Unclear, is_plainly
 from ..suite.pairs import RunKey
 from .gates import Finding
 
@@ -102,8 +102,8 @@ def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None
     """What an attempt was asked for, where that can be read."""
     path = Path(attempt.path, "request.json")
     try:
-        asked = parse_json(files.read(str(path)), path, StoreError)
-        request = wire.request_from_dict(asked) if isinstance(asked, dict) else None
+        # As the program read it: with a path in it that this locale has no characters for.
+        request = wire.request_from_dict(wire.object_in(files.read(str(path)), str(path)))
     except (OSError, StoreError, wire.WireError):
         return None
     known = request and all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import select
 import signal
@@ -328,8 +329,10 @@ def _run_id(config: pytest.Config, output: Path, resume: bool) -> str:
         return str(config.workerinput[_WORKER_RUN])  # type: ignore[attr-defined]
     named = _value(config, "parity_run_id")
     if named:
-        if not all(c.isalnum() or c in "._-" for c in named) or named.startswith("."):
-            raise pytest.UsageError(f"--parity-run-id {named!r}: letters, digits, '.', '_' and '-' only")
+        # A name of a folder, and of evidence.
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", named):
+            what = "letters of ASCII, digits, '.', '_' and '-' only, and at most 128 of them"
+            raise pytest.UsageError(f"--parity-run-id {named!r}: {what}")
         return str(named)
     if resume:
         from ..execution.store import latest_run

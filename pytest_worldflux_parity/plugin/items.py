@@ -290,7 +290,9 @@ class PairItem(pytest.Item):
             if (record := record_of(line)) is not None
         }
         for what in ("effective_recipe", "eval_protocol"):
-            findings += recipe_findings([self.pair], stated(prepared, [self.pair], records, what), what)
+            findings += recipe_findings(
+                [self.pair], stated(prepared, [self.pair], records, what), what, records.keys()
+            )
         if findings:
             more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             raise RecordError(findings[0].line() + more)

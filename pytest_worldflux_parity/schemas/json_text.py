@@ -22,18 +22,39 @@ LARGEST_FILE = 256 * 2**20
 
 
 def loads(text: bytes) -> Any:
-    """As :func:`json.loads`, several times as fast.
+    """As :func:`json.loads`, several times as fast, but for a key that stands twice.
 
     Raises:
+        KeyTwice: of an object, of which readers would believe one value or the other.
         ValueError, RecursionError: as there.
     """
     if not _holds_long_number(text):
         try:
-            return orjson.loads(text)
+            value = orjson.loads(text)
         except orjson.JSONDecodeError:
             pass
+        else:
+            if not _lost_texts(text, value):
+                return value
     # NaN, half a surrogate pair, other encodings and more than 64 bits are read by the one alone.
-    return json.loads(text)
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _lost_texts(text: bytes, value: Any) -> bool:
+    """Whether a value may have fewer texts than it was read from: of a key that stands twice one is lost."""
+    try:
+        again = orjson.dumps(value)
+    # It writes less deep nesting than it reads.
+    except TypeError:
+        return True
+    return _quotes(text) != _quotes(again)
+
+
+def _quotes(text: bytes) -> int:
+    """How many quotation marks begin or end a text."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return text.count(b'"')
 
 
 class Unclear(ValueError):
@@ -157,15 +178,19 @@ def parse_json(raw: bytes, path: Path, error: type[ParityError]) -> Any:
     return document
 
 
-class _Refused(Exception):
+class _Refused(ValueError):
     """JSON by its grammar, and still nothing to be believed."""
+
+
+class KeyTwice(_Refused):
+    """An object has a key twice; the text names it."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise _Refused(f"key {twice!r} stands twice")
+        raise KeyTwice(f"key {twice!r} stands twice")
     return mapping
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import wire
-from ..errors import ParityError
+from ..errors import ParityError, StoreError
 from ..evidence import Ahead, BundleInfo, build
+from ..evidence.statement import SIGNED
 from ..execution.store import translated
 from ..inputs.backends import FILE as BACKEND_FILE
 from ..inputs.backends import Backend
@@ -83,3 +85,23 @@ def signature_line(bundle: BundleInfo | None, error: str) -> str:
     if not bundle.signed:
         return "unsigned: whoever changes the bundle can make its hashes anew"
     return f"signed, key {bundle.keyid}"
+
+
+def refuse_unsigning(bundle: Path, context: RunContext) -> None:
+    """Refuse to put unsigned evidence in the place of signed evidence, or beside it what contradicts it.
+
+    Raises:
+        StoreError: a signed bundle stands there and no key is given.
+    """
+    if context.sign_key is not None or not bundle.exists():
+        return
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            signed = SIGNED in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return
+    if signed:
+        mend = "give --parity-sign-key; or begin a new run, or judge into another folder with --output"
+        raise StoreError(
+            "the evidence here is signed, and would become unsigned", where=str(bundle), mend=mend
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -39,12 +38,11 @@ from ..reporting.missing_suite import write_missing_suite
 from ..reporting.proof_documents import EQUIVALENCE, REPORT, SCHEMAS, Documents, documents_of
 from ..reporting.proof_markdown import equivalence_text
 from ..schemas.json_text import utc_now
-from .bundle import BUNDLE, evidence_inputs, make_bundle, signature_line
+from .bundle import BUNDLE, evidence_inputs, make_bundle, refuse_unsigning, signature_line
 from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
 from .proof_options import read_history
 
-SIGNED = "statement.dsse.json"
 # Bytes of a log, from which on it is worth a process to pack what its attempts left.
 LONG_LOG = 1 << 20
 Outcome = Literal["passed", "failed", "skipped"]
@@ -249,7 +247,7 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
     if not context.history:
         context = replace(context, history=known.history)
     if output.resolve() == runs.parent:
-        _refuse_unsigning(runs.parent / BUNDLE, context)
+        refuse_unsigning(runs.parent / BUNDLE, context)
     history = read_history(context, runs.parent / EQUIVALENCE)
     stored = SuiteStore(context.run_dir, prepared.suite_id).read()
     kept = [f for f in known.findings if f.code == LIVE_FAILED]
@@ -268,26 +266,6 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         sealed = circumstances.to_dict(prepared.suite_id, utc_now())
         write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
         return _concluded(prepared, context, judgement, history, packing)
-
-
-def _refuse_unsigning(bundle: Path, context: RunContext) -> None:
-    """Refuse to put unsigned evidence in the place of signed evidence.
-
-    Raises:
-        StoreError: a signed bundle stands there and no key is given.
-    """
-    if context.sign_key is not None or not bundle.exists():
-        return
-    try:
-        with zipfile.ZipFile(bundle) as archive:
-            signed = SIGNED in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return
-    if signed:
-        mend = "give --parity-sign-key, or another folder with --output"
-        raise StoreError(
-            "the evidence here is signed, and would become unsigned", where=str(bundle), mend=mend
-        )
 
 
 def _as_sealed(context: RunContext, suite_id: str) -> tuple[RunContext, dict[str, Any]]:

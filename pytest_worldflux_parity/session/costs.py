@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..inputs.scores import load_table, task_key
 from ..inputs.scores.curves import Result
 from ..judgement.proof.planning import SuitePlan, plan_suite
 from ..judgement.stats.measurements import measure
+from ..schemas.json_text import loads
 from ..suite.proof import ProofSuite
 from ..suite.suite import Suite, Task
 
@@ -110,7 +110,7 @@ def _objects(path: Path) -> Iterator[Mapping[str, object]]:
         return
     for text in texts:
         try:
-            line = json.loads(text)
+            line = loads(text)
         except (ValueError, RecursionError):
             continue
         if isinstance(line, dict):

@@ -10,10 +10,7 @@ from typing import Any
 
 from .. import wire
 from ..errors import StoreError
-from ..evidence import (
-    check_inputs,
-    read_sign_key,
-)
+from ..evidence import check_inputs, refuse_names
 from ..execution.store import relative
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
@@ -61,12 +58,11 @@ def check_options(context: RunContext, suites: Iterable[PreparedFile]) -> None:
 
     Raises:
         StoreError: ``--parity-history`` names nothing that can be read.
-        EvidenceError: ``--parity-sign-key`` is no key that can sign, or what a proof suite asks for names
-            a path or a secret of this machine.
+        EvidenceError: what a proof suite asks for names a path or a secret of this machine, or what no
+            evidence can hold.
     """
     read_history(context, Path())
     for prepared in suites:
         inputs = dict(evidence_inputs(prepared, context, {}))
+        refuse_names(inputs, str(prepared.suite.path))
         check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)
-    if context.sign_key is not None:
-        read_sign_key(context.sign_key)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError
+from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution.attempts import recover
 from ..execution.match_program import retire_failed
 from ..execution.store import SuiteStore, write_document
@@ -16,6 +17,7 @@ from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.all_gates import case_count
 from ..judgement.fingerprint import changes, fingerprint, overrides_of, read_session
 from ..schemas.json_text import utc_now
+from .bundle import BUNDLE, refuse_unsigning
 
 if TYPE_CHECKING:
     pass
@@ -46,7 +48,9 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         How many verdict cases are to be expected.
 
     Raises:
-        StoreError: two suites share an id, the suite is not of this run, or a sealed file changed.
+        StoreError: two suites share an id, the suite is not of this run, a sealed file changed, or signed
+            evidence of the run would become unsigned.
+        EvidenceError: what is named here cannot stand in evidence, or ``--parity-sign-key`` cannot sign.
     """
     prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
     proofs = [p for p in prepared.values() if p.proof is not None]
@@ -55,6 +59,11 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
 
         check_options(context, proofs)
     _refuse_shared_ids(prepared)
+    for one in prepared.values():
+        _refuse_names(one)
+        refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
+    if context.sign_key is not None:
+        read_sign_key(context.sign_key)
     asked = {node_id: fingerprint(p, context) for node_id, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:
@@ -122,11 +131,24 @@ def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[
 
 
 def _refuse_shared_ids(prepared: dict[str, PreparedFile]) -> None:
+    """Upper and lower case are one: a suite has a folder, and some file systems make no difference."""
     owners: dict[str, str] = {}
     for node_id, one in prepared.items():
-        other = owners.setdefault(one.suite_id, node_id)
+        other = owners.setdefault(one.suite_id.casefold(), node_id)
         if other != node_id:
             raise StoreError(f"suite_id {one.suite_id!r} is also that of {other}", where=node_id)
+
+
+def _refuse_names(prepared: PreparedFile) -> None:
+    """Refuse ids of a suite that its evidence could not hold.
+
+    Raises:
+        EvidenceError: one of them.
+    """
+    tasks = dict.fromkeys(t.id for part in prepared.parts for t in part.suite.tasks)
+    matches = [part.match_folder for part in prepared.parts if part.match is not None]
+    names = expected_names(prepared.suite_id, tasks, matches)
+    refuse_names(names, str(prepared.suite.path))
 
 
 def _session_document(context: RunContext, asked: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..errors import SuiteError
 from .commands import CommandSide
 from .proof_settings import BayesianRule, Design, Effect, HolmScope, MetricRule, ProofSettings, SeedPolicy
 from .suite import SYSTEMS, Locate
+from .words import refuse_words
 
 V1, V2 = "parity.manifest.v1", "parity.suite.v2"
 TRANSFORMS: Mapping[str, tuple[Effect, Design]] = {
@@ -117,6 +118,8 @@ def _task(
         raise SuiteError(
             f"task {own['task_id']!r} has no family", where=locate(at), mend="add `family:` to the task"
         )
+    place = at if "validity_requirements" in own else ()
+    refuse_words(merged.get("validity_requirements", {}), (*place, "validity_requirements"), locate)
     return ManifestTask(
         id=own["task_id"],
         family=family,

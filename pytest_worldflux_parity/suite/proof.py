@@ -18,6 +18,7 @@ from .manifest import Manifest, ManifestTask, bayesian_rule, seed_policy
 from .proof_settings import MetricRule, ProofSettings, ProofTask, SeedPolicy
 from .seed_plan import SeedPlan, with_seeds
 from .suite import SYSTEMS, BackendSide, Locate, Metric, Suite, Task, parse_suite
+from .words import refuse_words
 
 ComponentMatch = Literal["golden", "live", "none"]
 
@@ -146,7 +147,7 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
     for at, group in groups:
         part = _part(group, data["suite_id"], policy, folder, at, locate)
         own = _rules(group["metrics"], statistical)
-        required = _requirements(group)
+        required = _requirements(group, at, locate)
         for task in part.tasks:
             if task.id in rules:
                 raise SuiteError(f"task {task.id!r} is named twice", where=locate((*at, "tasks")))
@@ -225,8 +226,9 @@ def _rules(metrics: Sequence[Mapping[str, Any]], statistical: Mapping[str, Any])
     )
 
 
-def _requirements(group: Mapping[str, Any]) -> Requirements:
+def _requirements(group: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> Requirements:
     own = group.get("validity", {})
+    refuse_words(own, (*at, "validity"), locate)
     return Requirements(
         policy_mode=own.get("policy_mode", "trained"),
         environment_backend=own.get("environment_backend"),

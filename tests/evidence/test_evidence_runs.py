@@ -243,7 +243,7 @@ EDITS: dict[str, tuple[Callable[[m.Members], object], str]] = {
     ),
     "circumstances gone": (removed(f"{BELOW}/circumstances.json"), "circumstances.json: cannot be read"),
     "the session gone": (removed("run/run.json"), "run.json: cannot be read"),
-    "the records gone": (removed(LINES), "coverage_report.json: "),
+    "the records gone": (removed(LINES), "attempt_without_line (official, alpha, seed 0)"),
     "the suite gone": (removed("inputs/suite.yaml"), "nothing can be recomputed: inputs/suite.yaml"),
     "a verdict in the text": (
         lambda x: x.update({TEXT: x[TEXT].replace(b"Verdict: **pass**", b"Verdict: **PASS**")}),
@@ -265,6 +265,26 @@ EDITS: dict[str, tuple[Callable[[m.Members], object], str]] = {
         lambda x: x.update({f"{BELOW}/other_report.md": b"A public claim."}),
         "other_report.md does not follow from the data",
     ),
+    "a member that nobody reads": (
+        lambda x: x.update({f"{BELOW}/approval.json": b"{}"}), "approval.json is no member that this plugin",
+    ),
+    "an input that nobody reads": (
+        lambda x: x.update({"inputs/suite.yml": x["inputs/suite.yaml"]}), "inputs/suite.yml is no member",
+    ),
+    "another environment": (
+        replaced("environment.json", '"device": "cpu"', '"device": "cuda"'), "environment.json: systems.",
+    ),
+    "the environment gone": (removed("environment.json"), "environment.json is missing, and the data"),
+    "a key twice in the session": (
+        replaced("run/run.json", '"run_id": "', '"run_id": "other", "run_id": "'), "stands twice",
+    ),
+    "a key twice in a report": (
+        replaced(f"{BELOW}/coverage_report.json", '"pass": ', '"pass": 1, "pass": '), "'pass' stands twice",
+    ),
+    "a key twice in a line": (
+        replaced(LINES, '"attempt":1', '"attempt":1,"attempt":1'), "unreadable_record",
+    ),
+    "a line of another version": (replaced(LINES, '"parity.v1"', '"parity.v2"'), "unreadable_record"),
     "a report gone": (removed(f"{BELOW}/validity_report.json"), "validity_report.json is missing, and"),
 }  # fmt: skip
 

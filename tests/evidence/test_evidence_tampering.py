@@ -216,6 +216,10 @@ CONTENT: dict[str, tuple[Change, str]] = {
         forged(lambda x: None, state=lambda p: p.update(claim="strict")),
         'the statement: claim is "strict", the data give "none"',
     ),
+    "another run in the statement": (
+        forged(lambda x: None, state=lambda p: p.update(run_id="other")),
+        'the statement: run_id is "other", the data give ',
+    ),
     "an edited number": (
         forged(document(EQUIVALENCE, lambda d: d["completeness"].update(expected_pairs=17))),
         "completeness.expected_pairs is 17, the data give 16",

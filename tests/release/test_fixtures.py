@@ -283,12 +283,12 @@ PROOF_DOCUMENTS = tuple(
 )
 
 
-def test_a_proof_without_a_claim_says_so_everywhere(project: Project, command: Command) -> None:
+def test_a_proof_says_so_everywhere_and_does_not_pass(project: Project, command: Command) -> None:
     made_up(project)
     project.proof()
     result = project.run_here("-rA")
-    assert result.ret == pytest.ExitCode.OK, "a rehearsal may pass"
-    result.stdout.fnmatch_lines(["parity fake_proof: PASS", f"  {BANNER}"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, "a release is rehearsed with tables"
+    result.stdout.fnmatch_lines(["parity fake_proof: FAIL", f"  {BANNER}"])
     for name in PROOF_DOCUMENTS:
         assert project.document(name)["fixture"] is True, name
     folder = project.run_dir() / "fake_proof"
@@ -296,13 +296,13 @@ def test_a_proof_without_a_claim_says_so_everywhere(project: Project, command: C
         assert path.read_text(encoding="utf-8").splitlines()[0] == f"> **{BANNER}**"
     assert BANNER in (folder.parent / "dashboard.html").read_text(encoding="utf-8")
     status, out, _ = command("verify", folder / "evidence_bundle.zip")
-    assert status == 0, out
+    assert status == 1, out
     assert BANNER in out.splitlines()
-    assert out.splitlines()[-1] == "result: PASS (FIXTURE)"
+    assert out.splitlines()[-1].startswith("result: NOT A PASS")
     runs = folder / "parity_runs.jsonl"
     suite = project.root / "suites" / "proof" / "fake_proof.yaml"
     status, out, _ = command("--root", project.root, "proof-report", suite, "--runs", runs)
-    assert status == 0, out
+    assert status == 1, out
     assert f"  {BANNER}" in out.splitlines()
 
 

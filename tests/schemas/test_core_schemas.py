@@ -39,17 +39,16 @@ OPEN = {
     "match_run.v1": {"artifacts_sha256"},
     "component_match.v1": {"packages"},
     "suite.proof_v1": {"recipe", "windows"},
-    "component_match_set.v1": {"results", "report"},
+    "component_match_set.v1": {"report"},
     "validity.v1": {"issues_by_code"},
     "suite.parity_v2": {"train_budget", "eval_protocol", "env"},
     "suite.parity_manifest_v1": {"train_budget", "eval_protocol", "env"},
-    # What gates and records say of themselves has its own document.
-    "equivalence.v1": {"metrics", "validity", "component_match", "official", "worldflux", "task_seeds"},
+    "equivalence.v1": {"metrics", "issues_by_code", "task_seeds"},
     "coverage.v1": {"missing_by_reason"},
     "stability.v1": {"metrics"},
-    # What records state of their surroundings, and what in-toto leaves to the kind of predicate.
+    # What records state of their surroundings, and what an equivalence report comes to.
     "environment.v1": {"systems", "stated"},
-    "statement.v1": {"predicate", "global"},
+    "statement.v1": {"global"},
     "run_line.v1": {"metrics", "artifacts", "artifacts_sha256", "recipe", "eval_protocol", "source"},
     "campaign.v1": {"recipe", "eval_protocol"},
     "campaign_table.v1": {"tasks"},

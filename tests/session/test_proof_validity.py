@@ -65,6 +65,8 @@ def test_a_record_that_states_all_of_it_has_no_finding() -> None:
         ({"backend_kind": None}, "backend_kind_mismatch"),
         ({"policy_mode": "diagnostic"}, "policy_mode_mismatch"),
         ({"policy_mode": None}, "policy_mode_mismatch"),
+        ({"policy_mode": None}, "missing_policy_mode"),
+        ({"mode": None}, "missing_mode"),
         ({"model_profile": None}, "canonical_profile_missing"),
         ({"model_profile": "size1m"}, "model_profile_mismatch"),
         ({"mode": "mock"}, "forbidden_shortcut_detected"),
@@ -110,6 +112,13 @@ def test_what_both_sides_must_state_alike(key: str, code: str) -> None:
     found = alike_findings([line(), line("worldflux", **{key: "other"})])
     assert [(f.code, f.task_id, f.seed) for f in found] == [(code, "alpha", 0)]
     assert alike_findings([line()]) == [], "one side alone is not compared"
+    for silent in (None, ""):
+        found = alike_findings([line(), line("worldflux", **{key: silent})])
+        assert [f.code for f in found] == [code], "what one side alone states is compared"
+    shown = alike_findings([line(**{key: None}), line("worldflux", **{key: "x"})])
+    assert [f.detail for f in shown] == [f"{key} is absent (official) and 'x' (worldflux)"]
+    both = [line(**{key: None}), line("worldflux", **{key: None})]
+    assert alike_findings(both) == [], "what none of them states is not"
 
 
 @given(

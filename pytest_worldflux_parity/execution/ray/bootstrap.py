@@ -171,7 +171,9 @@ def gpu_memory() -> float | None:
     if program is None:
         return None
     query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        query, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=False
+    )
     sizes = [int(line) * 2**20 / 1e9 for line in done.stdout.split("\n") if line.strip().isdigit()]
     return min(sizes, default=None)
 

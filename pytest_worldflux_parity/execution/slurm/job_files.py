@@ -9,7 +9,6 @@ a job that starts, or a later session that finds an attempt of which it does not
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import socket
@@ -49,8 +48,8 @@ def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None, requ
 
 def read(folder: Path, name: str) -> Document | None:
     """One of the two files; None where it is not there, not whole yet, or not what we wrote."""
-    with contextlib.suppress(OSError, ValueError, RecursionError, StoreError):
-        document: Document = json.loads((folder / name).read_bytes())
+    with contextlib.suppress(OSError, wire.WireError, StoreError):
+        document: Document = wire.load_object(folder / name)
         schemas.check(document, "slurm_job.v1" if name == JOB else "slurm_node.v1", str, StoreError)
         return document
     return None

@@ -118,7 +118,8 @@ def _asked(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=ASK_SEC,
             check=False,
             # A second Ctrl-C must not end the command that cancels.

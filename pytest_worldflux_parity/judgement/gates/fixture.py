@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from . import Finding
 
 BANNER = "FIXTURE: made-up numbers, not evidence"
 MODE = "fixture"
@@ -22,11 +20,3 @@ def is_fixture_line(line: Mapping[str, Any]) -> bool:
     metrics = line.get("metrics")
     metadata = metrics.get("metadata") if isinstance(metrics, Mapping) else None
     return isinstance(metadata, Mapping) and metadata.get("mode") == MODE
-
-
-def forbidden_fixtures(lines: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
-    """A finding for every fixture among the records of a proof that is to be a claim."""
-    for line in lines:
-        if is_fixture_line(line):
-            about = (line.get("task_id"), line.get("seed"), line.get("system"))
-            yield Finding("fixture_forbidden", f"mode is {MODE!r}: a claim cannot rest on it", *about)

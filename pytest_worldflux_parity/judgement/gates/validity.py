@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from ...execution.records import is_readable, record_of
 from ...suite.pairs import Pair, RunKey
 from ...suite.suite import SYSTEMS, Suite
+from ...suite.words import is_never, refusal
 from ...wire import RunRecord, eval_protocol_hash
-from . import Finding
+from . import Finding, fixture
 
 # Protocol keys that name what is compared; each program also says how it measured.
 PROTOCOL_KEYS = ("eval_interval", "eval_episodes", "eval_window", "windows")
-FORBIDDEN_MODES = ("mock", "stub", "dry_run")
+# What a record says of its run -> code of a finding for a word that nobody knows.
+WORDS = {"mode": "unknown_mode", "policy_mode": "unknown_policy_mode"}
+# Codes of findings for words that are known, and that no verdict rests on.
+NEVER = {
+    "mode": "mock_mode_forbidden",
+    "policy_mode": "random_policy_forbidden",
+    "env_backend": "env_backend_forbidden",
+}
+# A placeholder as long as a hash is none.
+_HASH = re.compile(r"(?!0+$)[0-9a-f]{7,64}")
+_TREE = re.compile(r"(?!0+$)[0-9a-f]{64}")
 # What both sides state and must state alike -> code and word of a finding.
 STATED = {
     "effective_recipe": ("recipe_mismatch", "recipe"),
@@ -37,14 +49,11 @@ def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Itera
         # A program need not state them; what it states must hold.
         if got is not None and got != wanted:
             yield f"{key}_mismatch", f"{got!r}, not {wanted!r}"
-    if str(metadata.get("mode")).casefold() in FORBIDDEN_MODES:
-        yield "mock_mode_forbidden", f"mode is {metadata['mode']!r}"
-    if str(metadata.get("policy_mode")).casefold() == "random":
-        yield "random_policy_forbidden", "the scores are those of a random policy"
+    yield from word_problems(metadata)
     # A campaign judges nothing; what a command does not state stays open in the provenance of its table.
     judged = suite.track != "campaign"
-    if judged and not metadata.get("source"):
-        yield "missing_source_provenance", "metadata.source says nothing about the program's source"
+    if judged:
+        yield from source_problems(metadata.get("source"))
     task = suite.task(line["task_id"])
     effective = metadata.get("effective_recipe")
     if isinstance(effective, dict) and effective:
@@ -59,6 +68,36 @@ def _problems(suite: Suite, line: Mapping[str, Any], record: RunRecord) -> Itera
     expected_hash = eval_protocol_hash(suite.family, line["task_id"], task.eval_protocol)
     if metadata.get("eval_protocol_hash") not in (None, expected_hash):
         yield "eval_protocol_hash_mismatch", "the record was measured by another protocol"
+
+
+def word_problems(metadata: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """(code, text) for what a record says of its run in words that a verdict cannot rest on.
+
+    What it does not say at all is for the track to ask. In which environments a program runs is an open set:
+    a proof says which words it admits there.
+    """
+    for key, code in NEVER.items():
+        word = metadata.get(key)
+        if word is None:
+            continue
+        if is_never(word):
+            # Made-up numbers are told apart from runs that did nothing.
+            made_up = key == "mode" and word == fixture.MODE
+            yield "fixture_forbidden" if made_up else code, f"metadata.{refusal(key, word)}"
+        elif key in WORDS and (text := refusal(key, word)):
+            yield WORDS[key], f"metadata.{text}"
+
+
+def source_problems(source: object) -> Iterable[tuple[str, str]]:
+    """(code, text) for what a record says of its program's source and what names none."""
+    if not source or not isinstance(source, Mapping):
+        yield "missing_source_provenance", "metadata.source says nothing about the program's source"
+        return
+    for key, form, what in (("tree_sha256", _TREE, "sha256"), ("commit", _HASH, "commit")):
+        value = source.get(key)
+        if value is not None and not (isinstance(value, str) and form.fullmatch(value)):
+            text = f"metadata.source.{key} is {value!r}, which is no {what} in hexadecimal digits"
+            yield "missing_source_provenance", text
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any], only_first: bool = False) -> list[str]:
@@ -104,11 +143,18 @@ def _numbers(line: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def recipe_findings(
-    pairs: Iterable[Pair], stated: Mapping[RunKey, Mapping[str, Any]], what: str
+    pairs: Iterable[Pair],
+    stated: Mapping[RunKey, Mapping[str, Any]],
+    what: str,
+    ran: Container[RunKey] = frozenset(),
 ) -> list[Finding]:
     """Findings for pairs whose two sides did not effectively use the same recipe, or protocol.
 
+    A program that ran and states nothing is held against all that the other one states; a table of which
+    nothing is known is not compared.
+
     Args:
+        ran: (system, task, seed) of the sides that have the record of a run.
         stated: (system, task, seed) -> effective recipe or protocol. Seeds of a table share their
             task's: the caller enters it for every seed of the pair.
         what: ``effective_recipe`` or ``eval_protocol``.
@@ -116,10 +162,10 @@ def recipe_findings(
     code, word = STATED[what]
     findings = []
     for pair in pairs:
-        sides = [stated.get((s, pair.task.id, pair.seed)) for s in SYSTEMS]
-        if sides[0] is None or sides[1] is None:
+        official, worldflux = ((s, pair.task.id, pair.seed) for s in SYSTEMS)
+        if not all(key in stated or key in ran for key in (official, worldflux)):
             continue
-        unequal = differences(sides[0], sides[1])
+        unequal = differences(stated.get(official, {}), stated.get(worldflux, {}))
         if unequal:
             detail = f"official and worldflux {word} differ: {'; '.join(unequal)}"
             findings.append(Finding(code, detail, pair.task.id, pair.seed))

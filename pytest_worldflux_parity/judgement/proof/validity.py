@@ -7,10 +7,11 @@ from typing import Any
 
 from ...suite.proof import Requirements
 from ...suite.suite import SYSTEMS, Task
+from ...suite.words import KNOWN, is_never, refusal
 from ...wire import content_hash
 from ..gates import Finding
 
-# What both sides must state alike, and the code of a finding where they do not.
+# What both sides must state alike, and the code of a finding where they do not, or where one is silent.
 ALIKE = {
     "policy_impl": "policy_impl_mismatch",
     "env_backend": "environment_backend_mismatch",
@@ -54,6 +55,9 @@ def _problems(
     for key, code in STATED.items():
         if not metadata.get(key):
             yield code, f"metadata.{key} is absent"
+    for key in ("mode", "policy_mode"):
+        if metadata.get(key) is None:
+            yield f"missing_{key}", f"metadata.{key} is absent; known: {', '.join(KNOWN[key])}"
     yield from _modes(metadata, required)
     yield from _profile(metadata, required)
     yield from _artifacts(line["system"], metadata, required)
@@ -143,7 +147,7 @@ def _budget(
 def alike_findings(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
     """Findings for (task, seed) of which the two sides do not state the same.
 
-    ``model_id`` and what else only one of them states is not compared.
+    What one of them alone states is not the same; what none of them states is not compared.
     """
     found: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
     for line in lines:
@@ -154,11 +158,35 @@ def alike_findings(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
         Finding(code, f"{key} is {_shown(pair, key)}", task, seed)
         for (task, seed), pair in sorted(found.items())
         for key, code in ALIKE.items()
-        if len(pair) == len(SYSTEMS)
-        and all(m.get(key) is not None for m in pair.values())
-        and len({str(m[key]) for m in pair.values()}) > 1
+        if len(pair) == len(SYSTEMS) and not _same(*(m.get(key) for m in pair.values()))
     ]
 
 
+def _same(one: object, other: object) -> bool:
+    """Whether two values are the same to the last type: 1 and true are two."""
+    return type(one) is type(other) and one == other
+
+
 def _shown(pair: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    return " and ".join(f"{pair[s][key]!r} ({s})" for s in SYSTEMS)
+    said = ((s, pair[s].get(key)) for s in SYSTEMS)
+    return " and ".join(f"{'absent' if value is None else repr(value)} ({s})" for s, value in said)
+
+
+def unknown_backends(
+    lines: Iterable[Mapping[str, Any]], requirements: Mapping[str, Requirements]
+) -> Iterator[Finding]:
+    """Findings for environments that neither this plugin knows nor the suite names.
+
+    Args:
+        requirements: by task.
+    """
+    for line in lines:
+        required, metadata = requirements.get(line["task_id"]), line["metrics"].get("metadata")
+        word = metadata.get("env_backend") if isinstance(metadata, Mapping) else None
+        # Silence and what is never admitted have findings of their own, whatever the suite names.
+        if required is None or not word or is_never(word):
+            continue
+        if text := refusal("env_backend", word, required.environment_backend):
+            mend = "or name yours in the suite: `validity: {environment_backend: ...}`"
+            about = {"task_id": line["task_id"], "seed": line["seed"], "system": line["system"]}
+            yield Finding("unknown_env_backend", f"metadata.{text}; {mend}", **about)

@@ -1,0 +1,174 @@
+"""A record says of itself what nobody knows, or what its other side does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.lab import (
+    AcceptedError,
+    Kept,
+    assert_not_released,
+    assert_released,
+    document,
+    edit,
+    program,
+)
+
+Edits = Sequence[tuple[str, str]]
+
+
+def of_candidate(key: str, honest: str, stated: str) -> Edits:
+    """The candidate alone states something else at a key, or nothing (``None``)."""
+    there = f'"{key}": "{honest}"'
+    return [(there, f'"{key}": ("{honest}" if request.system == "official" else {stated})')]
+
+
+def said(key: str, honest: str, word: str) -> Edits:
+    """Both sides say a word."""
+    # The program's other behaviours end without a comma.
+    return [(f'"{key}": "{honest}",\n', f'"{key}": {word!r},\n')]
+
+
+TREE = '"source": {"tree_sha256": wire.content_hash(request.adapter)}'
+UNKNOWN = ("mock ", "Mock", "mocked", "Fixture")
+NEVER = ("stub", "dry_run", "random")
+WORDS = {
+    **{f"mode {w!r}": (said("mode", "live", w), "unknown_mode") for w in UNKNOWN},
+    **{f"mode {w!r}": (said("mode", "live", w), "mock_mode_forbidden") for w in NEVER},
+    "mode 'fixture'": (said("mode", "live", "fixture"), "fixture_forbidden"),
+    "policy_mode 'random '": (said("policy_mode", "trained", "random "), "unknown_policy_mode"),
+    "policy_mode 'diagnostic_random'": (
+        said("policy_mode", "trained", "diagnostic_random"), "random_policy_forbidden",
+    ),
+    "env_backend 'mock'": (said("env_backend", "fake", "mock"), "env_backend_forbidden"),
+    "a tree that is no hash": (
+        [(TREE, '"source": {"tree_sha256": "unknown"}')], "missing_source_provenance",
+    ),
+    "a source that is a text": ([(TREE, '"source": "a private repository"')], "missing_source_provenance"),
+}  # fmt: skip
+ONE_SIDE = {
+    "model_id": (of_candidate("model_id", "fake", "None"), "model_id_mismatch"),
+    "model_profile": (of_candidate("model_profile", "tiny", "None"), "model_profile_mismatch"),
+    "policy_impl": (of_candidate("policy_impl", "fake", "None"), "policy_impl_mismatch"),
+    "env_backend": (of_candidate("env_backend", "fake", "None"), "environment_backend_mismatch"),
+    "mode": (of_candidate("mode", "live", "None"), "missing_mode"),
+    "eval_protocol": (
+        [
+            (
+                '"eval_protocol": request.eval_protocol,',
+                '"eval_protocol": {**request.eval_protocol, **({"noise": 0} if '
+                'request.system == "official" else {})},',
+            )
+        ],
+        "eval_protocol_mismatch",
+    ),
+    "effective_recipe": (
+        [
+            (
+                'effective = {**request.recipe, ',
+                'effective = {**request.recipe, **({"ema": 1} if request.system == "official" else {}), ',
+            )
+        ],
+        "recipe_mismatch",
+    ),
+}  # fmt: skip
+
+
+def attacked(project: Kept, folder: Path, edits: Edits) -> Kept:
+    """A copy whose program was edited, with a run ``words``."""
+    copied = project.copied(folder / "project")
+    for old, new in edits:
+        edit(program(copied), old, new)
+    copied.run(run_id="words")
+    return copied
+
+
+def assert_found(project: Kept, code: str) -> None:
+    """The finding has its code, and the release refuses the run."""
+    if project.track == "proof":
+        found = set(project.document("fake_proof/validity_report.json", "words")["issues_by_code"])
+    else:
+        found = {f["code"] for f in document(project, "words")["gates"]["validity"]["findings"]}
+    if code not in found:
+        raise AcceptedError(f"{code} is not among {sorted(found)}")
+    assert_not_released(project, "words")
+
+
+def test_words_that_are_known_are_accepted(passed_proof: Kept, passed_quick: Kept, tmp_path: Path) -> None:
+    """The control: every honest word passes in another run of the same suite."""
+    assert_released(passed_proof, "honest")
+    assert_released(passed_quick, "honest")
+    edits = [
+        *said("mode", "live", "native_real_env"),
+        *said("policy_mode", "trained", "parity_candidate"),
+        *said("env_backend", "fake", "gymnasium"),
+    ]
+    assert_released(attacked(passed_quick, tmp_path, edits), "words")
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_word_that_nobody_knows_is_refused_in_a_proof(
+    passed_proof: Kept, name: str, tmp_path: Path
+) -> None:
+    edits, code = WORDS[name]
+    assert_found(attacked(passed_proof, tmp_path, edits), code)
+
+
+@pytest.mark.parametrize("name", ["mode 'mock '", "policy_mode 'random '", "a tree that is no hash"])
+def test_a_word_that_nobody_knows_is_refused_in_a_quick_run(
+    passed_quick: Kept, name: str, tmp_path: Path
+) -> None:
+    edits, code = WORDS[name]
+    assert_found(attacked(passed_quick, tmp_path, edits), code)
+
+
+@pytest.mark.parametrize("name", ONE_SIDE)
+def test_what_one_side_alone_states_is_compared_in_a_proof(
+    passed_proof: Kept, name: str, tmp_path: Path
+) -> None:
+    edits, code = ONE_SIDE[name]
+    assert_found(attacked(passed_proof, tmp_path, edits), code)
+
+
+def test_a_quick_run_of_two_programs_tells_what_a_proof_would_find(
+    passed_proof: Kept, tmp_path: Path
+) -> None:
+    """It does not ask a program to state these."""
+    copied = passed_proof.copied(tmp_path / "project")
+    copied.track = "quick"
+    copied.suite(tasks=["alpha"])
+    edit(program(copied), *of_candidate("model_id", "fake", "None")[0])
+    assert copied.run(run_id="quick").ret == pytest.ExitCode.OK
+    warned = " ".join(document(copied, "quick", "fake_quick")["gates"]["validity"]["warnings"])
+    assert "a finding: model_id_mismatch: model_id is 'fake' (official) and absent (worldflux)" in warned
+
+
+def test_a_stranger_names_his_environments_in_his_suite(passed_proof: Kept, tmp_path: Path) -> None:
+    """Without that a claim would not stand, and the run says so at once."""
+    warned = " ".join(passed_proof.document("fake_proof/validity_report.json", "honest")["warnings"])
+    assert "'fake', which is no known word" in warned
+    assert "known: ale, auto, dm_control, dmcontrol, gymnasium" in warned
+    copied = passed_proof.copied(tmp_path / "project")
+    copied.proof(tasks=["alpha"], validity={"environment_backend": "fake"})
+    copied.run(run_id="named")
+    assert copied.document("fake_proof/validity_report.json", "named")["warnings"] == []
+    assert_released(copied, "named")
+
+
+@pytest.mark.parametrize(
+    ("validity", "known"),
+    [({"policy_mode": "Trained"}, "trained"), ({"environment_backend": "mock"}, "gymnasium")],
+)
+def test_a_suite_that_asks_for_such_a_word_is_refused_before_the_first_run(
+    passed_proof: Kept, validity: dict[str, str], known: str, tmp_path: Path
+) -> None:
+    copied = passed_proof.copied(tmp_path / "project")
+    copied.proof(validity=validity)
+    result = copied.run(run_id="words")
+    assert not copied.run_dir("words").exists()
+    said = [line for line in result.outlines if "fake_proof.yaml:" in line and "valid:" in line]
+    assert said, result.outlines
+    assert known in said[0]

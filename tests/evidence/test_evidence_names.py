@@ -1,0 +1,60 @@
+"""Names that evidence cannot hold: what is accepted before the first run can be written after the last."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_worldflux_parity.errors import EvidenceError
+from pytest_worldflux_parity.evidence import container, expected_names, refuse_names
+from pytest_worldflux_parity.evidence.statement import UNSIGNED
+
+LETTERS = "aAbB0_.-"
+ids = st.text(LETTERS, min_size=1, max_size=4) | st.integers(190, 260).map("a".__mul__)
+odd = st.text(min_size=1, max_size=6)
+
+
+def held(names: list[str]) -> bool:
+    """Whether a bundle of empty members of these names can be written and opened."""
+    handle = io.BytesIO()
+    writer = container.Writer(handle)
+    try:
+        for name in names:
+            writer.add(name, container.squeeze(b"x", name))
+        writer.close()
+        container.read_directory(handle)
+    except EvidenceError:
+        return False
+    return True
+
+
+@given(ids, st.lists(ids | odd, min_size=1, max_size=4, unique=True), st.lists(ids | odd, max_size=2))
+def test_what_is_accepted_at_first_can_be_written_at_last(
+    suite: str, tasks: list[str], folders: list[str]
+) -> None:
+    names = list(expected_names(suite, tasks, folders))
+    if held([*names, UNSIGNED]):
+        refuse_names(names, "suite.yaml")
+        return
+    with pytest.raises(EvidenceError) as caught:
+        refuse_names(names, "suite.yaml")
+    assert caught.value.where == "suite.yaml"
+    assert caught.value.mend
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (["alpha", "Alpha"], "differ in case only"),
+        (["a" * 240], "characters, not 1 to 240"),
+        (["a/b", "a_b"], "stands twice"),
+    ],
+)
+def test_the_line_says_what_is_wrong(tasks: list[str], said: str) -> None:
+    with pytest.raises(EvidenceError, match=said):
+        refuse_names(expected_names("s", tasks, ()), "suite.yaml")
+    refuse_names(expected_names("s", tasks[:1] if len(tasks) > 1 else ["a" * 200], ()), "suite.yaml")
