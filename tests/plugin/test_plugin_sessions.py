@@ -202,7 +202,10 @@ def test_what_a_usage_error_says(project: Project) -> None:
         ("--parity-systems", "offical"): "--parity-systems 'offical': valid: official, worldflux",
         ("--parity-seeds", "0,x"): "--parity-seeds '0,x': distinct whole numbers are wanted, as in 0,1,2",
         ("--parity-seeds", "1,1"): "--parity-seeds '1,1': distinct whole numbers are wanted, as in 0,1,2",
-        ("--parity-run-id", "../x"): "--parity-run-id '../x': letters, digits, '.', '_' and '-' only",
+        (
+            "--parity-run-id",
+            "../x",
+        ): "--parity-run-id '../x': letters of ASCII, digits, '.', '_' and '-' only",
     }
     for arguments, text in wrong.items():
         result = project.run_here(*arguments, run_id=None)
