@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
+from .. import wire
 from ..execution.records import SUCCESS
 from ..execution.store import Stored
+from ..inputs.lock import Lock, LockEntry
 from ..inputs.prepare import PreparedFile, PreparedSuite
+from ..inputs.scores import ScoreTable, table_files
 from ..suite.suite import SYSTEMS
 from .circumstances import Circumstances
 from .gates.components import ComponentEvidence
+from .gates.coverage import frames_apart
 from .judge_proof import part_key
 from .judgement_input import Evidence
 from .proof.results import JudgedCell
@@ -30,6 +35,8 @@ class Program:
     Attributes:
         tree_sha256: of the program's folder as it was sealed, or of the table. commit: None where none is
             known.
+        provenance: what a table says of where its rows come from.
+        pinned: whether the lock file holds the sha256 of every file of a table.
     """
 
     system: str
@@ -39,6 +46,8 @@ class Program:
     commit: str | None
     tree_sha256: str
     is_table: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,9 @@ class Facts:
     Attributes:
         choices: what was asked other than by the suite, a sentence each. seeds: system -> the fewest and
             the most seeds of a task. attempts: system -> how its attempts ended -> how many.
+        repeated: successes of a request that had succeeded before.
         lost_lines: torn or unreadable lines of the log.
+        apart: tasks whose latest steps are far apart on the two sides, a sentence each.
         isolation: what kept programs in their folders.
     """
 
@@ -81,7 +92,11 @@ class Facts:
     budgets: tuple[tuple[int, float], ...]
     choices: tuple[str, ...]
     attempts: Mapping[str, Mapping[str, int]]
+    repeated: int
     lost_lines: int
+    resumed: bool
+    warnings: tuple[str, ...]
+    apart: tuple[str, ...]
     run_id: str
     time: str
     device: str
@@ -104,11 +119,12 @@ def facts_of(
     stored: Stored,
     session: Mapping[str, Any],
     circumstances: Circumstances,
+    lock: Lock | None = None,
 ) -> Facts:
     """The facts of a judged run.
 
     Args:
-        stored: its log. session: its ``run.json``.
+        stored: its log. session: its ``run.json``. lock: whose pins hold for tables.
     """
     parts = _parts(judgement)
     suite = prepared.suite
@@ -119,7 +135,7 @@ def facts_of(
         track="quick" if proof is None else "proof",
         claim="none" if proof is None else proof.claim,
         verdict=judgement.verdict,
-        programs=tuple(p for part in prepared.parts for p in _programs(part, session, prepared.suite_id)),
+        programs=tuple(p for part in prepared.parts for p in _programs(part, session, suite.suite_id, lock)),
         components={part_key(p): e.components for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
         seeds={s: _seeds(parts, s) for s in SYSTEMS},
@@ -127,7 +143,11 @@ def facts_of(
         budgets=tuple(sorted(_budgets(prepared.parts))),
         choices=tuple(choices(session, prepared.suite_id)),
         attempts={s: _attempts(stored, s) for s in SYSTEMS},
+        repeated=_repeated(stored),
         lost_lines=stored.torn + len(stored.unreadable),
+        resumed=circumstances.resumed,
+        warnings=(*judgement.warnings, *(proof.warnings if proof is not None else ())),
+        apart=tuple(text for e in parts for text in frames_apart(e.suite, e.observed)),
         run_id=session["run_id"],
         time=session["generated_at_utc"],
         device=_entry(session, prepared.suite_id)["device"],
@@ -156,7 +176,9 @@ def _parts(judgement: Judgement | ProofJudgement) -> tuple[Evidence, ...]:
     return (judgement.evidence,) if isinstance(judgement, Judgement) else judgement.evidence.parts
 
 
-def _programs(part: PreparedSuite, session: Mapping[str, Any], suite_id: str) -> Iterator[Program]:
+def _programs(
+    part: PreparedSuite, session: Mapping[str, Any], suite_id: str, lock: Lock | None
+) -> Iterator[Program]:
     entry = _entry(session, suite_id)
     for system in SYSTEMS:
         key = f"{part_key(part)}.{system}"
@@ -166,7 +188,9 @@ def _programs(part: PreparedSuite, session: Mapping[str, Any], suite_id: str) ->
             commit = getattr(side, "commit", None) or (stated if isinstance(stated, str) else None)
             name = entry["tables"].get(system, table.sha256)
             repo = getattr(side, "repo", None)
-            yield Program(system, part.label, table.path.name, repo, commit, name, is_table=True)
+            pinned = lock is not None and _pinned(table, lock.suites.get(suite_id))
+            about = (system, part.label, table.path.name, repo, commit, name)
+            yield Program(*about, is_table=True, provenance=table.provenance, pinned=pinned)
         elif key in entry.get("programs", {}):
             source = entry["sources"][key]
             yield Program(
@@ -177,6 +201,26 @@ def _programs(part: PreparedSuite, session: Mapping[str, Any], suite_id: str) ->
                 source.get("commit"),
                 str(source.get("backend_tree_sha256", "")),
             )
+
+
+def _pinned(table: ScoreTable, entry: LockEntry | None) -> bool:
+    """Whether a lock entry holds every file of a table, with the sha256 that it has."""
+    if entry is None:
+        return False
+    for name, path in table_files(table.path, table.format).items():
+        # Names of a folder's files begin with its own.
+        place = (
+            entry.oracle_path if path == table.path else str(PurePosixPath(entry.oracle_path).parent / name)
+        )
+        sha256 = entry.oracle_files.get(place)
+        if sha256 is None or wire.file_sha256(path) != sha256:
+            return False
+    return True
+
+
+def _repeated(stored: Stored) -> int:
+    done = [line.get("request_id") for line in stored.lines if line.get("status") == SUCCESS]
+    return len(done) - len(set(done))
 
 
 def _seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:

@@ -101,7 +101,8 @@ def verify(path: Path, into: Path, reader: Reader) -> Verified:
     shown = expected or facts
     admitted = (*reader.admit(shown), *commit_findings(shown, reader.commit)) if shown else ()
     signer, vouched = signed_by(bundle)
-    return Verified(checked, words, (*findings, *admitted), shown, signer, vouched, reader.allow_unsigned)
+    every = (*findings, *admitted, *signer_findings(bundle, reader.signers))
+    return Verified(checked, words, every, shown, signer, vouched, reader.allow_unsigned)
 
 
 def commit_findings(facts: Facts, commit: str) -> Iterator[Finding]:
@@ -126,6 +127,12 @@ def signed_by(bundle: OpenedBundle) -> tuple[str, bool]:
     return NOBODY, False
 
 
+def signer_findings(bundle: OpenedBundle, signers: Sequence[PublicKey]) -> Iterator[Finding]:
+    """That a key which vouches for a bundle is one that a policy knows, where it knows any."""
+    if bundle.signature == "valid" and signers and bundle.keyid not in {s.keyid for s in signers}:
+        yield Finding("unknown_signer", f"the policy names no signer with the key {bundle.keyid}")
+
+
 def _facts(judged: Rejudged) -> Facts:
     return facts_of(judged.prepared, judged.judgement, judged.stored, judged.session, judged.circumstances)
 
@@ -144,10 +151,7 @@ def _expected(
         return OWN, (), None
     records = records_of(bundle.folder / "run", suite_id, PackedAttempts(bundle.folder / "run"))
     anew = judge_expected(records, checkout)
-    facts = None
-    if anew.judgement is not None and anew.prepared is not None:
-        facts = facts_of(anew.prepared, anew.judgement, own.stored, records.session, records.circumstances)
-    return f"the suite, lock and programs of {checkout.name}", anew.findings, facts
+    return f"the suite, lock and programs of {checkout.name}", anew.findings, anew.facts
 
 
 def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, ...], Facts | None]:

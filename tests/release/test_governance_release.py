@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_worldflux_parity.release.audit import run_findings
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import ParityError
-from pytest_worldflux_parity.release.audit import run_findings
 from tests.release.judged_runs import (
     AGGREGATE,
     LOCK,

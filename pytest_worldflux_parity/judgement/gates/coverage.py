@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ...suite.suite import Suite
+from ...suite.suite import SYSTEMS, Suite
 from ..stats.measurements import UNDECIDED_REASONS, Missing, Observed
 from . import Finding
 
 BUDGET_GAP = 0.10
+# Between the middle steps of a task's two sides. Official runs of one game end up to 17 % apart.
+FRAMES_GAP = 0.25
 
 
 def coverage(observed: Observed, expected_count: int) -> list[Finding]:
@@ -49,3 +51,24 @@ def budget_gaps(suite: Suite, observed: Observed) -> list[str]:
             if abs(steps[0] - steps[1]) > BUDGET_GAP * max(steps):
                 gaps.append(f"{task.id} seed {seed}: official at {steps[0]} frames, worldflux at {steps[1]}")
     return gaps
+
+
+def frames_apart(suite: Suite, observed: Observed) -> list[str]:
+    """Sentences about tasks whose two sides end more than 25 % apart, for suites that name no budget.
+
+    Unlike :func:`budget_gaps` it asks for no shared seeds: the middle of each side's latest steps counts.
+    """
+    found = []
+    for task in suite.tasks:
+        sides = [observed.values.get((s, suite.primary.name, task.id), {}) for s in SYSTEMS]
+        if task.budget is not None or not all(sides):
+            continue
+        official, worldflux = (_middle(value.step or 0 for value in side.values()) for side in sides)
+        if abs(official - worldflux) > FRAMES_GAP * max(official, worldflux):
+            found.append(f"{task.id}: official at {official:.0f} frames, worldflux at {worldflux:.0f}")
+    return found
+
+
+def _middle(steps: Iterable[int]) -> float:
+    ordered = sorted(steps)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
