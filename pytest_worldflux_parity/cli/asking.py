@@ -85,7 +85,7 @@ def asking_of(options: argparse.Namespace, root: Path, *, must: bool = False) ->
         else _here(of_checkout(root, **given)) as expected
     ):
         locked = read_lock(expected.lock)
-        if locked.fixture and options.allow_fixtures:
+        if locked.fixture and expected.lock.resolve().is_relative_to(root):
             expected = expected.rehearsed()
         rules = rules_of(expected, must=must or options.policy is not None)
         rules = rules.requiring(options.required_suite)
@@ -97,12 +97,13 @@ def _here(expected: Any) -> Iterator[Any]:
     yield expected
 
 
-def tell_cards(backings: Iterable[Backing]) -> None:
+def tell_cards(backings: Iterable[Backing], problems: Iterable[Problem]) -> None:
     """The claim card of each document that passes, or that nothing but a document speaks for it."""
     from ..reporting.card import card_lines
 
+    doubted = {problem.where for problem in problems}
     for backing in backings:
-        if not backing.passes:
+        if not backing.passes or str(backing.run.path) in doubted:
             continue
         print(f"{backing.run.path}: {_words(backing)}")
         if backing.facts is not None and backing.kind in ("evidence", "records"):

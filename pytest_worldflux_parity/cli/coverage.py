@@ -41,7 +41,8 @@ def run_coverage(options: argparse.Namespace) -> int:
     with asking_of(options, root, must=True) as asking:
         aggregate = run_documents.read_aggregate(path)
         runs = release_checks.runs_of(aggregate, path, root)
-        fixtures = {path: aggregate, asking.lock.path: {"fixture": asking.lock.fixture}}
+        fixtures = {run.path: run.document for run in runs}
+        fixtures |= {path: aggregate, asking.lock.path: {"fixture": asking.lock.fixture}}
         made_up = fixtures_told(fixtures, options.allow_fixtures)
         backings = [backing_of(run, asking) for run in runs]
         rules = asking.rules
@@ -54,7 +55,7 @@ def run_coverage(options: argparse.Namespace) -> int:
             *release_checks.aggregate_problems(aggregate, path, (), root, complete=True),
             *_asked(against, backings, rules, enforced),
         ]
-    tell_cards(backings)
+    tell_cards(backings, problems)
     for suite in sorted(rules.without_table):
         print(f"{suite}: its worldflux table is not here, so it is not required")
     passed = ", and those that are required pass" if enforced else ""
@@ -75,8 +76,10 @@ def _required(required: Sequence[str], aggregate: Mapping[str, Any], path: Path)
 def _asked(
     problems: Iterator[Problem], backings: Sequence[Backing], rules: Rules, enforced: bool
 ) -> Iterator[Problem]:
-    """Without those of a suite that may fail: what it says of itself is true, and is no pass."""
-    required = {str(b.run.path) for b in backings if rules.of(b.run.suite_id).required}
+    """Without the verdicts of suites that may fail, and of those whose row says already that they do."""
+    required = {
+        str(b.run.path) for b in backings if rules.of(b.run.suite_id).required and b.run.row("")["pass"]
+    }
     for problem in problems:
         if problem.finding.code != "not_passed" or (enforced and problem.where in required):
             yield problem

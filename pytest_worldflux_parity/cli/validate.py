@@ -49,5 +49,5 @@ def run_validate(options: argparse.Namespace) -> int:
             *release_checks.required_problems(options.required_suite, runs, aggregate, options.aggregate),
             *release_checks.aggregate_problems(aggregate, options.aggregate, runs, root, complete=True),
         ]
-    tell_cards(backings)
+    tell_cards(backings, problems)
     return told(problems, f"{len(runs)} runs and their aggregate are valid, and every suite passes")

@@ -16,8 +16,8 @@ from ..execution.records import SUCCESS
 from ..execution.store import Stored
 from ..inputs.lock import Lock, LockEntry
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..inputs.scores import ScoreTable, table_files
-from ..suite.suite import SYSTEMS
+from ..inputs.scores import ScoreTable, table_files, task_key
+from ..suite.suite import SYSTEMS, Suite
 from .circumstances import Circumstances
 from .gates.components import ComponentEvidence
 from .gates.coverage import frames_apart
@@ -188,7 +188,7 @@ def _programs(
             commit = getattr(side, "commit", None) or (stated if isinstance(stated, str) else None)
             name = entry["tables"].get(system, table.sha256)
             repo = getattr(side, "repo", None)
-            pinned = lock is not None and _pinned(table, lock.suites.get(suite_id))
+            pinned = lock is not None and _pinned(part.suite, table, lock.suites.get(suite_id))
             about = (system, part.label, table.path.name, repo, commit, name)
             yield Program(*about, is_table=True, provenance=table.provenance, pinned=pinned)
         elif key in entry.get("programs", {}):
@@ -203,11 +203,15 @@ def _programs(
             )
 
 
-def _pinned(table: ScoreTable, entry: LockEntry | None) -> bool:
-    """Whether a lock entry holds every file of a table, with the sha256 that it has."""
+def _pinned(suite: Suite, table: ScoreTable, entry: LockEntry | None) -> bool:
+    """Whether a lock entry holds every file of a table that is of the suite, with the sha256 that it has."""
     if entry is None:
         return False
+    tasks = {task_key(task.id) for task in suite.tasks}
     for name, path in table_files(table.path, table.format).items():
+        # A folder holds a file for each task, and may hold those of other suites.
+        if path != table.path and task_key(path.stem) not in tasks:
+            continue
         # Names of a folder's files begin with its own.
         place = (
             entry.oracle_path if path == table.path else str(PurePosixPath(entry.oracle_path).parent / name)

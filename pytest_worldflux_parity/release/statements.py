@@ -10,6 +10,8 @@ from ..judgement.gates import Finding
 from .run_documents import is_earlier
 
 SHOWN = 5
+# What a reader wants to know before anything that follows from it.
+FIRST = ("fixture", "global.", "pass", "suite.", "verdict ")
 Document = Mapping[str, Any]
 
 
@@ -23,7 +25,7 @@ def document_findings(stated: Document, made: Document, name: str) -> Iterator[F
         stated, made = _earlier_view(stated, stated), _earlier_view(made, stated)
     else:
         stated, made = _without_hashes(stated), _without_hashes(made)
-    found = list(differences(stated, made, ""))
+    found = sorted(differences(stated, made, ""), key=lambda text: not text.startswith(FIRST))
     for text in found[:SHOWN]:
         yield Finding("document_differs", f"{name}: {text}")
     if len(found) > SHOWN:
@@ -54,7 +56,7 @@ def _earlier_view(document: Document, like: Document) -> dict[str, Any]:
     """
     # Its lower bound decides nothing and its level is not documented; reasons are sentences of its own.
     left_out = {"ci_lower_ratio", "verdict_reason"}
-    view: dict[str, Any] = {"pass": document["pass"]}
+    view: dict[str, Any] = {"pass": document["pass"], "fixture": document.get("fixture") is True}
     for part in ("suite", "counts", "stats"):
         view[part] = {k: document[part].get(k) for k in like[part].keys() - left_out}
     view["missing"] = {

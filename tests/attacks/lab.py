@@ -119,7 +119,7 @@ def policy(project: Kept, *admit: object, **bounds: Any) -> Path:
     )
     document = {
         "schema_version": "worldflux.parity.policy.v2",
-        "suites": dict.fromkeys(suites, {**rule, **bounds}),
+        "suites": {path: {**rule, **bounds} for path in suites},
         "signers": [],
     }
     return write(project.root / POLICY, document)
