@@ -64,8 +64,7 @@ PURE = (
     "judgement.quick",
     "judgement.proof_verdict",
     "reporting",
-    "release.audit",
-    "release.proof_audit",
+    "release.statements",
 )
 # They write what others of their folder have made.
 NOT_PURE = ("reporting.missing_suite", "reporting.component_report")

@@ -30,20 +30,19 @@ def add_aggregate(commands: Subparsers) -> None:
 
 
 def run_aggregate(options: argparse.Namespace) -> None:
-    """Read, check and write.
+    """Read and write; what documents say is for ``validate`` and ``coverage`` to judge anew.
 
     Raises:
-        DocumentError: nothing matches, a document is invalid, contradicts itself or has no statistics,
-            or two are of one suite.
+        DocumentError: nothing matches, a document is invalid or has no statistics, or two are of one suite.
         StoreError: the output cannot be written.
     """
     from ..execution.store import write_document
     from ..release import run_documents
+    from ..release.backing import stands_beside
     from ..reporting.aggregates import aggregate_of_rows
 
     runs = [run_documents.read_any(path) for path in _matching(options.runs_glob, options.output)]
     chosen = run_documents.one_per_suite(runs, newest=options.newest)
-    run_documents.refuse_contradictions(chosen)
     output: Path = options.output
     aggregate = aggregate_of_rows(
         [run.row(relative_to(run.path, output.parent)) for run in chosen],
@@ -56,6 +55,8 @@ def run_aggregate(options: argparse.Namespace) -> None:
     write_document(output, aggregate, "aggregate.v1")
     count = f"{aggregate['suite_pass_count']} of {aggregate['run_count']} suites pass"
     print(f"{output}: {count}" + (f"; {BANNER}" if "fixture" in aggregate else ""))
+    for run in chosen:
+        print(f"  {run.suite_id}: {stands_beside(run.path)} beside {run.path}")
 
 
 def relative_to(path: Path, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""``coverage``: every suite that the policy names is locked and judged, and required ones pass."""
+"""``coverage``: every suite that the policy names is locked and judged anew, and required ones pass."""
 
 from __future__ import annotations
 
@@ -8,31 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..judgement.gates import Finding
-from .options import DEFAULT_POLICY, Subparsers, add_lock_option, lock_path, project_root
-from .validate import allow_fixtures, count, fixtures_told, told
+from .asking import add_release_command, asking_of, count, fixtures_told, tell_cards, told
+from .options import Subparsers, project_root
 
 if TYPE_CHECKING:
+    from ..release.backing import Backing
     from ..release.release_checks import Problem
+    from ..release.rules import Rules
 
 
 def add_coverage(commands: Subparsers) -> None:
     """Add the parser of ``coverage``."""
-    parser = commands.add_parser("coverage", help="check that the policy's suites are locked and judged")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help=f"default: {DEFAULT_POLICY}")
-    add_lock_option(parser)
-    parser.add_argument("--aggregate", type=Path, required=True, metavar="FILE")
-    parser.add_argument(
-        "--enforce-pass", action="store_true", help="every suite of a required family must pass"
-    )
-    parser.add_argument(
-        "--required-suite", action="extend", nargs="+", default=[], metavar="ID",
-        help="a suite that must be in the aggregate, and with --enforce-pass must pass (repeatable)",
-    )  # fmt: skip
+    parser = add_release_command(commands, "coverage", "check that the policy's suites are locked and judged")
+    parser.add_argument("--enforce-pass", action="store_true", help="every required suite must pass")
     parser.add_argument(
         "--max-missing-pairs", type=count, metavar="N",
         help="how many results each suite may lack, counted in its own documents (default: not counted)",
     )  # fmt: skip
-    allow_fixtures(parser)
     parser.set_defaults(run=run_coverage)
 
 
@@ -42,37 +34,52 @@ def run_coverage(options: argparse.Namespace) -> int:
     Raises:
         ParityError: the policy, the lock, the aggregate or a document that it names cannot be read.
     """
-    from ..inputs import lock
-    from ..release import release_checks, release_policy, run_documents
+    from ..release import release_checks, run_documents
+    from ..release.backing import backing_of
 
-    root = project_root(options)
-    named = release_policy.read_policy(options.policy or root / DEFAULT_POLICY)
-    locked = lock.read_lock(lock_path(options, root))
-    path: Path = options.aggregate
-    aggregate = run_documents.read_aggregate(path)
-    enforced: bool = options.enforce_pass
-    fixtures = {path: aggregate, locked.path: {"fixture": locked.fixture}}
-    problems = [
-        *fixtures_told(fixtures, options.allow_fixtures),
-        *release_checks.coverage_problems(named, locked, aggregate, path, enforce_pass=enforced),
-        *release_checks.missing_problems(
-            aggregate, path, root, options.required_suite, options.max_missing_pairs
-        ),
-        *release_checks.aggregate_problems(aggregate, path, (), root, complete=False),
-        *release_checks.contradiction_problems(aggregate, path, root),
-        *(_not_passed(aggregate, path, options.required_suite) if enforced else ()),
-    ]
-    total = sum(len(family.suites) for family in named.families.values())
+    root, path, enforced = project_root(options), options.aggregate, options.enforce_pass
+    with asking_of(options, root, must=True) as asking:
+        aggregate = run_documents.read_aggregate(path)
+        runs = release_checks.runs_of(aggregate, path, root)
+        fixtures = {run.path: run.document for run in runs}
+        fixtures |= {path: aggregate, asking.lock.path: {"fixture": asking.lock.fixture}}
+        made_up = fixtures_told(fixtures, options.allow_fixtures)
+        backings = [backing_of(run, asking) for run in runs]
+        rules = asking.rules
+        against = release_checks.backing_problems(backings, options.max_missing_pairs)
+        problems = [
+            *made_up,
+            *release_checks.policy_problems(rules),
+            *release_checks.coverage_problems(rules, asking.lock, aggregate, path, enforce_pass=enforced),
+            *_required(options.required_suite, aggregate, path),
+            *release_checks.aggregate_problems(aggregate, path, (), root, complete=True),
+            *_asked(against, backings, rules, enforced),
+        ]
+    tell_cards(backings, problems)
+    for suite in sorted(rules.without_table):
+        print(f"{suite}: its worldflux table is not here, so it is not required")
     passed = ", and those that are required pass" if enforced else ""
-    return told(problems, f"all {total} suites of the policy are locked and judged{passed}")
+    return told(problems, f"all {len(rules.by_id)} suites of the policy are locked and judged{passed}")
 
 
-def _not_passed(aggregate: Mapping[str, Any], path: Path, required: Sequence[str]) -> Iterator[Problem]:
-    """Suites that the command line requires, and that did not pass."""
-    from ..release import release_checks
+def _required(required: Sequence[str], aggregate: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Suites that the command line requires have a row."""
+    from ..release.release_checks import Problem
 
-    for row in aggregate["suites"]:
-        if row["suite_id"] in required and not release_checks.passes(row):
-            reason = row.get("verdict_reason", "no reason given")
-            finding = Finding("not_passed", f"{row['suite_id']}, which --required-suite names: {reason}")
-            yield release_checks.Problem(str(path), finding)
+    rows = [row["suite_id"] for row in aggregate["suites"]]
+    for suite in dict.fromkeys(required):
+        if suite not in rows:
+            text = f"no row is of {suite!r}; there are {', '.join(rows)}"
+            yield Problem(str(path), Finding("required_suite_missing", text))
+
+
+def _asked(
+    problems: Iterator[Problem], backings: Sequence[Backing], rules: Rules, enforced: bool
+) -> Iterator[Problem]:
+    """Without the verdicts of suites that may fail, and of those whose row says already that they do."""
+    required = {
+        str(b.run.path) for b in backings if rules.of(b.run.suite_id).required and b.run.row("")["pass"]
+    }
+    for problem in problems:
+        if problem.finding.code != "not_passed" or (enforced and problem.where in required):
+            yield problem

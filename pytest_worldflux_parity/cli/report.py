@@ -40,11 +40,7 @@ def run_report(options: argparse.Namespace) -> None:
     outputs = [p for p in (options.output, options.dashboard) if p is not None]
     _refuse_replacing([path, *options.equivalence], outputs)
     aggregate = run_documents.read_aggregate(path)
-    problems = [
-        *release_checks.aggregate_problems(aggregate, path, (), root, complete=False),
-        *release_checks.contradiction_problems(aggregate, path, root),
-    ]
-    for problem in problems:
+    for problem in release_checks.aggregate_problems(aggregate, path, (), root, complete=False):
         # What could not be judged is part of a report, and so is a report that is about to be written.
         if problem.finding.code not in ("not_judged", "dangling_path"):
             raise DocumentError(problem.finding.line(), where=problem.where)

@@ -91,15 +91,16 @@ def _reader(options: argparse.Namespace) -> Reader:
     """What the reader brings; a checkout where he names no suite and no lock."""
     from ..judgement.recompute import NOTHING_ASKED, Asked
     from ..release.expectation import of_checkout
+    from ..release.rules import rules_of
     from ..release.verification import Reader
 
     asked = Asked(_given(options.suite), _given(options.lock))
-    checkout = None
-    if asked == NOTHING_ASKED:
-        checkout = of_checkout(project_root(options), policy=options.policy)
+    checkout = of_checkout(project_root(options), policy=options.policy)
+    rules = rules_of(checkout, must=options.policy is not None)
     return Reader(
-        key=options.key, asked=asked, checkout=checkout, commit=options.commit or "",
-        allow_unsigned=options.allow_unsigned,
+        key=options.key, signers=rules.signers, asked=asked,
+        checkout=checkout if asked == NOTHING_ASKED else None, commit=options.commit or "",
+        admit=rules.admit(must=options.policy is not None), allow_unsigned=options.allow_unsigned,
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def read_sign_key(path: Path) -> SignKey:
     Raises:
         EvidenceError: the file cannot be read, is encrypted, or is something else.
     """
-    key: Ed25519PrivateKey = _ed25519(path, "private", "public", _MAKE)
+    key: Ed25519PrivateKey = _ed25519(_read(path), str(path), "private", "public", _MAKE)
     return SignKey(key, _keyid(key.public_key()), _rights(path))
 
 
@@ -71,17 +71,28 @@ def read_public_key(path: Path) -> PublicKey:
     Raises:
         EvidenceError: as :func:`read_sign_key`.
     """
-    key: Ed25519PublicKey = _ed25519(path, "public", "private", _DERIVE)
+    return parse_public_key(_read(path), str(path))
+
+
+def parse_public_key(data: bytes, where: str) -> PublicKey:
+    """An Ed25519 public key from the text of a PEM file.
+
+    Args:
+        where: it stands, for errors.
+
+    Raises:
+        EvidenceError: it is something else.
+    """
+    key: Ed25519PublicKey = _ed25519(data, where, "public", "private", _DERIVE)
     return PublicKey(key, _keyid(key))
 
 
-def _ed25519(path: Path, kind: Literal["private", "public"], other: str, mend: str) -> Any:
-    """The key of one kind in a PEM file; ``other`` is what it is often taken for."""
+def _ed25519(data: bytes, where: str, kind: Literal["private", "public"], other: str, mend: str) -> Any:
+    """The key of one kind in the text of a PEM file; ``other`` is what it is often taken for."""
     # Brought in only where there is a key: the package takes 30 ms to import.
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519
 
-    data = _read(path)
     try:
         key = (
             serialization.load_pem_private_key(data, password=None)
@@ -89,18 +100,18 @@ def _ed25519(path: Path, kind: Literal["private", "public"], other: str, mend: s
             else serialization.load_pem_public_key(data)
         )
     except TypeError:
-        decrypt = f"decrypt it for the job: openssl pkey -in {path.name} -out plain.pem"
-        raise EvidenceError("the private key is encrypted", where=str(path), mend=decrypt) from None
+        decrypt = f"decrypt it for the job: openssl pkey -in {Path(where).name} -out plain.pem"
+        raise EvidenceError("the private key is encrypted", where=where, mend=decrypt) from None
     except ValueError:
         mistaken = f"{other.upper()} KEY".encode() in data
         what = f"is a {other} key" if mistaken else f"is no {kind} key in PEM"
-        raise EvidenceError(what, where=str(path), mend=mend) from None
+        raise EvidenceError(what, where=where, mend=mend) from None
     # What cryptography does not know, it says with an exception of its own.
     except Exception as error:
-        raise EvidenceError(f"is no key that can be read: {error}", where=str(path), mend=mend) from None
+        raise EvidenceError(f"is no key that can be read: {error}", where=where, mend=mend) from None
     wanted = ed25519.Ed25519PrivateKey if kind == "private" else ed25519.Ed25519PublicKey
     if not isinstance(key, wanted):
-        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=str(path), mend=mend)
+        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=where, mend=mend)
     return key
 
 

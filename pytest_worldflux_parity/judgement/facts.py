@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..execution.records import SUCCESS
@@ -16,6 +16,7 @@ from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.suite import SYSTEMS
 from .circumstances import Circumstances
 from .gates.compared import Compared
+from .gates.coverage import apart_findings
 from .judge_proof import part_key
 from .judgement_input import Evidence
 from .proof.results import JudgedCell
@@ -30,6 +31,8 @@ class Program:
     Attributes:
         tree_sha256: of the program's folder as it was sealed, or of the table. commit: None where none is
             known.
+        provenance: what a table says of where its rows come from.
+        pinned: whether an official table is the one that the lock file pins.
     """
 
     system: str
@@ -39,6 +42,8 @@ class Program:
     commit: str | None
     tree_sha256: str
     is_table: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,9 @@ class Facts:
     Attributes:
         choices: what was asked other than by the suite, a sentence each. seeds: system -> the fewest and
             the most seeds of a task. attempts: system -> how its attempts ended -> how many.
+        repeated: successes of a request that had succeeded before.
         lost_lines: torn or unreadable lines of the log.
+        apart: tasks whose latest steps are far apart on the two sides, a sentence each.
         isolation: what kept programs in their folders.
     """
 
@@ -81,7 +88,11 @@ class Facts:
     budgets: tuple[tuple[int, float], ...]
     choices: tuple[str, ...]
     attempts: Mapping[str, Mapping[str, int]]
+    repeated: int
     lost_lines: int
+    resumed: bool
+    warnings: tuple[str, ...]
+    apart: tuple[str, ...]
     run_id: str
     time: str
     device: str
@@ -119,7 +130,11 @@ def facts_of(
         track="quick" if proof is None else "proof",
         claim="none" if proof is None else proof.claim,
         verdict=judgement.verdict,
-        programs=tuple(p for part in prepared.parts for p in _programs(part, session, prepared.suite_id)),
+        programs=tuple(
+            program
+            for part, evidence in zip(prepared.parts, parts, strict=True)
+            for program in _programs(part, _entry(session, suite.suite_id), evidence.table.pinned is True)
+        ),
         components={part_key(p): e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
         seeds={s: _seeds(parts, s) for s in SYSTEMS},
@@ -127,7 +142,11 @@ def facts_of(
         budgets=tuple(sorted(_budgets(prepared.parts))),
         choices=tuple(session.get("choices", ())),
         attempts={s: _attempts(stored, s) for s in SYSTEMS},
+        repeated=_repeated(stored),
         lost_lines=stored.torn + len(stored.unreadable),
+        resumed=circumstances.resumed,
+        warnings=(*judgement.warnings, *(proof.warnings if proof is not None else ())),
+        apart=tuple(f.line() for e in parts for f in apart_findings(e.suite, e.observed)),
         run_id=session["run_id"],
         time=session["generated_at_utc"],
         device=_entry(session, prepared.suite_id)["device"],
@@ -146,8 +165,8 @@ def _parts(judgement: Judgement | ProofJudgement) -> tuple[Evidence, ...]:
     return (judgement.evidence,) if isinstance(judgement, Judgement) else judgement.evidence.parts
 
 
-def _programs(part: PreparedSuite, session: Mapping[str, Any], suite_id: str) -> Iterator[Program]:
-    entry = _entry(session, suite_id)
+def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:
+    """The sides of a part; ``pinned``: whether its official table is the one that the lock file pins."""
     for system in SYSTEMS:
         key = f"{part_key(part)}.{system}"
         if system in part.tables:
@@ -156,7 +175,9 @@ def _programs(part: PreparedSuite, session: Mapping[str, Any], suite_id: str) ->
             commit = getattr(side, "commit", None) or (stated if isinstance(stated, str) else None)
             name = entry["tables"].get(system, table.sha256)
             repo = getattr(side, "repo", None)
-            yield Program(system, part.label, table.path.name, repo, commit, name, is_table=True)
+            about = (system, part.label, table.path.name, repo, commit, name)
+            own = pinned and system == "official"
+            yield Program(*about, is_table=True, provenance=table.provenance, pinned=own)
         elif key in entry.get("programs", {}):
             source = entry["sources"][key]
             yield Program(
@@ -167,6 +188,11 @@ def _programs(part: PreparedSuite, session: Mapping[str, Any], suite_id: str) ->
                 source.get("commit"),
                 str(source.get("backend_tree_sha256", "")),
             )
+
+
+def _repeated(stored: Stored) -> int:
+    done = [line.get("request_id") for line in stored.lines if line.get("status") == SUCCESS]
+    return len(done) - len(set(done))
 
 
 def _seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:

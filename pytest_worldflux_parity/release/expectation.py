@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -16,14 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ParityError, SourceError
+from ..errors import DocumentError, ParityError, SourceError
 from ..inputs.backends import Backend, load_backends
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile, PreparedSuite, prepare, source_of
 from ..judgement.circumstances import Circumstances
 from ..suite import proof_file, suite_file
-
-SUITES = "suites"
+from ..suite.suite import ArtifactSide, Override
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Expectation:
         root: whose ``suites`` and official programs are expected. code: whose candidate is; the same folder
             where no other commit was named.
         name: of it in messages. lock, policy: files. backends: folders below ``root`` and ``code``.
+        suites: the folder below ``root`` whose suites are expected.
+        rehearsal: whether these are made up, with the lock file that stands beside them.
     """
 
     root: Path
@@ -42,43 +44,94 @@ class Expectation:
     lock: Path
     policy: Path
     backends: tuple[Path, ...]
+    suites: Path = Path("suites")
+    rehearsal: bool = False
+
+    def rehearsed(self) -> Expectation:
+        """The same of a lock file of made-up tables, with the suites that stand beside it."""
+        return replace(self, suites=self.lock.resolve().parent.relative_to(self.root), rehearsal=True)
+
+    def has(self, path: Path) -> bool:
+        """Whether a file of the candidate that a suite names is there."""
+        return self._own(Path(os.path.normpath(path))).exists()
+
+    def _own(self, path: Path) -> Path:
+        """Where a file of the candidate is that a suite below ``root`` names."""
+        return self.code / path.relative_to(self.root) if path.is_relative_to(self.root) else path
 
     def suite_path(self, suite_id: str, track: str) -> Path | None:
-        """The suite of an id and a track; None where there is none that can be read."""
-        found = [p for p in sorted((self.root / SUITES).glob("**/*.y*ml")) if _is(p, suite_id, track)]
+        """The suite of an id and a track; None where there is none that can be read.
+
+        Raises:
+            DocumentError: there are two that differ.
+        """
+        found = [p for p in sorted((self.root / self.suites).glob("**/*.y*ml")) if _is(p, suite_id, track)]
+        if len({p.read_bytes() for p in found}) > 1:
+            names = " and ".join(p.relative_to(self.root).as_posix() for p in found)
+            raise DocumentError(f"{names} have the id {suite_id!r}, and differ", where=self.name)
         return found[0] if found else None
 
     def prepared(
-        self, suite: Path, session: Mapping[str, Any], run_dir: Path, circumstances: Circumstances
+        self,
+        suite: Path,
+        suite_id: str,
+        session: Mapping[str, Any],
+        run_dir: Path,
+        circumstances: Circumstances,
+        *,
+        chosen: bool = False,
     ) -> tuple[PreparedFile, RunContext]:
         """A suite as it is expected, and the context in which a run's records are judged.
 
-        No seeds and no tables of the run's command line are in it.
-
         Args:
             session: the run's ``run.json``. run_dir: with the records.
+            chosen: whether the seeds and tables of the run's command line stand in place of the suite's.
 
         Raises:
             ParityError: something that the suite names is absent or broken.
         """
-        devices = {e["device"] for e in session["suites"].values()}
+        entry = next(e for e in session["suites"].values() if e["suite_id"] == suite_id)
+        seeds = session["seeds_override"] if chosen else None
+        given = entry.get("overrides", {}) if chosen else {}
         context = RunContext(
             root=self.root,
             track=session["track"],
             run_id=session["run_id"],
             run_dir=run_dir,
-            device=sorted(devices)[0],
+            device=entry["device"],
             lock_path=self.lock,
             backend_folders=tuple(self.root / b for b in self.backends),
             resume=circumstances.resumed,
             names=circumstances.names,
+            seeds=tuple(seeds) if seeds is not None else None,
+            overrides={s: _override(o, self.code) for s, o in given.items()},
         )
+        if self.code != self.root:
+            self._bring_table(suite)
         prepared = prepare(suite, context)
         if self.code != self.root:
             known = load_backends([self.code / b for b in self.backends])
             parts = tuple(_with_candidate(part, known, context) for part in prepared.parts)
             prepared = replace(prepared, parts=parts)
         return prepared, context
+
+    def _bring_table(self, suite: Path) -> None:
+        """The candidate's table, which is a part of the code, into a folder of another commit."""
+        side = suite_file.load(suite).sides["worldflux"] if suite_file.read(suite).track == "quick" else None
+        if not isinstance(side, ArtifactSide):
+            return
+        there = Path(os.path.normpath(side.path))
+        own = self._own(there)
+        if own.exists() and own != there:
+            there.parent.mkdir(parents=True, exist_ok=True)
+            if there.is_dir() and not there.is_symlink():
+                shutil.rmtree(there)
+            there.unlink(missing_ok=True)
+            os.symlink(own, there)
+
+
+def _override(given: Mapping[str, Any], root: Path) -> Override:
+    return Override(root / given["path"] if given["path"] else None, given["format"])
 
 
 def _is(path: Path, suite_id: str, track: str) -> bool:
@@ -131,7 +184,12 @@ def of_checkout(
 
 @contextmanager
 def of_commit(
-    root: Path, ref: str, *, lock: Path | None = None, policy: Path | None = None
+    root: Path,
+    ref: str,
+    *,
+    lock: Path | None = None,
+    policy: Path | None = None,
+    backends: Sequence[Path] = (Path("backends"),),
 ) -> Iterator[Expectation]:
     """The expectation of another commit of a checkout, whose candidate is expected as its files are.
 
@@ -144,7 +202,7 @@ def of_commit(
         # Tables of checkouts are not in the commit; the lock pins them.
         if (root / ".worldflux").is_dir() and not (there / ".worldflux").exists():
             os.symlink(root / ".worldflux", there / ".worldflux")
-        expected = of_checkout(there, lock=lock, policy=policy)
+        expected = of_checkout(there, lock=lock, policy=policy, backends=backends)
         yield replace(expected, code=root, name=f"the commit {ref}")
 
 

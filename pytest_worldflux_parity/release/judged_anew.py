@@ -14,10 +14,13 @@ from ..execution.store import SuiteStore
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
+from ..judgement.facts import Facts, facts_of
 from ..judgement.fingerprint import changes, fingerprint, read_session
 from ..judgement.gates import Finding
-from ..judgement.recompute import AnyJudgement, judge_records
+from ..judgement.recompute import Rejudged, judge_records
 from .expectation import Expectation
+
+NOT_PASSED = "not_passed"
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,13 @@ class Anew:
 
     Attributes:
         findings: how what was asked of the run is not what is expected, and why it is no pass under it.
-        judgement: None where it cannot be judged under it; a finding says why.
+        judged: None where it cannot be judged under it; a finding says why.
+        facts: as the expectation has them, with what its lock file pins.
     """
 
     findings: tuple[Finding, ...]
-    judgement: AnyJudgement | None = None
-    prepared: PreparedFile | None = None
-    context: RunContext | None = None
+    judged: Rejudged | None = None
+    facts: Facts | None = None
 
 
 def records_of(run_dir: Path, suite_id: str, files: AttemptFiles | None = None) -> Records:
@@ -76,15 +79,19 @@ def records_of(run_dir: Path, suite_id: str, files: AttemptFiles | None = None) 
     return Records(run_dir, suite_id, session, entries[suite_id], circumstances, files)
 
 
-def judge_expected(records: Records, expected: Expectation) -> Anew:
-    """The verdict that records give under an expectation, and how they were asked otherwise."""
-    track = str(records.session["track"])
-    suite = expected.suite_path(records.suite_id, track)
-    if suite is None:
-        text = f"{expected.name} has no {track} suite with the id {records.suite_id!r}"
-        return Anew((Finding("unknown_suite", text),))
+def judge_expected(records: Records, expected: Expectation, *, chosen: bool = False) -> Anew:
+    """The verdict that records give under an expectation, and how they were asked otherwise.
+
+    Args:
+        chosen: whether what the run's command line gave in place of the suite's counts.
+    """
     try:
-        prepared, context = expected.prepared(suite, records.session, records.run_dir, records.circumstances)
+        suite = expected.suite_path(records.suite_id, str(records.session["track"]))
+        if suite is None:
+            text = f"{expected.name} has no {records.session['track']} suite with the id {records.suite_id!r}"
+            return Anew((Finding("unknown_suite", text),))
+        about = (records.suite_id, records.session, records.run_dir, records.circumstances)
+        prepared, context = expected.prepared(suite, *about, chosen=chosen)
         found = tuple(differences_to(records, prepared, context, expected))
         stored = SuiteStore(records.run_dir, records.suite_id).read()
         judgement = judge_records(prepared, context, stored, records.circumstances, records.files)
@@ -92,8 +99,10 @@ def judge_expected(records: Records, expected: Expectation) -> Anew:
         return Anew((Finding("cannot_be_expected", f"under {expected.name}: {error.line()}"),))
     if judgement.verdict != "pass":
         text = f"under {expected.name} the verdict is {judgement.verdict}: {judgement.reason}"
-        found = (*found, Finding("not_passed", text))
-    return Anew(found, judgement, prepared, context)
+        found = (*found, Finding(NOT_PASSED, text))
+    sealed = (records.session, records.entry, records.circumstances)
+    facts = facts_of(prepared, judgement, stored, records.session, records.circumstances)
+    return Anew(found, Rejudged(prepared, context, *sealed, judgement, stored), facts)
 
 
 def differences_to(
@@ -101,22 +110,11 @@ def differences_to(
 ) -> Iterator[Finding]:
     """How what was asked of a run is not what is expected of it, by name and by path."""
     now = fingerprint(prepared, context)
-    yield from _choices(records, now)
     yield from _files(records.entry, now, expected)
     skipped = {"suite_sha256", "suite_policy_sha256", "upstream_lock_sha256", "trees", "seeds", "overrides"}
     before, after = ({k: v for k, v in x.items() if k not in skipped} for x in (dict(records.entry), now))
     for name in changes(before, after, prepared):
         yield Finding("not_as_expected", f"{name} is not that of {expected.name}")
-
-
-def _choices(records: Records, now: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the run's command line chose in place of the suite."""
-    if records.session["seeds_override"] is not None:
-        chosen = ", ".join(map(str, records.session["seeds_override"]))
-        yield Finding("seeds_chosen", f"--parity-seeds {chosen} in place of the suite's seeds")
-    for system, given in (records.entry.get("overrides") or {}).items():
-        text = f"the table {given['path']} of the command line stood in place of the suite's side"
-        yield Finding("table_chosen", text, system=system)
 
 
 def _files(entry: Mapping[str, Any], now: Mapping[str, Any], expected: Expectation) -> Iterator[Finding]:

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DocumentError, ParityError
+from ..errors import DocumentError
+from ..evidence.checking import differences
 from ..inputs.lock import Lock
-from ..inputs.scores import RETURN, ScoreTable, load_table
 from ..judgement.gates import Finding
-from ..judgement.gates.fixture import BANNER, is_fixture_table
-from ..reporting.aggregates import aggregate_of_rows, families_of, fixture_mark, row_of_run
-from ..suite import suite_file
-from ..suite.suite import Suite
+from ..judgement.gates.fixture import BANNER
+from ..reporting.aggregates import aggregate_of_rows, families_of, fixture_mark
+from ..reporting.proof_documents import STABILITY
 from . import run_documents
-from .audit import aggregate_findings, is_earlier, missing_results, run_findings
-from .release_policy import Policy
-from .run_documents import AnyRun, ProofFile, RunFile
+from .backing import Backing
+from .rules import Rules
+from .run_documents import AnyRun, ProofFile
 
 Document = Mapping[str, Any]
 
@@ -38,106 +37,16 @@ class Problem:
         return f"{self.where}: {self.finding.line()}".replace("\n", " ")
 
 
-def run_problems(run: RunFile, lock: Lock, root: Path, max_missing: int) -> Iterator[Problem]:
-    """What is wrong with one document: its own contradictions, its inputs, its lock, its verdict."""
-    document = run.document
-    lacking = missing_results(document)
-    found = [*run_findings(document), *_lock_findings(document, lock), *_suite_findings(document, root)]
-    for side in ("upstream", "worldflux"):
-        found += _input_findings(document, side, root)
-        found += _unmarked_findings(document, side, root)
-    if lacking > max_missing:
-        found.append(Finding("missing_pairs", f"{lacking} results are missing, {max_missing} may be"))
-    if not document["pass"]:
-        reason = row_of_run(document, "")["verdict_reason"]
-        verdict = document.get("verdict", "fail")
-        found.append(Finding("not_passed", f"the verdict is {verdict}: {reason}"))
-    yield from (Problem(str(run.path), f) for f in found)
-
-
-def _lock_findings(run: Document, lock: Lock) -> Iterator[Finding]:
-    """The official side is the locked one, and the document speaks of the lock as it is."""
-    suite_id = run["suite"]["suite_id"]
-    entry = lock.suites.get(suite_id)
-    if entry is None:
-        yield Finding("not_in_lock", f"{lock.path} does not lock the suite {suite_id!r}")
-        return
-    reference = run.get("suite_lock_ref", {})
-    stated = {
-        "the official side is of": reference.get("resolved_upstream_commit")
-        or run["sources"]["upstream"].get("commit"),
-        "it was judged against a lock of": reference.get("locked_upstream_commit", entry.commit),
-    }
-    for what, commit in stated.items():
-        if commit != entry.commit:
-            text = f"{what} commit {commit}, {lock.path.name} locks {entry.commit}"
-            yield Finding("lock_mismatch", text)
-    if reference.get("matches_lock", True) is not True:
-        yield Finding("lock_mismatch", f"suite_lock_ref.matches_lock is {reference['matches_lock']}")
-    sha256 = run.get("artifact_integrity", {}).get("upstream_input_sha256")
-    locked = entry.oracle_files.get(entry.oracle_path)
-    if locked is not None and sha256 is not None and sha256 != locked:
-        yield Finding("input_not_locked", f"the official table has sha256 {sha256}, locked is {locked}")
-
-
-def _suite_findings(run: Document, root: Path) -> Iterator[Finding]:
-    """The suite file in the project is the one that was judged."""
-    stated = run.get("artifact_integrity", {}).get("suite_sha256")
-    if stated is None:
-        return
-    suite_id = run["suite"]["suite_id"]
-    folder = root / "suites"
-    # The suite of a fixture stands beside its tables; the published one has the same id.
-    if run.get("fixture") and run["sources"]["upstream"]["path"]:
-        folder = (root / run["sources"]["upstream"]["path"]).parent
-    there = [suite for suite in _suites(folder) if suite.suite_id == suite_id]
-    if there and stated not in {suite.sha256 for suite in there}:
-        names = ", ".join(str(suite.path) for suite in there)
-        yield Finding("suite_changed", f"the suite file is not the one that was judged: {names}")
-
-
-def _suites(folder: Path) -> Iterator[Suite]:
-    """The suites in a folder that can be read; others are for pytest to complain of."""
-    for path in sorted(folder.glob("**/*.y*ml")):
-        try:
-            yield suite_file.load(path)
-        except ParityError:
-            continue
-
-
-def _input_findings(run: Document, side: str, root: Path) -> Iterator[Finding]:
-    """A table that is there is the one that was judged, and holds the scores that the document has."""
-    source = run["sources"][side]
-    stated = run.get("artifact_integrity", {}).get(f"{side}_input_sha256")
-    path = root / source["path"] if source["path"] else None
-    # What the earlier system hashed of a folder is not known.
-    if path is None or stated is None or not (path.is_file() or (path.is_dir() and not is_earlier(run))):
-        return
-    try:
-        tables = [load_table(path, source["format"], duplicates=which) for which in ("last", "first")]
-    except ParityError as error:
-        yield Finding("input_differs", error.line())
-        return
-    if tables[0].sha256 != stated:
-        text = f"{source['path']} has sha256 {tables[0].sha256}, judged was {stated}"
-        yield Finding("input_differs", text)
-        return
-    yield from _score_findings(run, side, tables)
-
-
-def _unmarked_findings(run: Document, side: str, root: Path) -> Iterator[Finding]:
-    """A table that says that it is a fixture makes every document of it one."""
-    source = run["sources"][side]
-    path = root / source["path"] if source["path"] and source["format"] == "canonical_json" else None
-    if path is None or run.get("fixture") is True or not path.is_file():
-        return
-    try:
-        table = load_table(path, source["format"], duplicates="last")
-    except ParityError:
-        return
-    if is_fixture_table(table.provenance):
-        text = f"{source['path']} says that it is a fixture, and the document does not"
-        yield Finding("fixture_unmarked", text)
+def backing_problems(backings: Iterable[Backing], max_missing: int | None) -> Iterator[Problem]:
+    """What speaks against each document, by what stands behind it and by what it lacks."""
+    for backing in backings:
+        run, found = backing.run, list(backing.findings)
+        if max_missing is not None and run.missing > max_missing:
+            found.append(Finding("missing_pairs", f"{run.missing} results are missing, {max_missing} may be"))
+        if isinstance(run, ProofFile) and run.documents[STABILITY]["status"] == "unstable":
+            text = "the verdict or an effect flips between runs, or two tests disagree"
+            found.append(Finding("unstable", text))
+        yield from (Problem(str(run.path), finding) for finding in found)
 
 
 def fixture_problems(documents: Mapping[Path, Document]) -> Iterator[Problem]:
@@ -146,29 +55,6 @@ def fixture_problems(documents: Mapping[Path, Document]) -> Iterator[Problem]:
         if document.get("fixture") or any(row.get("fixture") for row in document.get("suites", ())):
             mend = "for a rehearsal add --allow-fixtures"
             yield Problem(str(path), Finding("fixture", f"{BANNER}; {mend}"))
-
-
-def _score_findings(run: Document, side: str, tables: Sequence[ScoreTable]) -> Iterator[Finding]:
-    """Every score of the document stands in the table, and every seed of the table in the document.
-
-    Args:
-        tables: the table with either of two repeated rows counting; the document does not say which.
-    """
-    if run["suite"].get("metric", RETURN) != RETURN:
-        return
-    there = {(p["task"], p["seed"]): p for p in run["pairs"]}
-    for (task, seed), pair in there.items():
-        score, step = pair[f"{side}_score"], pair.get(f"{side}_step")
-        points = [p for table in tables for p in table.curve(task, seed)]
-        if not any(p.value == score and step in (None, p.step) for p in points):
-            text = f"{side}_score {score!r} at step {step} is not in the table"
-            yield Finding("score_differs", text, task, seed)
-    if is_earlier(run) or run["evaluation_manifest"]["seed_policy"]["mode"] == "as_in_tables":
-        listed = {(m["task"], m["seed"]) for rows in run["missing"].values() for m in rows}
-        for task in run["suite"]["tasks"]:
-            for seed in tables[0].seeds(task):
-                if (task, seed) not in there.keys() | listed:
-                    yield Finding("omitted", f"is in the {side} table, and not in the document", task, seed)
 
 
 def required_problems(
@@ -257,7 +143,12 @@ def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[F
     ignored = {"generated_at_utc", "evidence_bundle"}
     if "not_judged" not in aggregate:
         ignored |= {"global_non_inferiority", "run_paths"}
-    found = aggregate_findings(aggregate, again, ignored)
+    found = [
+        Finding("aggregate_differs", text)
+        for key in again
+        if key in aggregate and key not in ignored
+        for text in differences(_reasonless(aggregate[key]), _reasonless(again[key]), key)
+    ]
     if again.get("fixture") and not _marked(aggregate, rows):
         text = "a document that it is made of is a fixture, and it does not say so"
         found.append(Finding("fixture_unmarked", text))
@@ -268,6 +159,13 @@ def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[F
             text = f"{row['suite_id']}: pass is {row['pass']}, verdict is {row['verdict']}"
             found.append(Finding("verdict_differs", text))
     return found + [Finding("not_judged", f"{suite}: {why}") for suite, why in not_judged.items()]
+
+
+def _reasonless(value: Any) -> Any:
+    """Without reasons, which the earlier system has not and which are sentences of their own."""
+    if isinstance(value, list):
+        return [_reasonless(item) for item in value]
+    return {k: v for k, v in value.items() if k != "verdict_reason"} if isinstance(value, dict) else value
 
 
 def _marked(aggregate: Document, rows: Sequence[Document]) -> bool:
@@ -286,67 +184,50 @@ def _dangling(aggregate: Document, path: Path) -> Iterator[Problem]:
             yield Problem(str(path), Finding("dangling_path", f"{key} {name!r} is not there"))
 
 
+def policy_problems(rules: Rules) -> Iterator[Problem]:
+    """Suites that a policy names and that are not there."""
+    for name, why in rules.unknown.items():
+        assert rules.policy is not None
+        yield Problem(str(rules.policy.path), Finding("unknown_suite", f"{name}: {why}"))
+
+
 def coverage_problems(
-    policy: Policy, lock: Lock, aggregate: Document, aggregate_path: Path, *, enforce_pass: bool
+    rules: Rules, lock: Lock, aggregate: Document, aggregate_path: Path, *, enforce_pass: bool
 ) -> Iterator[Problem]:
     """Every suite of the policy is locked and has a row; with ``enforce_pass`` required ones pass.
 
     A proof suite is locked where an official program of its family is.
     """
     rows = {row["suite_id"]: row for row in aggregate["suites"]}
-    for family in policy.families.values():
-        for suite in family.suites:
-            row = rows.get(suite)
-            proven = row is not None and row.get("track") == "proof" and family.family in lock.goldens
-            if suite not in lock.suites and not proven:
-                yield Problem(str(lock.path), Finding("not_in_lock", f"{suite} of {family.family}"))
-            if row is None:
-                yield Problem(str(aggregate_path), Finding("not_in_aggregate", f"{suite} of {family.family}"))
-                continue
-            if family.family not in families_of(row):
-                text = f"{suite} is of {row['family']!r}, the policy says {family.family!r}"
-                yield Problem(str(aggregate_path), Finding("family_differs", text))
-            if enforce_pass and family.required and not passes(row):
-                reason = row.get("verdict_reason", "no reason given")
-                text = f"{suite}, which {family.family} requires: {reason}"
-                yield Problem(str(aggregate_path), Finding("not_passed", text))
-    if enforce_pass and not any(family.required for family in policy.families.values()):
-        text = "no family has the stage 'required', so there is nothing to enforce"
-        yield Problem(str(policy.path), Finding("nothing_required", text))
+    where = str(aggregate_path)
+    for suite, rule in rules.by_id.items():
+        row = rows.get(suite)
+        proof = rules.tracks.get(suite, (row or {}).get("track")) == "proof"
+        if suite not in lock.suites and not (proof and rule.family in lock.goldens):
+            yield Problem(str(lock.path), Finding("not_in_lock", f"{suite} of {rule.family}"))
+        if row is None:
+            if suite not in rules.without_table:
+                yield Problem(where, Finding("not_in_aggregate", f"{suite} of {rule.family}"))
+            continue
+        if rule.family not in families_of(row):
+            text = f"{suite} is of {row['family']!r}, the policy says {rule.family!r}"
+            yield Problem(where, Finding("family_differs", text))
+        if enforce_pass and rule.required and not passes(row):
+            reason = row.get("verdict_reason", "no reason given")
+            yield Problem(where, Finding("not_passed", f"{suite}, which is required: {reason}"))
+    if enforce_pass and rules.policy and not any(rule.required for rule in rules.policy.rules.values()):
+        text = "no suite has the stage 'required', so there is nothing to enforce"
+        yield Problem(str(rules.policy.path), Finding("nothing_required", text))
 
 
-def missing_problems(
-    aggregate: Document, path: Path, root: Path, required: Sequence[str], max_missing: int | None
-) -> Iterator[Problem]:
-    """Required suites have a row, and no suite lacks more results than it may.
+def runs_of(aggregate: Document, path: Path, root: Path) -> list[AnyRun]:
+    """The documents that the rows of an aggregate name, of those that are there.
 
-    Args:
-        max_missing: how many results each suite may lack, by its own documents, which must be there: the run
-            document of a quick suite, the coverage report of a proof suite. None: nothing is counted.
+    Raises:
+        DocumentError: one is no document of a run.
     """
-    rows = {row["suite_id"]: row for row in aggregate["suites"]}
-    for suite in dict.fromkeys(required):
-        if suite not in rows:
-            text = f"no row is of {suite!r}; there are {', '.join(rows)}"
-            yield Problem(str(path), Finding("required_suite_missing", text))
-    if max_missing is None:
-        return
-    for suite, row in rows.items():
-        run = document_of(row, path, root)
-        if run is None:
-            text = f"{suite}: run_path {row.get('run_path')!r} is not there, so nothing can be counted"
-            yield Problem(str(path), Finding("dangling_path", text))
-        elif run.missing > max_missing:
-            text = f"{suite}: {run.missing} results are missing, {max_missing} may be"
-            yield Problem(str(run.path), Finding("missing_pairs", text))
-
-
-def contradiction_problems(aggregate: Document, path: Path, root: Path) -> Iterator[Problem]:
-    """Proofs of an aggregate whose documents, where they are there, contradict themselves or each other."""
-    for row in aggregate["suites"]:
-        run = document_of(row, path, root)
-        if isinstance(run, ProofFile):
-            yield from (Problem(str(run.path), finding) for finding in run.findings())
+    found = [document_of(row, path, root) for row in aggregate["suites"]]
+    return [run for run in found if run is not None]
 
 
 def read_runs(paths: Iterable[Path]) -> list[AnyRun]:

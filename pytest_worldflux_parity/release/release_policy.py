@@ -1,78 +1,144 @@
-"""The policy file: which suites speak for each family, and whether a release needs them to pass.
+"""The policy file: which suites a release needs, and what it admits of each that is otherwise a finding.
 
-``worldflux.parity.policy.v1``: ``families{<family>{stage, suites[]}}``; the stage ``required`` binds a
-release, every other word is for people.
+``worldflux.parity.policy.v2`` names suite files. ``worldflux.parity.policy.v1`` names ids by family: it binds
+as strictly as evidence can be held, and admits only what nothing could have done when it was written.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import schemas
-from ..errors import DocumentError
+from ..errors import DocumentError, EvidenceError
+from ..evidence.signing import PublicKey, parse_public_key
 from ..schemas.json_text import read_json
 
 POLICY_SCHEMA = "worldflux.parity.policy.v1"
-REQUIRED = "required"
+POLICY_V2 = "worldflux.parity.policy.v2"
+REQUIRED, LISTED, WHERE_TABLE = "required", "listed", "required_where_table"
+BUNDLE, DOCUMENTS = "bundle", "documents"
 
 
 @dataclass(frozen=True)
-class FamilyPolicy:
-    """The suites of one family, in the file's order."""
+class SuiteRule:
+    """What a policy says of one suite.
 
+    Attributes:
+        suite: path of the suite file, or, of a v1 policy, the id of the suite.
+        stage: ``required``, ``required_where_table``, or another word, which asks for nothing.
+        admit: names of what is no finding. failed_attempts: the share of attempts that may fail.
+        least_seeds, largest_margin, largest_age_days: bounds; None: none.
+    """
+
+    suite: str
     family: str
     stage: str
-    suites: tuple[str, ...]
+    evidence: str = BUNDLE
+    admit: frozenset[str] = frozenset()
+    failed_attempts: float = 0.0
+    least_seeds: int | None = None
+    largest_margin: float | None = None
+    largest_age_days: float | None = None
 
     @property
     def required(self) -> bool:
-        """Whether a release needs every suite of the family to pass."""
-        return self.stage == REQUIRED
+        """Whether a release needs the suite, at least where its table is there."""
+        return self.stage in (REQUIRED, WHERE_TABLE)
+
+
+# Of a suite that a command line requires and no policy names, and of what v1 names. Isolation is not built.
+STRICT = SuiteRule("", "", REQUIRED, admit=frozenset(["no_isolation"]))
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy file."""
+    """A policy file.
+
+    Attributes:
+        rules: by path of the suite file; of a v1 policy by id.
+        by_id: whether it is a v1 policy.
+        signers: name -> key that may sign evidence.
+    """
 
     path: Path
-    families: Mapping[str, FamilyPolicy]
+    rules: Mapping[str, SuiteRule]
+    by_id: bool = False
+    signers: Mapping[str, PublicKey] = field(default_factory=dict)
 
 
 def read_policy(path: Path) -> Policy:
     """Read and validate a policy file.
 
     Raises:
-        DocumentError: it cannot be read, is not JSON, does not keep the schema, names a suite twice, or
-            has a stage that looks like a misspelt ``required``.
+        DocumentError: it cannot be read, is not JSON, does not keep the schema, names a suite, a signer or
+            a thing to admit twice, holds what is no key, or has a stage that looks like a misspelt
+            ``required``.
     """
     _, document = read_json(path, DocumentError, mend="name it with --policy FILE")
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version == POLICY_V2:
+        schemas.check(document, "policy.v2", lambda at: str(path), DocumentError)
+        rules = {name: _rule(name, own, path) for name, own in document["suites"].items()}
+        return Policy(path, rules, signers=_signers(document["signers"], path))
+    if isinstance(document, dict) and version != POLICY_SCHEMA:
+        what = f"schema_version is {version!r}"
+        raise DocumentError(what, where=str(path), valid=[POLICY_SCHEMA, POLICY_V2], got=version)
     schemas.check(document, "policy.v1", lambda at: str(path), DocumentError)
-    _refuse_shared_suites(document["families"], path)
-    families = {}
-    for name, own in document["families"].items():
-        _refuse_misspelt(own["stage"], name, path)
-        families[name] = FamilyPolicy(name, own["stage"], tuple(own["suites"]))
-    return Policy(path, families)
+    return Policy(path, _of_families(document["families"], path), by_id=True)
 
 
-def _refuse_shared_suites(families: Mapping[str, Any], path: Path) -> None:
-    owners: dict[str, str] = {}
-    for name, own in families.items():
+def _rule(suite: str, own: Mapping[str, Any], path: Path) -> SuiteRule:
+    bounds = ("least_seeds", "largest_margin", "largest_age_days")
+    names = [next(iter(a)) if isinstance(a, dict) else a for a in own.get("admit", ())]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DocumentError(f"suites.{suite}.admit: {twice[0]!r} stands twice", where=str(path))
+    shares = [a["failed_attempts"] for a in own.get("admit", ()) if isinstance(a, dict)]
+    return SuiteRule(
+        suite,
+        own["family"],
+        own["stage"],
+        own["evidence"],
+        frozenset(a for a in own.get("admit", ()) if isinstance(a, str)),
+        shares[0] if shares else 0.0,
+        **{key: own.get(key) for key in bounds},
+    )
+
+
+def _signers(rows: list[Mapping[str, str]], path: Path) -> dict[str, PublicKey]:
+    found: dict[str, PublicKey] = {}
+    for row in rows:
+        name, where = row["name"], f"{path}: signers: {row['name']}"
+        if name in found:
+            raise DocumentError(f"the signer {name!r} stands twice", where=str(path))
+        try:
+            found[name] = parse_public_key(row["public_key"].encode(), where)
+        except EvidenceError as error:
+            raise DocumentError(error.what, where=where, mend=error.mend) from None
+    return found
+
+
+def _of_families(families: Mapping[str, Any], path: Path) -> dict[str, SuiteRule]:
+    rules: dict[str, SuiteRule] = {}
+    for family, own in families.items():
+        _refuse_misspelt(own["stage"], family, path)
         for suite in own["suites"]:
-            other = owners.setdefault(suite, name)
-            if other != name:
-                raise DocumentError(
-                    f"families.{name}.suites: {suite!r} is also a suite of {other}", where=str(path)
-                )
+            if suite in rules:
+                what = f"families.{family}.suites: {suite!r} is also a suite of {rules[suite].family}"
+                raise DocumentError(what, where=str(path))
+            rules[suite] = SuiteRule(suite, family, own["stage"], admit=STRICT.admit)
+    return rules
 
 
 def _refuse_misspelt(stage: str, family: str, path: Path) -> None:
     """Another word is allowed, but a misspelling would let a release pass that was to be stopped."""
-    if stage != REQUIRED and difflib.SequenceMatcher(None, stage, REQUIRED).ratio() > 0.7:
+    if stage == WHERE_TABLE or (
+        stage != REQUIRED and difflib.SequenceMatcher(None, stage, REQUIRED).ratio() > 0.7
+    ):
         raise DocumentError(
             f"families.{family}.stage is {stage!r}; did you mean {REQUIRED!r}?",
             where=str(path),

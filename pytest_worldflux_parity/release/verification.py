@@ -28,6 +28,7 @@ OWN = (
     "the bundle's own suite and lock, which its author chose: give --suite and --lock, or stand in a checkout"
 )
 UNTOLD = "whether someone made the whole bundle anew cannot be told"
+NOBODY = f"NONE, the bundle is unsigned: {UNTOLD}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def verify(path: Path, into: Path, reader: Reader, judge: Judge = judge_bundle) 
     shown = expected or facts
     admitted = (*reader.admit(shown), *commit_findings(shown, reader.commit)) if shown else ()
     signer, vouched = signed_by(bundle)
-    return Verified(checked, words, (*findings, *admitted), shown, signer, vouched, reader.allow_unsigned)
+    every = (*findings, *admitted, *signer_findings(bundle, reader.signers))
+    return Verified(checked, words, every, shown, signer, vouched, reader.allow_unsigned)
 
 
 def commit_findings(facts: Facts, commit: str) -> Iterator[Finding]:
@@ -139,7 +141,13 @@ def signed_by(bundle: OpenedBundle) -> tuple[str, bool]:
         return f"valid, by the key {bundle.keyid}", True
     if bundle.signature == "not checked":
         return f"NOT CHECKED (it names the key {bundle.keyid}): give --key PUB; {UNTOLD}", False
-    return f"NONE, the bundle is unsigned: {UNTOLD}", False
+    return NOBODY, False
+
+
+def signer_findings(bundle: OpenedBundle, signers: Sequence[PublicKey]) -> Iterator[Finding]:
+    """That a key which vouches for a bundle is one that a policy knows, where it knows any."""
+    if bundle.signature == "valid" and signers and bundle.keyid not in {s.keyid for s in signers}:
+        yield Finding("unknown_signer", f"the policy names no signer with the key {bundle.keyid}")
 
 
 def _facts(judged: Rejudged) -> Facts:
@@ -160,10 +168,7 @@ def _expected(
         return OWN, (), None
     records = records_of(bundle.folder / "run", suite_id, PackedAttempts(bundle.folder / "run"))
     anew = judge_expected(records, checkout)
-    facts = None
-    if anew.judgement is not None and anew.prepared is not None:
-        facts = facts_of(anew.prepared, anew.judgement, own.stored, records.session, records.circumstances)
-    return f"the suite, lock and programs of {checkout.name}", anew.findings, facts
+    return f"the suite, lock and programs of {checkout.name}", anew.findings, anew.facts
 
 
 def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, ...], Facts | None]:

@@ -73,7 +73,7 @@ def run_document(
     return {
         "schema_version": RUN_SCHEMA,
         "generated_at_utc": time,
-        "suite": _suite(suite),
+        "suite": suite_fields(suite),
         "sources": {
             "upstream": _source(suite, "official", tables),
             "worldflux": _source(suite, "worldflux", tables),
@@ -120,7 +120,8 @@ def _tables(prepared: PreparedSuite, names: Mapping[str, Any]) -> Iterator[tuple
         yield system, {**names["tables"][system], **merged}
 
 
-def _suite(suite: Suite) -> dict[str, Any]:
+def suite_fields(suite: Suite) -> dict[str, Any]:
+    """What a document says of the suite that was judged."""
     return {
         "suite_id": suite.suite_id,
         "family": suite.family,

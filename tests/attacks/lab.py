@@ -23,6 +23,9 @@ COMMAND = Path(sysconfig.get_path("scripts")) / "worldflux-parity"
 REPO = "https://example.org/fake"
 FACTOR = 'level *= float(request.recipe.get("worldflux_factor", 1.0))'
 WORSE = "level *= 0.7"
+POLICY = "reports/parity/suite_policy.json"
+TABLE = "suites/quick/official.json"
+ADMITTED = ("no_isolation", "no_project_commit", "component_match_missing", "oracle_commit_unknown")
 # One task and four seeds a side: the fewest runs with which both tracks pass.
 SMALL: Mapping[str, Any] = {
     "tasks": ["alpha"],
@@ -80,7 +83,12 @@ def proof(project: Kept, **changes: Any) -> None:
 
 
 def lock(project: Kept, name: str = LOCK, *, pinned: Path | None = None) -> Path:
-    """The lock file of the project's suites and their table; ``pinned``: the golden folder that it pins."""
+    """The lock file of the project's suites and their table, and the policy that requires them.
+
+    Args:
+        pinned: the golden folder that the lock file pins.
+    """
+    policy(project)
     entry: dict[str, Any] = {
         "repo": REPO, "commit": goldens.COMMIT, "oracle_format": "canonical_json", "oracle_path": TABLE,
         "oracle_in": "project",
@@ -93,10 +101,33 @@ def lock(project: Kept, name: str = LOCK, *, pinned: Path | None = None) -> Path
         "suites": dict.fromkeys((SUITE["suite_id"], "fake_equivalence", "fake_proof"), entry),
     }
     if pinned:
-        sha256 = hashlib.sha256((pinned / "manifest.json").read_bytes()).hexdigest()
+        sha256 = sha256_of(pinned / "manifest.json")
         row = {"suite": suite_of(project), "manifest_sha256": sha256, "holds": ["encoder/z", "loss/value"]}
         document["goldens"] = {"fake": row}
     return write(project.root / name, document)
+
+
+def policy(project: Kept, *admit: object, **bounds: Any) -> Path:
+    """The policy: every suite of the project is required, with evidence.
+
+    Args:
+        admit: beside what a project without git, isolation and components cannot have.
+        bounds: keys of each suite.
+    """
+    rule = {"family": "fake", "stage": "required", "evidence": "bundle", "admit": [*ADMITTED, *admit]}
+    suites = sorted(
+        path.relative_to(project.root).as_posix() for path in project.root.glob("suites/*/*.yaml")
+    )
+    document = {
+        "schema_version": "worldflux.parity.policy.v2",
+        "suites": {path: {**rule, **bounds} for path in suites},
+        "signers": [],
+    }
+    return write(project.root / POLICY, document)
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def matched(project: Kept) -> None:

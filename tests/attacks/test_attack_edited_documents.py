@@ -10,7 +10,6 @@ import pytest
 from tests.attacks.lab import (
     FACTOR,
     WORSE,
-    AcceptedError,
     Kept,
     assert_not_released,
     assert_released,
@@ -40,11 +39,6 @@ def test_a_release_believes_the_run_that_passed_and_not_the_other(runs: Kept) ->
     assert_not_released(runs, "worse")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AcceptedError,
-    reason="a release believes run.json and does not judge the records beside it again",
-)
 @pytest.mark.parametrize("files", FILES)
 def test_a_failed_run_gets_the_document_of_one_that_passed(runs: Kept, files: str, tmp_path: Path) -> None:
     project = runs.copied(tmp_path / "project")

@@ -30,7 +30,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the judged project, which is also the current folder."""
     root = tmp_path / "project"
-    shutil.copytree(judged, root, ignore=shutil.ignore_patterns("executions"))
+    shutil.copytree(judged, root)
     monkeypatch.chdir(root)
     return root
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ Command = Callable[..., tuple[int, str, str]]
 AGGREGATE = "reports/parity/all.json"
 LOCK = "reports/parity/upstream_lock.json"
 COMMIT = "c" * 40
+POLICY = "reports/parity/suite_policy.json"
+RULE: Document = {
+    "family": "fake",
+    "stage": "required",
+    "evidence": "bundle",
+    "admit": ["no_isolation", "no_project_commit", "component_match_missing", "oracle_commit_unknown",
+              "candidate_table"],
+}  # fmt: skip
+PLANNED = {"family": "other", "stage": "listed"}
 KEYS_OF_THE_EARLIER_SYSTEM = {
     "schema_version", "generated_at_utc", "suite", "sources", "evaluation_manifest", "artifact_integrity",
     "suite_lock_ref", "counts", "stats", "missing", "pairs", "pass", "evidence_bundle",
@@ -59,16 +69,26 @@ def judged_project(root: Path) -> None:
     }  # fmt: skip
     for name, document in documents.items():
         (suites / f"{name}.yaml").write_text(json.dumps(document), encoding="utf-8")
+    official_sha256 = hashlib.sha256((suites / "official.json").read_bytes()).hexdigest()
     lock = {
         "schema_version": "worldflux.parity.lock.v1",
         "generated_at_utc": "2026-01-01T00:00:00+00:00",
         "suites": {name: {"repo": "https://example.invalid/owner/name", "commit": COMMIT,
                           "oracle_format": "canonical_json", "oracle_path": "suites/quick/official.json",
-                          "oracle_in": "project"} for name in ("good", "worse")},
+                          "oracle_in": "project",
+                          "oracle_files": {"suites/quick/official.json": official_sha256}}
+                   for name in ("good", "worse")},
     }  # fmt: skip
     reports = root / "reports" / "parity"
     reports.mkdir(parents=True)
     (reports / "upstream_lock.json").write_text(json.dumps(lock), encoding="utf-8")
+    write(root / POLICY, policy_of({"suites/quick/good.yaml": {}, "suites/quick/worse.yaml": PLANNED}))
+
+
+def policy_of(suites: Mapping[str, Mapping[str, Any]]) -> Document:
+    """A policy of these suite files: keys of their rows beside what a project of tables and fakes has."""
+    rows = {path: {**RULE, **own} for path, own in suites.items()}
+    return {"schema_version": "worldflux.parity.policy.v2", "suites": rows, "signers": []}
 
 
 def earlier(run: Document) -> Document:

@@ -31,7 +31,8 @@ FOLDERS = {"dreamer_atari100k": "dreamerv3", "tdmpc2_dmcontrol39": "tdmpc2"}
 @pytest.fixture
 def published(project: Project) -> Project:
     """A project with the published suites, the lock and the policy, and no table."""
-    shutil.copytree(PUBLISHED, project.root / "suites" / "published")
+    for name in ("published", "quick"):
+        shutil.copytree(CHECKOUT / "suites" / name, project.root / "suites" / name)
     (project.root / "reports" / "parity").mkdir(parents=True)
     for name in ("upstream_lock.json", "suite_policy.json"):
         shutil.copy(LOCK.with_name(name), project.root / "reports" / "parity" / name)
@@ -74,11 +75,14 @@ def test_the_locked_suites_compare_with_the_locked_table(suite: str) -> None:
     assert json.loads(loaded.path.read_text())["margin_ratio"] == 0.05
 
 
-def test_the_policy_names_published_suites() -> None:
+def test_the_policy_names_suites_that_are_there() -> None:
     policy = read_policy(LOCK.with_name("suite_policy.json"))
-    for family in policy.families.values():
-        for suite in family.suites:
-            assert load(PUBLISHED / f"{suite}.yaml").family == family.family
+    assert set(policy.rules) == {
+        *(f"suites/quick/{path.name}" for path in (CHECKOUT / "suites" / "quick").glob("*.yaml")),
+        *(f"suites/published/{suite}.yaml" for suite in FOLDERS),
+    }
+    for path, rule in policy.rules.items():
+        assert load(CHECKOUT / path).family == rule.family
 
 
 @pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.yaml")), ids=lambda p: p.stem)
@@ -141,6 +145,16 @@ def test_a_release_with_other_algorithms_is_stopped(
 ) -> None:
     """The seed documents' release, with another program's tables as the worldflux side: the known numbers."""
     monkeypatch.chdir(fetched.root)
+    policy = fetched.root / "reports" / "parity" / "suite_policy.json"
+    document = json.loads(policy.read_text(encoding="utf-8"))
+    document["suites"] = {
+        f"suites/published/{suite}.yaml": {
+            "family": load(PUBLISHED / f"{suite}.yaml").family, "stage": "required", "evidence": "documents",
+            "admit": ["overrides", "candidate_table"],
+        }
+        for suite in FOLDERS
+    }  # fmt: skip
+    policy.write_text(json.dumps(document), encoding="utf-8")
     candidates = {"dreamer_atari100k": "scores/atari100k-ppo_fixhp.json.gz",
                   "tdmpc2_dmcontrol39": "results/tdmpc"}  # fmt: skip
     expected = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import ParityError
-from pytest_worldflux_parity.release.audit import largest_share_apart, run_findings
+from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.release import run_documents
+from pytest_worldflux_parity.release.bundle_reports import documents_anew
+from pytest_worldflux_parity.release.documents_alone import lock_findings
+from pytest_worldflux_parity.release.expectation import of_checkout
+from pytest_worldflux_parity.release.judged_anew import judge_expected, records_of
+from pytest_worldflux_parity.release.statements import document_findings
 from tests.release.judged_runs import (
     AGGREGATE,
     LOCK,
+    POLICY,
     Command,
     Document,
     aggregate,
@@ -41,8 +48,18 @@ def good(copied: Path, command: Command) -> Path:
 
 def validate(command: Command, *runs: Path, more: tuple[object, ...] = ()) -> tuple[int, list[str]]:
     status, out, err = command("validate", "--run", *runs, "--aggregate", AGGREGATE, "--lock", LOCK, *more)
-    assert bool(out) is (status == 0), err
+    assert ("every suite passes" in out) is (status == 0), err
     return status, err.splitlines()
+
+
+def alone(path: Path) -> Path:
+    """The document of a run with nothing beside it."""
+    return shutil.copy(path, path.parents[2] / f"{path.parent.name}.json")
+
+
+def admits(root: Path, **row: Any) -> None:
+    """The policy's row of the suite ``good`` changed."""
+    changed(root / POLICY, lambda d: d["suites"]["suites/quick/good.yaml"].update(row))
 
 
 def test_a_release_goes_on(good: Path, command: Command) -> None:
@@ -50,10 +67,43 @@ def test_a_release_goes_on(good: Path, command: Command) -> None:
     assert validate(command, good, more=required) == (0, [])
 
 
-def test_so_it_does_with_a_document_of_the_earlier_system(copied: Path, good: Path, command: Command) -> None:
+@pytest.mark.parametrize("without", ["evidence_bundle.zip", "circumstances.json"])
+def test_evidence_or_records_are_enough(good: Path, command: Command, without: str) -> None:
+    """The bundle alone has to be signed."""
+    (good.parent / without).unlink()
+    status, lines = validate(command, good)
+    assert (status, codes(lines)) == ((0, []) if without == "evidence_bundle.zip" else (1, ["unsigned"]))
+
+
+def test_a_card_says_what_a_pass_rests_on(good: Path, command: Command) -> None:
+    out = command("validate", "--run", good, "--aggregate", AGGREGATE)[1]
+    assert f"{good}: judged anew from its evidence" in out
+    assert "nobody: whoever holds the bundle can make it anew" in out
+    assert "chosen" in out
+
+
+def test_a_document_alone_counts_where_the_policy_says_so(copied: Path, good: Path, command: Command) -> None:
+    """Ours, and that of the earlier system: both are judged anew from the tables."""
+    for document in (read(good), earlier(read(good))):
+        old = write(copied / "reports/parity/runs/good.json", document)
+        aggregate(command, old)
+        assert codes(validate(command, old)[1]) == ["evidence_missing"]
+        admits(copied, evidence="documents")
+        assert validate(command, old, more=("--required-suite", "good")) == (0, [])
+        out = command("validate", "--run", old, "--aggregate", AGGREGATE)[1]
+        assert "documents only, no evidence: judged anew from its two tables" in out
+        admits(copied, evidence="bundle")
+
+
+def test_without_its_tables_no_number_is_judged(copied: Path, good: Path, command: Command) -> None:
     old = write(copied / "reports/parity/runs/good.json", earlier(read(good)))
     aggregate(command, old)
-    assert validate(command, old, more=("--required-suite", "good")) == (0, [])
+    admits(copied, evidence="documents")
+    (copied / "suites/quick/good.json").unlink()
+    out = command("validate", "--run", old, "--aggregate", AGGREGATE)[1]
+    assert "documents only, no evidence: its tables are not here, so no number was judged anew" in out
+    changed(old, lambda d: d["suite"].update(margin_ratio=0.5))
+    assert "suite.margin_ratio is 0.5, this checkout has 0.05" in validate(command, old)[1][0]
 
 
 def test_a_failed_verdict_stops_it(copied: Path, good: Path, command: Command) -> None:
@@ -63,7 +113,7 @@ def test_a_failed_verdict_stops_it(copied: Path, good: Path, command: Command) -
     assert (status, codes(lines)) == (1, ["not_passed"])
     old = write(copied / "reports/parity/runs/worse.json", earlier(read(worse)))
     aggregate(command, good, old)
-    assert codes(validate(command, good, old)[1]) == ["not_passed"]
+    assert codes(validate(command, good, old)[1]) == ["evidence_missing", "not_passed"]
 
 
 def test_a_required_suite_that_is_not_there(good: Path, command: Command) -> None:
@@ -74,36 +124,38 @@ def test_a_required_suite_that_is_not_there(good: Path, command: Command) -> Non
 
 def test_the_lock_is_held_against_it(copied: Path, good: Path, command: Command) -> None:
     changed(copied / LOCK, lambda d: d["suites"]["good"].update(commit="d" * 40))
-    assert set(codes(validate(command, good)[1])) == {"lock_mismatch"}
+    assert {"lock_mismatch", "not_passed", "document_differs"} <= set(codes(validate(command, good)[1]))
     changed(copied / LOCK, lambda d: d["suites"].pop("good"))
-    assert codes(validate(command, good)[1]) == ["not_in_lock"]
+    assert {"not_in_lock", "table_not_pinned"} <= set(codes(validate(command, good)[1]))
 
 
 def test_the_locked_table_is_the_one_that_was_judged(copied: Path, good: Path, command: Command) -> None:
     table = "suites/quick/official.json"
-    sha256 = read(good)["artifact_integrity"]["upstream_input_sha256"]
-    changed(copied / LOCK, lambda d: d["suites"]["good"].update(oracle_files={table: sha256}))
-    assert validate(command, good)[0] == 0
     changed(copied / LOCK, lambda d: d["suites"]["good"].update(oracle_files={table: "0" * 64}))
-    assert codes(validate(command, good)[1]) == ["input_not_locked"]
+    assert set(codes(validate(command, good)[1])) == {"table_not_pinned"}
 
 
 @pytest.mark.parametrize("side", ["official", "good"])
 def test_a_table_that_changed(copied: Path, good: Path, command: Command, side: str) -> None:
     path = copied / "suites" / "quick" / f"{side}.json"
-    before = path.read_text()
-    path.write_text(before + "\n")
-    assert codes(validate(command, good)[1]) == ["input_differs"]
+    path.write_text(path.read_text() + "\n")
+    found = codes(validate(command, good)[1])
+    assert {"not_as_expected", "document_differs"} <= set(found)
     path.write_text("{")
-    assert codes(validate(command, good)[1]) == ["input_differs"]
-    # Documents travel without their tables.
+    assert codes(validate(command, good)[1]) == ["cannot_be_expected"]
     path.unlink()
-    assert validate(command, good)[0] == 0
+    assert codes(validate(command, good)[1]) == ["cannot_be_expected"]
 
 
 def test_a_suite_file_that_changed(copied: Path, good: Path, command: Command) -> None:
-    changed(copied / "suites/quick/good.yaml", lambda d: d["metrics"][0].update(margin=0.06))
-    assert codes(validate(command, good)[1]) == ["suite_changed"]
+    """What changes nothing in the verdict, as a comment does, is no other suite."""
+    path = copied / "suites/quick/good.yaml"
+    path.write_text(f"# as before\n{path.read_text()}")
+    assert validate(command, good) == (0, [])
+    path.write_text(path.read_text().replace('"margin": 0.05', '"margin": 0.06'))
+    _, lines = validate(command, good)
+    assert set(codes(lines)) == {"document_differs"}
+    assert "suite.margin_ratio is 0.05, the data give 0.06" in lines[0]
 
 
 def test_a_score_that_no_table_has(copied: Path, good: Path, command: Command) -> None:
@@ -112,8 +164,7 @@ def test_a_score_that_no_table_has(copied: Path, good: Path, command: Command) -
     pair = document["pairs"][0]
     pair["upstream_score"] += 0.001
     pair["drop_ratio"] = (pair["upstream_score"] - pair["worldflux_score"]) / pair["upstream_score"]
-    old = write(good, document)
-    assert "score_differs" in codes(validate(command, old)[1])
+    assert "document_differs" in codes(validate(command, write(good, document))[1])
 
 
 def test_a_seed_left_out_of_a_document_of_the_earlier_system(good: Path, command: Command) -> None:
@@ -121,29 +172,22 @@ def test_a_seed_left_out_of_a_document_of_the_earlier_system(good: Path, command
     document["pairs"].pop()
     for key in ("upstream_points", "worldflux_points", "paired"):
         document["counts"][key] -= 1
-    write(good, document)
-    assert codes(validate(command, good)[1]).count("omitted") == 2
+    assert "document_differs" in codes(validate(command, write(good, document))[1])
 
 
-def test_missing_pairs(good: Path, command: Command) -> None:
+def test_missing_pairs(copied: Path, good: Path, command: Command) -> None:
     document = earlier(read(good))
     document["missing"]["upstream_only"].append({"task": "beta", "seed": 9})
     document["counts"]["upstream_only"] += 1
     document["counts"]["upstream_points"] += 1
-    write(good, document)
-    aggregate(command, good)
-    assert codes(validate(command, good)[1]) == ["missing_pairs"]
-    assert validate(command, good, more=("--max-missing-pairs", "1"))[0] == 0
+    document["suite"]["tasks"].append("gamma")
+    old = write(copied / "reports/parity/runs/good.json", document)
+    aggregate(command, old)
+    assert "missing_pairs" in codes(validate(command, old)[1])
+    assert "missing_pairs" not in codes(validate(command, old, more=("--max-missing-pairs", "1"))[1])
     for text in ("-1", "1.5", "x", "1_0", "٣"):
         with pytest.raises(SystemExit):
-            validate(command, good, more=(f"--max-missing-pairs={text}",))
-
-
-def test_a_task_without_a_pair_is_missing(good: Path, command: Command) -> None:
-    document = earlier(read(good))
-    document["suite"]["tasks"].append("gamma")
-    write(good, document)
-    assert codes(validate(command, good)[1]) == ["missing_pairs"]
+            validate(command, old, more=(f"--max-missing-pairs={text}",))
 
 
 AGGREGATE_EDITS: dict[str, Callable[[Document], object]] = {
@@ -172,11 +216,10 @@ def test_an_aggregate_that_is_not_that_of_its_runs(
 
 def test_an_aggregate_of_another_run_of_the_suite(copied: Path, good: Path, command: Command) -> None:
     other = copied / "reports" / "parity" / "s" / "good" / "run.json"
-    other.parent.mkdir(parents=True)
-    shutil.copy(good, other)
+    shutil.copytree(good.parents[1], other.parents[1])
     assert validate(command, other)[0] == 0
     changed(other, lambda d: d.update(generated_at_utc="2099-01-01T00:00:00+00:00"))
-    assert codes(validate(command, other)[1]) == ["aggregate_differs"]
+    assert codes(validate(command, other)[1]) == ["evidence_differs", "aggregate_differs"]
 
 
 def test_two_documents_of_one_suite(copied: Path, good: Path, command: Command) -> None:
@@ -199,10 +242,7 @@ def test_bad_input_is_one_line(copied: Path, good: Path, command: Command, absen
 
 @pytest.fixture
 def policy(copied: Path) -> Path:
-    families = {"fake": {"stage": "required", "suites": ["good"]},
-                "other": {"stage": "planned", "suites": ["worse"]}}  # fmt: skip
-    document = {"schema_version": "worldflux.parity.policy.v1", "families": families}
-    return write(copied / "reports" / "parity" / "suite_policy.json", document)
+    return copied / POLICY
 
 
 def coverage(command: Command, *more: object) -> tuple[int, list[str]]:
@@ -220,38 +260,41 @@ def test_every_suite_of_the_policy_is_covered(policy: Path, command: Command) ->
     assert coverage(command, "--policy", policy, "--lock", LOCK) == (0, [])
     # Nobody requires the family of the suite that failed.
     assert coverage(command, "--enforce-pass") == (0, [])
-    changed(policy, lambda d: d["families"]["other"].update(stage="required"))
+    changed(policy, lambda d: d["suites"]["suites/quick/worse.yaml"].update(stage="required"))
     assert coverage(command) == (0, [])
     status, lines = coverage(command, "--enforce-pass")
     assert (status, codes(lines)) == (1, ["not_passed"])
-    assert "worse, which other requires" in lines[0]
+    assert "worse, which is required" in lines[0]
 
 
 @pytest.mark.usefixtures("both")
 def test_what_is_not_covered(copied: Path, policy: Path, command: Command) -> None:
-    changed(policy, lambda d: d["families"]["fake"]["suites"].append("absent"))
-    assert codes(coverage(command)[1]) == ["not_in_lock", "not_in_aggregate"]
-    changed(policy, lambda d: d["families"]["fake"]["suites"].remove("absent"))
-    changed(copied / LOCK, lambda d: d["suites"].pop("worse"))
-    assert codes(coverage(command)[1]) == ["not_in_lock"]
+    row = read(policy)["suites"]["suites/quick/worse.yaml"]
+    changed(
+        policy, lambda d: d["suites"].update({"suites/quick/live.yaml": row, "suites/quick/none.yaml": row})
+    )
+    assert codes(coverage(command)[1]) == ["unknown_suite", "not_in_lock", "not_in_aggregate"]
+    changed(policy, lambda d: [d["suites"].pop(f"suites/quick/{name}.yaml") for name in ("live", "none")])
+    run_path(copied, "worse").unlink()
+    assert codes(coverage(command)[1]) == ["dangling_path"]
 
 
 @pytest.mark.usefixtures("both")
 def test_a_policy_that_requires_nothing_enforces_nothing(policy: Path, command: Command) -> None:
-    changed(policy, lambda d: d["families"]["fake"].update(stage="planned"))
+    changed(policy, lambda d: d["suites"]["suites/quick/good.yaml"].update(stage="listed"))
     assert coverage(command)[0] == 0
     assert codes(coverage(command, "--enforce-pass")[1]) == ["nothing_required"]
 
 
 @pytest.mark.usefixtures("both")
 def test_a_suite_of_another_family(policy: Path, command: Command) -> None:
-    changed(policy, lambda d: d["families"].update(tdmpc2=d["families"].pop("fake")))
+    changed(policy, lambda d: d["suites"]["suites/quick/good.yaml"].update(family="tdmpc2"))
     assert codes(coverage(command)[1]) == ["family_differs"]
 
 
 @pytest.mark.usefixtures("both")
 def test_an_edited_row_does_not_pass(copied: Path, policy: Path, command: Command) -> None:
-    changed(policy, lambda d: d["families"]["other"].update(stage="required"))
+    changed(policy, lambda d: d["suites"]["suites/quick/worse.yaml"].update(stage="required"))
     for change in ({"pass": True}, {"pass": True, "verdict": "pass"}):
         changed(copied / AGGREGATE, lambda d, change=change: d["suites"][1].update(change))
         for there in (True, False):
@@ -275,7 +318,57 @@ def test_an_aggregate_of_the_earlier_system(copied: Path, policy: Path, both: No
     assert coverage(command)[0] == 1
 
 
-# --- documents that contradict themselves ---
+# --- where the expectation comes from ---
+
+
+def git(root: Path, *words: str) -> str:
+    own = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", *own, *words], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_expectation_of_another_commit(copied: Path, good: Path, command: Command) -> None:
+    """A suite that the branch made easier is judged as it stood; the candidate's table is the branch's."""
+    git(copied, "init", "-q")
+    git(copied, "add", "suites", "backends", "reports/parity/upstream_lock.json", POLICY)
+    git(copied, "rm", "-q", "--cached", "suites/quick/good.json")
+    git(copied, "commit", "-qm", "one")
+    expected = ("--expect-from", "HEAD", "--policy", copied / POLICY)
+    assert validate(command, good, more=expected) == (0, [])
+    changed(copied / "suites/quick/good.yaml", lambda d: d["metrics"][0].update(margin=0.5))
+    assert set(codes(validate(command, good)[1])) == {"document_differs"}
+    assert validate(command, good, more=expected) == (0, [])
+    status, lines = validate(command, good, more=("--expect-from", "nowhere"))
+    assert (status, len(lines)) == (1, 1)
+    assert "git fetch, then --expect-from origin/main" in lines[0]
+
+
+def test_the_commit_that_is_asked_for(good: Path, command: Command) -> None:
+    """This run is of no project under git."""
+    assert codes(validate(command, good, more=("--commit", "c" * 40))[1]) == ["other_commit"]
+
+
+# --- what the policy admits and bounds ---
+
+BOUNDS: dict[str, tuple[dict[str, Any], str]] = {
+    "seeds": ({"least_seeds": 5}, "too_few_seeds"),
+    "margin": ({"largest_margin": 0.01}, "margin_too_wide"),
+    "age": ({"largest_age_days": 1e-9}, "too_old"),
+    "a table that nothing says the runs of": ({"admit": []}, "table_without_runs"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_bound_of_the_policy(copied: Path, good: Path, command: Command, name: str) -> None:
+    row, code = BOUNDS[name]
+    admits(copied, **row)
+    found = {c.split(" (")[0] for c in codes(validate(command, good)[1])}
+    assert found == {code}
+    admits(copied, stage="listed")
+    assert validate(command, good) == (0, [])
+
+
+# --- documents that were edited ---
 
 
 def paths_of(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -304,109 +397,85 @@ def another(value: Any) -> Any:
     return value + 1 if isinstance(value, int) else value * 1.0001 + 1e-6
 
 
-# What no other part of the document says: where scores were read, what ran, what a table held beside.
-NOT_RECOMPUTED = {
-    "runs", "evaluation_manifest", "sources", "suite_lock_ref", "component_match", "components_compared",
-}  # fmt: skip
-LOOSE = {"upstream_step", "worldflux_step", "unused", "higher_is_better"}
-# An equivalence needs no floor.
-UNUSED = [("metrics", "loss.late", "floor")]
-
-
-@pytest.mark.parametrize("suite", ["good", "losses"])
-def test_every_number_that_follows_from_others_is_checked(judged: Path, suite: str) -> None:
-    document = read(run_path(judged, suite))
-    assert run_findings(document) == []
-    unseen = []
-    for at in paths_of(document):
-        if at[0] in NOT_RECOMPUTED or LOOSE & set(at):
-            continue
-        edited = replaced(document, at, another)
-        try:
-            schemas.check(edited, "run.v1", str)
-        except ParityError:
-            continue
-        if not run_findings(edited):
-            unseen.append(at)
-    assert [at for at in unseen if at not in UNUSED] == []
+@pytest.mark.parametrize("suite", ["good", "live", "losses"])
+def test_no_number_of_a_document_can_be_edited(judged: Path, suite: str) -> None:
+    """Every number, boolean and verdict is what the records give, or is another."""
+    path = run_path(judged, suite)
+    records = records_of(path.parents[1], suite)
+    anew = judge_expected(records, of_checkout(judged))
+    assert anew.judged is not None
+    made = documents_anew(anew.judged, {})["run.json"]
+    document = read(path)
+    assert list(document_findings(document, made, "run.json")) == []
+    unseen = [
+        at
+        for at in paths_of(document)
+        if not list(document_findings(replaced(document, at, another), made, "run.json"))
+    ]
+    assert unseen == []
 
 
 @pytest.mark.parametrize("suite", ["good", "worse"])
 def test_so_it_is_in_documents_of_the_earlier_system(judged: Path, suite: str) -> None:
     document = earlier(read(run_path(judged, suite)))
-    assert run_findings(document) == []
-    # Which seed it was is in the table only.
-    loose = {*LOOSE, "ci_lower_ratio", "seed"}
+    made = read(run_path(judged, suite))
+    assert list(document_findings(document, made, "run.json")) == []
     unseen = [
         at
         for at in paths_of(document)
-        if at[0] not in NOT_RECOMPUTED and not loose & set(at)
-        if not run_findings(replaced(document, at, another))
+        if at[0] in ("suite", "counts", "stats", "pairs", "pass", "missing") and "ci_lower_ratio" not in at
+        if not list(document_findings(replaced(document, at, another), made, "run.json"))
     ]
     assert unseen == []
 
 
-def test_how_far_apart_the_steps_are_follows_from_them(judged: Path) -> None:
-    document = read(run_path(judged, "worse"))
-    assert largest_share_apart(document) == 0
-    document["pairs"][0]["worldflux_step"] = 600
-    assert largest_share_apart(document) == largest_share_apart(earlier(document)) == 0.4
-    assert [f.code for f in run_findings(document)] == ["steps_differ"]
-    pair = {k: document["pairs"][0][k] for k in ("task", "seed", "upstream_step", "worldflux_step")}
-    document["steps_apart"] = {"largest_share": 0.4, "pairs": [{**pair, "share": 0.4}]}
-    schemas.check(document, "run.v1", str)
-    assert run_findings(document) == []
-    document["steps_apart"]["largest_share"] = 0.1
-    assert [f.code for f in run_findings(document)] == ["steps_differ"]
+EDITS: dict[str, Callable[[Document], object]] = {
+    "a pair left out": lambda d: d["pairs"].pop(),
+    "a pair twice": lambda d: d["pairs"].append(d["pairs"][0]),
+    "a score": lambda d: d["pairs"][0].update(worldflux_score=99.0),
+    "a statistic": lambda d: d["stats"].update(ci_upper_ratio=0.0),
+    "a metric's verdict": lambda d: d["metrics"]["episode_return"].update(verdict="fail"),
+    "a gate": lambda d: d["gates"]["coverage"].update(reason="all is well"),
+    "a count": lambda d: d["counts"].update(expected=1),
+    "a task left out": lambda d: d["suite"]["tasks"].pop(),
+    "a value": lambda d: d["metrics"]["episode_return"]["values"]["alpha"]["official"].pop("0"),
+    "another table": lambda d: d["sources"]["worldflux"].update(path="suites/quick/better.json"),
+    "another warning": lambda d: d["warnings"].append("none"),
+    "another commit": lambda d: d["suite_lock_ref"].update(resolved_upstream_commit="d" * 40),
+    "components that nobody compared": lambda d: d.update(component_match={
+        "required": True, "path": None, "present": False, "pass": True, "family": "fake", "result_count": 0,
+    }),
+}  # fmt: skip
 
 
-def test_a_gate_on_components_is_not_left_out(judged: Path) -> None:
-    document = read(run_path(judged, "live"))
-    gate = {"verdict": "pass", "reason": "all match", "findings": [], "warnings": []}
-    matched = {"required": True, "path": None, "present": False, "pass": True, "family": "fake",
-               "result_count": 0}  # fmt: skip
-    whole = {**document, "component_match": matched, "gates": {"components": gate, **document["gates"]}}
-    assert run_findings(whole) == []
-    assert run_findings({**document, "component_match": matched})
-    assert run_findings({**whole, "component_match": None})
-    assert run_findings({**whole, "component_match": {**matched, "pass": False}})
+@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("beside", ["evidence", "records"])
+def test_an_edited_document_is_found_by_what_stands_beside_it(
+    good: Path, command: Command, name: str, beside: str
+) -> None:
+    (good.parent / {"evidence": "circumstances.json", "records": "evidence_bundle.zip"}[beside]).unlink()
+    changed(good, EDITS[name])
+    aggregate(command, good)
+    wanted = "evidence_differs" if beside == "evidence" else "document_differs"
+    status, lines = validate(command, good)
+    assert (status, wanted in codes(lines)) == (1, True)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), suite=st.sampled_from(["good", "live"]))
-def test_leaving_out_results_never_keeps_a_pass(judged: Path, data: st.DataObject, suite: str) -> None:
-    """Values dropped on any side, with the pairs that they make, are found or are no pass."""
-    document = read(run_path(judged, suite))
-    cells = [
-        (name, task, system, seed)
-        for name, own in document["metrics"].items()
-        for task, sides in own["values"].items()
-        for system, values in sides.items()
-        for seed in values
-    ]
-    for name, task, system, seed in data.draw(st.sets(st.sampled_from(cells), min_size=1, max_size=6)):
-        del document["metrics"][name]["values"][task][system][seed]
-        if name == document["suite"]["metric"]:
-            side = {"official": "upstream"}.get(system, system)
-            document["counts"][f"{side}_points"] -= 1
-            document["pairs"] = [
-                p for p in document["pairs"] if (p["task"], str(p["seed"])) != (task, seed)
-            ]  # fmt: skip
-    document["counts"]["paired"] = len(document["pairs"])
-    assert run_findings(document)
+def test_the_document_of_another_suite(copied: Path, good: Path, command: Command) -> None:
+    shutil.copy(run_path(copied, "worse"), good)
+    found = codes(validate(command, good)[1])
+    assert "evidence_differs" in found
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=st.sampled_from([None, -1, 0, 1e308, "x", [], {}, True, "1", 2**70]))
-def test_anything_in_any_place_is_refused_or_computed(
+def test_anything_in_any_place_is_refused_or_compared(
     judged: Path, tmp_path: Path, data: st.DataObject, value: Any
 ) -> None:
     """No value at any place gives a traceback."""
-    from pytest_worldflux_parity.release import run_documents
-
-    document = read(run_path(judged, data.draw(st.sampled_from(["good", "live", "losses"]))))
+    original = read(run_path(judged, data.draw(st.sampled_from(["good", "live", "losses"]))))
     document = (
-        earlier(document) if document["stats"]["sample_size"] and data.draw(st.booleans()) else document
+        earlier(original) if original["stats"]["sample_size"] and data.draw(st.booleans()) else original
     )
     at = data.draw(st.sampled_from(paths_of(document)))
     path = write(tmp_path / "run.json", replaced(document, at, lambda _: value))
@@ -415,4 +484,6 @@ def test_anything_in_any_place_is_refused_or_computed(
     except ParityError as error:
         assert "\n" not in error.line(), json.dumps(error.line())  # noqa: PT017
         return
-    run_findings(run.document)
+    assert run.missing >= 0
+    list(document_findings(run.document, original, "run.json"))
+    list(lock_findings(run.document, read_lock(judged / LOCK)))

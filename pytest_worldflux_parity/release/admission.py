@@ -1,0 +1,138 @@
+"""The facts of a judged run -> what a release policy does not admit of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ..judgement.facts import Facts, Program
+from ..judgement.gates import Finding
+from ..judgement.gates.fixture import is_fixture_table
+from .release_policy import SuiteRule
+
+DAY = 86400.0
+CANDIDATE_TABLE = "candidate_table"
+_TABLE_SCHEMA = "worldflux.parity.campaign_table.v1"
+
+
+def admission_findings(rule: SuiteRule, facts: Facts, now: datetime | None = None) -> list[Finding]:
+    """What is a finding of a suite that a release needs, or of a claim, and is not admitted by name.
+
+    Args:
+        now: None: the time that it is.
+    """
+    claim = facts.claim != "none"
+    if not (rule.required or claim):
+        return []
+    admitted = rule.admit | ({"failed_attempts"} if facts.failed_share <= rule.failed_attempts else set())
+    found = [
+        *_choices(facts),
+        *_records(facts, rule),
+        *_programs(facts),
+        *(_of_claims(facts) if claim else ()),
+    ]
+    kept = [f for f in found if f.code not in admitted]
+    kept += [f for f in _tables(facts) if not (CANDIDATE_TABLE in admitted and f.system == "worldflux")]
+    return [*kept, *_bounds(rule, facts, now or datetime.now(UTC))]
+
+
+def _choices(facts: Facts) -> Iterator[Finding]:
+    yield from (Finding("overrides", text) for text in facts.choices)
+
+
+def _records(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:
+    """What the log holds beside the runs that count."""
+    if facts.failed_share:
+        may = f", {rule.failed_attempts:.1%} may have" if rule.failed_attempts else ""
+        yield Finding("failed_attempts", f"{facts.failed_share:.1%} of all attempts did not succeed{may}")
+    if facts.lost_lines:
+        yield Finding("lost_lines", f"{facts.lost_lines} lines of the log are torn or cannot be read")
+
+
+def _programs(facts: Facts) -> Iterator[Finding]:
+    """What is not known of the programs, or was not held apart, or not compared."""
+    for program in facts.programs:
+        if program.system == "official" and program.commit is None:
+            text = f"the official {_kind(program)} {program.adapter} is of no commit that is known"
+            yield Finding("oracle_commit_unknown", text)
+    if all(program.is_table for program in facts.programs):
+        return
+    if facts.project is None:
+        yield Finding("no_project_commit", "the run says of no commit of the project")
+    elif facts.project["changed"]:
+        yield Finding("project_changed", f"the project had changes beside {facts.project['commit']}")
+    if facts.isolation == "none":
+        yield Finding("no_isolation", "nothing kept the programs in their folders")
+    candidates = {p.part for p in facts.programs if p.system == "worldflux" and not p.is_table}
+    for part, evidence in facts.components.items():
+        if evidence is None and (part in candidates or candidates == {""}):
+            yield Finding("component_match_missing", f"the components of {part} were not compared")
+
+
+def _kind(program: Program) -> str:
+    return "table" if program.is_table else "program"
+
+
+def _of_claims(facts: Facts) -> Iterator[Finding]:
+    """What may well be so, and what a claim has to say of itself."""
+    if facts.resumed:
+        yield Finding("resumed", "the run was resumed")
+    if facts.repeated:
+        yield Finding("repeated_attempts", f"{facts.repeated} runs were repeated after they had succeeded")
+    yield from (Finding("warnings", text) for text in facts.warnings)
+
+
+def _tables(facts: Facts) -> Iterator[Finding]:
+    """Tables in place of programs: an official one is held by the lock, a candidate's by its runs."""
+    for program in facts.programs:
+        # What is made up has a finding of its own, and may stand in a rehearsal alone.
+        if not program.is_table or is_fixture_table(program.provenance):
+            continue
+        if program.system == "official" and not program.pinned:
+            text = f"the lock pins no sha256 of {program.adapter}: add it to oracle_files"
+            yield Finding("table_not_pinned", text, system="official")
+        elif program.system == "worldflux" and (lacking := _lacking(program.provenance)):
+            text = f"{program.adapter} does not name its runs: its provenance has no {lacking}"
+            yield Finding("table_without_runs", text, system="worldflux")
+    yield from (Finding("frames_apart", f"latest with latest, {text}") for text in facts.apart)
+
+
+def _lacking(provenance: Mapping[str, Any]) -> str:
+    """What a provenance would have to say for somebody to find the runs of a table; empty where it does."""
+    inputs = provenance.get("inputs")
+    program = inputs.get("program_sha256") if isinstance(inputs, Mapping) else None
+    tasks = provenance.get("tasks")
+    rows = tasks.values() if isinstance(tasks, Mapping) else ()
+    runs = any(isinstance(row, Mapping) and row.get("seeds") for row in rows)
+    wanted = {
+        f"schema_version {_TABLE_SCHEMA}": provenance.get("schema_version") == _TABLE_SCHEMA,
+        "adapter": bool(provenance.get("adapter")),
+        "commit, tree or program": any(map(provenance.get, ("commit", "source_tree_sha256"))) or program,
+        "command or runs": provenance.get("command") or runs,
+    }  # fmt: skip
+    return next((name for name, there in wanted.items() if not there), "")
+
+
+def _bounds(rule: SuiteRule, facts: Facts, now: datetime) -> Iterator[Finding]:
+    for system, (least, _) in facts.seeds.items():
+        if rule.least_seeds is not None and least < rule.least_seeds:
+            text = f"a task has {least} seeds, and the policy asks for {rule.least_seeds}"
+            yield Finding("too_few_seeds", text, system=system)
+    for own in facts.rules:
+        if rule.largest_margin is not None and own.margin > rule.largest_margin:
+            text = f"{own.metric} has the margin {own.margin:.1%}, {rule.largest_margin:.1%} is the largest"
+            yield Finding("margin_too_wide", text)
+    if rule.largest_age_days is not None and not 0 <= (age := _age(facts.time, now)) <= rule.largest_age_days:
+        text = f"the run is of {facts.time}, and {rule.largest_age_days:g} days is the largest age"
+        yield Finding("too_old", f"{text}; it is in the future" if age < 0 else text)
+
+
+def _age(time: str, now: datetime) -> float:
+    """Days since a time; infinite where it is none."""
+    try:
+        then = datetime.fromisoformat(time)
+    except ValueError:
+        return float("inf")
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return (now - then).total_seconds() / DAY

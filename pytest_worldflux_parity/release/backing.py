@@ -1,0 +1,219 @@
+"""A document of a run -> what stands behind it, and what that gives under a judge's expectation.
+
+Evidence, records in a run's own folder, or two tables are judged anew. Of a document behind which nothing
+stands no number is believed: it counts where the policy says so, and then every output does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import wire
+from ..errors import ParityError, TamperedError
+from ..evidence.attempts import PackedAttempts
+from ..evidence.bundle import OpenedBundle
+from ..evidence.checking import Checked, check
+from ..inputs.lock import Lock
+from ..judgement.circumstances import CIRCUMSTANCES
+from ..judgement.facts import Facts
+from ..judgement.gates import Finding
+from ..judgement.recompute import Rejudged, read_object
+from ..reporting.documents import RUN
+from ..reporting.proof_documents import EQUIVALENCE, REPORT
+from .admission import admission_findings
+from .bundle_reports import documents_anew, history_of, recompute
+from .documents_alone import lock_findings, stated_findings, table_judgement
+from .expectation import Expectation
+from .judged_anew import Records, judge_expected, records_of
+from .release_policy import DOCUMENTS
+from .rules import Rules
+from .run_documents import AnyRun, ProofFile
+from .statements import document_findings
+from .verification import NOBODY, commit_findings, signed_by, signer_findings
+
+BUNDLE = "evidence_bundle.zip"
+Kind = Literal["evidence", "records", "tables", "documents"]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a release brings to every document.
+
+    Attributes:
+        key: PEM file of the public key that must have signed. commit: of the project, that must have run.
+    """
+
+    expected: Expectation
+    lock: Lock
+    rules: Rules
+    key: Path | None = None
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Backing:
+    """What stands behind a document.
+
+    Attributes:
+        facts: of what was judged anew, where something was; of tables there is no card.
+        signer: who vouches for it, in words.
+    """
+
+    run: AnyRun
+    kind: Kind
+    findings: tuple[Finding, ...]
+    facts: Facts | None = None
+    signer: str = NOBODY
+
+    @property
+    def passes(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.findings
+
+
+def stands_beside(path: Path) -> str:
+    """What stands beside the document of a run, in words."""
+    if path.with_name(BUNDLE).is_file():
+        return BUNDLE
+    return "its records" if _has_records(path) else "no evidence"
+
+
+def _has_records(path: Path) -> bool:
+    folder = path.absolute().parent
+    return (folder / CIRCUMSTANCES).is_file() and (folder.parent / RUN).is_file()
+
+
+def backing_of(run: AnyRun, asking: Asking) -> Backing:
+    """What stands behind a document, judged anew, and everything that speaks against it."""
+    with tempfile.TemporaryDirectory(prefix="worldflux-release-") as name:
+        checked, found = _opened(run, Path(name).resolve(), asking)
+        if checked is None and found:
+            return Backing(run, "evidence", tuple(found))
+        beside = _has_records(run.path) and run.path.absolute().parent.name == run.suite_id
+        if checked is None and not beside:
+            return _alone(run, asking)
+        bundle = checked.bundle if checked is not None else None
+        return _with_records(run, asking, bundle, beside, found)
+
+
+def _opened(run: AnyRun, into: Path, asking: Asking) -> tuple[Checked | None, list[Finding]]:
+    """The bundle beside a document, whole and following from its records; the document is one in it."""
+    path = run.path.with_name(BUNDLE)
+    if not path.is_file():
+        return None, []
+    try:
+        checked = check(path, into, key=asking.key, recompute=recompute, signers=asking.rules.signers)
+    except TamperedError as error:
+        return None, [Finding("evidence_tampered", text) for text in error.findings]
+    except ParityError as error:
+        return None, [Finding("evidence_unreadable", error.line())]
+    found = [Finding("does_not_follow", text) for text in checked.findings]
+    return checked, [*found, *_other_documents(run, checked.bundle)]
+
+
+def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
+    """The documents beside a bundle are those in it, from before they were cleaned where they were."""
+    below = f"run/{run.suite_id}/"
+    known: dict[str, set[str]] = {}
+    for row in bundle.statement["subject"]:
+        known.setdefault(row["name"], set()).add(row["digest"]["sha256"])
+    for row in bundle.predicate["bundle"]["cleaned"]:
+        known.setdefault(row["name"], set()).add(row["sha256_before"])
+    proof = isinstance(run, ProofFile)
+    names = (*run.documents, REPORT) if isinstance(run, ProofFile) else ()
+    for name in names:
+        own = wire.file_sha256(run.path.with_name(name))
+        if own is None:
+            yield Finding("evidence_differs", f"{name} is not beside {BUNDLE}")
+        elif own not in known.get(below + name, ()):
+            yield Finding("evidence_differs", f"{name} is not the one in {BUNDLE}")
+    first = EQUIVALENCE if proof else RUN
+    if run.sha256 not in known.get(below + first, ()):
+        yield Finding("evidence_differs", f"{run.path.name} is not the {first} in {BUNDLE}")
+
+
+def _with_records(
+    run: AnyRun, asking: Asking, bundle: OpenedBundle | None, beside: bool, found: list[Finding]
+) -> Backing:
+    """The records that a document rests on, judged: those of signed evidence, else those beside it."""
+    signer, vouched = signed_by(bundle) if bundle is not None else (NOBODY, False)
+    kind: Kind = "evidence" if bundle is not None else "records"
+    own = bundle if bundle is not None and (vouched or not beside) else None
+    if not vouched and (not beside or asking.key is not None):
+        found.append(Finding("unsigned", f"nobody who is known vouches for it: {signer}"))
+    if bundle is not None:
+        found += signer_findings(bundle, asking.rules.signers)
+    try:
+        records = _records(run, own)
+        stated = _stated(run, own)
+        history = _history(records, bundle, asking.expected)
+    except ParityError as error:
+        return Backing(run, kind, (*found, Finding("records_unreadable", error.line())), signer=signer)
+    if not isinstance(run, ProofFile):
+        found += lock_findings(run.document, asking.lock)
+    rule = asking.rules.of(run.suite_id)
+    anew = judge_expected(records, asking.expected, chosen="overrides" in rule.admit)
+    found += anew.findings
+    if anew.judged is not None and anew.facts is not None:
+        found += _documents(anew.judged, stated, history)
+        found += admission_findings(rule, anew.facts)
+        found += commit_findings(anew.facts, asking.commit)
+    return Backing(run, kind, tuple(found), anew.facts, signer)
+
+
+def _records(run: AnyRun, bundle: OpenedBundle | None) -> Records:
+    if bundle is None:
+        return records_of(run.path.absolute().parents[1], run.suite_id)
+    folder = bundle.folder / "run"
+    return records_of(folder, run.suite_id, PackedAttempts(folder))
+
+
+def _stated(run: AnyRun, bundle: OpenedBundle | None) -> Mapping[str, Mapping[str, Any]]:
+    """The documents that are to follow; those of a bundle were cleaned as its records were."""
+    own = run.documents if isinstance(run, ProofFile) else {RUN: run.document}
+    if bundle is None:
+        return own
+    return {name: read_object(bundle.folder / "run" / run.suite_id / name) for name in own}
+
+
+def _history(
+    records: Records, bundle: OpenedBundle | None, expected: Expectation
+) -> dict[str, dict[str, Any]]:
+    """The earlier reports that a run was held against."""
+    names = records.circumstances.history
+    if bundle is not None:
+        return history_of(names, bundle.folder)
+    return {name: read_object(expected.code / name) for name in names}
+
+
+def _documents(
+    judged: Rejudged, stated: Mapping[str, Mapping[str, Any]], history: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Finding]:
+    try:
+        made = documents_anew(judged, history)
+    except ParityError as error:
+        yield Finding("cannot_be_expected", error.line())
+        return
+    for name, document in stated.items():
+        yield from document_findings(document, made[name], name)
+
+
+def _alone(run: AnyRun, asking: Asking) -> Backing:
+    """A document without records: what its tables give, where they are there."""
+    rule = asking.rules.of(run.suite_id)
+    found = []
+    if rule.evidence != DOCUMENTS:
+        text = f"documents only: neither {BUNDLE} nor records are beside it, and no policy admits documents"
+        found.append(Finding("evidence_missing", text))
+    if isinstance(run, ProofFile):
+        return Backing(run, "documents", (*found, *stated_findings(run)))
+    found += lock_findings(run.document, asking.lock)
+    judged = table_judgement(run, asking.expected)
+    found += judged.findings
+    if judged.facts is None:
+        return Backing(run, "documents", (*found, *stated_findings(run)))
+    return Backing(run, "tables", (*found, *admission_findings(rule, judged.facts)), judged.facts)

@@ -1,0 +1,151 @@
+"""A document without records: what two tables give in its place, and what is left to check where none is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ParityError
+from ..execution.store import Stored, relative
+from ..inputs.lock import Lock
+from ..inputs.prepare import PreparedSuite
+from ..judgement.circumstances import Circumstances
+from ..judgement.facts import Facts, facts_of
+from ..judgement.gates import Finding
+from ..judgement.recompute import Rejudged, judge_records
+from ..reporting.aggregates import row_of_run
+from ..reporting.documents import RUN, suite_fields
+from ..suite import suite_file
+from ..suite.suite import ArtifactSide, Suite
+from .bundle_reports import documents_anew
+from .expectation import Expectation
+from .judged_anew import NOT_PASSED
+from .run_documents import AnyRun, ProofFile, RunFile
+from .statements import document_findings, field_findings
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TableJudgement:
+    """Two tables judged in place of a document.
+
+    Attributes:
+        facts: None where nothing was judged, since a table is absent or a side is a program.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    facts: Facts | None = None
+
+
+def table_judgement(run: RunFile, expected: Expectation) -> TableJudgement:
+    """The verdict on the tables that the expected suite names, and how the document differs from it."""
+    try:
+        path = expected.suite_path(run.suite_id, "quick")
+        if path is None:
+            text = f"{expected.name} has no quick suite with the id {run.suite_id!r}"
+            return TableJudgement((Finding("unknown_suite", text),))
+        suite = suite_file.load(path)
+        if not _tables_there(suite, expected):
+            own = run.document["suite"]
+            return TableJudgement(tuple(field_findings(own, suite_fields(suite), "suite", expected.name)))
+        with tempfile.TemporaryDirectory(prefix="worldflux-tables-") as name:
+            judged = _judged(run, path, expected, Path(name))
+        made = documents_anew(judged, {})
+    except ParityError as error:
+        text = f"under {expected.name}: {error.line()}"
+        return TableJudgement((Finding("cannot_be_expected", text),))
+    found = list(document_findings(run.document, made[RUN], run.path.name))
+    if judged.judgement.verdict != "pass":
+        text = f"by the tables the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
+        found.append(Finding(NOT_PASSED, text))
+    about = (judged.prepared, judged.judgement, judged.stored, judged.session, judged.circumstances)
+    return TableJudgement(tuple(found), facts_of(*about))
+
+
+def _tables_there(suite: Suite, expected: Expectation) -> bool:
+    sides = [side for side in suite.sides.values() if isinstance(side, ArtifactSide)]
+    return len(sides) == len(suite.sides) and all(expected.has(side.path) for side in sides)
+
+
+def _judged(run: RunFile, path: Path, expected: Expectation, run_dir: Path) -> Rejudged:
+    """The tables judged as if a session had read them, with what only its document can know."""
+    manifest, session = run.document.get("evaluation_manifest", {}), _session(run)
+    prepared, context = expected.prepared(path, run.suite_id, session, run_dir, Circumstances())
+    part = prepared.parts[0]
+    circumstances = Circumstances(
+        selected=frozenset(str(pair.key) for pair in part.pairs),
+        names=_names(run.document, part, expected),
+        machine={k: v for k, v in manifest.items() if k not in ("seed_policy", "generated_at_utc")},
+    )
+    stored = Stored(())
+    judgement = judge_records(prepared, context, stored, circumstances)
+    entry = session["suites"][run.suite_id]
+    return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
+
+
+def _session(run: RunFile) -> dict[str, Any]:
+    """What a session that only read tables would have sealed."""
+    entry: dict[str, Any] = {
+        "suite_id": run.suite_id,
+        "device": "cpu",
+        "tables": {},
+        "golden": None,
+        "sources": {},
+    }
+    return {
+        "track": "quick",
+        "run_id": run.path.stem,
+        "generated_at_utc": str(run.generated_at or ""),
+        "seeds_override": None,
+        "suites": {run.suite_id: {**entry, "programs": {}}},
+    }
+
+
+def _names(document: Document, part: PreparedSuite, expected: Expectation) -> dict[str, Any]:
+    """The paths that a document is to name: of the tables those of the suite."""
+    lock = document.get("suite_lock_ref", {}).get("lock_path", "")
+    places = {s: Path(os.path.normpath(table.path)) for s, table in part.tables.items()}
+    tables = {s: {"path": relative(place, expected.root)} for s, place in places.items()}
+    return {"lock": lock, "tables": tables}
+
+
+def lock_findings(run: Document, lock: Lock) -> Iterator[Finding]:
+    """The official side is the locked one, and the document speaks of the lock as it is."""
+    suite_id = run["suite"]["suite_id"]
+    entry = lock.suites.get(suite_id)
+    if entry is None:
+        yield Finding("not_in_lock", f"{lock.path} does not lock the suite {suite_id!r}")
+        return
+    reference = run.get("suite_lock_ref", {})
+    stated = {
+        "the official side is of": reference.get("resolved_upstream_commit")
+        or run["sources"]["upstream"].get("commit"),
+        "it was judged against a lock of": reference.get("locked_upstream_commit", entry.commit),
+    }
+    for what, commit in stated.items():
+        if commit != entry.commit:
+            yield Finding("lock_mismatch", f"{what} commit {commit}, {lock.path.name} locks {entry.commit}")
+    if reference.get("matches_lock", True) is not True:
+        yield Finding("lock_mismatch", f"suite_lock_ref.matches_lock is {reference['matches_lock']}")
+    sha256 = run.get("artifact_integrity", {}).get("upstream_input_sha256")
+    locked = entry.oracle_files.get(entry.oracle_path)
+    if locked is not None and sha256 is not None and sha256 != locked:
+        yield Finding("table_not_pinned", f"the official table has sha256 {sha256}, locked is {locked}")
+
+
+def stated_findings(run: AnyRun) -> Iterator[Finding]:
+    """Of a document behind which nothing could be judged: that it says no pass, and says two things."""
+    if isinstance(run, ProofFile):
+        final = run.document["global"]
+        if not final["parity_pass_final"]:
+            yield Finding(NOT_PASSED, f"the verdict is {final['verdict']}: {final['verdict_reason']}")
+        return
+    if not run.document["pass"]:
+        verdict = run.document.get("verdict", "fail")
+        reason = row_of_run(run.document, "")["verdict_reason"]
+        yield Finding(NOT_PASSED, f"the verdict is {verdict}: {reason}")
