@@ -12,7 +12,7 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import StatisticsError
 from pytest_worldflux_parity.execution.records import record_line
 from pytest_worldflux_parity.inputs.scores.curves import Result
-from pytest_worldflux_parity.judgement.gates.coverage import budget_gaps, coverage
+from pytest_worldflux_parity.judgement.gates.coverage import coverage, steps_apart
 from pytest_worldflux_parity.judgement.gates.independence import Origin, independence
 from pytest_worldflux_parity.judgement.gates.validity import (
     conflicting_successes,
@@ -112,11 +112,17 @@ def test_coverage_counts_what_failed_and_not_what_nobody_ran() -> None:
     assert coverage(observed({0: 1.0}, {0: 1.0}), 2) == []
 
 
-def test_latest_steps_that_lie_apart_are_told_only_without_a_budget() -> None:
-    seen = observed({0: 1.0}, {0: 1.0}, step=12)
-    assert budget_gaps(suite(), seen) == ["t seed 0: official at 10 frames, worldflux at 12"]
-    assert budget_gaps(suite(), observed({0: 1.0}, {0: 1.0}, step=11)) == []
-    assert budget_gaps(suite(tasks=(replace(TASK, budget=Budget(10)),)), seen) == []
+def test_steps_that_lie_apart_are_told_beyond_what_is_tolerated() -> None:
+    def told(step: int, budget: Budget | None = None) -> list[str]:
+        seen = observed({0: 1.0}, {0: 1.0}, step=step)
+        return [
+            g.line() for g in steps_apart(suite(tasks=(replace(TASK, budget=budget),)), seen) if g.is_told
+        ]
+
+    assert told(12) == ["t seed 0: official at 10 frames, worldflux at 12"]
+    assert told(11) == []
+    assert told(12, Budget(11, 0.2)) == []
+    assert told(13, Budget(11, 0.2)) == ["t seed 0: official at 10 frames, worldflux at 13"]
 
 
 @pytest.mark.parametrize(
