@@ -156,12 +156,13 @@ def by_rule(metric: Metric, name: str, scores: Sequence[TaskScores], *, legacy: 
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     )
     documented = calibrated.documented
+    doubt = "" if calibrated.floor_admitted else floor_doubt(calibrated)
     warnings = _floored(calibrated)
     verdict, reason = calibrated.verdict, calibrated.reason
     if metric.rule == "drop_ratio":
         verdict, reason = _documented_verdict(documented)
-        warnings += _disagreement(documented, calibrated)
-    doubt = "" if calibrated.floor_admitted else floor_doubt(calibrated)
+        # Where the floor alone makes the difference, that is told, once.
+        warnings += () if calibrated.reason == doubt else _disagreement(documented, calibrated)
     if doubt and verdict == "pass" and not legacy:
         verdict, reason = "inconclusive", doubt
     elif doubt and reason != doubt:
