@@ -162,15 +162,17 @@ def by_rule(metric: Metric, name: str, scores: Sequence[TaskScores], *, legacy: 
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     )
     documented = calibrated.documented
+    doubt = "" if calibrated.floor_admitted else floor_doubt(calibrated)
     warnings = _floored(calibrated)
     verdict, reason = calibrated.verdict, calibrated.reason
     if metric.rule == "drop_ratio":
         verdict, reason = _documented_verdict(documented)
-        warnings += _disagreement(documented, calibrated)
-    if not calibrated.floor_admitted and (legacy or verdict == "fail"):
-        warnings += (floor_doubt(calibrated),)
-    elif not calibrated.floor_admitted:
-        verdict, reason = "inconclusive", floor_doubt(calibrated)
+        # Where the floor alone makes the difference, that is told, once.
+        warnings += () if calibrated.reason == doubt else _disagreement(documented, calibrated)
+    if doubt and verdict == "pass" and not legacy:
+        verdict, reason = "inconclusive", doubt
+    elif doubt and reason != doubt:
+        warnings += (doubt,)
     return Judged(
         name, verdict, reason, warnings, metric=metric, documented=documented, calibrated=calibrated
     )

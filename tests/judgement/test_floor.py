@@ -27,9 +27,9 @@ def scores(means: Sequence[float], factor: float = 1.0, seed: int = 0, n: int = 
 
 
 def judged(
-    rows: list[TaskScores], rule: Rule = "calibrated", *, legacy: bool = False, **own: float
+    rows: list[TaskScores], rule: Rule = "calibrated", *, legacy: bool = False, floor: float = 1.0
 ) -> Judged:
-    return by_rule(Metric("episode_return", rule, 0.05, **own), "m", rows, legacy=legacy)
+    return by_rule(Metric("episode_return", rule, 0.05, floor=floor), "m", rows, legacy=legacy)
 
 
 @pytest.mark.parametrize("rule", DECIDED)
@@ -96,8 +96,18 @@ def test_an_older_suite_keeps_the_documented_rule_and_is_warned(factor: float) -
     ours, older = judged(rows, "drop_ratio"), judged(rows, "drop_ratio", legacy=True)
     assert (ours.verdict, older.verdict) == ("inconclusive", "pass")
     assert older.documented == ours.documented
-    assert any(w.startswith("the floor of 1 is above 5%") for w in older.warnings)
+    assert [w.partition(" of the")[0] for w in older.warnings] == ["the floor of 1 is above 5%"]
+    assert ours.warnings == ()
     assert not any("floor" in w for w in judged(scores([40.0], 0.99), "drop_ratio", legacy=True).warnings)
+
+
+def test_a_copy_is_told_before_the_floor() -> None:
+    copy = [TaskScores("a", [0.04, 0.05, 0.06], [0.04, 0.05, 0.06])]
+    for rule in DECIDED:
+        found = judged(copy, rule)
+        assert found.verdict == "inconclusive"
+        assert "a copy, not a comparison" in found.reason
+        assert any(w.startswith("the floor of 1 is above 5%") for w in found.warnings)
 
 
 @untimed
@@ -113,7 +123,8 @@ def test_nothing_passes_under_a_floor_that_is_not_small(
     floor = 10.0**exponent
     rows = scores(means, factor)
     found = judged(rows, rule, floor=floor)
-    admitted = floor <= FLOOR_SHARE * float(np.median([abs(np.mean(r.upstream)) for r in rows]))
+    official = [abs(float(np.mean(np.asarray(r.upstream)))) for r in rows]
+    admitted = floor <= FLOOR_SHARE * float(np.median(official))
     assert admitted or found.verdict != "pass"
     if factor == 1.0:
         assert (found.verdict == "pass") == admitted

@@ -383,10 +383,10 @@ def _difference_is_shown(result: CalibratedResult) -> bool:
 
 def _doubt(result: CalibratedResult) -> str:
     """Why the verdict is not pass although nothing failed, or nothing."""
-    if not result.floor_admitted:
-        return floor_doubt(result)
     if result.identical:
         return "both sides hold the same scores in every task: a copy, not a comparison"
+    if not result.floor_admitted:
+        return floor_doubt(result)
     if result.upper is None:
         alone = next(t for t in result.tasks if t.standard_error is None)
         return f"{alone.task} has a single seed on a side, so its variance is unknown"

@@ -108,4 +108,6 @@ def check_rule(margin: float, confidence: float, floor: float) -> None:
     if not 0.0 <= margin < 2.0:
         raise StatisticsError(f"margin is {margin}, not a ratio from 0 up to 2")
     if not SMALLEST_FLOOR <= floor <= 1 / SMALLEST_FLOOR:
-        raise StatisticsError(f"floor is {floor}, not a positive number")
+        raise StatisticsError(
+            f"floor is {floor}, not a number from {SMALLEST_FLOOR:g} to {1 / SMALLEST_FLOOR:g}"
+        )
