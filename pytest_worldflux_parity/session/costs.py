@@ -45,10 +45,11 @@ def locked_tables(proof: ProofSuite, root: Path, lock_path: Path) -> Iterator[tu
     if not proof.is_claim:
         return
     entries = lock.read_lock(lock_path).suites.values() if lock_path.exists() else ()
-    for entry in entries:
-        path = checkouts.oracle_path(entry, root)
-        if entry.oracle_in == "source" and path.exists():
-            yield path, entry.oracle_format
+    # Suites that are judged against one table lock it each.
+    tables = dict.fromkeys(
+        (checkouts.oracle_path(e, root), e.oracle_format) for e in entries if e.oracle_in == "source"
+    )
+    yield from ((path, form) for path, form in tables if path.exists())
 
 
 def official_scores(

@@ -13,6 +13,7 @@ from tests.attacks.lab import (
     WORSE,
     AcceptedError,
     Kept,
+    ask,
     assert_released,
     document,
     edit,
@@ -92,3 +93,23 @@ def test_another_pinned_table_does_not_stand_for_the_official_one(passed: Kept) 
     lock(passed).write_text(json.dumps(known), encoding="utf-8")
     made_up(passed, "made_up")
     refuse_unless(document(passed, "made_up")["verdict"] == "fail", passed, "made_up")
+
+
+def test_a_reader_with_the_true_lock_file_refuses_what_was_judged_with_another(passed: Kept) -> None:
+    """The candidate's lock file pins the made-up table, so its own run has no word about it."""
+    true = passed.root / "true_lock.json"
+    true.write_bytes(lock(passed).read_bytes())
+    suite = "suites/quick/fake_quick.yaml"
+    control = passed.run_dir("honest") / "fake_quick" / "evidence_bundle.zip"
+    asked = ("--suite", suite, "--lock", true, "--allow-unsigned")
+    assert ask(passed, "verify", control, *asked).status == 0
+    table(passed.root / TABLE, "made up", factor=0.7)
+    lock(passed)
+    made_up(passed, "own_lock")
+    assert document(passed, "own_lock")["suite_lock_ref"]["table_pinned"] is True
+    bundle = passed.run_dir("own_lock") / "fake_quick" / "evidence_bundle.zip"
+    answer = ask(passed, "verify", bundle, *asked)
+    if answer.status == 0:
+        raise AcceptedError(answer.text)
+    assert answer.status == 2
+    assert "table_not_as_pinned" in answer.text

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity.inputs import checkouts
+from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.inputs.scores.curves import Result
 from pytest_worldflux_parity.session import costs
 from pytest_worldflux_parity.suite import proof_file
@@ -207,6 +209,19 @@ def test_the_published_suite_is_read_and_planned_from_the_published_scores(tmp_p
     seeds: dict[str, Any] = dict(plan.alone.seeds)
     assert seeds["atari100k_hero"] < seeds["atari100k_frostbite"]
     assert "atari100k_freeway" in plan.never
+
+
+def test_a_table_that_several_suites_lock_is_planned_from_once(tmp_path: Path) -> None:
+    """Twice the scores would be half the spread that a seed has."""
+    proof = proof_file.load(ROOT / "suites/proof/official_vs_worldflux_full.yaml")
+    lock = ROOT / "reports/parity/upstream_lock.json"
+    for entry in read_lock(lock).suites.values():
+        if entry.oracle_in == "source":
+            path = checkouts.oracle_path(entry, tmp_path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    found = [path.name for path, _ in costs.locked_tables(proof, tmp_path, lock)]
+    assert found == ["atari100k-dreamerv3.json.gz", "tdmpc2"]
 
 
 @pytest.mark.parametrize(("end", "known"), [(450, False), (500, True), (1000, True)])
