@@ -117,7 +117,8 @@ def _findings(
 
 def _session_findings(bundle: OpenedBundle) -> Iterator[str]:
     """Which run the statement is on; what of ``run.json`` decides is held against the records."""
-    _, session = read_json(bundle.folder / RUN / "run.json", EvidenceError)
+    # As it was recomputed from: in an ASCII locale a suite's name may hold half surrogate pairs.
+    session = wire.load_object(bundle.folder / RUN / "run.json")
     words = ("run_id", "device")
     stated, sealed = ({w: said[w] for w in words if w in said} for said in (bundle.predicate, session))
     both = stated.keys() & sealed.keys()
