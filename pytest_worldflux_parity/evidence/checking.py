@@ -125,7 +125,8 @@ def _findings(
 
 def _session_findings(bundle: OpenedBundle) -> Iterator[str]:
     """Which run the statement is on; what of ``run.json`` decides is held against the records."""
-    _, session = read_json(bundle.folder / RUN / "run.json", EvidenceError)
+    # As it was recomputed from: in an ASCII locale a suite's name may hold half surrogate pairs.
+    session = wire.load_object(bundle.folder / RUN / "run.json")
     words = ("run_id", "device")
     stated, sealed = ({w: said[w] for w in words if w in said} for said in (bundle.predicate, session))
     both = stated.keys() & sealed.keys()
@@ -176,7 +177,8 @@ def _document_findings(path: Path, name: str, made: Mapping[str, Any]) -> Iterat
 
 def _text_findings(path: Path, name: str, made: str) -> Iterator[str]:
     """Where a text is not what the data give, line by line; what it shows of numbers is rounded already."""
-    stated, wanted = path.read_text(encoding="utf-8", errors="replace").split("\n"), made.split("\n")
+    # By its bytes: another end of a line, read as text, would be the same.
+    stated, wanted = path.read_bytes().decode("utf-8", "replace").split("\n"), made.split("\n")
     if len(stated) != len(wanted):
         yield f"{name}: it has {len(stated)} lines, the data give {len(wanted)}"
     for i, (one, other) in enumerate(zip(stated, wanted, strict=False), 1):

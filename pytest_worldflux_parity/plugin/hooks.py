@@ -331,7 +331,7 @@ def _run_id(config: pytest.Config, output: Path, resume: bool) -> str:
     if named:
         # A name of a folder, and of evidence.
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", named):
-            what = "letters of ASCII, digits, '.', '_' and '-' only, and at most 128 of them"
+            what = "letters, digits, '.', '_' and '-' only, all of ASCII and at most 128 of them"
             raise pytest.UsageError(f"--parity-run-id {named!r}: {what}")
         return str(named)
     if resume:

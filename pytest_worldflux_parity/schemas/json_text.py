@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ import orjson
 from ..errors import ParityError
 
 _DIGITS = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_NO_QUOTES = bytes(byte for byte in range(256) if chr(byte) != '"')
 # The least number below what 64 bits hold has as many.
 _LONG = b"0" * 19
 # A run document of 65 tasks with 20 seeds has 3 MB; this is a guard against something else.
@@ -28,23 +31,27 @@ def loads(text: bytes) -> Any:
         KeyTwice: of an object, of which readers would believe one value or the other.
         ValueError, RecursionError: as there.
     """
+    value = _read(text)
+    if _lost_texts(text, value):
+        return json.loads(text, object_pairs_hook=_unique)
+    return value
+
+
+def _read(text: bytes) -> Any:
     if not _holds_long_number(text):
         try:
-            value = orjson.loads(text)
+            return orjson.loads(text)
         except orjson.JSONDecodeError:
             pass
-        else:
-            if not _lost_texts(text, value):
-                return value
     # NaN, half a surrogate pair, other encodings and more than 64 bits are read by the one alone.
-    return json.loads(text, object_pairs_hook=_unique)
+    return json.loads(text)
 
 
 def _lost_texts(text: bytes, value: Any) -> bool:
     """Whether a value may have fewer texts than it was read from: of a key that stands twice one is lost."""
     try:
         again = orjson.dumps(value)
-    # It writes less deep nesting than it reads.
+    # It writes less deep nesting than it reads, and no numbers of more than 64 bits.
     except TypeError:
         return True
     return _quotes(text) != _quotes(again)
@@ -52,9 +59,11 @@ def _lost_texts(text: bytes, value: Any) -> bool:
 
 def _quotes(text: bytes) -> int:
     """How many quotation marks begin or end a text."""
+    # As pieces between what is escaped they are found several times as fast as by replacing it.
     if b"\\" in text:
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return text.count(b'"')
+        text = b"".join(_ESCAPED.split(text))
+    # Where they stand thick this is ten times as fast as to count them.
+    return len(text.translate(None, _NO_QUOTES))
 
 
 class Unclear(ValueError):

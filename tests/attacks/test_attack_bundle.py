@@ -11,7 +11,7 @@ from typing import Any
 import manipulations as m
 import pytest
 
-from tests.attacks.lab import AcceptedError, Answer, Kept, ask
+from tests.attacks.lab import Answer, Kept, ask
 
 Envelope = dict[str, Any]
 SIGNED = "statement.dsse.json"
@@ -175,8 +175,6 @@ Change = Callable[[m.Members], object]
 HELD: dict[str, Change] = {
     "a key twice in a report": said_twice("equivalence_report.json", "global", '{"verdict": "fail"}'),
     "a time to come": later,
-}
-UNSEEN: dict[str, Change] = {
     "a key twice in a line": line_said_twice,
     "a text in one line": carriage_returns,
     "members that no run writes": more_members,
@@ -198,19 +196,3 @@ def test_a_member_that_does_not_follow_is_found(
 ) -> None:
     answer = verify(passed_proof, tmp_path, m.forged(HELD[name])(bundle))
     assert (answer.status, "does not follow: " in answer.text) == (2, True), answer.text
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AcceptedError,
-    reason="verify compares what it makes anew, and not every byte and member of the bundle with it",
-)
-@pytest.mark.parametrize("name", UNSEEN)
-def test_a_member_in_another_form_is_found(
-    name: str, passed_proof: Kept, bundle: bytes, tmp_path: Path
-) -> None:
-    answer = verify(passed_proof, tmp_path, m.forged(UNSEEN[name])(bundle))
-    # 5: it is said to follow from its data, and nobody vouches for it.
-    if answer.status in (0, 5):
-        raise AcceptedError(answer.text)
-    assert answer.status in (2, 3), answer.text

@@ -39,7 +39,8 @@ def shell(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 
 def session(project: Kept, before: str = "") -> subprocess.CompletedProcess[str]:
-    words = " ".join((*WITHOUT, "--parity=proof", "--parity-run-id", "r"))
+    # In an ASCII locale pytest's own cache cannot write the name of a suite that is not.
+    words = " ".join((*WITHOUT, "-p", "no:cacheprovider", "--parity=proof", "--parity-run-id", "r"))
     return shell(project.root, f'{before} exec "$PYTHON" -m pytest {words}')
 
 
@@ -67,6 +68,8 @@ def test_a_bundle_follows_from_whatever_folder(folder: str, locale: str, tmp_pat
     root.mkdir()
     project = Kept(root)
     proof(project, tasks=["alpha"], description="ä 日本")
+    suite = project.root / "suites" / "proof" / "fake_proof.yaml"
+    suite.rename(suite.with_name(f"{folder.partition(' ')[0]}.yaml"))
     done = session(project, locale)
     assert done.returncode == 0, done.stdout + done.stderr
     for reader in ("", ASCII):

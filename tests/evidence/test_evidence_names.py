@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import EvidenceError
 from pytest_worldflux_parity.evidence import container, expected_names, refuse_names
 from pytest_worldflux_parity.evidence.statement import UNSIGNED
 
+untimed = settings(deadline=None)
 LETTERS = "aAbB0_.-"
 ids = st.text(LETTERS, min_size=1, max_size=4) | st.integers(190, 260).map("a".__mul__)
 odd = st.text(min_size=1, max_size=6)
@@ -31,6 +32,7 @@ def held(names: list[str]) -> bool:
     return True
 
 
+@untimed
 @given(ids, st.lists(ids | odd, min_size=1, max_size=4, unique=True), st.lists(ids | odd, max_size=2))
 def test_what_is_accepted_at_first_can_be_written_at_last(
     suite: str, tasks: list[str], folders: list[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
@@ -17,6 +17,7 @@ from pytest_worldflux_parity.suite.proof import Requirements
 from pytest_worldflux_parity.suite.suite import Task
 from pytest_worldflux_parity.suite.words import KNOWN, NEVER, refusal, refuse_words
 
+untimed = settings(deadline=None)
 KEYS = tuple(KNOWN)
 ALL = frozenset((*NEVER, *(word for words in KNOWN.values() for word in words)))
 keys = st.sampled_from(KEYS)
@@ -36,6 +37,7 @@ def test_no_word_is_both() -> None:
     assert not {word for words in KNOWN.values() for word in words} & set(NEVER)
 
 
+@untimed
 @given(known)
 def test_a_known_word_is_no_problem(stated: tuple[str, str]) -> None:
     key, word = stated
@@ -43,6 +45,7 @@ def test_a_known_word_is_no_problem(stated: tuple[str, str]) -> None:
     assert list(word_problems({key: word})) == []
 
 
+@untimed
 @given(keys, anything)
 def test_every_other_is_refused_with_the_list_of_those_that_are_known(key: str, word: Any) -> None:
     refused = refusal(key, word)
@@ -55,6 +58,7 @@ def test_every_other_is_refused_with_the_list_of_those_that_are_known(key: str, 
         assert len(found) == (key != "env_backend" or word in NEVER)
 
 
+@untimed
 @given(keys, st.sampled_from(NEVER))
 def test_no_suite_admits_what_is_never_admitted(key: str, word: str) -> None:
     assert list(word_problems({key: word}))
@@ -77,6 +81,7 @@ def stored(word: object) -> dict[str, Any]:
     return {"task_id": "t", "seed": 0, "system": "official", "metrics": {"metadata": {"env_backend": word}}}
 
 
+@untimed
 @given(st.one_of(anything, st.sampled_from(KNOWN["env_backend"]), st.none()))
 def test_environments_are_known_or_named_by_the_suite(word: Any) -> None:
     found = list(unknown_backends([stored(word)], {"t": Requirements(environment_backend="own")}))
@@ -90,6 +95,7 @@ def test_environments_are_known_or_named_by_the_suite(word: Any) -> None:
 # --- what stands for a hash ---
 
 
+@untimed
 @given(st.binary(min_size=32, max_size=32), st.integers(7, 64))
 def test_a_hash_is_one(data: bytes, length: int) -> None:
     tree = (data[:-1] + b"\1").hex()
@@ -97,6 +103,7 @@ def test_a_hash_is_one(data: bytes, length: int) -> None:
     assert list(source_problems({"commit": ("1" + tree)[:length]})) == []
 
 
+@untimed
 @given(
     st.sampled_from(["tree_sha256", "commit"]),
     st.one_of(
@@ -114,6 +121,7 @@ def test_what_is_none_is_no_source(key: str, value: object) -> None:
     assert repr(value) in found[0][1]
 
 
+@untimed
 @given(st.one_of(st.none(), st.text(), st.integers(), st.lists(st.text()), st.just({})))
 def test_what_is_no_mapping_names_no_source(source: object) -> None:
     assert len(list(source_problems(source))) == 1
@@ -124,6 +132,7 @@ def test_what_is_no_mapping_names_no_source(source: object) -> None:
 values = st.dictionaries(st.sampled_from("abc"), st.integers(0, 1), max_size=3)
 
 
+@untimed
 @given(values, values, st.sets(st.sampled_from(["official", "worldflux"])))
 def test_a_run_that_is_silent_is_held_against_the_other(
     one: dict[str, int], other: dict[str, int], silent: set[str]

@@ -47,7 +47,7 @@ def document(decision: ProofDecision) -> dict[str, Any]:
         decision,
         time="2026-01-01T00:00:00Z",
         input="parity_runs.jsonl",
-        validity={"pass": decision.gates.validity},
+        validity={"pass": decision.gates.validity, "issue_count": 0},
         component_match={"required": False, "present": False, "pass": None},
         provenance=provenance([]),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
@@ -20,6 +20,7 @@ from pytest_worldflux_parity.inputs.scores.files import parsed_json
 from pytest_worldflux_parity.schemas.json_text import KeyTwice, loads, parse_json
 from pytest_worldflux_parity.suite.suite_file import parse_yaml
 
+untimed = settings(deadline=None)
 # Names and texts with all that an escape can be of.
 texts = st.text(st.sampled_from('ab"\\/\n\u00fc\ud83d\ude00{:,'), max_size=5)
 values = st.recursive(
@@ -34,6 +35,7 @@ def surrogates(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
+@untimed
 @given(objects, st.booleans(), st.booleans())
 def test_what_has_each_key_once_is_read_as_python_reads_it(
     document: dict[str, Any], escaped: bool, spaced: bool
@@ -64,6 +66,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
+@untimed
 @given(objects, st.data(), values, st.booleans(), st.integers(0, 3))
 def test_no_reader_takes_a_key_twice(
     reader: str, document: dict[str, Any], data: st.DataObject, value: Any, escaped: bool, depth: int
@@ -87,6 +90,7 @@ def test_the_line_names_the_key_and_the_place(tmp_path: Path) -> None:
         parse_yaml(b"a: 1\nb: 2\na: 1\n", "s.yaml")
 
 
+@untimed
 @given(st.sampled_from(["a", "'a'", '"a"', '"\\x61"', "? a\n"]), st.sampled_from(["a", '"a"', "'a'"]))
 def test_yaml_in_any_spelling(one: str, other: str) -> None:
     text = f"{one}: 1\nb: 2\n{other}: 1\n" if "?" not in one else f"? a\n: 1\n{other}: 1\n"
@@ -98,6 +102,7 @@ def test_yaml_in_any_spelling(one: str, other: str) -> None:
 LINE = {"request_id": "q", "task_id": "t", "seed": 0, "system": "official", "status": "failed", "attempt": 1}
 
 
+@untimed
 @given(st.lists(st.booleans(), min_size=1, max_size=6), st.sampled_from(sorted(LINE)))
 def test_a_log_tells_which_lines_it_is_in(tmp_path_factory: Any, twice: list[bool], key: str) -> None:
     store = SuiteStore(tmp_path_factory.mktemp("log"), "s")
