@@ -78,7 +78,7 @@ def asking_of(options: argparse.Namespace, root: Path, *, must: bool = False) ->
     from ..release.rules import rules_of
 
     given: dict[str, Any] = {"lock": options.lock, "policy": options.policy}
-    given["backends"] = tuple(options.backends or [Path(DEFAULT_BACKENDS)])
+    given["backends"] = tuple(_within(b, root) for b in options.backends or [root / DEFAULT_BACKENDS])
     with (
         of_commit(root, options.expect_from, **given)
         if options.expect_from
@@ -90,6 +90,12 @@ def asking_of(options: argparse.Namespace, root: Path, *, must: bool = False) ->
         rules = rules_of(expected, must=must or options.policy is not None)
         rules = rules.requiring(options.required_suite)
         yield Asking(expected, locked, rules, options.key, options.commit or "")
+
+
+def _within(folder: Path, root: Path) -> Path:
+    """A folder of the project as its path within it, so that another commit has one too."""
+    place = folder.absolute()
+    return place.relative_to(root) if place.is_relative_to(root) else place
 
 
 @contextmanager

@@ -690,27 +690,24 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     state = config.stash.get(STATE, None)
     if state is None or not state.conclusions:
         return
+    for conclusion in state.conclusions:
+        for line, style in _summary(conclusion):
+            terminalreporter.write_line(line, **style)
+
+
+def _summary(conclusion: Conclusion) -> Iterator[tuple[str, dict[str, bool]]]:
+    """What the terminal shows of a suite: verdict, table, of a pass its claim card, and the documents."""
     from ..reporting.card import card_lines
+    from ..reporting.proof_terminal import proof_summary
     from ..reporting.terminal import summary
 
-    _proof_summaries(terminalreporter, state)
-    for line, style in summary([(c.judgement, c.notes) for c in state.conclusions if c.judgement]):
-        terminalreporter.write_line(line, **style)
-    for conclusion in state.conclusions:
-        if any(case.kind == "campaign" for case in conclusion.cases):
-            for note in conclusion.notes:
-                terminalreporter.write_line(note)
-        if conclusion.facts is not None and conclusion.facts.verdict == "pass":
-            for line in card_lines(conclusion.facts, conclusion.signature, metrics=False):
-                terminalreporter.write_line(f"  {line}")
-        for path in conclusion.documents:
-            terminalreporter.write_line(f"  {os.path.relpath(path)}")
-
-
-def _proof_summaries(terminalreporter: Any, state: ControllerState) -> None:
-    for conclusion in state.conclusions:
-        if conclusion.proof is not None:
-            from ..reporting.proof_terminal import proof_summary
-
-            for line, style in proof_summary(conclusion.proof.judgement, conclusion.proof.signature):
-                terminalreporter.write_line(line, **style)
+    if conclusion.judgement is not None:
+        yield from summary([(conclusion.judgement, conclusion.notes)])
+    if conclusion.proof is not None:
+        yield from proof_summary(conclusion.proof.judgement, conclusion.proof.signature)
+    if any(case.kind == "campaign" for case in conclusion.cases):
+        yield from ((note, {}) for note in conclusion.notes)
+    if conclusion.facts is not None and conclusion.facts.verdict == "pass":
+        rows = card_lines(conclusion.facts, conclusion.signature, metrics=False)
+        yield from ((f"  {row}", {}) for row in rows)
+    yield from ((f"  {os.path.relpath(path)}", {}) for path in conclusion.documents)

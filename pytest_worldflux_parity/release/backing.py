@@ -26,7 +26,12 @@ from ..reporting.documents import RUN
 from ..reporting.proof_documents import EQUIVALENCE, REPORT
 from .admission import admission_findings
 from .bundle_reports import documents_anew, history_of, recompute
-from .documents_alone import lock_findings, stated_findings, table_judgement
+from .documents_alone import (
+    lock_findings,
+    stated_findings,
+    table_commit_findings,
+    table_judgement,
+)
 from .expectation import Expectation
 from .judged_anew import Records, judge_expected, records_of
 from .release_policy import DOCUMENTS
@@ -214,6 +219,7 @@ def _alone(run: AnyRun, asking: Asking) -> Backing:
     found += lock_findings(run.document, asking.lock)
     judged = table_judgement(run, asking.expected)
     found += judged.findings
+    found += table_commit_findings(judged.facts, asking.commit)
     if judged.facts is None:
         return Backing(run, "documents", (*found, *stated_findings(run)))
     return Backing(run, "tables", (*found, *admission_findings(rule, judged.facts)), judged.facts)

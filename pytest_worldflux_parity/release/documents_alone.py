@@ -138,6 +138,15 @@ def lock_findings(run: Document, lock: Lock) -> Iterator[Finding]:
         yield Finding("table_not_pinned", f"the official table has sha256 {sha256}, locked is {locked}")
 
 
+def table_commit_findings(facts: Facts | None, commit: str) -> Iterator[Finding]:
+    """That a candidate's table is of the commit that is asked for, by its own word."""
+    programs = facts.programs if facts is not None else ()
+    stated = next((p.provenance.get("commit") for p in programs if p.system == "worldflux"), None)
+    if commit and not (isinstance(stated, str) and len(commit) >= 7 and stated.startswith(commit.lower())):
+        said = f"is of commit {stated}" if stated else "is of no commit that is known"
+        yield Finding("other_commit", f"documents only: the candidate's table {said}, {commit} is asked for")
+
+
 def stated_findings(run: AnyRun) -> Iterator[Finding]:
     """Of a document behind which nothing could be judged: that it says no pass, and says two things."""
     if isinstance(run, ProofFile):

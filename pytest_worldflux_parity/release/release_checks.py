@@ -5,6 +5,7 @@ Each check gives problems, a file and a finding each; no problem means that the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,9 +104,10 @@ def aggregate_problems(
 def document_of(row: Document, path: Path, root: Path) -> AnyRun | None:
     """The document that a row names; the earlier system's paths are relative to the project."""
     name = row.get("run_path")
-    for folder in (path.parent, root):
-        if name and (folder / name).is_file():
-            return run_documents.read_any(folder / name)
+    for place in (folder / name for folder in (path.parent, root) if name):
+        if place.is_file():
+            plain = Path(os.path.normpath(place))
+            return run_documents.read_any(plain if plain.is_file() and plain.samefile(place) else place)
     return None
 
 

@@ -32,6 +32,8 @@ _RUNNER = re.compile(r"(pytest-worldflux-parity) \d+(?:\.\w+)+")
 _FREE = re.compile(r"\d+(?:\.\d+)? [KMGT]iB free")
 # Which of its names an environment's interpreter was started by.
 _INTERPRETER = re.compile(r"(?<=/bin/)python3?(?:\.\d+)?\b")
+# Of the claim card.
+_MACHINE = re.compile(r"(?<=<time>, )(cpu|cuda), [^,\n]+(?=, project)")
 _STYLE = re.compile(r"(?<=<style>).*?(?=</style>)", re.DOTALL)
 
 # What decides a result, and nothing of the machine: these hashes are held as they are.
@@ -58,7 +60,7 @@ def without_circumstances(text: str, places: Mapping[str, str]) -> str:
         text = text.replace(place, places[place])
     text = _INTERPRETER.sub("python", _TIME.sub("<time>", text))
     text = _VALUE.sub(_word, text)
-    text = without_foreign_words(text)
+    text = _MACHINE.sub(r"\1, <platform>", without_foreign_words(text))
     text = _FREE.sub("<space> free", _RUNNER.sub(r"\1 <version>", text))
     return _STYLE.sub(lambda m: f"style {hashlib.sha256(m[0].encode()).hexdigest()[:8]}", text)
 

@@ -13,9 +13,11 @@ from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.inputs.checkouts import checkout_path
 from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.release.release_policy import read_policy
+from pytest_worldflux_parity.reporting.documents import suite_fields
 from pytest_worldflux_parity.suite.suite import ArtifactSide
 from pytest_worldflux_parity.suite.suite_file import load
 from tests.conftest import Project
+from tests.release.judged_runs import changed, write
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PUBLISHED = CHECKOUT / "suites" / "published"
@@ -184,3 +186,106 @@ def test_a_release_with_other_algorithms_is_stopped(
     capsys.readouterr()
     assert cli.main(["coverage", "--aggregate", aggregate, "--enforce-pass"]) == 1
     assert capsys.readouterr().err.count("not_passed") == 2
+
+
+# --- the release of the seed documents ---
+
+
+def published_document(suite: str, factor: float = 1.0) -> dict[str, Any]:
+    """A document as the earlier system left it: its numbers, and no table or record beside it."""
+    loaded, entry = load(PUBLISHED / f"{suite}.yaml"), read_lock(LOCK).entry(suite)
+    scores = [100.0 + i for i in range(len(loaded.tasks))]
+    rows = [
+        {"task": t.id, "seed": 1, "upstream_score": score, "worldflux_score": score * factor,
+         "upstream_step": 1000, "worldflux_step": 1000, "drop_ratio": 1 - factor}
+        for t, score in zip(loaded.tasks, scores, strict=True)
+    ]  # fmt: skip
+    stats = {
+        "sample_size": len(rows), "mean_upstream_score": sum(scores) / len(rows),
+        "mean_worldflux_score": factor * sum(scores) / len(rows), "mean_drop_ratio": 1 - factor,
+        "ci_lower_ratio": 1 - factor, "ci_upper_ratio": 1 - factor, "confidence": 0.95, "margin_ratio": 0.05,
+        "pass_non_inferiority": factor >= 0.95,
+    }  # fmt: skip
+    counts = dict.fromkeys(("upstream_points", "worldflux_points", "paired"), len(rows))
+    return {
+        "schema_version": "worldflux.parity.run.v1",
+        "generated_at_utc": "2026-01-01T00:00:00+00:00",
+        "suite": suite_fields(loaded),
+        "sources": {
+            "upstream": {
+                "path": "x",
+                "format": entry.oracle_format,
+                "repo": entry.repo,
+                "commit": entry.commit,
+            },
+            "worldflux": {"path": "y", "format": "canonical_json"},
+        },
+        "counts": {**counts, "upstream_only": 0, "worldflux_only": 0},
+        "stats": stats,
+        "missing": {"upstream_only": [], "worldflux_only": []},
+        "pairs": rows,
+        "pass": factor >= 0.95,
+    }
+
+
+RELEASE = "reports/parity/aggregate.json"
+VALIDATE = (
+    "validate",
+    *(word for suite in FOLDERS for word in ("--run", f"reports/parity/runs/{suite}.json")),
+    "--aggregate", RELEASE, "--lock", "reports/parity/upstream_lock.json",
+    *(word for suite in FOLDERS for word in ("--required-suite", suite)),
+    "--max-missing-pairs", "0",
+)  # fmt: skip
+COVERAGE = (
+    "coverage", "--policy", "reports/parity/suite_policy.json", "--lock", "reports/parity/upstream_lock.json",
+    "--aggregate", RELEASE, "--enforce-pass",
+)  # fmt: skip
+
+
+@pytest.fixture
+def released(published: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project with documents of both published suites and their aggregate."""
+    monkeypatch.chdir(published.root)
+    for suite in FOLDERS:
+        write(published.root / "reports/parity/runs" / f"{suite}.json", published_document(suite))
+    assert cli.main(["aggregate", "--runs-glob", "reports/parity/runs/*.json", "--output", RELEASE]) == 0
+    return published
+
+
+def without_quick(project: Project) -> None:
+    """The policy as it was for the seed documents: of published suites alone."""
+    changed(
+        project.root / "reports/parity/suite_policy.json",
+        lambda d: [d["suites"].pop(path) for path in list(d["suites"]) if "/quick/" in path],
+    )
+
+
+def test_the_release_commands_of_the_seed_documents(
+    released: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They go on working, and say that nothing but documents speaks for a pass."""
+    without_quick(released)
+    for command in (VALIDATE, COVERAGE):
+        capsys.readouterr()
+        assert cli.main(list(command)) == 0, capsys.readouterr().err
+        out = capsys.readouterr().out
+        assert out.count("documents only, no evidence: its tables are not here") == 2
+    assert out.count("its worldflux table is not here, so it is not required") == 2
+
+
+def test_they_stop_where_a_suite_fails(released: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    without_quick(released)
+    path = "reports/parity/runs/dreamer_atari100k.json"
+    write(released.root / path, published_document("dreamer_atari100k", 0.9))
+    assert cli.main(["aggregate", "--runs-glob", "reports/parity/runs/*.json", "--output", RELEASE]) == 0
+    capsys.readouterr()
+    assert cli.main(list(VALIDATE)) == 1
+    assert capsys.readouterr().err.count("not_passed") == 1
+
+
+def test_the_shipped_policy_asks_for_quick_suites_too(
+    released: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(list(COVERAGE)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[2] for line in lines] == ["not_in_aggregate"] * 2

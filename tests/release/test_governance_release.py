@@ -52,11 +52,6 @@ def validate(command: Command, *runs: Path, more: tuple[object, ...] = ()) -> tu
     return status, err.splitlines()
 
 
-def alone(path: Path) -> Path:
-    """The document of a run with nothing beside it."""
-    return shutil.copy(path, path.parents[2] / f"{path.parent.name}.json")
-
-
 def admits(root: Path, **row: Any) -> None:
     """The policy's row of the suite ``good`` changed."""
     changed(root / POLICY, lambda d: d["suites"]["suites/quick/good.yaml"].update(row))
@@ -344,8 +339,12 @@ def test_the_expectation_of_another_commit(copied: Path, good: Path, command: Co
 
 
 def test_the_commit_that_is_asked_for(good: Path, command: Command) -> None:
-    """This run is of no project under git."""
-    assert codes(validate(command, good, more=("--commit", "c" * 40))[1]) == ["other_commit"]
+    """This run is of no project under git, and its document alone says nothing at all."""
+    asked = ("--commit", "c" * 40)
+    assert codes(validate(command, good, more=asked)[1]) == ["other_commit"]
+    (good.parent / "evidence_bundle.zip").unlink()
+    (good.parent / "circumstances.json").unlink()
+    assert codes(validate(command, good, more=asked)[1]) == ["evidence_missing", "other_commit"]
 
 
 # --- what the policy admits and bounds ---
