@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class RunContext:
         engine: where runs are executed, local, ray or slurm.
         engine_settings: what the session says to its engine, by the name of the ini setting.
         names: what documents call files by, of a run that is judged anew (:func:`.lock_reference.names_of`).
-        choices: what the command line chose in place of what the project has, a sentence each.
+        choices: what the command line chose in place of what the project has (:func:`chosen`).
     """
 
     root: Path
@@ -47,22 +48,25 @@ class RunContext:
     sign_key: Path | None = None
     engine: str = "local"
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, Any] = field(default_factory=dict)
 
 
-def chosen(context: RunContext, own_lock: Path) -> tuple[str, ...]:
-    """What a command line chose in place of what the project has, a sentence each.
+def chosen(context: RunContext, own_lock: Path) -> dict[str, str]:
+    """What a command line chose in place of what the project has: ``seeds``, ``tables``, ``lock`` -> a sentence.
 
     Args:
         own_lock: the lock file where the project keeps it.
     """
-    found = []
+    found = {}
     if context.seeds is not None:
-        found.append(f"--parity-seeds {','.join(map(str, context.seeds))} in place of the suite's seeds")
-    for system in context.overrides:
-        option = "--parity-upstream" if system == "official" else "--parity-worldflux"
-        found.append(f"a table given with {option} in place of the suite's {system} side")
+        seeds = ",".join(map(str, context.seeds))
+        found["seeds"] = f"--parity-seeds {seeds} in place of the suite's seeds"
+    options = {"official": "--parity-upstream", "worldflux": "--parity-worldflux"}
+    if context.overrides:
+        given = " and ".join(f"{options[s]} in place of the suite's {s} side" for s in context.overrides)
+        found["tables"] = f"a table given with {given}"
     if context.lock_path.resolve() != own_lock.resolve():
-        found.append(f"the lock {context.lock_path.name} in place of {own_lock.name}")
-    return tuple(found)
+        names = [os.path.relpath(path, context.root) for path in (context.lock_path, own_lock)]
+        found["lock"] = f"the lock {names[0]} in place of {names[1]}"
+    return found

@@ -96,8 +96,9 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
         yield f"{BANNER} (of {' and '.join(evidence.fixtures)})"
     if evidence.table.warning:
         yield evidence.table.warning
-    # Where they are compared or required, their own gate says it.
-    if evidence.components is None and evidence.suite.component_match != "required":
+    # Where they are compared or required, their own gate says it; two tables have none.
+    own_gate = evidence.components is not None or evidence.suite.component_match == "required"
+    if evidence.suite.live_systems and not own_gate:
         yield from filter(None, [evidence.compared.left_out])
     yield from apart_warnings(steps_apart(evidence.suite, evidence.observed))
     for system, side in evidence.suite.replaced.items():

@@ -75,7 +75,7 @@ def assemble(
         table=reference.table,
         golden=reference.golden,
         label=prepared.label,
-        choices=context.choices,
+        choices=tuple(context.choices.values()),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
 

@@ -67,7 +67,7 @@ class Facts:
     """What a pass rests on.
 
     Attributes:
-        choices: what was asked other than by the suite, a sentence each. seeds: system -> the fewest and
+        choices: what was asked other than by the suite (:func:`.context.chosen`). seeds: system -> the fewest and
             the most seeds of a task. attempts: system -> how its attempts ended -> how many.
         repeated: successes of a request that had succeeded before.
         lost_lines: torn or unreadable lines of the log.
@@ -86,7 +86,7 @@ class Facts:
     seeds: Mapping[str, tuple[int, int]]
     rules: tuple[Rule, ...]
     budgets: tuple[tuple[int, float], ...]
-    choices: tuple[str, ...]
+    choices: Mapping[str, str]
     attempts: Mapping[str, Mapping[str, int]]
     repeated: int
     lost_lines: int
@@ -140,7 +140,7 @@ def facts_of(
         seeds={s: _seeds(parts, s) for s in SYSTEMS},
         rules=tuple(_rules(judgement)),
         budgets=tuple(sorted(_budgets(prepared.parts))),
-        choices=tuple(session.get("choices", ())),
+        choices=session.get("choices", {}),
         attempts={s: _attempts(stored, s) for s in SYSTEMS},
         repeated=_repeated(stored),
         lost_lines=stored.torn + len(stored.unreadable),

@@ -138,7 +138,7 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
         backend_folders=(folder / "inputs" / "backends",),
         resume=circumstances.resumed,
         seeds=tuple(seeds) if seeds is not None else None,
-        choices=tuple(session.get("choices", ())) if own else (),
+        choices=session.get("choices", {}) if own else {},
         names=circumstances.names,
     )
     prepared = _sealed(folder, suite_id, entry, context, asked.suite)

@@ -38,7 +38,8 @@ def admission_findings(rule: SuiteRule, facts: Facts, now: datetime | None = Non
 
 
 def _choices(facts: Facts) -> Iterator[Finding]:
-    yield from (Finding("overrides", text) for text in facts.choices)
+    # Another lock is none: records are judged under that of the judge.
+    yield from (Finding("overrides", text) for what, text in facts.choices.items() if what != "lock")
 
 
 def _records(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:

@@ -103,6 +103,7 @@ class Expectation:
             backend_folders=tuple(self.root / b for b in self.backends),
             resume=circumstances.resumed,
             names=circumstances.names,
+            choices={k: v for k, v in session.get("choices", {}).items() if chosen or k == "lock"},
             seeds=tuple(seeds) if seeds is not None else None,
             overrides={s: _override(o, self.code) for s, o in given.items()},
         )

@@ -36,7 +36,7 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
         "budget",
         "; ".join(f"step {s}, within {t:.1%}" for s, t in facts.budgets) or "none: latest with latest",
     )
-    yield "chosen", "; ".join(facts.choices) or "nothing other than the suite"
+    yield "chosen", "; ".join(facts.choices.values()) or "nothing other than the suite"
     for system in SYSTEMS:
         if facts.attempts[system]:
             yield f"attempts of {system}", _attempts(facts.attempts[system])

@@ -281,7 +281,7 @@ def _as_sealed(context: RunContext, suite_id: str) -> tuple[RunContext, dict[str
         run_id=session["run_id"],
         device=entries[suite_id]["device"],
         seeds=tuple(seeds) if seeds is not None else None,
-        choices=tuple(session.get("choices", ())),
+        choices=session.get("choices", {}),
     )
     return sealed, entries[suite_id]
 

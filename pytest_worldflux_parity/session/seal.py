@@ -161,7 +161,7 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
         "arguments": list(arguments),
         "seeds_override": list(context.seeds) if context.seeds is not None else None,
         "overrides": overrides_of(context),
-        "choices": list(context.choices),
+        "choices": dict(context.choices),
         "project": project_state(context.root),
         "retention": context.retention,
         "suites": asked,

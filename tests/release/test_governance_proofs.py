@@ -143,7 +143,7 @@ def test_a_release_goes_on_with_a_proof_that_passes(there: Path, command: Comman
     assert status == 0
     for text in (
         "none: this is no claim",
-        "nobody: whoever holds the bundle can make it anew",
+        "NONE, the bundle is unsigned: whether someone made the whole bundle anew cannot be told",
         " match; golden ",
     ):
         assert text in out

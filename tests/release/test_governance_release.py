@@ -73,7 +73,7 @@ def test_evidence_or_records_are_enough(good: Path, command: Command, without: s
 def test_a_card_says_what_a_pass_rests_on(good: Path, command: Command) -> None:
     out = command("validate", "--run", good, "--aggregate", AGGREGATE)[1]
     assert f"{good}: judged anew from its evidence" in out
-    assert "nobody: whoever holds the bundle can make it anew" in out
+    assert "NONE, the bundle is unsigned: whether someone made the whole bundle anew cannot be told" in out
     assert "chosen" in out
 
 
