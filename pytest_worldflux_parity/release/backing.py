@@ -31,6 +31,7 @@ from .documents_alone import (
     stated_findings,
     table_commit_findings,
     table_judgement,
+    unlocked_findings,
 )
 from .expectation import Expectation
 from .judged_anew import Records, judge_expected, records_of
@@ -159,7 +160,8 @@ def _with_records(
     except ParityError as error:
         return Backing(run, kind, (*found, Finding("records_unreadable", error.line())), signer=signer)
     if not isinstance(run, ProofFile):
-        found += lock_findings(run.document, asking.lock)
+        # Of which commit the official side is, its records say, and not the document.
+        found += unlocked_findings(run.suite_id, asking.lock)
     rule = asking.rules.of(run.suite_id)
     anew = judge_expected(records, asking.expected, chosen="overrides" in rule.admit)
     found += anew.findings

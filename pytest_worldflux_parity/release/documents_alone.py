@@ -116,10 +116,9 @@ def _names(document: Document, part: PreparedSuite, expected: Expectation) -> di
 
 def lock_findings(run: Document, lock: Lock) -> Iterator[Finding]:
     """The official side is the locked one, and the document speaks of the lock as it is."""
-    suite_id = run["suite"]["suite_id"]
-    entry = lock.suites.get(suite_id)
+    entry = lock.suites.get(run["suite"]["suite_id"])
     if entry is None:
-        yield Finding("not_in_lock", f"{lock.path} does not lock the suite {suite_id!r}")
+        yield from unlocked_findings(run["suite"]["suite_id"], lock)
         return
     reference = run.get("suite_lock_ref", {})
     stated = {
@@ -136,6 +135,12 @@ def lock_findings(run: Document, lock: Lock) -> Iterator[Finding]:
     locked = entry.oracle_files.get(entry.oracle_path)
     if locked is not None and sha256 is not None and sha256 != locked:
         yield Finding("table_not_pinned", f"the official table has sha256 {sha256}, locked is {locked}")
+
+
+def unlocked_findings(suite_id: str, lock: Lock) -> Iterator[Finding]:
+    """That a suite has an entry in the lock."""
+    if suite_id not in lock.suites:
+        yield Finding("not_in_lock", f"{lock.path} does not lock the suite {suite_id!r}")
 
 
 def table_commit_findings(facts: Facts | None, commit: str) -> Iterator[Finding]:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DocumentError, ParityError, SourceError
-from ..inputs.backends import Backend, load_backends
+from ..inputs.backends import load_backends
+from ..inputs.command_program import COMMIT, project_commit
 from ..inputs.context import RunContext
-from ..inputs.prepare import PreparedFile, PreparedSuite, prepare, source_of
+from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import Circumstances
 from ..suite import proof_file, suite_file
 from ..suite.suite import ArtifactSide, Override
@@ -31,8 +32,8 @@ class Expectation:
     """Where a judge's own files are.
 
     Attributes:
-        root: whose ``suites`` and official programs are expected. code: whose candidate is; the same folder
-            where no other commit was named.
+        root: whose ``suites`` and programs are expected. code: where the candidate's table is; the same
+            folder where no other commit was named.
         name: of it in messages. lock, policy: files. backends: folders below ``root`` and ``code``.
         suites: the folder below ``root`` whose suites are expected.
         rehearsal: whether these are made up, with the lock file that stands beside them.
@@ -109,12 +110,7 @@ class Expectation:
         )
         if self.code != self.root:
             self._bring_table(suite)
-        prepared = prepare(suite, context)
-        if self.code != self.root:
-            known = load_backends([self.code / b for b in self.backends])
-            parts = tuple(_with_candidate(part, known, context) for part in prepared.parts)
-            prepared = replace(prepared, parts=parts)
-        return prepared, context
+        return prepare(suite, context), context
 
     def _bring_table(self, suite: Path) -> None:
         """The candidate's table, which is a part of the code, into a folder of another commit."""
@@ -145,23 +141,6 @@ def _is(path: Path, suite_id: str, track: str) -> bool:
         # Others are for pytest to complain of.
         return False
     return loaded.suite_id == suite_id
-
-
-def _with_candidate(part: PreparedSuite, known: Mapping[str, Backend], context: RunContext) -> PreparedSuite:
-    """A part whose candidate is that of the code, and all else that of the expectation."""
-    expected = part.backends.get("worldflux")
-    if not isinstance(expected, Backend):
-        return part
-    own = known.get(expected.adapter)
-    if own is None:
-        what = f"no backend of the checkout has the adapter id {expected.adapter!r}"
-        raise SourceError(what, valid=sorted(known), got=expected.adapter)
-    return replace(
-        part,
-        backends={**part.backends, "worldflux": own},
-        sources={**part.sources, "worldflux": source_of(own, context)},
-        match=replace(part.match, backend=own) if part.match is not None else None,
-    )
 
 
 def of_checkout(
@@ -203,8 +182,28 @@ def of_commit(
         # Tables of checkouts are not in the commit; the lock pins them.
         if (root / ".worldflux").is_dir() and not (there / ".worldflux").exists():
             os.symlink(root / ".worldflux", there / ".worldflux")
+        _bring_candidate(root, there, backends)
         expected = of_checkout(there, lock=lock, policy=policy, backends=backends)
         yield replace(expected, code=root, name=f"the commit {ref}")
+
+
+def _bring_candidate(root: Path, there: Path, backends: Sequence[Path]) -> None:
+    """The candidate's programs, and of which commit they are, from a checkout into a folder of another one.
+
+    Raises:
+        BackendError: the checkout's backends cannot be read.
+    """
+    for folder in _candidates(there, backends):
+        shutil.rmtree(folder)
+    for folder in _candidates(root, backends):
+        shutil.copytree(folder, there / folder.relative_to(root), symlinks=True, dirs_exist_ok=True)
+    (there / COMMIT).write_text(project_commit(root), encoding="utf-8")
+
+
+def _candidates(root: Path, backends: Sequence[Path]) -> list[Path]:
+    """The folders of a checkout's candidates."""
+    folders = [place for b in backends if (place := root / b).is_relative_to(root) and place.is_dir()]
+    return [b.folder for b in load_backends(folders).values() if b.system == "worldflux"]
 
 
 def _archive(root: Path, ref: str) -> bytes:

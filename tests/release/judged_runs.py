@@ -77,7 +77,7 @@ def judged_project(root: Path) -> None:
                           "oracle_format": "canonical_json", "oracle_path": "suites/quick/official.json",
                           "oracle_in": "project",
                           "oracle_files": {"suites/quick/official.json": official_sha256}}
-                   for name in ("good", "worse")},
+                   for name in documents},
     }  # fmt: skip
     reports = root / "reports" / "parity"
     reports.mkdir(parents=True)

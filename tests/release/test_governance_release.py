@@ -32,6 +32,7 @@ from tests.release.judged_runs import (
     changed,
     codes,
     earlier,
+    policy_of,
     read,
     run_path,
     write,
@@ -119,7 +120,9 @@ def test_a_required_suite_that_is_not_there(good: Path, command: Command) -> Non
 
 def test_the_lock_is_held_against_it(copied: Path, good: Path, command: Command) -> None:
     changed(copied / LOCK, lambda d: d["suites"]["good"].update(commit="d" * 40))
-    assert {"lock_mismatch", "not_passed", "document_differs"} <= set(codes(validate(command, good)[1]))
+    lines = validate(command, good)[1]
+    assert {"not_passed", "document_differs"} == set(codes(lines))
+    assert "lock_mismatch" in lines[0]
     changed(copied / LOCK, lambda d: d["suites"].pop("good"))
     assert {"not_in_lock", "table_not_pinned"} <= set(codes(validate(command, good)[1]))
 
@@ -264,6 +267,7 @@ def test_every_suite_of_the_policy_is_covered(policy: Path, command: Command) ->
 
 @pytest.mark.usefixtures("both")
 def test_what_is_not_covered(copied: Path, policy: Path, command: Command) -> None:
+    changed(copied / LOCK, lambda d: d["suites"].pop("live"))
     row = read(policy)["suites"]["suites/quick/worse.yaml"]
     changed(
         policy, lambda d: d["suites"].update({"suites/quick/live.yaml": row, "suites/quick/none.yaml": row})
@@ -336,6 +340,40 @@ def test_the_expectation_of_another_commit(copied: Path, good: Path, command: Co
     status, lines = validate(command, good, more=("--expect-from", "nowhere"))
     assert (status, len(lines)) == (1, 1)
     assert "git fetch, then --expect-from origin/main" in lines[0]
+
+
+@pytest.fixture
+def three(copied: Path, command: Command) -> tuple[Path, ...]:
+    """Three quick suites of one run that passed, two of them live, required by a policy and locked."""
+    names = ("good", "live", "losses")
+    write(copied / POLICY, policy_of({f"suites/quick/{name}.yaml": {} for name in names}))
+    paths = tuple(run_path(copied, name) for name in names)
+    aggregate(command, *paths)
+    return paths
+
+
+def test_honest_suites_pass_to_the_end(three: tuple[Path, ...], command: Command) -> None:
+    assert validate(command, *three, more=("--required-suite", "good", "live", "losses")) == (0, [])
+    assert coverage(command, "--enforce-pass", "--max-missing-pairs", "0") == (0, [])
+
+
+@pytest.mark.parametrize("side", ["official", "worldflux"])
+def test_the_candidate_is_that_of_the_checkout_and_the_official_program_that_of_the_commit(
+    copied: Path, three: tuple[Path, ...], command: Command, side: str
+) -> None:
+    git(copied, "init", "-q")
+    git(copied, "add", "suites", "backends", "reports/parity/upstream_lock.json", POLICY)
+    git(copied, "commit", "-qm", "one")
+    name = f"backends/fake_{side}/more.py"
+    (copied / name).write_text("more = True\n")
+    live = three[1]
+    status, lines = validate(command, live)
+    assert (status, f"program_differs ({side}): {name} is new in this checkout" in lines[0]) == (1, True)
+    status, lines = validate(command, live, more=("--expect-from", "HEAD"))
+    assert [line for line in lines if f"program_differs ({side})" in line][:1] == (
+        lines[:1] if side == "worldflux" else []
+    )
+    assert status == int(side == "worldflux"), lines
 
 
 def test_the_commit_that_is_asked_for(good: Path, command: Command) -> None:
