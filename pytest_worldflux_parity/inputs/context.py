@@ -53,7 +53,7 @@ class RunContext:
 
 
 def chosen(context: RunContext, own_lock: Path) -> dict[str, str]:
-    """What a command line chose in place of what the project has: ``seeds``, ``tables``, ``lock`` -> a sentence.
+    """What a command line chose in place of what the project has: seeds, tables, lock -> a sentence.
 
     Args:
         own_lock: the lock file where the project keeps it.
