@@ -120,7 +120,8 @@ def _replaced(prepared: PreparedSuite, system: str, context: RunContext) -> dict
 
 def _shown(path: Path, root: Path) -> str:
     """A path as sentences name it: relative to the project where it lies in it, else its name alone."""
-    path = Path(os.path.normpath(path))
+    # Not resolved: a linked folder keeps its name.
+    path = Path(os.path.abspath(path))
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 

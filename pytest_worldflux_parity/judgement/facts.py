@@ -68,7 +68,8 @@ class Facts:
 
     Attributes:
         choices: what was asked other than by the suite (:func:`.context.chosen`).
-        seeds: system -> the fewest and the most seeds of a task. attempts: system -> how its attempts ended -> how many.
+        seeds: system -> the fewest and the most seeds of a task.
+        attempts: system -> how its attempts ended -> how many.
         repeated: successes of a request that had succeeded before.
         lost_lines: torn or unreadable lines of the log.
         apart: tasks whose latest steps are far apart on the two sides, a sentence each.

@@ -27,7 +27,7 @@ WHOLE = Facts(
     programs=(OFFICIAL, CANDIDATE), components={}, tasks=1,
     seeds={"official": (10, 10), "worldflux": (4, 4)},
     rules=(Rule("episode_return", "calibrated", 0.05, 0.05, (-0.01, 0.01), True),),
-    budgets=((1000, 0.0),), choices=(), attempts={"official": {}, "worldflux": {"success": 4}}, repeated=0,
+    budgets=((1000, 0.0),), choices={}, attempts={"official": {}, "worldflux": {"success": 4}}, repeated=0,
     lost_lines=0, resumed=False, warnings=(), apart=(), run_id="r", time="2026-01-01T00:00:00+00:00",
     device="cpu", machine={}, project={"commit": COMMIT, "changed": False}, fixture=False,
     isolation="bubblewrap",
@@ -52,7 +52,7 @@ def test_a_whole_run_has_nothing_to_admit() -> None:
 
 # What is a finding -> facts that have it; by its name it is admitted.
 ADMITTED: dict[str, dict[str, Any]] = {
-    "overrides": {"choices": ("--parity-seeds 7 in place of the suite's seeds",)},
+    "overrides": {"choices": {"seeds": "--parity-seeds 7 in place of the suite's seeds"}},
     "lost_lines": {"lost_lines": 2},
     "oracle_commit_unknown": {"programs": (replace(OFFICIAL, commit=None), CANDIDATE)},
     "project_changed": {"project": {"commit": COMMIT, "changed": True}},
