@@ -16,7 +16,6 @@ from .options import (
     Subparsers,
     add_backends_option,
     add_lock_option,
-    project_root,
 )
 
 if TYPE_CHECKING:
@@ -145,8 +144,3 @@ def told(problems: Sequence[Problem], held: str) -> int:
     if not problems:
         print(held)
     return 1 if problems else 0
-
-
-__all__ = [
-    "add_release_command", "asking_of", "count", "fixtures_told", "project_root", "tell_cards", "told",
-]  # fmt: skip

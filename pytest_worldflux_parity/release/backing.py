@@ -23,6 +23,7 @@ from ..judgement.facts import Facts
 from ..judgement.gates import Finding
 from ..judgement.recompute import Rejudged, read_object
 from ..reporting.documents import RUN
+from ..reporting.documents import SCHEMAS as QUICK
 from ..reporting.proof_documents import EQUIVALENCE, REPORT
 from .admission import admission_findings
 from .bundle_reports import documents_anew, history_of, recompute
@@ -130,8 +131,7 @@ def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
     for row in bundle.predicate["bundle"]["cleaned"]:
         known.setdefault(row["name"], set()).add(row["sha256_before"])
     proof = isinstance(run, ProofFile)
-    names = (*run.documents, REPORT) if isinstance(run, ProofFile) else ()
-    for name in names:
+    for name in (*run.documents, REPORT) if isinstance(run, ProofFile) else _beside(run):
         own = wire.file_sha256(run.path.with_name(name))
         if own is None:
             yield Finding("evidence_differs", f"{name} is not beside {BUNDLE}")
@@ -140,6 +140,11 @@ def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
     first = EQUIVALENCE if proof else RUN
     if run.sha256 not in known.get(below + first, ()):
         yield Finding("evidence_differs", f"{run.path.name} is not the {first} in {BUNDLE}")
+
+
+def _beside(run: AnyRun) -> list[str]:
+    """The documents of a quick suite that stand beside that of its verdict."""
+    return [name for name in QUICK if name != RUN and run.path.with_name(name).is_file()]
 
 
 def _with_records(
@@ -181,10 +186,12 @@ def _records(run: AnyRun, bundle: OpenedBundle | None) -> Records:
 
 def _stated(run: AnyRun, bundle: OpenedBundle | None) -> Mapping[str, Mapping[str, Any]]:
     """The documents that are to follow; those of a bundle were cleaned as its records were."""
-    own = run.documents if isinstance(run, ProofFile) else {RUN: run.document}
-    if bundle is None:
-        return own
-    return {name: read_object(bundle.folder / "run" / run.suite_id / name) for name in own}
+    if bundle is not None:
+        names = run.documents if isinstance(run, ProofFile) else (RUN, *_beside(run))
+        return {name: read_object(bundle.folder / "run" / run.suite_id / name) for name in names}
+    if isinstance(run, ProofFile):
+        return run.documents
+    return {RUN: run.document, **{name: read_object(run.path.with_name(name)) for name in _beside(run)}}
 
 
 def _history(
@@ -206,7 +213,10 @@ def _documents(
         yield Finding("cannot_be_expected", error.line())
         return
     for name, document in stated.items():
-        yield from document_findings(document, made[name], name)
+        if name in made:
+            yield from document_findings(document, made[name], name)
+        else:
+            yield Finding("document_differs", f"{name}: the records give no such document")
 
 
 def _alone(run: AnyRun, asking: Asking) -> Backing:

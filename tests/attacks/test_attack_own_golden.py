@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,6 +19,7 @@ from tests.attacks.lab import (
     matched,
     proof,
     quick,
+    released,
     suite_of,
 )
 from tests.components import goldens
@@ -61,3 +65,16 @@ def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Kep
 
 def test_a_golden_and_a_lock_of_the_candidate_are_refused(project: Kept) -> None:
     assert_not_released(project, "own")
+
+
+def test_a_match_report_that_was_edited_is_refused(project: Kept, tmp_path: Path) -> None:
+    """It stands beside the document of the verdict, and nobody computes with it."""
+    copied = project.copied(tmp_path / "project")
+    report = copied.run_dir("wrong") / suite_of(project) / "component_match_report.json"
+    shutil.copy(report, copied.run_dir("honest") / suite_of(project))
+    answer = released(copied, "honest")
+    assert (answer.status, ": evidence_differs: " in answer.text) == (1, True), answer.text
+    report.with_name("evidence_bundle.zip").unlink()
+    (copied.run_dir("honest") / suite_of(project) / "evidence_bundle.zip").unlink()
+    answer = released(copied, "honest")
+    assert (answer.status, ": document_differs: " in answer.text) == (1, True), answer.text

@@ -45,10 +45,17 @@ LOCK = {
         },
     },
 }  # fmt: skip
+# Of a project without git, whose official program is of no repository, and one of whose attempts fails.
+ADMIT = ["no_isolation", "no_project_commit", "oracle_commit_unknown", {"failed_attempts": 0.1}]
 POLICY = {
-    "schema_version": "worldflux.parity.policy.v1",
-    "families": {"fake": {"stage": "required", "suites": [SUITE_ID]}},
-}
+    "schema_version": "worldflux.parity.policy.v2",
+    "suites": {
+        f"suites/proof/{SUITE_ID}.yaml": {
+            "family": "fake", "stage": "required", "evidence": "bundle", "admit": ADMIT,
+        },
+    },
+    "signers": [],
+}  # fmt: skip
 
 
 class Proof:

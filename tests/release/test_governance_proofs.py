@@ -333,7 +333,7 @@ def test_a_policy_may_require_a_proof(there: Path, policy: Path, command: Comman
     assert codes(coverage(command)[1]) == ["not_in_lock"]
     changed(policy, lambda d: d["suites"].pop("suites/proof/shown.yaml"))
     found = codes(coverage(command, "--required-suite", "absent")[1])
-    assert found == ["not_in_lock", "not_in_aggregate", "required_suite_missing"]
+    assert found == ["not_in_lock", "required_suite_missing"]
     lacking(lambda name: proof_path(there, "shown", name))
     assert "missing_pairs" in codes(coverage(command, *counted)[1])
     # Damaged documents are found without the option too.

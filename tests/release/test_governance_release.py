@@ -26,6 +26,7 @@ from tests.release.judged_runs import (
     AGGREGATE,
     LOCK,
     POLICY,
+    RULE,
     Command,
     Document,
     aggregate,
@@ -384,6 +385,21 @@ def test_the_commit_that_is_asked_for(good: Path, command: Command) -> None:
     (good.parent / "evidence_bundle.zip").unlink()
     (good.parent / "circumstances.json").unlink()
     assert codes(validate(command, good, more=asked)[1]) == ["evidence_missing", "other_commit"]
+
+
+def test_two_files_of_one_suite(copied: Path, good: Path, command: Command) -> None:
+    """Which of them is expected cannot be told, unless they are one."""
+    folder = copied / "suites" / "quick"
+    shutil.copy(folder / "good.yaml", folder / "again.yaml")
+    assert validate(command, good) == (0, [])
+    changed(folder / "again.yaml", lambda d: d["metrics"][0].update(margin=0.5))
+    status, lines = validate(command, good)
+    assert codes(lines) == ["cannot_be_expected"]
+    assert "suites/quick/again.yaml and suites/quick/good.yaml have the id 'good', and differ" in lines[0]
+    changed(copied / POLICY, lambda d: d["suites"].update({"suites/quick/again.yaml": RULE}))
+    status, lines = validate(command, good)
+    assert (status, len(lines)) == (1, 1)
+    assert "suites/quick/good.yaml and suites/quick/again.yaml are one suite" in lines[0]
 
 
 # --- what the policy admits and bounds ---
