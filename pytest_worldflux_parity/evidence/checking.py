@@ -28,7 +28,8 @@ RELATIVE = 1e-9
 # Of numbers about one: what remains of a difference that is nothing.
 ABSOLUTE = 1e-15
 SHOWN = 20
-_BROKEN = (
+# What a reader of things that a stranger put together can meet: any of these is an answer, and no traceback.
+BROKEN = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
     TypeError, ValueError,
 )  # fmt: skip
@@ -88,7 +89,7 @@ def check(
     except ParityError as error:
         return _not_recomputed(bundle, error.line())
     # What a stranger put together can break any reader; that is an answer too, and no traceback.
-    except _BROKEN as error:
+    except BROKEN as error:
         return _not_recomputed(bundle, f"{type(error).__name__}: {error}".partition("\n")[0])
     return Checked(bundle, findings, tuple(sorted(reports)))
 
