@@ -91,12 +91,17 @@ def _reader(options: argparse.Namespace) -> Reader:
     """What the reader brings; a checkout where he names no suite and no lock."""
     from ..judgement.recompute import NOTHING_ASKED, Asked
     from ..release.expectation import of_checkout
-    from ..release.rules import rules_of
+    from ..release.rules import Rules, rules_of, rules_of_suite
     from ..release.verification import Reader
 
     asked = Asked(_given(options.suite), _given(options.lock))
     checkout = of_checkout(project_root(options), policy=options.policy)
-    rules = rules_of(checkout, must=options.policy is not None)
+    if options.suite and options.policy:
+        rules = rules_of_suite(options.policy, options.suite)
+    elif options.suite or options.lock:
+        rules = Rules()
+    else:
+        rules = rules_of(checkout, must=options.policy is not None)
     return Reader(
         key=options.key, signers=rules.signers, asked=asked,
         checkout=checkout if asked == NOTHING_ASKED else None, commit=options.commit or "",

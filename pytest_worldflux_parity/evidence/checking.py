@@ -27,7 +27,13 @@ OF_PROOF = ("coverage_report.json", "validity_report.json", EQUIVALENCE, "stabil
 RELATIVE = 1e-9
 # Of numbers about one: what remains of a difference that is nothing.
 ABSOLUTE = 1e-15
+<<<<<<< HEAD
 _BROKEN = (
+=======
+SHOWN = 20
+# What a reader of things that a stranger put together can meet: any of these is an answer, and no traceback.
+BROKEN = (
+>>>>>>> 1896c3314c4f1ee70aadb779711b3a9ecef65a6a
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
     TypeError, ValueError,
 )  # fmt: skip
@@ -87,7 +93,7 @@ def check(
     except ParityError as error:
         return _not_recomputed(bundle, error.line())
     # What a stranger put together can break any reader; that is an answer too, and no traceback.
-    except _BROKEN as error:
+    except BROKEN as error:
         return _not_recomputed(bundle, f"{type(error).__name__}: {error}".partition("\n")[0])
     return Checked(bundle, findings, tuple(sorted(reports)))
 

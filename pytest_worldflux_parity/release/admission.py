@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,8 @@ from ..judgement.gates.fixture import is_fixture_table
 from .release_policy import SuiteRule
 
 DAY = 86400.0
-CANDIDATE_TABLE = "candidate_table"
+# Code of a finding -> the name that admits it, where that is another.
+NAMES = {"table_without_runs": "candidate_table"}
 _TABLE_SCHEMA = "worldflux.parity.campaign_table.v1"
 
 
@@ -32,9 +34,14 @@ def admission_findings(rule: SuiteRule, facts: Facts, now: datetime | None = Non
         *_programs(facts),
         *(_of_claims(facts) if claim else ()),
     ]
-    kept = [f for f in found if f.code not in admitted]
-    kept += [f for f in _tables(facts) if not (CANDIDATE_TABLE in admitted and f.system == "worldflux")]
-    return [*kept, *_bounds(rule, facts, now or datetime.now(UTC))]
+    found += _candidate_tables(facts)
+    kept = [_with_name(f) for f in found if NAMES.get(f.code, f.code) not in admitted]
+    return [*kept, *_official_tables(facts), *_bounds(rule, facts, now or datetime.now(UTC))]
+
+
+def _with_name(finding: Finding) -> Finding:
+    name = NAMES.get(finding.code, finding.code)
+    return replace(finding, detail=f"{finding.detail} (no `admit: [{name}]` in the policy)")
 
 
 def _choices(facts: Facts) -> Iterator[Finding]:
@@ -84,19 +91,27 @@ def _of_claims(facts: Facts) -> Iterator[Finding]:
     yield from (Finding("warnings", text) for text in facts.warnings)
 
 
-def _tables(facts: Facts) -> Iterator[Finding]:
-    """Tables in place of programs: an official one is held by the lock, a candidate's by its runs."""
-    for program in facts.programs:
-        # What is made up has a finding of its own, and may stand in a rehearsal alone.
-        if not program.is_table or is_fixture_table(program.provenance):
-            continue
-        if program.system == "official" and not program.pinned:
+def _official_tables(facts: Facts) -> Iterator[Finding]:
+    """An official table is held by the lock, and its curves end where the candidate's do."""
+    for program in _measured_tables(facts, "official"):
+        if not program.pinned:
             text = f"the lock pins no sha256 of {program.adapter}: add it to oracle_files"
             yield Finding("table_not_pinned", text, system="official")
-        elif program.system == "worldflux" and (lacking := _lacking(program.provenance)):
+    yield from (Finding("frames_apart", f"latest with latest, {text}") for text in facts.apart)
+
+
+def _candidate_tables(facts: Facts) -> Iterator[Finding]:
+    for program in _measured_tables(facts, "worldflux"):
+        if lacking := _lacking(program.provenance):
             text = f"{program.adapter} does not name its runs: its provenance has no {lacking}"
             yield Finding("table_without_runs", text, system="worldflux")
-    yield from (Finding("frames_apart", f"latest with latest, {text}") for text in facts.apart)
+
+
+def _measured_tables(facts: Facts, system: str) -> Iterator[Program]:
+    """Tables but made-up ones, which have a finding of their own, and may stand in a rehearsal alone."""
+    for program in facts.programs:
+        if program.is_table and program.system == system and not is_fixture_table(program.provenance):
+            yield program
 
 
 def _lacking(provenance: Mapping[str, Any]) -> str:

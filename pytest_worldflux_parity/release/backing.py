@@ -16,7 +16,7 @@ from .. import wire
 from ..errors import ParityError, TamperedError
 from ..evidence.attempts import PackedAttempts
 from ..evidence.bundle import OpenedBundle
-from ..evidence.checking import Checked, check
+from ..evidence.checking import BROKEN, Checked, check
 from ..inputs.lock import Lock
 from ..judgement.circumstances import CIRCUMSTANCES
 from ..judgement.facts import Facts
@@ -104,7 +104,11 @@ def backing_of(run: AnyRun, asking: Asking) -> Backing:
         if checked is None and not beside:
             return _alone(run, asking)
         bundle = checked.bundle if checked is not None else None
-        return _with_records(run, asking, bundle, beside, found)
+        try:
+            return _with_records(run, asking, bundle, beside, found)
+        except BROKEN as error:
+            text = f"{type(error).__name__}: {error}".partition("\n")[0]
+            return Backing(run, "records", (*found, Finding("records_unreadable", text)))
 
 
 def _opened(run: AnyRun, into: Path, asking: Asking) -> tuple[Checked | None, list[Finding]]:
@@ -155,7 +159,8 @@ def _with_records(
     kind: Kind = "evidence" if bundle is not None else "records"
     own = bundle if bundle is not None and (vouched or not beside) else None
     if not vouched and (not beside or asking.key is not None):
-        found.append(Finding("unsigned", f"nobody who is known vouches for it: {signer}"))
+        mend = "" if "--key" in signer else "; sign it, and give --key PUB or name the signer in the policy"
+        found.append(Finding("unsigned", f"nobody who is known vouches for it: {signer}{mend}"))
     if bundle is not None:
         found += signer_findings(bundle, asking.rules.signers)
     try:
@@ -224,7 +229,8 @@ def _alone(run: AnyRun, asking: Asking) -> Backing:
     rule = asking.rules.of(run.suite_id)
     found = []
     if rule.evidence != DOCUMENTS:
-        text = f"documents only: neither {BUNDLE} nor records are beside it, and no policy admits documents"
+        row = "`evidence: documents` in the policy's row of the suite"
+        text = f"documents only: bring {BUNDLE} beside it; as it is, only {row} admits it"
         found.append(Finding("evidence_missing", text))
     if isinstance(run, ProofFile):
         return Backing(run, "documents", (*found, *stated_findings(run)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import DocumentError, ParityError
 from ..evidence.signing import PublicKey
@@ -99,6 +99,26 @@ def rules_of(expected: Expectation, *, must: bool = False) -> Rules:
     if expected.rehearsal:
         found = {s: r for s, r in found.items() if expected.suite_path(s, tracks[s]) is not None}
     return Rules(policy, found, tracks, frozenset(absent), unknown)
+
+
+def rules_of_suite(policy: Path, suite: Path) -> Rules:
+    """The rules that a policy has for a reader's own suite file, which stands in no project of his.
+
+    The policy's row is the one whose file has the same name.
+
+    Raises:
+        ParityError: the policy or the suite cannot be read.
+    """
+    named = read_policy(policy)
+    if named.by_id:
+        return Rules(named, named.rules)
+    track = suite_file.read(suite).track
+    suite_id = (proof_file if track == "proof" else suite_file).load(suite).suite_id
+    rows = [rule for name, rule in named.rules.items() if PurePosixPath(name).name == suite.name]
+    if len(rows) != 1:
+        return Rules(named)
+    # Whoever names a suite has decided that it counts.
+    return Rules(named, {suite_id: replace(rows[0], stage=REQUIRED)}, {suite_id: track})
 
 
 def _read(expected: Expectation, path: Path) -> tuple[str, str, bool]:

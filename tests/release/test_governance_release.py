@@ -515,6 +515,29 @@ def test_an_edited_document_is_found_by_what_stands_beside_it(
     assert (status, wanted in codes(lines)) == (1, True)
 
 
+BROKEN_RECORDS: dict[str, tuple[str, Callable[[Document], object]]] = {
+    "no names": ("good/circumstances.json", lambda d: d.pop("names")),
+    "other names": ("good/circumstances.json", lambda d: d.update(names={"lock": 1, "tables": {}})),
+    "an unknown key": ("good/circumstances.json", lambda d: d.update(extra=1)),
+    "no such suite": ("run.json", lambda d: d["suites"].pop("suites/quick/good.yaml")),
+    "another table": (
+        "run.json",
+        lambda d: d["suites"]["suites/quick/good.yaml"]["tables"].update(worldflux="0" * 64),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_RECORDS)
+def test_records_that_were_broken_by_hand_are_a_finding(good: Path, command: Command, name: str) -> None:
+    (good.parent / "evidence_bundle.zip").unlink()
+    place, change = BROKEN_RECORDS[name]
+    changed(good.parents[1] / place, change)
+    status, lines = validate(command, good)
+    found = set(codes(lines))
+    assert status == 1
+    assert found <= {"records_unreadable", "document_differs", "not_as_expected"}, lines
+
+
 def test_the_document_of_another_suite(copied: Path, good: Path, command: Command) -> None:
     shutil.copy(run_path(copied, "worse"), good)
     found = codes(validate(command, good)[1])
