@@ -27,13 +27,8 @@ OF_PROOF = ("coverage_report.json", "validity_report.json", EQUIVALENCE, "stabil
 RELATIVE = 1e-9
 # Of numbers about one: what remains of a difference that is nothing.
 ABSOLUTE = 1e-15
-<<<<<<< HEAD
-_BROKEN = (
-=======
-SHOWN = 20
 # What a reader of things that a stranger put together can meet: any of these is an answer, and no traceback.
 BROKEN = (
->>>>>>> 1896c3314c4f1ee70aadb779711b3a9ecef65a6a
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
     TypeError, ValueError,
 )  # fmt: skip
