@@ -69,20 +69,22 @@ def report(bundle: Path, reader: Callable[[], Reader], judge: Judge) -> int:
     from ..evidence.checking import TAMPERED, UNREADABLE
     from ..release.verification import verify
 
-    _say(f"bundle: {bundle}")
     try:
         with tempfile.TemporaryDirectory(prefix="worldflux-verify-") as folder:
             verified = verify(bundle, Path(folder).resolve(), reader(), judge)
     except TamperedError as error:
+        _say(f"bundle: {bundle}")
         for finding in error.findings:
             _say(f"tampered: {finding}")
         _say("result: TAMPERED: this is not the bundle that was built")
         return TAMPERED
     except ParityError as error:
+        _say(f"bundle: {bundle}")
         _say(f"unreadable: {error.line()}")
         _say("result: UNREADABLE: nothing was checked")
         return UNREADABLE
-    for line in _lines(verified):
+    # Under whose expectation the rest is said comes first.
+    for line in (f"judged under: {verified.expectation}", f"bundle: {bundle}", *_lines(verified)):
         _say(line)
     return verified.exit_code
 
@@ -123,7 +125,6 @@ def _lines(verified: Verified) -> Iterator[str]:
 
     bundle, checked = verified.checked.bundle, verified.checked
     said = bundle.predicate
-    yield f"judged under: {verified.expectation}"
     yield f"sha256: {bundle.sha256} ({len(bundle.names)} files)"
     yield f"suite: {said['suite_id']}"
     if said.get("fixture"):

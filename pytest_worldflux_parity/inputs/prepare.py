@@ -138,6 +138,8 @@ def _prepare_proof(path: Path, context: RunContext) -> PreparedFile:
     )
     if context.seeds is not None:
         proof = proof.with_seeds(context.seeds)
+    if "lock" in context.choices:
+        proof = proof.without_claim(context.choices["lock"])
     plan = read_plan(context.run_dir / proof.suite_id / SEED_PLAN)
     proof = proof.planned(plan)
     parts = [prepare_suite(part, context, proof=proof) for part in proof.parts]

@@ -173,6 +173,8 @@ def _sealed(
     assert proof is not None
     if context.seeds is not None:
         proof = proof.with_seeds(context.seeds)
+    if "lock" in context.choices:
+        proof = proof.without_claim(context.choices["lock"])
     plan = read_plan(context.run_dir / suite_id / SEED_PLAN)
     proof = proof.planned(plan)
     parts = labelled([PreparedSuite(suite=part, pairs=tuple(pairs(part))) for part in proof.parts])

@@ -179,7 +179,17 @@ def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, .
     except ParityError as error:
         text = error.line().replace(f"{bundle.folder}/", "")
         return words, (Finding("cannot_be_expected", text),), None
-    if judged.judgement.verdict == "pass":
-        return words, (), _facts(judged)
-    text = f"the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
-    return words, (Finding("not_passed", text),), _facts(judged)
+    facts = _facts(judged)
+    found = list(_unpinned(facts)) if asked.lock else []
+    if judged.judgement.verdict != "pass":
+        text = f"the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
+        found.append(Finding("not_passed", text))
+    return words, tuple(found), facts
+
+
+def _unpinned(facts: Facts) -> Iterator[Finding]:
+    """Official tables of a bundle that a reader's lock does not pin: they are what the author made them."""
+    for program in facts.programs:
+        if program.system == "official" and program.is_table and not program.pinned:
+            text = f"the lock does not pin the official table {program.adapter}"
+            yield Finding("table_not_pinned", text, system="official")

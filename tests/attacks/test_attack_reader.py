@@ -1,0 +1,187 @@
+"""A stranger's folder: he brings his own suite, lock, policy and key, and what is not as he expects is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacks.lab import COMMAND, POLICY, TABLE, Answer, Kept, lock, quick
+from tests.release.judged_runs import LOCK, table
+
+NAMES = {"suite": "fake_quick.yaml", "lock": "upstream_lock.json", "policy": "suite_policy.json"}
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A folder that is no project, with his files and a bundle that somebody sent."""
+
+    folder: Path
+    key: Path
+
+    def change(self, name: str, edit: Callable[[dict[str, Any]], object]) -> None:
+        path = self.folder / NAMES[name]
+        document = json.loads(path.read_text(encoding="utf-8"))
+        edit(document)
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+    def verify(self, *more: object, without: tuple[str, ...] = ()) -> Answer:
+        given = {f"--{name}": self.folder / file for name, file in NAMES.items()}
+        given["--key"] = self.key
+        words = [w for option, path in given.items() if option[2:] not in without for w in (option, path)]
+        done = subprocess.run(
+            [COMMAND, "verify", "evidence_bundle.zip", *map(str, (*words, *more))],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        return Answer(done.returncode, done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="module")
+def signed_quick(tmp_path_factory: pytest.TempPathFactory, signing_keys: Path) -> Kept:
+    """A project under git with a quick run ``honest`` that passed and was signed."""
+    project = Kept(tmp_path_factory.mktemp("signed"))
+    quick(project)
+    lock(project)
+    (project.root / ".gitignore").write_text("/reports/parity/*/\n__pycache__/\n", encoding="utf-8")
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "all"],
+    ):
+        subprocess.run(["git", *words], cwd=project.root, check=True, capture_output=True)
+    result = project.run(f"--parity-sign-key={signing_keys / 'own.pem'}", run_id="honest")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    return project
+
+
+@pytest.fixture
+def stranger(signed_quick: Kept, signing_keys: Path, tmp_path: Path) -> Stranger:
+    root = signed_quick.root
+    sources = {"suite": root / "suites/quick/fake_quick.yaml", "lock": root / LOCK, "policy": root / POLICY}
+    for name, path in sources.items():
+        shutil.copy(path, tmp_path / NAMES[name])
+    shutil.copy(signed_quick.run_dir("honest") / "fake_quick" / "evidence_bundle.zip", tmp_path)
+    return Stranger(tmp_path, signing_keys / "own.pub")
+
+
+def test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone(
+    stranger: Stranger, signed_quick: Kept, tmp_path: Path
+) -> None:
+    """The control; the first line says under whose expectation."""
+    answer = stranger.verify()
+    assert answer.status == 0, answer.text
+    first = f"judged under: the suite {stranger.folder / NAMES['suite']} and the lock "
+    assert answer.text.startswith(first), answer.text
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", signed_quick.root, clone], check=True, capture_output=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=clone, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    words = [tmp_path / "evidence_bundle.zip", "--key", stranger.key, "--commit", commit]
+    done = subprocess.run(
+        [COMMAND, "verify", *map(str, words)], cwd=clone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("judged under: the suite, lock and programs of this checkout\n")
+
+
+def test_who_brings_nothing_is_told_so_first(stranger: Stranger) -> None:
+    answer = stranger.verify(without=("suite", "lock", "policy"))
+    assert answer.status == 0, answer.text
+    assert answer.text.startswith("judged under: the bundle's own suite and lock, which its author chose")
+
+
+def test_without_a_key_nobody_vouches(stranger: Stranger) -> None:
+    answer = stranger.verify(without=("key",))
+    assert (answer.status, "NOBODY VOUCHES" in answer.text) == (5, True), answer.text
+    assert stranger.verify("--allow-unsigned", without=("key",)).status == 0
+
+
+# What the stranger expects otherwise -> what is said.
+OTHERWISE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
+    "a narrower margin": (
+        "suite", lambda d: d["metrics"][0].update(margin=1e-6), "not as expected: not_passed: the verdict is",
+    ),
+    "more seeds": ("suite", lambda d: d.update(seeds=9), "not_in_table (official, alpha, seed 4)"),
+    "another task": ("suite", lambda d: d.update(tasks=["alpha", "beta"]), "not as expected: not_passed"),
+    "another recipe": ("suite", lambda d: d.update(recipe={"level": 7.0}), "not as expected: not_passed"),
+    "another budget": ("suite", lambda d: d.update(budget={"step": 500}), "not as expected: not_passed"),
+    "another program": (
+        "suite", lambda d: d.update(worldflux={"backend": "other"}), "program of fake is not the suite's",
+    ),
+    "components required": (
+        "suite", lambda d: d.update(component_match="required"), "components_not_compared",
+    ),
+    "no pin of the table": (
+        "lock", lambda d: [e.pop("oracle_files") for e in d["suites"].values()], "table_not_pinned",
+    ),
+    "another official table": (
+        "lock",
+        lambda d: [e.update(oracle_files={TABLE: "0" * 64}) for e in d["suites"].values()],
+        "table_not_as_pinned",
+    ),
+    "another official commit": (
+        "lock", lambda d: [e.update(commit="d" * 40) for e in d["suites"].values()], "lock_mismatch",
+    ),
+    "a run that is kept apart": (
+        "policy", lambda d: [r.update(admit=[]) for r in d["suites"].values()], "no_isolation",
+    ),
+    "more seeds by policy": (
+        "policy", lambda d: [r.update(least_seeds=50) for r in d["suites"].values()], "too_few_seeds",
+    ),
+    "no such suite by policy": (
+        "policy", lambda d: d.update(suites={f"x/{k}.yml": v for k, v in d["suites"].items()}),
+        "not_in_policy",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_is_expected_otherwise_is_found(stranger: Stranger, name: str) -> None:
+    file, edit, said = OTHERWISE[name]
+    stranger.change(file, edit)
+    answer = stranger.verify()
+    assert (answer.status, said in answer.text) == (2, True), answer.text
+
+
+def test_a_commit_that_did_not_run_is_found(stranger: Stranger) -> None:
+    answer = stranger.verify("--commit", "d" * 40)
+    assert (answer.status, "not as expected: other_commit: " in answer.text) == (2, True), answer.text
+
+
+def test_a_made_up_table_in_the_authors_own_bundle_is_found_by_the_strangers_lock(
+    stranger: Stranger, signed_quick: Kept, signing_keys: Path, tmp_path: Path
+) -> None:
+    """The author's own lock pins it, so that for himself everything holds."""
+    project = signed_quick.copied(tmp_path / "author")
+    table(project.root / TABLE, "made up", seeds=8)
+    lock(project)
+    result = project.run(f"--parity-sign-key={signing_keys / 'own.pem'}", run_id="made_up")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    shutil.copy(project.run_dir("made_up") / "fake_quick" / "evidence_bundle.zip", stranger.folder)
+    answer = stranger.verify()
+    assert (answer.status, "table_not_as_pinned" in answer.text) == (2, True), answer.text
+
+
+def test_another_lock_is_in_the_first_sentence(signed_quick: Kept, tmp_path: Path) -> None:
+    """Of the verdict and of the document; a lock that stands where the project keeps it is none."""
+    project = signed_quick.copied(tmp_path / "project")
+    shutil.copy(project.root / LOCK, project.root / "mine.json")
+    chosen = "with the lock mine.json in place of reports/parity/upstream_lock.json: "
+    for run_id, words, there in (("own", (), False), ("mine", ("-o", "parity_lock=mine.json"), True)):
+        result = project.run(*words, run_id=run_id)
+        assert result.ret == pytest.ExitCode.OK, result.outlines
+        document = project.document(run_id=run_id)
+        assert document["verdict_reason"].startswith(chosen) is there
+        assert any(line.strip().startswith(chosen) for line in result.outlines) is there
