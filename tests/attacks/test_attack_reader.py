@@ -1,4 +1,4 @@
-"""A stranger's folder: he brings his own suite, lock, policy and key, and what is not as he expects is found."""
+"""A stranger brings his own suite, lock, policy and key, and what is not as he expects is found."""
 
 from __future__ import annotations
 
