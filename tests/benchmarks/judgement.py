@@ -10,7 +10,8 @@ draws, Holm, JSON, schema checks, markdown. Then, each in a process of its own:
   directory of the published suite with the folders of 2,600 attempts: records and components held against
   their files, all gates, all documents, the evidence bundle;
 - ``packing``: what a process beside that one does of it, at the same time;
-- ``verify``: the whole of that command, of this bundle.
+- ``verify``: the whole of that command, of this bundle, under this checkout;
+- ``validate``: ``aggregate`` and the whole of that command, of this run.
 
 The interpreter and its imports are not counted. Seconds of processor time do not count a busy machine, of the
 wall they do; memory is the highest above what it was after the imports.
@@ -36,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from pytest_worldflux_parity import schemas
+from pytest_worldflux_parity.cli.main import main as main_command
 from pytest_worldflux_parity.cli.verify import report as verify
 from pytest_worldflux_parity.evidence import array_members, bundle_cleaner, packing
 from pytest_worldflux_parity.inputs.prepare import prepare
@@ -43,7 +45,8 @@ from pytest_worldflux_parity.judgement.proof.decision import judge_proof
 from pytest_worldflux_parity.judgement.proof.results import ProofGates
 from pytest_worldflux_parity.judgement.proof.stability import stability
 from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
-from pytest_worldflux_parity.release.bundle_reports import recompute
+from pytest_worldflux_parity.release.expectation import of_checkout
+from pytest_worldflux_parity.release.verification import Reader, judge_bundle
 from pytest_worldflux_parity.reporting.proof_documents import (
     coverage_document,
     equivalence_document,
@@ -72,6 +75,7 @@ from tests.benchmarks import proof_folder  # noqa: E402  # found from there
 IMPORTS = (
     "jsonschema", "yaml", "scipy.special", "encodings.cp437", "encodings.utf_16_be", "encodings.idna",
     "pytest_worldflux_parity.evidence.checking", "pytest_worldflux_parity.session.live_match",
+    "pytest_worldflux_parity.release.backing", "pytest_worldflux_parity.release.run_documents",
 )  # fmt: skip
 SYSTEMS = ("official", "worldflux")
 CASES: tuple[tuple[Effect, Design, float], ...] = (
@@ -124,7 +128,7 @@ def _whole(repeat: int) -> None:
             for i in range(repeat):
                 own = folder / f"{part}{i}"
                 (_make_log if part == "log" else _make_session)(own)
-                if part == "verify":
+                if part in ("verify", "validate"):
                     _measured("session", own)
                 runs.append(_measured(part, own))
                 shutil.rmtree(own)
@@ -208,12 +212,23 @@ def _pack(folder: Path) -> str:
 
 
 def _verify(folder: Path) -> str:
-    code = verify(next(folder.glob("*/*/evidence_bundle.zip")), None, recompute)
+    bundle = next(folder.glob("*/*/evidence_bundle.zip"))
+    code = verify(bundle, lambda: Reader(checkout=of_checkout(ROOT), allow_unsigned=True), judge_bundle)
     assert code == 0, code
-    return "the bundle opened, every document made again, all equal"
+    return "the bundle opened, every document made again, and judged under the checkout"
 
 
-PARTS = {"log": _judge_log, "session": _end_session, "packing": _pack, "verify": _verify}
+def _validate(folder: Path) -> str:
+    run = next(folder.glob("*/*/equivalence_report.json"))
+    aggregate = folder / "all.json"
+    assert main_command(["aggregate", "--runs-glob", str(run), "--output", str(aggregate)]) == 0
+    code = main_command(["--root", str(ROOT), "validate", "--run", str(run), "--aggregate", str(aggregate)])
+    return f"its aggregate and the run judged anew beside its records, exit {code}"
+
+
+PARTS = {
+    "log": _judge_log, "session": _end_session, "packing": _pack, "verify": _verify, "validate": _validate,
+}  # fmt: skip
 
 
 def _run(tasks: int, seeds: int, draws: int, case: tuple[Effect, Design, float]) -> tuple[float, float, str]:
