@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.lab import (
-    AcceptedError,
     Kept,
     assert_not_released,
     assert_released,
     document,
     edit,
     program,
+    proof,
 )
 
 Edits = Sequence[tuple[str, str]]
@@ -32,49 +32,37 @@ def said(key: str, honest: str, word: str) -> Edits:
     return [(f'"{key}": "{honest}",\n', f'"{key}": {word!r},\n')]
 
 
-TREE = '"source": {"tree_sha256": wire.content_hash(request.adapter)}'
+# What the program says at a key of its record's metadata, as it stands there.
+HONEST = {
+    "mode": '"live"', "policy_mode": '"trained"', "env_backend": '"fake"', "model_id": '"fake"',
+    "model_profile": '"tiny"', "policy_impl": '"fake"',
+    "source": '{"tree_sha256": wire.content_hash(request.adapter)}',
+    "eval_protocol": "request.eval_protocol",
+}  # fmt: skip
 UNKNOWN = ("mock ", "Mock", "mocked", "Fixture")
 NEVER = ("stub", "dry_run", "random")
+# Name -> (key, what is said there, the code that finds it).
 WORDS = {
-    **{f"mode {w!r}": (said("mode", "live", w), "unknown_mode") for w in UNKNOWN},
-    **{f"mode {w!r}": (said("mode", "live", w), "mock_mode_forbidden") for w in NEVER},
-    "mode 'fixture'": (said("mode", "live", "fixture"), "fixture_forbidden"),
-    "policy_mode 'random '": (said("policy_mode", "trained", "random "), "unknown_policy_mode"),
-    "policy_mode 'diagnostic_random'": (
-        said("policy_mode", "trained", "diagnostic_random"), "random_policy_forbidden",
-    ),
-    "env_backend 'mock'": (said("env_backend", "fake", "mock"), "env_backend_forbidden"),
-    "a tree that is no hash": (
-        [(TREE, '"source": {"tree_sha256": "unknown"}')], "missing_source_provenance",
-    ),
-    "a source that is a text": ([(TREE, '"source": "a private repository"')], "missing_source_provenance"),
-}  # fmt: skip
+    **{f"mode {w!r}": ("mode", repr(w), "unknown_mode") for w in UNKNOWN},
+    **{f"mode {w!r}": ("mode", repr(w), "mock_mode_forbidden") for w in NEVER},
+    "mode 'fixture'": ("mode", "'fixture'", "fixture_forbidden"),
+    "policy_mode 'random '": ("policy_mode", "'random '", "unknown_policy_mode"),
+    "policy_mode 'diagnostic_random'": ("policy_mode", "'diagnostic_random'", "random_policy_forbidden"),
+    "env_backend 'mock'": ("env_backend", "'mock'", "env_backend_forbidden"),
+    "a tree that is no hash": ("source", '{"tree_sha256": "unknown"}', "missing_source_provenance"),
+    "a source that is a text": ("source", '"a private repository"', "missing_source_provenance"),
+}
+# As above, of the candidate alone.
 ONE_SIDE = {
-    "model_id": (of_candidate("model_id", "fake", "None"), "model_id_mismatch"),
-    "model_profile": (of_candidate("model_profile", "tiny", "None"), "model_profile_mismatch"),
-    "policy_impl": (of_candidate("policy_impl", "fake", "None"), "policy_impl_mismatch"),
-    "env_backend": (of_candidate("env_backend", "fake", "None"), "environment_backend_mismatch"),
-    "mode": (of_candidate("mode", "live", "None"), "missing_mode"),
-    "eval_protocol": (
-        [
-            (
-                '"eval_protocol": request.eval_protocol,',
-                '"eval_protocol": {**request.eval_protocol, **({"noise": 0} if '
-                'request.system == "official" else {})},',
-            )
-        ],
-        "eval_protocol_mismatch",
-    ),
-    "effective_recipe": (
-        [
-            (
-                'effective = {**request.recipe, ',
-                'effective = {**request.recipe, **({"ema": 1} if request.system == "official" else {}), ',
-            )
-        ],
-        "recipe_mismatch",
-    ),
-}  # fmt: skip
+    "model_id": ("model_id", "None", "model_id_mismatch"),
+    "model_profile": ("model_profile", "None", "model_profile_mismatch"),
+    "policy_impl": ("policy_impl", "None", "policy_impl_mismatch"),
+    "env_backend": ("env_backend", "None", "environment_backend_mismatch"),
+    "mode": ("mode", "None", "missing_mode"),
+    "eval_protocol": ("eval_protocol", '{**request.eval_protocol, "noise": 0}', "eval_protocol_mismatch"),
+    "effective_recipe": ("effective_recipe", '{**effective, "ema": 1}', "recipe_mismatch"),
+}
+TASKS = {name: f"w{i}" for i, name in enumerate([*WORDS, *ONE_SIDE])}
 
 
 def attacked(project: Kept, folder: Path, edits: Edits) -> Kept:
@@ -84,17 +72,6 @@ def attacked(project: Kept, folder: Path, edits: Edits) -> Kept:
         edit(program(copied), old, new)
     copied.run(run_id="words")
     return copied
-
-
-def assert_found(project: Kept, code: str) -> None:
-    """The finding has its code, and the release refuses the run."""
-    if project.track == "proof":
-        found = set(project.document("fake_proof/validity_report.json", "words")["issues_by_code"])
-    else:
-        found = {f["code"] for f in document(project, "words")["gates"]["validity"]["findings"]}
-    if code not in found:
-        raise AcceptedError(f"{code} is not among {sorted(found)}")
-    assert_not_released(project, "words")
 
 
 def test_words_that_are_known_are_accepted(passed_proof: Kept, passed_quick: Kept, tmp_path: Path) -> None:
@@ -109,28 +86,62 @@ def test_words_that_are_known_are_accepted(passed_proof: Kept, passed_quick: Kep
     assert_released(attacked(passed_quick, tmp_path, edits), "words")
 
 
+@pytest.fixture(scope="module")
+def told(passed_proof: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """A project with a proof ``words`` and a quick run ``quick_words``: each task says one of the words."""
+    project = passed_proof.copied(tmp_path_factory.mktemp("words") / "project")
+    for key, honest in {**HONEST, "effective_recipe": "effective"}.items():
+        cases = {TASKS[n]: said for n, (k, said, _) in WORDS.items() if k == key}
+        alone = {TASKS[n]: said for n, (k, said, _) in ONE_SIDE.items() if k == key}
+        chosen = "".join(f"{said} if request.task_id == {task!r} else " for task, said in cases.items())
+        chosen += "".join(
+            f"{said} if (request.task_id, request.system) == ({task!r}, 'worldflux') else "
+            for task, said in alone.items()
+        )
+        edit(program(project), f'"{key}": {honest},\n', f'"{key}": ({chosen}{honest}),\n')
+    project.suite(tasks=["alpha", *(TASKS[n] for n in WORDS)], seeds=1)
+    proof(project, tasks=["alpha", *TASKS.values()], seed_policy={"mode": "fixed", "values": [0, 1]})
+    for track in ("quick", "proof"):
+        project.track = track
+        assert project.run(run_id=f"{track}_words").ret == pytest.ExitCode.TESTS_FAILED
+    return project
+
+
+def found(project: Kept, name: str) -> set[tuple[str, str]]:
+    """(code, task) of every finding on the records of a run."""
+    if name == "quick_words":
+        rows = project.document(run_id=name)["gates"]["validity"]["findings"]
+    else:
+        rows = project.document("fake_proof/validity_report.json", name)["issues"]
+    return {(row["code"], row["task_id"]) for row in rows if row.get("task_id")}
+
+
+def test_a_release_refuses_a_run_of_such_words(told: Kept) -> None:
+    for track in ("quick", "proof"):
+        told.track = track
+        assert_not_released(told, f"{track}_words")
+
+
+def test_what_is_said_by_its_honest_task_is_no_finding(told: Kept) -> None:
+    """The control in the same runs."""
+    assert [
+        row for run in ("quick_words", "proof_words") for row in found(told, run) if row[1] == "alpha"
+    ] == []
+
+
 @pytest.mark.parametrize("name", WORDS)
-def test_a_word_that_nobody_knows_is_refused_in_a_proof(
-    passed_proof: Kept, name: str, tmp_path: Path
-) -> None:
-    edits, code = WORDS[name]
-    assert_found(attacked(passed_proof, tmp_path, edits), code)
+def test_a_word_that_nobody_knows_is_refused_in_a_proof(told: Kept, name: str) -> None:
+    assert (WORDS[name][2], TASKS[name]) in found(told, "proof_words")
 
 
 @pytest.mark.parametrize("name", ["mode 'mock '", "policy_mode 'random '", "a tree that is no hash"])
-def test_a_word_that_nobody_knows_is_refused_in_a_quick_run(
-    passed_quick: Kept, name: str, tmp_path: Path
-) -> None:
-    edits, code = WORDS[name]
-    assert_found(attacked(passed_quick, tmp_path, edits), code)
+def test_a_word_that_nobody_knows_is_refused_in_a_quick_run(told: Kept, name: str) -> None:
+    assert (WORDS[name][2], TASKS[name]) in found(told, "quick_words")
 
 
 @pytest.mark.parametrize("name", ONE_SIDE)
-def test_what_one_side_alone_states_is_compared_in_a_proof(
-    passed_proof: Kept, name: str, tmp_path: Path
-) -> None:
-    edits, code = ONE_SIDE[name]
-    assert_found(attacked(passed_proof, tmp_path, edits), code)
+def test_what_one_side_alone_states_is_compared_in_a_proof(told: Kept, name: str) -> None:
+    assert (ONE_SIDE[name][2], TASKS[name]) in found(told, "proof_words")
 
 
 def test_a_quick_run_of_two_programs_tells_what_a_proof_would_find(
