@@ -46,6 +46,12 @@ def test_every_code_has_a_finder_and_sentences() -> None:
             assert "\n" not in text
 
 
+def test_a_finder_is_of_a_module_that_raises() -> None:
+    raising = {(module, code) for code, where in t.raised().items() for module in where}
+    assert t.FINDERS.keys() == {module for module, _ in raising}
+    assert t.OWN.keys() - raising == set()
+
+
 def test_a_computed_code_is_of_an_expression_that_is_there() -> None:
     """Entries that no source needs any more would hide what has taken their place."""
     there = {
