@@ -66,16 +66,12 @@ def _programs(facts: Facts) -> Iterator[Finding]:
             yield Finding("oracle_commit_unknown", text)
     if all(program.is_table for program in facts.programs):
         return
-    if facts.project is None:
-        yield Finding("no_project_commit", "the run says of no commit of the project")
-    elif facts.project["changed"]:
-        yield Finding("project_changed", f"the project had changes beside {facts.project['commit']}")
     if facts.isolation == "none":
         yield Finding("no_isolation", "nothing kept the programs in their folders")
-    candidates = {p.part for p in facts.programs if p.system == "worldflux" and not p.is_table}
-    for part, evidence in facts.components.items():
-        if evidence is None and (part in candidates or candidates == {""}):
-            yield Finding("component_match_missing", f"the components of {part} were not compared")
+    for part, compared in facts.components.items():
+        # Of a family whose golden the lock pins; of another the card says that there is none.
+        if compared.left_out:
+            yield Finding("component_match_missing", f"{part}: {compared.left_out}")
 
 
 def _kind(program: Program) -> str:
@@ -83,7 +79,14 @@ def _kind(program: Program) -> str:
 
 
 def _of_claims(facts: Facts) -> Iterator[Finding]:
-    """What may well be so, and what a claim has to say of itself."""
+    """What may well be so, and what a claim has to say of itself.
+
+    The commit is one of these: what ran is held against the checkout by its files, whatever their commit.
+    """
+    if facts.project is None:
+        yield Finding("no_project_commit", "the run says of no commit of the project")
+    elif facts.project["changed"]:
+        yield Finding("project_changed", f"the project had changes beside {facts.project['commit']}")
     if facts.resumed:
         yield Finding("resumed", "the run was resumed")
     if facts.repeated:

@@ -163,7 +163,7 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Any, dict[schemas.Path, int]]:
         SuiteError: not YAML, a key twice, a tag, or so many aliases that it would not end.
     """
     try:
-        if _is_deep(raw, _Loader):
+        if _is_deep(raw, _Loader, where):
             raise _too_deep(where)
         node = yaml.compose(raw, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -173,10 +173,19 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Any, dict[schemas.Path, int]]:
     return _Construction(where).run(node)
 
 
-def _is_deep(raw: bytes, loader: Any) -> bool:
-    """Asked before anything is built: the parser in C recurses then, and a deep document ends the process."""
+def _is_deep(raw: bytes, loader: Any, where: str) -> bool:
+    """Asked before anything is built: the parser in C recurses then, and a deep document ends the process.
+
+    Raises:
+        SuiteError: a tag is written, by which another reader would see another document.
+    """
     depth = 0
     for event in yaml.parse(raw, Loader=loader):
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            mark = event.start_mark
+            place = f"{where}:{mark.line + 1}" if mark else where
+            raise SuiteError(f"the tag {tag} means nothing here", where=place)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -193,7 +202,7 @@ def _too_deep(where: str) -> SuiteError:
 def _not_yaml(error: Exception, raw: bytes, where: str) -> SuiteError:
     """One in C may read ahead and refuse what is deep before it tells how deep; the one in Python tells."""
     with suppress(yaml.YAMLError):
-        if _is_deep(raw, yaml.SafeLoader):
+        if _is_deep(raw, yaml.SafeLoader, where):
             return _too_deep(where)
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark else ""
@@ -219,8 +228,6 @@ class _Construction:
 
     def _value(self, node: yaml.Node, at: schemas.Path) -> Any:
         self.lines.setdefault(at, node.start_mark.line + 1)
-        if not str(node.tag).startswith("tag:yaml.org,2002:"):
-            raise self._fail(f"the tag {node.tag} means nothing here", node)
         if len(self.lines) > MAX_NODES:
             raise self._fail(f"more than {MAX_NODES} values (an alias that repeats itself?)", node)
         if isinstance(node, yaml.MappingNode):

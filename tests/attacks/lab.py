@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,25 @@ SMALL: Mapping[str, Any] = {
     "tasks": ["alpha"],
     "statistical": {"bayesian": {"draws": 1000}},
 }
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A way to a pass that should not be one: a row of the table in ``reports/README.md``.
+
+    Attributes:
+        does: what is done.
+        codes: of the findings that find it. words: a refusal, or what else tells of it.
+        ends: which command, and its exit status.
+        tests: names of the tests that try it. controls: of the honest ones beside them.
+    """
+
+    does: str
+    tests: tuple[str, ...]
+    controls: tuple[str, ...]
+    codes: tuple[str, ...] = ()
+    words: str = ""
+    ends: str = ""
 
 
 class AcceptedError(AssertionError):
@@ -207,10 +226,18 @@ def assert_released(project: Project, run_id: str, suite: str | None = None) -> 
     assert answer.status == 0, answer.text
 
 
-def assert_not_released(project: Project, run_id: str, suite: str | None = None) -> None:
+def assert_not_released(
+    project: Project, run_id: str, suite: str | None = None, *, codes: Sequence[str] = ()
+) -> None:
+    """A release that requires the suite stops at this run.
+
+    Args:
+        codes: of findings that it has to say.
+    """
     answer = released(project, run_id, suite)
     if answer.status == 0:
         raise AcceptedError(answer.text)
+    assert [code for code in codes if f": {code}" not in answer.text] == [], answer.text
 
 
 def document(project: Project, run_id: str, suite: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,35 @@ from typing import Any
 import manipulations as m
 import pytest
 
-from tests.attacks.lab import Answer, Kept, ask
+from tests.attacks.lab import Answer, Attack, Kept, ask
+
+ATTACKS = (
+    Attack(
+        "The signature or its envelope is changed in a way that some readers let pass.",
+        words="tampered: the signature does not hold, or the envelope is no valid one",
+        ends="`verify` 3",
+        tests=("test_a_signature_that_is_not_that_of_the_statement_is_tampering",),
+        controls=("test_the_bundle_as_it_is_verifies_by_its_key",),
+    ),
+    Attack(
+        "The key to check by is of another kind, is none, or stands behind another; the bundle never ends.",
+        words="unreadable, or tampered where the first key of the file is another signer's",
+        ends="`verify` 4 or 3",
+        tests=(
+            "test_a_key_of_another_kind_checks_nothing",
+            "test_a_key_behind_another_one_does_not_count",
+            "test_a_file_without_an_end_is_no_bundle",
+        ),
+        controls=("test_the_bundle_as_it_is_verifies_by_its_key",),
+    ),
+    Attack(
+        "A member says something else, twice or more than a run writes, with every hash made again.",
+        words="does not follow",
+        ends="`verify` 2",
+        tests=("test_a_member_that_does_not_follow_is_found",),
+        controls=("test_a_bundle_whose_hashes_were_only_made_again_follows_from_its_data",),
+    ),
+)
 
 Envelope = dict[str, Any]
 SIGNED = "statement.dsse.json"

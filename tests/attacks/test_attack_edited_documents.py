@@ -10,12 +10,23 @@ import pytest
 from tests.attacks.lab import (
     FACTOR,
     WORSE,
+    Attack,
     Kept,
     assert_not_released,
     assert_released,
     document,
     edit,
     program,
+)
+
+ATTACKS = (
+    Attack(
+        "A run that failed gets the `run.json`, and the log, of one that passed.",
+        codes=("evidence_differs",),
+        ends="`validate` 1",
+        tests=("test_a_failed_run_gets_the_document_of_one_that_passed",),
+        controls=("test_a_release_believes_the_run_that_passed_and_not_the_other",),
+    ),
 )
 
 FILES = {
@@ -50,4 +61,4 @@ def test_a_failed_run_gets_the_document_of_one_that_passed(runs: Kept, files: st
         reached = json.loads(record.read_text(encoding="utf-8"))["curve"][-1]["return"]
         assert reached < 80, "the records are still those of the failure"
     assert document(project, "worse")["verdict"] == "pass"
-    assert_not_released(project, "worse")
+    assert_not_released(project, "worse", codes=["evidence_differs"])

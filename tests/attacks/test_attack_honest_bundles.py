@@ -9,8 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import COMMAND, Kept, proof
+from tests.attacks.lab import COMMAND, Attack, Kept, proof
 from tests.conftest import WITHOUT
+
+ATTACKS = (
+    Attack(
+        "Nothing could be written where attempts belong, or no file may be large.",
+        words="`verdict[evidence]`, or a bundle that follows; nothing is left half written",
+        ends="session 1, `verify` 1",
+        tests=(
+            "test_a_bundle_follows_in_which_no_attempt_was_made",
+            "test_what_is_too_large_to_be_written_leaves_no_half_of_it",
+        ),
+        controls=("test_a_bundle_follows_from_whatever_folder",),
+    ),
+)
 
 # An interpreter that takes every text for ASCII unless it is told otherwise.
 ASCII = "export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0;"

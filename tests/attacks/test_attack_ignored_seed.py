@@ -8,6 +8,7 @@ import pytest
 
 from tests.attacks.lab import (
     AcceptedError,
+    Attack,
     Kept,
     assert_not_released,
     assert_released,
@@ -15,6 +16,21 @@ from tests.attacks.lab import (
     lock,
     program,
     quick,
+)
+
+ATTACKS = (
+    Attack(
+        "A candidate of a quick suite ignores its seed, or all of it but a bit.",
+        words="equal curves count as so many independent runs",
+        tests=("test_a_quick_run_of_copies_is_refused",),
+        controls=("test_a_candidate_that_heeds_its_seed_is_accepted",),
+    ),
+    Attack(
+        "A candidate of a proof ignores its seed.",
+        words="equal curves count as so many independent runs",
+        tests=("test_a_proof_of_copies_is_refused",),
+        controls=("test_a_proof_of_a_candidate_that_heeds_its_seed_is_accepted",),
+    ),
 )
 
 SEEDED = 'rng = random.Random(f"{request.system} {request.task_id} {request.seed}")'

@@ -7,6 +7,7 @@ import pytest
 from tests.attacks.lab import (
     FACTOR,
     AcceptedError,
+    Attack,
     Kept,
     assert_not_released,
     assert_released,
@@ -16,6 +17,18 @@ from tests.attacks.lab import (
     matched,
     program,
     proof,
+)
+
+ATTACKS = (
+    Attack(
+        "A program of the candidate leaves code on the import path of the official one.",
+        words="what stands beside the wire module is imported by every later program",
+        tests=(
+            "test_the_match_program_cannot_lower_the_official_scores",
+            "test_a_candidate_cannot_lower_the_official_scores_after_it",
+        ),
+        controls=("test_an_honest_candidate_is_accepted", "test_a_candidate_that_reaches_less_is_refused"),
+    ),
 )
 
 # Python imports it when it starts. It takes 30 % off each point of an official curve, of which the fake

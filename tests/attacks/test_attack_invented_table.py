@@ -17,6 +17,7 @@ from tests.attacks.lab import (
     FACTOR,
     OFFICIAL,
     TABLE,
+    Attack,
     Kept,
     ask,
     assert_not_released,
@@ -30,6 +31,37 @@ from tests.attacks.lab import (
 from tests.components import goldens
 from tests.release.judged_runs import AGGREGATE, LOCK, POLICY, changed, read, table, write
 
+ATTACKS = (
+    Attack(
+        "The command line picks seeds, or gives a made-up table in place of a side.",
+        codes=("overrides", "not_passed", "not_as_expected"),
+        ends="`validate` 1, `coverage` 1",
+        tests=("test_what_the_command_line_chose_is_refused",),
+        controls=("test_a_policy_may_admit_what_was_chosen", "test_an_honest_run_is_accepted_to_the_end"),
+    ),
+    Attack(
+        "The official table is exchanged in place, with a lock that pins it and with one that does not.",
+        codes=("table_not_as_pinned", "table_not_pinned"),
+        ends="session 1 where it is pinned; `validate` 1, `coverage` 1",
+        tests=("test_an_official_table_that_was_exchanged_is_refused",),
+        controls=("test_an_honest_run_is_accepted_to_the_end",),
+    ),
+    Attack(
+        "The candidate's table is invented, with a made-up name of a program, or after ten times the frames.",
+        codes=("table_without_runs", "frames_apart"),
+        ends="`validate` 1, `coverage` 1",
+        tests=("test_an_invented_table_is_refused", "test_its_document_alone_is_refused_too"),
+        controls=("test_a_table_of_a_campaign_is_accepted_to_the_end",),
+    ),
+    Attack(
+        "A document is shown alone, its table is not here, and its margin was edited.",
+        codes=("document_differs",),
+        ends="`validate` 1, `coverage` 1",
+        tests=("test_a_document_for_tables_that_are_not_there_is_no_way_around",),
+        controls=("test_a_table_of_a_campaign_is_accepted_to_the_end",),
+    ),
+)
+
 TABLES = "fake_tables"
 MINE = f"suites/quick/{TABLES}.json"
 FEW = ("--parity-seeds", "4,5,6,7")
@@ -39,9 +71,7 @@ PICKED = "level *= 1.0 if request.seed >= 4 else 0.7"
 
 def assert_refused(project: Kept, run_id: str, suite: str, *codes: str) -> None:
     """``validate`` and ``coverage`` stop a release that requires the suite, and say why."""
-    assert_not_released(project, run_id, suite)
-    text = released(project, run_id, suite).text
-    assert [code for code in codes if f": {code}" not in text] == [], text
+    assert_not_released(project, run_id, suite, codes=codes)
     assert covered(project, suite) == 1
 
 

@@ -7,8 +7,48 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.lab import FACTOR, Kept, assert_released, document, edit, lock, program, quick
+from tests.attacks.lab import FACTOR, Attack, Kept, assert_released, document, edit, lock, program, quick
 from tests.components import goldens
+
+ATTACKS = (
+    Attack(
+        "A floor is as large as the scores, so that every effect is small.",
+        words="inconclusive: `the floor of ... % of the median official mean`",
+        ends="session 1",
+        tests=(
+            "test_a_floor_as_large_as_the_scores_decides_nothing",
+            "test_a_loss_twice_as_large_is_not_within_the_default_floor",
+        ),
+        controls=(
+            "test_a_floor_that_is_small_beside_the_scores_decides",
+            "test_an_honest_suite_with_a_small_floor_is_released",
+        ),
+    ),
+    Attack(
+        "A budget tolerates a candidate that did not train.",
+        words="refused when it is collected: at most 0.2 of a budget is tolerated; below that the statistics",
+        ends="session 2, nothing runs; or session 1",
+        tests=(
+            "test_a_budget_that_tolerates_an_untrained_candidate_is_refused",
+            "test_the_widest_tolerance_does_not_help_an_untrained_candidate",
+        ),
+        controls=("test_honest_ends_of_curves_are_told_without_a_warning",),
+    ),
+    Attack(
+        "Both sides are within the tolerance, and the candidate trained half as long again.",
+        words="a warning in the verdict, with both steps",
+        ends="session as the statistics say",
+        tests=("test_a_candidate_that_trained_half_as_long_again_is_seen",),
+        controls=("test_honest_ends_of_curves_are_told_without_a_warning",),
+    ),
+    Attack(
+        "The candidate of a claim trained longer by more than the tolerance.",
+        codes=("steps_apart",),
+        ends="session 1",
+        tests=("test_a_claim_of_a_candidate_that_trained_longer_has_a_finding",),
+        controls=("test_honest_ends_of_curves_are_told_without_a_warning",),
+    ),
+)
 
 LOST = "level *= 0.0"
 RETURN: dict[str, Any] = {"name": "episode_return", "rule": "calibrated", "margin": 0.05}
@@ -101,7 +141,7 @@ def test_a_budget_that_tolerates_an_untrained_candidate_is_refused(tmp_path: Pat
     path = project.suite(budget={"step": 1000, "tolerance": tolerance})
     edit(program(project), STEPS, UNTRAINED)
     result = project.run(run_id="tried")
-    assert result.ret not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    assert result.ret == pytest.ExitCode.INTERRUPTED, result.outlines
     number = 1 + path.read_text(encoding="utf-8").splitlines().index(f'  "tolerance": {tolerance}')
     line = next(x for x in result.outlines if "at most 0.2 of a budget is tolerated" in x)
     assert f"{path.name}:{number}: budget.tolerance is {tolerance}" in line

@@ -13,6 +13,7 @@ import pytest
 
 from tests.attacks.lab import (
     AcceptedError,
+    Attack,
     Kept,
     assert_released,
     document,
@@ -24,6 +25,30 @@ from tests.attacks.lab import (
 )
 from tests.components import goldens
 from tests.release.judged_runs import LOCK
+
+ATTACKS = (
+    Attack(
+        "A backend with a wrong encoder names no match program.",
+        codes=("components_not_compared",),
+        words="where the suite does not require components, the verdict's text",
+        ends="session 1 where they are required, else 0",
+        tests=(
+            "test_it_fails_where_the_suite_requires_components",
+            "test_a_backend_that_leaves_its_match_out_is_told_in_the_verdict",
+        ),
+        controls=("test_components_that_were_compared_pass_and_a_wrong_one_fails",),
+    ),
+    Attack(
+        "The golden is of the wrong code, and the lock pins another or none.",
+        words="refused when it is collected; where nothing is pinned, a warning in the verdict",
+        ends="session 2, nothing runs; or 0 with the warning",
+        tests=(
+            "test_a_golden_of_the_candidate_is_not_the_pinned_one",
+            "test_a_golden_of_the_candidate_that_its_lock_file_does_not_pin_is_told",
+        ),
+        controls=("test_components_that_were_compared_pass_and_a_wrong_one_fails",),
+    ),
+)
 
 SEEN = "of 6 components of the family fake were compared"
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.attacks.lab import (
+    Attack,
     Kept,
     assert_not_released,
     assert_released,
@@ -23,6 +24,23 @@ from tests.attacks.lab import (
     suite_of,
 )
 from tests.components import goldens
+
+ATTACKS = (
+    Attack(
+        "A golden is recorded from wrong code, and pinned in a lock of the run's own.",
+        codes=("not_passed",),
+        ends="`validate` 1",
+        tests=("test_a_golden_and_a_lock_of_the_candidate_are_refused",),
+        controls=("test_the_true_golden_tells_the_right_encoder_from_the_wrong_one",),
+    ),
+    Attack(
+        "The match report of another run is put beside the verdict.",
+        codes=("evidence_differs", "document_differs"),
+        ends="`validate` 1",
+        tests=("test_a_match_report_that_was_edited_is_refused",),
+        controls=("test_the_true_golden_tells_the_right_encoder_from_the_wrong_one",),
+    ),
+)
 
 OWN = "own_lock.json"
 
@@ -64,7 +82,7 @@ def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Kep
 
 
 def test_a_golden_and_a_lock_of_the_candidate_are_refused(project: Kept) -> None:
-    assert_not_released(project, "own")
+    assert_not_released(project, "own", codes=["not_passed"])
 
 
 def test_a_match_report_that_was_edited_is_refused(project: Kept, tmp_path: Path) -> None:

@@ -12,8 +12,36 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.lab import COMMAND, POLICY, TABLE, Answer, Kept, lock, quick
+from tests.attacks.lab import COMMAND, POLICY, TABLE, Answer, Attack, Kept, lock, quick
 from tests.release.judged_runs import LOCK, table
+
+ATTACKS = (
+    Attack(
+        "A signed bundle of other margins, seeds, tasks, recipes, budgets or programs than expected.",
+        codes=("not_passed", "cannot_be_expected", "lock_mismatch"),
+        words="what the reader's own suite and lock give",
+        ends="`verify --suite --lock --policy --key` 2",
+        tests=("test_what_is_expected_otherwise_is_found", "test_a_commit_that_did_not_run_is_found"),
+        controls=("test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",),
+    ),
+    Attack(
+        "A made-up official table that the author's own lock pins.",
+        codes=("table_not_as_pinned",),
+        ends="`verify --lock` 2",
+        tests=(
+            "test_a_made_up_table_in_the_authors_own_bundle_is_found_by_the_strangers_lock",
+            "test_another_lock_is_in_the_first_sentence",
+        ),
+        controls=("test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",),
+    ),
+    Attack(
+        "A bundle that nobody signed, or a reader who expects nothing of his own.",
+        words="said in the first line, and by the result",
+        ends="`verify` 5 without a key",
+        tests=("test_without_a_key_nobody_vouches", "test_who_brings_nothing_is_told_so_first"),
+        controls=("test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",),
+    ),
+)
 
 NAMES = {"suite": "fake_quick.yaml", "lock": "upstream_lock.json", "policy": "suite_policy.json"}
 
@@ -118,7 +146,9 @@ OTHERWISE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "another recipe": ("suite", lambda d: d.update(recipe={"level": 7.0}), "not as expected: not_passed"),
     "another budget": ("suite", lambda d: d.update(budget={"step": 500}), "not as expected: not_passed"),
     "another program": (
-        "suite", lambda d: d.update(worldflux={"backend": "other"}), "program of fake is not the suite's",
+        "suite",
+        lambda d: d.update(worldflux={"backend": "other"}),
+        "cannot_be_expected: the worldflux program of fake is not the suite's",
     ),
     "components required": (
         "suite", lambda d: d.update(component_match="required"), "components_not_compared",

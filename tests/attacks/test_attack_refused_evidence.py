@@ -8,7 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import Kept, ask, lock, proof, quick
+from tests.attacks.lab import Attack, Kept, ask, lock, proof, quick
+
+ATTACKS = (
+    Attack(
+        "A task, a suite, a backend's folder or a run has a name that no bundle can hold.",
+        words="refused before the first run, with its place",
+        ends="session 4, nothing runs",
+        tests=(
+            "test_names_that_evidence_cannot_hold_are_refused_at_once",
+            "test_run_ids_are_names_of_folders_and_of_evidence",
+        ),
+        controls=("test_the_longest_name_is_held",),
+    ),
+    Attack(
+        "A run with signed evidence is resumed without the key.",
+        words="refused before anything is written",
+        ends="session 4, nothing runs",
+        tests=("test_a_resume_without_the_key_leaves_signed_evidence_alone",),
+        controls=(
+            "test_a_resume_with_the_key_signs_again",
+            "test_a_resume_of_unsigned_evidence_needs_no_key",
+        ),
+    ),
+)
 
 
 def longest(project: Kept) -> None:

@@ -8,8 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import POLICY, Kept, ask, assert_released, edit, released
+from tests.attacks.lab import POLICY, Attack, Kept, ask, assert_released, edit, released
 from tests.release.judged_runs import changed
+
+ATTACKS = (
+    Attack(
+        "Evidence travels alone, signed by a key that nobody checks or that the policy does not name.",
+        codes=("unsigned", "unknown_signer"),
+        ends="`validate` 1, `verify` 2",
+        tests=("test_a_name_that_nobody_checked_is_not_enough", "test_a_stranger_is_not_a_signer"),
+        controls=("test_evidence_of_a_signer_of_the_policy_is_accepted",),
+    ),
+    Attack(
+        "A signed bundle is less than the reader's own policy asks for.",
+        codes=("not_in_policy", "too_few_seeds", "no_isolation"),
+        ends="`verify` 2",
+        tests=("test_a_reader_brings_his_policy",),
+        controls=("test_evidence_of_a_signer_of_the_policy_is_accepted",),
+    ),
+)
 
 
 def signers(project: Kept, *keys: Path) -> None:

@@ -9,11 +9,22 @@ import pytest
 from tests.attacks.lab import (
     FACTOR,
     WORSE,
+    Attack,
     Kept,
     assert_not_released,
     assert_released,
     edit,
     program,
+)
+
+ATTACKS = (
+    Attack(
+        "An old pass is shown for a program that was changed after it.",
+        codes=("program_differs",),
+        ends="`validate` 1",
+        tests=("test_a_pass_does_not_cover_what_was_written_after_it",),
+        controls=("test_a_pass_covers_the_code_that_passed",),
+    ),
 )
 
 
@@ -36,4 +47,4 @@ def test_a_pass_does_not_cover_what_was_written_after_it(passed: Kept) -> None:
         "broken = True\n", encoding="utf-8"
     )
     edit(program(passed), FACTOR, WORSE)
-    assert_not_released(passed, "honest")
+    assert_not_released(passed, "honest", codes=["program_differs"])

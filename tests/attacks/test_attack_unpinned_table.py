@@ -12,6 +12,7 @@ from tests.attacks.lab import (
     TABLE,
     WORSE,
     AcceptedError,
+    Attack,
     Kept,
     ask,
     assert_released,
@@ -21,6 +22,33 @@ from tests.attacks.lab import (
     program,
 )
 from tests.release.judged_runs import table
+
+ATTACKS = (
+    Attack(
+        "A made-up official table stands in the place of the pinned one, or is one that another suite pins.",
+        codes=("table_not_as_pinned",),
+        ends="session 1",
+        tests=(
+            "test_a_made_up_table_in_the_place_of_the_pinned_one_fails",
+            "test_another_pinned_table_does_not_stand_for_the_official_one",
+        ),
+        controls=("test_an_official_table_that_is_pinned_passes_without_a_word",),
+    ),
+    Attack(
+        "A made-up official table is one that no lock pins.",
+        words="the first warning of the verdict; `table_not_pinned` of a release",
+        ends="session 0 with the warning",
+        tests=("test_a_made_up_table_that_nothing_pins_is_told_before_anything_else",),
+        controls=("test_an_official_table_that_is_pinned_passes_without_a_word",),
+    ),
+    Attack(
+        "The run's own lock pins the made-up table, and the reader brings the true one.",
+        codes=("table_not_as_pinned",),
+        ends="`verify` 2",
+        tests=("test_a_reader_with_the_true_lock_file_refuses_what_was_judged_with_another",),
+        controls=("test_an_official_table_that_is_pinned_passes_without_a_word",),
+    ),
+)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.lab import (
+    Attack,
     Kept,
     assert_not_released,
     assert_released,
@@ -16,6 +17,49 @@ from tests.attacks.lab import (
     program,
     proof,
 )
+
+ATTACKS = (
+    Attack(
+        "A record says of its run what nobody knows, or what no verdict rests on.",
+        codes=(
+            "unknown_mode", "mock_mode_forbidden", "fixture_forbidden", "unknown_policy_mode",
+            "random_policy_forbidden", "env_backend_forbidden", "missing_source_provenance",
+        ),
+        ends="session 1, `validate` 1",
+        tests=(
+            "test_a_word_that_nobody_knows_is_refused_in_a_proof",
+            "test_a_word_that_nobody_knows_is_refused_in_a_quick_run",
+            "test_a_release_refuses_a_run_of_such_words",
+        ),
+        controls=(
+            "test_words_that_are_known_are_accepted", "test_what_is_said_by_its_honest_task_is_no_finding",
+        ),
+    ),
+    Attack(
+        "One side of a proof states what the other does not.",
+        codes=(
+            "model_id_mismatch", "model_profile_mismatch", "policy_impl_mismatch",
+            "environment_backend_mismatch", "missing_mode", "eval_protocol_mismatch", "recipe_mismatch",
+        ),
+        ends="session 1, `validate` 1",
+        tests=("test_what_one_side_alone_states_is_compared_in_a_proof",),
+        controls=("test_words_that_are_known_are_accepted",),
+    ),
+    Attack(
+        "One side of a quick run states what the other does not.",
+        words="a warning that says what a proof would find",
+        ends="session 0 with the warning",
+        tests=("test_a_quick_run_of_two_programs_tells_what_a_proof_would_find",),
+        controls=("test_words_that_are_known_are_accepted",),
+    ),
+    Attack(
+        "A suite asks for such a word.",
+        words="refused when it is collected, with the words that are known",
+        ends="session 2, nothing runs",
+        tests=("test_a_suite_that_asks_for_such_a_word_is_refused_before_the_first_run",),
+        controls=("test_a_stranger_names_his_environments_in_his_suite",),
+    ),
+)  # fmt: skip
 
 Edits = Sequence[tuple[str, str]]
 
@@ -179,6 +223,7 @@ def test_a_suite_that_asks_for_such_a_word_is_refused_before_the_first_run(
     copied = passed_proof.copied(tmp_path / "project")
     copied.proof(validity=validity)
     result = copied.run(run_id="words")
+    assert result.ret == pytest.ExitCode.INTERRUPTED, result.outlines
     assert not copied.run_dir("words").exists()
     said = [line for line in result.outlines if "fake_proof.yaml:" in line and "valid:" in line]
     assert said, result.outlines

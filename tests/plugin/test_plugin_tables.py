@@ -164,6 +164,18 @@ def test_a_table_beside_a_live_side(tables: Tables) -> None:
     assert {f["code"] for f in own["gates"]["independence"]["findings"]} == {"same_program"}
 
 
+def test_a_task_of_an_older_suite_that_no_table_has_is_a_finding(tables: Tables) -> None:
+    """No seed is expected of it, so that nothing of it is missing either."""
+    project = tables.project
+    one, other = tables.json("a.json", rows("a")), tables.json("b.json", rows("b"))
+    tables.legacy("whole", one, other, ["alpha", "beta"])
+    tables.legacy("empty", one, other, ["alpha", "gamma"])
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.document("whole/run.json")["verdict"] == "pass"
+    found = project.document("empty/run.json")["gates"]["coverage"]["findings"]
+    assert [(f["code"], f["task_id"]) for f in found] == [("task_missing", "gamma")]
+
+
 def test_an_older_suite_warns_where_it_is_blind(tables: Tables) -> None:
     """Steps that differ, repeated rows, and a pass that the calibrated rule does not give."""
     project = tables.project

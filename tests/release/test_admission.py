@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity.inputs.lock import GoldenPin
 from pytest_worldflux_parity.judgement.facts import Facts, Program, Rule
+from pytest_worldflux_parity.judgement.gates.compared import Compared
 from pytest_worldflux_parity.release.admission import admission_findings
 from pytest_worldflux_parity.release.release_policy import LISTED, REQUIRED, SuiteRule
 
@@ -55,12 +57,12 @@ ADMITTED: dict[str, dict[str, Any]] = {
     "overrides": {"choices": {"seeds": "--parity-seeds 7 in place of the suite's seeds"}},
     "lost_lines": {"lost_lines": 2},
     "oracle_commit_unknown": {"programs": (replace(OFFICIAL, commit=None), CANDIDATE)},
-    "project_changed": {"project": {"commit": COMMIT, "changed": True}},
-    "no_project_commit": {"project": None},
     "no_isolation": {"isolation": "none"},
-    "component_match_missing": {"components": {"fake": None}},
+    "component_match_missing": {"components": {"fake": Compared("fake", GoldenPin("s", "4" * 64, ()))}},
 }
 OF_CLAIMS: dict[str, dict[str, Any]] = {
+    "project_changed": {"project": {"commit": COMMIT, "changed": True}},
+    "no_project_commit": {"project": None},
     "resumed": {"resumed": True},
     "repeated_attempts": {"repeated": 1},
     "warnings": {"warnings": ("2 results were recovered without their exit status",)},

@@ -72,6 +72,22 @@ def test_evidence_or_records_are_enough(good: Path, command: Command, without: s
     assert (status, codes(lines)) == ((0, []) if without == "evidence_bundle.zip" else (1, ["unsigned"]))
 
 
+def test_records_that_cannot_be_read_are_no_records(good: Path, command: Command) -> None:
+    (good.parent / "evidence_bundle.zip").unlink()
+    (good.parent / "circumstances.json").write_text("{", encoding="utf-8")
+    status, lines = validate(command, good)
+    assert (status, codes(lines)) == (1, ["records_unreadable"])
+
+
+def test_a_row_that_passes_and_does_not_is_found(copied: Path, good: Path, command: Command) -> None:
+    """Also where its document is not there, so that nothing else tells."""
+    changed(copied / AGGREGATE, lambda d: d["suites"][0].update(verdict="fail"))
+    assert codes(validate(command, good)[1]) == ["aggregate_differs"]
+    good.rename(copied / "hidden.json")
+    status, _, err = command("coverage", "--aggregate", AGGREGATE, "--lock", LOCK)
+    assert (status, "verdict_differs" in codes(err.splitlines())) == (1, True), err
+
+
 def test_a_card_says_what_a_pass_rests_on(good: Path, command: Command) -> None:
     out = command("validate", "--run", good, "--aggregate", AGGREGATE)[1]
     assert f"{good}: judged anew from its evidence" in out

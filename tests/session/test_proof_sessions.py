@@ -260,6 +260,19 @@ def test_what_is_wrong_in_a_suite_is_one_line_with_its_place(
     assert "Traceback" not in text
 
 
+def test_an_official_program_that_cannot_record_its_components_is_a_finding(project: Project) -> None:
+    """Where the suite asks for components from a checkpoint of the run, and not where a golden is enough."""
+    goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
+    goldens.behave(project.root / "golden", "ok")
+    project.proof(tasks=["alpha"], component_match="live")
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    found = report(project, "validity_report.json")
+    assert found["issues_by_code"] == {"live_match_failed": 1}
+    assert "cannot record its components from a run" in found["issues"][0]["detail"]
+    project.proof(tasks=["alpha"], component_match="golden")
+    assert project.run_here(run_id="golden").ret == pytest.ExitCode.OK
+
+
 def test_tracks_are_not_mixed(project: Project) -> None:
     path = project.proof()
     project.track = "quick"

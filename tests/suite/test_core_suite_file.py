@@ -163,6 +163,7 @@ REFUSED = {
     ),
     "key twice": ("track: quick", "track: quick\ntrack: quick", 5, "key 'track' stands twice"),
     "not YAML": ("track: quick", "track: [quick", 5, "not YAML: "),
+    "a tag of YAML's own": ("track: quick", "track: !!str quick", 4, "the tag tag:yaml.org,2002:str means"),
     "a tag": ("track: quick", "track: !python quick", 4, "the tag !python means nothing here"),
     "half a character": ("suite_id: small", 'suite_id: "\\ud800"', 2, "not YAML: "),
     "task with a line's end": ("  - cartpole-balance", '  - "cartpole\\n"', 6, "tasks.0: "),
