@@ -148,7 +148,7 @@ OTHERWISE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "another program": (
         "suite",
         lambda d: d.update(worldflux={"backend": "other"}),
-        "cannot_be_expected: the worldflux program of fake is not the suite's",
+        "cannot_be_expected: run/run.json: the worldflux program of fake is not",
     ),
     "components required": (
         "suite", lambda d: d.update(component_match="required"), "components_not_compared",
