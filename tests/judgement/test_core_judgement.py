@@ -184,7 +184,7 @@ def line(system: str = "worldflux", value: float = 1.0, **metadata: Any) -> dict
     good = {
         "adapter_id": "a", "backend_kind": "k", "mode": "live", "policy_mode": "trained",
         "effective_recipe": {"lr": 1.0, "more": 2}, "eval_protocol": dict(TASK.eval_protocol),
-        "source": {"tree_sha256": "x"},
+        "source": {"tree_sha256": "ab" * 32},
     }  # fmt: skip
     record = wire.RunRecord(
         "1" * 64, "a", "t", 0, "cpu", (wire.CurvePoint(1, value),), metadata={**good, **metadata}

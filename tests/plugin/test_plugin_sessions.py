@@ -205,7 +205,7 @@ def test_what_a_usage_error_says(project: Project) -> None:
         (
             "--parity-run-id",
             "../x",
-        ): "--parity-run-id '../x': letters of ASCII, digits, '.', '_' and '-' only",
+        ): "--parity-run-id '../x': letters, digits, '.', '_' and '-' only, all of ASCII",
     }
     for arguments, text in wrong.items():
         result = project.run_here(*arguments, run_id=None)
