@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ParityError, TamperedError
 from ..judgement.gates.fixture import BANNER
+from ..schemas.json_text import printable
 from .options import Subparsers, project_root
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _given(path: Path | None) -> Path | None:
 
 def _say(line: str) -> None:
     """One line, whatever the bundle holds: a line break in it must not forge another."""
-    print("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+    print(printable(line))
 
 
 def _lines(verified: Verified) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from ..suite.commands import CommandSide, fill
 
 # In a copy of the project on another machine: the commit that it is a copy of.
 COMMIT = ".worldflux-commit"
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,10 @@ def placeholders(request: wire.RunRequest, root: Path) -> dict[str, str]:
 def project_commit(root: Path) -> str:
     """The commit of the project, ``unknown`` where it has none; a copy of it says of which it is."""
     copied = root / COMMIT
-    if copied.is_file():
-        return copied.read_text(encoding="utf-8")
+    # A checkout says itself of which commit it is.
+    if copied.is_file() and not (root / ".git").exists():
+        text = copied.read_text(encoding="utf-8", errors="replace").strip()
+        return text if _COMMIT.fullmatch(text) else "unknown"
     return _git(root, "rev-parse", "HEAD").strip() or "unknown"
 
 

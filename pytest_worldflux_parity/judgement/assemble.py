@@ -129,7 +129,7 @@ def _doubts(
     for key, line in found.items():
         side = prepared.suite.sides[key[0]]
         adapter = side.adapter if isinstance(side, BackendSide) else ""
-        yield from line_findings(line, key, adapter, context.device, files)
+        yield from line_findings(line, key, adapter, context.device, files, context.run_id)
 
 
 def _selected_rows(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,21 @@ def read_session(run_dir: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot be read: {error}", where=str(path)) from None
     return session
+
+
+def entry_of(session: Mapping[str, Any], suite_id: str, where: str) -> Mapping[str, Any]:
+    """What a session sealed of a suite.
+
+    Raises:
+        StoreError: it sealed none of this id, or two.
+    """
+    found = [e for e in session["suites"].values() if e["suite_id"] == suite_id]
+    if len(found) != 1:
+        what = "the run has no such suite" if not found else f"the run has {len(found)} suites {suite_id!r}"
+        valid = sorted({e["suite_id"] for e in session["suites"].values()})
+        raise StoreError(what, where=where, valid=valid, got=suite_id)
+    entry: Mapping[str, Any] = found[0]
+    return entry
 
 
 def overrides_of(context: RunContext) -> dict[str, Any]:
@@ -167,6 +184,7 @@ def sealed_parts(prepared: PreparedFile, root: Path) -> dict[str, Any]:
                 place = Path(relative(backend.folder, root))
                 files = wire.tree_files(backend.folder)
                 trees[key] = {(place / name).as_posix(): sha256 for name, sha256 in files.items()}
+                trees[key].update(_beside(backend, root))
         if part.match is not None:
             golden[part_key(part)] = {
                 **part.match.golden.identity,
@@ -175,3 +193,18 @@ def sealed_parts(prepared: PreparedFile, root: Path) -> dict[str, Any]:
                 "tree_sha256": part.match.backend.tree_sha256,
             }
     return {"programs": programs, "sources": sources, "golden": golden, "trees": trees}
+
+
+def _beside(backend: Backend, root: Path) -> dict[str, str]:
+    """Files beside a backend's folder that its command line names or imports first: path -> sha256.
+
+    A program ``{backend_dir}/../program.py``; of ``-m backends.name`` each package's ``__init__.py``.
+    """
+    words = [*backend.argv, *(backend.match.argv if backend.match else ())]
+    named = [Path(os.path.normpath(w.replace("{backend_dir}", str(backend.folder)))) for w in words]
+    for module in (after for before, after in pairwise(words) if before == "-m"):
+        parts = module.split(".")
+        named += [root.joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts))]
+    inside = [p for p in named if p.is_relative_to(root) and not p.is_relative_to(backend.folder)]
+    found = {p.relative_to(root).as_posix(): wire.file_sha256(p) for p in inside if p.is_file()}
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}

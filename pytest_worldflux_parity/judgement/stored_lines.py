@@ -21,14 +21,14 @@ ABSENT, DIFFERENT = "record_without_artifact", "record_differs_from_artifact"
 
 
 def line_findings(
-    line: Mapping[str, Any], key: RunKey, adapter: str, device: str, files: AttemptFiles
+    line: Mapping[str, Any], key: RunKey, adapter: str, device: str, files: AttemptFiles, run_id: str
 ) -> list[Finding]:
     """Findings about one line that is used as the result of ``key``; empty for what the plugin wrote.
 
     A line is a file's text, which anyone may edit, and no request id protects what it holds.
 
     Args:
-        adapter, device: what the request for ``key`` names.
+        adapter, device, run_id: what the request for ``key`` names.
         files: those of the run's attempts.
     """
     system, task_id, seed = key
@@ -36,13 +36,15 @@ def line_findings(
     if not is_readable(line):
         return [Finding("unreadable_record", "the stored line is not one that this plugin writes", **about)]
     wanted = {**about, "adapter": adapter, "device": device}
-    found = [Finding("foreign_record", text, **about) for text in _foreign(line, wanted)]
+    found = [Finding("foreign_record", text, **about) for text in _foreign(line, wanted, run_id)]
     doubt = _doubt(line, files)
     return [*found, Finding(*doubt, **about)] if doubt else found
 
 
-def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str]:
+def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any], run_id: str) -> Iterable[str]:
     metrics = line["metrics"]
+    if line.get("run_id") != run_id:
+        yield f"the line is of the run {line.get('run_id')!r}, not of {run_id!r}"
     for what, stated, fields in (
         ("the line", line, wanted),
         ("its record", metrics, {k: v for k, v in wanted.items() if k != "system"}),

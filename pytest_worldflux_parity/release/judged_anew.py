@@ -15,7 +15,7 @@ from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
-from ..judgement.fingerprint import changes, fingerprint, read_session
+from ..judgement.fingerprint import changes, entry_of, fingerprint, read_session
 from ..judgement.gates import Finding
 from ..judgement.recompute import Rejudged, judge_records
 from .expectation import Expectation
@@ -64,10 +64,7 @@ def records_of(run_dir: Path, suite_id: str, files: AttemptFiles | None = None) 
         ParityError: the session or the circumstances cannot be read, or have no such suite.
     """
     session = read_session(run_dir)
-    entries = {e["suite_id"]: e for e in session["suites"].values()}
-    if suite_id not in entries:
-        where = str(run_dir / "run.json")
-        raise DocumentError("the run has no such suite", where=where, valid=sorted(entries), got=suite_id)
+    entry = entry_of(session, suite_id, str(run_dir / "run.json"))
     path = run_dir / suite_id / CIRCUMSTANCES
     try:
         document = wire.load_object(path)
@@ -76,7 +73,7 @@ def records_of(run_dir: Path, suite_id: str, files: AttemptFiles | None = None) 
     schemas.check(document, "circumstances.v1", lambda at: str(path), DocumentError)
     circumstances = Circumstances.from_dict(document)
     files = files or AttemptFolders(run_dir)
-    return Records(run_dir, suite_id, session, entries[suite_id], circumstances, files)
+    return Records(run_dir, suite_id, session, entry, circumstances, files)
 
 
 def judge_expected(records: Records, expected: Expectation, *, chosen: bool = False) -> Anew:
@@ -115,14 +112,18 @@ def differences_to(
     before, after = ({k: v for k, v in x.items() if k not in skipped} for x in (dict(records.entry), now))
     for name in changes(before, after, prepared):
         yield Finding("not_as_expected", f"{name} is not that of {expected.name}")
+    for side, files in (now.get("files") or {}).items():
+        if files and not (records.entry.get("files") or {}).get(side):
+            yield Finding("not_as_expected", f"of the {side} command nothing was sealed")
 
 
 def _files(entry: Mapping[str, Any], now: Mapping[str, Any], expected: Expectation) -> Iterator[Finding]:
     """Files of programs that are others than those that were sealed, by path."""
     before, after = entry.get("trees") or {}, now.get("trees") or {}
-    for side in sorted(before.keys() & after.keys()):
-        for path in sorted(before[side].keys() | after[side].keys()):
-            old, new = before[side].get(path), after[side].get(path)
+    for side in sorted(before.keys() | after.keys()):
+        sealed, there = before.get(side, {}), after.get(side, {})
+        for path in sorted(sealed.keys() | there.keys()):
+            old, new = sealed.get(path), there.get(path)
             if old != new:
                 word = "absent from" if new is None else "new in" if old is None else "changed in"
                 text = f"{path} is {word} {expected.name}, compared with what ran"

@@ -18,6 +18,7 @@ from ..judgement.gates import Finding
 from ..judgement.gates.fixture import BANNER
 from ..reporting.aggregates import aggregate_of_rows, families_of, fixture_mark
 from ..reporting.proof_documents import STABILITY
+from ..schemas.json_text import printable
 from . import run_documents
 from .backing import Backing
 from .rules import Rules
@@ -35,7 +36,7 @@ class Problem:
 
     def line(self) -> str:
         """``file: code (record): detail``."""
-        return f"{self.where}: {self.finding.line()}".replace("\n", " ")
+        return printable(f"{self.where}: {self.finding.line()}".replace("\n", " "))
 
 
 def backing_problems(backings: Iterable[Backing], max_missing: int | None) -> Iterator[Problem]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
 
 from ..judgement.facts import Facts, Program, Rule
 from ..judgement.gates.compared import Compared
+from ..schemas.json_text import printable
 from ..suite.suite import SYSTEMS
 from .components import STANDINGS
 
@@ -40,8 +42,14 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
     for system in SYSTEMS:
         if facts.attempts[system]:
             yield f"attempts of {system}", _attempts(facts.attempts[system])
+    if facts.resumed:
+        yield "resumed", "the run was resumed"
+    if facts.repeated:
+        yield "repeated", f"{facts.repeated} runs that had succeeded were made again; the first counts"
     if facts.lost_lines:
         yield "records", f"{facts.lost_lines} lines of the log are torn or cannot be read"
+    if facts.warnings:
+        yield "warnings", "; ".join(facts.warnings)
     yield "isolation", facts.isolation
     yield "run", _run(facts)
     yield "signed", signer
@@ -52,17 +60,17 @@ def card_lines(facts: Facts, signer: str, *, metrics: bool = True) -> Iterator[s
     """The card as aligned lines; without ``metrics`` where a table above has them."""
     rows = [row for row in card(facts, signer) if metrics or not row[0].startswith("metric ")]
     width = max(len(what) for what, _ in rows)
-    yield from (f"{what.ljust(width)}  {text}" for what, text in rows)
+    yield from (printable(f"{what.ljust(width)}  {text}") for what, text in rows)
 
 
 def card_section(facts: Facts, signer: str) -> Iterator[str]:
     """The card as a section of a report in markdown."""
     yield from ("", f"## Claim card: {_escaped(facts.suite_id)}", "", "| | |", "|---|---|")
-    yield from (f"| {_escaped(what)} | {_escaped(text)} |" for what, text in card(facts, signer))
+    yield from (f"| {_escaped(what)} | {_escaped(printable(text))} |" for what, text in card(facts, signer))
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return html.escape(text, quote=False).replace("|", "\\|")
 
 
 def _named(system: str, part: str) -> str:

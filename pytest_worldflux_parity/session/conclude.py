@@ -83,7 +83,7 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
     except ParityError as error:
         return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
     # Of the session that sealed the run; a resume asks the same.
-    context = replace(context, choices=session.get("choices", {}))
+    context = replace(context, run_id=session["run_id"], choices=session.get("choices", {}))
     conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)

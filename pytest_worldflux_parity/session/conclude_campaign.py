@@ -189,7 +189,7 @@ def _found(
         raise RunFailed(str(attempts[-1].get("error")) if failed else "not run" if selected else "deselected")
     adapter = part.backends[system].adapter
     files = AttemptFolders(context.run_dir)
-    findings = line_findings(line, (system, task, seed), adapter, context.device, files)
+    findings = line_findings(line, (system, task, seed), adapter, context.device, files, context.run_id)
     findings = findings or record_findings(part.suite, line)
     record = record_of(line)
     if findings or record is None:

@@ -23,6 +23,7 @@ from ..evidence import (
 from ..execution.devices import environment
 from ..execution.store import Stored, SuiteStore, write_document, write_text
 from ..inputs.context import RunContext
+from ..inputs.lock_reference import names_of
 from ..inputs.prepare import SEED_PLAN, PreparedFile, prepare
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
@@ -154,7 +155,13 @@ def conclude_proof(
         findings += tuple(_artifacts(prepared, context, stored))
         selected = frozenset(names)
         circumstances = Circumstances(
-            context.resume, selected, tuple(changed), findings, tuple(history), machine=environment()
+            context.resume,
+            selected,
+            tuple(changed),
+            findings,
+            tuple(history),
+            names=names_of(prepared.parts[0], context),
+            machine=environment(),
         )
         judgement = judge_run(prepared, context, stored, circumstances)
         _seal_plan(judgement, store.folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
@@ -17,11 +17,7 @@ from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.all_gates import case_count
 from ..judgement.fingerprint import changes, fingerprint, overrides_of, read_session
 from ..schemas.json_text import utc_now
-from .bundle import BUNDLE, refuse_unsigning
-
-if TYPE_CHECKING:
-    pass
-
+from .bundle import BUNDLE, evidence_inputs, refuse_unsigning
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
 
@@ -60,7 +56,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         check_options(context, proofs)
     _refuse_shared_ids(prepared)
     for one in prepared.values():
-        _refuse_names(one)
+        _refuse_names(one, context)
         refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
@@ -111,7 +107,14 @@ def _case_count(prepared: PreparedFile) -> int:
 
 def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedFile]) -> None:
     path = context.run_dir / "run.json"
-    sealed = read_session(context.run_dir)["suites"]
+    session = read_session(context.run_dir)
+    if session["run_id"] != context.run_id:
+        raise StoreError(
+            f"the run is {session['run_id']!r}, and its folder is named {context.run_id!r}",
+            where=str(path),
+            mend="give the folder its name back",
+        )
+    sealed = session["suites"]
     for node_id, now in asked.items():
         if node_id not in sealed:
             raise StoreError(
@@ -139,15 +142,16 @@ def _refuse_shared_ids(prepared: dict[str, PreparedFile]) -> None:
             raise StoreError(f"suite_id {one.suite_id!r} is also that of {other}", where=node_id)
 
 
-def _refuse_names(prepared: PreparedFile) -> None:
-    """Refuse ids of a suite that its evidence could not hold.
+def _refuse_names(prepared: PreparedFile, context: RunContext) -> None:
+    """Refuse ids of a suite, and names of what it names, that its evidence could not hold.
 
     Raises:
         EvidenceError: one of them.
     """
     tasks = dict.fromkeys(t.id for part in prepared.parts for t in part.suite.tasks)
     matches = [part.match_folder for part in prepared.parts if part.match is not None]
-    names = expected_names(prepared.suite_id, tasks, matches)
+    inputs = evidence_inputs(prepared, context, {}) if prepared.campaign is None else ()
+    names = (*expected_names(prepared.suite_id, tasks, matches), *dict(inputs))
     refuse_names(names, str(prepared.suite.path))
 
 

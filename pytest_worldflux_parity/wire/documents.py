@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import (
     Any,
     Dict,
+    Iterator,
     List,
     Mapping,
     Optional,
@@ -47,9 +48,23 @@ def tree_files(folder: Path, pattern: str = "**/*") -> Dict[str, str]:
     """Path below ``folder`` -> sha256 (hex) of each file there, in order, caches left out."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob(pattern))
+        for path in sorted({*folder.glob(pattern), *_behind_links(folder, pattern)})
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
     }
+
+
+def _behind_links(folder: Path, pattern: str) -> Iterator[Path]:
+    """What stands in linked folders below ``folder``, which ``glob`` passes over; each folder once."""
+    seen = {folder.resolve()}
+    for here, folders, _ in os.walk(str(folder), followlinks=True):
+        for name in list(folders):
+            path = Path(here, name)
+            real = path.resolve()
+            if real in seen:
+                folders.remove(name)
+            elif path.is_symlink():
+                yield from path.glob(pattern)
+            seen.add(real)
 
 
 def tree_sha256(folder: Path, pattern: str = "**/*") -> str:
