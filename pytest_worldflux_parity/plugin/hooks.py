@@ -708,6 +708,6 @@ def _summary(conclusion: Conclusion) -> Iterator[tuple[str, dict[str, bool]]]:
     if any(case.kind == "campaign" for case in conclusion.cases):
         yield from ((note, {}) for note in conclusion.notes)
     if conclusion.facts is not None and conclusion.facts.verdict == "pass":
-        rows = card_lines(conclusion.facts, conclusion.signature, metrics=False)
+        rows = card_lines(conclusion.facts, conclusion.signature, beside=True)
         yield from ((f"  {row}", {}) for row in rows)
     yield from ((f"  {os.path.relpath(path)}", {}) for path in conclusion.documents)

@@ -56,9 +56,10 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
     yield "not shown", NOT_SHOWN
 
 
-def card_lines(facts: Facts, signer: str, *, metrics: bool = True) -> Iterator[str]:
-    """The card as aligned lines; without ``metrics`` where a table above has them."""
-    rows = [row for row in card(facts, signer) if metrics or not row[0].startswith("metric ")]
+def card_lines(facts: Facts, signer: str, *, beside: bool = False) -> Iterator[str]:
+    """The card as aligned lines; ``beside`` a verdict that has metrics and warnings already, without these."""
+    told = ("metric ", "warnings") if beside else ()
+    rows = [row for row in card(facts, signer) if not row[0].startswith(told)]
     width = max(len(what) for what, _ in rows)
     yield from (printable(f"{what.ljust(width)}  {text}") for what, text in rows)
 
