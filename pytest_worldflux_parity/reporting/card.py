@@ -57,7 +57,7 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
 
 
 def card_lines(facts: Facts, signer: str, *, beside: bool = False) -> Iterator[str]:
-    """The card as aligned lines; ``beside`` a verdict that has metrics and warnings already, without these."""
+    """The card as aligned lines; ``beside`` a verdict that tells metrics and warnings, without these."""
     told = ("metric ", "warnings") if beside else ()
     rows = [row for row in card(facts, signer) if not row[0].startswith(told)]
     width = max(len(what) for what, _ in rows)
