@@ -235,7 +235,7 @@ def _alone(run: AnyRun, asking: Asking) -> Backing:
     if isinstance(run, ProofFile):
         return Backing(run, "documents", (*found, *stated_findings(run)))
     found += lock_findings(run.document, asking.lock)
-    judged = table_judgement(run, asking.expected)
+    judged = table_judgement(run, asking.expected, rule, asking.lock)
     found += judged.findings
     found += table_commit_findings(judged.facts, asking.commit)
     if judged.facts is None:

@@ -276,6 +276,10 @@ _EVIDENCE = {
     "records_unreadable": Code(
         "The records beside a document cannot be read.", "Bring the whole run directory, or its bundle."
     ),
+    "table_missing": Code(
+        "A table of a suite that a release needs is not here, so that no number of it can be judged.",
+        "Bring it: the line names the command.",
+    ),
     "unsigned": Code(
         "Nobody who is known vouches for evidence that travels alone.",
         "Sign it with `--parity-sign-key`, and name the key by `--key` or as a signer of the policy.",
