@@ -145,8 +145,8 @@ def signed_by(bundle: OpenedBundle) -> tuple[str, bool]:
 
 
 def signer_findings(bundle: OpenedBundle, signers: Sequence[PublicKey]) -> Iterator[Finding]:
-    """That a key which vouches for a bundle is one that a policy knows, where it knows any."""
-    if bundle.signature == "valid" and signers and bundle.keyid not in {s.keyid for s in signers}:
+    """That the key by which a bundle is signed is one that a policy knows, where it knows any."""
+    if bundle.keyid and signers and bundle.keyid not in {s.keyid for s in signers}:
         yield Finding("unknown_signer", f"the policy names no signer with the key {bundle.keyid}")
 
 
@@ -164,8 +164,16 @@ def _expected(
         return _as_asked(bundle, reader.asked)
     checkout = reader.checkout
     suite_id, track = own.prepared.suite_id, str(own.session["track"])
-    if checkout is None or checkout.suite_path(suite_id, track) is None:
+    if checkout is None:
         return OWN, (), None
+    if checkout.suite_path(suite_id, track) is None:
+        other = "quick" if track == "proof" else "proof"
+        if checkout.suite_path(suite_id, other) is None:
+            return OWN, (), None
+        text = (
+            f"{checkout.name} has a {other} suite with the id {suite_id!r}, the bundle is of a {track} suite"
+        )
+        return f"the suites of {checkout.name}", (Finding("unknown_suite", text),), None
     records = records_of(bundle.folder / "run", suite_id, PackedAttempts(bundle.folder / "run"))
     anew = judge_expected(records, checkout)
     return f"the suite, lock and programs of {checkout.name}", anew.findings, anew.facts
