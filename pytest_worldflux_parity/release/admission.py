@@ -45,8 +45,9 @@ def _with_name(finding: Finding) -> Finding:
 
 
 def _choices(facts: Facts) -> Iterator[Finding]:
-    # Another lock is none: records are judged under that of the judge.
-    yield from (Finding("overrides", text) for what, text in facts.choices.items() if what != "lock")
+    for what, text in facts.choices.items():
+        if what != "lock" or not facts.same_lock:
+            yield Finding("overrides", text)
 
 
 def _records(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:

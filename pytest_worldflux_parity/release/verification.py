@@ -7,7 +7,7 @@ which its author chose, and then the first line says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..judgement.gates import Finding
 from ..judgement.recompute import NOTHING_ASKED, Asked, Rejudged, rejudge
 from .bundle_reports import reports_of
 from .expectation import Expectation
-from .judged_anew import judge_expected, records_of
+from .judged_anew import is_sealed_lock, judge_expected, records_of
 
 VOUCHED_BY_NOBODY = 5
 OWN = (
@@ -181,23 +181,29 @@ def _expected(
 
 def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, ...], Facts | None]:
     suite = f"the suite {asked.suite}" if asked.suite else "the bundle's own suite"
-    words = f"{suite} and {f'the lock {asked.lock}' if asked.lock else 'the lock of the bundle'}"
+    no_lock = "no lock of yours: nothing says that the official side is what it should be, give --lock"
+    words = f"{suite} and {f'the lock {asked.lock}' if asked.lock else no_lock}"
     try:
         judged = rejudge(bundle.folder, PackedAttempts(bundle.folder / "run"), asked)
     except ParityError as error:
         text = error.line().replace(f"{bundle.folder}/", "")
         return words, (Finding("cannot_be_expected", text),), None
     facts = _facts(judged)
-    found = list(_unpinned(facts)) if asked.lock else []
+    if asked.lock is None:
+        # That of the bundle is its author's, and pins what he likes.
+        facts = replace(facts, programs=tuple(replace(p, pinned=False) for p in facts.programs))
+    facts = replace(facts, same_lock=is_sealed_lock(asked.lock, judged.entry))
+    found = list(_unpinned(facts, asked.lock))
     if judged.judgement.verdict != "pass":
         text = f"the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
         found.append(Finding("not_passed", text))
     return words, tuple(found), facts
 
 
-def _unpinned(facts: Facts) -> Iterator[Finding]:
+def _unpinned(facts: Facts, lock: Path | None) -> Iterator[Finding]:
     """Official tables of a bundle that a reader's lock does not pin: they are what the author made them."""
+    who = "the lock does not pin" if lock else "no lock of yours pins"
     for program in facts.programs:
         if program.system == "official" and program.is_table and not program.pinned:
-            text = f"the lock does not pin the official table {program.adapter}"
+            text = f"{who} the official table {program.adapter}"
             yield Finding("table_not_pinned", text, system="official")

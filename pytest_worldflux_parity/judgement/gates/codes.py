@@ -204,7 +204,7 @@ _POLICY = {
         "Name its commit in the suite or the table, or admit it by this name.",
     ),
     "overrides": Code(
-        "The command line chose seeds or tables other than the suite's.",
+        "The command line chose seeds, tables or a lock other than the suite's and the project's.",
         "Run without these options, or admit it by this name.",
     ),
     "project_changed": Code(
