@@ -29,6 +29,7 @@ from typing import Literal
 Kind = Literal["failed", "deadline", "out_of_gpu_memory", "out_of_memory", "killed", "lost"]
 How = Literal["again", "alone", "never"]
 LOST: Kind = "lost"
+KILLED: Kind = "killed"
 
 # Of a program that dies of these somebody else made an end; SIGSEGV and its like are its own.
 # SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGXCPU: numbers, since the core knows no system.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..execution.records import SUCCESS
+from ..execution.retry import KILLED, LOST
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.suite import SYSTEMS
@@ -74,6 +75,7 @@ class Facts:
         lost_lines: torn or unreadable lines of the log.
         apart: tasks whose latest steps are far apart on the two sides, a sentence each.
         isolation: what kept programs in their folders.
+        same_lock: whether the lock file of a judge is, by its bytes, the one that the run was sealed with.
     """
 
     suite_id: str
@@ -101,12 +103,17 @@ class Facts:
     project: Mapping[str, Any] | None
     fixture: bool
     isolation: str = "none"
+    same_lock: bool = False
 
     @property
     def failed_share(self) -> float:
-        """Attempts that did not succeed, of all that were made."""
+        """Attempts that failed, of all that were made.
+
+        One that somebody else ended, or whose end nobody saw, has failed at nothing.
+        """
         total = sum(sum(own.values()) for own in self.attempts.values())
-        good = sum(own.get(SUCCESS, 0) for own in self.attempts.values())
+        others = (SUCCESS, KILLED, LOST)
+        good = sum(own.get(how, 0) for own in self.attempts.values() for how in others)
         return (total - good) / total if total else 0.0
 
 

@@ -45,8 +45,9 @@ def _with_name(finding: Finding) -> Finding:
 
 
 def _choices(facts: Facts) -> Iterator[Finding]:
-    # Another lock is none: records are judged under that of the judge.
-    yield from (Finding("overrides", text) for what, text in facts.choices.items() if what != "lock")
+    for what, text in facts.choices.items():
+        if what != "lock" or not facts.same_lock:
+            yield Finding("overrides", text)
 
 
 def _records(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:
@@ -105,9 +106,20 @@ def _official_tables(facts: Facts) -> Iterator[Finding]:
 
 def _candidate_tables(facts: Facts) -> Iterator[Finding]:
     for program in _measured_tables(facts, "worldflux"):
-        if lacking := _lacking(program.provenance):
-            text = f"{program.adapter} does not name its runs: its provenance has no {lacking}"
-            yield Finding("table_without_runs", text, system="worldflux")
+        yield from _without_runs(program.adapter, program.provenance)
+
+
+def _without_runs(name: str, provenance: Mapping[str, Any]) -> Iterator[Finding]:
+    if lacking := _lacking(provenance):
+        text = f"{name} does not name its runs: its provenance has no {lacking}"
+        yield Finding("table_without_runs", text, system="worldflux")
+
+
+def provenance_findings(rule: SuiteRule, name: str, provenance: Mapping[str, Any]) -> list[Finding]:
+    """Of a candidate's table that could not be judged: that it names its runs, where nothing admits it."""
+    if is_fixture_table(provenance) or NAMES["table_without_runs"] in rule.admit:
+        return []
+    return [_with_name(finding) for finding in _without_runs(name, provenance)]
 
 
 def _measured_tables(facts: Facts, system: str) -> Iterator[Program]:

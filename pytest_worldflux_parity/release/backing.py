@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from ..errors import ParityError, TamperedError
 from ..evidence.attempts import PackedAttempts
 from ..evidence.bundle import OpenedBundle
 from ..evidence.checking import BROKEN, Checked, check
+from ..evidence.members import LINES
 from ..inputs.lock import Lock
 from ..judgement.circumstances import CIRCUMSTANCES
 from ..judgement.facts import Facts
@@ -96,6 +97,31 @@ def _has_records(path: Path) -> bool:
 
 def backing_of(run: AnyRun, asking: Asking) -> Backing:
     """What stands behind a document, judged anew, and everything that speaks against it."""
+    backing = _backing_of(run, asking)
+    return replace(backing, findings=(*_another_suite(run, asking), *backing.findings))
+
+
+def _another_suite(run: AnyRun, asking: Asking) -> Iterator[Finding]:
+    """That a document is of the suite that is meant by its id: suites of two tracks may share one."""
+    own, other = ("proof", "quick") if isinstance(run, ProofFile) else ("quick", "proof")
+    if run.suite_id in asking.rules.tracks:
+        yield from asking.rules.of_other_track(run.suite_id, own)
+    elif asking.rules.of(run.suite_id).required and _has_suite(asking.expected, run.suite_id, other):
+        text = (
+            f"{asking.expected.name} has a {other} suite with the id {run.suite_id!r} too: which is required"
+        )
+        yield Finding("unknown_suite", f"{text}, nothing says")
+
+
+def _has_suite(expected: Expectation, suite_id: str, track: str) -> bool:
+    try:
+        return expected.suite_path(suite_id, track) is not None
+    except ParityError:
+        # There are two, at least.
+        return True
+
+
+def _backing_of(run: AnyRun, asking: Asking) -> Backing:
     with tempfile.TemporaryDirectory(prefix="worldflux-release-") as name:
         checked, found = _opened(run, Path(name).resolve(), asking)
         if checked is None and found:
@@ -127,7 +153,7 @@ def _opened(run: AnyRun, into: Path, asking: Asking) -> tuple[Checked | None, li
 
 
 def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
-    """The documents beside a bundle are those in it, from before they were cleaned where they were."""
+    """The documents and records beside a bundle are those in it, from before these were cleaned."""
     below = f"run/{run.suite_id}/"
     known: dict[str, set[str]] = {}
     for row in bundle.statement["subject"]:
@@ -141,6 +167,19 @@ def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
             yield Finding("evidence_differs", f"{name} is not beside {BUNDLE}")
         elif own not in known.get(below + name, ()):
             yield Finding("evidence_differs", f"{name} is not the one in {BUNDLE}")
+    if _has_records(run.path):
+        folder = run.path.absolute().parent
+        for name, place in {
+            f"run/{RUN}": folder.parent / RUN,
+            below + CIRCUMSTANCES: folder / CIRCUMSTANCES,
+            below + LINES: folder / LINES,
+        }.items():
+            # Of a run in which no attempt was made there is no log.
+            own = wire.file_sha256(place)
+            if own not in known.get(name, () if own else (None,)):
+                yield Finding(
+                    "evidence_differs", f"{name} of the records beside {BUNDLE} is not the one in it"
+                )
     first = EQUIVALENCE if proof else RUN
     if run.sha256 not in known.get(below + first, ()):
         yield Finding("evidence_differs", f"{run.path.name} is not the {first} in {BUNDLE}")
@@ -235,7 +274,7 @@ def _alone(run: AnyRun, asking: Asking) -> Backing:
     if isinstance(run, ProofFile):
         return Backing(run, "documents", (*found, *stated_findings(run)))
     found += lock_findings(run.document, asking.lock)
-    judged = table_judgement(run, asking.expected)
+    judged = table_judgement(run, asking.expected, rule, asking.lock)
     found += judged.findings
     found += table_commit_findings(judged.facts, asking.commit)
     if judged.facts is None:

@@ -11,8 +11,10 @@ from typing import Any
 
 from ..errors import ParityError
 from ..execution.store import Stored, relative
+from ..inputs.checkouts import FETCH, checkout_path
 from ..inputs.lock import Lock
 from ..inputs.prepare import PreparedSuite
+from ..inputs.scores import load_table
 from ..judgement.circumstances import Circumstances
 from ..judgement.facts import Facts, facts_of
 from ..judgement.gates import Finding
@@ -21,9 +23,11 @@ from ..reporting.aggregates import row_of_run
 from ..reporting.documents import RUN, suite_fields
 from ..suite import suite_file
 from ..suite.suite import ArtifactSide, Suite
+from .admission import provenance_findings
 from .bundle_reports import documents_anew
 from .expectation import Expectation
 from .judged_anew import NOT_PASSED
+from .release_policy import SuiteRule
 from .run_documents import AnyRun, ProofFile, RunFile
 from .statements import document_findings, field_findings
 
@@ -42,8 +46,12 @@ class TableJudgement:
     facts: Facts | None = None
 
 
-def table_judgement(run: RunFile, expected: Expectation) -> TableJudgement:
-    """The verdict on the tables that the expected suite names, and how the document differs from it."""
+def table_judgement(run: RunFile, expected: Expectation, rule: SuiteRule, lock: Lock) -> TableJudgement:
+    """The verdict on the tables that the expected suite names, and how the document differs from it.
+
+    Args:
+        rule: of the suite; one that a release needs is judged, so that its tables have to be there.
+    """
     try:
         path = expected.suite_path(run.suite_id, "quick")
         if path is None:
@@ -52,7 +60,9 @@ def table_judgement(run: RunFile, expected: Expectation) -> TableJudgement:
         suite = suite_file.load(path)
         if not _tables_there(suite, expected):
             own = run.document["suite"]
-            return TableJudgement(tuple(field_findings(own, suite_fields(suite), "suite", expected.name)))
+            found = list(field_findings(own, suite_fields(suite), "suite", expected.name))
+            found += _of_tables(suite, expected, rule, lock)
+            return TableJudgement(tuple(found))
         with tempfile.TemporaryDirectory(prefix="worldflux-tables-") as name:
             judged = _judged(run, path, expected, Path(name))
         made = documents_anew(judged, {})
@@ -70,6 +80,34 @@ def table_judgement(run: RunFile, expected: Expectation) -> TableJudgement:
 def _tables_there(suite: Suite, expected: Expectation) -> bool:
     sides = [side for side in suite.sides.values() if isinstance(side, ArtifactSide)]
     return len(sides) == len(suite.sides) and all(expected.has(side.path) for side in sides)
+
+
+def _of_tables(suite: Suite, expected: Expectation, rule: SuiteRule, lock: Lock) -> Iterator[Finding]:
+    """Of tables that cannot be judged together: which are absent, and what the candidate's says of itself."""
+    if not rule.required:
+        return
+    for system, side in suite.sides.items():
+        if not isinstance(side, ArtifactSide):
+            continue
+        path = there = Path(os.path.normpath(side.path))
+        if system == "worldflux" and there.is_relative_to(expected.root):
+            path = expected.code / there.relative_to(expected.root)
+        if not path.exists():
+            name = relative(there, expected.root)
+            text = f"the {system} table {name} is not here, and the suite is required: {_brings(there, lock)}"
+            yield Finding("table_missing", text, system=system)
+        elif system == "worldflux":
+            table = load_table(path, side.format, duplicates=side.duplicates)
+            yield from provenance_findings(rule, path.name, table.provenance)
+
+
+def _brings(path: Path, lock: Lock) -> str:
+    """What brings a table that is absent."""
+    for entry in lock.suites.values():
+        checkout = checkout_path(Path(), entry.repo, entry.commit)
+        if f"/{checkout.as_posix()}/" in path.as_posix():
+            return f"{FETCH} --suite {entry.suite_id}"
+    return "bring the table that the suite names"
 
 
 def _judged(run: RunFile, path: Path, expected: Expectation, run_dir: Path) -> Rejudged:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,14 @@ def judge_expected(records: Records, expected: Expectation, *, chosen: bool = Fa
         found = (*found, Finding(NOT_PASSED, text))
     sealed = (records.session, records.entry, records.circumstances)
     facts = facts_of(prepared, judgement, stored, records.session, records.circumstances)
+    facts = replace(facts, same_lock=is_sealed_lock(expected.lock, records.entry))
     return Anew(found, Rejudged(prepared, context, *sealed, judgement, stored), facts)
+
+
+def is_sealed_lock(lock: Path | None, entry: Mapping[str, Any]) -> bool:
+    """Whether a judge's lock file is, by its bytes, the one that a run was sealed with."""
+    sha256 = wire.file_sha256(lock) if lock is not None else None
+    return sha256 is not None and sha256 == entry.get("upstream_lock_sha256")
 
 
 def differences_to(

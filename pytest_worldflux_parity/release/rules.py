@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -43,6 +43,13 @@ class Rules:
         """Keys that the policy knows."""
         return tuple(self.policy.signers.values()) if self.policy else ()
 
+    def of_other_track(self, suite_id: str, track: str) -> Iterator[Finding]:
+        """That what goes by the id of a suite of the policy is of its track."""
+        own = self.tracks.get(suite_id, track)
+        if self.policy is not None and own != track:
+            text = f"{self.policy.path} names the {own} suite {suite_id!r}, and this is a {track} suite"
+            yield Finding("not_in_policy", text)
+
     def admit(self, *, must: bool) -> Callable[[Facts], Sequence[Finding]]:
         """What the policy does not admit of facts; nothing where there is none.
 
@@ -56,7 +63,8 @@ class Rules:
             if must and facts.suite_id not in self.by_id:
                 text = f"{self.policy.path} names no suite with the id {facts.suite_id!r}"
                 return [Finding("not_in_policy", text)]
-            return admission_findings(self.of(facts.suite_id), facts)
+            other = self.of_other_track(facts.suite_id, facts.track)
+            return [*other, *admission_findings(self.of(facts.suite_id), facts)]
 
         return findings
 

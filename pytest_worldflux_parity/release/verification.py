@@ -7,7 +7,7 @@ which its author chose, and then the first line says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..judgement.gates import Finding
 from ..judgement.recompute import NOTHING_ASKED, Asked, Rejudged, rejudge
 from .bundle_reports import reports_of
 from .expectation import Expectation
-from .judged_anew import judge_expected, records_of
+from .judged_anew import is_sealed_lock, judge_expected, records_of
 
 VOUCHED_BY_NOBODY = 5
 OWN = (
@@ -145,8 +145,8 @@ def signed_by(bundle: OpenedBundle) -> tuple[str, bool]:
 
 
 def signer_findings(bundle: OpenedBundle, signers: Sequence[PublicKey]) -> Iterator[Finding]:
-    """That a key which vouches for a bundle is one that a policy knows, where it knows any."""
-    if bundle.signature == "valid" and signers and bundle.keyid not in {s.keyid for s in signers}:
+    """That the key by which a bundle is signed is one that a policy knows, where it knows any."""
+    if bundle.keyid and signers and bundle.keyid not in {s.keyid for s in signers}:
         yield Finding("unknown_signer", f"the policy names no signer with the key {bundle.keyid}")
 
 
@@ -164,8 +164,16 @@ def _expected(
         return _as_asked(bundle, reader.asked)
     checkout = reader.checkout
     suite_id, track = own.prepared.suite_id, str(own.session["track"])
-    if checkout is None or checkout.suite_path(suite_id, track) is None:
+    if checkout is None:
         return OWN, (), None
+    if checkout.suite_path(suite_id, track) is None:
+        other = "quick" if track == "proof" else "proof"
+        if checkout.suite_path(suite_id, other) is None:
+            return OWN, (), None
+        text = (
+            f"{checkout.name} has a {other} suite with the id {suite_id!r}, the bundle is of a {track} suite"
+        )
+        return f"the suites of {checkout.name}", (Finding("unknown_suite", text),), None
     records = records_of(bundle.folder / "run", suite_id, PackedAttempts(bundle.folder / "run"))
     anew = judge_expected(records, checkout)
     return f"the suite, lock and programs of {checkout.name}", anew.findings, anew.facts
@@ -173,23 +181,29 @@ def _expected(
 
 def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, ...], Facts | None]:
     suite = f"the suite {asked.suite}" if asked.suite else "the bundle's own suite"
-    words = f"{suite} and {f'the lock {asked.lock}' if asked.lock else 'the lock of the bundle'}"
+    no_lock = "no lock of yours: nothing says that the official side is what it should be, give --lock"
+    words = f"{suite} and {f'the lock {asked.lock}' if asked.lock else no_lock}"
     try:
         judged = rejudge(bundle.folder, PackedAttempts(bundle.folder / "run"), asked)
     except ParityError as error:
         text = error.line().replace(f"{bundle.folder}/", "")
         return words, (Finding("cannot_be_expected", text),), None
     facts = _facts(judged)
-    found = list(_unpinned(facts)) if asked.lock else []
+    if asked.lock is None:
+        # That of the bundle is its author's, and pins what he likes.
+        facts = replace(facts, programs=tuple(replace(p, pinned=False) for p in facts.programs))
+    facts = replace(facts, same_lock=is_sealed_lock(asked.lock, judged.entry))
+    found = list(_unpinned(facts, asked.lock))
     if judged.judgement.verdict != "pass":
         text = f"the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
         found.append(Finding("not_passed", text))
     return words, tuple(found), facts
 
 
-def _unpinned(facts: Facts) -> Iterator[Finding]:
+def _unpinned(facts: Facts, lock: Path | None) -> Iterator[Finding]:
     """Official tables of a bundle that a reader's lock does not pin: they are what the author made them."""
+    who = "the lock does not pin" if lock else "no lock of yours pins"
     for program in facts.programs:
         if program.system == "official" and program.is_table and not program.pinned:
-            text = f"the lock does not pin the official table {program.adapter}"
+            text = f"{who} the official table {program.adapter}"
             yield Finding("table_not_pinned", text, system="official")

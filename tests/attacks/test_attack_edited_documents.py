@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,15 @@ from tests.attacks.lab import (
     WORSE,
     Attack,
     Kept,
+    ask,
     assert_not_released,
     assert_released,
     document,
     edit,
     program,
+    suite_of,
 )
+from tests.release.judged_runs import AGGREGATE, changed
 
 ATTACKS = (
     Attack(
@@ -26,6 +31,13 @@ ATTACKS = (
         ends="`validate` 1",
         tests=("test_a_failed_run_gets_the_document_of_one_that_passed",),
         controls=("test_a_release_believes_the_run_that_passed_and_not_the_other",),
+    ),
+    Attack(
+        "The session, the circumstances or the log beside a bundle, signed or not, is edited.",
+        codes=("evidence_differs",),
+        ends="`validate` 1, `coverage` 1",
+        tests=("test_records_beside_a_bundle_are_those_in_it",),
+        controls=("test_a_run_that_was_resumed_and_judged_again_has_its_bundle_anew",),
     ),
 )
 
@@ -62,3 +74,51 @@ def test_a_failed_run_gets_the_document_of_one_that_passed(runs: Kept, files: st
         assert reached < 80, "the records are still those of the failure"
     assert document(project, "worse")["verdict"] == "pass"
     assert_not_released(project, "worse", codes=["evidence_differs"])
+
+
+def without_last_line(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]), encoding="utf-8")
+
+
+# File below the run's folder -> what is done to it.
+RECORDS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "the session": ("run.json", lambda p: changed(p, lambda d: d.update(project=None, arguments=["-q"]))),
+    "the circumstances": (
+        "{suite}/circumstances.json", lambda p: changed(p, lambda d: d["machine"].update(platform="other")),
+    ),
+    "the log": ("{suite}/parity_runs.jsonl", without_last_line),
+    "no log": ("{suite}/parity_runs.jsonl", Path.unlink),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("kept", ["passed_quick", "passed_proof"], ids=["unsigned", "signed"])
+def test_records_beside_a_bundle_are_those_in_it(
+    kept: str, name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Also where nobody names the key."""
+    whole: Kept = request.getfixturevalue(kept)
+    project = whole.copied(tmp_path / "project")
+    assert_released(project, "honest")
+    place, change = RECORDS[name]
+    change(project.run_dir("honest") / place.format(suite=suite_of(project)))
+    assert_not_released(project, "honest", codes=["evidence_differs"])
+    answer = ask(project, "coverage", "--aggregate", AGGREGATE, "--enforce-pass")
+    assert (answer.status, ": evidence_differs" in answer.text) == (1, True), answer.text
+
+
+def test_a_run_that_was_resumed_and_judged_again_has_its_bundle_anew(
+    passed_quick: Kept, tmp_path: Path
+) -> None:
+    """The control."""
+    project = passed_quick.copied(tmp_path / "project")
+    folder = project.run_dir("honest") / "fake_quick"
+    before = (folder / "evidence_bundle.zip").read_bytes()
+    log = folder / "parity_runs.jsonl"
+    seed = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["seed"]
+    without_last_line(log)
+    shutil.rmtree(folder / "executions" / "alpha" / f"seed_{seed}")
+    assert project.run("--parity-resume", run_id="honest").ret == pytest.ExitCode.OK
+    assert (folder / "evidence_bundle.zip").read_bytes() != before
+    assert_released(project, "honest")

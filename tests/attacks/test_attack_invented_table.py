@@ -54,11 +54,17 @@ ATTACKS = (
         controls=("test_a_table_of_a_campaign_is_accepted_to_the_end",),
     ),
     Attack(
-        "A document is shown alone, its table is not here, and its margin was edited.",
-        codes=("document_differs",),
+        "A document alone, as it is or with its margin edited, whose tables are not here or are invented.",
+        codes=("table_missing", "document_differs", "table_without_runs"),
         ends="`validate` 1, `coverage` 1",
-        tests=("test_a_document_for_tables_that_are_not_there_is_no_way_around",),
-        controls=("test_a_table_of_a_campaign_is_accepted_to_the_end",),
+        tests=(
+            "test_a_document_for_tables_that_are_not_there_is_no_way_around",
+            "test_a_nonsense_table_is_looked_at_where_the_official_one_is_absent",
+        ),
+        controls=(
+            "test_a_table_of_a_campaign_is_accepted_to_the_end",
+            "test_a_document_of_a_suite_that_waits_for_its_table_is_no_finding",
+        ),
     ),
 )
 
@@ -270,14 +276,37 @@ def test_its_document_alone_is_refused_too(tables: Kept, tmp_path: Path) -> None
     assert "documents only, no evidence" in released(project, "honest", TABLES).text
 
 
-def test_a_document_for_tables_that_are_not_there_is_no_way_around(tables: Kept, tmp_path: Path) -> None:
+@pytest.mark.parametrize("absent", [MINE, TABLE], ids=["the candidate's", "the official"])
+def test_a_document_for_tables_that_are_not_there_is_no_way_around(
+    tables: Kept, absent: str, tmp_path: Path
+) -> None:
     """A forged pass counts for nothing that is required; what is printed says that no number was judged."""
+    project = tables.copied(tmp_path / "project")
+    folder = project.run_dir("honest") / TABLES
+    for path in (project.root / absent, folder / "evidence_bundle.zip", folder / "circumstances.json"):
+        path.unlink()
+    assert_refused(project, "honest", TABLES, "table_missing")
+    text = json.dumps(read(folder / "run.json")).replace('"margin_ratio": 0.05', '"margin_ratio": 0.5')
+    (folder / "run.json").write_text(text, encoding="utf-8")
+    assert_refused(project, "honest", TABLES, "document_differs")
+
+
+def test_a_nonsense_table_is_looked_at_where_the_official_one_is_absent(tables: Kept, tmp_path: Path) -> None:
+    project = tables.copied(tmp_path / "project")
+    folder = project.run_dir("honest") / TABLES
+    for path in (project.root / TABLE, folder / "evidence_bundle.zip", folder / "circumstances.json"):
+        path.unlink()
+    write(project.root / MINE, {"scores": [{"task": "zeta", "seed": 0, "step": 1, "score": 1e9}]})
+    assert_refused(project, "honest", TABLES, "table_missing", "table_without_runs")
+
+
+def test_a_document_of_a_suite_that_waits_for_its_table_is_no_finding(tables: Kept, tmp_path: Path) -> None:
+    """A control: where nothing requires the suite, its document is told for what it is."""
     project = tables.copied(tmp_path / "project")
     folder = project.run_dir("honest") / TABLES
     for path in (project.root / MINE, folder / "evidence_bundle.zip", folder / "circumstances.json"):
         path.unlink()
-    answer = released(project, "honest", TABLES)
+    released(project, "honest", TABLES)
+    answer = ask(project, "coverage", "--aggregate", AGGREGATE)
+    assert answer.status == 0, answer.text
     assert "documents only, no evidence: its tables are not here, so no number was judged anew" in answer.text
-    text = json.dumps(read(folder / "run.json")).replace('"margin_ratio": 0.05', '"margin_ratio": 0.5')
-    (folder / "run.json").write_text(text, encoding="utf-8")
-    assert_refused(project, "honest", TABLES, "document_differs")

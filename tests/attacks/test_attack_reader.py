@@ -12,7 +12,20 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.lab import COMMAND, POLICY, TABLE, Answer, Attack, Kept, lock, quick
+from tests.attacks.lab import (
+    COMMAND,
+    POLICY,
+    TABLE,
+    Answer,
+    Attack,
+    Kept,
+    ask,
+    assert_released,
+    lock,
+    policy,
+    quick,
+    released,
+)
 from tests.release.judged_runs import LOCK, table
 
 ATTACKS = (
@@ -33,6 +46,24 @@ ATTACKS = (
             "test_another_lock_is_in_the_first_sentence",
         ),
         controls=("test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",),
+    ),
+    Attack(
+        "The same, before a reader who brings his suite and no lock.",
+        codes=("table_not_pinned",),
+        words="the first line says that he brings none",
+        ends="`verify --suite --policy --key` 2",
+        tests=("test_the_lock_of_the_bundle_is_no_pin_of_the_readers",),
+        controls=(
+            "test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",
+            "test_without_a_lock_two_programs_pass_and_the_first_line_says_so",
+        ),
+    ),
+    Attack(
+        "The command line brings a lock of its own.",
+        codes=("overrides",),
+        ends="`validate` 1, `verify` 2",
+        tests=("test_a_lock_of_the_command_line_is_a_choice",),
+        controls=("test_a_copy_of_the_lock_is_none",),
     ),
     Attack(
         "A bundle that nobody signed, or a reader who expects nothing of his own.",
@@ -215,3 +246,52 @@ def test_another_lock_is_in_the_first_sentence(signed_quick: Kept, tmp_path: Pat
         document = project.document(run_id=run_id)
         assert document["verdict_reason"].startswith(chosen) is there
         assert any(line.strip().startswith(chosen) for line in result.outlines) is there
+
+
+@pytest.mark.parametrize("policy", [(), ("policy",)], ids=["with a policy", "without one"])
+def test_the_lock_of_the_bundle_is_no_pin_of_the_readers(stranger: Stranger, policy: tuple[str, ...]) -> None:
+    answer = stranger.verify(without=("lock", *policy))
+    assert (answer.status, "not as expected: table_not_pinned" in answer.text) == (2, True), answer.text
+    assert " and no lock of yours" in answer.text.splitlines()[0]
+
+
+def test_without_a_lock_two_programs_pass_and_the_first_line_says_so(
+    passed_proof: Kept, signing_keys: Path, tmp_path: Path
+) -> None:
+    """A control: both sides ran, so that there is no table to pin."""
+    bundle = passed_proof.run_dir("honest") / "fake_proof" / "evidence_bundle.zip"
+    suite = passed_proof.root / "suites" / "proof" / "fake_proof.yaml"
+    words = [COMMAND, "verify", bundle, "--suite", suite, "--key", signing_keys / "own.pub"]
+    done = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " and no lock of yours" in done.stdout.splitlines()[0]
+
+
+def with_own_lock(signed: Kept, root: Path, text: str) -> Kept:
+    """A run ``mine`` under a lock that the command line names."""
+    project = signed.copied(root)
+    (project.root / "mine.json").write_text(text, encoding="utf-8")
+    result = project.run("-o", "parity_lock=mine.json", run_id="mine")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    return project
+
+
+def test_a_lock_of_the_command_line_is_a_choice(signed_quick: Kept, tmp_path: Path) -> None:
+    """Refused until the policy admits it by name, whatever the records give under the judge's own."""
+    own = json.loads((signed_quick.root / LOCK).read_text(encoding="utf-8"))
+    project = with_own_lock(signed_quick, tmp_path / "project", json.dumps(own, indent=1))
+    answer = released(project, "mine")
+    assert (answer.status, ": overrides: the lock mine.json" in answer.text) == (1, True), answer.text
+    bundle = project.run_dir("mine") / "fake_quick" / "evidence_bundle.zip"
+    assert ask(project, "verify", bundle, "--allow-unsigned").status == 2
+    policy(project, "overrides")
+    assert_released(project, "mine")
+
+
+def test_a_copy_of_the_lock_is_none(signed_quick: Kept, tmp_path: Path) -> None:
+    """The control: by its bytes it is the judge's."""
+    text = (signed_quick.root / LOCK).read_text(encoding="utf-8")
+    project = with_own_lock(signed_quick, tmp_path / "project", text)
+    answer = released(project, "mine")
+    assert answer.status == 0, answer.text
+    assert "the lock mine.json in place of" in answer.text

@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.lab import POLICY, Attack, Kept, ask, assert_released, edit, released
-from tests.release.judged_runs import changed
+from tests.release.judged_runs import AGGREGATE, changed
 
 ATTACKS = (
     Attack(
         "Evidence travels alone, signed by a key that nobody checks or that the policy does not name.",
         codes=("unsigned", "unknown_signer"),
         ends="`validate` 1, `verify` 2",
-        tests=("test_a_name_that_nobody_checked_is_not_enough", "test_a_stranger_is_not_a_signer"),
+        tests=(
+            "test_a_name_that_nobody_checked_is_not_enough",
+            "test_a_stranger_is_not_a_signer",
+            "test_a_stranger_is_none_with_the_records_beside_either",
+        ),
         controls=("test_evidence_of_a_signer_of_the_policy_is_accepted",),
     ),
     Attack(
@@ -76,6 +80,20 @@ def test_a_stranger_is_not_a_signer(travelled: Kept, signing_keys: Path) -> None
     assert (answer.status, ": unknown_signer: " in answer.text) == (1, True), answer.text
     answer = ask(travelled, "verify", run.with_name("evidence_bundle.zip"), "--key", signing_keys / "own.pub")
     assert (answer.status, "unknown_signer: " in answer.text) == (2, True), answer.text
+
+
+def test_a_stranger_is_none_with_the_records_beside_either(
+    passed_proof: Kept, signing_keys: Path, tmp_path: Path
+) -> None:
+    """Nobody has to name the key for that; a signer of the policy is one here too."""
+    project = passed_proof.copied(tmp_path / "with records")
+    signers(project, signing_keys / "own.pub")
+    assert_released(project, "honest")
+    signers(project, signing_keys / "other.pub")
+    answer = released(project, "honest")
+    assert (answer.status, ": unknown_signer: " in answer.text) == (1, True), answer.text
+    answer = ask(project, "coverage", "--aggregate", AGGREGATE)
+    assert (answer.status, ": unknown_signer: " in answer.text) == (1, True), answer.text
 
 
 BOUNDS: dict[str, tuple[Callable[[Kept], object], str]] = {

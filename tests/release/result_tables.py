@@ -175,7 +175,7 @@ FINDERS: Mapping[str, Finder] = {
 # Where a code is not found by what its module's other codes are found by.
 OWN: Mapping[tuple[str, str], Finder] = {
     ("judgement/gates/coverage.py", "steps_apart"): PROOF_VALIDITY,
-    # Where a checkout has no such suite, `verify` judges under the bundle's own.
+    # Where a checkout has no suite of the id on any track, `verify` judges under the bundle's own.
     ("release/judged_anew.py", "unknown_suite"): RELEASE,
     ("release/release_checks.py", "not_in_lock"): Finder("`coverage`", None, 1),
     ("release/release_checks.py", "not_in_aggregate"): Finder("`coverage`", None, 1),

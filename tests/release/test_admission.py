@@ -52,6 +52,21 @@ def test_a_whole_run_has_nothing_to_admit() -> None:
     )
 
 
+def test_the_lock_of_the_command_line_is_a_choice_unless_it_is_the_judges() -> None:
+    chosen = replace(WHOLE, choices={"lock": "with the lock mine.json in place of the project's"})
+    assert codes(NEEDED, chosen) == ["overrides"]
+    assert codes(NEEDED, replace(chosen, same_lock=True)) == []
+
+
+@pytest.mark.parametrize("ended", ["killed", "lost"])
+def test_what_somebody_else_ended_has_not_failed(ended: str) -> None:
+    """A session that was interrupted, or a job that was put back into a queue."""
+    attempts = {"official": {}, "worldflux": {"success": 4, ended: 2}}
+    assert codes(NEEDED, replace(WHOLE, attempts=attempts)) == []
+    attempts["worldflux"]["failed"] = 1
+    assert codes(NEEDED, replace(WHOLE, attempts=attempts)) == ["failed_attempts"]
+
+
 # What is a finding -> facts that have it; by its name it is admitted.
 ADMITTED: dict[str, dict[str, Any]] = {
     "overrides": {"choices": {"seeds": "--parity-seeds 7 in place of the suite's seeds"}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.inputs.checkouts import checkout_path
 from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.inputs.scores import RETURN, load_table
 from pytest_worldflux_parity.release.release_policy import read_policy
 from pytest_worldflux_parity.reporting.documents import suite_fields
 from pytest_worldflux_parity.suite.suite import ArtifactSide
 from pytest_worldflux_parity.suite.suite_file import load
 from tests.conftest import Project
-from tests.release.judged_runs import changed, write
+from tests.release.judged_runs import changed, earlier, write
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PUBLISHED = CHECKOUT / "suites" / "published"
@@ -242,13 +244,17 @@ COVERAGE = (
 )  # fmt: skip
 
 
+def joined() -> None:
+    assert cli.main(["aggregate", "--runs-glob", "reports/parity/runs/*.json", "--output", RELEASE]) == 0
+
+
 @pytest.fixture
 def released(published: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The project with documents of both published suites and their aggregate."""
+    """The project with documents of both published suites and their aggregate, and no table."""
     monkeypatch.chdir(published.root)
     for suite in FOLDERS:
         write(published.root / "reports/parity/runs" / f"{suite}.json", published_document(suite))
-    assert cli.main(["aggregate", "--runs-glob", "reports/parity/runs/*.json", "--output", RELEASE]) == 0
+    joined()
     return published
 
 
@@ -260,16 +266,59 @@ def without_quick(project: Project) -> None:
     )
 
 
+def candidate(project: Project, suite: str) -> None:
+    """A candidate's table as a campaign would have made it: a little better, of its own noise."""
+    side = load(project.root / "suites" / "published" / f"{suite}.yaml").sides["official"]
+    assert isinstance(side, ArtifactSide)
+    ends: dict[str, dict[int, Any]] = {}
+    for (task, seed, metric), curve in load_table(side.path, side.format).curves.items():
+        if metric == RETURN:
+            ends.setdefault(task, {})[seed] = curve[-1]
+    rng = random.Random(suite)
+    rows = [
+        {"task": task, "seed": seed, "step": point.step,
+         "score": rng.gauss(1.2, 0.01) * sum(p.value for p in own.values()) / len(own)}
+        for task, own in ends.items()
+        for seed, point in own.items()
+    ]  # fmt: skip
+    provenance = {"schema_version": "worldflux.parity.campaign_table.v1", "adapter": "worldflux",
+                  "commit": "c" * 40, "command": "pytest --parity=campaign"}  # fmt: skip
+    path = project.root / "reports/parity/worldflux" / f"{suite}.json"
+    write(path, {"provenance": provenance, "scores": rows})
+
+
+@needs_oracles
 def test_the_release_commands_of_the_seed_documents(
-    released: Project, capsys: pytest.CaptureFixture[str]
+    fetched: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They go on working, and say that nothing but documents speaks for a pass."""
-    without_quick(released)
+    """They go on working where the tables are here, which are judged, and say that there is no evidence."""
+    monkeypatch.chdir(fetched.root)
+    without_quick(fetched)
+    for suite in FOLDERS:
+        candidate(fetched, suite)
+        write(fetched.root / "reports/parity/runs" / f"{suite}.json", earlier(judge(fetched, suite)))
+    joined()
     for command in (VALIDATE, COVERAGE):
         capsys.readouterr()
         assert cli.main(list(command)) == 0, capsys.readouterr().err
         out = capsys.readouterr().out
-        assert out.count("documents only, no evidence: its tables are not here") == 2
+        assert out.count("documents only, no evidence: judged anew from its two tables") == 2
+
+
+def test_documents_of_tables_that_are_not_here_are_no_release(
+    released: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Written by hand, they say what they like; ``coverage`` does not require what waits for its table."""
+    without_quick(released)
+    capsys.readouterr()
+    assert cli.main(list(VALIDATE)) == 1
+    err = capsys.readouterr().err
+    assert [line.split(": ")[2].split(" (")[0] for line in err.splitlines()] == ["table_missing"] * 4
+    for suite in FOLDERS:
+        assert f"worldflux-parity fetch-oracles --suite {suite}\n" in err
+    assert cli.main(list(COVERAGE)) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert out.count("documents only, no evidence: its tables are not here") == 2
     assert out.count("its worldflux table is not here, so it is not required") == 2
 
 
@@ -277,7 +326,7 @@ def test_they_stop_where_a_suite_fails(released: Project, capsys: pytest.Capture
     without_quick(released)
     path = "reports/parity/runs/dreamer_atari100k.json"
     write(released.root / path, published_document("dreamer_atari100k", 0.9))
-    assert cli.main(["aggregate", "--runs-glob", "reports/parity/runs/*.json", "--output", RELEASE]) == 0
+    joined()
     capsys.readouterr()
     assert cli.main(list(VALIDATE)) == 1
     assert capsys.readouterr().err.count("not_passed") == 1

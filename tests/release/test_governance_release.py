@@ -114,6 +114,8 @@ def test_without_its_tables_no_number_is_judged(copied: Path, good: Path, comman
     aggregate(command, old)
     admits(copied, evidence="documents")
     (copied / "suites/quick/good.json").unlink()
+    assert codes(validate(command, old)[1]) == ["table_missing"]
+    admits(copied, stage="listed")
     out = command("validate", "--run", old, "--aggregate", AGGREGATE)[1]
     assert "documents only, no evidence: its tables are not here, so no number was judged anew" in out
     changed(old, lambda d: d["suite"].update(margin_ratio=0.5))

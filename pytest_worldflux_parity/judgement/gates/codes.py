@@ -204,7 +204,7 @@ _POLICY = {
         "Name its commit in the suite or the table, or admit it by this name.",
     ),
     "overrides": Code(
-        "The command line chose seeds or tables other than the suite's.",
+        "The command line chose seeds, tables or a lock other than the suite's and the project's.",
         "Run without these options, or admit it by this name.",
     ),
     "project_changed": Code(
@@ -275,6 +275,10 @@ _EVIDENCE = {
     ),
     "records_unreadable": Code(
         "The records beside a document cannot be read.", "Bring the whole run directory, or its bundle."
+    ),
+    "table_missing": Code(
+        "A table of a suite that a release needs is not here, so that no number of it can be judged.",
+        "Bring it: the line names the command.",
     ),
     "unsigned": Code(
         "Nobody who is known vouches for evidence that travels alone.",

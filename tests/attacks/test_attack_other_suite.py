@@ -1,0 +1,105 @@
+"""A suite that goes by the id of another one: weaker, and on the other track."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.lab import (
+    COMMAND,
+    POLICY,
+    SMALL,
+    Attack,
+    Kept,
+    ask,
+    assert_released,
+    lock,
+)
+from tests.release.judged_runs import AGGREGATE, write
+
+ATTACKS = (
+    Attack(
+        "A weak quick suite has the id of the proof that a release requires.",
+        codes=("not_in_policy", "unknown_suite"),
+        ends="`validate` 1, `coverage` 1",
+        tests=("test_a_quick_suite_is_not_the_proof_of_its_id",),
+        controls=("test_the_proof_of_that_id_is_accepted",),
+    ),
+    Attack(
+        "A signed bundle of a proof has the id of a quick suite of the reader's checkout.",
+        codes=("unknown_suite", "not_in_policy"),
+        ends="`verify` 2",
+        tests=("test_a_checkout_with_the_id_on_another_track_expects_something_else",),
+        controls=("test_the_proof_of_that_id_is_accepted",),
+    ),
+)
+
+
+def verify(cwd: Path, bundle: Path, *more: object) -> tuple[int, str]:
+    words = [COMMAND, "verify", bundle, *more]
+    done = subprocess.run(list(map(str, words)), cwd=cwd, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_proof_of_that_id_is_accepted(passed_proof: Kept, signing_keys: Path, tmp_path: Path) -> None:
+    """The control; where a checkout has no such id at all, the first line says that nothing is expected."""
+    assert_released(passed_proof, "honest")
+    bundle = passed_proof.run_dir("honest") / "fake_proof" / "evidence_bundle.zip"
+    key = ("--key", signing_keys / "own.pub")
+    status, text = verify(passed_proof.root, bundle, *key)
+    assert (status, text.splitlines()[0]) == (
+        0, "judged under: the suite, lock and programs of this checkout",
+    ), text  # fmt: skip
+    other = Kept(tmp_path)
+    other.suite("another")
+    status, text = verify(other.root, bundle, *key)
+    assert status == 0, text
+    assert text.startswith("judged under: the bundle's own suite and lock, which its author chose")
+
+
+@pytest.fixture
+def weak(passed_proof: Kept, tmp_path: Path) -> Kept:
+    """A run ``weak`` of a quick suite of the proof's id; the policy, made before, requires the proof."""
+    project = passed_proof.copied(tmp_path / "project")
+    shutil.rmtree(project.run_dir("honest"))
+    project.suite(
+        "fake_proof", tasks=SMALL["tasks"], seeds=4, recipe={"level": 100.0, "worldflux_factor": 0.5},
+        metrics=[{"name": "episode_return", "rule": "calibrated", "margin": 0.9}],
+        official={"backend": "fake_official"},
+    )  # fmt: skip
+    project.track = "quick"
+    assert project.run(run_id="weak").ret == pytest.ExitCode.OK
+    return project
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by its file", "by its id"])
+def test_a_quick_suite_is_not_the_proof_of_its_id(weak: Kept, named: bool) -> None:
+    """Also where a policy of the earlier system names an id, which two suites have."""
+    if not named:
+        families = {"fake": {"stage": "required", "suites": ["fake_proof"]}}
+        write(weak.root / POLICY, {"schema_version": "worldflux.parity.policy.v1", "families": families})
+    path = weak.run_dir("weak") / "fake_proof" / "run.json"
+    ask(weak, "aggregate", "--runs-glob", path, "--output", AGGREGATE)
+    for command in (("validate", "--run", path), ("coverage", "--enforce-pass")):
+        answer = ask(weak, *command, "--aggregate", AGGREGATE, "--required-suite", "fake_proof")
+        code = ": not_in_policy: " if named else ": unknown_suite: "
+        assert (answer.status, code in answer.text) == (1, True), answer.text
+
+
+def test_a_checkout_with_the_id_on_another_track_expects_something_else(
+    passed_quick: Kept, signing_keys: Path, tmp_path: Path
+) -> None:
+    author = Kept(tmp_path)
+    author.proof("fake_quick", **SMALL)
+    lock(author)
+    result = author.run(f"--parity-sign-key={signing_keys / 'own.pem'}", run_id="honest")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    bundle = author.run_dir("honest") / "fake_quick" / "evidence_bundle.zip"
+    key = ("--key", signing_keys / "own.pub")
+    status, text = verify(passed_quick.root, bundle, *key)
+    assert (status, "not as expected: unknown_suite: " in text) == (2, True), text
+    status, text = verify(passed_quick.root, bundle, *key, "--policy", passed_quick.root / POLICY)
+    assert (status, "not as expected: not_in_policy: " in text) == (2, True), text
