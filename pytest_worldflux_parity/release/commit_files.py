@@ -36,6 +36,8 @@ def commit_of(root: Path, ref: str) -> str:
         peeled = _git(root, "rev-parse", "--verify", f"{sha}^{{commit}}")
         if peeled.returncode == 0:
             return peeled.stdout.strip()
+    if named.returncode != 0 and "Needed a single revision" not in named.stderr:
+        raise SourceError(f"git cannot say which commit that is: {_last(named.stderr)}", where=ref)
     raise SourceError("is no commit of this checkout", where=ref, mend=MEND)
 
 
@@ -57,9 +59,13 @@ def unpack(root: Path, sha: str, into: Path, index: Path) -> tuple[str, ...]:
     command = (*options, "read-tree", "--reset", "-u", f"{sha}:{prefix}")
     done = _git(into, *command, env={"GIT_INDEX_FILE": str(index)})
     if done.returncode != 0:
-        why = (done.stderr.strip().splitlines() or ["git says nothing"])[-1]
+        why = _last(done.stderr)
         raise SourceError(f"its files cannot be written: {why}", where=f"commit {sha[:12]}")
     return tuple(_without_links_out(into))
+
+
+def _last(said: str) -> str:
+    return (said.strip().splitlines() or ["git says nothing"])[-1]
 
 
 def _without_links_out(folder: Path) -> list[str]:
@@ -84,7 +90,7 @@ def _target(link: Path) -> Path:
 def _git(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     # A warning is read, so it must be in English; a commit is what its id says.
-    own = {"LC_ALL": "C", "LANGUAGE": "C", "GIT_NO_REPLACE_OBJECTS": "1", **(env or {})}
+    own = {"LC_ALL": "C", "LANGUAGE": "C", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_TERMINAL_PROMPT": "0"}
     settings: Sequence[str] = [word for setting in SETTINGS for word in ("-c", setting)]
     try:
         return subprocess.run(
@@ -92,7 +98,8 @@ def _git(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> sub
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env={**kept, **own},
+            env={**kept, **own, **(env or {})},
+            stdin=subprocess.DEVNULL,
             check=False,
         )
     except (OSError, ValueError) as error:

@@ -294,6 +294,10 @@ def test_what_is_no_name_of_a_commit_is_one_line(changed: Kept, ref: str) -> Non
     answer = ask(changed, "validate", "--run", path, "--aggregate", AGGREGATE, f"--expect-from={ref}")
     assert (answer.status, len(answer.text.splitlines())) == (1, 1)
     assert "is no" in answer.text
+    shutil.rmtree(changed.root / ".git")
+    answer = ask(changed, "validate", "--run", path, "--aggregate", AGGREGATE, "--expect-from=main")
+    assert answer.status == 1
+    assert "main: git cannot say which commit that is: fatal: not a git repository" in answer.text
 
 
 # --- what a commit holds ---
