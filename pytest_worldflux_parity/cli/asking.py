@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,9 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..release.backing import Asking, Backing
+    from ..release.expectation import Expectation
     from ..release.release_checks import Problem
+    from ..release.rules import Rules
 
 
 def add_release_command(commands: Subparsers, name: str, help: str) -> argparse.ArgumentParser:
@@ -33,10 +37,10 @@ def add_release_command(commands: Subparsers, name: str, help: str) -> argparse.
     add_lock_option(parser)
     add_backends_option(parser)
     parser.add_argument(
-        "--expect-from", metavar="GITREF",
+        "--expect-from", type=some, metavar="GITREF",
         help="take suites, lock, policy and official programs from this commit (default: as they are here)",
     )  # fmt: skip
-    parser.add_argument("--commit", metavar="SHA", help="the project's commit that must have run")
+    parser.add_argument("--commit", type=some, metavar="SHA", help="the project's commit that must have run")
     parser.add_argument(
         "--key", type=Path, metavar="PUB", help="public key that must have signed all evidence"
     )
@@ -48,6 +52,17 @@ def add_release_command(commands: Subparsers, name: str, help: str) -> argparse.
         "--allow-fixtures", action="store_true", help="a rehearsal: documents of made-up numbers may pass"
     )
     return parser
+
+
+def some(text: str) -> str:
+    """A text that says something; for argparse. A variable of CI that is not set says nothing.
+
+    Raises:
+        ArgumentTypeError: it is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: leave the option out, or name a commit")
+    return text
 
 
 def count(text: str) -> int:
@@ -80,21 +95,32 @@ def asking_of(options: argparse.Namespace, root: Path, *, must: bool = False) ->
     given["backends"] = tuple(_within(b, root) for b in options.backends or [root / DEFAULT_BACKENDS])
     with (
         of_commit(root, options.expect_from, **given)
-        if options.expect_from
+        if options.expect_from is not None
         else _here(of_checkout(root, **given)) as expected
     ):
-        locked = read_lock(expected.lock)
-        if locked.fixture and expected.lock.resolve().is_relative_to(root):
-            expected = expected.rehearsed()
-        rules = rules_of(expected, must=must or options.policy is not None)
-        rules = rules.requiring(options.required_suite)
+        with expected.naming():
+            locked = read_lock(expected.lock)
+            place = expected.lock.resolve()
+            if locked.fixture and any(place.is_relative_to(r) for r in (root, expected.root)):
+                expected = expected.rehearsed()
+            rules = rules_of(expected, must=must or options.policy is not None)
+        rules = _named(rules, expected).requiring(options.required_suite)
         yield Asking(expected, locked, rules, options.key, options.commit or "")
+
+
+def _named(rules: Rules, expected: Expectation) -> Rules:
+    """Rules whose texts name the files of a commit, and not the folder of this moment."""
+    policy = rules.policy and replace(rules.policy, path=Path(expected.text(str(rules.policy.path))))
+    unknown = {name: expected.text(why) for name, why in rules.unknown.items()}
+    return replace(rules, policy=policy, unknown=unknown)
 
 
 def _within(folder: Path, root: Path) -> Path:
     """A folder of the project as its path within it, so that another commit has one too."""
-    place = folder.absolute()
-    return place.relative_to(root) if place.is_relative_to(root) else place
+    for place in (Path(os.path.normpath(folder.absolute())), folder.resolve()):
+        if place.is_relative_to(root):
+            return place.relative_to(root)
+    return place
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import ParityError, TamperedError
 from ..judgement.gates.fixture import BANNER
 from ..schemas.json_text import printable
+from .asking import some
 from .options import Subparsers, project_root
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_verify(commands: Subparsers) -> None:
     parser.add_argument("--suite", type=Path, metavar="FILE", help="the suite that you expect")
     parser.add_argument("--lock", type=Path, metavar="FILE", help="the lock file that you expect")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy that must admit it")
-    parser.add_argument("--commit", metavar="SHA", help="the project's commit that must have run")
+    parser.add_argument("--commit", type=some, metavar="SHA", help="the project's commit that must have run")
     parser.add_argument("--allow-unsigned", action="store_true", help="a pass that nobody signed ends with 0")
     parser.set_defaults(run=run_verify)
     # argparse ends with 2, which here says that a verdict does not follow from its data.

@@ -12,7 +12,7 @@ Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,20 @@ def load_backends(folders: Sequence[Path]) -> dict[str, Backend]:
                         mend=f"give each backend {what} of its own" if what == "name" else "rename one",
                     )
     return known
+
+
+def unlinked_backends(folder: Path) -> Iterator[Backend | BackendError]:
+    """The backends of the folders that stand in ``folder`` themselves; of one that is not valid its error.
+
+    What a link leads to may be anything.
+    """
+    for path in sorted(folder.glob(f"*/{FILE}")):
+        if path.parent.is_symlink():
+            continue
+        try:
+            yield read_backend(path)
+        except BackendError as error:
+            yield error
 
 
 def read_backend(path: Path) -> Backend:

@@ -30,6 +30,7 @@ class RunContext:
         engine_settings: what the session says to its engine, by the name of the ini setting.
         names: what documents call files by, of a run that is judged anew (:func:`.lock_reference.names_of`).
         choices: what the command line chose in place of what the project has (:func:`chosen`).
+        candidate: the project whose files the candidate's commands name, where that is not ``root``.
     """
 
     root: Path
@@ -50,6 +51,7 @@ class RunContext:
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, Any] = field(default_factory=dict)
+    candidate: Path | None = None
 
 
 def chosen(context: RunContext, own_lock: Path) -> dict[str, str]:

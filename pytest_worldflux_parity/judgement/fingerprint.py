@@ -98,15 +98,19 @@ def _files(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     for part in prepared.parts:
         for system, program in part.backends.items():
             if isinstance(program, CommandProgram):
-                values = {
-                    "family": part.suite.family,
-                    "device": context.device,
-                    "repo_root": str(context.root),
-                }
+                root, folder = _place(program, context)
+                values = {"family": part.suite.family, "device": context.device, "repo_root": str(root)}
                 side = f"{part.label}.{system}".lstrip(".")
                 output = context.run_dir.parent
-                found[side] = program_files(program.sides, program.folder, context.root, output, values)
+                found[side] = program_files(program.sides, folder, root, output, values)
     return {"files": found} if found else {}
+
+
+def _place(program: CommandProgram, context: RunContext) -> tuple[Path, Path]:
+    """The project whose files a command names, and the manifest's folder in it."""
+    if context.candidate is None or program.system != "worldflux":
+        return context.root, program.folder
+    return context.candidate, context.candidate / program.folder.relative_to(context.root)
 
 
 def comparable(

@@ -5,11 +5,7 @@ What a document says of itself decides nothing: its records are judged under wha
 
 from __future__ import annotations
 
-import io
 import os
-import shutil
-import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DocumentError, ParityError, SourceError
-from ..inputs.backends import load_backends
 from ..inputs.command_program import COMMIT, project_commit
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import Circumstances
 from ..suite import proof_file, suite_file
-from ..suite.suite import ArtifactSide, Override
+from ..suite.suite import Override
+from .candidate import bring_programs, bring_table
+from .commit_files import commit_of, unpack
+
+LEFT_OUT = "links that lead out of the commit are no part of it"
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,12 @@ class Expectation:
     """Where a judge's own files are.
 
     Attributes:
-        root: whose ``suites`` and programs are expected. code: where the candidate's table is; the same
-            folder where no other commit was named.
+        root: whose ``suites`` and programs are expected. code: where the candidate is; the same folder
+            where no other commit was named.
         name: of it in messages. lock, policy: files. backends: folders below ``root`` and ``code``.
         suites: the folder below ``root`` whose suites are expected.
         rehearsal: whether these are made up, with the lock file that stands beside them.
+        commit: whose files ``root`` has; empty for a checkout. left_out: its links that lead out of it.
     """
 
     root: Path
@@ -47,10 +47,37 @@ class Expectation:
     backends: tuple[Path, ...]
     suites: Path = Path("suites")
     rehearsal: bool = False
+    commit: str = ""
+    left_out: tuple[str, ...] = ()
 
     def rehearsed(self) -> Expectation:
         """The same of a lock file of made-up tables, with the suites that stand beside it."""
-        return replace(self, suites=self.lock.resolve().parent.relative_to(self.root), rehearsal=True)
+        place = self.lock.resolve().parent
+        of = next(root for root in (self.root, self.code) if place.is_relative_to(root))
+        return replace(self, suites=place.relative_to(of), rehearsal=True)
+
+    def text(self, text: str) -> str:
+        """A text that names the files of a commit as git does, and not by the folder of this moment."""
+        return text.replace(f"{self.root}/", f"{self.commit[:12]}:") if self.commit else text
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Errors within name the files of a commit so, and the links that were left out."""
+        try:
+            yield
+        except ParityError as error:
+            error.what, error.where, error.mend = map(self.text, (error.what, error.where, error.mend))
+            error.valid = tuple(map(self.text, error.valid))
+            if self.left_out and LEFT_OUT not in error.what:
+                error.what = f"{error.what} ({LEFT_OUT}: {', '.join(self.left_out[:3])})"
+            error.args = (error.line(),)
+            raise
+
+    def _refuse_left_out(self, path: Path) -> None:
+        """Stop where a link that was left out stands at a path, or on the way to it."""
+        for link in self.left_out:
+            if path.is_relative_to(self.root / link):
+                raise SourceError(f"{LEFT_OUT}: {link}", where=self.text(str(path)), mend="commit the file")
 
     def has(self, path: Path) -> bool:
         """Whether a file of the candidate that a suite names is there."""
@@ -70,6 +97,12 @@ class Expectation:
         if len({p.read_bytes() for p in found}) > 1:
             names = " and ".join(p.relative_to(self.root).as_posix() for p in found)
             raise DocumentError(f"{names} have the id {suite_id!r}, and differ", where=self.name)
+        if not found:
+            self._refuse_left_out(self.root / self.suites)
+            for link in self.left_out:
+                # What stood there may have been the suite.
+                if (self.root / link).is_relative_to(self.root / self.suites):
+                    self._refuse_left_out(self.root / link)
         return found[0] if found else None
 
     def prepared(
@@ -107,24 +140,13 @@ class Expectation:
             choices={k: v for k, v in session.get("choices", {}).items() if chosen or k == "lock"},
             seeds=tuple(seeds) if seeds is not None else None,
             overrides={s: _override(o, self.code) for s, o in given.items()},
+            candidate=self.code if self.commit else None,
         )
-        if self.code != self.root:
-            self._bring_table(suite)
-        return prepare(suite, context), context
-
-    def _bring_table(self, suite: Path) -> None:
-        """The candidate's table, which is a part of the code, into a folder of another commit."""
-        side = suite_file.load(suite).sides["worldflux"] if suite_file.read(suite).track == "quick" else None
-        if not isinstance(side, ArtifactSide):
-            return
-        there = Path(os.path.normpath(side.path))
-        own = self._own(there)
-        if own.exists() and own != there:
-            there.parent.mkdir(parents=True, exist_ok=True)
-            if there.is_dir() and not there.is_symlink():
-                shutil.rmtree(there)
-            there.unlink(missing_ok=True)
-            os.symlink(own, there)
+        with self.naming():
+            if self.commit:
+                bring_programs(suite, self.code, self.root, self.backends)
+                bring_table(suite, self.code, self.root)
+            return prepare(suite, context), context
 
 
 def _override(given: Mapping[str, Any], root: Path) -> Override:
@@ -174,53 +196,27 @@ def of_commit(
     """The expectation of another commit of a checkout, whose candidate is expected as its files are.
 
     Raises:
-        SourceError: the checkout has no such commit, or git cannot be asked.
+        SourceError: the checkout has no such commit, or more than one, or git cannot be asked; a link that
+            leads out of the commit stands where its lock or policy has to be.
     """
+    sha = commit_of(root, ref)
     with tempfile.TemporaryDirectory(prefix="worldflux-expected-") as name:
-        there = Path(name).resolve()
-        _unpack(_archive(root, ref), there)
+        there = Path(name).resolve() / "files"
+        there.mkdir()
+        left_out = unpack(root, sha, there, there.with_name("index"))
         # Tables of checkouts are not in the commit; the lock pins them.
-        if (root / ".worldflux").is_dir() and not (there / ".worldflux").exists():
+        if (root / ".worldflux").is_dir() and not os.path.lexists(there / ".worldflux"):
             os.symlink(root / ".worldflux", there / ".worldflux")
-        _bring_candidate(root, there, backends)
+        _say_commit(there, root)
         expected = of_checkout(there, lock=lock, policy=policy, backends=backends)
-        yield replace(expected, code=root, name=f"the commit {ref}")
+        title = f"the commit {sha[:12]}" if sha.startswith(ref) else f"the commit {ref} ({sha[:12]})"
+        expected = replace(expected, code=root, name=title, commit=sha, left_out=left_out)
+        for path in (expected.lock, expected.policy):
+            expected._refuse_left_out(path)
+        yield expected
 
 
-def _bring_candidate(root: Path, there: Path, backends: Sequence[Path]) -> None:
-    """The candidate's programs, and of which commit they are, from a checkout into a folder of another one.
-
-    Raises:
-        BackendError: the checkout's backends cannot be read.
-    """
-    for folder in _candidates(there, backends):
-        shutil.rmtree(folder)
-    for folder in _candidates(root, backends):
-        shutil.copytree(folder, there / folder.relative_to(root), symlinks=True, dirs_exist_ok=True)
+def _say_commit(there: Path, root: Path) -> None:
+    """Of which commit the candidate is, where programs look for it."""
+    (there / COMMIT).unlink(missing_ok=True)
     (there / COMMIT).write_text(project_commit(root), encoding="utf-8")
-
-
-def _candidates(root: Path, backends: Sequence[Path]) -> list[Path]:
-    """The folders of a checkout's candidates."""
-    folders = [place for b in backends if (place := root / b).is_relative_to(root) and place.is_dir()]
-    return [b.folder for b in load_backends(folders).values() if b.system == "worldflux"]
-
-
-def _archive(root: Path, ref: str) -> bytes:
-    mend = "name a commit or branch that is there: git fetch, then --expect-from origin/main"
-    if ref.startswith("-"):
-        raise SourceError("is no name of a commit", where=ref, mend=mend)
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    command = ["git", "-C", str(root), "archive", "--format=tar", f"{ref}^{{commit}}"]
-    try:
-        done = subprocess.run(command, capture_output=True, env=env, check=False)
-    except OSError as error:
-        raise SourceError(f"git cannot be asked: {error.strerror}", where=ref) from None
-    if done.returncode != 0:
-        raise SourceError("is no commit of this checkout", where=ref, mend=mend)
-    return done.stdout
-
-
-def _unpack(data: bytes, into: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(into, filter="data")

@@ -53,6 +53,7 @@ def runs(passed_quick: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     project = passed_quick.copied(tmp_path_factory.mktemp("runs") / "project")
     edit(program(project), FACTOR, WORSE)
     assert project.run(run_id="worse").ret == pytest.ExitCode.TESTS_FAILED
+    edit(program(project), WORSE, FACTOR)
     return project
 
 

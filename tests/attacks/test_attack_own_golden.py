@@ -74,9 +74,11 @@ def recorded(project: Kept) -> dict[str, np.ndarray]:
         return {**goldens.arrays(), **{f"outputs/{name}": outputs[name] for name in outputs.files}}
 
 
-def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Kept) -> None:
-    """The control: the same release, golden and lock file."""
-    assert_released(project, "honest")
+def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Kept, tmp_path: Path) -> None:
+    """The control: the same release, golden and lock file; each run is judged beside the code that ran."""
+    right = project.copied(tmp_path / "right")
+    edit(match_program(right), '+ params["encoder/bias"] + 0.3)', '+ params["encoder/bias"])')
+    assert_released(right, "honest")
     assert "component_mismatch: encoder" in document(project, "wrong")["verdict_reason"]
     assert_not_released(project, "wrong")
 
