@@ -32,7 +32,10 @@ def add_release_command(commands: Subparsers, name: str, help: str) -> argparse.
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help)
     parser.add_argument("--aggregate", type=Path, required=True, metavar="FILE")
     parser.add_argument(
-        "--policy", type=Path, metavar="FILE", help=f"default: {DEFAULT_POLICY}, if it is there"
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help=f"default: {DEFAULT_POLICY}; `coverage` needs one, and `validate` says so where none is",
     )
     add_lock_option(parser)
     add_backends_option(parser)

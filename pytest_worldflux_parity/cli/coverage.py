@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..judgement.gates import Finding
 from .asking import add_release_command, asking_of, count, fixtures_told, tell_cards, told
-from .options import Subparsers, project_root
+from .options import Subparsers, check_key, project_root
 
 if TYPE_CHECKING:
     from ..release.backing import Backing
@@ -38,6 +38,7 @@ def run_coverage(options: argparse.Namespace) -> int:
     from ..release.backing import backing_of
 
     root, path, enforced = project_root(options), options.aggregate, options.enforce_pass
+    check_key(options)
     with asking_of(options, root, must=True) as asking:
         aggregate = run_documents.read_aggregate(path)
         runs = release_checks.runs_of(aggregate, path, root)

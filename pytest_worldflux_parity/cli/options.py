@@ -39,6 +39,18 @@ def lock_path(options: argparse.Namespace, root: Path) -> Path:
     return Path(options.lock or root / DEFAULT_LOCK)
 
 
+def check_key(options: argparse.Namespace) -> None:
+    """Make sure that ``--key`` names a key, before anything that it was to have signed is doubted.
+
+    Raises:
+        EvidenceError: it cannot be read, or is none.
+    """
+    from ..evidence.signing import read_public_key
+
+    if options.key is not None:
+        read_public_key(options.key)
+
+
 def project_root(options: argparse.Namespace) -> Path:
     """The project that a command works on: ``--root``, or the nearest folder upwards that is one.
 

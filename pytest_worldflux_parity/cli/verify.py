@@ -13,9 +13,10 @@ from ..errors import ParityError, TamperedError
 from ..judgement.gates.fixture import BANNER
 from ..schemas.json_text import printable
 from .asking import some
-from .options import Subparsers, project_root
+from .options import Subparsers, check_key, project_root
 
 if TYPE_CHECKING:
+    from ..judgement.recompute import Asked
     from ..release.verification import Judge, Reader, Verified
 
 DESCRIPTION = """\
@@ -99,6 +100,8 @@ def _reader(options: argparse.Namespace) -> Reader:
     from ..release.verification import Reader
 
     asked = Asked(_given(options.suite), _given(options.lock))
+    _check(asked)
+    check_key(options)
     checkout = of_checkout(project_root(options), policy=options.policy)
     if options.suite and options.policy:
         rules = rules_of_suite(options.policy, options.suite)
@@ -111,6 +114,21 @@ def _reader(options: argparse.Namespace) -> Reader:
         checkout=checkout if asked == NOTHING_ASKED else None, commit=options.commit or "",
         admit=rules.admit(must=options.policy is not None), allow_unsigned=options.allow_unsigned,
     )  # fmt: skip
+
+
+def _check(asked: Asked) -> None:
+    """Make sure that the reader's own files can be read: that they cannot is no fault of the bundle.
+
+    Raises:
+        ParityError: one of them cannot.
+    """
+    from ..inputs.lock import read_lock
+    from ..suite import proof_file, suite_file
+
+    if asked.suite is not None:
+        (proof_file if suite_file.read(asked.suite).track == "proof" else suite_file).load(asked.suite)
+    if asked.lock is not None:
+        read_lock(asked.lock)
 
 
 def _given(path: Path | None) -> Path | None:

@@ -127,14 +127,15 @@ def _backing_of(run: AnyRun, asking: Asking) -> Backing:
         if checked is None and found:
             return Backing(run, "evidence", tuple(found))
         beside = _has_records(run.path) and run.path.absolute().parent.name == run.suite_id
-        if checked is None and not beside:
-            return _alone(run, asking)
         bundle = checked.bundle if checked is not None else None
         try:
+            if checked is None and not beside:
+                return _alone(run, asking)
             return _with_records(run, asking, bundle, beside, found)
         except BROKEN as error:
             text = f"{type(error).__name__}: {error}".partition("\n")[0]
-            return Backing(run, "records", (*found, Finding("records_unreadable", text)))
+            kind: Kind = "records" if beside else "documents"
+            return Backing(run, kind, (*found, Finding("records_unreadable", text)))
 
 
 def _opened(run: AnyRun, into: Path, asking: Asking) -> tuple[Checked | None, list[Finding]]:

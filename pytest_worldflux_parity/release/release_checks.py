@@ -59,10 +59,26 @@ def fixture_problems(documents: Mapping[Path, Document]) -> Iterator[Problem]:
             yield Problem(str(path), Finding("fixture", f"{BANNER}; {mend}"))
 
 
+def required_by(rules: Rules) -> list[str]:
+    """The suites that a policy requires, whatever a command line does."""
+    return [suite for suite, rule in rules.by_id.items() if rule.required and rule.family]
+
+
+def with_required(runs: Sequence[AnyRun], of_aggregate: Iterable[AnyRun], rules: Rules) -> list[AnyRun]:
+    """The documents, and of suites that the policy requires and none is of, those that an aggregate names."""
+    ids = {run.suite_id for run in runs}
+    return [*runs, *(r for r in of_aggregate if r.suite_id in required_by(rules) and r.suite_id not in ids)]
+
+
 def required_problems(
-    required: Iterable[str], runs: Sequence[AnyRun], aggregate: Document, aggregate_path: Path
+    required: Iterable[str], runs: Sequence[AnyRun], aggregate: Document, aggregate_path: Path, rules: Rules
 ) -> Iterator[Problem]:
-    """Every required suite has a document and a row in the aggregate; no suite has two."""
+    """Every required suite has a document and a row in the aggregate; no suite has two.
+
+    Args:
+        required: by the command line, beside those of the policy of ``rules``.
+    """
+    required = [*required]
     ids = [run.suite_id for run in runs]
     rows = [row["suite_id"] for row in aggregate["suites"]]
     for suite in dict.fromkeys(required):
@@ -72,6 +88,11 @@ def required_problems(
         if suite not in rows:
             text = f"no row is of {suite!r}; there are {', '.join(rows)}"
             yield Problem(str(aggregate_path), Finding("required_suite_missing", text))
+    for suite in required_by(rules):
+        if suite not in ids and suite not in required:
+            assert rules.policy is not None
+            text = f"no --run and no row of the aggregate is of {suite!r}; there are {', '.join(ids)}"
+            yield Problem(str(rules.policy.path), Finding("required_suite_missing", text))
     for suite in sorted({s for s in ids if ids.count(s) > 1}):
         yield Problem("--run", Finding("suite_twice", f"two documents are of {suite!r}"))
 
@@ -106,10 +127,18 @@ def document_of(row: Document, path: Path, root: Path) -> AnyRun | None:
     """The document that a row names; the earlier system's paths are relative to the project."""
     name = row.get("run_path")
     for place in (folder / name for folder in (path.parent, root) if name):
-        if place.is_file():
+        if _is_file(place):
             plain = Path(os.path.normpath(place))
-            return run_documents.read_any(plain if plain.is_file() and plain.samefile(place) else place)
+            return run_documents.read_any(plain if _is_file(plain) and plain.samefile(place) else place)
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a name that anybody wrote leads to a file; one that is too long, or holds a null, does not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _whole(row: Document) -> dict[str, Any]:

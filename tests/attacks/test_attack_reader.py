@@ -56,6 +56,7 @@ ATTACKS = (
         controls=(
             "test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",
             "test_without_a_lock_two_programs_pass_and_the_first_line_says_so",
+            "test_a_file_that_the_reader_mistyped_is_his",
         ),
     ),
     Attack(
@@ -295,3 +296,12 @@ def test_a_copy_of_the_lock_is_none(signed_quick: Kept, tmp_path: Path) -> None:
     answer = released(project, "mine")
     assert answer.status == 0, answer.text
     assert "the lock mine.json in place of" in answer.text
+
+
+@pytest.mark.parametrize("name", ["suite", "lock", "policy", "key"])
+def test_a_file_that_the_reader_mistyped_is_his(stranger: Stranger, name: str) -> None:
+    """The line names it, and the bundle is accused of nothing."""
+    answer = stranger.verify(f"--{name}", "/typo", without=(name,))
+    assert answer.status == 4, answer.text
+    assert "unreadable: /typo: " in answer.text
+    assert "expected" not in answer.text

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import ParityError
 from pytest_worldflux_parity.inputs.lock import read_lock
-from pytest_worldflux_parity.release import run_documents
+from pytest_worldflux_parity.release import backing, run_documents
 from pytest_worldflux_parity.release.bundle_reports import documents_anew
 from pytest_worldflux_parity.release.documents_alone import lock_findings
 from pytest_worldflux_parity.release.expectation import of_checkout
@@ -130,6 +130,60 @@ def test_a_failed_verdict_stops_it(copied: Path, good: Path, command: Command) -
     old = write(copied / "reports/parity/runs/worse.json", earlier(read(worse)))
     aggregate(command, good, old)
     assert codes(validate(command, good, old)[1]) == ["evidence_missing", "not_passed"]
+
+
+def test_what_the_policy_requires_has_a_document_or_a_row(copied: Path, good: Path, command: Command) -> None:
+    """As ``coverage`` asks; a document that the aggregate alone names is judged as any."""
+    worse = run_path(copied, "worse")
+    changed(copied / POLICY, lambda d: d["suites"]["suites/quick/worse.yaml"].update(stage="required"))
+    status, lines = validate(command, good)
+    assert (status, codes(lines)) == (1, ["required_suite_missing"])
+    assert "no --run and no row of the aggregate is of 'worse'" in lines[0]
+    aggregate(command, good, worse)
+    status, lines = validate(command, good)
+    assert (status, codes(lines)) == (1, ["not_passed"])
+    changed(copied / POLICY, lambda d: d["suites"]["suites/quick/worse.yaml"].update(stage="listed"))
+    assert validate(command, good) == (0, [])
+
+
+def test_where_no_policy_is_a_line_says_so(copied: Path, good: Path, command: Command) -> None:
+    words = ("validate", "--run", good, "--aggregate", AGGREGATE)
+    said = "suite_policy.json: only what the command line names is required"
+    assert said not in command(*words)[1]
+    (copied / POLICY).unlink()
+    status, out, _ = command(*words)
+    assert (status, said in out) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000, "a\0b"], ids=["long", "deep", "null"])
+def test_a_name_that_leads_nowhere_is_no_traceback(
+    copied: Path, good: Path, command: Command, name: str
+) -> None:
+    changed(copied / AGGREGATE, lambda d: d["suites"][0].update(run_path=name))
+    status, _, err = command("coverage", "--aggregate", AGGREGATE, "--lock", LOCK)
+    assert (status, "dangling_path" in codes(err.splitlines())) == (1, True), err
+
+
+def test_a_document_alone_that_breaks_a_reader_is_no_traceback(
+    copied: Path, good: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = write(copied / "reports/parity/runs/good.json", earlier(read(good)))
+    aggregate(command, old)
+    admits(copied, evidence="documents")
+
+    def broken(*arguments: object) -> None:
+        raise KeyError("tables")
+
+    monkeypatch.setattr(backing, "table_judgement", broken)
+    status, lines = validate(command, old)
+    assert (status, codes(lines)) == (1, ["records_unreadable"])
+
+
+def test_a_key_that_is_not_there_is_named(good: Path, command: Command) -> None:
+    for words in (("validate", "--run", good), ("coverage",)):
+        status, _, err = command(*words, "--aggregate", AGGREGATE, "--key", "/nope.pub")
+        assert (status, "/nope.pub" in err, "evidence" in err) == (1, True, False), err
+        assert len(err.splitlines()) == 1
 
 
 def test_a_required_suite_that_is_not_there(good: Path, command: Command) -> None:

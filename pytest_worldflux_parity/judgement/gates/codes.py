@@ -198,7 +198,9 @@ _POLICY = {
         "Of a claim: the run is of no commit of the project.",
         "Run in a git checkout, or admit it by this name.",
     ),
-    "not_in_policy": Code("The policy names no such suite.", "Add the suite's file to the policy."),
+    "not_in_policy": Code(
+        "The policy names no such suite, or one of another track.", "Add the suite's file to the policy."
+    ),
     "oracle_commit_unknown": Code(
         "The official side is of no commit that is known.",
         "Name its commit in the suite or the table, or admit it by this name.",
@@ -249,7 +251,8 @@ _EXPECTATION = {
         "Run again with the files as they are here.",
     ),
     "unknown_suite": Code(
-        "There is no suite file of this id or name.", "Add the file, or name it as the policy does."
+        "There is no suite file of this id or name, or of this id on this track.",
+        "Add the file, or name it as the policy does.",
     ),
     "unknown_signer": Code(
         "A key that the policy does not name signed the evidence.",
@@ -261,7 +264,8 @@ _EXPECTATION = {
 _EVIDENCE = {
     "does_not_follow": Code("A document in the bundle is not what its records give.", _ANEW),
     "evidence_differs": Code(
-        "A document beside the bundle is not the one in it.", "Take the document out of the bundle."
+        "A document, the session, the circumstances or the log beside the bundle is not the one in it.",
+        "Take it out of the bundle, or have the run judged again: `--parity-resume`.",
     ),
     "evidence_missing": Code(
         "Neither evidence nor records are beside a document, and the policy wants some.",
@@ -307,7 +311,8 @@ _DOCUMENTS = {
         "The policy requires no suite, so there is nothing to enforce.", "Give a suite the stage `required`."
     ),
     "required_suite_missing": Code(
-        "A suite that the command line requires is not there.", "Run it, and name its document."
+        "A suite that the command line or the policy requires is not there.",
+        "Run it, and name its document.",
     ),
     "suite_twice": Code("Two documents, or rows, are of one suite.", "Name one; `--newest` chooses."),
     "unstable": Code(
