@@ -238,8 +238,9 @@ def normal(value: Any) -> Any:
 
 
 def plain(text: str) -> list[str]:
-    # Of the claim card: when it ran, and how many attempts it took.
-    lines = re.sub(r"Judged at \S+|\| run \|.*|\| attempts of .*", "", text).splitlines()
+    # Of the claim card: when it ran, how many attempts it took, that it was resumed and what was recovered.
+    own = r"Judged at \S+|\| run \|.*|\| attempts of .*|\| resumed \|.*|\| warnings \|.*"
+    lines = re.sub(own, "", text).splitlines()
     return [line for line in lines if line.strip() and not RECOVERED.search(line)]
 
 
