@@ -512,7 +512,8 @@ def test_paths_of_the_controller_are_exchanged(root: Path, tmp_path: Path) -> No
     checkout = root / ".worldflux" / "sources" / "o+n" / "c0ffee"
     there, elsewhere, folder = tmp_path / "there" / "project", tmp_path / "c" / "c0ffee", tmp_path / "attempt"
     there.mkdir(parents=True)
-    (there / COMMIT).write_text("d00d")
+    commit = "d00d" * 10
+    (there / COMMIT).write_text(commit)
     words = ("prog", "--root", "{repo_root}", "--sha", "{worldflux_sha}", "--out", "{metrics_out}")
     side = CommandSide("x", words, "fake", "x", "../scripts", {}, None, {}, None, None)
     program = CommandProgram(
@@ -525,8 +526,8 @@ def test_paths_of_the_controller_are_exchanged(root: Path, tmp_path: Path) -> No
     assert isinstance(copy, CommandProgram)
     assert copy.working_folder(moved, place) == there / "scripts"
     metrics = str(folder / "metrics.json")
-    assert copy.command(moved, place) == ["prog", "--root", str(there), "--sha", "d00d", "--out", metrics]
-    assert project_commit(there) == "d00d"
+    assert copy.command(moved, place) == ["prog", "--root", str(there), "--sha", commit, "--out", metrics]
+    assert project_commit(there) == commit
 
 
 # --- what comes back
