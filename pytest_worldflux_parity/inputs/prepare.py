@@ -136,14 +136,23 @@ def _prepare_proof(path: Path, context: RunContext) -> PreparedFile:
         path,
         context,
     )
+    proof, plan = as_asked(proof, context)
+    parts = [prepare_suite(part, context, proof=proof) for part in proof.parts]
+    return PreparedFile(labelled(parts), proof, plan)
+
+
+def as_asked(proof: ProofSuite, context: RunContext) -> tuple[ProofSuite, SeedPlan | None]:
+    """A proof suite with what the command line chose and the seeds of a sealed plan, and that plan.
+
+    Raises:
+        StoreError: the plan is there and is none.
+    """
     if context.seeds is not None:
         proof = proof.with_seeds(context.seeds)
     if "lock" in context.choices:
         proof = proof.without_claim(context.choices["lock"])
     plan = read_plan(context.run_dir / proof.suite_id / SEED_PLAN)
-    proof = proof.planned(plan)
-    parts = [prepare_suite(part, context, proof=proof) for part in proof.parts]
-    return PreparedFile(labelled(parts), proof, plan)
+    return proof.planned(plan), plan
 
 
 def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:

@@ -16,6 +16,7 @@ from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.suite import SYSTEMS
 from .circumstances import Circumstances
+from .fingerprint import entry_of
 from .gates.compared import Compared
 from .gates.coverage import apart_findings
 from .judge_proof import part_key
@@ -132,6 +133,7 @@ def facts_of(
     parts = _parts(judgement)
     suite = prepared.suite
     proof = prepared.proof
+    entry = entry_of(session, prepared.suite_id, "run.json")
     return Facts(
         suite_id=prepared.suite_id,
         suite_sha256=suite.sha256,
@@ -141,7 +143,7 @@ def facts_of(
         programs=tuple(
             program
             for part, evidence in zip(prepared.parts, parts, strict=True)
-            for program in _programs(part, _entry(session, suite.suite_id), evidence.table.pinned is True)
+            for program in _programs(part, entry, evidence.table.pinned is True)
         ),
         components={part_key(p): e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
@@ -157,16 +159,11 @@ def facts_of(
         apart=tuple(f.line() for e in parts for f in apart_findings(e.suite, e.observed)),
         run_id=session["run_id"],
         time=session["generated_at_utc"],
-        device=_entry(session, prepared.suite_id)["device"],
+        device=entry["device"],
         machine=circumstances.machine,
         project=session.get("project"),
         fixture=any(e.fixtures for e in parts),
     )
-
-
-def _entry(session: Mapping[str, Any], suite_id: str) -> Mapping[str, Any]:
-    entries: Mapping[str, Mapping[str, Any]] = session["suites"]
-    return next(e for e in entries.values() if e["suite_id"] == suite_id)
 
 
 def _parts(judgement: Judgement | ProofJudgement) -> tuple[Evidence, ...]:

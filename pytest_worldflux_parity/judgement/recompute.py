@@ -21,12 +21,11 @@ from ..inputs.context import RunContext
 from ..inputs.golden import held, read_golden
 from ..inputs.matches import MatchSpec
 from ..inputs.prepare import (
-    SEED_PLAN,
     PreparedFile,
     PreparedSuite,
+    as_asked,
     found_seeds,
     labelled,
-    read_plan,
     table_results,
 )
 from ..inputs.scores import ScoreTable, load_table
@@ -171,12 +170,7 @@ def _sealed(
         replaced = {} if asked else entry.get("overrides", {})
         return PreparedFile((_sealed_quick(suite, replaced, entry, folder, context),))
     assert proof is not None
-    if context.seeds is not None:
-        proof = proof.with_seeds(context.seeds)
-    if "lock" in context.choices:
-        proof = proof.without_claim(context.choices["lock"])
-    plan = read_plan(context.run_dir / suite_id / SEED_PLAN)
-    proof = proof.planned(plan)
+    proof, plan = as_asked(proof, context)
     parts = labelled([PreparedSuite(suite=part, pairs=tuple(pairs(part))) for part in proof.parts])
     return PreparedFile(tuple(_with_sources(p, entry, folder, context) for p in parts), proof, plan)
 

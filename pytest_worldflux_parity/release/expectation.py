@@ -18,6 +18,7 @@ from ..inputs.command_program import COMMIT, project_commit
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import Circumstances
+from ..judgement.fingerprint import entry_of
 from ..suite import proof_file, suite_file
 from ..suite.suite import Override
 from .candidate import bring_programs, bring_table
@@ -124,7 +125,7 @@ class Expectation:
         Raises:
             ParityError: something that the suite names is absent or broken.
         """
-        entry = next(e for e in session["suites"].values() if e["suite_id"] == suite_id)
+        entry = entry_of(session, suite_id, "run.json")
         seeds = session["seeds_override"] if chosen else None
         given = entry.get("overrides", {}) if chosen else {}
         context = RunContext(
