@@ -16,7 +16,7 @@ from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
 from ..inputs.program_files import program_files
-from .judge_proof import part_key
+from .assemble import part_key
 
 
 def read_session(run_dir: Path) -> dict[str, Any]:

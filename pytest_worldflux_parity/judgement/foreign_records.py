@@ -24,7 +24,11 @@ from ..schemas.json_text import parse_json
 from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
+from .assemble import part_key
+from .fingerprint import fingerprint
 from .gates.independence import Origin
+from .gates.programs import named_programs
+from .gates.repeats import repeats
 from .judge_proof import lock_doubts
 from .judgement_input import Evidence
 from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
@@ -71,9 +75,15 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
         SourceError: the lock file is there and is not a lock.
     """
     assert prepared.proof is not None
+    # Nothing was sealed, so the programs are those that stand in the project now.
+    programs = fingerprint(prepared, context)
     unsealed = replace(prepared.proof, claim="none", warnings=(*prepared.proof.warnings, UNSEALED))
     parts = tuple(
-        replace(_part_evidence(part, lines), golden=lock_reference(part, context).golden)
+        replace(
+            _part_evidence(part, lines),
+            golden=lock_reference(part, context).golden,
+            named=named_programs(programs, part_key(part)),
+        )
         for part in prepared.parts
     )
     return judge_proof_suite(
@@ -104,16 +114,18 @@ def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:
         if key not in records
     }
     results = {key: Result.of(record) for key, record in records.items()}
+    alike = repeats(part.suite, results, [(system, task, seed) for task, seed, system in expected])
     return Evidence(
         suite=part.suite,
         pairs=part.pairs,
         expected=expected,
-        observed=observe(part.suite, expected, results, absent, {}),
+        observed=observe(part.suite, expected, results, absent, {}, alike.keys),
         lines=tuple(used.values()),
         all_lines=tuple(own),
         origins={s: _origin(part, s, records) for s in SYSTEMS},
         recipes=stated(part, part.pairs, records, "effective_recipe"),
         protocols=stated(part, part.pairs, records, "eval_protocol"),
+        repeats=alike,
         label=part.label,
     )
 

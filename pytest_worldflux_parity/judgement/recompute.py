@@ -32,8 +32,9 @@ from ..inputs.scores import ScoreTable, load_table
 from ..suite import proof_file, suite_file
 from ..suite.pairs import pairs
 from ..suite.suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite
+from .assemble import part_key
 from .circumstances import CIRCUMSTANCES, Circumstances
-from .judge_proof import judge_run, live_paths, part_key
+from .judge_proof import judge_run, live_paths
 from .judge_quick import judge_quick
 from .proof_verdict import ProofJudgement
 from .quick import Judgement
@@ -46,12 +47,13 @@ def judge_records(
     context: RunContext,
     stored: Stored,
     circumstances: Circumstances,
+    entry: Mapping[str, Any],
     files: AttemptFiles | None = None,
 ) -> AnyJudgement:
     """The verdict on the records of a run directory; arguments and errors as of :func:`.judge_run`."""
     if prepared.proof is not None:
-        return judge_run(prepared, context, stored, circumstances, files)
-    return judge_quick(prepared.parts[0], context, stored, circumstances, files)
+        return judge_run(prepared, context, stored, circumstances, entry, files)
+    return judge_quick(prepared.parts[0], context, stored, circumstances, entry, files)
 
 
 # --- from an evidence bundle ---
@@ -144,7 +146,7 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
     if own:
         circumstances = _with_changes(circumstances, folder, entry, prepared)
     stored = SuiteStore(context.run_dir, suite_id).read()
-    judgement = judge_records(prepared, context, stored, circumstances, files)
+    judgement = judge_records(prepared, context, stored, circumstances, entry, files)
     return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
 
 

@@ -18,7 +18,7 @@ from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.golden import ARRAYS, MANIFEST
 from ..inputs.prepare import PreparedFile
-from ..judgement.judge_proof import part_key
+from ..judgement.assemble import part_key
 
 BUNDLE = "evidence_bundle.zip"
 

@@ -99,10 +99,10 @@ def _conclude_suite(
         file = prepare((context.root / node_id).resolve(), context)
         changed = changes(sealed, fingerprint(file, context), file)
         if file.proof is not None:
-            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
+            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed, sealed)
         if file.campaign is not None:
             return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
-        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed)
+        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed, sealed)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
@@ -112,7 +112,12 @@ def _conclude_suite(
 
 
 def _conclude_quick(
-    context: RunContext, node_id: str, file: PreparedFile, names: Sequence[str], changed: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    file: PreparedFile,
+    names: Sequence[str],
+    changed: Sequence[str],
+    entry: Mapping[str, Any],
 ) -> Conclusion:
     """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
     prepared = file.parts[0]
@@ -125,7 +130,7 @@ def _conclude_quick(
         machine=environment(),
     )
     stored = store.read()
-    judgement = judge_quick(prepared, context, stored, circumstances)
+    judgement = judge_quick(prepared, context, stored, circumstances, entry)
     time = utc_now()
     found = documents.quick_documents(
         judgement,
@@ -158,11 +163,16 @@ def _conclude_quick(
 
 
 def _conclude_proof(
-    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    prepared: PreparedFile,
+    names: Sequence[str],
+    changed: Sequence[str],
+    entry: Mapping[str, Any],
 ) -> Conclusion:
     from .conclude_proof import conclude_proof
 
-    concluded = conclude_proof(prepared, context, names, changed)
+    concluded = conclude_proof(prepared, context, names, changed, entry)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(
         node_id,

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
 
 from .arrays import FloatArray
 
-# The finest grain that is looked for, as a share of the largest value: ten digits, as tables are printed.
-FINEST = 1e-10
+# What numbers are rounded to before a grain is looked for, and the finest that is one, as shares of the
+# largest value: thirds are printed with ten digits, and no program has a lattice finer than a millionth.
+FINEST = 1e-9
+LATTICE = 1e-6
 TINY = 1e-300
 
 
@@ -44,14 +45,15 @@ NOTHING = Coincidence(1.0, (0.0, 0.0))
 def grain(values: ArrayLike) -> float:
     """The step of the coarsest lattice through 0 that holds all values; 0 where all are 0.
 
-    By Euclid's algorithm on numbers that are rounded, so thirds and tenths have their grain too.
+    By Euclid's algorithm on numbers that are rounded, so thirds and tenths have their grain too. Numbers of
+    full precision have none, and can be told apart at ``FINEST``.
     """
     sizes = np.unique(np.abs(np.asarray(values, np.float64)))
-    finest = FINEST * float(sizes[-1]) if sizes.size else 0.0
+    largest = float(sizes[-1]) if sizes.size else 0.0
     step = 0.0
     for value in sizes:
-        step = _common(step, float(value), finest)
-    return step
+        step = _common(step, float(value), FINEST * largest)
+    return step if step > LATTICE * largest else FINEST * largest
 
 
 def _common(one: float, other: float, finest: float) -> float:
@@ -70,8 +72,8 @@ def gap(values: ArrayLike) -> float:
 def coincide(one: ArrayLike, other: ArrayLike) -> Coincidence:
     """Whether the values of the smaller sample stand in the larger one, in whatever order.
 
-    Both are looked at in the coarser of their two grains, so a copy that was rounded is one. Each value of the
-    larger sample is met by one of the smaller at most.
+    Both are looked at in the coarser of their two grains, so a copy that was rounded is one. Each value of
+    the larger sample is met by one of the smaller at most.
     """
     few, many = sorted((np.asarray(x, np.float64) for x in (one, other)), key=lambda x: x.size)
     width = max(grain(few), grain(many))
@@ -98,7 +100,12 @@ def orders(values: ArrayLike) -> float:
 def combined(chances: Iterable[float]) -> float:
     """The chance of several independent coincidences together, by Fisher; 1 of none."""
     logs = [math.log(max(p, TINY)) for p in chances]
-    return float(chi2.sf(-2 * math.fsum(logs), 2 * len(logs))) if logs else 1.0
+    if not any(logs):
+        return 1.0
+    # The upper tail of chi-squared with two degrees of freedom for each, at twice this.
+    half = -math.fsum(logs)
+    terms = (math.exp(i * math.log(half) - half - math.lgamma(i + 1)) for i in range(len(logs)))
+    return min(1.0, math.fsum(terms))
 
 
 def follow(one: ArrayLike, other: ArrayLike) -> Coincidence:
@@ -124,7 +131,8 @@ def _judged(apart: FloatArray, width: float, between: float, count: int, values:
 
 
 def _rounded(values: FloatArray, width: float) -> FloatArray:
-    return np.round(values / width) * width if width > 0 else values
+    rounded: FloatArray = np.round(values / width) * width if width > 0 else values
+    return rounded
 
 
 def _told(values: FloatArray) -> FloatArray:
@@ -138,4 +146,5 @@ def _nearest(few: FloatArray, many: FloatArray) -> FloatArray:
     at = np.abs(few[:, None] - many[None, :]).argmin(axis=1)
     taken = Counter(at.tolist())
     alone = np.array([taken[i] == 1 for i in at.tolist()])
-    return np.where(alone, many[at], np.inf)
+    found: FloatArray = np.where(alone, many[at], np.inf)
+    return found
