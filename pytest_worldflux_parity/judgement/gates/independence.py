@@ -30,17 +30,20 @@ class Origin:
 
 
 def independence(
-    suite: Suite, observed: Observed, origins: Mapping[str, Origin], named: Mapping[str, Named | None]
+    suite: Suite,
+    observed: Observed,
+    origins: Mapping[str, Origin],
+    named: Mapping[str, Named | None] | None = None,
 ) -> list[Finding]:
     """Findings when both sides are the same file, the same program, or the same numbers.
 
     One program twice is what ``comparison: self`` asks for; the same numbers twice are no two samples of it.
 
     Args:
-        named: live side -> the program that it names.
+        named: live side -> the program that it names; of tables there is none.
     """
     made_by_one = [] if suite.comparison == "self" else _same_origin(suite, origins)
-    found = [*_same_file(origins), *program_findings(suite, named), *made_by_one]
+    found = [*_same_file(origins), *program_findings(suite, named or {}), *made_by_one]
     # What is told by its files need not be told by its adapter too.
     return list({f.code: f for f in reversed(found)}.values())[::-1] or copies(suite, observed)
 

@@ -138,7 +138,8 @@ def _rounded(values: FloatArray, width: float) -> FloatArray:
 def _told(values: FloatArray) -> FloatArray:
     """The values that one run alone has, ascending."""
     found, counts = np.unique(values, return_counts=True)
-    return found[counts == 1]
+    alone: FloatArray = found[counts == 1]
+    return alone
 
 
 def _nearest(few: FloatArray, many: FloatArray) -> FloatArray:
@@ -146,5 +147,4 @@ def _nearest(few: FloatArray, many: FloatArray) -> FloatArray:
     at = np.abs(few[:, None] - many[None, :]).argmin(axis=1)
     taken = Counter(at.tolist())
     alone = np.array([taken[i] == 1 for i in at.tolist()])
-    found: FloatArray = np.where(alone, many[at], np.inf)
-    return found
+    return np.where(alone, many[at], np.inf).astype(np.float64)
