@@ -83,14 +83,9 @@ def assemble(
         label=prepared.label,
         choices=tuple(context.choices.values()),
         repeats=alike,
-        named=named_programs(entry, part_key(prepared)),
+        named=named_programs(entry, prepared.key),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
-
-
-def part_key(part: PreparedSuite) -> str:
-    """How a part is named in ``run.json`` and in a bundle."""
-    return part.label or part.suite.family
 
 
 def _components(

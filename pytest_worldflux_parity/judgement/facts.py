@@ -15,7 +15,6 @@ from ..execution.retry import KILLED, LOST
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.suite import SYSTEMS, Comparison
-from .assemble import part_key
 from .circumstances import Circumstances
 from .fingerprint import entry_of
 from .gates.compared import Compared
@@ -152,7 +151,7 @@ def facts_of(
             for part, evidence in zip(prepared.parts, parts, strict=True)
             for program in _programs(part, entry, evidence.table.pinned is True)
         ),
-        components={part_key(p): e.compared for p, e in zip(prepared.parts, parts, strict=True)},
+        components={p.key: e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
         seeds={s: _seeds(parts, s) for s in SYSTEMS},
         rules=tuple(_rules(judgement)),
@@ -183,7 +182,7 @@ def _parts(judgement: Judgement | ProofJudgement) -> tuple[Evidence, ...]:
 def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:
     """The sides of a part; ``pinned``: whether its official table is the one that the lock file pins."""
     for system in SYSTEMS:
-        key = f"{part_key(part)}.{system}"
+        key = f"{part.key}.{system}"
         if system in part.tables:
             table, side = part.tables[system], part.suite.sides[system]
             stated = table.provenance.get("commit")

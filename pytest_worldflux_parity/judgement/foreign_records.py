@@ -24,7 +24,6 @@ from ..schemas.json_text import parse_json
 from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
-from .assemble import part_key
 from .fingerprint import fingerprint
 from .gates.independence import Origin
 from .gates.programs import named_programs
@@ -82,7 +81,7 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
         replace(
             _part_evidence(part, lines),
             golden=lock_reference(part, context).golden,
-            named=named_programs(programs, part_key(part)),
+            named=named_programs(programs, part.key),
         )
         for part in prepared.parts
     )
