@@ -81,14 +81,17 @@ def coincide(one: ArrayLike, other: ArrayLike) -> Coincidence:
     if few.size < 2 or many.size < few.size:
         return NOTHING
     apart = np.abs(_nearest(few, many) - few)
+    # Between two values lies one gap: of runs that fail or succeed it says nothing of those that succeed.
+    if many.size == 2 and apart.max() > 0:
+        return NOTHING
     return _judged(apart, width, gap(many), few.size, many)
 
 
-def in_order(one: ArrayLike, other: ArrayLike) -> float:
-    """The chance that equal values stand at the same runs; 1 where they do not, in the coarser grain."""
+def in_order(one: ArrayLike, other: ArrayLike) -> float | None:
+    """The chance that equal values stand at the same runs; None where they do not, in the coarser grain."""
     width = max(grain(one), grain(other))
     x, y = (_rounded(np.asarray(v, np.float64), width) for v in (one, other))
-    return 1 / orders(x) if np.array_equal(x, y) else 1.0
+    return 1 / orders(x) if np.array_equal(x, y) else None
 
 
 def orders(values: ArrayLike) -> float:
