@@ -21,8 +21,11 @@ class Snapshot:
 
 
 def contents(installed: Installed) -> dict[str, str]:
-    """Path -> how it differs, of every listed file whose bytes are not what a RECORD says; reads them all."""
-    paths = [p for p, rows in installed.listed.items() if any(row.hash for row in rows)]
+    """Path -> how it differs, of every listed file whose bytes are not what a RECORD says; reads them all.
+
+    What changes later is found by a :func:`snapshot` that was taken before this.
+    """
+    paths = list(installed.listed)
     same = in_threads(paths, lambda path: _is_expected(installed, path))
     return {
         path: installed.altered.get(path) or "has other bytes than its RECORD says"

@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 
 class Stat(NamedTuple):
-    """What a file's metadata tell of whether its content may have changed; a size of -1: no file."""
+    """What a file's metadata tell of whether its content may have changed; a size of -1: no file.
+
+    A program can set the time of modification, not that of the last change of the metadata.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
 
 
@@ -90,7 +94,7 @@ class Installed:
         path: what the site module would put on ``sys.path`` behind the standard library, in its order.
         folders: those of ``path`` that are not the interpreter's own site-packages.
         mapped: module -> its folder or file, as the finders of editable installations say.
-        namespaces: namespace package -> its folders, likewise.
+        namespaces: namespace package -> its folders, likewise; none where it only holds mapped modules.
         listed: path -> what the RECORDs say of it (two packages may bring one file).
         unlisted: path -> sha256 of a file below ``sites`` that no RECORD lists.
         folder_files: path -> sha256 of a file below ``folders``, or of a mapped module.
@@ -115,8 +119,7 @@ class Installed:
 
     def shown(self, path: str) -> str:
         """A path as reports name it: relative to the environment where it is below it."""
-        for site in self.sites[:1]:
-            if path.startswith(f"{site}/"):
-                return path[len(str(site)) + 1 :]
-        prefix = f"{self.interpreter.prefix}/"
-        return path.removeprefix(prefix)
+        for folder in (*self.sites[:1], self.interpreter.prefix):
+            if path.startswith(f"{folder}/"):
+                return path.removeprefix(f"{folder}/")
+        return path

@@ -18,26 +18,28 @@ MOST_NAMED = 20
 
 
 def document(installed: Installed) -> dict[str, Any]:
-    """An environment as a small JSON object, without the paths of this machine.
+    """An environment as a small JSON object; paths are relative to it where they are below it.
 
-    ``sha256`` is over everything that could be imported: the RECORDs, the files that no RECORD lists and
-    those of folders beside site-packages.
+    ``sha256`` is over everything that could be imported: what the RECORDs say, the files that no RECORD
+    lists and those of folders beside site-packages. Of long lists the first entries are named.
     """
+    prefix = installed.interpreter.prefix
     return {
         "python": installed.interpreter.full_version,
         "packages": {name: package.version for name, package in installed.packages.items()},
         "editable": [name for name, package in installed.packages.items() if package.editable],
         "sha256": sha256(installed),
-        "files": {
+        "counts": {
             "listed": len(installed.listed),
             "unlisted": len(installed.unlisted),
             "in_folders": len(installed.folder_files),
             "altered": len(installed.altered),
+            "oddities": len(installed.oddities),
         },
         "unlisted": [installed.shown(path) for path in sorted(installed.unlisted)[:MOST_NAMED]],
         "altered": [f"{installed.shown(path)} {how}" for path, how in _first(installed.altered)],
         "import_lines_sha256": wire.content_hash(list(installed.import_lines)),
-        "oddities": list(installed.oddities),
+        "oddities": [o.replace(f"{prefix}/", "") for o in installed.oddities[:MOST_NAMED]],
     }
 
 
@@ -50,7 +52,7 @@ def sha256(installed: Installed) -> str:
             "unlisted": _placed(installed, installed.unlisted),
             "folders": _placed(installed, installed.folder_files),
             "altered": _placed(installed, installed.altered),
-            "mapped": list(installed.mapped),
+            "mapped": [*installed.mapped, *installed.namespaces],
             "import_lines": list(installed.import_lines),
         }
     )
@@ -93,13 +95,20 @@ def _against(installed: Installed, text: str) -> str:
         wanted = Requirement(text)
     except InvalidRequirement as error:
         return f"{text!r} is no requirement: {str(error).splitlines()[0]}"
-    markers = {**installed.interpreter.markers, "extra": ""}
-    if wanted.marker is not None and not wanted.marker.evaluate(markers):
-        return ""
+    try:
+        if not _is_meant(installed, wanted):
+            return ""
+    except ValueError as error:
+        return f"the marker of {text!r} cannot be evaluated: {str(error).splitlines()[0]}"
     package = installed.packages.get(canonicalize_name(wanted.name))
     if package is None:
         return f"{wanted.name} is not installed"
     return _against_package(package, wanted)
+
+
+def _is_meant(installed: Installed, wanted: Requirement) -> bool:
+    """Whether a requirement's marker is true for the interpreter."""
+    return wanted.marker is None or wanted.marker.evaluate({**installed.interpreter.markers, "extra": ""})
 
 
 def _against_package(package: Package, wanted: Requirement) -> str:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from .data import Row, Stat
 
-NO_FILE = Stat(-1, 0, 0)
+NO_FILE = Stat(-1, 0, 0, 0)
 UNREADABLE = "unreadable"
 MOST_FILES = 20_000
 CODE = (".py", ".pyc", ".so", ".pyd", ".pth", ".dylib")
@@ -32,9 +32,13 @@ def stat_of(path: str) -> Stat | None:
         found = os.stat(path)
     except (OSError, ValueError):
         return NO_FILE if os.path.lexists(path) else None
+    return _stat(found)
+
+
+def _stat(found: os.stat_result) -> Stat:
     if not stat.S_ISREG(found.st_mode):
         return NO_FILE
-    return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def files_below(top: str) -> dict[str, Stat]:
@@ -79,12 +83,9 @@ def _is_new_folder(entry: os.DirEntry[str], linked: set[str]) -> bool:
 
 def _stat_of_entry(entry: os.DirEntry[str]) -> Stat:
     try:
-        found = entry.stat()
+        return _stat(entry.stat())
     except OSError:
         return NO_FILE
-    if not stat.S_ISREG(found.st_mode):
-        return NO_FILE
-    return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def project_files(top: str) -> tuple[list[str], bool]:

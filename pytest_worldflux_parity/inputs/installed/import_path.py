@@ -109,18 +109,20 @@ def _read_finders(site: str, lines: Lines, kept: _Kept, found: ImportPath) -> No
     for module in (imported(line) for _, line in lines.imports):
         file = f"{site}/{module}.py"
         finder = finder_in(file)
-        _take(finder.mapped, file, kept, found)
+        if finder.mapped or finder.namespaces:
+            _take(finder.mapped, file, kept, found)
         for name, folders in finder.namespaces.items():
             parts = tuple(f for f in map(os.path.normpath, folders) if kept.keeps(f))
             found.left_out.update({f: file for f in folders if not kept.keeps(f)})
-            if parts:
+            if parts or not folders:
                 found.namespaces[name] = (*found.namespaces.get(name, ()), *parts)
 
 
 def _take(mapped: Mapping[str, str], file: str, kept: _Kept, found: ImportPath) -> None:
+    by_finder = found.by_finder.setdefault(file, {})
     for module, path in mapped.items():
         if kept.keeps(path):
             found.mapped.setdefault(module, os.path.normpath(path))
-            found.by_finder.setdefault(file, {})[module] = os.path.normpath(path)
+            by_finder[module] = os.path.normpath(path)
         else:
             found.left_out[path] = file

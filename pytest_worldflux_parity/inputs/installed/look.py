@@ -125,18 +125,22 @@ def _packages(
         elif first.version != one.version:
             oddities.append(f"{one.name} {one.version} in {one.site} stands behind {first.version}")
     for one in (d for folder in where.projects for d in distributions(folder)):
-        if one.name not in packages:
-            packages[one.name] = Package(
-                one.name,
-                one.version,
-                "",
-                one.site,
-                one.direct_url,
-                one.site,
-                one.info,
-                folders=(Path(one.site),),
-            )
+        packages.setdefault(one.name, _project(one))
     return dict(sorted(packages.items()))
+
+
+def _project(found: Distribution) -> Package:
+    """A package by what stands in the folder of its project, which a ``.pth`` names."""
+    return Package(
+        name=found.name,
+        version=found.version,
+        record_sha256="",
+        editable=found.site,
+        direct_url=found.direct_url,
+        site=found.site,
+        info=found.info,
+        folders=(Path(found.site),),
+    )
 
 
 def _package(found: Distribution, rows: tuple[tuple[str, Row], ...], where: ImportPath) -> Package:
@@ -161,9 +165,8 @@ def _package(found: Distribution, rows: tuple[tuple[str, Row], ...], where: Impo
 
 def _say_unread(found: Distribution, package: Package, where: ImportPath, oddities: list[str]) -> None:
     """Say of an editable package that nothing was found which leads to it."""
-    if not found.editable or package.folders or package.mapped:
-        return
-    if any(by in package.paths for by in where.left_out.values()):
+    leads = {*where.by_pth, *where.by_finder, *where.left_out.values()}
+    if not found.editable or not leads.isdisjoint(package.paths):
         return
     files = {os.path.basename(p) for p in package.paths}
     modules = [

@@ -13,7 +13,6 @@ from packaging.utils import canonicalize_name
 from ...errors import BackendError
 from .data import Installed, Package
 from .document import satisfies
-from .files import project_files
 from .folders import module_places
 from .import_path import is_within
 
@@ -35,7 +34,7 @@ def package_files(installed: Installed, name: str, module: str = "") -> dict[str
             cannot be told.
     """
     package = _package(installed, name)
-    files = _editable_files(package) if package.editable else _listed_files(package)
+    files = _editable_files(installed, package) if package.editable else _listed_files(package)
     if not files:
         lacks = (
             "its folder is left out, or its loader is not read" if package.editable else "it lists no files"
@@ -81,20 +80,29 @@ def _is_imported(path: str) -> bool:
     return not path.endswith(".pyc")
 
 
-def _editable_files(package: Package) -> dict[str, str]:
+def _editable_files(installed: Installed, package: Package) -> dict[str, str]:
     """Path below where a module is looked for -> file of the project."""
     found: dict[str, str] = {}
     for folder in map(str, package.folders):
-        for path in project_files(folder)[0]:
+        for path in _seen_below(installed, folder):
             found.setdefault(os.path.relpath(path, folder), path)
     for module, target in package.mapped.items():
         name = module.replace(".", "/")
         for place in module_places(str(target)):
-            for path in project_files(place)[0]:
-                end = path[len(str(target)) :] if is_within(path, str(target)) else ""
-                ending = os.path.basename(path).partition(".")[2]
-                found[f"{name}{end}" if end else f"{name}.{ending}"] = path
+            # A module that is one file keeps its ending, a package what is below its folder.
+            cut = len(place) if os.path.isdir(place) else len(place) - len(_ending(place))
+            found.update({f"{name}{path[cut:]}": path for path in _seen_below(installed, place)})
     return {name: path for name, path in found.items() if _is_imported(name)}
+
+
+def _seen_below(installed: Installed, place: str) -> list[str]:
+    return [path for path in installed.folder_files if is_within(path, place)]
+
+
+def _ending(path: str) -> str:
+    """``.py``, ``.cpython-311-x86_64-linux-gnu.so``."""
+    name = os.path.basename(path)
+    return name[name.index(".") :] if "." in name else ""
 
 
 def _narrowed(package: Package, files: Mapping[str, str], module: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 _IMPORT = re.compile(r"import[ \t]+(\w+)\s*(;|$)")
 # Loaders that rebuild or redirect by code of their own, by the name of the module that a .pth imports.
@@ -98,13 +99,23 @@ def finder_in(path: str) -> Finder:
     for node in body:
         name, value = _assigned(node)
         if name == "MAPPING":
-            found.mapped.update({k: v for k, v in _literal(value).items() if isinstance(v, str)})
+            found.mapped.update({k: v for k, v in _literal(value).items() if _is_path(v)})
         elif name == "NAMESPACES":
             lists = {k: v for k, v in _literal(value).items() if isinstance(v, list)}
-            found.namespaces.update({k: tuple(p for p in v if isinstance(p, str)) for k, v in lists.items()})
+            found.namespaces.update({k: tuple(p for p in v if _is_path(p)) for k, v in lists.items()})
         else:
             found.mapped.update(_map_module(node))
     return found
+
+
+def _is_path(value: object) -> TypeGuard[str]:
+    """Whether it is an absolute path that a file system can have."""
+    if not isinstance(value, str) or not os.path.isabs(value) or "\0" in value:
+        return False
+    try:
+        return bool(os.fsencode(value))
+    except UnicodeEncodeError:
+        return False
 
 
 def _assigned(node: ast.stmt) -> tuple[str, ast.expr | None]:
@@ -129,7 +140,7 @@ def _map_module(node: ast.stmt) -> dict[str, str]:
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
         return {}
     said = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-    if call.func.attr != "map_module" or len(said) != 2:
+    if call.func.attr != "map_module" or len(said) != 2 or not _is_path(said[1]):
         return {}
     name, path = said
     return {name: os.path.dirname(path) if os.path.basename(path) == "__init__.py" else path}

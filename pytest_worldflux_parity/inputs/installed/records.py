@@ -58,7 +58,7 @@ def distributions(site: str) -> Iterator[Distribution]:
     except OSError:
         return
     for name in names:
-        if name.endswith((".dist-info", ".egg-info")):
+        if name.endswith((".dist-info", ".egg-info")) or name == "EGG-INFO":
             yield _distribution(site, name)
 
 
@@ -168,7 +168,7 @@ def _name_and_version(info: str, folder: str, oddities: list[str]) -> tuple[str,
     name, version = said.get("name", ""), said.get("version", "")
     if not name or not version:
         oddities.append(f"{folder} does not say its name and version")
-    elif canonicalize_name(name) != canonicalize_name(stem):
+    elif stem and canonicalize_name(name) != canonicalize_name(stem):
         oddities.append(f"{folder} says that it is {name}")
     return canonicalize_name(name or stem), version or version_of_stem.partition("-py")[0]
 
@@ -219,5 +219,9 @@ def _from(url: dict[str, Any]) -> str:
 
 def folder_of_url(url: str) -> str:
     """The folder of a ``file:`` URL, empty where it is none."""
-    parts = urllib.parse.urlsplit(url) if url.startswith("file:") else None
-    return os.path.normpath(urllib.request.url2pathname(parts.path)) if parts and parts.path else ""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        path = urllib.request.url2pathname(parts.path) if parts.scheme == "file" else ""
+    except ValueError:
+        return ""
+    return os.path.normpath(path) if path else ""
