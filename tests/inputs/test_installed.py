@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -15,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import BackendError
@@ -322,6 +324,8 @@ def test_metadata_that_say_little_are_said(env: Environment) -> None:
 def test_links_pipes_and_what_cannot_be_read_do_no_harm(env: Environment, tmp_path: Path) -> None:
     env.install("a", "1.0", {"a/__init__.py": "1\n"})
     (env.site / "around").symlink_to(env.site)
+    (env.site / "root").symlink_to("/")
+    (env.site / "memory.py").symlink_to("/proc/kcore")
     (env.site / "nowhere.py").symlink_to("not there")
     os.mkfifo(env.site / "pipe.py")
     (tmp_path / "behind").mkdir()
@@ -329,8 +333,11 @@ def test_links_pipes_and_what_cannot_be_read_do_no_harm(env: Environment, tmp_pa
     (env.site / "linked").symlink_to(tmp_path / "behind")
     found = env.look()
     unlisted = {found.shown(path): sha for path, sha in found.unlisted.items()}
-    assert unlisted["nowhere.py"] == unlisted["pipe.py"] == "unreadable"
-    assert unlisted["linked/module.py"] == sha256(tmp_path / "behind" / "module.py")
+    nothing = ("around", "memory.py", "nowhere.py", "pipe.py", "root")
+    assert unlisted == {
+        "linked/module.py": sha256(tmp_path / "behind" / "module.py"),
+        **dict.fromkeys(nothing, "unreadable"),
+    }
     (env.site / "a" / "__init__.py").unlink()
     os.mkfifo(env.site / "a" / "__init__.py")
     assert list(env.look().altered.values()) == ["is no file"]
@@ -390,7 +397,7 @@ def test_a_folder_with_too_much_in_it_is_said(
     env.write("a.pth", f"{tmp_path}/much\n")
     found = env.look()
     assert len(found.folder_files) == 3
-    assert any("the rest of them is not looked at" in oddity for oddity in found.oddities)
+    assert any("holds too much, and after 3 files nothing" in oddity for oddity in found.oddities)
 
 
 def test_of_a_work_tree_what_git_ignores_is_left_out_unless_it_is_code(
@@ -778,3 +785,57 @@ def test_a_finder_made_by_editables_is_read(tmp_path: Path) -> None:
         "F.map_module('x', '/p/x/__init__.py')\nF.map_module('y', '/p/y.py')\n"
     )
     assert finder_in(str(path)).mapped == {"x": "/p/x", "y": "/p/y.py"}
+
+
+READ = ("METADATA", "RECORD", "direct_url.json", "top_level.txt", "installed-files.txt", "PKG-INFO")
+LIKELY = st.one_of(
+    st.binary(max_size=60),
+    st.text("[]{}:\"'\\/\0\n,=. file\ud800é", max_size=60).map(lambda t: t.encode("utf-8", "surrogatepass")),
+    st.sampled_from(
+        [
+            b'{"url": "file://[", "dir_info": {"editable": true}}',
+            b'{"url": "file:///\\ud800", "dir_info": {"editable": true}}',
+            b'{"url": 1, "dir_info": [], "vcs_info": 3}',
+            b"Name: \nVersion: \n",
+            b"Name: x\nVersion: not one\n",
+            b"/,,\n..,sha256=,\n../../../..,md9=x,1\n",
+            b"MAPPING = {'a': '\\0', 'b': '/\\ud800', 'c': 1, 3: '/', 'd': 'relative', 'e': '/nowhere'}\n",
+            b"import finder; finder.install()\n/\0\n.\n..\n",
+        ]
+    ),
+)
+
+
+@given(
+    infos=st.dictionaries(
+        st.sampled_from(["a-1.dist-info", "A-2.dist-info", "b-1-py3.egg-info", "-.dist-info", ".dist-info"]),
+        st.dictionaries(st.sampled_from(READ), LIKELY),
+    ),
+    files=st.dictionaries(st.sampled_from(["x.pth", "finder.py", "a.py", "c.egg-info", "EGG-INFO"]), LIKELY),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_stands_in_site_packages_can_be_looked_at(
+    tmp_path_factory: pytest.TempPathFactory,
+    infos: dict[str, dict[str, bytes]],
+    files: dict[str, bytes],
+) -> None:
+    site = tmp_path_factory.mktemp("any") / "lib" / "site-packages"
+    for info, read in infos.items():
+        (site / info).mkdir(parents=True)
+        for name, raw in read.items():
+            (site / info / name).write_bytes(raw)
+    site.mkdir(parents=True, exist_ok=True)
+    (site / "x.pth").write_bytes(b"import finder; finder.install()\n")
+    for name, raw in files.items():
+        (site / name).write_bytes(raw)
+    here = interpreter_at(Path(sys.executable))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installed_files, "MOST_FILES", 20)
+        found = look(dataclasses.replace(here, prefix=site.parent, site_packages=(site,)))
+        json.dumps(document(found))
+        contents(found)
+        assert not changed(snapshot(found), snapshot(found))
+    against_pins(found, [f"{name or 'none'}==1" for name in found.packages])
+    for name in found.packages:
+        with contextlib.suppress(BackendError):
+            package_files(found, name)

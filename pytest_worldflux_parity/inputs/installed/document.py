@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion
 
 from ... import wire
 from .data import Installed, Package
-from .import_path import is_within
+from .files import is_within
 
 MOST_NAMED = 20
 

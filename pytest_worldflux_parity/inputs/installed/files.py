@@ -19,11 +19,21 @@ from .data import Row, Stat
 NO_FILE = Stat(-1, 0, 0, 0)
 UNREADABLE = "unreadable"
 MOST_FILES = 20_000
+MOST_BYTES = 2_000_000_000
+# /proc/kcore calls itself a file of 128 TiB.
+_NO_SIZE = 1 << 40
 CODE = (".py", ".pyc", ".so", ".pyd", ".pth", ".dylib")
 _SKIPPED = ("__pycache__", "node_modules")
+# What stands there is no file, also where it looks like one that never ends.
+_NO_FILES = ("/proc", "/sys", "/dev")
 _BATCH = 64
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def stat_of(path: str) -> Stat | None:
@@ -44,10 +54,10 @@ def _stat(found: os.stat_result) -> Stat:
 def files_below(top: str) -> dict[str, Stat]:
     """Every file below a folder, behind links too, but for what Python writes into ``__pycache__``.
 
-    A folder that cannot be read is there by its own name, as no file.
+    A folder that cannot be read, and a link that leads around, are there by their own names, as no file.
     """
     found: dict[str, Stat] = {}
-    linked: set[str] = set()
+    linked = {os.path.realpath(top)}
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -67,7 +77,7 @@ def files_below(top: str) -> dict[str, Stat]:
 
 
 def _is_new_folder(entry: os.DirEntry[str], linked: set[str]) -> bool:
-    """Whether to look into it; into what a link leads to only once, as it may lead around."""
+    """Whether to look into it; into what a link leads to once, and not where it leads around."""
     try:
         if not entry.is_dir():
             return False
@@ -75,10 +85,16 @@ def _is_new_folder(entry: os.DirEntry[str], linked: set[str]) -> bool:
             return True
     except OSError:
         return False
-    place = os.path.realpath(entry.path)
-    known = place in linked
-    linked.add(place)
-    return not known
+    return _is_new_place(entry.path, linked)
+
+
+def _is_new_place(link: str, seen: set[str]) -> bool:
+    """Whether a link leads to a folder that was not seen, holds none of those, and has files."""
+    place = os.path.realpath(link)
+    if place in _NO_FILES or any(is_within(known, place) for known in seen):
+        return False
+    seen.add(place)
+    return True
 
 
 def _stat_of_entry(entry: os.DirEntry[str]) -> Stat:
@@ -92,16 +108,18 @@ def project_files(top: str) -> tuple[list[str], bool]:
     """The files of a project's folder, or the one file, and whether these are all.
 
     Of a git work tree those that git does not ignore, and code also where it does (a compiled module is
-    made in place). Caches, folders whose names begin with a dot and virtual environments are left out; after
-    ``MOST_FILES`` the search ends.
+    made in place). Caches, folders whose names begin with a dot and virtual environments are left out; at
+    ``MOST_FILES`` or ``MOST_BYTES`` the search ends.
     """
     if os.path.isfile(top):
         return [top], True
     found: list[str] = []
+    size = 0
     kept = _kept_by_git(top)
     for path in _walk(top):
         if kept is None or path in kept or path.endswith(CODE):
-            if len(found) == MOST_FILES:
+            size += max(0, (stat_of(path) or NO_FILE).size)
+            if len(found) == MOST_FILES or size > MOST_BYTES:
                 return found, False
             found.append(path)
     return found, True
@@ -116,14 +134,11 @@ def _walk(top: str) -> Iterator[str]:
 
 def _is_projects(folder: str, linked: set[str]) -> bool:
     name = os.path.basename(folder)
-    if name in _SKIPPED or name.startswith(".") or os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+    if name in _SKIPPED or name.startswith(".") or folder in _NO_FILES:
         return False
-    if not os.path.islink(folder):
-        return True
-    place = os.path.realpath(folder)
-    known = place in linked
-    linked.add(place)
-    return not known
+    if os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+        return False
+    return not os.path.islink(folder) or _is_new_place(folder, linked)
 
 
 def _kept_by_git(top: str) -> set[str] | None:
@@ -156,7 +171,8 @@ def digest_of(path: str, algorithm: str) -> bytes | None:
     if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
         return None
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _NO_SIZE:
             return None
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, algorithm).digest()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .files import MOST_FILES, project_files
-from .import_path import is_within
+from .files import is_within, project_files
 
 
 def tops(
@@ -27,9 +26,7 @@ def files_of_tops(found: Iterable[str], sites: Sequence[str], oddities: list[str
             continue
         below, whole = project_files(top)
         if not whole:
-            oddities.append(
-                f"{top} has more than {MOST_FILES:,} files, and the rest of them is not looked at"
-            )
+            oddities.append(f"{top} holds too much, and after {len(below):,} files nothing is looked at")
         files.update(below)
     return files
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .files import is_within
 from .pth import Lines, finder_in, imported, pth_lines
 from .records import is_site_packages
 
@@ -74,11 +75,6 @@ class _Kept:
     def keeps(self, path: str) -> bool:
         place = os.path.realpath(path)
         return not any(is_within(place, out) or is_within(out, place) for out in self.out)
-
-
-def is_within(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies in it."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _existing(folders: Iterable[Path]) -> list[str]:

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from .data import Installed, Interpreter, Package, Row, Stat
-from .files import files_below, row_of, sha256_of_all, stat_of
+from .files import files_below, is_within, row_of, sha256_of_all, stat_of
 from .folders import files_of_tops, tops
-from .import_path import ImportPath, import_path, is_within
+from .import_path import ImportPath, import_path
 from .pth import imported, loader_named
 from .records import Distribution, distributions, is_aside, record_sha256
 

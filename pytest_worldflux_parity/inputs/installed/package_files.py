@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 from ...errors import BackendError
 from .data import Installed, Package
 from .document import satisfies
+from .files import is_within
 from .folders import module_places
-from .import_path import is_within
 
 _SHOWN = 20
 _SUFFIXES = (".py", ".pyc", ".so", ".pyd")
