@@ -523,6 +523,25 @@ def test_an_old_editable_project_is_known_by_its_egg_info(env: Environment, tmp_
     assert "old/old.py" in package_files(found, "old")
 
 
+def test_an_egg_on_the_path_is_known_by_its_metadata(env: Environment) -> None:
+    env.write("one-2.0-py3.11.egg/EGG-INFO/PKG-INFO", "Name: one\nVersion: 2.0\n")
+    module = env.write("one-2.0-py3.11.egg/one.py", "1\n")
+    env.write("easy-install.pth", "./one-2.0-py3.11.egg\n")
+    found = env.look()
+    assert against_pins(found, ["one==2.0", "one==2.1"]) == ["one is 2.0, pinned ==2.1"]
+    assert str(module) in found.unlisted
+
+
+def test_one_folder_under_two_names_is_looked_at_once(env: Environment) -> None:
+    env.install("a", "1.0", {"a.py": ""})
+    (env.folder / "lib64").unlink(missing_ok=True)
+    (env.folder / "lib64").symlink_to("lib")
+    other = env.folder / "lib64" / VERSION / "site-packages"
+    found = look(dataclasses.replace(interpreter_at(env.python), site_packages=(env.site, other)))
+    assert found.path == (env.site,)
+    assert not found.oddities
+
+
 # Changes.
 
 
@@ -701,7 +720,7 @@ def test_what_a_package_has_not_is_an_error_of_one_line(
     ids=["setuptools", "setuptools-finder", "hatchling"],
 )
 def test_a_project_that_pip_installed_as_editable(
-    tmp_path: Path, backend: str, requires: str, more: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, requires: str, more: str
 ) -> None:
     project, env = tmp_path / "project", Environment(tmp_path / "env")
     for name in ("tiny_program", "other"):
@@ -712,12 +731,15 @@ def test_a_project_that_pip_installed_as_editable(
         f'[project]\nname = "tiny-program"\nversion = "0.1"\n{more}'
     )
     pip = [sys.executable, "-m", "pip", "--python", str(env.python), "install", "--no-deps", "--quiet"]
+    monkeypatch.setenv("PIP_RETRIES", "1")
     done = subprocess.run([*pip, "-e", project], capture_output=True, encoding="utf-8", check=False)
     if "No matching distribution found" in done.stderr:
         pytest.skip("there is no package index to build with")
     assert done.returncode == 0, done.stderr
     found = env.look()
     assert found.packages["tiny-program"].editable == str(project)
+    assert bool(found.mapped) == ("package-dir" in more), "what no folder can say is left to a finder"
+    assert bool(found.folders) != bool(found.mapped)
     assert not found.unlisted
     assert not found.oddities
     assert not contents(found)

@@ -135,7 +135,7 @@ def _project(found: Distribution) -> Package:
         name=found.name,
         version=found.version,
         record_sha256="",
-        editable=found.site,
+        editable="" if found.info.endswith("/EGG-INFO") else found.site,
         direct_url=found.direct_url,
         site=found.site,
         info=found.info,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -113,7 +113,7 @@ def _narrowed(package: Package, files: Mapping[str, str], module: str) -> dict[s
         raise BackendError(
             f"{package.name} has no module {module!r}",
             where=package.site,
-            valid=_nearest(module, valid),
+            valid=valid if len(valid) <= _SHOWN else _nearest(module, valid) or valid[:_SHOWN],
             got=module,
         )
     return kept
@@ -139,8 +139,5 @@ def _modules(files: Mapping[str, str], parent: str) -> set[str]:
     return found
 
 
-def _nearest(name: str, names: Mapping[str, object] | list[str]) -> list[str]:
-    """Names to show: all where they are few, else the nearest."""
-    if len(names) <= _SHOWN:
-        return sorted(names)
-    return difflib.get_close_matches(name, names, n=5, cutoff=0.4)
+def _nearest(name: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, names, n=5, cutoff=0.6)
