@@ -1,7 +1,8 @@
 """Lines of a ``parity_runs.jsonl`` that no run of this plugin sealed -> their judgement under a proof suite.
 
 Nothing is known of such lines but what they say, so no request ties them to a recipe, and nothing but the
-first success of each (task, seed, system) counts. They are held to everything else that a proof asks.
+first success of each (task, seed, system) counts; which programs they are of is what they state. They are
+held to everything else that a proof asks.
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ from ..schemas.json_text import parse_json
 from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
-from .fingerprint import fingerprint
 from .gates.independence import Origin
-from .gates.programs import named_programs
 from .gates.repeats import repeats
 from .judge_proof import lock_doubts
 from .judgement_input import Evidence
@@ -74,15 +73,9 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
         SourceError: the lock file is there and is not a lock.
     """
     assert prepared.proof is not None
-    # Nothing was sealed, so the programs are those that stand in the project now.
-    programs = fingerprint(prepared, context)
     unsealed = replace(prepared.proof, claim="none", warnings=(*prepared.proof.warnings, UNSEALED))
     parts = tuple(
-        replace(
-            _part_evidence(part, lines),
-            golden=lock_reference(part, context).golden,
-            named=named_programs(programs, part.key),
-        )
+        replace(_part_evidence(part, lines), golden=lock_reference(part, context).golden)
         for part in prepared.parts
     )
     return judge_proof_suite(
