@@ -119,7 +119,8 @@ def other_commits(lines: Iterable[Mapping[str, Any]]) -> list[str]:
     """A warning for each side whose records state one tree, of several commits."""
     commits: dict[str, set[str]] = {}
     for line in lines:
-        commits.setdefault(line["system"], set()).add(str(_stated_source(line).get("commit")))
+        if (commit := _stated_source(line).get("commit")) is not None:
+            commits.setdefault(line["system"], set()).add(str(commit))
     return [
         f"the records of the {system} side state {len(own)} commits: {', '.join(map(_short, sorted(own)))}"
         for system, own in sorted(commits.items())
