@@ -135,12 +135,17 @@ def _without_collector(judge: Callable[_P, ProofConclusion]) -> Callable[_P, Pro
 
 @_without_collector
 def conclude_proof(
-    prepared: PreparedFile, context: RunContext, names: Sequence[str], changed: Sequence[str]
+    prepared: PreparedFile,
+    context: RunContext,
+    names: Sequence[str],
+    changed: Sequence[str],
+    noted: Sequence[str],
 ) -> ProofConclusion:
     """Judge one proof suite and write all its documents.
 
     Args:
         names: of the test items of this session. changed: what changed since the run was sealed.
+        noted: what came beside it, and changed nothing that ran.
 
     Raises:
         ParityError: something cannot be read or written.
@@ -158,6 +163,7 @@ def conclude_proof(
             context.resume,
             selected,
             tuple(changed),
+            tuple(noted),
             findings,
             tuple(history),
             names=names_of(prepared.parts[0], context),
