@@ -21,7 +21,7 @@ from ..inputs.lock_reference import lock_reference, names_of
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
-from ..judgement.fingerprint import changes, fingerprint, read_session
+from ..judgement.fingerprint import changes, fingerprint, new_beside, read_session
 from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
@@ -34,6 +34,7 @@ from ..schemas.json_text import utc_now
 from ..suite import suite_file
 from ..suite.suite import Suite
 from .bundle import make_bundle, signature_line
+from .programs import described, look_again, since_sealed
 
 if TYPE_CHECKING:
     from .conclude_proof import ProofConclusion
@@ -84,6 +85,7 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
         return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
     # Of the session that sealed the run; a resume asks the same.
     context = replace(context, run_id=session["run_id"], choices=session.get("choices", {}))
+    look_again()
     conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
@@ -97,12 +99,15 @@ def _conclude_suite(
 ) -> Conclusion:
     try:
         file = prepare((context.root / node_id).resolve(), context)
-        changed = changes(sealed, fingerprint(file, context), file, new_files=False)
+        before, now = sealed, described(fingerprint(file, context), file, context)
+        others, noted = since_sealed(before, now)
+        changed = [*changes(before, now, file, new_files=False), *others]
+        noted += new_beside(before, now, file)
         if file.proof is not None:
-            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed, sealed)
+            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed, noted, sealed)
         if file.campaign is not None:
             return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
-        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed, sealed)
+        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed, noted, sealed)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
@@ -117,6 +122,7 @@ def _conclude_quick(
     file: PreparedFile,
     names: Sequence[str],
     changed: Sequence[str],
+    noted: Sequence[str],
     entry: Mapping[str, Any],
 ) -> Conclusion:
     """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
@@ -126,6 +132,7 @@ def _conclude_quick(
         resumed=context.resume,
         selected=frozenset(names),
         changed=tuple(changed),
+        noted=tuple(noted),
         names=names_of(prepared, context),
         machine=environment(),
     )
@@ -168,11 +175,12 @@ def _conclude_proof(
     prepared: PreparedFile,
     names: Sequence[str],
     changed: Sequence[str],
+    noted: Sequence[str],
     entry: Mapping[str, Any],
 ) -> Conclusion:
     from .conclude_proof import conclude_proof
 
-    concluded = conclude_proof(prepared, context, names, changed, entry)
+    concluded = conclude_proof(prepared, context, names, changed, noted, entry)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(
         node_id,

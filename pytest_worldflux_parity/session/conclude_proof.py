@@ -139,13 +139,14 @@ def conclude_proof(
     context: RunContext,
     names: Sequence[str],
     changed: Sequence[str],
+    noted: Sequence[str],
     entry: Mapping[str, Any],
 ) -> ProofConclusion:
     """Judge one proof suite and write all its documents.
 
     Args:
         names: of the test items of this session. changed: what changed since the run was sealed.
-        entry: what was sealed of the suite.
+        noted: what came beside it, and changed nothing that ran. entry: what was sealed of the suite.
 
     Raises:
         ParityError: something cannot be read or written.
@@ -163,6 +164,7 @@ def conclude_proof(
             context.resume,
             selected,
             tuple(changed),
+            tuple(noted),
             findings,
             tuple(history),
             names=names_of(prepared.parts[0], context),

@@ -27,6 +27,7 @@ from ..judgement.fingerprint import (
 )
 from ..schemas.json_text import utc_now
 from .bundle import BUNDLE, evidence_inputs, refuse_unsigning
+from .programs import described, since_sealed
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
 
@@ -69,7 +70,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
-    asked = {node_id: fingerprint(p, context) for node_id, p in prepared.items()}
+    asked = {n: described(fingerprint(p, context), p, context) for n, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:
         _copy_programs(context, prepared.values())
@@ -146,7 +147,8 @@ def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[
                 got=node_id,
                 mend="name its suites only, or leave --parity-resume out",
             )
-        changed = ", ".join(changes(sealed[node_id], now, prepared[node_id]))
+        others, _ = since_sealed(sealed[node_id], now)
+        changed = ", ".join([*changes(sealed[node_id], now, prepared[node_id]), *others])
         if changed:
             raise StoreError(
                 f"{changed} changed since the run was sealed",
