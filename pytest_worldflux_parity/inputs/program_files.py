@@ -67,7 +67,8 @@ def named_by_command(
     root = root.resolve()
     words = {p for task, side in sides.items() for p in _named(side, folder, {**values, "task_id": task})}
     inside = [p for p in sorted(words) if p != root and p.is_relative_to(root)]
-    files = {f for p in inside for f in (_below(p, root) if p.is_dir() else [p]) if f.suffix in SCRIPTS}
+    modules = (f for p in inside if p.is_dir() for f in _below(p, root) if f.suffix in SCRIPTS)
+    files = {*(p for p in inside if p.is_file()), *modules}
     found = {path.relative_to(root).as_posix(): wire.file_sha256(path) for path in sorted(files)}
     return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
 

@@ -77,17 +77,14 @@ def named_programs(entry: Mapping[str, Any], part: str) -> dict[str, Named | Non
     """Side -> the program that it names, of the sides of a part that run.
 
     Args:
-        entry: what a session sealed of the suite. part: how it names the part.
-
-    A manifest's command names its files itself; those of a folder stand there as one hash.
+        entry: what a session sealed of the suite; one of an earlier version says nothing of this.
+        part: how it names the part.
     """
-    commands = entry.get("files") or {}
     found: dict[str, Named | None] = {}
     for system in SYSTEMS:
         program = (entry.get("programs") or {}).get(f"{part}.{system}")
         if program is not None:
-            by_command = {"files": commands.get(f"{part}.{system}", commands.get(system))}
-            found[system] = named_of(program.get("named") or by_command)
+            found[system] = named_of(program.get("named"))
     return found
 
 
