@@ -13,7 +13,7 @@ from .gates.copies import sorted_sides
 from .gates.coverage import apart_warnings, coverage, empty_tasks, steps_apart, tolerated
 from .gates.fixture import BANNER
 from .gates.independence import independence
-from .gates.programs import not_shown, overlap
+from .gates.programs import beside_a_table, not_shown, overlap
 from .gates.validity import (
     conflicting_successes,
     other_commits,
@@ -184,7 +184,7 @@ def _independence(evidence: Evidence) -> Gate:
     found = [] if suite.track == "quick" else unknown
     found = [*found, *independence(suite, evidence.observed, evidence.origins, evidence.named)]
     found += [repeat.finding() for repeat in evidence.repeats.repeated]
-    warnings = list(sorted_sides(suite, evidence.observed))
+    warnings = [*beside_a_table(evidence.named), *sorted_sides(suite, evidence.observed)]
     if suite.track == "quick":
         warnings += [f"in a proof this would be a finding: {f.line()}" for f in unknown]
     alike = [s.line() for s in evidence.repeats.saturated]

@@ -26,7 +26,7 @@ from .gates import Finding
 from .gates.components import ComponentEvidence, compare
 from .gates.fixture import is_fixture_table
 from .gates.independence import Origin
-from .gates.programs import named_programs
+from .gates.programs import Named, named_programs, repositories
 from .gates.repeats import repeats
 from .judgement_input import Evidence
 from .stats.measurements import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, observe
@@ -83,9 +83,18 @@ def assemble(
         label=prepared.label,
         choices=tuple(context.choices.values()),
         repeats=alike,
-        named=named_programs(entry, prepared.key),
+        named=_named(prepared, entry),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
+
+
+def _named(prepared: PreparedSuite, entry: Mapping[str, Any]) -> dict[str, Named | None]:
+    """What each side names as its program."""
+    found = named_programs(entry, prepared.key)
+    for system, table in prepared.tables.items():
+        stated = (table.provenance.get("repo"), getattr(prepared.suite.sides[system], "repo", None))
+        found[system] = Named(repositories(stated))
+    return found
 
 
 def _components(

@@ -117,7 +117,13 @@ def command_named(program: CommandProgram, context: RunContext) -> dict[str, Any
     """What a command names as its program, as :func:`..inputs.named.named` has it of a backend."""
     root, folder = _place(program, context)
     files = named_by_command(program.sides, folder, root, _known(program, root, context))
-    row: dict[str, Any] = {"kind": "files", "name": program.name, "repository": None, "version": None, "paths": []}
+    row: dict[str, Any] = {
+        "kind": "files",
+        "name": program.name,
+        "repository": None,
+        "version": None,
+        "paths": [],
+    }
     return {"sources": [{**row, "commit": program.commit}], "files": files} if files else None
 
 

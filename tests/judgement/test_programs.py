@@ -11,11 +11,13 @@ from pytest_worldflux_parity.errors import SuiteError
 from pytest_worldflux_parity.judgement.gates.programs import (
     TRIVIAL,
     Named,
+    beside_a_table,
     named_of,
     named_programs,
     not_shown,
     overlap,
     program_findings,
+    repositories,
 )
 from pytest_worldflux_parity.judgement.gates.validity import other_commits, source_findings
 from pytest_worldflux_parity.suite.proof import parse_proof
@@ -75,6 +77,15 @@ def test_the_card_says_what_two_programs_share() -> None:
     assert said(named("a", "h"), named("b", "h")) == (
         "two programs; 1 files stand on both sides (of 2 and 2)"
     )
+
+
+def test_a_program_of_the_repository_of_a_table_is_a_warning() -> None:
+    table = Named(repositories([f"{REPO}.git", None]))
+    [told] = beside_a_table({"official": table, "worldflux": named("a", repository=REPO)})
+    assert told.startswith(f"both sides are of one repository, {REPO}, and a table names no files")
+    for other in (named("a", repository="https://example.org/own"), table, None):
+        assert list(beside_a_table({"official": table, "worldflux": other})) == []
+    assert codes(table, named("a", repository=REPO)) == []
 
 
 def test_versions_are_two_of_one_program() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -16,7 +16,7 @@ TRIVIAL = frozenset(sha256(text).hexdigest() for text in (b"", b"\n", b"\r\n"))
 
 @dataclass(frozen=True)
 class Named:
-    """What a side names as its program.
+    """What a side names as its program; a table names at most a repository.
 
     Attributes:
         repositories: that it is of. names: of packages, checkouts and files, for a reader.
@@ -62,11 +62,16 @@ class Overlap:
         return f"two programs; {share}" if self.shared else ""
 
 
+def repositories(urls: Iterable[object]) -> frozenset[str]:
+    """Repositories by their URLs, as one may write them."""
+    return frozenset(u.rstrip("/").removesuffix(".git") for u in urls if isinstance(u, str) and u)
+
+
 def named_of(document: Mapping[str, Any] | None) -> Named | None:
     """What ``run.json`` says that a side names; None where it names nothing that says anything."""
     sources = (document or {}).get("sources") or ()
     found = Named(
-        frozenset(s["repository"] for s in sources if s.get("repository")),
+        repositories(s.get("repository") for s in sources),
         tuple(s["name"] for s in sources if s.get("name")),
         (document or {}).get("files") or {},
     )
@@ -89,9 +94,9 @@ def named_programs(entry: Mapping[str, Any], part: str) -> dict[str, Named | Non
 
 
 def overlap(named: Mapping[str, Named | None]) -> Overlap | None:
-    """What both sides have in common; None where one of them names nothing."""
+    """What both sides have in common; None where one of them names no file."""
     official, worldflux = (named.get(s) for s in SYSTEMS)
-    if official is None or worldflux is None:
+    if official is None or worldflux is None or not (official.contents and worldflux.contents):
         return None
     one, other = official.contents, worldflux.contents
     both = tuple(sorted(official.repositories & worldflux.repositories))
@@ -104,6 +109,18 @@ def not_shown(named: Mapping[str, Named | None]) -> Iterator[Finding]:
         if own is None:
             text = "nothing shows which program it is: its backend.yaml names no files (`program:`)"
             yield Finding("program_not_shown", text, system=system)
+
+
+def beside_a_table(named: Mapping[str, Named | None]) -> Iterator[str]:
+    """A warning where a program is of the repository that the other side's table is of."""
+    known = [n for n in named.values() if n is not None]
+    if len(known) == len(SYSTEMS) and sum(bool(n.contents) for n in known) == 1:
+        both = known[0].repositories & known[1].repositories
+        if both:
+            yield (
+                f"both sides are of one repository, {', '.join(sorted(both))}, and a table names no files: "
+                "nothing shows that they are two programs"
+            )
 
 
 def program_findings(suite: Suite, named: Mapping[str, Named | None]) -> Iterator[Finding]:
