@@ -45,8 +45,9 @@ def seal_copy(place: Path, tree: Tree, base: Path) -> Path:
         with translated(partial):
             copy(tree, base, partial)
             partial.mkdir(parents=True, exist_ok=True)
-            for path in partial.rglob("*"):
-                path.chmod(0o555 if path.is_dir() else 0o444 | path.stat().st_mode & 0o111)
+            # Folders stay as they are: who owns a run may remove it.
+            for path in (p for p in partial.rglob("*") if p.is_file()):
+                path.chmod(0o444 | path.stat().st_mode & 0o111)
             with contextlib.suppress(OSError):
                 # Another process of the session may have been faster.
                 os.replace(partial, folder)
