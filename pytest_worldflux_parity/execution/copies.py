@@ -104,6 +104,11 @@ def own_copy(place: Path, tree: Tree, source: Path, whose: str) -> Iterator[Path
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forget_starts(place: Path) -> None:
+    """Remove the copies of programs that were killed; nothing of the run may run."""
+    shutil.rmtree(place / _STARTS, ignore_errors=True)
+
+
 def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
     """What a run sealed of a program.
 
