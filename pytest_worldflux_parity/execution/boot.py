@@ -10,6 +10,7 @@ import json
 import os
 import runpy
 import site
+import subprocess
 import sys
 
 
@@ -24,6 +25,7 @@ def main() -> None:
     site.setcopyright()
     site.sethelper()
     sys.path[:] = [*plan["first"], *sys.path, *plan["behind"]]
+    _hand_on()
     how, *arguments = sys.argv[1:]
     if how == "-m":
         sys.argv[:] = arguments
@@ -35,6 +37,16 @@ def main() -> None:
         sys.argv[:] = [how, *arguments]
         sys.path.insert(0, os.path.dirname(os.path.abspath(how)))
         runpy.run_path(how, run_name="__main__")
+
+
+def _hand_on() -> None:
+    """Have children of multiprocessing start by this file too, which run ``<options of Python> -c CODE``.
+
+    Python hands on ``-I`` and ``-S``, with which it would look at no variable, but not where bytecode is.
+    """
+    known = subprocess._args_from_interpreter_flags  # type: ignore[attr-defined]
+    own = ["-X", f"pycache_prefix={sys.pycache_prefix}", os.path.abspath(__file__)]
+    subprocess._args_from_interpreter_flags = lambda: [*known(), *own]  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

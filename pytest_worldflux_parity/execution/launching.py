@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.interpreters import Packages, packages
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
-from . import runner
+from . import bytecode, runner
+from .bytecode import Bytecode
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
 
 _BOOT = Path(__file__).with_name("boot.py")
@@ -61,6 +63,8 @@ def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
         StoreError: the copy cannot be written.
     """
     tree = backend_tree(backend, root)
+    # An earlier start has nothing to do with this one.
+    shutil.rmtree(place / bytecode.FOLDER, ignore_errors=True)
     return Sealed(tree, seal_copy(place, tree, base_of(backend, root)), place)
 
 
@@ -72,6 +76,7 @@ class Start:
         cwd: the folder that it starts in, where that is not the folder of its results.
         own: folders that it alone reads and may write: its own copy of the program.
         read: folders outside of the project's copy that it reads: packages, the interpreter's environment.
+        bytecode: of a Python program that starts by :mod:`.boot`.
     """
 
     command: list[str]
@@ -79,6 +84,12 @@ class Start:
     cwd: Path | None
     own: tuple[Path, ...] = ()
     read: tuple[Path, ...] = ()
+    bytecode: Bytecode | None = None
+
+    def ended_well(self) -> None:
+        """To be called where it did, before its files go: what it compiled is compiled for later starts."""
+        if self.bytecode is not None:
+            self.bytecode.keep()
 
 
 @contextmanager
@@ -151,14 +162,22 @@ def _backend_started(
         inside = import_folder(backend).is_relative_to(base)
         first = [copied / import_folder(backend).relative_to(base) if inside else copied]
         first.append(runner.install_wire(folder / "wire"))
-        env = runner.environment(os.environ, first, threads)
+        env = {**runner.environment(os.environ, first, threads), **_no_foreign_bytecode(folder)}
         read: tuple[Path, ...] = ()
+        own: Bytecode | None = None
         if backend.argv[0] == "{python}":
             found = packages(python)
             behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
             command = _booted(command, folder, first, behind, found.prefix)
             read = (*behind, *([found.prefix] if found.prefix else []))
-        yield Start(command, env, None, (folder,), read)
+            own = bytecode.bytecode_of(found, sealed.place, folder, behind, sealed.tree, sealed.source)
+            own.link()
+        yield Start(command, env, None, (folder,), read, own)
+
+
+def _no_foreign_bytecode(folder: Path) -> dict[str, str]:
+    """For Python that is started by other programs, and by Python programs as a new process."""
+    return {"PYTHONPYCACHEPREFIX": str(folder / bytecode.FOLDER)}
 
 
 def _behind(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[Path]:
@@ -206,7 +225,8 @@ def _booted(
     boot.write_text(_BOOT.read_text(encoding="utf-8"), encoding="utf-8")
     python, *rest = words
     count = _options(rest)
-    return [python, "-I", "-S", "-u", *rest[:count], str(boot), *rest[count:]]
+    prefix_option = f"pycache_prefix={folder / bytecode.FOLDER}"
+    return [python, "-I", "-S", "-u", "-X", prefix_option, *rest[:count], str(boot), *rest[count:]]
 
 
 def _options(words: Sequence[str]) -> int:
@@ -217,12 +237,13 @@ def _options(words: Sequence[str]) -> int:
     """
     count = 0
     while count < len(words) and words[count].startswith("-") and words[count] not in ("-m", "-c"):
-        if words[count] not in _PLAIN | _VALUED:
+        option = " ".join(words[count : count + 1 + (words[count] in _VALUED)])
+        if words[count] not in _PLAIN | _VALUED or option.startswith("-X pycache_prefix"):
             raise BackendError(
                 "argv has an option of Python that a sealed program cannot have",
                 where="backend.yaml",
                 valid=sorted(_PLAIN | _VALUED),
-                got=words[count],
+                got=option,
             )
         count += 1 + (words[count] in _VALUED)
     return count
@@ -243,7 +264,7 @@ def _command_start(
     place = copied / cwd.relative_to(moved.root) if inside else cwd
     if inside:
         place.mkdir(parents=True, exist_ok=True)
-    return Start(command, {**base, **env}, place, (folder,))
+    return Start(command, {**base, **env, **_no_foreign_bytecode(folder)}, place, (folder,))
 
 
 @dataclass(frozen=True)
