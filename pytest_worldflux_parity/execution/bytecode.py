@@ -1,17 +1,21 @@
 """The bytecode that programs run: made by the plugin from sources, and by nobody else.
 
 Python takes a ``.pyc`` that fits its source by time and size, or that asks for no check, whoever wrote it.
-So each start of a program looks for bytecode in a folder of its own (``-X pycache_prefix``), never beside
-sources. There it finds links:
+So each start of a program has a folder of its own for bytecode (``sys.pycache_prefix``), and never looks
+beside sources. What :mod:`.boot` looks at before that folder is
 
-- to what the plugin has compiled for the run: packages, the program's sealed files, the contract;
-- to what stands beside the sources of the standard library, which nobody has sealed either.
+- what the plugin has compiled for the run: packages, the program's sealed files, the contract;
+- what stands beside the sources of the standard library, which nobody has sealed either.
 
 What a start does not find it compiles for itself. When it has ended well, the plugin reads the *names* of
 what it left, and compiles these sources in a process of its own into a new layer for all later starts:
 ``<place>/bytecode/<interpreter>/layer-<inode>-<chance>/``, with ``files.json`` written last. The bytes that
-a program wrote are never taken. A layer does not change again, and layers may overlap, so that starts on
-several machines need no lock to be right. That one cannot be made or read costs time and nothing else.
+a program wrote are never taken. A layer does not change again: of what was touched since, nothing is read.
+Layers may overlap, so that starts on several machines need no lock to be right. That one cannot be made or
+read costs time and nothing else.
+
+No start has links to what there is: they would be some thousand files more to make and to remove, which a
+shared or busy disk takes seconds for.
 """
 
 from __future__ import annotations
@@ -26,9 +30,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import wire
 from ..inputs.interpreters import Packages
@@ -41,8 +44,6 @@ FILL_SEC = 600.0
 _FILL = Path(__file__).with_name("fill.py")
 _FILES = "files.json"
 _NAME = re.compile(r"(?P<module>[^.]+)\.[^.]+(?:\.opt-(?P<level>[12]))?\.pyc")
-# Folders of the standard library that hold others' packages, or what no program imports.
-_NO_LIBRARY = frozenset(["site-packages", "dist-packages", "test", "idlelib", "turtledemo"])
 # Source, the name of its code, sha256 of the source, level of optimisation, where the bytecode goes.
 Work = tuple[str, str, "str | None", str, str]
 
@@ -97,16 +98,18 @@ class Bytecode:
     found: Packages
     parts: Sequence[Part]
 
-    def link(self) -> None:
-        """Fill the prefix with links to what there is."""
-        links = _Links(str(self.prefix))
-        with contextlib.suppress(OSError):
-            modules = _modules(self.shared)
-            for part in self.parts:
-                for name, target in modules.get(part.label, {}).items():
-                    links.make(f"{part.folder}/{name}", target)
-            for path, target in _library(self.found.stdlib):
-                links.make(path, target)
+    def plan(self) -> dict[str, Any]:
+        """What :mod:`.boot` is told: the newest layer comes first."""
+        layers = sorted(_layers(self.shared), key=lambda layer: layer.made_ns, reverse=True)
+        return {
+            "prefix": str(self.prefix),
+            "library": [f"{folder}/" for folder in self.found.stdlib],
+            "layers": [
+                [f"{part.folder}/", f"{layer.folder}/{part.label}/", layer.made_ns]
+                for layer in layers
+                for part in self.parts
+            ],
+        }
 
     def keep(self) -> None:
         """Compile what the start has compiled for itself, for those that follow; called once it has ended."""
@@ -126,33 +129,31 @@ class Bytecode:
             folder = f"/{os.path.relpath(path, self.prefix)}"
             part = next((p for p in parts if f"{folder}/".startswith(f"{p.folder}/")), None)
             if part is not None:
-                below = os.path.relpath(folder, part.folder)
-                yield from part.left(below, [n for n in names if not os.path.islink(f"{path}/{n}")], path)
+                yield from part.left(os.path.relpath(folder, part.folder), names, path)
 
     def _lacking(self, left: Sequence[_Left]) -> list[Work]:
         """What :mod:`.fill` is to compile: all but what another start has left meanwhile."""
-        modules = _modules(self.shared)
+        layers = [*_layers(self.shared)]
         work: list[Work] = []
         for one in left:
-            known = modules.get(one.part.label, {}).get(one.name)
-            path = one.part.source / one.source
-            if known is None or not _fits(known, path):
+            name, path = f"{one.part.label}/{one.name}", one.part.source / one.source
+            if not any(_fits(layer.folder / name, path) for layer in layers):
                 sha256 = one.part.files[one.source] if one.part.files is not None else None
-                work.append((str(path), str(path), sha256, one.level, f"{one.part.label}/{one.name}"))
+                work.append((str(path), str(path), sha256, one.level, name))
         return work
 
 
 def bytecode_of(
     found: Packages, place: Path, start: Path, behind: Sequence[Path], tree: Tree, source: Path
 ) -> Bytecode:
-    """The bytecode of a start, not linked yet.
+    """The bytecode of a start.
 
     Args:
         place: of the run's copies. start: the folder of the start. behind: its folders of packages.
         source: what the start's copy of ``tree`` is made from.
     """
     contract = Path(wire.__file__).parent
-    outside = [path for path in (*found.stdlib, *behind) if not path.is_relative_to(start)]
+    outside = [path for path in behind if not path.is_relative_to(start)]
     parts = [Part(wire.content_hash([str(path)])[:16], path, path) for path in outside]
     parts.append(Part(f"program-{tree.sha256[:16]}", start / "program", source, dict(tree.copied)))
     parts.append(Part("wire", start / "wire" / contract.parent.name / contract.name, contract))
@@ -161,20 +162,23 @@ def bytecode_of(
 
 def altered(place: Path) -> list[str]:
     """Files of the run's bytecode that are no longer what was compiled, below ``place``."""
-    found: list[str] = []
-    for folder in sorted((place / FOLDER).glob("*/layer-*")):
-        layer = _layer(str(folder))
-        if layer is None:
-            # Of a folder that was copied no start takes anything.
-            found += [] if _is_copied(folder) else [str(folder / _FILES)]
-            continue
-        there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-        found += [str(folder / name) for name in there - {*layer.files, _FILES}]
-        for name, sha256 in layer.files.items():
-            path = folder / name
-            if not layer.holds(str(path)) or wire.file_sha256(path) != sha256:
-                found.append(str(path))
-    return sorted(os.path.relpath(path, place) for path in found)
+    found = [path for layer in _layers_below(place / FOLDER, "*/") for path in _altered_in(layer)]
+    return sorted(path.relative_to(place).as_posix() for path in found)
+
+
+def _altered_in(layer: _Layer) -> Iterator[Path]:
+    listed = layer.folder / _FILES
+    try:
+        files = wire.load_object(listed)
+    except (OSError, wire.WireError):
+        yield listed
+        return
+    there = {p.relative_to(layer.folder).as_posix() for p in layer.folder.rglob("*") if not p.is_dir()}
+    yield from (layer.folder / name for name in there - {*files, _FILES})
+    for name, sha256 in files.items():
+        path = layer.folder / name
+        if not layer.holds(path) or wire.file_sha256(path) != sha256:
+            yield path
 
 
 def _interpreter(found: Packages) -> str:
@@ -182,59 +186,14 @@ def _interpreter(found: Packages) -> str:
     return wire.content_hash([str(found.python), os.path.realpath(found.python), found.version])[:16]
 
 
-class _Links:
-    """Makes links at absolute paths below a prefix; the first for a path counts."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._folders: set[str] = set()
-
-    def make(self, path: str, target: str) -> None:
-        where = self._prefix + path
-        folder = where.rpartition("/")[0]
-        if folder not in self._folders:
-            os.makedirs(folder, exist_ok=True)
-            self._folders.add(folder)
-        with contextlib.suppress(FileExistsError):
-            os.symlink(target, where)
-
-
-@lru_cache(maxsize=16)
-def _library(folders: tuple[Path, ...]) -> tuple[tuple[str, str], ...]:
-    """(path below a prefix, target) of the links that bring the bytecode of a standard library."""
-    return tuple(link for folder in folders for link in _cached(str(folder)))
-
-
-def _cached(folder: str) -> Iterator[tuple[str, str]]:
-    """Links for a folder of modules.
-
-    What lies in ``__pycache__`` of a folder stands, below a prefix, in the folder itself. Where that has no
-    folder within, one link does for all.
-    """
-    cache = f"{folder}/__pycache__"
-    try:
-        names = sorted(os.listdir(cache))
-        inner = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name != "__pycache__")
-    except OSError:
-        # Absent, an archive, or nothing was compiled.
-        return
-    if not inner:
-        yield folder, cache
-        return
-    yield from ((f"{folder}/{name}", f"{cache}/{name}") for name in names if name.endswith(".pyc"))
-    for name in inner:
-        if name not in _NO_LIBRARY:
-            yield from _cached(f"{folder}/{name}")
-
-
 @dataclass(frozen=True)
 class _Layer:
-    """What was compiled at once: path -> sha256, and when the last of it was written."""
+    """What was compiled at once, and when the last of it was written."""
 
-    files: Mapping[str, str]
+    folder: Path
     made_ns: int
 
-    def holds(self, path: str) -> bool:
+    def holds(self, path: Path) -> bool:
         """Whether a file has stayed untouched: a program can set other times, but not that of a change."""
         try:
             return os.lstat(path).st_ctime_ns <= self.made_ns
@@ -242,42 +201,26 @@ class _Layer:
             return False
 
 
-@lru_cache(maxsize=64)
-def _layer(folder: str) -> _Layer | None:
-    """A layer as it was when it was first read; None: it is not what was made here."""
-    try:
-        if _is_copied(Path(folder)):
-            return None
-        with open(f"{folder}/{_FILES}", encoding="utf-8") as handle:
-            made_ns = os.fstat(handle.fileno()).st_ctime_ns
-            files = json.load(handle)
-    except (OSError, ValueError):
-        return None
-    return _Layer(files, made_ns) if isinstance(files, dict) else None
+def _layers(shared: Path) -> Iterator[_Layer]:
+    return _layers_below(shared, "")
 
 
-def _is_copied(folder: Path) -> bool:
-    return folder.name.split("-")[1] != str(folder.stat().st_ino)
+def _layers_below(folder: Path, pattern: str) -> Iterator[_Layer]:
+    """The layers that were made where they are: those of a run that was copied have other numbers."""
+    for path in sorted(folder.glob(f"{pattern}layer-*")):
+        with contextlib.suppress(OSError):
+            if path.name.split("-")[1] == str(path.stat().st_ino):
+                yield _Layer(path, os.lstat(path / _FILES).st_ctime_ns)
 
 
-def _modules(shared: Path) -> dict[str, dict[str, str]]:
-    """Label -> path below a part -> the bytecode there is of it, the newest where there are several."""
-    found: dict[str, dict[str, str]] = {}
-    layers = [(layer, str(path)) for path in shared.glob("layer-*") if (layer := _layer(str(path)))]
-    for layer, folder in sorted(layers, key=lambda pair: pair[0].made_ns):
-        for name in layer.files:
-            path = f"{folder}/{name}"
-            if layer.holds(path):
-                label, _, below = name.partition("/")
-                found.setdefault(label, {})[below] = path
-    return found
-
-
-def _fits(bytecode: str, source: Path) -> bool:
+def _fits(bytecode: Path, source: Path) -> bool:
     """Whether Python would take it for this source."""
-    with open(bytecode, "rb") as handle:
-        _, _, time, size = (int.from_bytes(handle.read(4), "little") for _ in range(4))
-    found = source.stat()
+    try:
+        found = source.stat()
+        with open(bytecode, "rb") as handle:
+            _, _, time, size = (int.from_bytes(handle.read(4), "little") for _ in range(4))
+    except OSError:
+        return False
     return (time, size) == (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
 
 

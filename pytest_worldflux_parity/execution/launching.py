@@ -168,16 +168,15 @@ def _backend_started(
         if backend.argv[0] == "{python}":
             found = packages(python)
             behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
-            command = _booted(command, folder, first, behind, found.prefix)
-            read = (*behind, *([found.prefix] if found.prefix else []))
             own = bytecode.bytecode_of(found, sealed.place, folder, behind, sealed.tree, sealed.source)
-            own.link()
+            command = _booted(command, folder, first, behind, own)
+            read = (*behind, *([found.prefix] if found.prefix else []))
         yield Start(command, env, None, (folder,), read, own)
 
 
 def _no_foreign_bytecode(folder: Path) -> dict[str, str]:
-    """For Python that is started by other programs, and by Python programs as a new process."""
-    return {"PYTHONPYCACHEPREFIX": str(folder / bytecode.FOLDER)}
+    """For a Python that does not start by :mod:`.boot`: it has only what it compiles itself."""
+    return {"PYTHONPYCACHEPREFIX": str(folder / "bytecode-env")}
 
 
 def _behind(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[Path]:
@@ -212,21 +211,21 @@ def _whose(out: Path, sealed: Sealed) -> str:
 
 
 def _booted(
-    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], prefix: Path | None
+    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], own: Bytecode
 ) -> list[str]:
     """The command line of a Python program by way of the boot file, which is put into ``folder``."""
     plan = {
         "first": [*map(str, first)],
         "behind": [*map(str, behind)],
-        "prefix": str(prefix) if prefix else None,
+        "prefix": str(own.found.prefix) if own.found.prefix else None,
+        "bytecode": own.plan(),
     }
     (folder / "boot.json").write_text(json.dumps(plan), encoding="utf-8")
     boot = folder / _BOOT.name
     boot.write_text(_BOOT.read_text(encoding="utf-8"), encoding="utf-8")
     python, *rest = words
     count = _options(rest)
-    prefix_option = f"pycache_prefix={folder / bytecode.FOLDER}"
-    return [python, "-I", "-S", "-u", "-X", prefix_option, *rest[:count], str(boot), *rest[count:]]
+    return [python, "-I", "-S", "-u", *rest[:count], str(boot), *rest[count:]]
 
 
 def _options(words: Sequence[str]) -> int:
