@@ -21,7 +21,10 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import BackendError
 from pytest_worldflux_parity.execution import bytecode, launching
 from pytest_worldflux_parity.execution.bytecode import altered
+from pytest_worldflux_parity.execution.ray import node
+from pytest_worldflux_parity.execution.ray.node import Parcel
 from pytest_worldflux_parity.inputs.backends import Backend, load_backends
+from pytest_worldflux_parity.inputs.trees import Tree
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 BACKEND = """
@@ -356,3 +359,22 @@ def test_options_of_python_have_bytecode_of_their_own(programs: Programs, option
     sealed = programs.sealed()
     assert "lib" in programs.start(sealed, backend=other)[1]
     assert not programs.start(sealed, backend=other)[1] & {"lib", "values"}
+
+
+def test_what_a_node_keeps_is_the_sessions_alone(tmp_path: Path) -> None:
+    """And goes once nothing of that session runs there."""
+    program = load_backends([Path(__file__).parents[1] / "fakes" / "backends"])["fake_worldflux"]
+    request = wire.RunRequest(
+        request_id="0" * 64, run_id="r", suite_id="s", family="fake", task_id="alpha", seed=1,
+        system="worldflux", adapter="fake_worldflux", device="cpu", recipe={}, eval_protocol={},
+        out_dir=str(tmp_path / "out"), deadline_sec=60.0,
+    )  # fmt: skip
+    sent = Parcel(request, program, tmp_path, Tree({}), (), 0, session="first")
+    with node._sealed(sent, {}, tmp_path / "cache") as first:
+        with node._sealed(sent, {}, tmp_path / "cache") as again:
+            assert again.place == first.place
+        with node._sealed(replace(sent, session="second"), {}, tmp_path / "cache") as second:
+            assert second.place != first.place
+            assert first.place.is_dir(), "something of it runs"
+    with node._sealed(replace(sent, session="second"), {}, tmp_path / "cache"):
+        assert not first.place.exists()
