@@ -9,10 +9,10 @@ beside sources. What :mod:`.boot` looks at before that folder is
 
 What a start does not find it compiles for itself. When it has ended well, the plugin reads the *names* of
 what it left, and compiles these sources in a process of its own into a new layer for all later starts:
-``<place>/bytecode/<interpreter>/layer-<inode>-<chance>/``, with ``files.json`` written last. The bytes that
-a program wrote are never taken. A layer does not change again: of what was touched since, nothing is read.
-Layers may overlap, so that starts on several machines need no lock to be right. That one cannot be made or
-read costs time and nothing else.
+``<place>/bytecode/<interpreter>/layer-<inode>-<time>/``, the time being that of ``files.json``, which is
+written last. The bytes that a program wrote are never taken. A layer does not change again: of what was
+touched since, nothing is read. Layers may overlap, so that starts on several machines need no lock to be
+right. That one cannot be made or read costs time and nothing else.
 
 No start has links to what there is: they would be some thousand files more to make and to remove, which a
 shared or busy disk takes seconds for.
@@ -44,6 +44,7 @@ FILL_SEC = 600.0
 _FILL = Path(__file__).with_name("fill.py")
 _FILES = "files.json"
 _NAME = re.compile(r"(?P<module>[^.]+)\.[^.]+(?:\.opt-(?P<level>[12]))?\.pyc")
+_LAYER = re.compile(r"layer-(?P<inode>\d+)-(?P<made_ns>\d+)", re.ASCII)
 # Source, the name of its code, sha256 of the source, level of optimisation, where the bytecode goes.
 Work = tuple[str, str, "str | None", str, str]
 
@@ -100,7 +101,8 @@ class Bytecode:
 
     def plan(self) -> dict[str, Any]:
         """What :mod:`.boot` is told: the newest layer comes first."""
-        layers = sorted(_layers(self.shared), key=lambda layer: layer.made_ns, reverse=True)
+        sound = [layer for layer in _layers(self.shared) if layer.holds(layer.folder / _FILES)]
+        layers = sorted(sound, key=lambda layer: layer.made_ns, reverse=True)
         return {
             "prefix": str(self.prefix),
             "library": [f"{folder}/" for folder in self.found.stdlib],
@@ -162,12 +164,14 @@ def bytecode_of(
 
 def altered(place: Path) -> list[str]:
     """Files of the run's bytecode that are no longer what was compiled, below ``place``."""
-    found = [path for layer in _layers_below(place / FOLDER, "*/") for path in _altered_in(layer)]
+    found = {path for layer in _layers_below(place / FOLDER, "*/") for path in _altered_in(layer)}
     return sorted(path.relative_to(place).as_posix() for path in found)
 
 
 def _altered_in(layer: _Layer) -> Iterator[Path]:
     listed = layer.folder / _FILES
+    if not layer.holds(listed):
+        yield listed
     try:
         files = wire.load_object(listed)
     except (OSError, wire.WireError):
@@ -208,9 +212,10 @@ def _layers(shared: Path) -> Iterator[_Layer]:
 def _layers_below(folder: Path, pattern: str) -> Iterator[_Layer]:
     """The layers that were made where they are: those of a run that was copied have other numbers."""
     for path in sorted(folder.glob(f"{pattern}layer-*")):
-        with contextlib.suppress(OSError):
-            if path.name.split("-")[1] == str(path.stat().st_ino):
-                yield _Layer(path, os.lstat(path / _FILES).st_ctime_ns)
+        # A program may have put anything there.
+        match = _LAYER.fullmatch(path.name)
+        if match and match["inode"] == str(os.lstat(path).st_ino):
+            yield _Layer(path, int(match["made_ns"]))
 
 
 def _fits(bytecode: Path, source: Path) -> bool:
@@ -244,8 +249,9 @@ def _new_layer(python: Path, shared: Path, work: Sequence[Work]) -> None:
         for path in partial.rglob("*"):
             path.chmod(0o555 if path.is_dir() else 0o444)
         # Whatever changes later has a later time than this file.
-        (partial / _FILES).write_text(json.dumps(files), encoding="utf-8")
-        os.replace(partial, shared / f"layer-{partial.stat().st_ino}-{secrets.token_hex(4)}")
+        listed = partial / _FILES
+        listed.write_text(json.dumps(files), encoding="utf-8")
+        os.replace(partial, shared / f"layer-{partial.stat().st_ino}-{listed.stat().st_ctime_ns}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -262,6 +262,20 @@ def test_a_file_that_was_changed_and_changed_back_is_named(programs: Programs) -
     assert altered(programs.place) == [path.relative_to(programs.place).as_posix()]
 
 
+def test_a_list_that_was_touched_makes_nothing_good(programs: Programs) -> None:
+    """Neither what was changed before it runs, nor anything else of its layer."""
+    sealed = programs.sealed()
+    programs.start(sealed)
+    path, lib = layer_file(programs, "lib"), programs.site / "lib.py"
+    path.chmod(0o644)
+    plant(lib, path, "unchecked")
+    [listed] = (programs.place / "bytecode").rglob("files.json")
+    listed.touch()
+    assert programs.start(sealed)[0]["lib"] == "honest"
+    names = {p.relative_to(programs.place).as_posix() for p in (path, listed)}
+    assert names <= {*altered(programs.place)}
+
+
 def test_a_file_that_was_added_does_not_run_and_is_named(programs: Programs) -> None:
     sealed = programs.sealed()
     programs.start(sealed)
