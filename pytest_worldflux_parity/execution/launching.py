@@ -176,7 +176,7 @@ def _backend_started(
 
 
 def _plain_bytecode(sealed: Sealed) -> Path:
-    """Where a Python that does not start by :mod:`.boot` keeps bytecode: one folder for each sealed program."""
+    """Where a Python that does not start by :mod:`.boot` keeps bytecode, of this sealed program alone."""
     folder = sealed.place / bytecode.FOLDER / f"plain-{sealed.tree.sha256[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
