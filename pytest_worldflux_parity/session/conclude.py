@@ -107,10 +107,10 @@ def _conclude_suite(
         changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
         noted += new_beside(before, now, file)
         if file.proof is not None:
-            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed, noted)
+            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed, noted, sealed)
         if file.campaign is not None:
             return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
-        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed, noted)
+        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed, noted, sealed)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
@@ -126,6 +126,7 @@ def _conclude_quick(
     names: Sequence[str],
     changed: Sequence[str],
     noted: Sequence[str],
+    entry: Mapping[str, Any],
 ) -> Conclusion:
     """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
     prepared = file.parts[0]
@@ -139,7 +140,7 @@ def _conclude_quick(
         machine=environment(),
     )
     stored = store.read()
-    judgement = judge_quick(prepared, context, stored, circumstances)
+    judgement = judge_quick(prepared, context, stored, circumstances, entry)
     time = utc_now()
     found = documents.quick_documents(
         judgement,
@@ -178,10 +179,11 @@ def _conclude_proof(
     names: Sequence[str],
     changed: Sequence[str],
     noted: Sequence[str],
+    entry: Mapping[str, Any],
 ) -> Conclusion:
     from .conclude_proof import conclude_proof
 
-    concluded = conclude_proof(prepared, context, names, changed, noted)
+    concluded = conclude_proof(prepared, context, names, changed, noted, entry)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(
         node_id,
