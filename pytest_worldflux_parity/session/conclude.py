@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ParityError
+from ..execution.bytecode import altered
+from ..execution.copies import FOLDER
 from ..execution.devices import environment
 from ..execution.runner import log_tail
 from ..execution.store import SuiteStore, write_document, write_text
@@ -102,6 +104,7 @@ def _conclude_suite(
         before, now = sealed, described(fingerprint(file, context), file, context)
         others, noted = since_sealed(before, now)
         changed = [*changes(before, now, file, new_files=False), *others]
+        changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
         noted += new_beside(before, now, file)
         if file.proof is not None:
             return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed, noted, sealed)
