@@ -36,7 +36,7 @@ def named(
         SourceError: git is absent, or cannot read a checkout.
     """
     names = backend.program or Names()
-    found = list(_locked(source))
+    found = list(_locked(source)) if backend.lock_suite else []
     found += [_checkout(row, backend) for row in names.checkouts]
     found += [_package(row, backend, installed) for row in names.packages]
     if names.files:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution.attempts import recover
-from ..execution.copies import FOLDER, seal_copy
+from ..execution.copies import FOLDER, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.store import SuiteStore, write_document
 from ..inputs.command_program import project_state
@@ -77,6 +77,9 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _check_sealed(context, asked, prepared)
+        # Of attempts that were killed; a job of Slurm may still run from its own.
+        if context.engine != "slurm":
+            forget_starts(context.run_dir / FOLDER)
         for part in (part for one in prepared.values() for part in one.parts):
             recover(part, context)
             if part.match is not None:
