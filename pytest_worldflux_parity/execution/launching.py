@@ -15,18 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import wire
-from ..errors import BackendError
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.interpreters import Packages, packages
+from ..inputs.python_options import count_options
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
 from . import runner
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
 
 _BOOT = Path(__file__).with_name("boot.py")
-# Options of Python that may stand before what it runs; those that a value follows.
-_PLAIN = frozenset(["-u", "-B", "-O", "-OO", "-v", "-b", "-bb", "-q"])
-_VALUED = frozenset(["-X", "-W"])
 
 
 @dataclass(frozen=True)
@@ -205,27 +202,8 @@ def _booted(
     boot = folder / _BOOT.name
     boot.write_text(_BOOT.read_text(encoding="utf-8"), encoding="utf-8")
     python, *rest = words
-    count = _options(rest)
+    count = count_options(rest)
     return [python, "-I", "-S", "-u", *rest[:count], str(boot), *rest[count:]]
-
-
-def _options(words: Sequence[str]) -> int:
-    """How many words before what Python is to run are options of Python itself.
-
-    Raises:
-        BackendError: one of them cannot be passed on.
-    """
-    count = 0
-    while count < len(words) and words[count].startswith("-") and words[count] not in ("-m", "-c"):
-        if words[count] not in _PLAIN | _VALUED:
-            raise BackendError(
-                "argv has an option of Python that a sealed program cannot have",
-                where="backend.yaml",
-                valid=sorted(_PLAIN | _VALUED),
-                got=words[count],
-            )
-        count += 1 + (words[count] in _VALUED)
-    return count
 
 
 def _command_start(

@@ -346,6 +346,7 @@ FORMS = {
     "code": ["-c", CODE],
     "options": ["-u", "-X", "dev", "-W", "error", "-m", "backends.fake_worldflux.run"],
     "more options": ["-B", "-O", "-X", "utf8", IN_FOLDER],
+    "options of one word": ["-Xdev", "-Werror", "-m", "backends.fake_worldflux.run"],
 }
 
 
@@ -353,7 +354,7 @@ FORMS = {
 def test_forms_of_a_command_line(project: Project, form: str) -> None:
     folder = describe(project, "worldflux", ["{python}", *FORMS[form]], {"files": ["."]})
     text = TELLS + "assert sys.argv[1:] == [sys.argv[-1]], sys.argv\n"
-    if form == "options":
+    if "-m" in FORMS[form] and form.startswith("options"):
         text += "assert sys.flags.dev_mode and 'error' in sys.warnoptions\n"
     write(folder / "run.py", text)
     write(folder / "__main__.py", text)
@@ -361,15 +362,16 @@ def test_forms_of_a_command_line(project: Project, form: str) -> None:
     assert stands(project).is_relative_to(project.run_dir() / ".program" / "starts")
 
 
-@pytest.mark.parametrize("option", ["-E", "-s", "-S", "-I", "-i", "-Xdev", "-uB", "--help", "-", "-P"])
+@pytest.mark.parametrize("option", ["-E", "-s", "-S", "-I", "-i", "-uB", "--help", "-", "-P", "-x"])
 def test_an_option_that_a_sealed_program_cannot_have(project: Project, option: str) -> None:
-    """Refused in one line before anything runs."""
-    folder = describe(project, "worldflux", ["{python}", option, IN_FOLDER], {"files": ["."]})
-    write(folder / "run.py")
-    result = project.run_here()
-    text = result.stdout.str() + result.stderr.str()
-    assert result.ret != pytest.ExitCode.OK
-    assert "Traceback" not in text
-    assert f"got {option}" in text or repr(option) in text or option in text
-    assert "has an option of Python that a sealed program cannot have" in text
-    assert not (project.run_dir() / "fake_quick" / "parity_runs.jsonl").exists(), "nothing has run"
+    """Refused in one line before anything runs, of each of a backend's programs."""
+    match = {"argv": ["{python}", "-u", option, IN_FOLDER], "golden": "."}
+    for more in ({}, {"match": match}):
+        first = "-u" if more else option
+        folder = describe(project, "worldflux", ["{python}", first, IN_FOLDER], **more)
+        write(folder / "run.py")
+        result = project.run_here()
+        [line] = [x for x in result.errlines + result.outlines if "an option of Python" in x]
+        assert f"fake_worldflux/backend.yaml:1: argv has {option}, an option of Python that a " in line
+        assert "Traceback" not in result.stdout.str() + result.stderr.str()
+        assert not project.run_dir().exists(), "nothing has run"
