@@ -66,7 +66,7 @@ def _locked(source: Mapping[str, Any]) -> Iterator[tuple[Row, dict[str, str]]]:
 def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
     path = Path(os.path.normpath(backend.folder / wanted.path))
     where = str(backend.folder / FILE)
-    if not (path / ".git").exists():
+    if not os.path.exists(path / ".git"):
         mend = "name it under program.files, or clone the repository there"
         raise BackendError(
             f"program.checkouts names {wanted.path!r}, no git checkout", where=where, mend=mend
