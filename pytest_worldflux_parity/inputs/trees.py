@@ -113,6 +113,12 @@ def _files_of(path: Path, name: str, backend: Backend) -> dict[Path, str]:
     if os.path.isdir(path):
         below = wire.tree_files(path).items()
         return {path / n: sha256 for n, sha256 in below if not is_secret(PurePosixPath(n))}
+    if is_secret(PurePosixPath(path.name)):
+        raise BackendError(
+            f"program.files names {name!r}, a name of keys and passwords, which no copy holds",
+            where=str(backend.folder / FILE),
+            mend="read it from where it stands, or give the file another name",
+        )
     if (sha256 := wire.file_sha256(path)) is not None:
         return {path: sha256}
     raise BackendError(
@@ -138,5 +144,7 @@ def _beside(backend: Backend, base: Path) -> Iterator[Path]:
 
 def _hashed(paths: Iterator[Path], base: Path) -> Iterator[tuple[str, str]]:
     for path in paths:
-        if path.is_absolute() and path.is_relative_to(base) and (sha256 := wire.file_sha256(path)):
+        if not path.is_absolute() or not path.is_relative_to(base) or is_secret(path.relative_to(base)):
+            continue
+        if sha256 := wire.file_sha256(path):
             yield path.relative_to(base).as_posix(), sha256

@@ -61,6 +61,7 @@ MISTAKES: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "absent absolute": ({"files": ["/nowhere/x.py"]}, "names '/nowhere/x.py', and there is no such file"),
     "the project": ({"files": ["../.."]}, "names '../..', which holds the whole project"),
     "the file system": ({"files": ["/"]}, "names '/', which holds the whole project"),
+    "a key": ({"files": ["../../key.pem"]}, "a name of keys and passwords, which no copy holds"),
     "a long name": ({"files": ["x" * 300]}, "and there is no such file"),
     "no path at all": ({"files": ["a\0b"]}, "and there is no such file"),
     "a checkout of a long name": ({"checkouts": [{"path": "x" * 300}]}, "no git checkout"),
