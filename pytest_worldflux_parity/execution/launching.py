@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ from ..inputs.command_program import CommandProgram
 from ..inputs.interpreters import Packages, packages
 from ..inputs.python_options import count_options
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
-from . import runner
+from . import bytecode, runner
+from .bytecode import Bytecode
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
 
 _BOOT = Path(__file__).with_name("boot.py")
@@ -58,6 +60,8 @@ def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
         StoreError: the copy cannot be written.
     """
     tree = backend_tree(backend, root)
+    # An earlier start has nothing to do with this one.
+    shutil.rmtree(place / bytecode.FOLDER, ignore_errors=True)
     return Sealed(tree, seal_copy(place, tree, base_of(backend, root)), place)
 
 
@@ -69,6 +73,7 @@ class Start:
         cwd: the folder that it starts in, where that is not the folder of its results.
         own: folders that it alone reads and may write: its own copy of the program.
         read: folders outside of the project's copy that it reads: packages, the interpreter's environment.
+        bytecode: of a Python program that starts by :mod:`.boot`.
     """
 
     command: list[str]
@@ -76,6 +81,12 @@ class Start:
     cwd: Path | None
     own: tuple[Path, ...] = ()
     read: tuple[Path, ...] = ()
+    bytecode: Bytecode | None = None
+
+    def ended_well(self) -> None:
+        """To be called where it did, before its files go: what it compiled is compiled for later starts."""
+        if self.bytecode is not None:
+            self.bytecode.keep()
 
 
 @contextmanager
@@ -100,7 +111,7 @@ def started(
             yield start
         return
     with own_copy(sealed.place, sealed.tree, sealed.source, _whose(path.parent, sealed)) as folder:
-        yield _command_start(program, request, root, sealed.tree, folder)
+        yield _command_start(program, request, root, sealed, folder)
 
 
 @contextmanager
@@ -148,14 +159,24 @@ def _backend_started(
         inside = import_folder(backend).is_relative_to(base)
         first = [copied / import_folder(backend).relative_to(base) if inside else copied]
         first.append(runner.install_wire(folder / "wire"))
-        env = runner.environment(os.environ, first, threads)
+        cache = _plain_bytecode(sealed)
+        env = {**runner.environment(os.environ, first, threads), "PYTHONPYCACHEPREFIX": str(cache)}
         read: tuple[Path, ...] = ()
+        own: Bytecode | None = None
         if backend.argv[0] == "{python}":
             found = packages(python)
             behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
-            command = _booted(command, folder, first, behind, found.prefix)
+            own = bytecode.bytecode_of(found, sealed.place, folder, behind, sealed.tree, sealed.source)
+            command = _booted(command, folder, first, behind, own)
             read = (*behind, *([found.prefix] if found.prefix else []))
-        yield Start(command, env, None, (folder,), read)
+        yield Start(command, env, None, (folder, cache), read, own)
+
+
+def _plain_bytecode(sealed: Sealed) -> Path:
+    """Where a Python that does not start by :mod:`.boot` keeps bytecode, of this sealed program alone."""
+    folder = sealed.place / bytecode.FOLDER / f"plain-{sealed.tree.sha256[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _behind(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[Path]:
@@ -190,13 +211,14 @@ def _whose(out: Path, sealed: Sealed) -> str:
 
 
 def _booted(
-    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], prefix: Path | None
+    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], own: Bytecode
 ) -> list[str]:
     """The command line of a Python program by way of the boot file, which is put into ``folder``."""
     plan = {
         "first": [*map(str, first)],
         "behind": [*map(str, behind)],
-        "prefix": str(prefix) if prefix else None,
+        "prefix": str(own.found.prefix) if own.found.prefix else None,
+        "bytecode": own.plan(),
     }
     (folder / "boot.json").write_text(json.dumps(plan), encoding="utf-8")
     boot = folder / _BOOT.name
@@ -207,12 +229,12 @@ def _booted(
 
 
 def _command_start(
-    program: CommandProgram, request: wire.RunRequest, root: Path, tree: Tree, folder: Path
+    program: CommandProgram, request: wire.RunRequest, root: Path, sealed: Sealed, folder: Path
 ) -> Start:
     """A manifest's command, in whose words the project's sealed files are those of the copy."""
     copied, cwd = folder / "program", program.working_folder(request, root)
     inside = cwd.is_relative_to(root.resolve()) and not cwd.is_relative_to(request.out_dir)
-    moved = _Moved(root.resolve(), cwd, copied, tree, inside)
+    moved = _Moved(root.resolve(), cwd, copied, sealed.tree, inside)
     base = runner.environment(os.environ, [runner.install_wire(folder / "wire")], request.threads)
     env = {name: moved.text(value) for name, value in program.environment_of(request, root).items()}
     if "PYTHONPATH" in env:
@@ -221,7 +243,8 @@ def _command_start(
     place = copied / cwd.relative_to(moved.root) if inside else cwd
     if inside:
         place.mkdir(parents=True, exist_ok=True)
-    return Start(command, {**base, **env}, place, (folder,))
+    cache = _plain_bytecode(sealed)
+    return Start(command, {**base, **env, "PYTHONPYCACHEPREFIX": str(cache)}, place, (folder, cache))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class LocalEngine:
                 held = [launch.present, *lease.descriptors]
                 env = {**start.env, **lease.environment}
                 outcome = runner.run(request, start.command, env, start.cwd, keep_open=held)
+                if outcome.success:
+                    start.ended_well()
             if not outcome.success:
                 set_record_aside(launch.folder)
             # Asked for while the lease still stands.

@@ -10,6 +10,8 @@ from ..errors import BackendError
 _PLAIN = frozenset(["-u", "-B", "-O", "-OO", "-v", "-b", "-bb", "-q"])
 # A value follows, or stands in the same word.
 _VALUED = ("-X", "-W")
+# Where bytecode is read from is not the program's to say.
+_BYTECODE = "-Xpycache_prefix"
 _WHAT = ("-m", "-c")
 
 
@@ -24,13 +26,15 @@ def count_options(words: Sequence[str], where: str = "backend.yaml") -> int:
     """
     count = 0
     while count < len(words) and words[count].startswith("-") and words[count] not in _WHAT:
-        word = words[count]
-        if word not in _PLAIN and not word.startswith(_VALUED):
+        size = 1 + (words[count] in _VALUED)
+        option = " ".join(words[count : count + size])
+        known = words[count] in _PLAIN or words[count].startswith(_VALUED)
+        if not known or option.replace(" ", "").startswith(_BYTECODE):
             raise BackendError(
-                f"argv has {word}, an option of Python that a sealed program cannot have",
+                f"argv has {option}, an option of Python that a sealed program cannot have",
                 where=where,
                 valid=sorted((*_PLAIN, *_VALUED)),
-                got=word,
+                got=words[count],
             )
-        count += 1 + (word in _VALUED)
+        count += size
     return count

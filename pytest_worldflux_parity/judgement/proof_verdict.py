@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ..execution.records import is_readable
+from ..suite.pairs import RunKey
 from ..suite.proof import ProofSuite
 from ..suite.seed_plan import SeedPlan
 from .all_gates import Gate, Word, components_gate, gate_of, gates_of, noted_warnings
@@ -148,10 +149,12 @@ def _gates(evidence: ProofEvidence) -> tuple[Gate, ...]:
 def _observed(parts: Sequence[Evidence]) -> Observed:
     values: dict[tuple[str, str, str], Mapping[int, Value]] = {}
     missing: list[Missing] = []
+    repeated: set[RunKey] = set()
     for part in parts:
         values.update(part.observed.values)
         missing += part.observed.missing
-    return Observed(values, tuple(sorted(missing)))
+        repeated |= part.observed.repeated
+    return Observed(values, tuple(sorted(missing)), repeated=frozenset(repeated))
 
 
 def _components(evidence: ProofEvidence) -> Gate:
@@ -200,6 +203,7 @@ def _required(evidence: ProofEvidence) -> Iterator[Finding]:
         yield from unknown_backends(_readable(evidence.lines), proof.requirements)
         for part in evidence.parts:
             yield from apart_findings(part.suite, part.observed)
+            yield from part.packages
     for part in evidence.parts:
         commit = evidence.commits.get(part.suite.family)
         readable = _readable(part.lines)

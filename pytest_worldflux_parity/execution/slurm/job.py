@@ -120,6 +120,8 @@ class Work:
             with launching.started(self.program, self.request, self.root, self.sealed) as start:
                 keep, env = list(lease.descriptors), {**start.env, **lease.environment}
                 outcome = runner.run(self.request, start.command, env, start.cwd, keep_open=keep)
+                if outcome.success:
+                    start.ended_well()
             if told and not outcome.success:
                 raise Interrupted(128 + signal.SIGTERM)
             if not outcome.success:
