@@ -10,8 +10,6 @@ from ..errors import BackendError
 _PLAIN = frozenset(["-u", "-B", "-O", "-OO", "-v", "-b", "-bb", "-q"])
 # A value follows, or stands in the same word.
 _VALUED = ("-X", "-W")
-# Where bytecode is read from is not the program's to say.
-_BYTECODE = "-Xpycache_prefix"
 _WHAT = ("-m", "-c")
 
 
@@ -26,15 +24,15 @@ def count_options(words: Sequence[str], where: str = "backend.yaml") -> int:
     """
     count = 0
     while count < len(words) and words[count].startswith("-") and words[count] not in _WHAT:
-        size = 1 + (words[count] in _VALUED)
-        option = " ".join(words[count : count + size])
-        known = words[count] in _PLAIN or words[count].startswith(_VALUED)
-        if not known or option.replace(" ", "").startswith(_BYTECODE):
+        word = words[count]
+        option = "".join(words[count : count + 1 + (word in _VALUED)])
+        # Where bytecode is looked for is the boot file's to say.
+        if (word not in _PLAIN and not word.startswith(_VALUED)) or option.startswith("-Xpycache_prefix"):
             raise BackendError(
                 f"argv has {option}, an option of Python that a sealed program cannot have",
                 where=where,
                 valid=sorted((*_PLAIN, *_VALUED)),
-                got=words[count],
+                got=option,
             )
-        count += size
+        count += 1 + (word in _VALUED)
     return count

@@ -105,11 +105,11 @@ def assert_inert(project: Kept) -> None:
 
 
 def name_files(project: Kept) -> None:
-    """Each side says what its program is; the candidate names two folders."""
-    named = {"fake_official": "[../program.py]", "fake_worldflux": "[., ../../lib]"}
-    for name, files in named.items():
-        with (project.root / "backends" / name / "backend.yaml").open("a", encoding="utf-8") as description:
-            description.write(f"program: {{files: {files}}}\n")
+    """The candidate names two folders."""
+    path = project.root / "backends" / "fake_worldflux" / "backend.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("program:")]
+    path.write_text("\n".join((*kept, "program: {files: [., ../../lib]}", "")), encoding="utf-8")
 
 
 # --- honest ---
