@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..suite.seed_plan import SeedPlan
     from .command_program import CommandProgram
     from .matches import MatchSpec
+    from .trees import Tree
 
 
 SEED_PLAN = "seed_plan.json"
@@ -44,6 +45,7 @@ class PreparedSuite:
         tables: by system read from a table.
         match: what the worldflux side's components are compared with; None where they are not.
         label: tells the parts of a proof suite apart; empty where there is one alone.
+        trees: by live system the files that it runs from, where no ``run.json`` says so.
         live: whether components are also compared from a checkpoint that an official run leaves.
         request_ids: those that were asked for, by (task, seed, system, device).
     """
@@ -57,6 +59,7 @@ class PreparedSuite:
     match: MatchSpec | None = None
     label: str = ""
     live: bool = False
+    trees: Mapping[str, Tree] = field(default_factory=dict)
     request_ids: dict[tuple[str, int, str, str], str] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -15,13 +15,16 @@ from typing import Any
 
 from ..errors import ParityError, SuiteError
 from ..execution import attempts, devices
+from ..execution.copies import FOLDER, seal_copy
 from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
 from ..execution.records import record_of
 from ..execution.store import Line, SuiteStore, run_lock
+from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite, prepare_suite
 from ..inputs.scores import ScoreRow, ScoreTable, write_canonical_json
+from ..inputs.trees import backend_tree, base_of
 from ..judgement.gates.validity import record_findings
 from ..suite import suite_file
 from ..suite.pairs import Pair
@@ -46,6 +49,7 @@ def measure(suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: i
     prepared = _official_only(suite_path, context, seeds)
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
     with run_lock(context.run_dir):
+        prepared = _copied(prepared, context)
         attempts.recover(prepared, context)
         stored = store.read()
         runs = [Job(index, prepared, pair, stored) for index, pair in enumerate(prepared.pairs)]
@@ -53,6 +57,15 @@ def measure(suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: i
         with Fleet(LocalEngine(context), context, runs, width=jobs) as fleet:
             lines = {key: fleet.lines_of(key)[SYSTEM] for key in fleet.finished()}
     return [lines[run.key] for run in runs]
+
+
+def _copied(prepared: PreparedSuite, context: RunContext) -> PreparedSuite:
+    """The suite with a copy of its program as it is now: a request says of which folder it is."""
+    program = prepared.backends[SYSTEM]
+    assert isinstance(program, Backend)
+    tree = backend_tree(program, context.root)
+    seal_copy(context.run_dir.resolve() / FOLDER, tree, base_of(program, context.root.resolve()))
+    return replace(prepared, trees={SYSTEM: tree})
 
 
 def _official_only(suite_path: Path, context: RunContext, seeds: Sequence[int]) -> PreparedSuite:
