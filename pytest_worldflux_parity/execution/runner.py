@@ -8,9 +8,11 @@ of ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +24,7 @@ from .. import wire
 from ..errors import RecordError, RunFailed
 from ..inputs.backends import Backend
 from .guardian import MARK, end_marked, guardian
+from .isolation import Room, return_code, wrapped
 from .retry import Kind, failure_kind
 
 LOG_TAIL_BYTES = 4000
@@ -209,6 +212,7 @@ def execute(
     mend: str,
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
+    room: Room | None = None,
 ) -> int:
     """Run one program in ``folder`` until it ends; its exit status. Its output goes into log files there.
 
@@ -216,22 +220,25 @@ def execute(
         where: whose program it is, for errors. mend: what to do when the deadline passes.
         cwd: where the program starts, if not in ``folder``.
         keep_open: descriptors that the program inherits.
+        room: the walls around it; None: it runs open. They fall with the thread that runs this.
 
     Raises:
         RunFailed: it could not be started, or was ended at its deadline.
         OSError: the logs cannot be written.
     """
     mark = secrets.token_hex(8)
+    started, around = ([*command], env) if room is None else wrapped(command, env, cwd or folder, room)
     with (
         open(folder / "stdout.log", "wb") as out,
         open(folder / "stderr.log", "wb") as err,
         guardian().watching(mark),
     ):
         try:
+            _check_program(command[0], env)
             process = subprocess.Popen(
-                [*command],
+                started,
                 cwd=cwd or folder,
-                env={**env, MARK: mark},
+                env={**around, MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -245,7 +252,19 @@ def execute(
         with _ended_at_exit(process, mark), _may_be_ended(process):
             if not _wait(process, deadline_sec):
                 raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
-        return process.returncode
+        return process.returncode if room is None else return_code(process.returncode)
+
+
+def _check_program(name: str, env: Mapping[str, str]) -> None:
+    """Say of a program that is not there what the system would: within walls nobody else does.
+
+    Raises:
+        OSError: it is not there.
+    """
+    relative = os.path.dirname(name) and not os.path.isabs(name)
+    if not relative and shutil.which(name, path=env.get("PATH")) is None:
+        number = errno.EACCES if os.path.exists(name) else errno.ENOENT
+        raise OSError(number, os.strerror(number))
 
 
 def end_running() -> None:
