@@ -25,9 +25,8 @@ from typing import Any, Literal
 
 from ..errors import BackendError, IsolationError
 from ..inputs.backends import NO_NEEDS, PROJECT, Needs
+from ..inputs.context import Isolate, RunContext
 
-Mode = Literal["auto", "require", "off"]
-MODES: tuple[Mode, ...] = ("auto", "require", "off")
 PROGRAM, BY = "bwrap", "bubblewrap"
 # What an attempt says of its own walls, in its folder; read where nobody saw its end.
 FILE = "isolation.json"
@@ -52,12 +51,29 @@ class Walls:
 
     Attributes:
         hidden: folders of which a program sees what it needs alone: the project, the runs.
-        secret: files that no program sees, wherever they are: the key that evidence is signed with.
+        key: the file that evidence is signed with; no program sees it, wherever it is.
+        tables: files that no program sees either: what it is compared with.
     """
 
-    mode: Mode = "off"
+    mode: Isolate = "off"
     hidden: tuple[Path, ...] = ()
-    secret: tuple[Path, ...] = ()
+    key: Path | None = None
+    tables: tuple[Path, ...] = ()
+
+    @property
+    def secret(self) -> tuple[Path, ...]:
+        """The files that no program sees."""
+        return self.tables if self.key is None else (self.key, *self.tables)
+
+
+def walls_of(context: RunContext) -> Walls:
+    """What a session asks for."""
+    return Walls(
+        context.isolate,
+        hidden=(context.root, context.run_dir.parent, *context.backend_folders),
+        key=context.sign_key,
+        tables=tuple(o.path for o in context.overrides.values() if o.path is not None),
+    )
 
 
 @dataclass(frozen=True)
@@ -99,9 +115,10 @@ def in_force(walls: Walls, where: str) -> bool:
 def told(room: Room | None, walls: Walls) -> dict[str, Any]:
     """What was in force, as records say it: by what, else why nothing was, and what the backend needed."""
     if room is not None:
-        return {"by": BY, "needs": room.needs.document()}
+        return {"by": BY, "why": "", "key_hidden": walls.key is not None, "needs": room.needs.document()}
     why = None if walls.mode == "off" else tried()
-    return {"by": "none", "why": why.what if why else f"--parity-isolate={walls.mode}"}
+    said = why.what if why else f"--parity-isolate={walls.mode}"
+    return {"by": "none", "why": said, "key_hidden": False, "needs": {}}
 
 
 @cache

@@ -44,12 +44,14 @@ class MatchRun:
 
     Attributes:
         error: why it delivered nothing that can be compared, in one line; empty where it did.
+        isolation: what kept it in its folder; None where nobody knows.
     """
 
     folder: Path
     error: str
     artifacts_sha256: Mapping[str, str]
     duration_sec: float
+    isolation: Mapping[str, Any] | None = None
 
 
 def match_once(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:
@@ -101,7 +103,8 @@ def _read_run(folder: Path, request_id: str) -> MatchRun | None:
     schemas.check(document, "match_run.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
     if document["request_id"] != request_id:
         return None
-    return MatchRun(folder, document["error"], document["artifacts_sha256"], document["duration_sec"])
+    error, files, seconds = (document[name] for name in ("error", "artifacts_sha256", "duration_sec"))
+    return MatchRun(folder, error, files, seconds, document.get("isolation"))
 
 
 def retire_failed(spec: MatchSpec, folder: Path) -> None:

@@ -40,6 +40,7 @@ def record_line(
     recovered: bool = False,
     kind: Kind | None = None,
     gpus: Sequence[str] = (),
+    isolation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The line for one attempt; ``record`` is None when it failed.
 
@@ -49,6 +50,7 @@ def record_line(
     Args:
         kind: of the error; ``error_kind`` in the line.
         gpus: UUIDs of the GPUs that the program could see; none on a CPU.
+        isolation: what kept it in its folder (:func:`.isolation.told`); None where nobody knows.
     """
     metadata = record.metadata if record else {}
     source = metadata.get("source")
@@ -96,6 +98,7 @@ def record_line(
         "error": error or None,
         "error_kind": kind,
         "gpus": list(gpus),
+        "isolation": dict(isolation) if isolation is not None else None,
     }
 
 

@@ -14,11 +14,13 @@ import secrets
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import wire
 from ..errors import RecordError, RunFailed
@@ -31,6 +33,19 @@ LOG_TAIL_BYTES = 4000
 # An allocator's report follows the line that names the reason.
 REASON_BYTES = 65536
 TERM_GRACE_SEC = 3.0
+# What is read of the folder of a program that has ended.
+READ = (
+    "metrics.json",
+    "progress.jsonl",
+    "stdout.log",
+    "stderr.log",
+    "request.json",
+    "isolation.json",
+    "match.json",
+    "match_request.json",
+    "outputs.npz",
+    "perturbed.npz",
+)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 _RUNNING: set[subprocess.Popen[bytes]] = set()
@@ -46,6 +61,7 @@ class Outcome:
         kind: of the error, as :mod:`.retry` tells them apart; None on success.
         return_code: as the process gave it (negative: a signal); None when it could not be started or
             was ended at its deadline.
+        isolation: what kept it in its folder (:func:`.isolation.told`).
     """
 
     record: wire.RunRecord | None
@@ -53,6 +69,7 @@ class Outcome:
     return_code: int | None
     duration_sec: float
     kind: Kind | None = None
+    isolation: Mapping[str, Any] | None = None
 
     @property
     def success(self) -> bool:
@@ -252,7 +269,25 @@ def execute(
         with _ended_at_exit(process, mark), _may_be_ended(process):
             if not _wait(process, deadline_sec):
                 raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
+        _refuse_links(folder, where)
         return process.returncode if room is None else return_code(process.returncode)
+
+
+def _refuse_links(folder: Path, where: str) -> None:
+    """Take away what is read by name and is no file: a link would have others read what it leads to.
+
+    Raises:
+        RunFailed: there was one.
+    """
+    for name in READ:
+        with contextlib.suppress(FileNotFoundError):
+            mode = os.lstat(folder / name).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                os.unlink(folder / name)
+                what = "a link" if stat.S_ISLNK(mode) else "no file"
+                raise RunFailed(
+                    f"the program left {what} as {name}", where=where, mend="let it write the file itself"
+                )
 
 
 def _check_program(name: str, env: Mapping[str, str]) -> None:

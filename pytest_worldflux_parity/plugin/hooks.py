@@ -22,12 +22,13 @@ from ..suite.suite import SYSTEMS
 
 if TYPE_CHECKING:
     from ..execution.leases import Pool
-    from ..inputs.context import Retention, RunContext
+    from ..inputs.context import Isolate, Retention, RunContext
     from ..session.conclude import Case, Conclusion
     from ..suite.suite import Override
 
 ENGINES = ("local", "ray", "slurm")
 TRACKS = ("quick", "proof", "campaign")
+ISOLATE: tuple[Isolate, ...] = ("auto", "require", "off")
 SUFFIXES = (".yaml", ".yml")
 INI = {
     "parity_output": ("folder of the run directories", "reports/parity"),
@@ -41,6 +42,7 @@ INI = {
     "parity_worldflux": ("score table in place of the worldflux side", ""),
     "parity_worldflux_format": ("its format", ""),
     "parity_retention": ("what stays of an attempt: minimal or full", "full"),
+    "parity_isolate": ("keep programs in their folders: auto, require or off", ""),
     "parity_workers": (
         "pairs at a time without -n: a number, or auto (as many as fit the cores or GPUs)",
         "auto",
@@ -124,6 +126,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-retention",
         choices=("minimal", "full"),
         help="what stays of an attempt once it is recorded: record, request and logs, or all (default)",
+    )
+    group.addoption(
+        "--parity-isolate",
+        choices=ISOLATE,
+        help="keep programs in their folders: where this machine can (auto, of proofs), always, or never",
     )
     group.addoption(
         "--parity-history",
@@ -225,6 +232,7 @@ def _context(config: pytest.Config) -> RunContext:
         seeds=_seeds(str(_value(config, "parity_seeds"))),
         overrides=dict(_overrides(config)),
         retention=_retention(str(_value(config, "parity_retention"))),
+        isolate=_isolate(config),
         history=tuple(_value(config, "parity_history")),
         sign_key=_sign_key(config),
     )
@@ -403,6 +411,15 @@ def _retention(text: str) -> Retention:
     return "minimal" if text == "minimal" else "full"
 
 
+def _isolate(config: pytest.Config) -> Isolate:
+    """As asked; else proofs are kept in their folders where that can be done."""
+    text = str(_value(config, "parity_isolate")) or ("auto" if config.option.parity == "proof" else "off")
+    for name in ISOLATE:
+        if text == name:
+            return name
+    raise pytest.UsageError(f"parity_isolate is {text!r}: valid: {', '.join(ISOLATE)}")
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
@@ -578,7 +595,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     if state is None or state.sealed:
         return
     from ..errors import ParityError
-    from ..session.seal import plans, seal, suite_paths
+    from ..session.seal import isolation_line, plans, seal, suite_paths
     from .items import CONTEXT
 
     context = config.stash[CONTEXT]
@@ -587,8 +604,9 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
         raise pytest.UsageError(f"--parity={context.track}: no suite is among what was collected")
     try:
         _claim(context, state.claim)
+        open_because = isolation_line(context)
         cases = seal(context, paths, list(config.invocation_params.args))
-        told = list(plans(context, paths))
+        told = [*open_because, *plans(context, paths)]
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     state.node_ids, state.sealed = node_ids, True

@@ -192,7 +192,8 @@ _POLICY = {
     "lost_lines": Code("Lines of the log are torn or unreadable.", "Run again, or admit it by this name."),
     "margin_too_wide": Code("A margin is wider than the policy's largest.", "Narrow it in the suite."),
     "no_isolation": Code(
-        "Nothing kept the programs in their folders.", "Admit it by this name; the card says it."
+        "Nothing kept programs that count in their folders.",
+        "Run with `--parity-isolate=require`, or admit it by this name; the card says it.",
     ),
     "no_project_commit": Code(
         "Of a claim: the run is of no commit of the project.",
