@@ -24,7 +24,7 @@ from .judgement_input import Evidence
 from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
 from .quick import Judged, Judgement
-from .walls import Isolation, isolation_of
+from .walls import NOTHING, Isolation, isolation_of
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Facts:
     machine: Mapping[str, Any]
     project: Mapping[str, Any] | None
     fixture: bool
-    isolation: Isolation = Isolation()
+    isolation: Isolation = NOTHING
     same_lock: bool = False
 
     @property

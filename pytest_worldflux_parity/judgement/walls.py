@@ -48,13 +48,15 @@ class Isolation:
         return "; ".join(f"{adapter}: {_needs(own)}" for adapter, own in sorted(self.needs.items()))
 
 
+NOTHING = Isolation()
+
+
 def isolation_of(said: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Isolation:
     """What (adapter, ``isolation``) of all that counts comes to."""
     rows = list(said)
     walled = [(adapter, own) for adapter, own in rows if own and own["by"] != "none"]
-    ran_open = Counter(
-        str(own["why"]) if own else NOT_SAID for _, own in rows if not own or own["by"] == "none"
-    )
+    others = (own for _, own in rows if not own or own["by"] == "none")
+    ran_open = Counter(str(own["why"]) if own else NOT_SAID for own in others)
     return Isolation(
         walled=len(walled),
         ran_open=dict(ran_open),
