@@ -18,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import BackendError, IsolationError
-from ..inputs.backends import NO_NEEDS, PROJECT, Needs
+from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs
+from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
 
 PROGRAM, BY = "bwrap", "bubblewrap"
@@ -51,12 +52,14 @@ class Walls:
 
     Attributes:
         hidden: folders of which a program sees what it needs alone: the project, the runs.
+        runs: folders in which nobody may declare that a program needs something.
         key: the file that evidence is signed with; no program sees it, wherever it is.
         tables: files that no program sees either: what it is compared with.
     """
 
     mode: Isolate = "off"
     hidden: tuple[Path, ...] = ()
+    runs: tuple[Path, ...] = ()
     key: Path | None = None
     tables: tuple[Path, ...] = ()
 
@@ -71,6 +74,7 @@ def walls_of(context: RunContext) -> Walls:
     return Walls(
         context.isolate,
         hidden=(context.root, context.run_dir.parent, *context.backend_folders),
+        runs=(context.run_dir.parent,),
         key=context.sign_key,
         tables=tuple(o.path for o in context.overrides.values() if o.path is not None),
     )
@@ -90,9 +94,6 @@ class Room:
     hidden: tuple[Path, ...] = ()
     secret: tuple[Path, ...] = ()
     needs: Needs = field(default=NO_NEEDS)
-
-    def with_folders(self, *, read: Iterable[Path] = (), write: Iterable[Path] = ()) -> Room:
-        return replace(self, read=(*self.read, *read), write=(*self.write, *write))
 
 
 # --- what is in force ---
@@ -250,6 +251,43 @@ def needed(
                 f"needs.write names {path}, which is absent", where=where, mend=f"mkdir {path}"
             )
     return read, write
+
+
+def room_of(
+    walls: Walls,
+    program: Backend | CommandProgram,
+    root: Path,
+    env: Mapping[str, str],
+    *,
+    read: Iterable[Path],
+    write: Iterable[Path],
+) -> Room | None:
+    """What a program sees; None where it runs open.
+
+    Args:
+        root: the project where it runs. env: the program's environment.
+        read, write: what it needs whatever it declares: its copy, its folder, a checkout.
+
+    Raises:
+        BackendError: it declares what it cannot have, or its environment is absent.
+        IsolationError: walls are required, and cannot be had on this machine.
+    """
+    if not in_force(walls, program.adapter):
+        return None
+    hidden = (*walls.hidden, root)
+    reads, writes = needed(program.needs, program.folder, root, walls.runs, program.adapter)
+    return Room(
+        write=(*write, *writes),
+        read=(
+            *interpreter_folders(program.interpreter(root), hidden),
+            *library_folders(env, hidden),
+            *reads,
+            *read,
+        ),
+        hidden=hidden,
+        secret=walls.secret,
+        needs=program.needs,
+    )
 
 
 # --- the command line ---
