@@ -243,7 +243,7 @@ def run_component_match(options: argparse.Namespace) -> int:
     Raises:
         ParityError: the backend, the golden folder, or the folder to write into.
     """
-    from ..execution import match_program
+    from ..execution import copies, launching, match_program
     from ..execution.runner import log_tail
     from ..inputs import matches
     from ..judgement import assemble
@@ -254,7 +254,8 @@ def run_component_match(options: argparse.Namespace) -> int:
     backend = _named(_backends(options, root), options.backend)
     spec = matches.match_spec(backend, lock_path(options, root), options.golden)
     output = options.output or root / "reports" / "parity" / f"component_match_{backend.name}"
-    run = match_program.run_match(spec, output, output / ".wire", root)
+    sealed = launching.sealed_now(backend, root, output.resolve() / copies.FOLDER)
+    run = match_program.run_match(spec, output, root, sealed)
     evidence = assemble.evidence_of_run(spec, run)
     report = component_report.write_report(evidence, output, root)
     print("\n".join(text(evidence)))

@@ -19,6 +19,7 @@ from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
 from . import retention, retry, runner
 from .engine import Engine, Execution, Launch, orphans
+from .launching import sealed_in
 from .leases import Alone
 from .records import record_line
 from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, presence, translated
@@ -133,6 +134,7 @@ def run_system(
             request=_request(prepared, pair, system, context, attempt, folder),
             folder=folder,
             program=prepared.backends[system],
+            sealed=sealed_in(context.run_dir, prepared.suite.suite_id, f"{prepared.key}.{system}"),
             resources=pair.task.resources,
             alone=_alone(how, failures),
             keep=_wanted_later(prepared, pair, system),

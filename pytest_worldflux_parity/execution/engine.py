@@ -18,6 +18,7 @@ from ..errors import BackendError
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..suite.suite import Resources
+from .launching import Sealed
 from .leases import Alone
 from .runner import Outcome
 
@@ -36,6 +37,7 @@ class Launch:
         request: its ``out_dir`` is ``folder``.
         folder: of the attempt in the run directory, new and empty.
         alone: what it is to have for itself, after it ran out of memory.
+        sealed: the program as it was sealed.
         keep: patterns of what must be left in the folder beside record, request, logs and progress.
         present: descriptor that a program on this machine inherits (:func:`.store.presence`).
     """
@@ -43,6 +45,7 @@ class Launch:
     request: wire.RunRequest
     folder: Path
     program: Backend | CommandProgram
+    sealed: Sealed
     resources: Resources
     alone: Alone
     keep: tuple[str, ...]

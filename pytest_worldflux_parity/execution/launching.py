@@ -1,35 +1,250 @@
-"""How a program is started, asked where it is to run: on this machine or on a node of a cluster."""
+"""How a program is started, asked where it is to run: on this machine or on a node of a cluster.
+
+A program runs from a copy of what was sealed, in an environment in which it can import ``wire`` and nothing
+else of ours. Where its command line begins with ``{python}``, Python starts by :mod:`.boot`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import wire
+from ..errors import BackendError
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
+from ..inputs.trees import Tree, backend_tree, base_of, import_folder
 from . import runner
+from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
+from .interpreters import packages
+
+_BOOT = Path(__file__).with_name("boot.py")
+# Options of Python that may stand before what it runs; those that a value follows.
+_PLAIN = frozenset(["-u", "-B", "-O", "-OO", "-v", "-b", "-bb", "-q"])
+_VALUED = frozenset(["-X", "-W"])
 
 
-def command_of(
-    program: Backend | CommandProgram, request: wire.RunRequest, root: Path, shim: Path
-) -> tuple[list[str], dict[str, str], Path | None]:
-    """Command, environment and, where it is not the folder of the attempt, the folder that it starts in.
+@dataclass(frozen=True)
+class Sealed:
+    """A program as it was sealed.
+
+    Attributes:
+        source: the copy that its own copies are made from, or a folder that holds the same.
+        place: where what runs now has its own copy.
+    """
+
+    tree: Tree
+    source: Path
+    place: Path
+
+
+def sealed_in(run_dir: Path, suite_id: str, key: str) -> Sealed:
+    """A program of a run, by its key ``<part>.<system>``.
+
+    Raises:
+        StoreError: the run sealed none of this key.
+    """
+    place, tree = run_dir.resolve() / FOLDER, sealed_tree(run_dir, suite_id, key)
+    return Sealed(tree, copy_of(place, tree), place)
+
+
+def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
+    """A program as it stands, for a start that belongs to no run.
+
+    Raises:
+        BackendError: a file that it names is absent, or changes now.
+        StoreError: the copy cannot be written.
+    """
+    tree = backend_tree(backend, root)
+    return Sealed(tree, seal_copy(place, tree, base_of(backend, root)), place)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A program that is ready to be started.
+
+    Attributes:
+        cwd: the folder that it starts in, where that is not the folder of its results.
+        own: folders that it alone reads and may write: its own copy of the program.
+        read: folders outside of the project's copy that it reads: packages, the interpreter's environment.
+    """
+
+    command: list[str]
+    env: dict[str, str]
+    cwd: Path | None
+    own: tuple[Path, ...] = ()
+    read: tuple[Path, ...] = ()
+
+
+@contextmanager
+def started(
+    program: Backend | CommandProgram, request: wire.RunRequest, root: Path, sealed: Sealed
+) -> Iterator[Start]:
+    """A program ready to answer a request; its own copy goes at the end of the block.
 
     Args:
         request: ``out_dir`` is where the program runs, and so are the paths of its source.
-        root: the project there. shim: a folder into which ``wire`` is installed for the program.
+        root: the project there.
 
     Raises:
-        BackendError: the program's own environment is absent there.
+        BackendError: the program's own environment is absent there, or its copy is not what was sealed.
+        StoreError: the copy cannot be written.
         SuiteError: a placeholder of a manifest's command has no value.
     """
-    if isinstance(program, CommandProgram):
-        base = runner.environment(os.environ, [runner.install_wire(shim)], request.threads, True)
-        return (
-            program.command(request, root),
-            {**base, **program.environment_of(request, root)},
-            program.working_folder(request, root),
-        )
-    command = program.command(program.interpreter(root), Path(request.out_dir) / "request.json")
-    return command, runner.backend_environment(program, shim, request.threads), None
+    path = Path(request.out_dir) / "request.json"
+    if isinstance(program, Backend):
+        words = _words(path)
+        with _backend_started(program, words, path.parent, request.threads, root, sealed) as start:
+            yield start
+        return
+    with own_copy(sealed.place, sealed.tree, sealed.source, _whose(path.parent, sealed)) as folder:
+        yield _command_start(program, request, root, sealed.tree, folder)
+
+
+@contextmanager
+def match_started(
+    backend: Backend, request: Path, threads: int, root: Path, sealed: Sealed
+) -> Iterator[Start]:
+    """As :func:`started`, of the match program, which the backend must have; ``request`` is its request."""
+
+    def words(own: Backend, python: Path) -> list[str]:
+        return own.match_command(python, request)
+
+    with _backend_started(backend, words, request.parent, threads, root, sealed) as start:
+        yield start
+
+
+@contextmanager
+def record_started(
+    backend: Backend, places: Mapping[str, str], work: Path, threads: int, root: Path, sealed: Sealed
+) -> Iterator[Start]:
+    """As :func:`started`, of the record program, which the backend must have; it writes below ``work``."""
+
+    def words(own: Backend, python: Path) -> list[str]:
+        return own.record_command(python, places)
+
+    with _backend_started(backend, words, work, threads, root, sealed) as start:
+        yield start
+
+
+Words = Callable[[Backend, Path], list[str]]
+
+
+def _words(request: Path) -> Words:
+    return lambda own, python: own.command(python, request)
+
+
+@contextmanager
+def _backend_started(
+    backend: Backend, words: Words, out: Path, threads: int, root: Path, sealed: Sealed
+) -> Iterator[Start]:
+    python, base = backend.interpreter(root), base_of(backend, root.resolve())
+    with own_copy(sealed.place, sealed.tree, sealed.source, _whose(out, sealed)) as folder:
+        copied = folder / "program"
+        command = words(replace(backend, folder=copied / backend.folder.relative_to(base)), python)
+        # A folder of backends may itself be the project.
+        inside = import_folder(backend).is_relative_to(base)
+        first = [copied / import_folder(backend).relative_to(base) if inside else copied]
+        first.append(runner.install_wire(folder / "wire"))
+        env = runner.environment(os.environ, first, threads)
+        read: tuple[Path, ...] = ()
+        if backend.argv[0] == "{python}":
+            found = packages(python, root)
+            command = _booted(command, folder, first, found.folders, found.prefix)
+            read = (*found.folders, *([Path(found.prefix)] if found.prefix else []))
+        yield Start(command, env, None, (folder,), read)
+
+
+def _whose(out: Path, sealed: Sealed) -> str:
+    """Tells starts of a run apart, and is the same wherever the run stands."""
+    return os.path.relpath(out.resolve(), sealed.place.parent)
+
+
+def _booted(
+    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], prefix: str
+) -> list[str]:
+    """The command line of a Python program by way of the boot file, which is put into ``folder``."""
+    plan = {"first": [*map(str, first)], "behind": [*map(str, behind)], "prefix": prefix or None}
+    (folder / "boot.json").write_text(json.dumps(plan), encoding="utf-8")
+    boot = folder / _BOOT.name
+    boot.write_text(_BOOT.read_text(encoding="utf-8"), encoding="utf-8")
+    python, *rest = words
+    count = _options(rest)
+    return [python, "-I", "-S", "-u", *rest[:count], str(boot), *rest[count:]]
+
+
+def _options(words: Sequence[str]) -> int:
+    """How many words before what Python is to run are options of Python itself.
+
+    Raises:
+        BackendError: one of them cannot be passed on.
+    """
+    count = 0
+    while count < len(words) and words[count].startswith("-") and words[count] not in ("-m", "-c"):
+        if words[count] not in _PLAIN | _VALUED:
+            raise BackendError(
+                "argv has an option of Python that a sealed program cannot have",
+                where="backend.yaml",
+                valid=sorted(_PLAIN | _VALUED),
+                got=words[count],
+            )
+        count += 1 + (words[count] in _VALUED)
+    return count
+
+
+def _command_start(
+    program: CommandProgram, request: wire.RunRequest, root: Path, tree: Tree, folder: Path
+) -> Start:
+    """A manifest's command, in whose words the project's sealed files are those of the copy."""
+    copied, cwd = folder / "program", program.working_folder(request, root)
+    moved = _Moved(root.resolve(), cwd, copied, tree)
+    base = runner.environment(os.environ, [runner.install_wire(folder / "wire")], request.threads)
+    env = {name: moved.text(value) for name, value in program.environment_of(request, root).items()}
+    if "PYTHONPATH" in env:
+        env["PYTHONPATH"] = os.pathsep.join([base["PYTHONPATH"], moved.path_list(env["PYTHONPATH"])])
+    command = [moved.text(word) for word in program.command(request, root)]
+    inside = cwd.is_relative_to(moved.root) and not cwd.is_relative_to(request.out_dir)
+    place = copied / cwd.relative_to(moved.root) if inside else cwd
+    if inside:
+        place.mkdir(parents=True, exist_ok=True)
+    return Start(command, {**base, **env}, place, (folder,))
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Texts of a command with the copy's files in place of the project's."""
+
+    root: Path
+    cwd: Path
+    copied: Path
+    tree: Tree
+
+    def text(self, word: str) -> str:
+        """A word in which paths stand, alone, behind ``=``, or in a line for a shell."""
+        pattern = re.escape(str(self.root)) + r"(?:/[^\s'\";|&<>()=]*)?"
+        word = re.sub(pattern, lambda m: self._absolute(m.group()), word)
+        name, equal, value = word.partition("=")
+        return f"{name}={self._relative(value)}" if equal else self._relative(word)
+
+    def path_list(self, value: str) -> str:
+        """Folders as in PYTHONPATH."""
+        return os.pathsep.join(self._relative(part) for part in value.split(os.pathsep))
+
+    def _absolute(self, path: str) -> str:
+        name = Path(os.path.normpath(path)).relative_to(self.root).as_posix()
+        there = name == "." or self.tree.holds(name)
+        return str(self.copied / name) if there else path
+
+    def _relative(self, word: str) -> str:
+        """A relative path that was not sealed, where it stands; another is the same in the copy."""
+        if not word or os.path.isabs(word):
+            return word
+        path = Path(os.path.normpath(self.cwd / word))
+        outside = not path.is_relative_to(self.root)
+        lost = not outside and not self.tree.holds(path.relative_to(self.root).as_posix())
+        return str(path) if (outside or lost) and path.exists() else word

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import runner
 from .engine import Execution, Launch
-from .launching import command_of
+from .launching import started
 from .leases import Lease, Pool, leased, pool
 from .store import set_record_aside
 
@@ -32,20 +32,21 @@ class LocalEngine:
         """Wait for a lease, and run the program under it.
 
         Raises:
+            BackendError: the program's copy is not what was sealed.
             OSError: the folder cannot be written.
-            StoreError: the folder of the locks cannot be used.
+            StoreError: the folder of the locks, or of the program's copy, cannot be used.
             SuiteError: a placeholder of a manifest's command has no value.
         """
         context, request = self._context, launch.request
         with leased(self._pool, launch.resources, launch.alone) as lease:
-            shim = context.run_dir.resolve() / ".wire"
-            command, env, cwd = command_of(launch.program, request, context.root, shim)
-            held = [launch.present, *lease.descriptors]
-            outcome = runner.run(request, command, {**env, **lease.environment}, cwd, keep_open=held)
+            with started(launch.program, request, context.root, launch.sealed) as start:
+                held = [launch.present, *lease.descriptors]
+                env = {**start.env, **lease.environment}
+                outcome = runner.run(request, start.command, env, start.cwd, keep_open=held)
             if not outcome.success:
                 set_record_aside(launch.folder)
             # Asked for while the lease still stands.
-            return Execution(outcome, command, lease.gpus, _alone(outcome, lease))
+            return Execution(outcome, start.command, lease.gpus, _alone(outcome, lease))
 
     def adopt(self, folder: Path) -> None:
         """Nothing of an earlier session runs: the lock on the run directory has waited for its end."""

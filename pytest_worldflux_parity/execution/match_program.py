@@ -25,6 +25,7 @@ from ..inputs.golden_data import Match, Perturbation
 from ..inputs.matches import MatchSpec
 from ..schemas.json_text import utc_now
 from . import runner
+from .launching import Sealed, Start, match_started
 from .store import translated, write_document
 
 FOLDER = "component_match"
@@ -54,19 +55,19 @@ class MatchRun:
     isolation: Mapping[str, Any] | None = None
 
 
-def match_once(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:
+def match_once(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> MatchRun:
     """The run that answers ``spec``: one that is there, or a new one.
 
     Args:
         folder: where the runs of this match stand; made where absent.
-        shim: where ``wire`` is installed for programs.
+        sealed: the backend as it was sealed.
 
     Raises:
         BackendError: the backend's own environment is absent.
         StoreError: the folder cannot be written.
     """
     with _held(folder):
-        return last_run(spec, folder) or run_match(spec, folder, shim, root)
+        return last_run(spec, folder) or run_match(spec, folder, root, sealed)
 
 
 @contextlib.contextmanager
@@ -120,7 +121,7 @@ def retire_failed(spec: MatchSpec, folder: Path) -> None:
                 (path / _RUN).rename(path / _RETIRED)
 
 
-def run_match(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun:
+def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> MatchRun:
     """Run the match program now, in a new folder below ``folder``.
 
     Raises:
@@ -128,18 +129,21 @@ def run_match(spec: MatchSpec, folder: Path, shim: Path, root: Path) -> MatchRun
         GoldenError: the golden is no longer what was read.
         StoreError: the folder cannot be written.
     """
-    python = spec.backend.interpreter(root)
+    # Asked before there is a folder: what is absent is no run that failed.
+    spec.backend.interpreter(root)
     out_dir = _new_folder(folder)
-    command = spec.backend.match_command(python, out_dir / "match_request.json")
-    start = time.monotonic()
-    error, return_code = "", None
+    begun = time.monotonic()
+    error, return_code, command = "", None, list[str]()
     try:
-        return_code = _execute(spec, command, out_dir, shim)
+        path = out_dir / "match_request.json"
+        with match_started(spec.backend, path, spec.threads, root, sealed) as start:
+            command = start.command
+            return_code = _execute(spec, start, out_dir)
         runner.check_exit(return_code, out_dir, spec.backend.adapter)
         _read_match(out_dir, spec.backend)
     except BackendError as problem:
         error = problem.line()
-    run = MatchRun(out_dir, error, {} if error else _sha256s(out_dir), round(time.monotonic() - start, 3))
+    run = MatchRun(out_dir, error, {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3))
     document = {
         "schema_version": RUN_SCHEMA,
         "generated_at_utc": utc_now(),
@@ -165,7 +169,7 @@ def _new_folder(folder: Path) -> Path:
     return path
 
 
-def _execute(spec: MatchSpec, command: list[str], out_dir: Path, shim: Path) -> int:
+def _execute(spec: MatchSpec, start: Start, out_dir: Path) -> int:
     assert spec.backend.match is not None
     with translated(out_dir):
         write_given(spec.golden, out_dir / GIVEN)
@@ -179,8 +183,8 @@ def _execute(spec: MatchSpec, command: list[str], out_dir: Path, shim: Path) -> 
     write_document(out_dir / "match_request.json", request, "match_request.v1")
     with translated(out_dir):
         return runner.execute(
-            command,
-            runner.backend_environment(spec.backend, shim.resolve(), spec.threads),
+            start.command,
+            start.env,
             out_dir,
             spec.backend.match.deadline_sec,
             where=spec.backend.adapter,

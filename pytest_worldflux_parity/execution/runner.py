@@ -24,7 +24,6 @@ from typing import Any
 
 from .. import wire
 from ..errors import RecordError, RunFailed
-from ..inputs.backends import Backend
 from .guardian import MARK, end_marked, guardian
 from .isolation import Room, return_code, wrapped
 from .retry import Kind, failure_kind
@@ -76,21 +75,16 @@ class Outcome:
         return self.record is not None
 
 
-def environment(
-    base: Mapping[str, str], python_path: Sequence[Path], threads: int, keep_python_path: bool
-) -> dict[str, str]:
-    """The environment of a backend.
+def environment(base: Mapping[str, str], python_path: Sequence[Path], threads: int) -> dict[str, str]:
+    """The environment of a program: the caller's, but for what changes how Python starts.
 
     Args:
-        python_path: folders that come first on PYTHONPATH.
-        keep_python_path: whether the caller's PYTHONPATH follows (not for a foreign interpreter).
+        python_path: folders of PYTHONPATH, for programs that are no Python and start some.
     """
-    own = [str(p) for p in python_path]
-    if keep_python_path and base.get("PYTHONPATH"):
-        own.append(base["PYTHONPATH"])
-    env = {k: v for k, v in base.items() if not k.startswith("PYTEST_")}
-    env["PYTHONPATH"] = os.pathsep.join(own)
+    env = {k: v for k, v in base.items() if not k.startswith(("PYTEST_", "PYTHON"))}
+    env["PYTHONPATH"] = os.pathsep.join(map(str, python_path))
     env["PYTHONUNBUFFERED"] = "1"
+    env["PYTHONNOUSERSITE"] = "1"
     env.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     return env
 
@@ -102,29 +96,17 @@ def wire_texts() -> dict[str, str]:
 
 
 def install_wire(folder: Path) -> Path:
-    """Put a package that holds only ``wire`` into ``folder`` and return the folder.
+    """Put a package that holds only ``wire`` into the new ``folder`` and return the folder.
 
     A foreign interpreter can then import the contract without our other dependencies, and our own
     backends cannot import more than the contract by accident.
     """
     package = folder / "pytest_worldflux_parity"
-    # A run can be resumed by a later version of the plugin.
-    for name, text in {"__init__.py": "", **{f"wire/{n}": t for n, t in wire_texts().items()}}.items():
-        installed = package / name
-        if not installed.exists() or installed.read_text(encoding="utf-8") != text:
-            installed.parent.mkdir(parents=True, exist_ok=True)
-            wire.write_atomic(installed, text)
+    (package / "wire").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for name, text in wire_texts().items():
+        (package / "wire" / name).write_text(text, encoding="utf-8")
     return folder
-
-
-def backend_environment(backend: Backend, shim: Path, threads: int) -> dict[str, str]:
-    """The environment of a backend's program; ``shim`` is where ``wire`` is installed for it."""
-    return environment(
-        os.environ,
-        [install_wire(shim), backend.folder.parent.parent],
-        threads,
-        keep_python_path=backend.environment == "shared",
-    )
 
 
 class DeadlinePassed(RunFailed):

@@ -5,6 +5,7 @@ Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; 
 ``environment`` (``shared``: the interpreter that runs pytest; ``own``: a virtual environment that
 ``worldflux-parity env create`` builds), ``python``, ``requirements``, ``extra``,
 ``source: {lock: <suite>}`` for a program that runs a locked official checkout,
+``program: {checkouts, packages, files, ignore}`` for what the program is beside its folder,
 ``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder,
 ``record: {argv, deadline_sec}`` for an official one that can record such a folder from a run's checkpoint,
 and ``needs: {network, read, write, dev_shm}`` for what it cannot do without where programs are isolated.
@@ -15,13 +16,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import schemas, wire
 from ..errors import BackendError, SuiteError
 from ..suite import suite_file
 from ..suite.suite import Locate
+from .project_files import is_secret
 
 FILE = "backend.yaml"
 MARKER = "complete.json"
@@ -81,6 +84,44 @@ NO_NEEDS = Needs()
 
 
 @dataclass(frozen=True)
+class Checkout:
+    """A repository that a program is run from, where it stands.
+
+    Attributes:
+        path: relative to the backend's folder. repository: its URL; empty: not said.
+        commit: that it must be at; empty: any.
+    """
+
+    path: str
+    repository: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed package that a program is; ``module`` narrows it to one module of it."""
+
+    name: str
+    version: str = ""
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a backend says that its program is.
+
+    Attributes:
+        files: files and folders, relative to the backend's folder; ``.`` is that folder.
+        ignore: patterns of files that are no part of it.
+    """
+
+    checkouts: tuple[Checkout, ...] = ()
+    packages: tuple[Package, ...] = ()
+    files: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Backend:
     """One program.
 
@@ -89,6 +130,7 @@ class Backend:
         environment: ``shared`` or ``own``.
         python: ``3.N`` that an own environment is built with; empty: any.
         lock_suite: the suite of the lock file whose checkout it runs; empty: none.
+        program: what it says that its program is; None where it says nothing.
     """
 
     folder: Path
@@ -105,15 +147,24 @@ class Backend:
     match: MatchProgram | None = None
     record: RecordProgram | None = None
     needs: Needs = NO_NEEDS
+    program: Names | None = None
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     @property
+    def files(self) -> dict[str, str]:
+        """Path below the backend's folder -> sha256 of each file there that is not ignored; no keys."""
+        ignored = self.program.ignore if self.program else ()
+        found = wire.tree_files(self.folder).items()
+        kept = {name: sha for name, sha in found if not any(fnmatchcase(name, p) for p in ignored)}
+        return {name: sha for name, sha in kept.items() if not is_secret(PurePosixPath(name))}
+
+    @property
     def tree_sha256(self) -> str:
-        """sha256 over the names and bytes of the files in the backend's folder."""
-        return wire.tree_sha256(self.folder)
+        """sha256 over :attr:`files`."""
+        return wire.files_sha256(self.files)
 
     @property
     def requirements_sha256(self) -> str:
@@ -272,7 +323,19 @@ def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backe
     needs = document.get("needs", {})
     folders = {key: tuple(needs.get(key, ())) for key in ("read", "write")}
     values["needs"] = Needs(**{**needs, **folders})
+    if "program" in values:
+        values["program"] = _names(document["program"])
     return Backend(folder=path.parent.resolve(), **values)
+
+
+def _names(document: Mapping[str, Any]) -> Names:
+    """``program:`` of a backend.yaml that its schema has admitted."""
+    return Names(
+        checkouts=tuple(Checkout(**row) for row in document.get("checkouts", ())),
+        packages=tuple(Package(**row) for row in document.get("packages", ())),
+        files=tuple(document.get("files", ())),
+        ignore=tuple(document.get("ignore", ())),
+    )
 
 
 def _refuse_shell_argv(document: dict[str, Any], at: schemas.Path, locate: Locate) -> None:

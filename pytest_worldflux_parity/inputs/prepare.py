@@ -61,6 +61,17 @@ class PreparedSuite:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    @property
+    def key(self) -> str:
+        """How the part is named in ``run.json`` and in a bundle."""
+        return self.label or self.suite.family
+
+    @property
+    def match_key(self) -> str:
+        """How the program whose components are compared is named in ``run.json``."""
+        own = self.match is not None and self.backends.get("worldflux") == self.match.backend
+        return f"{self.key}.{'worldflux' if own else 'match'}"
+
     def component_case(self, name: str) -> str:
         """The name of the test case of a component."""
         return f"component[{self.label}:{name}]" if self.label else f"component[{name}]"

@@ -1,8 +1,8 @@
-"""The files of a project that a command names, by their sha256: what is known of its program before it runs.
+"""The files of a project that a manifest's command runs from, by their sha256, before it runs.
 
 A word names a file by its path, alone or behind ``=``, as one of the words in a text for a shell, or as a
-module behind ``-m``. Of a script also those beside and below it are taken, which it may import; of a folder
-the scripts in it. What the run itself writes is not looked at.
+module behind ``-m``. Of a script the whole folder is taken, whose modules it may import; so are the folders
+of the command's PYTHONPATH. What the run itself writes is not looked at.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from pathlib import Path
 from .. import wire
 from ..errors import SuiteError
 from ..suite.commands import CommandSide, fill
+from .project_files import is_secret, tracked
 
 SCRIPTS = (".py", ".sh", ".bash")
+# Of a project's own folder, which holds more than the program: texts for people are none of it.
+_TEXTS = (".md", ".rst")
 
 
 def program_files(
     sides: Mapping[str, CommandSide], folder: Path, root: Path, output: Path, values: Mapping[str, str]
 ) -> dict[str, str]:
-    """Path within the project (of the scripts in a folder with ``/`` behind it) -> sha256.
+    """Path from the project -> sha256, of every file that the commands run from.
+
+    Of what lies outside of the project there are the scripts that are named and the folders of PYTHONPATH;
+    their paths begin with ``..``.
 
     Args:
         sides: task -> how it is run. folder: what their folders are relative to.
@@ -33,48 +39,57 @@ def program_files(
             is meant.
     """
     root, output = root.resolve(), output.resolve()
-    found: dict[str, str] = {}
-    for path in sorted({p for t, s in sides.items() for p in _named(s, folder, {**values, "task_id": t})}):
-        outside = not path.is_relative_to(root) or path.is_relative_to(output) or root.is_relative_to(path)
-        if outside:
-            continue
-        name = path.relative_to(root).as_posix()
-        if path.is_file():
-            found[name] = str(wire.file_sha256(path))
-        beside = path.parent if path.is_file() else path
-        # A project's own folder holds more than the program.
-        if beside != root and (path.is_dir() or path.suffix in SCRIPTS):
-            found[f"{beside.relative_to(root).as_posix()}/"] = _scripts_sha256(beside, output)
-    return found
+    files: set[Path] = set()
+    folders: set[Path] = set()
+    for task, side in sides.items():
+        known = {**values, "task_id": task}
+        # The project as an argument, ``--root {repo_root}``, is no program; on the import path it is.
+        words = [p for p in _named(side, folder, known) if p != root]
+        imported = [Path(p).resolve() for name in _imported(side, folder, known) for p in glob.glob(name)]
+        inside = [p for p in words if p.is_relative_to(root)]
+        files.update(p for p in words if p.is_file() and (p in inside or p.suffix in SCRIPTS))
+        folders.update(p.parent if p.is_file() else p for p in inside if p.is_dir() or p.suffix in SCRIPTS)
+        folders.update(imported)
+    files.update(f for place in folders if not place.is_relative_to(output) for f in _below(place, root))
+    ours = (p for p in sorted(files) if not p.is_relative_to(output))
+    found = {Path(os.path.relpath(path, root)).as_posix(): wire.file_sha256(path) for path in ours}
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
 
 
-def _scripts_sha256(folder: Path, output: Path) -> str:
-    """sha256 over the names and bytes of the scripts below a folder."""
-    scripts = {
-        path.relative_to(folder).as_posix(): wire.file_sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in SCRIPTS and path.is_file() and not path.is_relative_to(output)
-    }
-    return wire.content_hash(scripts)
+def _below(folder: Path, root: Path) -> Iterator[Path]:
+    """The files of a folder that programs are run from."""
+    for path in tracked(folder):
+        if (
+            path.is_file()
+            and not is_secret(path.relative_to(folder))
+            and (folder != root or path.suffix not in _TEXTS)
+        ):
+            yield path
 
 
 def _named(side: CommandSide, folder: Path, values: Mapping[str, str]) -> Iterator[Path]:
     """The files and folders that a command names, with every link followed."""
-    known = {**{k: glob.escape(v) for k, v in values.items()}, "seed": "*"}
-    start = _filled(side.cwd, known)
-    if start is None:
+    place, known = _start(side, folder, values)
+    if place is None:
         return
-    place = os.path.normpath(os.path.join(glob.escape(str(folder.resolve())), start))
-    starts = [place, *_import_folders(side, place, known)]
     for word in _words(side.command):
         pattern = _filled(word, known)
         # A seed alone is no path.
         if pattern and pattern != "*":
             yield from (Path(p).resolve() for p in glob.glob(os.path.join(place, pattern)))
     for module in _modules(side.command):
-        for where in starts:
+        for where in (place, *_imported(side, folder, values)):
             names = [os.path.join(where, module), os.path.join(where, f"{module}.py")]
             yield from (Path(p).resolve() for name in names for p in glob.glob(name))
+
+
+def _start(side: CommandSide, folder: Path, values: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:
+    """The folder that a command starts in, as a pattern, and what its placeholders are as patterns."""
+    known = {**{k: glob.escape(v) for k, v in values.items()}, "seed": "*"}
+    start = _filled(side.cwd, known)
+    if start is None:
+        return None, known
+    return os.path.normpath(os.path.join(glob.escape(str(folder.resolve())), start)), known
 
 
 def _filled(text: str, known: Mapping[str, str]) -> str | None:
@@ -110,8 +125,10 @@ def _modules(command: Sequence[str]) -> Iterable[str]:
     return [name.partition(".")[0] for option, name in follows if option == "-m" and name.strip(".")]
 
 
-def _import_folders(side: CommandSide, place: str, known: Mapping[str, str]) -> Iterator[str]:
-    for entry in side.env.get("PYTHONPATH", "").split(os.pathsep):
-        folder = _filled(entry, known) if entry else None
-        if folder:
-            yield os.path.join(place, folder)
+def _imported(side: CommandSide, folder: Path, values: Mapping[str, str]) -> Iterator[str]:
+    """The folders of a command's PYTHONPATH, as patterns."""
+    place, known = _start(side, folder, values)
+    for entry in side.env.get("PYTHONPATH", "").split(os.pathsep) if place else ():
+        pattern = _filled(entry, known) if entry else None
+        if pattern and place:
+            yield os.path.join(place, pattern)

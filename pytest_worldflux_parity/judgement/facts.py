@@ -19,7 +19,6 @@ from .circumstances import Circumstances
 from .fingerprint import entry_of
 from .gates.compared import Compared
 from .gates.coverage import apart_findings
-from .judge_proof import part_key
 from .judgement_input import Evidence
 from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
@@ -146,7 +145,7 @@ def facts_of(
             for part, evidence in zip(prepared.parts, parts, strict=True)
             for program in _programs(part, entry, evidence.table.pinned is True)
         ),
-        components={part_key(p): e.compared for p, e in zip(prepared.parts, parts, strict=True)},
+        components={p.key: e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
         seeds={s: _seeds(parts, s) for s in SYSTEMS},
         rules=tuple(_rules(judgement)),
@@ -183,7 +182,7 @@ def _ran(parts: Iterable[Evidence]) -> Iterator[tuple[str, Mapping[str, Any] | N
 def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:
     """The sides of a part; ``pinned``: whether its official table is the one that the lock file pins."""
     for system in SYSTEMS:
-        key = f"{part_key(part)}.{system}"
+        key = f"{part.key}.{system}"
         if system in part.tables:
             table, side = part.tables[system], part.suite.sides[system]
             stated = table.provenance.get("commit")

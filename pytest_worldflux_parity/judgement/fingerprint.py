@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
-from ..inputs.program_files import program_files
-from .judge_proof import part_key
+from ..inputs.program_files import SCRIPTS, program_files
+from ..inputs.trees import Tree, backend_tree
 
 
 def read_session(run_dir: Path) -> dict[str, Any]:
@@ -72,7 +70,6 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
         # The seeds of a plan that a pilot sealed are no change of what was asked.
         "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
         "device": context.device,
-        **_files(prepared, context),
         "upstream_lock_sha256": wire.file_sha256(context.lock_path),
         "suite_policy_sha256": wire.file_sha256(context.lock_path.with_name("suite_policy.json")),
     }
@@ -81,29 +78,39 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
 def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     """The programs on both sides and what components are compared with."""
     if prepared.campaign is None:
-        return sealed_parts(prepared, context.root)
+        return sealed_parts(prepared, context)
     found = {s: x for part in prepared.parts for s, x in part.sources.items()}
-    return {
-        "sources": {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in found.items()},
-        "golden": None,
-    }
+    sources = {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in found.items()}
+    return {"sources": sources, "golden": None, "trees": _trees(prepared, context)}
 
 
-def _files(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
-    """The project's files that commands name, by side; no key where there is no command.
+def _trees(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """The files that each program runs from, by its key."""
+    found = {key: tree_of(program, context) for key, program in programs_of(prepared)}
+    return {key: dict(sorted(tree.files.items())) for key, tree in found.items()}
 
-    They are no part of a request: a word may also name what the program is going to write.
-    """
-    found = {}
+
+def programs_of(prepared: PreparedFile) -> Iterator[tuple[str, Backend | CommandProgram]]:
+    """Every program of a suite file, by the key that ``run.json`` has it under."""
     for part in prepared.parts:
         for system, program in part.backends.items():
-            if isinstance(program, CommandProgram):
-                root, folder = _place(program, context)
-                values = {"family": part.suite.family, "device": context.device, "repo_root": str(root)}
-                side = f"{part.label}.{system}".lstrip(".")
-                output = context.run_dir.parent
-                found[side] = program_files(program.sides, folder, root, output, values)
-    return {"files": found} if found else {}
+            yield f"{part.key}.{system}", program
+        if part.match is not None:
+            yield part.match_key, part.match.backend
+
+
+def tree_of(program: Backend | CommandProgram, context: RunContext) -> Tree:
+    """The files that a program runs from.
+
+    Raises:
+        BackendError: a file that a backend names is absent.
+    """
+    if isinstance(program, Backend):
+        return backend_tree(program, context.root)
+    # They are no part of a request: a word may also name what the program is going to write.
+    root, folder = _place(program, context)
+    values = {"family": program.family, "device": context.device, "repo_root": str(root)}
+    return Tree(program_files(program.sides, folder, root, context.run_dir.parent, values))
 
 
 def _place(program: CommandProgram, context: RunContext) -> tuple[Path, Path]:
@@ -130,36 +137,48 @@ def comparable(
     return kept[0], kept[1]
 
 
-def changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile) -> list[str]:
-    """The names of what differs between two fingerprints; of a side also which one, and its program."""
+def changes(
+    before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile, *, new_files: bool = True
+) -> list[str]:
+    """The names of what differs between two fingerprints; of a side also which one, and its program.
+
+    Args:
+        new_files: whether a file that has come beside a program counts: it does where programs would run
+            from what stands there now, and not where they ran from copies of what was sealed.
+    """
     before, now = comparable(before, now, prepared)
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    return [text for key in changed for text in _names_of_change(key, before, now, prepared)]
+    texts = [t for key in changed for t in _names_of_change(key, before, now, prepared, new_files)]
+    return list(dict.fromkeys(texts))
 
 
 def _names_of_change(
-    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
+    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile, new_files: bool
 ) -> list[str]:
     if key == "golden":
         return ["the golden of the component match"]
     if key == "overrides":
         return ["what the command line gives in place of the suite's own tables"]
-    # Files of a program's folder are told of by what they are of.
-    if key == "trees":
-        return []
-    if key == "files":
-        return list(_changed_files(before.get(key) or {}, now.get(key) or {}))
-    if key not in ("sources", "tables", "programs"):
+    if key not in ("sources", "tables", "programs", "trees"):
         return [key]
     old, new = before.get(key) or {}, now.get(key) or {}
+    if key == "trees":
+        return list(_changed_files(old, new, prepared, new_files))
+    if key == "sources":
+        # Files of a program are told of by their paths.
+        old, new = ({s: {**x, "backend_tree_sha256": ""} for s, x in side.items()} for side in (old, new))
     sides = sorted(s for s in old.keys() | new.keys() if old.get(s) != new.get(s))
     if key == "tables":
         return [f"the {s} table" for s in sides]
     if key == "programs":
         return [f"the {_side(s, prepared)} program" for s in sides]
+    return [_source(s, prepared) for s in sides]
+
+
+def _source(key: str, prepared: PreparedFile) -> str:
     adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
-    named = {s: adapters.get(s.rpartition(".")[2], "no longer named") for s in sides}
-    return [f"the source of the {_side(s, prepared)} side (backend {named[s]})" for s in sides]
+    named = adapters.get(key.rpartition(".")[2], "no longer named")
+    return f"the source of the {_side(key, prepared)} side (backend {named})"
 
 
 def _side(key: str, prepared: PreparedFile) -> str:
@@ -167,48 +186,54 @@ def _side(key: str, prepared: PreparedFile) -> str:
     return key if len(prepared.parts) > 1 else key.rpartition(".")[2]
 
 
-def _changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Files of programs that are not as they were sealed; one that came later was not sealed."""
-    for side in sorted(before.keys() & now.keys()):
-        for name, sha256 in sorted(before[side].items()):
-            if now[side].get(name) != sha256:
-                what = f"a script in {name}" if name.endswith("/") else name
-                yield f"{what}, which the {side} command names,"
+def _changed_files(
+    before: Mapping[str, Any], now: Mapping[str, Any], prepared: PreparedFile, new_files: bool
+) -> Iterator[str]:
+    """Files of programs that are not as they were sealed."""
+    programs = dict(programs_of(prepared))
+    for key in sorted(before.keys() | now.keys()):
+        program = programs.get(key)
+        for name, word in differing(before.get(key) or {}, now.get(key) or {}, program):
+            if new_files or word != NEW:
+                if isinstance(program, CommandProgram):
+                    yield f"{name}, which the {_side(key, prepared)} command names,"
+                else:
+                    yield f"{name}, a file of the {_source(key, prepared).removeprefix('the source of ')},"
 
 
-def sealed_parts(prepared: PreparedFile, root: Path) -> dict[str, Any]:
+NEW, GONE, CHANGED = "new", "gone", "changed"
+
+
+def differing(
+    before: Mapping[str, str], now: Mapping[str, str], program: Backend | CommandProgram | None
+) -> Iterator[tuple[str, str]]:
+    """(path, how) of the files of a program that are not the same.
+
+    Beside a manifest's script there may be anything, and what comes there counts if it can be imported.
+    """
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) == now.get(name):
+            continue
+        how = GONE if name not in now else NEW if name not in before else CHANGED
+        counts = how != NEW or not isinstance(program, CommandProgram) or name.endswith(SCRIPTS)
+        if counts:
+            yield name, how
+
+
+def sealed_parts(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     """What ``run.json`` says of a suite's programs, so that a bundle can be judged without them."""
-    programs, sources, golden, trees = {}, {}, {}, {}
+    programs, sources, golden = {}, {}, {}
     for part in prepared.parts:
         for system, backend in part.backends.items():
-            key = f"{part_key(part)}.{system}"
+            key = f"{part.key}.{system}"
             programs[key] = {"adapter": backend.adapter, "kind": backend.kind, "name": backend.name}
             sources[key] = {k: v for k, v in part.sources[system].items() if k != "checkout"}
-            if isinstance(backend, Backend):
-                place = Path(relative(backend.folder, root))
-                files = wire.tree_files(backend.folder)
-                trees[key] = {(place / name).as_posix(): sha256 for name, sha256 in files.items()}
-                trees[key].update(_beside(backend, root))
         if part.match is not None:
-            golden[part_key(part)] = {
+            golden[part.key] = {
                 **part.match.golden.identity,
-                "path": relative(Path(part.match.golden.folder), root),
+                "path": relative(Path(part.match.golden.folder), context.root),
                 "backend": part.match.backend.name,
                 "tree_sha256": part.match.backend.tree_sha256,
             }
+    trees = _trees(prepared, context)
     return {"programs": programs, "sources": sources, "golden": golden, "trees": trees}
-
-
-def _beside(backend: Backend, root: Path) -> dict[str, str]:
-    """Files beside a backend's folder that its command line names or imports first: path -> sha256.
-
-    A program ``{backend_dir}/../program.py``; of ``-m backends.name`` each package's ``__init__.py``.
-    """
-    words = [*backend.argv, *(backend.match.argv if backend.match else ())]
-    named = [Path(os.path.normpath(w.replace("{backend_dir}", str(backend.folder)))) for w in words]
-    for module in (after for before, after in pairwise(words) if before == "-m"):
-        parts = module.split(".")
-        named += [root.joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts))]
-    inside = [p for p in named if p.is_relative_to(root) and not p.is_relative_to(backend.folder)]
-    found = {p.relative_to(root).as_posix(): wire.file_sha256(p) for p in inside if p.is_file()}
-    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}

@@ -119,11 +119,6 @@ def _live(
             yield part.suite.family, evidence_of(MatchSpec(part.match.backend, golden), folder)
 
 
-def part_key(part: PreparedSuite) -> str:
-    """How a part is named in ``run.json`` and in a bundle."""
-    return part.label or part.suite.family
-
-
 def golden_paths(prepared: PreparedFile, root: Path) -> dict[str, str]:
     """Where each golden stands, as the documents of a run name it."""
     paths = {part.label: golden_path(part, root) for part in prepared.parts if part.match is not None}

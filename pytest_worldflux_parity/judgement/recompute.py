@@ -33,7 +33,7 @@ from ..suite import proof_file, suite_file
 from ..suite.pairs import pairs
 from ..suite.suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite
 from .circumstances import CIRCUMSTANCES, Circumstances
-from .judge_proof import judge_run, live_paths, part_key
+from .judge_proof import judge_run, live_paths
 from .judge_quick import judge_quick
 from .proof_verdict import ProofJudgement
 from .quick import Judgement
@@ -103,9 +103,7 @@ class Rejudged:
     def golden_paths(self) -> dict[str, str]:
         """As :func:`golden_paths`, of the run that the bundle is of."""
         own = {
-            p.label: self.entry["golden"][part_key(p)]["path"]
-            for p in self.prepared.parts
-            if p.match is not None
+            p.label: self.entry["golden"][p.key]["path"] for p in self.prepared.parts if p.match is not None
         }
         return {**own, **(live_paths(self.prepared) if self.prepared.proof is not None else {})}
 
@@ -204,7 +202,7 @@ def _table(side: ArtifactSide, system: str, folder: Path) -> ScoreTable:
 def _with_sources(
     part: PreparedSuite, entry: Mapping[str, Any], folder: Path, context: RunContext
 ) -> PreparedSuite:
-    key = part_key(part)
+    key = part.key
     live = [s for s in SYSTEMS if isinstance(part.suite.sides[s], BackendSide)]
     for system in live:
         side, sealed = part.suite.sides[system], entry["programs"].get(f"{key}.{system}")
@@ -243,7 +241,7 @@ def _with_changes(
     }
     changed = [name for name, sha in now.items() if entry[name] != sha]
     for part in prepared.parts:
-        sealed = (entry["golden"] or {}).get(part_key(part))
+        sealed = (entry["golden"] or {}).get(part.key)
         own = part.match.golden.identity if part.match else None
         if sealed is not None and (own is None or any(sealed[k] != v for k, v in own.items())):
             changed.append("the golden of the component match")

@@ -57,18 +57,16 @@ INI = {
     "parity_engine": ("where runs are executed: local, ray or slurm", "local"),
     "parity_ray_address": ("address of the Ray cluster", "auto"),
     "parity_ray_limit_gb": ("what comes back of an attempt at the most, beside record and logs", "8"),
-    "parity_ship": ("what of the project goes to nodes beside the backends, one path a line", ""),
     "parity_slurm": ("options of Slurm jobs, one key=value a line", ""),
     "parity_slurm_jobs": ("Slurm jobs at a time", "200"),
     "parity_slurm_cluster": ("slurm, or local to try it on one machine", "slurm"),
     "parity_lock": ("the file that locks the official sources", "reports/parity/upstream_lock.json"),
 }
-LISTS = ("parity_backends", "parity_slurm", "parity_ship")
+LISTS = ("parity_backends", "parity_slurm")
 SOURCES = {"oracle": ("official",), "worldflux": ("worldflux",), "both": SYSTEMS}
 ENGINE_SETTINGS = (
     "parity_ray_address",
     "parity_ray_limit_gb",
-    "parity_ship",
     "parity_slots_per_gpu",
     "parity_slurm",
     "parity_slurm_jobs",

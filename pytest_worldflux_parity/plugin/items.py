@@ -129,12 +129,14 @@ class _Cache:
             StoreError: the run directory cannot be written.
         """
         if self._match_run is None:
+            from ..execution.launching import sealed_in
             from ..execution.match_program import match_once
 
             assert self.prepared.match is not None
-            run_dir = self.context.run_dir
-            folder = run_dir / self.prepared.suite.suite_id / self.prepared.match_folder
-            self._match_run = match_once(self.prepared.match, folder, run_dir / ".wire", self.context.root)
+            run_dir, suite_id = self.context.run_dir, self.prepared.suite.suite_id
+            sealed = sealed_in(run_dir, suite_id, self.prepared.match_key)
+            folder = run_dir / suite_id / self.prepared.match_folder
+            self._match_run = match_once(self.prepared.match, folder, self.context.root, sealed)
         return self._match_run
 
     @property

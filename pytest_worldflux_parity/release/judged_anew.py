@@ -11,11 +11,23 @@ from .. import schemas, wire
 from ..errors import DocumentError, ParityError
 from ..execution.attempt_files import AttemptFiles, AttemptFolders
 from ..execution.store import SuiteStore
+from ..inputs.backends import Backend
+from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
-from ..judgement.fingerprint import changes, entry_of, fingerprint, read_session
+from ..judgement.fingerprint import (
+    CHANGED,
+    GONE,
+    NEW,
+    changes,
+    differing,
+    entry_of,
+    fingerprint,
+    programs_of,
+    read_session,
+)
 from ..judgement.gates import Finding
 from ..judgement.recompute import Rejudged, judge_records
 from .expectation import Expectation
@@ -114,24 +126,27 @@ def differences_to(
 ) -> Iterator[Finding]:
     """How what was asked of a run is not what is expected of it, by name and by path."""
     now = fingerprint(prepared, context)
-    yield from _files(records.entry, now, expected)
+    yield from _files(records.entry, now, expected, dict(programs_of(prepared)))
     skipped = {"suite_sha256", "suite_policy_sha256", "upstream_lock_sha256", "trees", "seeds", "overrides"}
     before, after = ({k: v for k, v in x.items() if k not in skipped} for x in (dict(records.entry), now))
     for name in changes(before, after, prepared):
         yield Finding("not_as_expected", f"{name} is not that of {expected.name}")
-    for side, files in (now.get("files") or {}).items():
-        if files and not (records.entry.get("files") or {}).get(side):
-            yield Finding("not_as_expected", f"of the {side} command nothing was sealed")
 
 
-def _files(entry: Mapping[str, Any], now: Mapping[str, Any], expected: Expectation) -> Iterator[Finding]:
+_WORDS = {GONE: "absent from", NEW: "new in", CHANGED: "changed in"}
+
+
+def _files(
+    entry: Mapping[str, Any],
+    now: Mapping[str, Any],
+    expected: Expectation,
+    programs: Mapping[str, Backend | CommandProgram],
+) -> Iterator[Finding]:
     """Files of programs that are others than those that were sealed, by path."""
     before, after = entry.get("trees") or {}, now.get("trees") or {}
-    for side in sorted(before.keys() | after.keys()):
-        sealed, there = before.get(side, {}), after.get(side, {})
-        for path in sorted(sealed.keys() | there.keys()):
-            old, new = sealed.get(path), there.get(path)
-            if old != new:
-                word = "absent from" if new is None else "new in" if old is None else "changed in"
-                text = f"{path} is {word} {expected.name}, compared with what ran"
-                yield Finding("program_differs", text, system=side.rpartition(".")[2])
+    for key in sorted(before.keys() | after.keys()):
+        program = programs.get(key)
+        for path, how in differing(before.get(key) or {}, after.get(key) or {}, program):
+            text = f"{path} is {_WORDS[how]} {expected.name}, compared with what ran"
+            system = program.system if program else None
+            yield Finding("program_differs", text, system=system)

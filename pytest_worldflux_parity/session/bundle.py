@@ -18,7 +18,6 @@ from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.golden import ARRAYS, MANIFEST
 from ..inputs.prepare import PreparedFile
-from ..judgement.judge_proof import part_key
 
 BUNDLE = "evidence_bundle.zip"
 
@@ -39,7 +38,7 @@ def evidence_inputs(
         if part.match is not None:
             programs.append(part.match.backend)
             for name in (MANIFEST, ARRAYS):
-                yield f"inputs/golden/{part_key(part)}/{name}", Path(part.match.golden.folder) / name
+                yield f"inputs/golden/{part.key}/{name}", Path(part.match.golden.folder) / name
         for backend in programs:
             yield f"inputs/backends/{backend.name}/{BACKEND_FILE}", backend.folder / BACKEND_FILE
         for system, table in part.tables.items():

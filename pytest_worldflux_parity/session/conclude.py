@@ -97,7 +97,7 @@ def _conclude_suite(
 ) -> Conclusion:
     try:
         file = prepare((context.root / node_id).resolve(), context)
-        changed = changes(sealed, fingerprint(file, context), file)
+        changed = changes(sealed, fingerprint(file, context), file, new_files=False)
         if file.proof is not None:
             return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
         if file.campaign is not None:

@@ -249,7 +249,7 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
     if prepared.suite_id != runs.parent.name:
         what = f"the suite is {prepared.suite_id!r}, the records are of {runs.parent.name!r}"
         raise StoreError(what, where=str(suite), mend=f"name the suite with the id {runs.parent.name}")
-    changed = changes(entry, fingerprint(prepared, context), prepared)
+    changed = changes(entry, fingerprint(prepared, context), prepared, new_files=False)
     known = _circumstances(runs.parent / CIRCUMSTANCES)
     if not context.history:
         context = replace(context, history=known.history)

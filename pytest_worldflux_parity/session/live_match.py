@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ParityError, RunFailed, SourceError
 from ..execution import runner
 from ..execution.attempts import request_id
+from ..execution.launching import Start, record_started, sealed_in
 from ..execution.match_program import match_once
 from ..execution.store import Stored, SuiteStore, translated
 from ..inputs.backends import Backend
@@ -59,7 +60,8 @@ def _match_part(part: PreparedSuite, context: RunContext, attempt: Path) -> None
         _record(part, context, attempt, golden)
     assert part.match is not None
     spec = match_spec(part.match.backend, context.lock_path, golden)
-    match_once(spec, folder, context.run_dir / ".wire", context.root)
+    sealed = sealed_in(context.run_dir, part.suite.suite_id, part.match_key)
+    match_once(spec, folder, context.root, sealed)
 
 
 def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Path) -> None:
@@ -85,24 +87,23 @@ def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Pat
         "checkpoint": str(attempt.resolve()),
         "out": str(out.resolve()),
     }
-    _execute(backend, places, work, context, part.suite.threads)
+    sealed = sealed_in(context.run_dir, part.suite.suite_id, f"{part.key}.official")
+    threads = part.suite.threads
+    with record_started(backend, places, work.resolve(), threads, context.root, sealed) as start:
+        _execute(backend, start, work)
     if not (out / "manifest.json").exists():
         raise RunFailed("exit status 0 but no manifest.json", where=f"{backend.adapter} (recorder)")
     with translated(golden):
         os.replace(out, golden)
 
 
-def _execute(
-    backend: Backend, places: Mapping[str, str], work: Path, context: RunContext, threads: int
-) -> None:
+def _execute(backend: Backend, start: Start, work: Path) -> None:
     assert backend.record is not None
     where = f"{backend.adapter} (recorder)"
-    command = backend.record_command(backend.interpreter(context.root), places)
-    env = runner.backend_environment(backend, context.run_dir.resolve() / ".wire", threads)
     with translated(work):
         code = runner.execute(
-            command,
-            env,
+            start.command,
+            start.env,
             work,
             backend.record.deadline_sec,
             where=where,

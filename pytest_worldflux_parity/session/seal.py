@@ -10,13 +10,22 @@ from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution import isolation
 from ..execution.attempts import recover
+from ..execution.copies import FOLDER, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.store import SuiteStore, write_document
 from ..inputs.command_program import project_state
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile, prepare
+from ..inputs.trees import base_of
 from ..judgement.all_gates import case_count
-from ..judgement.fingerprint import changes, fingerprint, overrides_of, read_session
+from ..judgement.fingerprint import (
+    changes,
+    fingerprint,
+    overrides_of,
+    programs_of,
+    read_session,
+    tree_of,
+)
 from ..schemas.json_text import utc_now
 from .bundle import BUNDLE, evidence_inputs, refuse_unsigning
 
@@ -64,6 +73,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     asked = {node_id: fingerprint(p, context) for node_id, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:
+        _copy_programs(context, prepared.values())
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _check_sealed(context, asked, prepared)
@@ -90,6 +100,18 @@ def isolation_line(context: RunContext) -> Iterable[str]:
     why = isolation.tried()
     assert why is not None
     return [f"parity: programs are not isolated: {why.line()}"]
+
+
+def _copy_programs(context: RunContext, files: Iterable[PreparedFile]) -> None:
+    """Make the copies that programs run from.
+
+    Raises:
+        BackendError: a file changes now. StoreError: a copy cannot be written.
+    """
+    for file in files:
+        for _, program in programs_of(file):
+            base = base_of(program, context.root.resolve())
+            seal_copy(context.run_dir.resolve() / FOLDER, tree_of(program, context), base)
 
 
 def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:

@@ -44,12 +44,16 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+# Folders that are no part of a program: its bytecode, and what git keeps of its history.
+_NO_PART = frozenset(["__pycache__", ".git"])
+
+
 def tree_files(folder: Path, pattern: str = "**/*") -> Dict[str, str]:
-    """Path below ``folder`` -> sha256 (hex) of each file there, in order, caches left out."""
+    """Path below ``folder`` -> sha256 (hex) of each file there, in order, without bytecode and ``.git``."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted({*folder.glob(pattern), *_behind_links(folder, pattern)})
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+        if path.is_file() and _NO_PART.isdisjoint(path.relative_to(folder).parts) and path.suffix != ".pyc"
     }
 
 
@@ -68,9 +72,14 @@ def _behind_links(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def tree_sha256(folder: Path, pattern: str = "**/*") -> str:
-    """sha256 over the names and bytes of the files below ``folder``, caches left out."""
+    """sha256 over the names and bytes of the files below ``folder``, as :func:`tree_files` has them."""
+    return files_sha256(tree_files(folder, pattern))
+
+
+def files_sha256(files: Mapping[str, str]) -> str:
+    """sha256 over names and bytes of files: name -> sha256 of its bytes, in their order."""
     digest = hashlib.sha256()
-    for name, sha256 in tree_files(folder, pattern).items():
+    for name, sha256 in files.items():
         digest.update(name.encode() + b"\0")
         digest.update(bytes.fromhex(sha256))
     return digest.hexdigest()

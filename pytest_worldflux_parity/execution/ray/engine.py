@@ -16,7 +16,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from ...errors import ParityError
 from ...inputs.backends import Backend
 from ...inputs.command_program import COMMIT, project_commit
 from ...inputs.context import RunContext
+from ...inputs.project_files import everything, tracked
+from ...inputs.trees import base_of
 from .. import runner
 from ..engine import Execution, Launch
 from ..retry import LOST, Kind
@@ -91,11 +93,10 @@ class RayEngine:
         self._slots = _slots(str(settings.get("parity_slots_per_gpu", "1")))
         self._largest = _largest(str(settings.get("parity_ray_limit_gb", "8")))
         root = context.root.resolve()
-        further = [_in_project(root, name) for name in settings.get("parity_ship", ())]
         self._ours = _connect(os.environ.get("RAY_ADDRESS") or settings.get("parity_ray_address") or "auto")
         cloudpickle.register_pickle_by_value(bootstrap)
         try:
-            self._cargo = _Cargo(root, context.backend_folders, further, context.sign_key)
+            self._cargo = _Cargo(root, context.sign_key)
         except BaseException:
             self.close()
             raise
@@ -215,6 +216,7 @@ class RayEngine:
             request=launch.request,
             program=launch.program,
             root=self._context.root.resolve(),
+            tree=launch.sealed.tree,
             keep=("*",) if self._context.retention == "full" else (),
             largest=self._largest,
             share=reservation.share,
@@ -387,16 +389,12 @@ class _Lost(ParityError):
 class _Cargo:
     """The archives of a session, each made once and held by Ray until the session ends."""
 
-    def __init__(
-        self, root: Path, backends: Sequence[Path], further: Sequence[Path], sign_key: Path | None = None
-    ) -> None:
+    def __init__(self, root: Path, sign_key: Path | None = None) -> None:
         self._root = root
-        self._backends = [f.resolve() for f in backends if f.is_dir()]
-        self._further = further
         self._secrets = {sign_key.resolve()} if sign_key else set()
-        self._archives: dict[tuple[Path, Path | None], bootstrap.Shipped] = {}
+        self._archives: dict[Path, bootstrap.Shipped] = {}
         self._lock = threading.Lock()
-        self.package = self._put(shipping.pack(_PACKAGE, shipping.everything(_PACKAGE)))
+        self.package = self._put(shipping.pack(_PACKAGE, everything(_PACKAGE)))
 
     def of(self, launch: Launch) -> dict[str, bootstrap.Shipped]:
         """What one attempt needs: folder on this machine -> archive.
@@ -407,61 +405,27 @@ class _Cargo:
         found: dict[str, bootstrap.Shipped] = {}
         if "checkout" in launch.request.source:
             checkout = Path(launch.request.source["checkout"])
-            found[str(checkout)] = self._archive(checkout, checkout)
-        program = launch.program.folder
-        if not isinstance(launch.program, Backend):
-            # A command may use anything of the project.
-            found[str(self._root)] = self._archive(self._root, self._root)
-        elif program.is_relative_to(self._root):
-            found[str(self._root)] = self._archive(self._root, None)
+            # All of it: the program that runs it compares it with its commit.
+            found[str(checkout)] = self._archive(checkout, everything)
+        if isinstance(launch.program, Backend):
+            source = launch.sealed.source
+            found[str(base_of(launch.program, self._root))] = self._archive(source, everything)
         else:
-            only = program.parent if program.parent in self._backends else program
-            found[str(program.parent)] = self._archive(program.parent, only)
+            # A command may read anything of the project.
+            found[str(self._root)] = self._archive(self._root, tracked)
         return found
 
-    def _archive(self, folder: Path, only: Path | None) -> bootstrap.Shipped:
-        """What is unpacked as ``folder``, of all that is below ``only``; None: backends and the like."""
+    def _archive(self, folder: Path, files: Callable[[Path], Iterator[Path]]) -> bootstrap.Shipped:
         with self._lock:
-            if (folder, only) not in self._archives:
-                further = {COMMIT: project_commit(folder)} if folder == only == self._root else {}
-                archive = shipping.pack(folder, self._paths(folder, only), further)
-                self._archives[folder, only] = self._put(archive)
-            return self._archives[folder, only]
-
-    def _paths(self, folder: Path, only: Path | None) -> Iterator[Path]:
-        if only == folder and folder != self._root and folder not in self._backends:
-            # An official checkout is all there: the program that runs it compares it with its commit.
-            return shipping.everything(folder)
-        if only is None:
-            found = self._project()
-        elif only == self._root:
-            found = shipping.tracked(folder)
-        else:
-            found = iter([only, *shipping.everything(only)] if only != folder else shipping.everything(only))
-        return shipping.without_secrets(folder, found, self._secrets)
-
-    def _project(self) -> Iterator[Path]:
-        """The folders of backends in the project, and what else is to be shipped, each path once."""
-        found: dict[Path, None] = {}
-        for place in [*self._backends, *self._further]:
-            if place == self._root:
-                found |= dict.fromkeys(shipping.tracked(place))
-            elif place.is_relative_to(self._root):
-                found |= dict.fromkeys([place, *(shipping.everything(place) if place.is_dir() else ())])
-        return iter(found)
+            if folder not in self._archives:
+                further = {COMMIT: project_commit(folder)} if folder == self._root else {}
+                paths = shipping.without_secrets(folder, files(folder), self._secrets)
+                self._archives[folder] = self._put(shipping.pack(folder, paths, further))
+            return self._archives[folder]
 
     @staticmethod
     def _put(archive: shipping.Archive) -> bootstrap.Shipped:
         return archive.name, archive.sha256, [ray.put(archive.data)]
-
-
-def _in_project(root: Path, name: str) -> Path:
-    path = Path(os.path.normpath(root / name))
-    if not path.exists() or not path.is_relative_to(root):
-        raise ParityError(
-            f"parity_ship names {name!r}, and there is no such path in the project", where=str(root)
-        )
-    return path
 
 
 def _slots(text: str) -> int:

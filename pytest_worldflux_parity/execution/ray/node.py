@@ -25,10 +25,12 @@ from ...errors import ParityError, SuiteError
 from ...inputs import venvs
 from ...inputs.backends import Backend
 from ...inputs.command_program import CommandProgram
+from ...inputs.trees import Tree, base_of
 from .. import retention, runner
+from ..copies import FOLDER
 from ..devices import gpus
 from ..guardian import detach
-from ..launching import command_of
+from ..launching import Sealed, Start, started
 from ..leases import XLA_SHARE
 from ..retry import LOST
 from .bootstrap import own_folder
@@ -49,7 +51,7 @@ class Parcel:
 
     Attributes:
         request: with the controller's paths.
-        root: the project on the controller.
+        root: the project on the controller. tree: the files that the program runs from.
         keep: patterns of what comes back beside record, logs and what the record lists; ``*``: all.
         largest: bytes that come back at the most, logs, record and what ``asked`` names aside.
         share: of a GPU's memory that the run may take.
@@ -59,6 +61,7 @@ class Parcel:
     request: wire.RunRequest
     program: Backend | CommandProgram
     root: Path
+    tree: Tree
     keep: tuple[str, ...]
     largest: int
     share: float = 1.0
@@ -142,8 +145,12 @@ def attempt(parcel: Parcel, places: Mapping[Path, Path], cache: Path, host: Host
     ran = False
     try:
         with _scratch(cache) as folder:
-            running = _Running(parcel, places, cache, folder)
-            yield from running.told()
+            request, program, root = moved(parcel, places, cache, folder)
+            if isinstance(program, Backend) and program.environment == "own":
+                _build(program, root)
+            with started(program, request, root, _sealed(parcel, places, cache)) as start:
+                running = _Running(request, start, parcel.share)
+                yield from running.told()
             ran = True
             yield from _left_behind(folder, running, parcel)
     except (ParityError, OSError) as problem:
@@ -168,14 +175,10 @@ def _line(problem: ParityError | OSError) -> str:
 class _Running:
     """A program and the thread that waits for it."""
 
-    def __init__(self, parcel: Parcel, places: Mapping[Path, Path], cache: Path, folder: Path) -> None:
-        self.folder = folder
-        self.request, program, root = moved(parcel, places, cache, folder)
-        if isinstance(program, Backend) and program.environment == "own":
-            _build(program, root)
-        shim = cache / "wire" / wire.content_hash(runner.wire_texts())[:16]
-        self.command, env, self.cwd = command_of(program, self.request, root, shim)
-        self.env = {**env, **_memory_share(parcel.share, env)}
+    def __init__(self, request: wire.RunRequest, start: Start, share: float) -> None:
+        self.folder = Path(request.out_dir)
+        self.request, self.start = request, start
+        self.env = {**start.env, **_memory_share(share, start.env)}
         self.outcome: runner.Outcome | None = None
         self.problem: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="parity-run")
@@ -183,7 +186,7 @@ class _Running:
 
     def _run(self) -> None:
         try:
-            self.outcome = runner.run(self.request, self.command, self.env, self.cwd)
+            self.outcome = runner.run(self.request, self.start.command, self.env, self.start.cwd)
         except BaseException as problem:
             self.problem = problem
 
@@ -244,6 +247,12 @@ def moved(
     if isinstance(program, Backend) and program.environment == "own":
         root = cache / "environments" / f"{program.name}-{program.requirements_sha256[:16]}"
     return request, program, root
+
+
+def _sealed(parcel: Parcel, places: Mapping[Path, Path], cache: Path) -> Sealed:
+    """The program as it was sealed: what was shipped of it is compared with that while it is copied."""
+    base = base_of(parcel.program, parcel.root)
+    return Sealed(parcel.tree, _place(base, places), own_folder(cache) / FOLDER)
 
 
 def _place(path: Path, places: Mapping[Path, Path]) -> Path:
@@ -311,7 +320,7 @@ def _left_behind(folder: Path, running: _Running, parcel: Parcel) -> Iterator[Ev
     assert running.outcome is not None
     yield Ended(
         running.outcome,
-        tuple(running.command),
+        tuple(running.start.command),
         metrics.read_bytes() if metrics.is_file() else None,
         tuple(_folders(folder)) if "*" in (*parcel.keep, *parcel.asked) else (),
         left_out,

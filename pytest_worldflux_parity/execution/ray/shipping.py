@@ -10,25 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import subprocess
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ...errors import ParityError
+from ...inputs.project_files import is_secret
 
 LARGEST_ARCHIVE = 4 * 2**30
 # Within the years that all archives know; the same for all, so that a hash tells of content alone.
 TIME = 946684800
-# What is no part of a program wherever it stands.
-_NEVER = frozenset(["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"])
-# What is nobody's but this user's, wherever it stands in a project or beside a backend.
-_SECRET = (".env*", "*.pem", ".ssh", ".gnupg", ".aws", ".netrc", ".pypirc", "id_rsa*", "id_ed25519*")
-# What is no part of the project's programs where git does not say what is.
-_NOT_OURS = frozenset([".git", ".worldflux", "venv", "node_modules", "reports"])
 
 
 @dataclass(frozen=True)
@@ -89,17 +81,6 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> int:
     return info.size
 
 
-def everything(folder: Path) -> Iterator[Path]:
-    """All that is below a folder, with its empty folders (git needs some) and without Python's caches."""
-    for name in sorted(os.listdir(folder)):
-        path = folder / name
-        if name in _NEVER or name.endswith(".pyc"):
-            continue
-        yield path
-        if path.is_dir() and not path.is_symlink():
-            yield from everything(path)
-
-
 def without_secrets(folder: Path, paths: Iterable[Path], secrets: Collection[Path] = ()) -> Iterator[Path]:
     """Those of ``paths`` below ``folder`` that may leave this machine.
 
@@ -107,28 +88,5 @@ def without_secrets(folder: Path, paths: Iterable[Path], secrets: Collection[Pat
         secrets: further files that may not, resolved.
     """
     for path in paths:
-        parts = path.relative_to(folder).parts
-        named = any(fnmatchcase(part, pattern) for part in parts for pattern in _SECRET)
-        if not named and path.resolve() not in secrets:
+        if not is_secret(path.relative_to(folder)) and path.resolve() not in secrets:
             yield path
-
-
-def tracked(root: Path) -> Iterator[Path]:
-    """The project's files: what git tracks or would, and without git all but what is never the project's."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    try:
-        done = subprocess.run(command, capture_output=True, env=env, check=False)
-    except OSError:
-        done = None
-    if done is not None and done.returncode == 0:
-        names = sorted({os.fsdecode(n) for n in done.stdout.split(b"\0") if n})
-        # What is deleted and not yet committed, and the folders of other repositories.
-        yield from (p for n in names if (p := root / n).is_symlink() or p.is_file())
-        return
-    for name in sorted(os.listdir(root)):
-        path = root / name
-        if name not in _NOT_OURS and name not in _NEVER:
-            yield path
-            if path.is_dir() and not path.is_symlink():
-                yield from everything(path)

@@ -163,13 +163,11 @@ class SlurmEngine:
 
     def _work(self, launch: Launch) -> Work:
         context = self._context
-        # Here, so that no two nodes write it at a time.
-        shim = runner.install_wire(context.run_dir.resolve() / ".wire")
         return Work(
             request=launch.request,
             program=launch.program,
             root=context.root,
-            shim=shim,
+            sealed=launch.sealed,
             resources=launch.resources,
             alone=launch.alone,
             requeues=self._options.requeues,

@@ -47,7 +47,7 @@ class Work:
     """One attempt, as it is pickled for the node; all paths are on the shared file system.
 
     Attributes:
-        root: the project. shim: where ``wire`` is installed for programs.
+        root: the project. sealed: the program as it was sealed.
         requeues: how often it may start anew.
         pool: what is leased while it runs, where the session's own machine is the cluster; else None.
     """
@@ -55,7 +55,7 @@ class Work:
     request: wire.RunRequest
     program: Backend | CommandProgram
     root: Path
-    shim: Path
+    sealed: launching.Sealed
     resources: Resources
     alone: Alone
     requeues: int
@@ -117,9 +117,9 @@ class Work:
     def _run(self) -> dict[str, Any]:
         with self._held() as lease, _told_to_end() as told, translated(self.folder):
             self._check_memory()
-            command, env, cwd = launching.command_of(self.program, self.request, self.root, self.shim)
-            keep = list(lease.descriptors)
-            outcome = runner.run(self.request, command, {**env, **lease.environment}, cwd, keep_open=keep)
+            with launching.started(self.program, self.request, self.root, self.sealed) as start:
+                keep, env = list(lease.descriptors), {**start.env, **lease.environment}
+                outcome = runner.run(self.request, start.command, env, start.cwd, keep_open=keep)
             if told and not outcome.success:
                 raise Interrupted(128 + signal.SIGTERM)
             if not outcome.success:
@@ -130,7 +130,7 @@ class Work:
                 "kind": outcome.kind,
                 "return_code": outcome.return_code,
                 "duration_sec": round(outcome.duration_sec, 3),
-                "command": [*command],
+                "command": [*start.command],
                 "gpus": [*(lease.gpus or visible_gpus(self.request.device))],
                 "alone": self._ran_alone(outcome, lease),
                 "metrics_sha256": digest and digest.hexdigest(),

@@ -1,0 +1,121 @@
+"""Copies of what was sealed, which programs run from.
+
+``<run>/.program`` holds, for each sealed tree, one copy that is made before the first run (``<hash>/``), and
+for each program that runs now a copy of that (``starts/<hash>/``), which is its own: it may write beside
+itself, nobody else reads it, and it goes when the program has ended. Each file is compared with what was
+sealed while it is copied, so that nothing runs which was put there since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import wire
+from ..errors import BackendError, StoreError
+from ..inputs.trees import Tree
+from .store import translated
+
+FOLDER = ".program"
+_STARTS = "starts"
+_ANEW = "start a new run: leave --parity-resume out"
+
+
+def copy_of(place: Path, tree: Tree) -> Path:
+    """Where the run's copy of a tree stands."""
+    return place / tree.sha256[:16]
+
+
+def seal_copy(place: Path, tree: Tree, base: Path) -> Path:
+    """Make the run's copy of a tree, unless it is there.
+
+    Raises:
+        BackendError: a file is no longer what was sealed.
+        StoreError: it cannot be written.
+    """
+    folder = copy_of(place, tree)
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        with translated(partial):
+            copy(tree, base, partial)
+            partial.mkdir(parents=True, exist_ok=True)
+            for path in partial.rglob("*"):
+                path.chmod(0o555 if path.is_dir() else 0o444 | path.stat().st_mode & 0o111)
+            with contextlib.suppress(OSError):
+                # Another process of the session may have been faster.
+                os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def copy(tree: Tree, source: Path, target: Path) -> None:
+    """Copy the files of a tree from below ``source``.
+
+    Raises:
+        BackendError: a file is gone or no longer what was sealed.
+        OSError: it cannot be written.
+    """
+    for name, sha256 in tree.copied:
+        path, new = source / name, target / name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _changed(path, f"cannot be read: {error.strerror}") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise _changed(path, "is no longer what was sealed")
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(data)
+        new.chmod(0o644 | path.stat().st_mode & 0o111)
+
+
+def _changed(path: Path, what: str) -> BackendError:
+    return BackendError(f"a file of the program {what}", where=str(path), mend=_ANEW)
+
+
+@contextlib.contextmanager
+def own_copy(place: Path, tree: Tree, source: Path, whose: str) -> Iterator[Path]:
+    """A folder for one start of a program with a copy of its tree in ``program``, removed at the end.
+
+    Args:
+        source: what is copied, below which the paths of the tree lie. whose: tells starts apart.
+
+    Raises:
+        BackendError: ``source`` is not what was sealed.
+        StoreError: it cannot be written.
+    """
+    if not source.is_dir():
+        raise BackendError("the copy of the program is gone", where=str(source), mend=_ANEW)
+    folder = place / _STARTS / wire.content_hash([whose])[:16]
+    try:
+        with translated(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / "program").mkdir(parents=True)
+            copy(tree, source, folder / "program")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
+    """What a run sealed of a program.
+
+    Args:
+        key: of the program, ``<part>.<system>``.
+
+    Raises:
+        StoreError: the run sealed none of this name.
+    """
+    path = run_dir / "run.json"
+    try:
+        session = wire.load_object(path)
+        entries = [e for e in session["suites"].values() if e["suite_id"] == suite_id]
+        return Tree(entries[0]["trees"][key])
+    except (OSError, wire.WireError, LookupError, TypeError, AttributeError) as error:
+        raise StoreError(f"nothing was sealed of {key}: {error}", where=str(path), mend=_ANEW) from None

@@ -1,0 +1,56 @@
+"""The files of a folder, and of a project, that may be part of a program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+
+# What is no part of a program wherever it stands.
+_NEVER = frozenset(["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"])
+# What is no part of the project's programs where git does not say what is.
+_NOT_OURS = frozenset([".git", ".worldflux", "venv", "node_modules", "reports"])
+# What is nobody's but this user's, wherever it stands.
+_SECRET = (".env*", "*.pem", ".ssh", ".gnupg", ".aws", ".netrc", ".pypirc", "id_rsa*", "id_ed25519*")
+# Checkouts and environments, whether or not git is told to pass them over.
+_BUILT = ".worldflux"
+
+
+def is_secret(path: PurePath) -> bool:
+    """Whether a path has the name of what no program and no other machine is given."""
+    return any(fnmatchcase(part, pattern) for part in path.parts for pattern in _SECRET)
+
+
+def everything(folder: Path) -> Iterator[Path]:
+    """All that is below a folder, with its empty folders (git needs some) and without Python's caches."""
+    for name in sorted(os.listdir(folder)):
+        path = folder / name
+        if name in _NEVER or name.endswith(".pyc"):
+            continue
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from everything(path)
+
+
+def tracked(root: Path) -> Iterator[Path]:
+    """The project's files: what git tracks or would, and without git all but what is never the project's."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        done = subprocess.run(command, capture_output=True, env=env, check=False)
+    except OSError:
+        done = None
+    if done is not None and done.returncode == 0:
+        names = sorted({os.fsdecode(n) for n in done.stdout.split(b"\0") if n})
+        # What is deleted and not yet committed, and the folders of other repositories.
+        found = (root / n for n in names if n.partition("/")[0] != _BUILT)
+        yield from (p for p in found if p.is_symlink() or p.is_file())
+        return
+    for name in sorted(os.listdir(root)):
+        path = root / name
+        if name not in _NOT_OURS and name not in _NEVER:
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                yield from everything(path)

@@ -1,0 +1,115 @@
+"""The files that a program runs from: what is sealed before its first run, and copied for it.
+
+A tree holds paths below a base, which is the project; for backends that stand elsewhere it is the folder
+above that of the backends. Of what lies outside of the base (paths that begin with ``..``) only hashes are
+kept: it is read where it stands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+from .. import wire
+from ..errors import BackendError
+from .backends import FILE, Backend
+from .command_program import CommandProgram
+from .project_files import is_secret
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Path below the base -> sha256 of each file that a program runs from."""
+
+    files: Mapping[str, str]
+
+    @cached_property
+    def sha256(self) -> str:
+        """sha256 over names and bytes."""
+        return wire.files_sha256(dict(sorted(self.files.items())))
+
+    @property
+    def copied(self) -> Iterator[tuple[str, str]]:
+        """(path, sha256) of the files that a copy holds."""
+        return ((name, sha256) for name, sha256 in self.files.items() if not name.startswith("../"))
+
+    def holds(self, name: str) -> bool:
+        """Whether a copy holds a file or a folder of this path below the base."""
+        return name in self.files or any(other.startswith(f"{name}/") for other in self.files)
+
+
+def base_of(program: Backend | CommandProgram, root: Path) -> Path:
+    """The folder that the paths of a program's tree are relative to."""
+    folder = program.folder
+    if isinstance(program, CommandProgram) or folder.is_relative_to(root):
+        return root
+    return folder.parent.parent
+
+
+def import_folder(backend: Backend) -> Path:
+    """The folder that ``-m backends.name`` is found from."""
+    return backend.folder.parent.parent
+
+
+def backend_tree(backend: Backend, root: Path) -> Tree:
+    """The files of a backend's folder, those that its command lines name, and those of ``program.files``.
+
+    Raises:
+        BackendError: what ``program.files`` names is absent.
+    """
+    base = base_of(backend, root.resolve())
+    place = backend.folder.relative_to(base)
+    found = {(place / name).as_posix(): sha256 for name, sha256 in backend.files.items()}
+    found.update(_hashed(_beside(backend, base), base))
+    found.update(named_files(backend, base))
+    return Tree(found)
+
+
+def named_files(backend: Backend, base: Path) -> dict[str, str]:
+    """Path from ``base`` -> sha256 of what ``program.files`` names, but for ``backend.yaml``.
+
+    Raises:
+        BackendError: a file or folder that is named is absent.
+    """
+    found: dict[str, str] = {}
+    for name in backend.program.files if backend.program else ():
+        path = Path(os.path.normpath(backend.folder / name))
+        if path == backend.folder:
+            files = {path / n: sha256 for n, sha256 in backend.files.items() if n != FILE}
+        elif path.is_dir():
+            below = wire.tree_files(path).items()
+            files = {path / n: sha256 for n, sha256 in below if not is_secret(PurePosixPath(n))}
+        elif (sha256 := wire.file_sha256(path)) is not None:
+            files = {path: sha256}
+        else:
+            raise BackendError(
+                f"program.files names {name!r}, and there is no such file",
+                where=str(backend.folder / FILE),
+                valid=sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else (),
+                got=path.name,
+            )
+        found.update({Path(os.path.relpath(p, base)).as_posix(): sha for p, sha in files.items()})
+    return found
+
+
+def _beside(backend: Backend, base: Path) -> Iterator[Path]:
+    """Files beside a backend's folder that its command lines name or import first.
+
+    A program ``{backend_dir}/../program.py``; of ``-m backends.name`` each package's ``__init__.py``.
+    """
+    programs = [p.argv for p in (backend, backend.match, backend.record) if p is not None]
+    words = [word for argv in programs for word in argv]
+    yield from (Path(os.path.normpath(w.replace("{backend_dir}", str(backend.folder)))) for w in words)
+    for module in (after for before, after in pairwise(words) if before == "-m"):
+        parts = module.split(".")
+        yield from (import_folder(backend).joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts)))
+
+
+def _hashed(paths: Iterator[Path], base: Path) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        if path.is_absolute() and path.is_relative_to(base) and (sha256 := wire.file_sha256(path)):
+            yield path.relative_to(base).as_posix(), sha256
