@@ -134,7 +134,7 @@ def run_system(
             request=_request(prepared, pair, system, context, attempt, folder),
             folder=folder,
             program=prepared.backends[system],
-            sealed=sealed_in(context.run_dir, prepared.suite.suite_id, f"{prepared.key}.{system}"),
+            sealed=sealed_in(context, prepared.suite.suite_id, f"{prepared.key}.{system}"),
             resources=pair.task.resources,
             alone=_alone(how, failures),
             keep=_wanted_later(prepared, pair, system),
@@ -251,6 +251,7 @@ def _line(
         gpus=execution.gpus,
         return_code=outcome.return_code,
         duration_sec=round(outcome.duration_sec, 3),
+        isolation=outcome.isolation,
         command=list(execution.command),
     )
 

@@ -10,15 +10,23 @@ from pathlib import Path
 
 from ..errors import BackendError
 
-_ASK = "import json, sys; print(json.dumps([sys.path, sys.prefix if sys.prefix != sys.base_prefix else '']))"
+_ASK = (
+    "import json, sys; print(json.dumps([sys.path, sys.prefix if sys.prefix != sys.base_prefix else '', "
+    "[sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]]))"
+)
 
 
 @dataclass(frozen=True)
 class Packages:
-    """Folders behind the standard library, and the prefix of a virtual environment or nothing."""
+    """Folders behind the standard library, and the prefix of a virtual environment or nothing.
+
+    Attributes:
+        prefixes: what the interpreter and its standard library run from.
+    """
 
     folders: tuple[Path, ...]
     prefix: str
+    prefixes: tuple[Path, ...] = ()
 
 
 @cache
@@ -28,13 +36,14 @@ def packages(python: Path, root: Path) -> Packages:
     Raises:
         BackendError: it cannot be asked.
     """
-    own, prefix = _asked(python, "-I")
-    bare, _ = _asked(python, "-I", "-S")
+    own, prefix, prefixes = _asked(python, "-I")
+    bare, _, _ = _asked(python, "-I", "-S")
     folders = [Path(p) for p in own if p not in bare]
-    return Packages(tuple(f for f in folders if not root.is_relative_to(f)), prefix)
+    kept = tuple(f for f in folders if not root.is_relative_to(f))
+    return Packages(kept, prefix, tuple(Path(p) for p in dict.fromkeys(prefixes)))
 
 
-def _asked(python: Path, *options: str) -> tuple[list[str], str]:
+def _asked(python: Path, *options: str) -> tuple[list[str], str, list[str]]:
     command = [str(python), *options, "-c", _ASK]
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True)
@@ -42,5 +51,5 @@ def _asked(python: Path, *options: str) -> tuple[list[str], str]:
         raise BackendError(
             f"the interpreter cannot be asked for its folders: {error}", where=str(python)
         ) from None
-    found, prefix = json.loads(done.stdout)
-    return list(found), str(prefix)
+    found, prefix, prefixes = json.loads(done.stdout)
+    return list(found), str(prefix), list(prefixes)

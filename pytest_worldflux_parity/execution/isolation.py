@@ -11,7 +11,6 @@ Mounts are made from the outermost folder to the innermost, so the innermost say
 from __future__ import annotations
 
 import glob
-import json
 import os
 import shutil
 import subprocess
@@ -27,10 +26,13 @@ from ..errors import BackendError, IsolationError
 from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
+from .interpreters import packages
 
 PROGRAM, BY = "bwrap", "bubblewrap"
 # What an attempt says of its own walls, in its folder; read where nobody saw its end.
 FILE = "isolation.json"
+# What a program finds in the folder of its results and cannot change.
+ASKED = ("request.json", "match_request.json", FILE, "slurm_job.json", "slurm_node.json")
 TEMPORARY = ("/tmp", "/var/tmp")
 # Sockets of services are here, and a read-only mount does not stop whoever connects to one.
 EMPTY = ("/run",)
@@ -55,6 +57,7 @@ class Walls:
         runs: folders in which nobody may declare that a program needs something.
         key: the file that evidence is signed with; no program sees it, wherever it is.
         tables: files that no program sees either: what it is compared with.
+        compiled: the folder of all caches of compiled code; None: the project's.
     """
 
     mode: Isolate = "off"
@@ -62,11 +65,15 @@ class Walls:
     runs: tuple[Path, ...] = ()
     key: Path | None = None
     tables: tuple[Path, ...] = ()
+    compiled: Path | None = None
 
     @property
     def secret(self) -> tuple[Path, ...]:
         """The files that no program sees."""
         return self.tables if self.key is None else (self.key, *self.tables)
+
+
+OPEN = Walls()
 
 
 def walls_of(context: RunContext) -> Walls:
@@ -130,7 +137,8 @@ def tried() -> IsolationError | None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         python = Path(sys.executable)
-        room = Room(write=(folder,), read=(*interpreter_folders(python, [folder]),), hidden=(folder,))
+        seen = (*interpreter_folders(python, folder, [folder]),)
+        room = Room(write=(folder,), read=seen, hidden=(folder,))
         code = "import os; open('written', 'w').close(); os.listdir('/proc/self'); os.stat('/dev/null')"
         command = [sys.executable, "-I", "-S", "-c", code]
         walled, env = wrapped(command, os.environ, folder, room)
@@ -180,37 +188,29 @@ def _text(path: Path) -> str:
 # --- what a program needs to see ---
 
 
-@cache
-def _asked(python: Path) -> Mapping[str, Any]:
-    """What a Python says that it runs from; nothing where it is none, which the program then says itself."""
-    ask = (
-        "import json, sys; print(json.dumps({'path': sys.path, "
-        "'own': [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]}))"
-    )
-    try:
-        done = subprocess.run(
-            [python, "-I", "-c", ask], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            encoding="utf-8", stdin=subprocess.DEVNULL, timeout=TRIED_SEC, check=True,
-        )  # fmt: skip
-        found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return {"own": [], "path": []}
-    return found
-
-
-def interpreter_folders(python: Path, hidden: Sequence[Path]) -> Iterator[Path]:
+def interpreter_folders(python: Path, root: Path, hidden: Sequence[Path]) -> Iterator[Path]:
     """What a Python runs from: its environment, the one below that, and what these add to its path.
 
     Of an environment that is the project's own folder, or holds it, the parts that make it one.
+
+    Raises:
+        BackendError: it cannot be asked.
     """
     yield python
-    asked = _asked(python)
-    for folder in map(Path, dict.fromkeys(asked["own"])):
+    found = packages(python, root)
+    for folder in found.prefixes:
         yield from (folder / part for part in PARTS) if _holds(folder, hidden) else [folder]
-    for path in map(Path, dict.fromkeys(asked["path"])):
-        # A project that is installed as it stands adds itself.
-        if path.is_absolute() and not _holds(path, hidden):
-            yield path
+    yield from (folder for folder in found.folders if not _holds(folder, hidden))
+
+
+def program_folders(path: Path) -> Iterator[Path]:
+    """What a program runs from, of a Python its environment. It is not asked: it would run open."""
+    yield path
+    marker = path.parent.parent / "pyvenv.cfg"
+    if marker.is_file():
+        yield marker.parent
+        said = dict(line.partition(" = ")[::2] for line in marker.read_text(encoding="utf-8").splitlines())
+        yield from [Path(said["home"]).parent] if "home" in said else []
 
 
 def library_folders(env: Mapping[str, str], hidden: Sequence[Path]) -> list[Path]:
@@ -257,6 +257,7 @@ def room_of(
     walls: Walls,
     program: Backend | CommandProgram,
     root: Path,
+    command: Sequence[str],
     env: Mapping[str, str],
     *,
     read: Iterable[Path],
@@ -265,7 +266,7 @@ def room_of(
     """What a program sees; None where it runs open.
 
     Args:
-        root: the project where it runs. env: the program's environment.
+        root: the project where it runs. command, env: how the program is started.
         read, write: what it needs whatever it declares: its copy, its folder, a checkout.
 
     Raises:
@@ -276,10 +277,12 @@ def room_of(
         return None
     hidden = (*walls.hidden, root)
     reads, writes = needed(program.needs, program.folder, root, walls.runs, program.adapter)
+    started = shutil.which(command[0], path=env.get("PATH"))
     return Room(
         write=(*write, *writes),
         read=(
-            *interpreter_folders(program.interpreter(root), hidden),
+            *interpreter_folders(program.interpreter(root), root, hidden),
+            *(program_folders(Path(started)) if started else ()),
             *library_folders(env, hidden),
             *reads,
             *read,

@@ -134,16 +134,18 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
     out_dir = _new_folder(folder)
     begun = time.monotonic()
     error, return_code, command = "", None, list[str]()
+    isolation: Mapping[str, Any] | None = None
     try:
         path = out_dir / "match_request.json"
         with match_started(spec.backend, path, spec.threads, root, sealed) as start:
-            command = start.command
+            command, isolation = start.command, start.isolation
             return_code = _execute(spec, start, out_dir)
         runner.check_exit(return_code, out_dir, spec.backend.adapter)
         _read_match(out_dir, spec.backend)
     except BackendError as problem:
         error = problem.line()
-    run = MatchRun(out_dir, error, {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3))
+    files, seconds = {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3)
+    run = MatchRun(out_dir, error, files, seconds, isolation)
     document = {
         "schema_version": RUN_SCHEMA,
         "generated_at_utc": utc_now(),
@@ -154,6 +156,7 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
         "return_code": return_code,
         "duration_sec": run.duration_sec,
         "artifacts_sha256": dict(run.artifacts_sha256),
+        "isolation": isolation,
     }
     write_document(out_dir / _RUN, document, "match_run.v1")
     return run
@@ -189,6 +192,7 @@ def _execute(spec: MatchSpec, start: Start, out_dir: Path) -> int:
             spec.backend.match.deadline_sec,
             where=spec.backend.adapter,
             mend="raise match.deadline_sec in backend.yaml, or look at the log",
+            room=start.room,
         )
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from .. import wire
 from ..errors import RecordError, RunFailed
 from .guardian import MARK, end_marked, guardian
-from .isolation import Room, return_code, wrapped
+from .isolation import FILE, Room, return_code, wrapped
 from .retry import Kind, failure_kind
 
 LOG_TAIL_BYTES = 4000
@@ -39,7 +39,7 @@ READ = (
     "stdout.log",
     "stderr.log",
     "request.json",
-    "isolation.json",
+    FILE,
     "match.json",
     "match_request.json",
     "outputs.npz",
@@ -119,6 +119,8 @@ def run(
     env: Mapping[str, str],
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
+    room: Room | None = None,
+    isolation: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run ``command`` for ``request`` and read what it found.
 
@@ -128,12 +130,16 @@ def run(
 
     Args:
         keep_open: descriptors that the program inherits: a lock on them is held until it has ended too.
+        room: the walls around it. isolation: what a record says of them.
 
     Raises:
         OSError: the request or the logs cannot be written.
     """
     folder = Path(request.out_dir)
     (folder / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
+    if isolation is not None:
+        # Whoever finds the attempt without having seen its end knows by this how it ran.
+        (folder / FILE).write_text(wire.canonical_json(isolation), encoding="utf-8")
     start, kills = time.monotonic(), oom_kills()
     return_code: int | None = None
     record, error = None, ""
@@ -149,6 +155,7 @@ def run(
             mend=mend,
             cwd=cwd,
             keep_open=keep_open,
+            room=room,
         )
         check_exit(return_code, folder, request.adapter)
         record = _accepted(request, folder)
@@ -157,7 +164,7 @@ def run(
     except (RunFailed, RecordError) as problem:
         error = problem.line()
         kind = failure_kind(return_code, _reason(folder), request.device, oom_kills() > kills)
-    return Outcome(record, error, return_code, time.monotonic() - start, kind)
+    return Outcome(record, error, return_code, time.monotonic() - start, kind, isolation)
 
 
 def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
