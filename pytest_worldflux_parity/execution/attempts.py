@@ -19,6 +19,7 @@ from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
 from . import retention, retry, runner
 from .engine import Engine, Execution, Launch, orphans
+from .isolation import left_in, walls_of
 from .launching import sealed_in
 from .leases import Alone
 from .records import record_line
@@ -267,6 +268,7 @@ def _stored_as(
     """The line of an attempt; ``seen`` is what was seen of its end, which is nothing where it is left out."""
     backend = prepared.backends[request.system]
     unseen: dict[str, Any] = {"error": "", "return_code": None, "duration_sec": None, "command": []}
+    unseen["isolation"] = left_in(folder, walls_of(context))
     return record_line(
         prepared.suite,
         request,

@@ -22,7 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import BackendError, IsolationError
+from .. import schemas, wire
+from ..errors import BackendError, IsolationError, StoreError
 from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
@@ -127,6 +128,20 @@ def told(room: Room | None, walls: Walls) -> dict[str, Any]:
     why = None if walls.mode == "off" else tried()
     said = why.what if why else f"--parity-isolate={walls.mode}"
     return {"by": "none", "why": said, "key_hidden": False, "needs": {}}
+
+
+def left_in(folder: Path, walls: Walls) -> dict[str, Any] | None:
+    """What was in force for an attempt whose end nobody saw; None where that cannot be known.
+
+    A program that ran open may have written it; so where this session runs programs open, nothing is
+    believed that speaks for one.
+    """
+    try:
+        found = wire.load_object(folder / FILE)
+        schemas.check(found, "isolation.v1", str, StoreError)
+    except (OSError, wire.WireError, StoreError):
+        return None
+    return None if found["by"] == BY and walls.mode == "off" else found
 
 
 @cache

@@ -23,7 +23,7 @@ from .judgement_input import Evidence
 from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
 from .quick import Judged, Judgement
-from .walls import NOTHING, Isolation, isolation_of
+from .walls import NOTHING, Isolation
 
 
 @dataclass(frozen=True)
@@ -163,20 +163,12 @@ def facts_of(
         machine=circumstances.machine,
         project=session.get("project"),
         fixture=any(e.fixtures for e in parts),
-        isolation=isolation_of(_ran(parts)),
+        isolation=judgement.evidence.isolation,
     )
 
 
 def _parts(judgement: Judgement | ProofJudgement) -> tuple[Evidence, ...]:
     return (judgement.evidence,) if isinstance(judgement, Judgement) else judgement.evidence.parts
-
-
-def _ran(parts: Iterable[Evidence]) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
-    """(adapter, what kept it in its folder) of every run that counts, and of the component matches."""
-    for evidence in parts:
-        yield from ((line["adapter"], line.get("isolation")) for line in evidence.lines)
-        if evidence.components is not None and evidence.components.about is not None:
-            yield evidence.components.about["adapter"], evidence.components.isolation
 
 
 def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:

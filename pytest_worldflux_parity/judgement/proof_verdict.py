@@ -20,11 +20,12 @@ from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.coverage import apart_findings, tolerated
 from .gates.fixture import BANNER
-from .judgement_input import Evidence
+from .judgement_input import Evidence, ran
 from .proof.decision import Begun, begin_cells, judge_proof
 from .proof.results import ProofDecision, ProofGates
 from .proof.validity import alike_findings, requirement_findings, unknown_backends
 from .stats.measurements import Missing, Observed, Value
+from .walls import Isolation, isolation_of
 
 VALIDITY = ("validity", "independence")
 NO_CLAIM = "no claim: this run is not evidence for a public claim"
@@ -53,6 +54,19 @@ class ProofEvidence:
     def lines(self) -> tuple[Mapping[str, Any], ...]:
         """The lines that count, of all parts."""
         return tuple(line for part in self.parts for line in part.lines)
+
+    @property
+    def isolation(self) -> Isolation:
+        """What kept the programs in their folders."""
+        matches = (*(part.components for part in self.parts), *self.live.values())
+        return isolation_of(ran(self.lines, matches))
+
+    def sentence(self, reason: str) -> str:
+        """The sentence of the verdict: of a claim also that programs ran open."""
+        count = sum(self.isolation.ran_open.values())
+        if self.proof.is_claim and count:
+            reason = f"with {count} runs and matches that ran open: {reason}"
+        return self.parts[0].sentence(reason) if self.parts else reason
 
 
 @dataclass(frozen=True)
@@ -129,8 +143,7 @@ def judge_proof_suite(evidence: ProofEvidence, begun: Begun | None = None) -> Pr
             plan=evidence.plan,
             begun=cells,
         )
-    if evidence.parts:
-        decision = replace(decision, reason=evidence.parts[0].sentence(decision.reason))
+    decision = replace(decision, reason=evidence.sentence(decision.reason))
     return ProofJudgement(evidence, gates, decision)
 
 
