@@ -175,10 +175,10 @@ def _names_of_change(
     return [_source(s, prepared) for s in sides]
 
 
-def _source(key: str, prepared: PreparedFile) -> str:
+def _source(key: str, prepared: PreparedFile, files: str = "") -> str:
     adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
     named = adapters.get(key.rpartition(".")[2], "no longer named")
-    return f"the source of the {_side(key, prepared)} side (backend {named})"
+    return f"the source of the {_side(key, prepared)} side (backend {named}{files})"
 
 
 def _side(key: str, prepared: PreparedFile) -> str:
@@ -193,12 +193,14 @@ def _changed_files(
     programs = dict(programs_of(prepared))
     for key in sorted(before.keys() | now.keys()):
         program = programs.get(key)
-        for name, word in differing(before.get(key) or {}, now.get(key) or {}, program):
-            if new_files or word != NEW:
-                if isinstance(program, CommandProgram):
-                    yield f"{name}, which the {_side(key, prepared)} command names,"
-                else:
-                    yield f"{name}, a file of the {_source(key, prepared).removeprefix('the source of ')},"
+        found = differing(before.get(key) or {}, now.get(key) or {}, program)
+        if isinstance(program, CommandProgram):
+            # No request says what lies beside a script, and what came there is not run.
+            for name in (name for name, how in found if how != NEW):
+                yield f"{name}, which the {_side(key, prepared)} command names,"
+        elif names := [name for name, how in found if new_files or how != NEW]:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield _source(key, prepared, f": {names[0]}{more}")
 
 
 NEW, GONE, CHANGED = "new", "gone", "changed"

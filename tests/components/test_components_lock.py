@@ -14,6 +14,7 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.errors import GoldenError, SourceError
 from pytest_worldflux_parity.execution import match_program
+from pytest_worldflux_parity.execution.launching import sealed_now
 from pytest_worldflux_parity.inputs import golden, lock, matches
 from pytest_worldflux_parity.inputs.backends import load_backends
 from pytest_worldflux_parity.judgement import assemble
@@ -106,7 +107,8 @@ def test_another_golden_of_the_locked_commit_that_is_whole_is_compared_with(proj
     live = goldens.behave(project / "live", "ok", checkpoint="of a run")
     spec = spec_of(project, live)
     assert spec.golden.standing == "locked"
-    match_program.run_match(spec, project / "out", project / ".wire", project)
+    sealed = sealed_now(spec.backend, project, project / ".program")
+    match_program.run_match(spec, project / "out", project, sealed)
     evidence = assemble.evidence_of(spec, project / "out")
     document = wire.load_object(component_report.write_report(evidence, project, project))
     assert document["golden"]["standing"] == "locked"

@@ -12,6 +12,8 @@ from pytest_worldflux_parity import schemas, wire
 from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.errors import GoldenError
 from pytest_worldflux_parity.execution import match_program
+from pytest_worldflux_parity.execution.copies import FOLDER
+from pytest_worldflux_parity.execution.launching import Sealed, sealed_now
 from pytest_worldflux_parity.inputs import matches
 from pytest_worldflux_parity.inputs.backends import load_backends
 from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden
@@ -67,11 +69,15 @@ def spec_of(project: Path) -> matches.MatchSpec:
     return matches.match_spec(backend, project / "upstream_lock.json")
 
 
+def sealed(spec: matches.MatchSpec, project: Path) -> Sealed:
+    return sealed_now(spec.backend, project, project / FOLDER)
+
+
 def match(project: Path, behaviour: str) -> ComponentEvidence:
     goldens.behave(project / "golden", behaviour)
     spec = spec_of(project)
     folder = project / "out"
-    match_program.match_once(spec, folder, project / ".wire", project)
+    match_program.match_once(spec, folder, project, sealed(spec, project))
     evidence = assemble.evidence_of(spec, folder)
     # Its document keeps its schema, whatever is wrong.
     document = wire.load_object(component_report.write_report(evidence, project, project))
@@ -164,7 +170,7 @@ def test_a_finished_run_is_used_again_and_a_failed_one_once_retired(project: Pat
     spec = spec_of(project)
 
     def once() -> str:
-        return match_program.match_once(spec, project / "out", project / ".wire", project).error
+        return match_program.match_once(spec, project / "out", project, sealed(spec, project)).error
 
     assert once() == "fake_worldflux: exit status 1: not yet"
     flag.touch()

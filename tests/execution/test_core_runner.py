@@ -28,19 +28,19 @@ def request(folder: Path, **changes: object) -> wire.RunRequest:
 
 def run(folder: Path, code: str, **changes: object) -> runner.Outcome:
     folder.mkdir(exist_ok=True)
-    env = runner.environment(os.environ, [runner.install_wire(folder.parent / "wire")], 1, False)
+    env = runner.environment(os.environ, [runner.install_wire(folder.parent / "wire")], 1)
     return runner.run(request(folder, **changes), [sys.executable, "-c", code], env)
 
 
 def test_the_environment_of_a_program() -> None:
-    base = {"PATH": "/bin", "PYTHONPATH": "/mine", "PYTEST_CURRENT_TEST": "x", "OMP_NUM_THREADS": "64"}
-    shared = runner.environment(base, [Path("/wire"), Path("/project")], 2, keep_python_path=True)
-    assert shared["PYTHONPATH"] == os.pathsep.join(["/wire", "/project", "/mine"])
-    assert shared["PATH"] == "/bin"
-    assert {shared[name] for name in runner.THREAD_VARIABLES} == {"2"}
-    assert not [name for name in shared if name.startswith("PYTEST_")]
-    own = runner.environment(base, [Path("/wire")], 2, keep_python_path=False)
-    assert own["PYTHONPATH"] == "/wire", "a foreign interpreter gets none of our packages"
+    base = {"PATH": "/bin", "PYTHONPATH": "/mine", "PYTHONWARNINGS": "error", "PYTHONSTARTUP": "/x.py"}
+    base |= {"PYTEST_CURRENT_TEST": "x", "OMP_NUM_THREADS": "64"}
+    found = runner.environment(base, [Path("/wire"), Path("/project")], 2)
+    assert found["PYTHONPATH"] == os.pathsep.join(["/wire", "/project"])
+    assert found["PATH"] == "/bin"
+    assert {found[name] for name in runner.THREAD_VARIABLES} == {"2"}
+    own = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONNOUSERSITE"}
+    assert {name for name in found if name.startswith(("PYTEST_", "PYTHON"))} == own
 
 
 def test_a_program_imports_the_contract_and_nothing_else_of_ours(tmp_path: Path) -> None:

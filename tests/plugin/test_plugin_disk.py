@@ -17,11 +17,11 @@ from tests.conftest import Project, wait_until
 
 @pytest.fixture
 def small_disk(project: Project) -> Iterator[Path]:
-    """A file system of 512 KiB at ``small`` in the project."""
+    """A file system of 16 MiB at ``small`` in the project."""
     folder = project.root / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("mounting a small file system needs root")
@@ -59,8 +59,8 @@ def fill(folder: Path) -> Path:
 def test_a_full_disk(project: Project, small_disk: Path, workers: str, finished: int) -> None:
     until = project.root / "go"
     recipe = {"behaviour": "waits", "until": str(until), "only": ["worldflux/alpha/1"]}
-    # A line is longer than a page, so that none fits into what is left of the last one.
-    recipe = {"level": 100.0, "padding": "x" * 5000, **recipe}
+    # A line is longer than what the copy of a program that ends gives back.
+    recipe = {"level": 100.0, "padding": "x" * 150_000, **recipe}
     project.suite(tasks=["alpha"], recipe=recipe, deadline_sec=200)
     session = project.start("--parity-output", "small", "-n", workers)
     stored = small_disk / "r" / "fake_quick" / "parity_runs.jsonl"

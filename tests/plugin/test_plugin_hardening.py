@@ -129,6 +129,7 @@ def odd_backend(project: Project) -> dict[str, str]:
     description = {
         "adapter": "odd", "kind": "fake", "family": "fake", "system": "worldflux",
         "argv": ["{python}", "{backend_dir}/odd.py"], "environment": "shared",
+        "program": {"files": ["odd.py", "../program.py"]},
     }  # fmt: skip
     (folder / "backend.yaml").write_text(json.dumps(description), encoding="utf-8")
     (folder / "odd.py").write_text(PROGRAM, encoding="utf-8")

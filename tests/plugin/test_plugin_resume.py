@@ -231,7 +231,8 @@ def test_a_suite_that_changes_while_it_runs(project: Project) -> None:
     waiting(project, "worldflux/alpha/2")
     session = project.start()
     wait_until(project.pids, "the waiting run")
-    (project.root / "backends" / "fake_worldflux" / "edited.py").write_text("", encoding="utf-8")
+    path = project.root / "backends" / "program.py"
+    path.write_text(path.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
     go(project)
     assert session.wait(120) == pytest.ExitCode.TESTS_FAILED
     assert project.document()["verdict"] == "fail"

@@ -111,5 +111,8 @@ def test_what_changed_names_side_and_program(project: Project) -> None:
     result = project.run_here("--parity-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["*the source of the worldflux side (backend fake_worldflux), the official table changed since*"]
+        [
+            "*the official table, the source of the worldflux side (backend fake_worldflux: "
+            "backends/fake_worldflux/more.py) changed since*"
+        ]
     )

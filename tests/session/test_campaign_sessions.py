@@ -33,7 +33,7 @@ FILE = "suites/campaign/c.yaml"
 PROGRAM = """
 import json, pathlib, sys
 task, seed, device, out, step, adapter = sys.argv[1:]
-with open("count.txt", "a") as handle:
+with open(pathlib.Path(out).parents[9] / "count.txt", "a") as handle:
     handle.write(f"{task} {seed}\\n")
 curve = [{"step": s, "return": float(seed) + s / 1000} for s in (0, int(step))]
 record = {"schema_version": "parity.v1", "adapter": adapter, "task_id": task, "seed": int(seed),

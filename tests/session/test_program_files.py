@@ -24,6 +24,12 @@ FILES = {
 }  # fmt: skip
 
 
+BIN = {name for name in FILES if name.startswith("bin/")}
+PKG = {name for name in FILES if name.startswith("pkg/")}
+# Of a script in the project's own folder: all but texts for people, and what runs have left.
+TOP = {name for name in FILES if not name.startswith("reports/")}
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for name, text in FILES.items():
@@ -43,16 +49,16 @@ def found(root: Path, *words: str, cwd: str = "..", env: dict[str, str] | None =
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (("python3", "bin/train.py", "--seed", "{seed}", "{device}"), {"bin/train.py", "bin/"}),
-        (("python3", "{repo_root}/bin/train.py", "--seed={seed}"), {"bin/train.py", "bin/"}),
-        (("bash", "-c", "cd bin && python3 bin/train.py"), {"bin/train.py", "bin/"}),
-        (("python3", "-m", "pkg.main"), {"pkg/"}),
-        (("python3", "-m", "top"), {"top.py"}),
-        (("python3", "top.py"), {"top.py"}),
+        (("python3", "bin/train.py", "--seed", "{seed}", "{device}"), BIN),
+        (("python3", "{repo_root}/bin/train.py", "--seed={seed}"), BIN),
+        (("bash", "-c", "cd bin && python3 bin/train.py"), BIN),
+        (("python3", "-m", "pkg.main"), PKG),
+        (("python3", "-m", "top"), TOP),
+        (("python3", "top.py"), TOP),
         (("x", "--config=conf/{task_id}_{seed}.json"), {"conf/t_0.json", "conf/t_1.json"}),
-        (("x", "--configs", "bin/notes.txt", "pkg"), {"bin/notes.txt", "pkg/"}),
+        (("x", "--configs", "bin/notes.txt", "pkg"), {"bin/notes.txt", *PKG}),
         (("x", "{metrics_out}", "{run_root}/x.py", "--out=absent", "{x}", "bin/*.py", "{seed}"), set()),
-        (("x", "{repo_root}", "..", "../outside.py", "/", "reports/parity/r/x.py"), set()),
+        (("x", "{repo_root}", "..", "../outside.py", "/", "reports/parity/r/x.py"), {"../outside.py"}),
     ],
 )
 def test_what_a_command_names(root: Path, words: tuple[str, ...], names: set[str]) -> None:
@@ -61,20 +67,17 @@ def test_what_a_command_names(root: Path, words: tuple[str, ...], names: set[str
 
 def test_modules_are_looked_for_where_the_program_looks(root: Path) -> None:
     assert set(found(root, "python3", "-m", "one.module", env={"PYTHONPATH": "{repo_root}/lib"})) == {
-        "lib/one/"
+        "lib/one/module.py"
     }
-    assert set(found(root, "python3", "train.py", cwd="../bin")) == {"bin/train.py", "bin/"}
+    assert set(found(root, "python3", "train.py", cwd="../bin")) == BIN
     assert found(root, "python3", "train.py", cwd="{run_root}") == {}
 
 
-@pytest.mark.parametrize("name", ["bin/train.py", "bin/helper.py", "bin/sub/deep.py"])
-def test_every_script_beside_a_script_counts(root: Path, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(BIN))
+def test_every_file_beside_a_script_counts(root: Path, name: str) -> None:
     before = found(root, "python3", "bin/train.py")
     (root / name).write_text("changed", encoding="utf-8")
     assert found(root, "python3", "bin/train.py") != before
-    kept = found(root, "python3", "bin/train.py")
-    (root / "bin" / "notes.txt").write_text("changed", encoding="utf-8")
-    assert found(root, "python3", "bin/train.py") == kept
 
 
 def with_manifest(project: Project, **changes: Any) -> dict[str, Any]:
@@ -96,8 +99,7 @@ def with_manifest(project: Project, **changes: Any) -> dict[str, Any]:
 
 CHANGES: dict[str, Callable[[Path], object]] = {
     "bin/train.py": lambda f: (f / "train.py").write_text(PROGRAM + "# another\n", encoding="utf-8"),
-    # A module that the program would import in place of the one that is installed.
-    "a script in bin/": lambda f: (f / "json.py").write_text("", encoding="utf-8"),
+    "bin/helper.py": lambda f: (f / "helper.py").unlink(),
 }
 
 
@@ -107,9 +109,10 @@ def test_a_program_that_changed_between_two_sessions_is_found(project: Project, 
     suite, task = document["suite_id"], document["tasks"][0]["task_id"]
     project.run_here(f"{SUITE}::{task}[seed=0]")
     [sealed] = project.document("run.json")["suites"].values()
-    assert {tuple(files) for files in sealed["files"].values()} == {("bin/train.py", "bin/")}
-    # A file that was not there is none that was sealed.
+    assert {tuple(files) for files in sealed["trees"].values()} == {("bin/helper.py", "bin/train.py")}
+    # What was not there is not run: a text, or a module in place of one that is installed.
     (project.root / "bin" / "notes.txt").write_text("n", encoding="utf-8")
+    (project.root / "bin" / "json.py").write_text("", encoding="utf-8")
     again = project.run_here(f"{SUITE}::{task}[seed=0]", "--parity-resume")
     assert "changed since the run was sealed" not in again.stdout.str() + again.stderr.str()
     assert "changed_since_sealed" not in report(project, "validity_report.json", suite)["issues_by_code"]
@@ -132,7 +135,8 @@ def test_a_program_that_changed_between_two_sessions_is_found(project: Project, 
 def test_a_program_that_changes_itself_while_it_runs_is_found(project: Project) -> None:
     document = with_manifest(project)
     script = project.root / "bin" / "train.py"
-    script.write_text(PROGRAM + "\nopen(__file__, 'a').write('# x\\n')\n", encoding="utf-8")
+    own = f"\nopen({str(script)!r}, 'a').write('# x\\n')\n"
+    script.write_text(PROGRAM + own, encoding="utf-8")
     assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
     found = report(project, "validity_report.json", document["suite_id"])
     assert found["issues_by_code"]["changed_since_sealed"] >= 2
