@@ -153,7 +153,10 @@ class Project:
     def pids(self) -> list[int]:
         """Process ids that the fake backends wrote down."""
         # Not in the copies of programs, which go while they are looked at.
-        folders = [*self.root.glob("reports/parity/*/*/executions"), *self.root.glob("reports/parity/*/*/comp*")]
+        folders = [
+            *self.root.glob("reports/parity/*/*/executions"),
+            *self.root.glob("reports/parity/*/*/comp*"),
+        ]
         paths = [path for folder in folders for path in folder.rglob("*pid")]
         return [int(p.read_text()) for p in paths if p.read_text()]
 

@@ -371,7 +371,11 @@ def _mounts(room: Room, cwd: Path) -> list[str]:
     for path, kind in _wanted(room):
         put(path, kind)
     _followed(Path(os.path.abspath(cwd)), links)
-    made = sorted((p for p in kinds if _kind_at(p.parent, kinds) != kinds[p]), key=lambda p: len(p.parts))
+    # What is bound with what it lies in needs no mount of its own.
+    made = [
+        p for p, kind in kinds.items() if kind not in ("read", "write") or _kind_at(p.parent, kinds) != kind
+    ]
+    made.sort(key=lambda p: len(p.parts))
     said = [word for path in made for word in _mount(path, kinds[path])]
     for link, target in links.items():
         # Elsewhere it is there already.
