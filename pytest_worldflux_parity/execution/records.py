@@ -7,7 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from ..suite.suite import Suite
-from ..wire import RECORD_SCHEMA, RunRecord, RunRequest, WireError, record_from_dict, record_to_dict
+from ..wire import (
+    RECORD_SCHEMA,
+    RunRecord,
+    RunRequest,
+    WireError,
+    content_hash,
+    record_from_dict,
+    record_to_dict,
+)
 from .retry import Kind
 
 SUCCESS, FAILED = "success", "failed"
@@ -121,6 +129,11 @@ class StoredLine(dict[str, Any]):
     @cached_property
     def record(self) -> RunRecord | None:
         return _record_of(self)
+
+
+def line_sha256(line: Mapping[str, Any]) -> str:
+    """sha256 of a line's content, whoever wrote it down and however."""
+    return content_hash(dict(line))
 
 
 def is_readable(line: Mapping[str, Any]) -> bool:

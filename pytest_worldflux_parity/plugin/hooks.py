@@ -78,12 +78,17 @@ OVERRIDES = {"official": "parity_upstream", "worldflux": "parity_worldflux"}
 
 @dataclass
 class ControllerState:
-    """What the controller of a session knows; workers have none."""
+    """What the controller of a session knows; workers have none.
+
+    Attributes:
+        lines: suite's node id -> sha256 of each stored line that a run was told by -> which run.
+    """
 
     claim: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     node_ids: list[str] = field(default_factory=list)
     suites: dict[str, Path] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    lines: dict[str, dict[str, str]] = field(default_factory=dict)
     sealed: bool = False
     conclusions: list[Conclusion] = field(default_factory=list)
 
@@ -163,6 +168,7 @@ def pytest_configure(config: pytest.Config) -> None:
     elif not config.option.collectonly:
         config.stash[STATE] = state = ControllerState()
         config.pluginmanager.register(_BrokenFiles(state.broken))
+        config.pluginmanager.register(_NotedLines(state.lines))
         _open_engine(config)
     _default_paths(config)
     _default_workers(config)
@@ -567,6 +573,21 @@ class _BrokenFiles:
             self.broken.add(report.nodeid)
 
 
+class _NotedLines:
+    """Notes the stored lines that reports tell of: no program can reach what this process remembers."""
+
+    def __init__(self, lines: dict[str, dict[str, str]]) -> None:
+        self.lines = lines
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        from .items import LINE
+
+        suite, _, pair = report.nodeid.partition("::")
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name.endswith(LINE):
+                self.lines.setdefault(suite, {})[str(value)] = f"{name.removesuffix(LINE)} {pair}"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
@@ -676,7 +697,7 @@ def _conclude(session: pytest.Session) -> None:
     from ..session.conclude import conclude
     from .items import CONTEXT
 
-    state.conclusions = conclude(config.stash[CONTEXT], state.node_ids)
+    state.conclusions = conclude(config.stash[CONTEXT], state.node_ids, state.lines)
     session.testscollected = len(state.node_ids) + sum(len(c.cases) for c in state.conclusions)
     for conclusion in state.conclusions:
         for case in conclusion.cases:

@@ -26,6 +26,7 @@ from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
 from ..judgement.stats.measurements import FAILED
+from ..judgement.stored_lines import rewritten_findings
 from ..reporting import documents, markdown
 from ..reporting.card import card_section
 from ..reporting.dashboard import dashboard
@@ -72,8 +73,14 @@ class Conclusion:
     signature: str = ""
 
 
-def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
+def conclude(
+    context: RunContext, node_ids: Sequence[str], noted: Mapping[str, Mapping[str, str]]
+) -> list[Conclusion]:
     """Judge every suite of the run and write all documents.
+
+    Args:
+        noted: of each suite, the stored lines that this session knows of, as :func:`.rewritten_findings`
+            takes them.
 
     Never raises for what it finds: a suite that cannot be judged is a conclusion that failed.
     """
@@ -84,7 +91,7 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
         return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
     # Of the session that sealed the run; a resume asks the same.
     context = replace(context, run_id=session["run_id"], choices=session.get("choices", {}))
-    conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
+    conclusions = [_conclude_suite(context, n, sealed[n], node_ids, noted.get(n, {})) for n in sealed]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
     elif any(c.proof for c in conclusions):
@@ -93,16 +100,21 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
 
 
 def _conclude_suite(
-    context: RunContext, node_id: str, sealed: dict[str, Any], node_ids: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    sealed: dict[str, Any],
+    node_ids: Sequence[str],
+    noted: Mapping[str, str],
 ) -> Conclusion:
+    names = _names(node_id, node_ids)
     try:
         file = prepare((context.root / node_id).resolve(), context)
         changed = changes(sealed, fingerprint(file, context), file, new_files=False)
         if file.proof is not None:
-            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed)
+            return _conclude_proof(context, node_id, file, names, changed, noted)
         if file.campaign is not None:
-            return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
-        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed)
+            return _conclude_campaign(context, node_id, file, names, changed)
+        return _conclude_quick(context, node_id, file, names, changed, noted)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
@@ -112,19 +124,25 @@ def _conclude_suite(
 
 
 def _conclude_quick(
-    context: RunContext, node_id: str, file: PreparedFile, names: Sequence[str], changed: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    file: PreparedFile,
+    names: Sequence[str],
+    changed: Sequence[str],
+    noted: Mapping[str, str],
 ) -> Conclusion:
     """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
     prepared = file.parts[0]
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    stored = store.read()
     circumstances = Circumstances(
         resumed=context.resume,
         selected=frozenset(names),
         changed=tuple(changed),
+        findings=tuple(rewritten_findings(stored, noted)),
         names=names_of(prepared, context),
         machine=environment(),
     )
-    stored = store.read()
     judgement = judge_quick(prepared, context, stored, circumstances)
     time = utc_now()
     found = documents.quick_documents(
@@ -158,11 +176,16 @@ def _conclude_quick(
 
 
 def _conclude_proof(
-    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    prepared: PreparedFile,
+    names: Sequence[str],
+    changed: Sequence[str],
+    noted: Mapping[str, str],
 ) -> Conclusion:
     from .conclude_proof import conclude_proof
 
-    concluded = conclude_proof(prepared, context, names, changed)
+    concluded = conclude_proof(prepared, context, names, changed, noted)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(
         node_id,
