@@ -27,7 +27,8 @@ from ..errors import BackendError, IsolationError, StoreError
 from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
-from .interpreters import packages
+from ..inputs.installed.interpreter import interpreter_at
+from ..inputs.interpreters import packages
 
 PROGRAM, BY = "bwrap", "bubblewrap"
 # What an attempt says of its own walls, in its folder; read where nobody saw its end.
@@ -152,7 +153,7 @@ def tried() -> IsolationError | None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         python = Path(sys.executable)
-        seen = (*interpreter_folders(python, folder, [folder]),)
+        seen = (*interpreter_folders(python, [folder]),)
         room = Room(write=(folder,), read=seen, hidden=(folder,))
         code = "import os; open('written', 'w').close(); os.listdir('/proc/self'); os.stat('/dev/null')"
         command = [sys.executable, "-I", "-S", "-c", code]
@@ -203,19 +204,23 @@ def _text(path: Path) -> str:
 # --- what a program needs to see ---
 
 
-def interpreter_folders(python: Path, root: Path, hidden: Sequence[Path]) -> Iterator[Path]:
-    """What a Python runs from: its environment, the one below that, and what these add to its path.
+def interpreter_folders(python: Path, hidden: Sequence[Path]) -> Iterator[Path]:
+    """What a Python runs from: its environment, the one below that, and the packages that these find.
 
-    Of an environment that is the project's own folder, or holds it, the parts that make it one.
+    Of an environment that is the project's own folder, or holds it, the parts that make it one; of packages
+    that stand in the project nothing: a copy has them.
 
     Raises:
         BackendError: it cannot be asked.
     """
-    yield python
-    found = packages(python, root)
-    for folder in found.prefixes:
+    asked, found = interpreter_at(python), packages(python)
+    yield from (python, asked.python)
+    for folder in (asked.prefix, asked.base_prefix):
         yield from (folder / part for part in PARTS) if _holds(folder, hidden) else [folder]
-    yield from (folder for folder in found.folders if not _holds(folder, hidden))
+    ours = {path for place in hidden for path in found.editable_in(_resolved(place))}
+    for folder in (*found.folders, *found.mapped.values()):
+        if not _holds(folder, hidden) and _resolved(folder) not in ours:
+            yield folder
 
 
 def program_folders(path: Path) -> Iterator[Path]:
@@ -296,7 +301,7 @@ def room_of(
     return Room(
         write=(*write, *writes),
         read=(
-            *interpreter_folders(program.interpreter(root), root, hidden),
+            *interpreter_folders(program.interpreter(root), hidden),
             *(program_folders(Path(started)) if started else ()),
             *library_folders(env, hidden),
             *reads,

@@ -20,11 +20,11 @@ from ..errors import BackendError
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
+from ..inputs.interpreters import Packages, packages
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
 from . import runner
 from .compiled import cache_of, caches_below, variables
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
-from .interpreters import packages
 from .isolation import ASKED, OPEN, Room, Walls, room_of, told, walls_of
 
 _BOOT = Path(__file__).with_name("boot.py")
@@ -169,8 +169,9 @@ def _backend_started(
         cache = cache_of(sealed.walls.compiled or caches_below(root), backend.name, sealed.tree.sha256)
         env = {**runner.environment(os.environ, first, threads), **(variables(cache) if cache else {})}
         if backend.argv[0] == "{python}":
-            found = packages(python, root)
-            command = _booted(command, folder, first, found.folders, found.prefix)
+            found = packages(python)
+            behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
+            command = _booted(command, folder, first, behind, found.prefix)
         read = (*read, *_named(backend, base))
         write = [out, folder, *([cache] if cache else [])]
         yield _walled(sealed.walls, backend, root, command, env, None, read, write)
@@ -205,16 +206,46 @@ def _named(backend: Backend, base: Path) -> Iterator[Path]:
         yield from (path for path in files if not path.is_relative_to(base))
 
 
+def _behind(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[Path]:
+    """The folders of packages; of editable ones within the project those of the copy.
+
+    Modules that an editable installation maps to a place are put there by links in a folder of their own.
+    """
+
+    def place(path: Path) -> Path | None:
+        real = path.resolve()
+        if root.is_relative_to(real):
+            return None
+        if not real.is_relative_to(root) or real not in found.editable_in(root):
+            return path
+        name = real.relative_to(root).as_posix()
+        return folder / "program" / name if tree.holds(name) else None
+
+    yield from filter(None, map(place, found.folders))
+    links = folder / "mapped"
+    for name, path in found.mapped.items():
+        if (target := place(path)) is not None:
+            link = links.joinpath(*name.split("."))
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.with_name(link.name + (".py" if target.suffix == ".py" else "")).symlink_to(target)
+    if links.is_dir():
+        yield links
+
+
 def _whose(out: Path, sealed: Sealed) -> str:
     """Tells starts of a run apart, and is the same wherever the run stands."""
     return os.path.relpath(out.resolve(), sealed.place.parent)
 
 
 def _booted(
-    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], prefix: str
+    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], prefix: Path | None
 ) -> list[str]:
     """The command line of a Python program by way of the boot file, which is put into ``folder``."""
-    plan = {"first": [*map(str, first)], "behind": [*map(str, behind)], "prefix": prefix or None}
+    plan = {
+        "first": [*map(str, first)],
+        "behind": [*map(str, behind)],
+        "prefix": str(prefix) if prefix else None,
+    }
     (folder / "boot.json").write_text(json.dumps(plan), encoding="utf-8")
     boot = folder / _BOOT.name
     boot.write_text(_BOOT.read_text(encoding="utf-8"), encoding="utf-8")

@@ -18,7 +18,8 @@ from .. import wire
 from ..errors import BackendError
 from .backends import FILE, Backend
 from .command_program import CommandProgram
-from .project_files import is_secret
+from .interpreters import packages
+from .project_files import is_secret, tracked
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def import_folder(backend: Backend) -> Path:
 def backend_tree(backend: Backend, root: Path) -> Tree:
     """The files of a backend's folder, those that its command lines name, and those of ``program.files``.
 
+    With them come the projects within the project that its environment has installed as editable.
+
     Raises:
         BackendError: what ``program.files`` names is absent.
     """
@@ -66,7 +69,20 @@ def backend_tree(backend: Backend, root: Path) -> Tree:
     found = {(place / name).as_posix(): sha256 for name, sha256 in backend.files.items()}
     found.update(_hashed(_beside(backend, base), base))
     found.update(named_files(backend, base))
+    found.update(_hashed(_editable(backend, root.resolve()), base))
     return Tree(found)
+
+
+def _editable(backend: Backend, root: Path) -> Iterator[Path]:
+    if backend.argv[0] != "{python}":
+        return
+    try:
+        found = packages(backend.interpreter(root)).editable_in(root)
+    except BackendError:
+        # Of an environment that is absent its own error is raised where it is needed.
+        return
+    for place in found:
+        yield from [place] if place.is_file() else (p for p in tracked(place) if p.is_file())
 
 
 def named_files(backend: Backend, base: Path) -> dict[str, str]:

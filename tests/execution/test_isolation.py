@@ -43,7 +43,7 @@ code, folder, asked = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 needs = Needs(**asked.pop("needs", {}))
 own = {name: tuple(map(Path, paths)) for name, paths in asked.items()}
 python = Path(sys.executable)
-seen = isolation.interpreter_folders(python, folder, own.get("hidden", ()))
+seen = isolation.interpreter_folders(python, own.get("hidden", ()))
 room = isolation.Room(**{**own, "read": (*seen, *own.get("read", ()))}, needs=needs)
 command, env = [str(python), "-c", code], dict(os.environ)
 status = runner.execute(command, env, folder, 60, where="x", mend="", room=room)
@@ -235,7 +235,7 @@ def test_an_environment_within_the_project_is_seen_and_the_project_is_not(projec
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     own = project / "attempt"
     python = folder / "bin" / "python"
-    seen = isolation.interpreter_folders(python, project, [project])
+    seen = isolation.interpreter_folders(python, [project])
     room = Room(write=(own,), read=(*seen,), hidden=(project,))
     code = "import os, sys; print(sys.prefix, sorted(os.listdir(sys.argv[1])))"
     status = runner.execute(
@@ -249,7 +249,7 @@ def test_a_project_that_is_an_environment_shows_the_environment_alone(project: P
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project], check=True)
     own = project / "attempt"
     python = project / "bin" / "python"
-    seen = isolation.interpreter_folders(python, project, [project])
+    seen = isolation.interpreter_folders(python, [project])
     room = Room(write=(own,), read=(*seen,), hidden=(project,))
     code = "import os, sys; print(os.path.exists(sys.argv[1]), sys.prefix)"
     status = runner.execute(
@@ -388,7 +388,7 @@ def test_what_a_program_wrote_of_its_own_walls_is_not_believed_where_it_runs_ope
 
 
 def room(folder: Path) -> Room:
-    seen = isolation.interpreter_folders(Path(sys.executable), folder, [folder])
+    seen = isolation.interpreter_folders(Path(sys.executable), [folder])
     return Room(write=(folder,), read=(*seen,), hidden=(folder,))
 
 

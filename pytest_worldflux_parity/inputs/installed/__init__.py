@@ -1,0 +1,36 @@
+"""What is installed for an interpreter, looked at from outside: nothing of it is imported or run.
+
+    found = look(interpreter_at(python), leave_out=[project])
+    said = document(found)
+    wrong = against_pins(found, backend.requirements)
+    before = snapshot(found)
+    ...
+    moved = changed(before, snapshot(found))
+
+``.pth`` lines are read, and those that would run code are only told of; the finders of editable
+installations are read off their source.
+"""
+
+from __future__ import annotations
+
+from .changes import Snapshot, changed, contents, snapshot
+from .data import Installed, Interpreter, Package
+from .document import against_pins, document
+from .interpreter import interpreter_at
+from .look import look
+from .package_files import package_files
+
+__all__ = [
+    "Installed",
+    "Interpreter",
+    "Package",
+    "Snapshot",
+    "against_pins",
+    "changed",
+    "contents",
+    "document",
+    "interpreter_at",
+    "look",
+    "package_files",
+    "snapshot",
+]
