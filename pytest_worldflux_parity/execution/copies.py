@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from .. import wire
@@ -45,8 +46,9 @@ def seal_copy(place: Path, tree: Tree, base: Path) -> Path:
         with translated(partial):
             copy(tree, base, partial)
             partial.mkdir(parents=True, exist_ok=True)
-            for path in partial.rglob("*"):
-                path.chmod(0o555 if path.is_dir() else 0o444 | path.stat().st_mode & 0o111)
+            # Folders stay as they are: who owns a run may remove it.
+            for path in (p for p in partial.rglob("*") if p.is_file()):
+                path.chmod(0o444 | path.stat().st_mode & 0o111)
             with contextlib.suppress(OSError):
                 # Another process of the session may have been faster.
                 os.replace(partial, folder)
@@ -103,6 +105,11 @@ def own_copy(place: Path, tree: Tree, source: Path, whose: str) -> Iterator[Path
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forget_starts(place: Path) -> None:
+    """Remove the copies of programs that were killed; nothing of the run may run."""
+    shutil.rmtree(place / _STARTS, ignore_errors=True)
+
+
 def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
     """What a run sealed of a program.
 
@@ -114,8 +121,13 @@ def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
     """
     path = run_dir / "run.json"
     try:
-        session = wire.load_object(path)
-        entries = [e for e in session["suites"].values() if e["suite_id"] == suite_id]
-        return Tree(entries[0]["trees"][key])
+        return _trees(path, path.stat().st_mtime_ns)[suite_id, key]
     except (OSError, wire.WireError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(f"nothing was sealed of {key}: {error}", where=str(path), mend=_ANEW) from None
+
+
+@lru_cache(maxsize=4)
+def _trees(path: Path, mtime_ns: int) -> dict[tuple[str, str], Tree]:
+    """(suite, key) -> tree; read once for each time that the file was written."""
+    entries = wire.load_object(path)["suites"].values()
+    return {(e["suite_id"], key): Tree(files) for e in entries for key, files in e["trees"].items()}

@@ -1,4 +1,4 @@
-"""What a Python interpreter brings to a program: the folders of its packages, found without running any of it."""
+"""What a Python interpreter brings to a program: folders of packages, found without running any of it."""
 
 from __future__ import annotations
 

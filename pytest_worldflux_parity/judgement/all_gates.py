@@ -113,6 +113,12 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
         yield f"{recovered} results were recovered without their exit status"
     if evidence.torn_lines:
         yield f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over"
+    yield from noted_warnings(evidence.noted)
+
+
+def noted_warnings(noted: Sequence[str]) -> Iterator[str]:
+    """What came beside the programs while they ran, for whoever reads the verdict."""
+    yield from (f"after the run was sealed {text}; no program ran it" for text in noted)
 
 
 def _validity(evidence: Evidence) -> Gate:

@@ -22,7 +22,9 @@ class Circumstances:
 
     Attributes:
         resumed: whether the last session resumed the run. selected: names of its test items.
-        changed: what changed since the run was sealed. findings: of what only the run's host could see.
+        changed: what changed since the run was sealed.
+        noted: what came beside it, and changed nothing that ran.
+        findings: of what only the run's host could see.
         history: names of the earlier reports that it was held against, in their order.
         names: ``lock``, and ``tables`` by system: the paths that documents name them by.
         machine: the judging process, as ``evaluation_manifest`` has it.
@@ -31,6 +33,7 @@ class Circumstances:
     resumed: bool = False
     selected: frozenset[str] = frozenset()
     changed: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     history: tuple[str, ...] = ()
     names: Mapping[str, Any] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Circumstances:
             "resumed": self.resumed,
             "selected": sorted(self.selected),
             "changed": list(self.changed),
+            "noted": list(self.noted),
             "findings": [gates.finding_dict(f) for f in self.findings],
             "history": list(self.history),
             "names": dict(self.names),
@@ -58,6 +62,7 @@ class Circumstances:
             resumed=document["resumed"],
             selected=frozenset(document["selected"]),
             changed=tuple(document["changed"]),
+            noted=tuple(document.get("noted", ())),
             findings=tuple(Finding(**f) for f in document["findings"]),
             history=tuple(document["history"]),
             names=document.get("names", {}),

@@ -171,7 +171,11 @@ def _names_of_change(
     if key == "tables":
         return [f"the {s} table" for s in sides]
     if key == "programs":
-        return [f"the {_side(s, prepared)} program" for s in sides]
+        return [
+            f"the {_side(s, prepared)} program"
+            for s in sides
+            if any((old.get(s) or {}).get(k) != (new.get(s) or {}).get(k) for k in _WHO)
+        ]
     return [_source(s, prepared) for s in sides]
 
 
@@ -203,6 +207,20 @@ def _changed_files(
             yield _source(key, prepared, f": {names[0]}{more}")
 
 
+def new_beside(before: Mapping[str, Any], now: Mapping[str, Any], prepared: PreparedFile) -> list[str]:
+    """Sentences on the files that have come beside the programs, which ran from copies of what was sealed."""
+    programs, found = dict(programs_of(prepared)), []
+    old, new = before.get("trees") or {}, now.get("trees") or {}
+    for key in sorted(old.keys() & new.keys()):
+        names = [n for n, how in differing(old[key], new[key], programs.get(key)) if how == NEW]
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            found.append(f"{names[0]}{more} came beside the {_side(key, prepared)} program")
+    return found
+
+
+# Of a program: what else is said of it is compared by who can see it.
+_WHO = ("adapter", "kind", "name")
 NEW, GONE, CHANGED = "new", "gone", "changed"
 
 

@@ -64,6 +64,7 @@ def judge_run(
                 commits={p.suite.family: p.sources["official"].get("commit") for p in prepared.parts},
                 live=dict(_live(prepared, folder, context.lock_path)),
                 doubts=doubts,
+                noted=circumstances.noted,
             ),
             begun,
         )

@@ -33,4 +33,5 @@ def judge_quick(
     selected = selected_items(prepared, circumstances.selected)
     found = assemble(prepared, context, stored, selected, circumstances.changed, files)
     unlisted = unlisted_attempts(files, prepared.suite.suite_id, stored)
-    return judge(replace(found, doubts=(*found.doubts, *circumstances.findings, *unlisted)))
+    doubts = (*found.doubts, *circumstances.findings, *unlisted)
+    return judge(replace(found, doubts=doubts, noted=circumstances.noted))

@@ -29,6 +29,7 @@ class Evidence:
         lines: the stored lines that count; all_lines: every line that answers the same requests.
         recipes, protocols: (system, task, seed) -> what the side says that it effectively used.
         changed: sealed files that are no longer as they were.
+        noted: what came beside the programs, and changed nothing that ran.
         doubts: findings about stored lines that may not be what the programs wrote.
         lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
         table: whether an official table is the one that the lock pins.
@@ -52,6 +53,7 @@ class Evidence:
     recipes: Mapping[RunKey, Mapping[str, Any]]
     protocols: Mapping[RunKey, Mapping[str, Any]]
     changed: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
     doubts: tuple[Finding, ...] = ()
     torn_lines: int = 0
     lock_mismatch: str = ""

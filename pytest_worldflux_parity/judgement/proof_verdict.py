@@ -15,7 +15,7 @@ from typing import Any
 from ..execution.records import is_readable
 from ..suite.proof import ProofSuite
 from ..suite.seed_plan import SeedPlan
-from .all_gates import Gate, Word, components_gate, gate_of, gates_of
+from .all_gates import Gate, Word, components_gate, gate_of, gates_of, noted_warnings
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.coverage import apart_findings, tolerated
@@ -41,6 +41,7 @@ class ProofEvidence:
         commits: family -> the locked commit of its official program, None where none is locked.
         live: components against recordings of this run's own official checkpoints, by family.
         doubts: findings about the suite as a whole: what changed, what the lock does not know.
+        noted: what came beside the programs, and changed nothing that ran.
     """
 
     proof: ProofSuite
@@ -49,6 +50,7 @@ class ProofEvidence:
     commits: Mapping[str, str | None]
     live: Mapping[str, ComponentEvidence]
     doubts: tuple[Finding, ...] = ()
+    noted: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[Mapping[str, Any], ...]:
@@ -188,7 +190,11 @@ def _named(name: str, match: ComponentEvidence | None) -> Gate:
 
 def _validity(evidence: ProofEvidence, gates: Sequence[Gate]) -> Gate:
     found = [*evidence.doubts, *(f for g in gates for f in g.findings), *_required(evidence)]
-    warnings = (*(w for g in gates for w in g.warnings), *_unknown_words(evidence))
+    warnings = (
+        *(w for g in gates for w in g.warnings),
+        *noted_warnings(evidence.noted),
+        *_unknown_words(evidence),
+    )
     if found:
         return gate_of("validity", found, "", warnings)
     if not evidence.lines:

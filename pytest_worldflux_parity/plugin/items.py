@@ -85,7 +85,7 @@ def check_runnable(prepared: PreparedSuite, context: RunContext, pool: Pool | No
             if _needed_here(prepared, system, context):
                 backend.interpreter(context.root)
             checkout = prepared.sources[system].get("checkout")
-            if checkout and not Path(checkout).is_dir():
+            if checkout and backend.lock_suite and not Path(checkout).is_dir():
                 raise SourceError(
                     f"the official checkout is absent: {checkout}",
                     where=backend.adapter,

@@ -15,6 +15,7 @@ from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
+from ..inputs.trees import base_of
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
 from ..judgement.fingerprint import (
@@ -126,7 +127,7 @@ def differences_to(
 ) -> Iterator[Finding]:
     """How what was asked of a run is not what is expected of it, by name and by path."""
     now = fingerprint(prepared, context)
-    yield from _files(records.entry, now, expected, dict(programs_of(prepared)))
+    yield from _files(records.entry, now, expected, dict(programs_of(prepared)), context.root)
     skipped = {"suite_sha256", "suite_policy_sha256", "upstream_lock_sha256", "trees", "seeds", "overrides"}
     before, after = ({k: v for k, v in x.items() if k not in skipped} for x in (dict(records.entry), now))
     for name in changes(before, after, prepared):
@@ -141,12 +142,19 @@ def _files(
     now: Mapping[str, Any],
     expected: Expectation,
     programs: Mapping[str, Backend | CommandProgram],
+    root: Path,
 ) -> Iterator[Finding]:
-    """Files of programs that are others than those that were sealed, by path."""
+    """Files of programs that are others than those that were sealed, by path.
+
+    What ran had projects in its environment that are not installed for the judge: their files are looked for.
+    """
     before, after = entry.get("trees") or {}, now.get("trees") or {}
     for key in sorted(before.keys() | after.keys()):
         program = programs.get(key)
+        base = base_of(program, root.resolve()) if program else root
         for path, how in differing(before.get(key) or {}, after.get(key) or {}, program):
+            if how == GONE and wire.file_sha256(base / path) == (before.get(key) or {}).get(path):
+                continue
             text = f"{path} is {_WORDS[how]} {expected.name}, compared with what ran"
             system = program.system if program else None
             yield Finding("program_differs", text, system=system)

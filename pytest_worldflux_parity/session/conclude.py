@@ -21,7 +21,7 @@ from ..inputs.lock_reference import lock_reference, names_of
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
-from ..judgement.fingerprint import changes, fingerprint, read_session
+from ..judgement.fingerprint import changes, fingerprint, new_beside, read_session
 from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
@@ -35,6 +35,7 @@ from ..schemas.json_text import utc_now
 from ..suite import suite_file
 from ..suite.suite import Suite
 from .bundle import make_bundle, signature_line
+from .programs import described, look_again, since_sealed
 
 if TYPE_CHECKING:
     from .conclude_proof import ProofConclusion
@@ -74,12 +75,12 @@ class Conclusion:
 
 
 def conclude(
-    context: RunContext, node_ids: Sequence[str], noted: Mapping[str, Mapping[str, str]]
+    context: RunContext, node_ids: Sequence[str], lines: Mapping[str, Mapping[str, str]]
 ) -> list[Conclusion]:
     """Judge every suite of the run and write all documents.
 
     Args:
-        noted: of each suite, the stored lines that this session knows of, as :func:`.rewritten_findings`
+        lines: of each suite, the stored lines that this session knows of, as :func:`.rewritten_findings`
             takes them.
 
     Never raises for what it finds: a suite that cannot be judged is a conclusion that failed.
@@ -91,7 +92,8 @@ def conclude(
         return [Conclusion(str(context.run_dir), (Case("sealed", "failed", error.line()),))]
     # Of the session that sealed the run; a resume asks the same.
     context = replace(context, run_id=session["run_id"], choices=session.get("choices", {}))
-    conclusions = [_conclude_suite(context, n, sealed[n], node_ids, noted.get(n, {})) for n in sealed]
+    look_again()
+    conclusions = [_conclude_suite(context, n, sealed[n], node_ids, lines.get(n, {})) for n in sealed]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
     elif any(c.proof for c in conclusions):
@@ -104,17 +106,20 @@ def _conclude_suite(
     node_id: str,
     sealed: dict[str, Any],
     node_ids: Sequence[str],
-    noted: Mapping[str, str],
+    lines: Mapping[str, str],
 ) -> Conclusion:
     names = _names(node_id, node_ids)
     try:
         file = prepare((context.root / node_id).resolve(), context)
-        changed = changes(sealed, fingerprint(file, context), file, new_files=False)
+        before, now = sealed, described(fingerprint(file, context), file, context)
+        others, noted = since_sealed(before, now)
+        changed = [*changes(before, now, file, new_files=False), *others]
+        noted += new_beside(before, now, file)
         if file.proof is not None:
-            return _conclude_proof(context, node_id, file, names, changed, noted)
+            return _conclude_proof(context, node_id, file, names, changed, noted, lines)
         if file.campaign is not None:
             return _conclude_campaign(context, node_id, file, names, changed)
-        return _conclude_quick(context, node_id, file, names, changed, noted)
+        return _conclude_quick(context, node_id, file, names, changed, noted, lines)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
@@ -129,7 +134,8 @@ def _conclude_quick(
     file: PreparedFile,
     names: Sequence[str],
     changed: Sequence[str],
-    noted: Mapping[str, str],
+    noted: Sequence[str],
+    lines: Mapping[str, str],
 ) -> Conclusion:
     """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
     prepared = file.parts[0]
@@ -139,7 +145,8 @@ def _conclude_quick(
         resumed=context.resume,
         selected=frozenset(names),
         changed=tuple(changed),
-        findings=tuple(rewritten_findings(stored, noted)),
+        findings=tuple(rewritten_findings(stored, lines)),
+        noted=tuple(noted),
         names=names_of(prepared, context),
         machine=environment(),
     )
@@ -181,11 +188,12 @@ def _conclude_proof(
     prepared: PreparedFile,
     names: Sequence[str],
     changed: Sequence[str],
-    noted: Mapping[str, str],
+    noted: Sequence[str],
+    lines: Mapping[str, str],
 ) -> Conclusion:
     from .conclude_proof import conclude_proof
 
-    concluded = conclude_proof(prepared, context, names, changed, noted)
+    concluded = conclude_proof(prepared, context, names, changed, noted, lines)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(
         node_id,

@@ -140,13 +140,15 @@ def conclude_proof(
     context: RunContext,
     names: Sequence[str],
     changed: Sequence[str],
-    noted: Mapping[str, str],
+    noted: Sequence[str],
+    lines: Mapping[str, str],
 ) -> ProofConclusion:
     """Judge one proof suite and write all its documents.
 
     Args:
         names: of the test items of this session. changed: what changed since the run was sealed.
-        noted: the stored lines that the session knows of (:func:`.rewritten_findings`).
+        noted: what came beside it, and changed nothing that ran.
+        lines: the stored lines that the session knows of (:func:`.rewritten_findings`).
 
     Raises:
         ParityError: something cannot be read or written.
@@ -158,12 +160,13 @@ def conclude_proof(
     with _packed_ahead(prepared, context, history) as packing:
         stored = store.read()
         findings = tuple(match_live(prepared, context, stored)) if live else ()
-        findings += (*_artifacts(prepared, context, stored), *rewritten_findings(stored, noted))
+        findings += (*_artifacts(prepared, context, stored), *rewritten_findings(stored, lines))
         selected = frozenset(names)
         circumstances = Circumstances(
             context.resume,
             selected,
             tuple(changed),
+            tuple(noted),
             findings,
             tuple(history),
             names=names_of(prepared.parts[0], context),

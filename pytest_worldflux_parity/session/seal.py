@@ -10,7 +10,7 @@ from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution import isolation
 from ..execution.attempts import recover
-from ..execution.copies import FOLDER, seal_copy
+from ..execution.copies import FOLDER, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.store import SuiteStore, write_document
 from ..inputs.command_program import project_state
@@ -28,6 +28,7 @@ from ..judgement.fingerprint import (
 )
 from ..schemas.json_text import utc_now
 from .bundle import BUNDLE, evidence_inputs, refuse_unsigning
+from .programs import described, since_sealed
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
 
@@ -70,13 +71,16 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
-    asked = {node_id: fingerprint(p, context) for node_id, p in prepared.items()}
+    asked = {n: described(fingerprint(p, context), p, context) for n, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:
         _copy_programs(context, prepared.values())
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _check_sealed(context, asked, prepared)
+        # Of attempts that were killed; a job of Slurm may still run from its own.
+        if context.engine != "slurm":
+            forget_starts(context.run_dir / FOLDER)
         for part in (part for one in prepared.values() for part in one.parts):
             recover(part, context)
             if part.match is not None:
@@ -164,7 +168,8 @@ def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[
                 got=node_id,
                 mend="name its suites only, or leave --parity-resume out",
             )
-        changed = ", ".join(changes(sealed[node_id], now, prepared[node_id]))
+        others, _ = since_sealed(sealed[node_id], now)
+        changed = ", ".join([*changes(sealed[node_id], now, prepared[node_id]), *others])
         if changed:
             raise StoreError(
                 f"{changed} changed since the run was sealed",

@@ -102,9 +102,6 @@ def test_a_session_leaves_what_a_local_one_leaves(
     project: Project, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And no two runs were on one GPU at a time; a run that fails says the same; nothing of Ray is said."""
-    project.ini("filterwarnings = error", "parity_workers = 0", "parity_ship = lib")
-    (project.root / "lib").mkdir()
-    (project.root / "lib" / "part.py").touch()
     recipe = {"level": 100.0, "behaviour": "tells", "project": str(project.root)}
     project.suite(tasks=["alpha", "beta"], seeds=2, recipe=recipe)
     project.suite("fails", tasks=["gamma"], seeds=1, recipe={"behaviour": "crash"})
@@ -124,7 +121,7 @@ def test_a_session_leaves_what_a_local_one_leaves(
     for one in seen:
         assert all(file.startswith(f"{one['node']}/") for file in one["files"]), one
         assert len(one["gpus"]) == 1
-        assert one["beside"] == ["backends", "lib"]
+        assert one["beside"] == ["backends"]
         assert one["sees"] != cluster.hides, "whether the node sees the project's own folder"
         intervals.setdefault((one["node"], one["gpus"][0]), []).append(one["interval"])
     for times in intervals.values():
@@ -269,7 +266,3 @@ def test_what_cannot_be_begun(project: Project, monkeypatch: pytest.MonkeyPatch)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert said in result.stderr.str()
         assert "Traceback" not in result.stderr.str() + result.stdout.str()
-    project.ini("parity_ship = absent")
-    result = project.run_here(*RAY)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "parity_ship names 'absent', and there is no such path" in result.stderr.str()

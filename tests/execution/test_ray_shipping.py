@@ -26,6 +26,7 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, RunFailed
 from pytest_worldflux_parity.execution import runner
 from pytest_worldflux_parity.execution.engine import Launch
+from pytest_worldflux_parity.execution.launching import Sealed, sealed_now
 from pytest_worldflux_parity.execution.ray import bootstrap, node, shipping
 from pytest_worldflux_parity.execution.ray.delivery import LEFT_OUT, Delivery
 from pytest_worldflux_parity.execution.ray.node import Ended, Grown, Host, Parcel, Part, Started
@@ -34,6 +35,8 @@ from pytest_worldflux_parity.execution.retention import FAILED_RECORD
 from pytest_worldflux_parity.execution.store import answer_in
 from pytest_worldflux_parity.inputs.backends import Backend, load_backends, read_backend
 from pytest_worldflux_parity.inputs.command_program import COMMIT, CommandProgram, project_commit
+from pytest_worldflux_parity.inputs.project_files import everything, tracked
+from pytest_worldflux_parity.inputs.trees import Tree, backend_tree
 from pytest_worldflux_parity.suite.commands import CommandSide
 from pytest_worldflux_parity.suite.suite import Resources
 from tests.conftest import FAKES, alive, wait_until
@@ -74,12 +77,13 @@ def parcel(
     root: Path, folder: Path, keep: tuple[str, ...] = ("*",), largest: int = 10**6, **changes: Any
 ) -> Parcel:
     program = load_backends([root / "backends"])["fake_worldflux"]
-    return Parcel(request(root, folder, **changes), program, root, keep, largest)
+    tree = backend_tree(program, root)
+    return Parcel(request(root, folder, **changes), program, root, tree, keep, largest)
 
 
 def run(sent: Parcel, tmp_path: Path) -> tuple[Ended, Path]:
     """Run a parcel on a node of this process, and what is in the folder on the controller then."""
-    archive = shipping.pack(sent.root, shipping.everything(sent.root))
+    archive = shipping.pack(sent.root, everything(sent.root))
     cache, folder = tmp_path / "cache", Path(sent.request.out_dir)
     folder.mkdir()
     delivery = Delivery(folder, sent.request)
@@ -116,9 +120,9 @@ def test_an_archive_is_its_content(root: Path, tmp_path: Path) -> None:
     (root / "tool").chmod(0o755)
     (root / "__pycache__").mkdir()
     (root / "__pycache__" / "x.pyc").write_text("")
-    first = shipping.pack(root, shipping.everything(root))
+    first = shipping.pack(root, everything(root))
     os.utime(root / "tool", (1, 1))
-    assert shipping.pack(root, shipping.everything(root)).sha256 == first.sha256
+    assert shipping.pack(root, everything(root)).sha256 == first.sha256
     there = unpack(first, tmp_path / "cache")
     assert there.name == "project"
     assert files(there) | {"__pycache__/x.pyc"} == files(root)
@@ -126,11 +130,11 @@ def test_an_archive_is_its_content(root: Path, tmp_path: Path) -> None:
     assert os.readlink(there / "link") == "backends"
     assert stat.S_IMODE((there / "tool").stat().st_mode) == 0o755
     (root / "tool").write_text("#!/bin/bash\n")
-    assert shipping.pack(root, shipping.everything(root)).sha256 != first.sha256
+    assert shipping.pack(root, everything(root)).sha256 != first.sha256
 
 
 def test_an_archive_is_unpacked_once(root: Path, tmp_path: Path) -> None:
-    archive = shipping.pack(root, shipping.everything(root))
+    archive = shipping.pack(root, everything(root))
     there = unpack(archive, tmp_path / "cache")
     (there / "backends" / "__pycache__").mkdir()
     (there / "backends" / "__pycache__" / "x.pyc").write_text("")
@@ -146,7 +150,7 @@ def test_an_archive_is_unpacked_once(root: Path, tmp_path: Path) -> None:
 
 def test_a_copy_that_was_changed_is_given_to_nobody_else(root: Path, tmp_path: Path) -> None:
     """Who uses it keeps it; later ones get what was sent, and what nobody uses does not pile up."""
-    archive, cache = shipping.pack(root, shipping.everything(root)), tmp_path / "cache"
+    archive, cache = shipping.pack(root, everything(root)), tmp_path / "cache"
     with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as first:
         (first / "run.log").write_text("one line")
         second = unpack(archive, cache)
@@ -165,7 +169,7 @@ def test_a_copy_that_was_changed_is_given_to_nobody_else(root: Path, tmp_path: P
 def test_a_file_that_goes_while_a_copy_is_looked_at_is_no_lack(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive, cache = shipping.pack(root, shipping.everything(root)), tmp_path / "cache"
+    archive, cache = shipping.pack(root, everything(root)), tmp_path / "cache"
     with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as first:
         (first / "lock.tmp").touch()
         lstat = os.lstat
@@ -204,15 +208,15 @@ def test_others_of_the_machine_see_nothing_of_the_cache(root: Path, tmp_path: Pa
 
 
 def test_what_nobody_used_for_long_is_removed(root: Path, tmp_path: Path) -> None:
-    old = shipping.pack(root, shipping.everything(root))
+    old = shipping.pack(root, everything(root))
     with bootstrap.unpacked(tmp_path, old.name, old.sha256, lambda: old.data) as there:
         lock = there.parent.parent / "lock"
         os.utime(lock, (1, 1))
         (root / "new").write_text("")
-        unpack(shipping.pack(root, shipping.everything(root)), tmp_path)
+        unpack(shipping.pack(root, everything(root)), tmp_path)
         assert there.exists(), "it is in use"
     (root / "newer").write_text("")
-    unpack(shipping.pack(root, shipping.everything(root)), tmp_path)
+    unpack(shipping.pack(root, everything(root)), tmp_path)
     assert not there.exists()
     assert not lock.exists()
 
@@ -223,17 +227,17 @@ def test_the_project_is_what_git_says(root: Path, tmp_path: Path) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("")
     outside = {"data/big", ".worldflux/sources/x"}
-    everywhere = {p.relative_to(root).as_posix() for p in shipping.tracked(root) if p.is_file()}
+    everywhere = {p.relative_to(root).as_posix() for p in tracked(root) if p.is_file()}
     assert "data/big" in everywhere
     assert not {n for n in everywhere if n.startswith((".worldflux", "reports"))}
     subprocess.run(["git", "init", "-q", str(root)], check=True)
-    assert {p.relative_to(root).as_posix() for p in shipping.tracked(root)} == files(root) - outside - {
+    assert {p.relative_to(root).as_posix() for p in tracked(root)} == files(root) - outside - {
         n for n in files(root) if n.startswith(".git/")
     }
 
 
 def shipped(
-    cargo_root: Path, backends: list[Path], program: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
+    cargo_root: Path, program: Path, place: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
 ) -> set[str]:
     """The files that an attempt with a backend sends away, its own package aside."""
     engine = pytest.importorskip(ENGINE, reason="ray is not installed")
@@ -244,56 +248,51 @@ def shipped(
         return archive.name, archive.sha256, []
 
     monkeypatch.setattr(engine._Cargo, "_put", staticmethod(put))
-    cargo = engine._Cargo(cargo_root, backends, more.pop("further", ()), more.pop("sign_key", None))
+    cargo = engine._Cargo(cargo_root, more.pop("sign_key", None))
+    backend = read_backend(program / "backend.yaml")
     launch = Launch(
-        request(cargo_root, cargo_root, **more), cargo_root, read_backend(program / "backend.yaml"),
+        request(cargo_root, cargo_root, **more), cargo_root, backend, sealed_now(backend, cargo_root, place),
         Resources(), "", (), -1,
     )  # fmt: skip
     del sent[:]
     cargo.of(launch)
-    return {m.name for a in sent for m in tarfile.open(fileobj=io.BytesIO(a.data)) if m.isfile()}
+    names: set[str] = set()
+    for archive in sent:
+        with tarfile.open(fileobj=io.BytesIO(archive.data)) as tar:
+            names.update(m.name.partition("/")[2] for m in tar if m.isfile())
+    return names
 
 
 def test_of_a_backend_outside_of_the_project_its_own_folder_goes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is beside it may be a home; where that is named as a folder of backends, its secrets stay."""
+    """What is beside it may be a home."""
     home = tmp_path / "home"
     shutil.copytree(root / "backends" / "fake_worldflux", home / "mine")
+    (home / "mine" / "backend.yaml").write_text(
+        (home / "mine" / "backend.yaml").read_text().replace("program:", "# program:")
+    )
     for name in (".ssh/id_ed25519", "papers/draft", "common.py", "mine/.env.local", "mine/sub/key.pem"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text("PRIVATE")
     own = {f"home/mine/{n}" for n in files(root / "backends" / "fake_worldflux")}
-    assert shipped(root, [home / "mine"], home / "mine", monkeypatch) == own
-    beside = {"home/papers/draft", "home/common.py"}
-    assert shipped(root, [home], home / "mine", monkeypatch) == own | beside
+    assert shipped(root, home / "mine", tmp_path / "place", monkeypatch) == own
 
 
-def test_no_key_leaves_with_the_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("backends/.env", "backends/x/server.pem", "lib/.envrc", "lib/sign.key", "lib/part.py"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("PRIVATE")
-    (root / "lib" / "link").symlink_to("sign.key")
-    program = root / "backends" / "fake_worldflux"
-    sent = shipped(
-        root,
-        [root / "backends"],
-        program,
-        monkeypatch,
-        further=[root / "lib"],
-        sign_key=root / "lib/sign.key",
-    )
-    assert "project/lib/part.py" in sent
-    assert "project/backends/fake_worldflux/backend.yaml" in sent
-    assert not [
-        n for n in sent if n.rpartition("/")[2] in (".env", ".envrc", "server.pem", "sign.key", "link")
-    ]
+def test_no_key_leaves_with_a_program(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = root / "backends" / "fake_worldflux"
+    for name in (".env", "x/server.pem", ".envrc", "sign.key", "part.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("PRIVATE")
+    sent = shipped(root, folder, tmp_path / "place", monkeypatch)
+    assert {"backends/fake_worldflux/part.py", "backends/fake_worldflux/backend.yaml"} <= sent
+    assert not [n for n in sent if n.rpartition("/")[2] in (".env", ".envrc", "server.pem")]
 
 
 def test_what_is_too_large_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipping, "LARGEST_ARCHIVE", 1000)
     with pytest.raises(ParityError, match="would have to be shipped to each node; to mend: keep data out"):
-        shipping.pack(root, shipping.everything(root))
+        shipping.pack(root, everything(root))
 
 
 # --- a node
@@ -359,8 +358,9 @@ def test_a_launch_that_keeps_all_is_not_limited(
     made._largest = 0
     for retention in ("full", "minimal"):
         made._context = SimpleNamespace(root=root, retention=retention)
-        launch = Launch(request(root, tmp_path / retention), tmp_path, parcel(root, tmp_path).program,
-                        Resources(), "", ("*",), -1)  # fmt: skip
+        one = parcel(root, tmp_path)
+        launch = Launch(request(root, tmp_path / retention), tmp_path, one.program,
+                        Sealed(one.tree, root, tmp_path), Resources(), "", ("*",), -1)  # fmt: skip
         made._submitted(launch, reserve([Node("a", 1, 1)], Resources(), device="cpu", threads=1))
         recipe = {"behaviour": "litters", "elsewhere": "/"}
         asked = replace(sent[-1], request=replace(sent[-1].request, recipe=recipe))
@@ -402,7 +402,7 @@ def test_a_run_that_shares_a_gpu_takes_its_share_of_the_memory(root: Path, tmp_p
     for share, set_to in ((0.25, {}), (1.0, {}), (0.25, {name: "0.7"})):
         side = CommandSide("x", (sys.executable, *words), "fake", "x", ".", set_to, None, {}, None, None)
         program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
-        sent = replace(parcel(root, tmp_path / f"a{len(seen)}"), program=program, share=share)
+        sent = replace(parcel(root, tmp_path / f"a{len(seen)}"), program=program, tree=Tree({}), share=share)
         _, folder = run(sent, tmp_path)
         seen.append((folder / "stdout.log").read_text().strip())
     assert seen == ["0.225", "None", "0.7"]
@@ -520,7 +520,7 @@ def test_paths_of_the_controller_are_exchanged(root: Path, tmp_path: Path) -> No
         root / "suites", "fake_worldflux", "command", "fake", "worldflux", {"alpha": side}
     )
     asked = request(root, folder, source={"checkout": str(checkout), "commit": "c0ffee"})
-    sent = Parcel(asked, program, root, (), 0)
+    sent = Parcel(asked, program, root, Tree({}), (), 0)
     moved, copy, place = node.moved(sent, {checkout: elsewhere, root: there}, tmp_path / "cache", folder)
     assert moved.source == {"checkout": str(elsewhere), "commit": "c0ffee"}
     assert isinstance(copy, CommandProgram)
@@ -656,7 +656,8 @@ def engine_on(nodes: list[Node], root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def launch_of(root: Path, **changes: Any) -> Launch:
     sent = parcel(root, root, **changes)
-    return Launch(sent.request, root, sent.program, Resources(), "", (), -1)
+    sealed = Sealed(sent.tree, root, root / ".program")
+    return Launch(sent.request, root, sent.program, sealed, Resources(), "", (), -1)
 
 
 def test_what_a_node_lacks_is_told_once_and_keeps_away_whom_it_concerns(

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, RunFailed
+from pytest_worldflux_parity.execution.launching import Sealed
+from pytest_worldflux_parity.inputs.trees import Tree
 from pytest_worldflux_parity.suite.suite import Resources
 from tests.conftest import Project, alive, wait_until
 from tests.execution import fake_slurm
@@ -338,7 +340,8 @@ def work(**changes: Any) -> slurm_job.Work:
     )
     program: Any = None
     fields = {"resources": Resources(2), "alone": "", "requeues": 1, **changes}
-    return slurm_job.Work(request, program, Path("/shared"), Path("/shared/.wire"), **fields)
+    sealed = Sealed(Tree({}), Path("/shared/.program/0"), Path("/shared/.program"))
+    return slurm_job.Work(request, program, Path("/shared"), sealed, **fields)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class Stage:
                 self._lasting.add(hashlib.sha256(data).hexdigest())
 
     def _files(self) -> list[Path]:
-        return sorted(p for p in self.root.rglob("*") if p.is_file() and ".wire" not in p.parts)
+        return sorted(p for p in self.root.rglob("*") if p.is_file() and ".program" not in p.parts)
 
     # --- to look at ---
 

@@ -24,6 +24,7 @@ OPEN = {
         "overrides",
         "golden",
         "programs",
+        "packages",
         "files",
         "trees",
         "sha256s",

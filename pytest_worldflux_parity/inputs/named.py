@@ -1,0 +1,118 @@
+"""What a backend says that its program is: checkouts, installed packages and files, hashed before it runs.
+
+Two backends that name the same files are one program, whatever else they say of themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from .. import wire
+from ..errors import BackendError
+from .backends import FILE, Backend, Checkout, Names, Package
+from .checkouts import git
+from .installed import Installed, package_files
+from .project_files import tracked
+from .trees import base_of, named_files
+
+Row = dict[str, Any]
+
+
+def named(
+    backend: Backend, root: Path, source: Mapping[str, Any], installed: Installed | None
+) -> dict[str, Any] | None:
+    """``sources``: what is named, a row each; ``files``: path as named -> sha256. None where nothing is.
+
+    Args:
+        source: of the backend's requests; it has the place of a locked checkout.
+        installed: what its interpreter has; needed where it names packages.
+
+    Raises:
+        BackendError: what is named is absent, or is not what is said of it.
+        SourceError: git is absent, or cannot read a checkout.
+    """
+    names = backend.program or Names()
+    found = list(_locked(source)) if backend.lock_suite else []
+    found += [_checkout(row, backend) for row in names.checkouts]
+    found += [_package(row, backend, installed) for row in names.packages]
+    if names.files:
+        files = named_files(backend, base_of(backend, root.resolve()))
+        found.append((_row("files", backend.name, paths=list(names.files)), files))
+    if not found:
+        return None
+    return {
+        "sources": [row for row, _ in found],
+        "files": dict(sorted(item for _, files in found for item in files.items())),
+    }
+
+
+def _row(kind: str, name: str, **fields: Any) -> Row:
+    empty: Row = {"repository": None, "commit": None, "version": None, "paths": []}
+    return {"kind": kind, "name": name, **empty, **fields}
+
+
+def _locked(source: Mapping[str, Any]) -> Iterator[tuple[Row, dict[str, str]]]:
+    """The locked checkout of an official program, where it is there."""
+    path = Path(str(source.get("checkout", "")))
+    if "checkout" in source and path.is_dir():
+        row = _row("checkout", path.parent.name, repository=source.get("repo"), commit=source.get("commit"))
+        yield row, _files(path, path.parent.name)
+
+
+def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
+    path = Path(os.path.normpath(backend.folder / wanted.path))
+    where = str(backend.folder / FILE)
+    if not (path / ".git").exists():
+        mend = "name it under program.files, or clone the repository there"
+        raise BackendError(
+            f"program.checkouts names {wanted.path!r}, no git checkout", where=where, mend=mend
+        )
+    commit = git(["rev-parse", "HEAD"], path, where=where).strip()
+    if wanted.commit and commit != wanted.commit:
+        raise BackendError(
+            f"the checkout {wanted.path!r} is at {commit}, and program.checkouts says {wanted.commit}",
+            where=where,
+            mend=f"git -C {path} checkout {wanted.commit}",
+        )
+    origin = git(["config", "--get", "remote.origin.url"], path, missing="").strip()
+    repository = wanted.repository or _without_login(origin) or None
+    row = _row("checkout", path.name, repository=repository, commit=commit)
+    return row, _files(path, path.name)
+
+
+def _without_login(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.scheme else url
+
+
+def _files(checkout: Path, name: str) -> dict[str, str]:
+    """What git tracks, or would, as it is in the work tree."""
+    paths = (path for path in tracked(checkout) if path.is_file())
+    hashed = ((path.relative_to(checkout).as_posix(), wire.file_sha256(path)) for path in paths)
+    return {f"{name}/{path}": sha256 for path, sha256 in hashed if sha256 is not None}
+
+
+def _package(wanted: Package, backend: Backend, installed: Installed | None) -> tuple[Row, dict[str, str]]:
+    assert installed is not None
+    asked = f"{wanted.name}=={wanted.version}" if wanted.version else wanted.name
+    try:
+        paths = package_files(installed, asked, wanted.module)
+    except BackendError as error:
+        what = f"program.packages: {error.what}"
+        where = str(backend.folder / FILE)
+        raise BackendError(what, where=where, valid=error.valid, got=error.got, mend=error.mend) from None
+    hashed = ((name, wire.file_sha256(path)) for name, path in paths.items())
+    files = {name: sha256 for name, sha256 in hashed if sha256 is not None}
+    version = next(p.version for n, p in installed.packages.items() if n == _canonical(wanted.name))
+    row = _row("package", wanted.name, version=version, paths=[wanted.module] if wanted.module else [])
+    return row, files
+
+
+def _canonical(name: str) -> str:
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(name)

@@ -1,0 +1,130 @@
+"""What a session seals of programs beside the files that they run from: what they name, and packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from ..inputs.backends import Backend
+from ..inputs.context import RunContext
+from ..inputs.installed import Installed, against_pins, contents, document, interpreter_at, look
+from ..inputs.named import named
+from ..inputs.prepare import PreparedFile
+
+_PLUGIN = Path(__file__).parents[1]
+MOST_NAMED = 3
+
+
+def described(entry: dict[str, Any], prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+    """A suite's entry of ``run.json`` with what its programs name and have installed.
+
+    Raises:
+        BackendError: what a program names is absent or not what is said of it.
+        SourceError: git cannot read a checkout.
+    """
+    if "programs" not in entry:
+        return entry
+    programs = {key: dict(program) for key, program in entry["programs"].items()}
+    for part in prepared.parts:
+        for system, program in part.backends.items():
+            if isinstance(program, Backend):
+                found = _of_backend(program, part.sources[system], prepared, context)
+                programs[f"{part.key}.{system}"].update(found)
+    return {**entry, "programs": programs}
+
+
+def _of_backend(
+    backend: Backend, source: Mapping[str, Any], prepared: PreparedFile, context: RunContext
+) -> dict[str, Any]:
+    names = backend.program
+    wants = bool(names and names.packages)
+    # An environment that is built on nodes, or that this session does not need, cannot be seen here.
+    lacks = backend.environment == "own" and bool(backend.environment_lack(context.root))
+    # Who pins nothing says nothing of an environment.
+    looked = (backend.requirements or wants) and not lacks
+    installed = _look(backend.interpreter(context.root), context.root) if looked else None
+    known = installed is not None or not wants
+    found: dict[str, Any] = {"named": named(backend, context.root, source, installed) if known else None}
+    if names is not None and names.ignore:
+        found["ignored"] = list(names.ignore)
+    if installed is not None and backend.requirements:
+        claims = prepared.proof is not None and prepared.proof.claim != "none"
+        found["environment"] = {
+            **document(installed),
+            "pinned": sorted(_names(backend.requirements)),
+            "not_as_pinned": against_pins(installed, backend.requirements),
+            "unlike_record": _unlike(installed) if claims else None,
+        }
+    return found
+
+
+@lru_cache(maxsize=4)
+def _look(python: Path, root: Path) -> Installed:
+    return look(interpreter_at(python), leave_out=[root, _PLUGIN])
+
+
+def look_again() -> None:
+    """Forget what was seen of environments: what is asked next is how they are now."""
+    _look.cache_clear()
+
+
+def _unlike(installed: Installed) -> list[str]:
+    """Files whose content is not what was installed, every one of them read; the first are named."""
+    return [f"{installed.shown(path)} {how}" for path, how in sorted(contents(installed).items())][:20]
+
+
+def _names(requirements: tuple[str, ...]) -> Iterator[str]:
+    for text in requirements:
+        try:
+            yield canonicalize_name(Requirement(text.partition("#")[0].strip()).name)
+        except InvalidRequirement:
+            continue
+
+
+def since_sealed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What differs of programs: what changed or is gone, and what came beside them or is none of theirs."""
+    changed: list[str] = []
+    noted: list[str] = []
+    old, new = before.get("programs") or {}, now.get("programs") or {}
+    for key in sorted(old.keys() & new.keys()):
+        system = key.rpartition(".")[2]
+        for found, more in (_named(old[key], new[key], system), _packages(old[key], new[key], system)):
+            changed += found
+            noted += more
+    return changed, noted
+
+
+def _named(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tuple[list[str], list[str]]:
+    """Where nothing can be seen of what was named, nothing is said: its absence has its own error."""
+    if not before.get("named") or not now.get("named"):
+        return [], []
+    old, new = before["named"]["files"], now["named"]["files"]
+    other = sorted(path for path, sha256 in old.items() if new.get(path) != sha256)
+    came = sorted(new.keys() - old.keys())
+    changed = [f"what the {system} program names ({_first(other)})"] if other else []
+    return changed, [f"{_first(came)} came beside the {system} program"] if came else []
+
+
+def _packages(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tuple[list[str], list[str]]:
+    old, new = before.get("environment"), now.get("environment")
+    if not old or not new or old["sha256"] == new["sha256"]:
+        return [], []
+    names = sorted(old["packages"].keys() | new["packages"].keys())
+    moved = [n for n in names if old["packages"].get(n) != new["packages"].get(n)]
+    own = [f"{n} {old['packages'].get(n)} -> {new['packages'].get(n)}" for n in moved if n in old["pinned"]]
+    if old["python"] != new["python"]:
+        own.append(f"Python {old['python']} -> {new['python']}")
+    if own:
+        return [f"the packages of the {system} program ({_first(own)})"], []
+    what = _first(moved) if moved else "files beside or within them"
+    return [], [f"of the {system} program's environment there changed {what}"]
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
