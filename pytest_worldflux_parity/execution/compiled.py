@@ -56,7 +56,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 def _remove_unused(below: Path, name: str) -> None:
     dated = []
-    for path in below.glob(f"{name}-*"):
+    for path in below.glob(f"{name}-{'?' * 16}-{'?' * 12}"):
         # Another session may be removing it.
         with contextlib.suppress(OSError):
             dated.append((path.stat().st_mtime, path))

@@ -35,7 +35,7 @@ def test_the_user_says_where_all_of_them_are(tmp_path: Path, monkeypatch: pytest
 
 def test_the_ones_used_last_stay(tmp_path: Path) -> None:
     other = compiled.cache_of(tmp_path, "theirs", "f" * 64)
-    made = [compiled.cache_of(tmp_path, "ours", f"{i:064}") for i in range(3)]
+    made = [compiled.cache_of(tmp_path, "ours", f"{i}{'a' * 63}") for i in range(3)]
     for age, path in enumerate(made):
         assert path is not None
         os.utime(path, (age, age))
