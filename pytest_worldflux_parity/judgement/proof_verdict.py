@@ -65,9 +65,10 @@ class ProofEvidence:
 
     def sentence(self, reason: str) -> str:
         """The sentence of the verdict: of a claim also that programs ran open."""
-        count = sum(self.isolation.ran_open.values())
+        within = self.isolation
+        count = sum(within.ran_open.values())
         if self.proof.is_claim and count:
-            reason = f"with {count} runs and matches that ran open: {reason}"
+            reason = f"with {count} of {within.walled + count} runs and matches open: {reason}"
         return self.parts[0].sentence(reason) if self.parts else reason
 
 
