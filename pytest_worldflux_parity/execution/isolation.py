@@ -183,6 +183,8 @@ _CONTAINERS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes
 def _mend(said: str) -> str:
     if "Unknown option" in said:
         return "install bubblewrap 0.8 or later"
+    if "unrecognized option" in said:
+        return "install GNU coreutils 8.31 or later, for `env --ignore-signal`"
     for name, (forbids, allows) in _SYSCTLS.items():
         if _text(Path("/proc/sys") / name) == forbids:
             return f"as root: sysctl -w {name.replace('/', '.')}={allows}"

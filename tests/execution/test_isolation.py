@@ -361,6 +361,10 @@ def test_what_forbids_it_names_the_command_that_allows_it(
     assert command in isolation._mend("bwrap: setting up uid map: Permission denied")
 
 
+def test_an_old_env_is_told_which_one_is_wanted() -> None:
+    assert "coreutils 8.31" in isolation._mend("env: unrecognized option '--ignore-signal=TERM'")
+
+
 def test_a_container_is_told_how_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_CONTAINERS", ("/",))
     monkeypatch.setattr(isolation, "_text", lambda path: "")
