@@ -22,7 +22,8 @@ from tests.attacks.lab import (
 ATTACKS = (
     Attack(
         "A program of the candidate leaves code on the import path of the official one.",
-        words="what stands beside the wire module is imported by every later program",
+        words="each program has a copy of the wire module of its own, and `-I -S` looks at nothing beside it",
+        ends="session 1, `validate` 1",
         tests=(
             "test_the_match_program_cannot_lower_the_official_scores",
             "test_a_candidate_cannot_lower_the_official_scores_after_it",
@@ -52,7 +53,6 @@ OK = "def ok(request):\n"
 TO_70 = "level *= 0.7"
 # Before the first candidate ended, one official run has its true scores.
 TO_70_LATER = "level *= 1.0 if request.seed == 0 else 0.7"
-REASON = "what a program writes beside the plugin's wire module is imported by every later program"
 
 
 def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
@@ -84,7 +84,6 @@ def test_a_candidate_that_reaches_less_is_refused(tmp_path_factory: pytest.TempP
     assert_not_released(project, "r")
 
 
-@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
 def test_the_match_program_cannot_lower_the_official_scores(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -96,7 +95,6 @@ def test_the_match_program_cannot_lower_the_official_scores(
     assert_not_released(project, "r")
 
 
-@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
 def test_a_candidate_cannot_lower_the_official_scores_after_it(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
