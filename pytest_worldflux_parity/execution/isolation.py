@@ -228,9 +228,12 @@ def interpreter_folders(python: Path, hidden: Sequence[Path]) -> Iterator[Path]:
 def program_folders(path: Path) -> Iterator[Path]:
     """What a program runs from, of a Python its environment. It is not asked: it would run open."""
     yield path
-    marker = path.parent.parent / "pyvenv.cfg"
+    above = path.parent.parent
+    marker = above / "pyvenv.cfg"
+    # A shim of pyenv or asdf looks there for what it starts.
+    if marker.is_file() or (above / "conda-meta").is_dir() or path.parent.name == "shims":
+        yield above
     if marker.is_file():
-        yield marker.parent
         said = dict(line.partition(" = ")[::2] for line in marker.read_text(encoding="utf-8").splitlines())
         yield from [Path(said["home"]).parent] if "home" in said else []
 

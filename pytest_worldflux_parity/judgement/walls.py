@@ -53,16 +53,26 @@ NOTHING = Isolation()
 
 def isolation_of(said: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Isolation:
     """What (adapter, ``isolation``) of all that counts comes to."""
-    rows = list(said)
+    rows = [(adapter, own if _is_plain(own) else None) for adapter, own in said]
     walled = [(adapter, own) for adapter, own in rows if own and own["by"] != "none"]
     others = (own for _, own in rows if not own or own["by"] == "none")
-    ran_open = Counter(str(own["why"]) if own else NOT_SAID for own in others)
+    ran_open = Counter(own["why"] if own else NOT_SAID for own in others)
     return Isolation(
         walled=len(walled),
         ran_open=dict(ran_open),
         key_hidden=bool(walled) and all(own["key_hidden"] for _, own in walled),
         needs={adapter: own["needs"] for adapter, own in walled if own["needs"]},
     )
+
+
+def _is_plain(own: object) -> bool:
+    """Whether it is what this plugin writes: a line is a file's text, which anyone may edit."""
+    kinds = {"by": str, "why": str, "key_hidden": bool, "needs": Mapping}
+    if not isinstance(own, Mapping) or not all(isinstance(own.get(k), kind) for k, kind in kinds.items()):
+        return False
+    paths = (own["needs"].get(name, ()) for name in ("read", "write"))
+    listed = all(isinstance(p, (list, tuple)) and all(isinstance(x, str) for x in p) for p in paths)
+    return listed and own["by"] in ("bubblewrap", "none")
 
 
 def _needs(own: Mapping[str, Any]) -> str:

@@ -264,6 +264,21 @@ def test_a_project_that_is_an_environment_shows_the_environment_alone(project: P
     assert (status, (own / "stdout.log").read_text()) == (0, f"False {project}\n")
 
 
+def test_an_environment_is_known_without_starting_its_python(tmp_path: Path) -> None:
+    for name, beside in (("venv", "pyvenv.cfg"), ("conda", "conda-meta/history"), ("plain", "other")):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        (tmp_path / name / beside).parent.mkdir(exist_ok=True)
+        (tmp_path / name / beside).write_text("home = /opt/python/bin\nversion = 3.11.2\n")
+    own = {
+        n: [*isolation.program_folders(tmp_path / n / "bin" / "python")] for n in ("venv", "conda", "plain")
+    }
+    assert own["venv"][1:] == [tmp_path / "venv", Path("/opt/python")]
+    assert own["conda"][1:] == [tmp_path / "conda"]
+    assert own["plain"] == [tmp_path / "plain" / "bin" / "python"]
+    shim = tmp_path / ".pyenv" / "shims" / "python3"
+    assert [*isolation.program_folders(shim)] == [shim, tmp_path / ".pyenv"]
+
+
 def test_nobody_needs_what_is_in_the_folder_of_the_runs(tmp_path: Path) -> None:
     backend, root, runs = tmp_path / "backends" / "mine", tmp_path, tmp_path / "runs"
     for folder in (backend, runs, tmp_path / "data"):

@@ -53,6 +53,18 @@ def test_a_line_of_an_earlier_version_says_nothing() -> None:
     assert not NOTHING.is_whole
 
 
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {}, [], "bubblewrap", {**WALLED, "by": "my word"}, {**WALLED, "needs": {"read": 3}},
+        {**WALLED, "key_hidden": "yes"}, {k: v for k, v in WALLED.items() if k != "why"},
+    ],
+)  # fmt: skip
+def test_a_line_that_was_edited_says_nothing(edited: object) -> None:
+    found = isolation_of(ran([line(edited)], ()))
+    assert found.ran_open == {"its record does not say": 1}
+
+
 def test_a_component_match_counts_too() -> None:
     matches = [SimpleNamespace(about={"adapter": "ours"}, isolation=OPEN), SimpleNamespace(about=None), None]
     found = isolation_of(ran([line(WALLED)], cast(Any, matches)))
