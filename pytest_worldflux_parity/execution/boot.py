@@ -3,14 +3,62 @@
 Python itself then looks at no variable, no ``.pth`` line, no ``sitecustomize`` and no folder but those of
 its standard library. The folders of the program are in ``boot.json`` beside this file: ``first`` (the copy
 of the program, the contract), ``behind`` (its environment's packages), ``prefix`` (of a virtual
-environment, or null). It imports the standard library only, and runs on any Python from 3.9 on.
+environment, or null), ``bytecode`` (as :mod:`.bytecode` says). It imports the standard library only, and
+runs on any Python from 3.9 on.
 """
 
+from __future__ import annotations
+
+import importlib.machinery
 import json
 import os
 import runpy
 import site
+import subprocess
 import sys
+
+# Below the standard library, packages of others.
+_OTHERS = ("/site-packages/", "/dist-packages/")
+
+
+class Loader(importlib.machinery.SourceFileLoader):
+    """Reads bytecode where the plugin has put it, or the standard library has it, before the start's own."""
+
+    prefix = ""
+    layers: tuple[tuple[str, str, int], ...] = ()
+    library: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def get_data(self, path: str) -> bytes:
+        if path.startswith(self.prefix):
+            data = self._made(path[len(self.prefix) :])
+            if data is not None:
+                return data
+        return super().get_data(path)
+
+    def _made(self, path: str) -> bytes | None:
+        """The bytecode for ``<folder of the source>/<name>.pyc``."""
+        for folder, layer, made_ns in self.layers:
+            if path.startswith(folder):
+                data = _read(layer + path[len(folder) :], made_ns)
+                if data is not None:
+                    return data
+        others = path.startswith(self.others) or any(name in path for name in _OTHERS)
+        if path.startswith(self.library) and not others:
+            folder, name = os.path.split(path)
+            return _read(os.path.join(folder, "__pycache__", name), None)
+        return None
+
+
+def _read(path: str, made_ns: int | None) -> bytes | None:
+    """The bytes of a file, unless it is absent or was touched after a time."""
+    try:
+        with open(path, "rb") as handle:
+            if made_ns is None or os.fstat(handle.fileno()).st_ctime_ns <= made_ns:
+                return handle.read()
+    except OSError:
+        pass
+    return None
 
 
 def main() -> None:
@@ -24,6 +72,8 @@ def main() -> None:
     site.setcopyright()
     site.sethelper()
     sys.path[:] = [*plan["first"], *sys.path, *plan["behind"]]
+    _own_bytecode(**plan["bytecode"], behind=plan["behind"])
+    _hand_on()
     how, *arguments = sys.argv[1:]
     if how == "-m":
         sys.argv[:] = arguments
@@ -35,6 +85,33 @@ def main() -> None:
         sys.argv[:] = [how, *arguments]
         sys.path.insert(0, os.path.dirname(os.path.abspath(how)))
         runpy.run_path(how, run_name="__main__")
+
+
+def _own_bytecode(
+    prefix: str, layers: list[tuple[str, str, int]], library: list[str], behind: list[str]
+) -> None:
+    """Look for bytecode nowhere but in these places; what has no source is not run."""
+    sys.pycache_prefix = Loader.prefix = prefix
+    Loader.layers, Loader.library = tuple(layers), tuple(library)
+    Loader.others = tuple(folder + "/" for folder in behind)
+    machinery = importlib.machinery
+    hook = machinery.FileFinder.path_hook(
+        (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
+        (Loader, machinery.SOURCE_SUFFIXES),
+    )
+    # The first is that of archives.
+    sys.path_hooks[1:] = [hook]
+    sys.path_importer_cache.clear()
+
+
+def _hand_on() -> None:
+    """Have children of multiprocessing start by this file too: their command is ``<options> -c CODE``.
+
+    Python hands on ``-I`` and ``-S``, with which they look at no variable, but would look beside sources.
+    """
+    known = subprocess._args_from_interpreter_flags  # type: ignore[attr-defined]
+    own = os.path.abspath(__file__)
+    subprocess._args_from_interpreter_flags = lambda: [*known(), own]  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

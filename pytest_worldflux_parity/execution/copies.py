@@ -67,14 +67,16 @@ def copy(tree: Tree, source: Path, target: Path) -> None:
     for name, sha256 in tree.copied:
         path, new = source / name, target / name
         try:
-            data = path.read_bytes()
+            data, found = path.read_bytes(), path.stat()
         except OSError as error:
             raise _changed(path, f"cannot be read: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != sha256:
             raise _changed(path, "is no longer what was sealed")
         new.parent.mkdir(parents=True, exist_ok=True)
         new.write_bytes(data)
-        new.chmod(0o644 | path.stat().st_mode & 0o111)
+        new.chmod(0o644 | found.st_mode & 0o111)
+        # Bytecode fits a source of one time; all copies have that of the first.
+        os.utime(new, ns=(found.st_mtime_ns, found.st_mtime_ns))
 
 
 def _changed(path: Path, what: str) -> BackendError:

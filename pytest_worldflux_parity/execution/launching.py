@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.interpreters import Packages, packages
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
-from . import runner
+from . import bytecode, runner
+from .bytecode import Bytecode
 from .compiled import cache_of, caches_below, variables
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
 from .isolation import ASKED, OPEN, Room, Walls, room_of, told, walls_of
@@ -67,6 +69,8 @@ def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
         StoreError: the copy cannot be written.
     """
     tree = backend_tree(backend, root)
+    # An earlier start has nothing to do with this one.
+    shutil.rmtree(place / bytecode.FOLDER, ignore_errors=True)
     return Sealed(tree, seal_copy(place, tree, base_of(backend, root)), place)
 
 
@@ -78,6 +82,7 @@ class Start:
         cwd: the folder that it starts in, where that is not the folder of its results.
         own: folders that it alone reads and may write: its own copy of the program.
         room: the walls around it; None: it runs open. isolation: the same in a record's words.
+        bytecode: of a Python program that starts by :mod:`.boot`.
     """
 
     command: list[str]
@@ -85,6 +90,12 @@ class Start:
     cwd: Path | None
     room: Room | None
     isolation: Mapping[str, Any]
+    bytecode: Bytecode | None = None
+
+    def ended_well(self) -> None:
+        """To be called where it did, before its files go: what it compiled is compiled for later starts."""
+        if self.bytecode is not None:
+            self.bytecode.keep()
 
 
 @contextmanager
@@ -110,8 +121,9 @@ def started(
             yield start
         return
     with own_copy(sealed.place, sealed.tree, sealed.source, _whose(path.parent, sealed)) as folder:
-        command, env, cwd = _command_start(program, request, root, sealed.tree, folder)
-        yield _walled(sealed.walls, program, root, command, env, cwd, read, [path.parent, folder])
+        command, env, cwd = _command_start(program, request, root, sealed, folder)
+        write = [path.parent, folder, _plain_bytecode(sealed)]
+        yield _walled(sealed.walls, program, root, command, env, cwd, read, write)
 
 
 @contextmanager
@@ -166,15 +178,20 @@ def _backend_started(
         inside = import_folder(backend).is_relative_to(base)
         first = [copied / import_folder(backend).relative_to(base) if inside else copied]
         first.append(runner.install_wire(folder / "wire"))
+        kept = _plain_bytecode(sealed)
         cache = cache_of(sealed.walls.compiled or caches_below(root), backend.name, sealed.tree.sha256)
         env = {**runner.environment(os.environ, first, threads), **(variables(cache) if cache else {})}
+        env["PYTHONPYCACHEPREFIX"] = str(kept)
+        own: Bytecode | None = None
         if backend.argv[0] == "{python}":
             found = packages(python)
             behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
-            command = _booted(command, folder, first, behind, found.prefix)
-        read = (*read, *_named(backend, base))
-        write = [out, folder, *([cache] if cache else [])]
-        yield _walled(sealed.walls, backend, root, command, env, None, read, write)
+            own = bytecode.bytecode_of(found, sealed.place, folder, behind, sealed.tree, sealed.source)
+            command = _booted(command, folder, first, behind, own)
+        read = (*read, *_named(backend, base), *([own.shared] if own else []))
+        write = [out, folder, kept, *([cache] if cache else [])]
+        start = _walled(sealed.walls, backend, root, command, env, None, read, write)
+        yield replace(start, bytecode=own)
 
 
 def _walled(
@@ -204,6 +221,13 @@ def _named(backend: Backend, base: Path) -> Iterator[Path]:
         yield from (backend.folder / checkout.path for checkout in backend.program.checkouts)
         files = (Path(os.path.normpath(backend.folder / name)) for name in backend.program.files)
         yield from (path for path in files if not path.is_relative_to(base))
+
+
+def _plain_bytecode(sealed: Sealed) -> Path:
+    """Where a Python that does not start by :mod:`.boot` keeps bytecode, of this sealed program alone."""
+    folder = sealed.place / bytecode.FOLDER / f"plain-{sealed.tree.sha256[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _behind(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[Path]:
@@ -238,13 +262,14 @@ def _whose(out: Path, sealed: Sealed) -> str:
 
 
 def _booted(
-    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], prefix: Path | None
+    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], own: Bytecode
 ) -> list[str]:
     """The command line of a Python program by way of the boot file, which is put into ``folder``."""
     plan = {
         "first": [*map(str, first)],
         "behind": [*map(str, behind)],
-        "prefix": str(prefix) if prefix else None,
+        "prefix": str(own.found.prefix) if own.found.prefix else None,
+        "bytecode": own.plan(),
     }
     (folder / "boot.json").write_text(json.dumps(plan), encoding="utf-8")
     boot = folder / _BOOT.name
@@ -262,23 +287,24 @@ def _options(words: Sequence[str]) -> int:
     """
     count = 0
     while count < len(words) and words[count].startswith("-") and words[count] not in ("-m", "-c"):
-        if words[count] not in _PLAIN | _VALUED:
+        option = " ".join(words[count : count + 1 + (words[count] in _VALUED)])
+        if words[count] not in _PLAIN | _VALUED or option.startswith("-X pycache_prefix"):
             raise BackendError(
                 "argv has an option of Python that a sealed program cannot have",
                 where="backend.yaml",
                 valid=sorted(_PLAIN | _VALUED),
-                got=words[count],
+                got=option,
             )
         count += 1 + (words[count] in _VALUED)
     return count
 
 
 def _command_start(
-    program: CommandProgram, request: wire.RunRequest, root: Path, tree: Tree, folder: Path
+    program: CommandProgram, request: wire.RunRequest, root: Path, sealed: Sealed, folder: Path
 ) -> tuple[list[str], dict[str, str], Path]:
     """A manifest's command, in whose words the project's sealed files are those of the copy."""
     copied, cwd = folder / "program", program.working_folder(request, root)
-    moved = _Moved(root.resolve(), cwd, copied, tree)
+    moved = _Moved(root.resolve(), cwd, copied, sealed.tree)
     base = runner.environment(os.environ, [runner.install_wire(folder / "wire")], request.threads)
     env = {name: moved.text(value) for name, value in program.environment_of(request, root).items()}
     if "PYTHONPATH" in env:
@@ -288,7 +314,7 @@ def _command_start(
     place = copied / cwd.relative_to(moved.root) if inside else cwd
     if inside:
         place.mkdir(parents=True, exist_ok=True)
-    return command, {**base, **env}, place
+    return command, {**base, **env, "PYTHONPYCACHEPREFIX": str(_plain_bytecode(sealed))}, place
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class LocalEngine:
                 env = {**start.env, **lease.environment}
                 within = (start.room, start.isolation)
                 outcome = runner.run(request, start.command, env, start.cwd, held, *within)
+                if outcome.success:
+                    start.ended_well()
             if not outcome.success:
                 set_record_aside(launch.folder)
             # Asked for while the lease still stands.

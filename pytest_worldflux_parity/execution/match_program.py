@@ -140,6 +140,8 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
         with match_started(spec.backend, path, spec.threads, root, sealed) as start:
             command, isolation = start.command, start.isolation
             return_code = _execute(spec, start, out_dir)
+            if return_code == 0:
+                start.ended_well()
         runner.check_exit(return_code, out_dir, spec.backend.adapter)
         _read_match(out_dir, spec.backend)
     except BackendError as problem:

@@ -89,10 +89,9 @@ def environment(base: Mapping[str, str], python_path: Sequence[Path], threads: i
     return env
 
 
-def wire_texts() -> dict[str, str]:
-    """Name -> text of each file of ``wire``."""
-    files = sorted(Path(wire.__file__).parent.glob("*.py"))
-    return {path.name: path.read_text(encoding="utf-8") for path in files}
+def wire_files() -> list[Path]:
+    """The files of ``wire``."""
+    return sorted(Path(wire.__file__).parent.glob("*.py"))
 
 
 def install_wire(folder: Path) -> Path:
@@ -104,8 +103,9 @@ def install_wire(folder: Path) -> Path:
     package = folder / "pytest_worldflux_parity"
     (package / "wire").mkdir(parents=True)
     (package / "__init__.py").touch()
-    for name, text in wire_texts().items():
-        (package / "wire" / name).write_text(text, encoding="utf-8")
+    for path in wire_files():
+        # With its time, which bytecode has to fit.
+        shutil.copy2(path, package / "wire" / path.name)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What a Python interpreter brings to a program: folders of packages, found without running any of it."""
+"""What a Python brings to a program: the folders of its packages, found without running any of it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ class Packages:
     """Where an interpreter's packages are.
 
     Attributes:
-        python: its executable. prefix: of its virtual environment; None where it is none.
+        python: its executable. version: as ``3.11.7``.
+        stdlib: the folders of its standard library, and its archive.
+        prefix: of its virtual environment; None where it is none.
         folders: behind the standard library, in their order.
         projects: those of them that are of editable projects. mapped: module -> where an editable one is.
     """
 
     python: Path
+    version: str
+    stdlib: tuple[Path, ...]
     prefix: Path | None
     folders: tuple[Path, ...]
     projects: tuple[Path, ...]
@@ -46,6 +50,8 @@ def packages(python: Path) -> Packages:
     where = import_path(asked.site_packages, [_PLUGIN])
     return Packages(
         python=asked.python,
+        version=asked.full_version,
+        stdlib=asked.stdlib,
         prefix=asked.prefix if asked.virtual else None,
         folders=tuple(map(Path, where.path)),
         projects=tuple(map(Path, where.projects)),

@@ -434,7 +434,8 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend], at: Sequen
             f"{side.adapter} is of the family {backend.family!r}, the suite of {suite.family!r}",
             where=suite_file.place(suite.path, "family"),
         )
-    if backend.system != system:
+    # One program stands for both sides where the suite asks for that.
+    if backend.system != system and suite.comparison == "programs":
         raise BackendError(
             f"{side.adapter} is the {backend.system} program and cannot stand for {system}",
             where=suite_file.place(suite.path, *at),

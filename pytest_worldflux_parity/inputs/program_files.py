@@ -56,6 +56,23 @@ def program_files(
     return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
 
 
+def named_by_command(
+    sides: Mapping[str, CommandSide], folder: Path, root: Path, values: Mapping[str, str]
+) -> dict[str, str]:
+    """Path from the project -> sha256, of the files and modules that the words of commands name themselves.
+
+    What lies beside a script may be another program, and says nothing of which one this is; what is data for
+    both sides stands on both.
+    """
+    root = root.resolve()
+    words = {p for task, side in sides.items() for p in _named(side, folder, {**values, "task_id": task})}
+    inside = [p for p in sorted(words) if p != root and p.is_relative_to(root)]
+    modules = (f for p in inside if p.is_dir() for f in _below(p, root) if f.suffix in SCRIPTS)
+    files = {*(p for p in inside if p.is_file()), *modules}
+    found = {path.relative_to(root).as_posix(): wire.file_sha256(path) for path in sorted(files)}
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+
+
 def _below(folder: Path, root: Path) -> Iterator[Path]:
     """The files of a folder that programs are run from."""
     for path in tracked(folder):

@@ -9,10 +9,18 @@ from typing import Literal
 from ..suite.suite import SYSTEMS, ArtifactSide, Suite
 from .gates import Finding
 from .gates.components import ComponentEvidence
+from .gates.copies import sorted_sides
 from .gates.coverage import apart_warnings, coverage, empty_tasks, steps_apart, tolerated
 from .gates.fixture import BANNER
 from .gates.independence import independence
-from .gates.validity import conflicting_successes, recipe_findings, record_findings
+from .gates.programs import beside_a_table, not_shown, overlap
+from .gates.validity import (
+    conflicting_successes,
+    other_commits,
+    recipe_findings,
+    record_findings,
+    source_findings,
+)
 from .judgement_input import Evidence
 from .proof.validity import alike_findings
 from .stats.measurements import UNDECIDED_REASONS
@@ -125,6 +133,7 @@ def _validity(evidence: Evidence) -> Gate:
     findings = list(evidence.doubts)
     findings += [f for line in evidence.lines for f in record_findings(evidence.suite, line)]
     findings += conflicting_successes(evidence.all_lines)
+    findings += source_findings(evidence.lines)
     ran = {(line["system"], line["task_id"], line["seed"]) for line in evidence.lines}
     findings += recipe_findings(evidence.pairs, evidence.recipes, "effective_recipe", ran)
     findings += recipe_findings(evidence.pairs, evidence.protocols, "eval_protocol", ran)
@@ -138,6 +147,7 @@ def _validity(evidence: Evidence) -> Gate:
     if not findings and evidence.suite.live_systems and not evidence.lines:
         return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
     held, warnings = _validity_scope(evidence)
+    warnings += other_commits(evidence.lines)
     return gate_of("validity", findings, held, [*warnings, *_unlike(evidence)])
 
 
@@ -168,8 +178,27 @@ def _unlike(evidence: Evidence) -> Iterator[str]:
 
 
 def _independence(evidence: Evidence) -> Gate:
-    found = independence(evidence.suite, evidence.observed, evidence.origins)
-    return gate_of("independence", found, "the two sides are different programs or tables", [])
+    """Two programs, and runs of their own on each side; runs that hardly vary are told of, and count."""
+    suite = evidence.suite
+    unknown = list(not_shown(evidence.named))
+    found = [] if suite.track == "quick" else unknown
+    found = [*found, *independence(suite, evidence.observed, evidence.origins, evidence.named)]
+    found += [repeat.finding() for repeat in evidence.repeats.repeated]
+    warnings = [*beside_a_table(evidence.named), *sorted_sides(suite, evidence.observed)]
+    if suite.track == "quick":
+        warnings += [f"in a proof this would be a finding: {f.line()}" for f in unknown]
+    alike = [s.line() for s in evidence.repeats.saturated]
+    held = f"the two sides are {_compared_sides(evidence)}"
+    return gate_of(
+        "independence", found, f"{held}; saturated: {'; '.join(alike)}" if alike else held, warnings
+    )
+
+
+def _compared_sides(evidence: Evidence) -> str:
+    common = overlap(evidence.named)
+    if evidence.suite.comparison == "self":
+        return "one program on purpose"
+    return common.line() if common and common.line() else "different programs or tables"
 
 
 _GATES = (_coverage, _validity, _independence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import ParityError
 from ..execution.attempt_files import AttemptFiles
@@ -25,6 +26,8 @@ from .gates import Finding
 from .gates.components import ComponentEvidence, compare
 from .gates.fixture import is_fixture_table
 from .gates.independence import Origin
+from .gates.programs import Named, named_programs, repositories
+from .gates.repeats import repeats
 from .judgement_input import Evidence
 from .stats.measurements import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, observe
 from .stored_lines import line_findings
@@ -37,6 +40,7 @@ def assemble(
     selected: frozenset[str],
     changed: Iterable[str],
     files: AttemptFiles,
+    entry: Mapping[str, Any],
 ) -> Evidence:
     """What was found for one suite.
 
@@ -44,6 +48,7 @@ def assemble(
         selected: names of the pairs and components that this session was to run.
         changed: names of the sealed files that are no longer as they were.
         files: those of the run's attempts.
+        entry: what the session sealed of the suite.
     """
     expected = tuple(_expected(prepared))
     found = _used_lines(prepared, context, stored)
@@ -55,12 +60,13 @@ def assemble(
     doubts = tuple(_doubts(prepared, context, stored, found, files))
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
     reference = lock_reference(prepared, context)
+    alike = repeats(prepared.suite, results, keys)
     unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
     return Evidence(
         suite=prepared.suite,
         pairs=prepared.pairs,
         expected=expected,
-        observed=observe(prepared.suite, expected, results, absent, unused),
+        observed=observe(prepared.suite, expected, results, absent, unused, alike.keys),
         lines=tuple(used.values()),
         all_lines=_same_requests(used, stored),
         origins={s: _origin(prepared, s, records) for s in SYSTEMS},
@@ -76,8 +82,19 @@ def assemble(
         golden=reference.golden,
         label=prepared.label,
         choices=tuple(context.choices.values()),
+        repeats=alike,
+        named=_named(prepared, entry),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
+
+
+def _named(prepared: PreparedSuite, entry: Mapping[str, Any]) -> dict[str, Named | None]:
+    """What each side names as its program."""
+    found = named_programs(entry, prepared.key)
+    for system, table in prepared.tables.items():
+        stated = (table.provenance.get("repo"), getattr(prepared.suite.sides[system], "repo", None))
+        found[system] = Named(repositories(stated))
+    return found
 
 
 def _components(

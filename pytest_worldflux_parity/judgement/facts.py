@@ -14,11 +14,12 @@ from ..execution.records import SUCCESS
 from ..execution.retry import KILLED, LOST
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..suite.suite import SYSTEMS
+from ..suite.suite import SYSTEMS, Comparison
 from .circumstances import Circumstances
 from .fingerprint import entry_of
 from .gates.compared import Compared
 from .gates.coverage import apart_findings
+from .gates.programs import not_shown, overlap
 from .judgement_input import Evidence
 from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
@@ -76,6 +77,9 @@ class Facts:
         lost_lines: torn or unreadable lines of the log.
         apart: tasks whose latest steps are far apart on the two sides, a sentence each.
         isolation: what kept programs in their folders.
+        comparison: ``programs``, or how one program is compared on purpose.
+        common: what the two programs of each part have in common, or that nothing shows which they are.
+        saturated: tasks of a side whose runs are equal and hardly vary; they count.
         same_lock: whether the lock file of a judge is, by its bytes, the one that the run was sealed with.
     """
 
@@ -104,6 +108,9 @@ class Facts:
     project: Mapping[str, Any] | None
     fixture: bool
     isolation: Isolation = NOTHING
+    comparison: Comparison = "programs"
+    common: tuple[str, ...] = ()
+    saturated: tuple[str, ...] = ()
     same_lock: bool = False
 
     @property
@@ -164,6 +171,9 @@ def facts_of(
         project=session.get("project"),
         fixture=any(e.fixtures for e in parts),
         isolation=judgement.evidence.isolation,
+        comparison=suite.comparison,
+        common=tuple(text for evidence in parts for text in _common(evidence)),
+        saturated=tuple(s.line() for evidence in parts for s in evidence.repeats.saturated),
     )
 
 
@@ -196,6 +206,15 @@ def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> It
             )
 
 
+def _common(evidence: Evidence) -> Iterator[str]:
+    """What the programs of a part have in common; of tables their own rows say what they are."""
+    where = f"{evidence.label}: " if evidence.label else ""
+    yield from (f"{where}{finding.line()}" for finding in not_shown(evidence.named))
+    common = overlap(evidence.named)
+    if common is not None:
+        yield f"{where}{common.line() or 'two programs that share no file'}"
+
+
 def _repeated(stored: Stored) -> int:
     done = [line.get("request_id") for line in stored.lines if line.get("status") == SUCCESS]
     return len(done) - len(set(done))
@@ -204,7 +223,7 @@ def _repeated(stored: Stored) -> int:
 def _seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:
     """The fewest and the most seeds that a task has values of."""
     counts = [
-        len(evidence.observed.values.get((system, metric.name, task.id), {}))
+        len(evidence.observed.runs(system, metric.name, task.id))
         for evidence in parts
         for metric in evidence.suite.metrics
         for task in evidence.suite.judged_tasks(metric)

@@ -13,7 +13,7 @@ from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
-from ..inputs.program_files import SCRIPTS, program_files
+from ..inputs.program_files import SCRIPTS, named_by_command, program_files
 from ..inputs.trees import Tree, backend_tree
 
 
@@ -109,8 +109,27 @@ def tree_of(program: Backend | CommandProgram, context: RunContext) -> Tree:
         return backend_tree(program, context.root)
     # They are no part of a request: a word may also name what the program is going to write.
     root, folder = _place(program, context)
-    values = {"family": program.family, "device": context.device, "repo_root": str(root)}
+    values = _known(program, root, context)
     return Tree(program_files(program.sides, folder, root, context.run_dir.parent, values))
+
+
+def command_named(program: CommandProgram, context: RunContext) -> dict[str, Any] | None:
+    """What a command names as its program, as :func:`..inputs.named.named` has it of a backend."""
+    root, folder = _place(program, context)
+    files = named_by_command(program.sides, folder, root, _known(program, root, context))
+    row: dict[str, Any] = {
+        "kind": "files",
+        "name": program.name,
+        "repository": None,
+        "version": None,
+        "paths": [],
+    }
+    return {"sources": [{**row, "commit": program.commit}], "files": files} if files else None
+
+
+def _known(program: CommandProgram, root: Path, context: RunContext) -> dict[str, str]:
+    """The placeholders of a command that are known before anything runs."""
+    return {"family": program.family, "device": context.device, "repo_root": str(root)}
 
 
 def _place(program: CommandProgram, context: RunContext) -> tuple[Path, Path]:

@@ -1,7 +1,8 @@
 """Lines of a ``parity_runs.jsonl`` that no run of this plugin sealed -> their judgement under a proof suite.
 
 Nothing is known of such lines but what they say, so no request ties them to a recipe, and nothing but the
-first success of each (task, seed, system) counts. They are held to everything else that a proof asks.
+first success of each (task, seed, system) counts; which programs they are of is what they state. They are
+held to everything else that a proof asks.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
 from .gates.independence import Origin
+from .gates.repeats import repeats
 from .judge_proof import lock_doubts
 from .judgement_input import Evidence
 from .proof_verdict import ProofEvidence, ProofJudgement, judge_proof_suite
@@ -104,16 +106,18 @@ def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:
         if key not in records
     }
     results = {key: Result.of(record) for key, record in records.items()}
+    alike = repeats(part.suite, results, [(system, task, seed) for task, seed, system in expected])
     return Evidence(
         suite=part.suite,
         pairs=part.pairs,
         expected=expected,
-        observed=observe(part.suite, expected, results, absent, {}),
+        observed=observe(part.suite, expected, results, absent, {}, alike.keys),
         lines=tuple(used.values()),
         all_lines=tuple(own),
         origins={s: _origin(part, s, records) for s in SYSTEMS},
         recipes=stated(part, part.pairs, records, "effective_recipe"),
         protocols=stated(part, part.pairs, records, "eval_protocol"),
+        repeats=alike,
         label=part.label,
     )
 

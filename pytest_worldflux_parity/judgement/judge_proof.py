@@ -5,8 +5,9 @@ Both ways meet in :func:`judge_run`, so what ``verify`` computes from a bundle i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..execution.attempt_files import AttemptFiles, AttemptFolders
 from ..execution.store import Stored, relative
@@ -32,11 +33,13 @@ def judge_run(
     context: RunContext,
     stored: Stored,
     circumstances: Circumstances,
+    entry: Mapping[str, Any],
     files: AttemptFiles | None = None,
 ) -> ProofJudgement:
     """The verdict on what stands in a run directory.
 
     Args:
+        entry: what the session sealed of the suite.
         files: those of the run's attempts; None: they stand in its folder as the store made them.
 
     Raises:
@@ -45,7 +48,7 @@ def judge_run(
     assert prepared.proof is not None
     files = files or AttemptFolders(context.run_dir)
     parts = tuple(
-        assemble(part, context, stored, _selected(part, circumstances.selected), (), files)
+        assemble(part, context, stored, _selected(part, circumstances.selected), (), files, entry)
         for part in prepared.parts
     )
     with begin(prepared.proof, prepared.plan, parts) as begun:

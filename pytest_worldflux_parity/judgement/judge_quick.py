@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..execution.attempt_files import AttemptFiles, AttemptFolders
 from ..execution.store import Stored
@@ -19,11 +21,13 @@ def judge_quick(
     context: RunContext,
     stored: Stored,
     circumstances: Circumstances,
+    entry: Mapping[str, Any],
     files: AttemptFiles | None = None,
 ) -> Judgement:
     """The verdict on what stands in a run directory.
 
     Args:
+        entry: what the session sealed of the suite.
         files: those of the run's attempts; None: they stand in its folder as the store made them.
 
     Raises:
@@ -31,7 +35,7 @@ def judge_quick(
     """
     files = files or AttemptFolders(context.run_dir)
     selected = selected_items(prepared, circumstances.selected)
-    found = assemble(prepared, context, stored, selected, circumstances.changed, files)
+    found = assemble(prepared, context, stored, selected, circumstances.changed, files, entry)
     unlisted = unlisted_attempts(files, prepared.suite.suite_id, stored)
     doubts = (*found.doubts, *circumstances.findings, *unlisted)
     return judge(replace(found, doubts=doubts, noted=circumstances.noted))

@@ -16,8 +16,16 @@ from .gates.compared import Compared
 from .gates.components import ComponentEvidence
 from .gates.fixture import is_fixture_line
 from .gates.independence import Origin
+from .gates.programs import Named
+from .gates.repeats import Repeats
 from .stats.measurements import Observed
 from .walls import Isolation, isolation_of
+
+# What a verdict is about where a suite compares one program on purpose.
+ONE_PROGRAM = {
+    "versions": "two versions of one program (comparison: versions)",
+    "self": "one program compared with itself (comparison: self)",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class Evidence:
         label: of the part of a proof suite; empty where there is one alone.
         choices: what the run's command line chose in place of what the project has, a sentence each.
         fixture_tables: systems whose table says that it is a fixture.
+        repeats: records of one side that are equal, whether or not they count as runs of their own.
+        named: live side -> the program that it names; None where it names nothing.
     """
 
     suite: Suite
@@ -64,6 +74,8 @@ class Evidence:
     label: str = ""
     fixture_tables: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    repeats: Repeats = field(default_factory=Repeats)
+    named: Mapping[str, Named | None] = field(default_factory=dict)
 
     @property
     def compared(self) -> Compared:
@@ -82,8 +94,13 @@ class Evidence:
         return isolation_of(ran(self.lines, (self.components,)))
 
     def sentence(self, reason: str) -> str:
-        """The sentence of a verdict; it begins with what was chosen in place of what the project has."""
-        return f"with {' and '.join(self.choices)}: {reason}" if self.choices else reason
+        """The sentence of a verdict; it begins with what was chosen in place of what the project has.
+
+        And with what is compared, where that is one program on purpose.
+        """
+        chosen = f"with {' and '.join(self.choices)}: {reason}" if self.choices else reason
+        one = ONE_PROGRAM.get(self.suite.comparison)
+        return f"{one}, so nothing is shown of another program: {chosen}" if one else chosen
 
 
 def ran(

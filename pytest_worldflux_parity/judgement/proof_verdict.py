@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ..execution.records import is_readable
+from ..suite.pairs import RunKey
 from ..suite.proof import ProofSuite
 from ..suite.seed_plan import SeedPlan
 from .all_gates import Gate, Word, components_gate, gate_of, gates_of, noted_warnings
@@ -162,10 +163,12 @@ def _gates(evidence: ProofEvidence) -> tuple[Gate, ...]:
 def _observed(parts: Sequence[Evidence]) -> Observed:
     values: dict[tuple[str, str, str], Mapping[int, Value]] = {}
     missing: list[Missing] = []
+    repeated: set[RunKey] = set()
     for part in parts:
         values.update(part.observed.values)
         missing += part.observed.missing
-    return Observed(values, tuple(sorted(missing)))
+        repeated |= part.observed.repeated
+    return Observed(values, tuple(sorted(missing)), repeated=frozenset(repeated))
 
 
 def _components(evidence: ProofEvidence) -> Gate:

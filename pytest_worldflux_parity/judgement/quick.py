@@ -128,7 +128,7 @@ def _task_scores(evidence: Evidence, metric: Metric) -> list[TaskScores]:
     """The tasks that have at least one value on each side."""
     rows = []
     for task in evidence.suite.judged_tasks(metric):
-        sides = [evidence.observed.values.get((s, metric.name, task.id), {}) for s in SYSTEMS]
+        sides = [evidence.observed.runs(s, metric.name, task.id) for s in SYSTEMS]
         if all(sides):
             (u_seeds, u), (w_seeds, w) = (_columns(side) for side in sides)
             rows.append(TaskScores(task.id, u, w, u_seeds, w_seeds))

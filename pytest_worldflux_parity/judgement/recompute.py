@@ -46,12 +46,13 @@ def judge_records(
     context: RunContext,
     stored: Stored,
     circumstances: Circumstances,
+    entry: Mapping[str, Any],
     files: AttemptFiles | None = None,
 ) -> AnyJudgement:
     """The verdict on the records of a run directory; arguments and errors as of :func:`.judge_run`."""
     if prepared.proof is not None:
-        return judge_run(prepared, context, stored, circumstances, files)
-    return judge_quick(prepared.parts[0], context, stored, circumstances, files)
+        return judge_run(prepared, context, stored, circumstances, entry, files)
+    return judge_quick(prepared.parts[0], context, stored, circumstances, entry, files)
 
 
 # --- from an evidence bundle ---
@@ -142,7 +143,7 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
     if own:
         circumstances = _with_changes(circumstances, folder, entry, prepared)
     stored = SuiteStore(context.run_dir, suite_id).read()
-    judgement = judge_records(prepared, context, stored, circumstances, files)
+    judgement = judge_records(prepared, context, stored, circumstances, entry, files)
     return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
 
 

@@ -35,6 +35,10 @@ def admission_findings(rule: SuiteRule, facts: Facts, now: datetime | None = Non
         *(_of_claims(facts) if claim else ()),
     ]
     found += _candidate_tables(facts)
+    # What shows nothing of a candidate is admitted by no name.
+    if facts.comparison != "programs":
+        text = f"the suite says `comparison: {facts.comparison}`, and a release rests on two programs"
+        return [Finding("not_independent", text)]
     kept = [_with_name(f) for f in found if NAMES.get(f.code, f.code) not in admitted]
     return [*kept, *_official_tables(facts), *_bounds(rule, facts, now or datetime.now(UTC))]
 

@@ -121,8 +121,8 @@ def _judged(run: RunFile, path: Path, expected: Expectation, run_dir: Path) -> R
         machine={k: v for k, v in manifest.items() if k not in ("seed_policy", "generated_at_utc")},
     )
     stored = Stored(())
-    judgement = judge_records(prepared, context, stored, circumstances)
     entry = session["suites"][run.suite_id]
+    judgement = judge_records(prepared, context, stored, circumstances, entry)
     return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
 
 

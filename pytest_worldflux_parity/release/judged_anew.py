@@ -104,7 +104,9 @@ def judge_expected(records: Records, expected: Expectation, *, chosen: bool = Fa
         prepared, context = expected.prepared(suite, *about, chosen=chosen)
         found = tuple(differences_to(records, prepared, context, expected))
         stored = SuiteStore(records.run_dir, records.suite_id).read()
-        judgement = judge_records(prepared, context, stored, records.circumstances, records.files)
+        judgement = judge_records(
+            prepared, context, stored, records.circumstances, records.entry, records.files
+        )
     except ParityError as error:
         return Anew((Finding("cannot_be_expected", f"under {expected.name}: {error.line()}"),))
     if judgement.verdict != "pass":

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ..judgement.facts import Facts, Program, Rule
 from ..judgement.gates.compared import Compared
+from ..judgement.judgement_input import ONE_PROGRAM
 from ..schemas.json_text import printable
 from ..suite.suite import SYSTEMS
 from .components import STANDINGS
@@ -26,12 +27,18 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
     """
     yield "suite", f"{facts.suite_id}, {facts.track}, sha256 {facts.suite_sha256[:_SHORT]}"
     yield "claim", "none: this is no claim" if facts.claim == "none" else facts.claim
+    if facts.comparison != "programs":
+        yield "comparison", f"{ONE_PROGRAM[facts.comparison]}: nothing is shown of another program"
     for program in facts.programs:
         yield _named(program.system, program.part), _program(program)
+    if facts.common:
+        yield "programs", "; ".join(facts.common)
     for part, compared in facts.components.items():
         yield f"components of {part}", _components(compared)
     counts = ", ".join(f"{s} {_range(*facts.seeds[s])}" for s in SYSTEMS)
     yield "seeds", f"{facts.tasks} tasks; seeds a task: {counts}"
+    if facts.saturated:
+        yield "saturated", f"{'; '.join(facts.saturated)}: they hardly vary, and count as runs"
     for rule in facts.rules:
         yield f"metric {rule.metric}", _rule(rule)
     yield (

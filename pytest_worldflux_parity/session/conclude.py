@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ParityError
+from ..execution.bytecode import altered
+from ..execution.copies import FOLDER
 from ..execution.devices import environment
 from ..execution.runner import log_tail
 from ..execution.store import SuiteStore, write_document, write_text
@@ -114,12 +116,13 @@ def _conclude_suite(
         before, now = sealed, described(fingerprint(file, context), file, context)
         others, noted = since_sealed(before, now)
         changed = [*changes(before, now, file, new_files=False), *others]
+        changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
         noted += new_beside(before, now, file)
         if file.proof is not None:
-            return _conclude_proof(context, node_id, file, names, changed, noted, lines)
+            return _conclude_proof(context, node_id, file, names, changed, noted, sealed, lines)
         if file.campaign is not None:
             return _conclude_campaign(context, node_id, file, names, changed)
-        return _conclude_quick(context, node_id, file, names, changed, noted, lines)
+        return _conclude_quick(context, node_id, file, names, changed, noted, sealed, lines)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
@@ -135,6 +138,7 @@ def _conclude_quick(
     names: Sequence[str],
     changed: Sequence[str],
     noted: Sequence[str],
+    entry: Mapping[str, Any],
     lines: Mapping[str, str],
 ) -> Conclusion:
     """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
@@ -150,7 +154,7 @@ def _conclude_quick(
         names=names_of(prepared, context),
         machine=environment(),
     )
-    judgement = judge_quick(prepared, context, stored, circumstances)
+    judgement = judge_quick(prepared, context, stored, circumstances, entry)
     time = utc_now()
     found = documents.quick_documents(
         judgement,
@@ -189,11 +193,12 @@ def _conclude_proof(
     names: Sequence[str],
     changed: Sequence[str],
     noted: Sequence[str],
+    entry: Mapping[str, Any],
     lines: Mapping[str, str],
 ) -> Conclusion:
     from .conclude_proof import conclude_proof
 
-    concluded = conclude_proof(prepared, context, names, changed, noted, lines)
+    concluded = conclude_proof(prepared, context, names, changed, noted, entry, lines)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(
         node_id,

@@ -141,13 +141,14 @@ def conclude_proof(
     names: Sequence[str],
     changed: Sequence[str],
     noted: Sequence[str],
+    entry: Mapping[str, Any],
     lines: Mapping[str, str],
 ) -> ProofConclusion:
     """Judge one proof suite and write all its documents.
 
     Args:
         names: of the test items of this session. changed: what changed since the run was sealed.
-        noted: what came beside it, and changed nothing that ran.
+        noted: what came beside it, and changed nothing that ran. entry: what was sealed of the suite.
         lines: the stored lines that the session knows of (:func:`.rewritten_findings`).
 
     Raises:
@@ -172,7 +173,7 @@ def conclude_proof(
             names=names_of(prepared.parts[0], context),
             machine=environment(),
         )
-        judgement = judge_run(prepared, context, stored, circumstances)
+        judgement = judge_run(prepared, context, stored, circumstances, entry)
         _seal_plan(judgement, store.folder)
         sealed = circumstances.to_dict(prepared.suite_id, utc_now())
         write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
@@ -274,11 +275,11 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         findings=(*kept, *_artifacts(prepared, context, stored)),
     )
     if output.resolve() != runs.parent:
-        judgement = judge_run(prepared, context, stored, circumstances)
+        judgement = judge_run(prepared, context, stored, circumstances, entry)
         documents, paths = _write(prepared, context, judgement, history, output)
         return ProofConclusion(judgement, documents, tuple(paths), None, "it stands beside the records only")
     with _packed_ahead(prepared, context, history) as packing:
-        judgement = judge_run(prepared, context, stored, circumstances)
+        judgement = judge_run(prepared, context, stored, circumstances, entry)
         sealed = circumstances.to_dict(prepared.suite_id, utc_now())
         write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
         return _concluded(prepared, context, judgement, history, packing)

@@ -91,6 +91,7 @@ def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Pat
     threads = part.suite.threads
     with record_started(backend, places, work.resolve(), threads, context.root, sealed) as start:
         _execute(backend, start, work)
+        start.ended_well()
     if not (out / "manifest.json").exists():
         raise RunFailed("exit status 0 but no manifest.json", where=f"{backend.adapter} (recorder)")
     with translated(golden):

@@ -15,6 +15,7 @@ from ..inputs.context import RunContext
 from ..inputs.installed import Installed, against_pins, contents, document, interpreter_at, look
 from ..inputs.named import named
 from ..inputs.prepare import PreparedFile
+from ..judgement.fingerprint import command_named
 
 _PLUGIN = Path(__file__).parents[1]
 MOST_NAMED = 3
@@ -34,7 +35,9 @@ def described(entry: dict[str, Any], prepared: PreparedFile, context: RunContext
         for system, program in part.backends.items():
             if isinstance(program, Backend):
                 found = _of_backend(program, part.sources[system], prepared, context)
-                programs[f"{part.key}.{system}"].update(found)
+            else:
+                found = {"named": command_named(program, context)}
+            programs[f"{part.key}.{system}"].update(found)
     return {**entry, "programs": programs}
 
 

@@ -17,7 +17,7 @@ from .commands import CommandSide
 from .manifest import Manifest, ManifestTask, bayesian_rule, seed_policy
 from .proof_settings import MetricRule, ProofSettings, ProofTask, SeedPolicy
 from .seed_plan import SeedPlan, with_seeds
-from .suite import SYSTEMS, BackendSide, Locate, Metric, Suite, Task, parse_suite
+from .suite import SYSTEMS, BackendSide, Comparison, Locate, Metric, Suite, Task, parse_suite
 from .words import refuse_words
 
 ComponentMatch = Literal["golden", "live", "none"]
@@ -77,6 +77,11 @@ class ProofSuite:
     @property
     def is_claim(self) -> bool:
         return self.claim != "none"
+
+    @property
+    def comparison(self) -> Comparison:
+        """What is compared: two programs, or one on purpose."""
+        return self.parts[0].comparison
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -140,6 +145,7 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
     Raises:
         SuiteError: what a schema cannot say is wrong.
     """
+    _refuse_claim_of_one(data, locate)
     policy = seed_policy(data["seed_policy"], locate)
     statistical = data.get("statistical", {})
     groups = _groups(data)
@@ -168,6 +174,12 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
         requirements=requirements,
         component_match=component_match,
     )
+
+
+def _refuse_claim_of_one(data: Mapping[str, Any], locate: Locate) -> None:
+    if "comparison" in data and data["claim"] != "none":
+        what = f"comparison is {data['comparison']!r}: one program on purpose, of which no claim can be"
+        raise SuiteError(what, where=locate(("claim",)), mend="write `claim: none`, or leave comparison out")
 
 
 def _groups(data: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], dict[str, Any]]]:

@@ -33,6 +33,7 @@ MOST_TOLERANCE = 0.2
 # The path of a value within the suite -> ``file:line``.
 Locate = Callable[[tuple[str | int, ...]], str]
 Rule = Literal["drop_ratio", "calibrated", "equivalence"]
+Comparison = Literal["programs", "versions", "self"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ class Suite:
         component_match: whether the worldflux backend's components are compared with a golden folder
             before anything is trained; None: where it declares how. Where it does not, ``golden`` is refused
             before anything runs, and ``required`` fails the verdict.
+        comparison: of two programs; or, where the suite asks for it, of two versions of one program, or of
+            one program with itself. The latter two are never a claim.
         legacy: read from the quick format of the earlier system.
         replaced: the sides that the suite names, where the command line gave a table in their place.
         sha256: of the file's bytes.
@@ -149,6 +152,7 @@ class Suite:
     threads: int = 1
     on_inconclusive: Literal["fail", "warn"] = "fail"
     component_match: Literal["golden", "required", "none"] | None = None
+    comparison: Comparison = "programs"
     legacy: bool = False
     replaced: Mapping[str, Side] = field(default_factory=dict)
     path: Path = Path()
@@ -237,6 +241,7 @@ def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:
         threads=data.get("threads", 1),
         on_inconclusive=data.get("on_inconclusive", "fail"),
         component_match=data.get("component_match"),
+        comparison=data.get("comparison", "programs"),
     )
 
 

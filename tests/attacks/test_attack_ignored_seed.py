@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.lab import (
-    AcceptedError,
     Attack,
     Kept,
     assert_not_released,
@@ -21,13 +20,15 @@ from tests.attacks.lab import (
 ATTACKS = (
     Attack(
         "A candidate of a quick suite ignores its seed, or all of it but a bit.",
-        words="equal curves count as so many independent runs",
+        codes=("repeated_run",),
+        ends="session 1, `validate` 1",
         tests=("test_a_quick_run_of_copies_is_refused",),
         controls=("test_a_candidate_that_heeds_its_seed_is_accepted",),
     ),
     Attack(
         "A candidate of a proof ignores its seed.",
-        words="equal curves count as so many independent runs",
+        codes=("repeated_run",),
+        ends="session 1, `validate` 1",
         tests=("test_a_proof_of_copies_is_refused",),
         controls=("test_a_proof_of_a_candidate_that_heeds_its_seed_is_accepted",),
     ),
@@ -41,7 +42,6 @@ SEEDS = {
     "all but one bit of it": "request.seed if request.system == 'official' else request.seed % 2",
 }
 EQUIVALENCE = [{"name": "episode_return", "rule": "equivalence", "margin": 0.05}]
-REASON = "runs whose curves are equal in every bit count as so many independent runs"
 QUICK = ("fake_quick", "fake_equivalence")
 
 
@@ -88,16 +88,24 @@ def ignored(
     return project
 
 
-@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
 @pytest.mark.parametrize("suite", QUICK)
 def test_a_quick_run_of_copies_is_refused(ignored: Kept, suite: str) -> None:
+    document = ignored.document(f"{suite}/run.json", "ignored")
+    found = document["gates"]["independence"]["findings"]
+    assert {f["code"] for f in found} == {"repeated_run"}
+    assert all(f["system"] == "worldflux" for f in found)
+    # What is left are the runs that differ, and the numbers are of these.
+    assert len(found) == 4 - len(curves(ignored, suite))
     assert_not_released(ignored, "ignored", suite)
 
 
-@pytest.mark.xfail(strict=True, raises=AcceptedError, reason=REASON)
 def test_a_proof_of_copies_is_refused(passed_proof: Kept, tmp_path: Path) -> None:
     project = passed_proof.copied(tmp_path / "project")
     ignoring(project, "the seed")
     project.run(run_id="ignored")
     assert len(curves(project, "fake_proof")) == 1
+    validity = project.document("fake_proof/validity_report.json", "ignored")
+    assert "repeated_run" in str(validity)
+    report = project.document("fake_proof/equivalence_report.json", "ignored")
+    assert report["global"]["missing_pairs"] == 0
     assert_not_released(project, "ignored")

@@ -144,9 +144,12 @@ def test_two_sides_of_one_origin(official: Origin, worldflux: Origin, found: lis
 @pytest.mark.parametrize(
     ("official", "worldflux", "copied"),
     [
-        ({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}, True),
-        ({0: 1.0, 1: 2.0, 2: 3.0}, {0: 1.0, 1: 2.0}, True),
-        ({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.5}, False),
+        ({0: 131.72, 1: 127.05}, {0: 131.72, 1: 127.05}, True),
+        ({0: 131.72, 1: 127.05, 2: 140.5}, {0: 131.72, 1: 127.05}, True),
+        ({0: 131.72, 1: 127.05}, {0: 131.72, 1: 129.4}, False),
+        # Of two values that are as near as they can be nobody can tell.
+        ({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}, False),
+        ({0: 0.9, 1: 1.0, 2: 1.0}, {0: 0.9, 1: 1.0, 2: 1.0}, False),
         ({0: 1.0}, {1: 1.0}, False),
         # Nothing varies: the rules know no verdict on that, and it is no copy.
         ({0: 0.0, 1: 0.0}, {0: 0.0, 1: 0.0}, False),
@@ -158,7 +161,10 @@ def test_two_sides_of_one_origin(official: Origin, worldflux: Origin, found: lis
         ({0: 13120.0, 1: 12705.0, 2: 9050.0}, {0: 9050.0, 1: 13120.0, 2: 12705.0}, True),
         ({0: 19.0, 1: 20.0, 2: 21.0, 3: 18.0}, {0: 20.0, 1: 19.0, 2: 18.0, 3: 21.0}, False),
         ({0: 300.0, 1: 400.0, 2: 500.0}, {0: 400.0, 1: 300.0, 2: 500.0}, False),
-        ({0: 131.72, 1: 127.05, 2: 140.5}, {0: 140.5, 1: 131.72, 2: 127.06}, False),
+        ({0: 131.72, 1: 127.05, 2: 140.5}, {0: 140.5, 1: 131.72, 2: 127.06}, True),
+        ({0: 131.72, 1: 127.05, 2: 140.5}, {0: 141, 1: 132, 2: 127}, False),
+        ({0: 131.72, 1: 127.05, 2: 140.5, 3: 188.7}, {0: 140.5, 1: 131.7, 2: 127.1, 3: 188.7}, True),
+        ({0: 131.72, 1: 127.05, 2: 140.5}, {0: 140.5, 1: 131.72, 2: 129.1}, False),
     ],
 )
 def test_copied_scores(official: dict[int, float], worldflux: dict[int, float], copied: bool) -> None:

@@ -89,7 +89,10 @@ def test_a_program_against_itself_is_refused(project: Project) -> None:
     assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
     run = project.document()
     assert run["verdict"] == "fail"
-    assert [f["code"] for f in run["gates"]["independence"]["findings"]] == ["same_source_tree"]
+    assert [f["code"] for f in run["gates"]["independence"]["findings"]] == [
+        "same_program",
+        "same_source_tree",
+    ]
 
 
 def test_one_seed_decides_nothing(project: Project) -> None:

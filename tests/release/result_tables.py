@@ -153,6 +153,9 @@ FINDERS: Mapping[str, Finder] = {
     "judgement/gates/compared.py": _gate("`components`"),
     "judgement/gates/coverage.py": _gate("`coverage`"),
     "judgement/gates/independence.py": _gate("`independence`"),
+    "judgement/gates/copies.py": _gate("`independence`"),
+    "judgement/gates/programs.py": _gate("`independence`"),
+    "judgement/gates/repeats.py": _gate("`independence`"),
     "judgement/proof_verdict.py": _gate("`coverage`"),
     "judgement/gates/validity.py": VALIDITY,
     "judgement/all_gates.py": VALIDITY,
@@ -175,6 +178,8 @@ FINDERS: Mapping[str, Finder] = {
 # Where a code is not found by what its module's other codes are found by.
 OWN: Mapping[tuple[str, str], Finder] = {
     ("judgement/gates/coverage.py", "steps_apart"): PROOF_VALIDITY,
+    # A quick suite warns.
+    ("judgement/gates/programs.py", "program_not_shown"): PROOF_VALIDITY,
     # Where a checkout has no suite of the id on any track, `verify` judges under the bundle's own.
     ("release/judged_anew.py", "unknown_suite"): RELEASE,
     ("release/release_checks.py", "not_in_lock"): Finder("`coverage`", None, 1),

@@ -114,8 +114,11 @@ def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
             "dreamerv3_against_ppo_atari100k",
             "17 of 26 tasks significantly worse",
             [
+                "the seeds of the official side are sorted by episode_return in all 26 tasks (of "
+                "independent runs with a chance of 8e-50): they are ranks and no seeds, so nothing that "
+                "pairs seeds means anything",
                 "1 of 26 tasks are judged against the floor of 1, since their scores are below it: "
-                "atari_freeway (official mean 0)"
+                "atari_freeway (official mean 0)",
             ],
         ),
         (

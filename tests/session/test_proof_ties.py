@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pytest_worldflux_parity.execution.store import SuiteStore
 from pytest_worldflux_parity.inputs.context import RunContext
 from pytest_worldflux_parity.inputs.prepare import PreparedFile, prepare
+from pytest_worldflux_parity.judgement.fingerprint import entry_of, read_session
 from pytest_worldflux_parity.judgement.judge_proof import Circumstances, judge_run
 from pytest_worldflux_parity.judgement.proof_verdict import ProofJudgement
 from tests.conftest import Project
@@ -38,7 +39,8 @@ class Judged:
     def judgement(self, lines: list[Line]) -> ProofJudgement:
         store = SuiteStore(self.context.run_dir, self.prepared.suite_id)
         store.path.write_text("".join(json.dumps(x) + "\n" for x in lines), encoding="utf-8")
-        return judge_run(self.prepared, self.context, store.read(), Circumstances(resumed=True))
+        entry = entry_of(read_session(self.context.run_dir), self.prepared.suite_id, "run.json")
+        return judge_run(self.prepared, self.context, store.read(), Circumstances(resumed=True), entry)
 
 
 def ran(project: Project, name: str, **changes: Any) -> Judged:

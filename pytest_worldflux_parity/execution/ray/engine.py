@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import pickle
+import secrets
 import signal
 import socket
 import threading
@@ -89,7 +90,7 @@ class RayEngine:
 
     def __init__(self, context: RunContext) -> None:
         settings = context.engine_settings
-        self._context = context
+        self._context, self._session = context, secrets.token_hex(8)
         self._slots = _slots(str(settings.get("parity_slots_per_gpu", "1")))
         self._largest = _largest(str(settings.get("parity_ray_limit_gb", "8")))
         root = context.root.resolve()
@@ -222,6 +223,7 @@ class RayEngine:
             walls=launch.sealed.walls,
             share=reservation.share,
             asked=launch.keep,
+            session=self._session,
         )
         task = ray.remote(
             num_cpus=reservation.cpus,

@@ -58,6 +58,7 @@ class Parcel:
         walls: what the session asks to have around it, with the controller's paths.
         share: of a GPU's memory that the run may take.
         asked: patterns of what a gate asks for: without it the run would have to be made again.
+        session: tells sessions apart; chance, since run ids come again.
     """
 
     request: wire.RunRequest
@@ -69,6 +70,7 @@ class Parcel:
     walls: Walls = OPEN
     share: float = 1.0
     asked: tuple[str, ...] = ()
+    session: str = "none"
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,14 @@ def attempt(parcel: Parcel, places: Mapping[Path, Path], cache: Path, host: Host
             request, program, root = moved(parcel, places, cache, folder)
             if isinstance(program, Backend) and program.environment == "own":
                 _build(program, root)
-            with started(program, request, root, _sealed(parcel, places, cache)) as start:
+            with (
+                _sealed(parcel, places, cache) as sealed,
+                started(program, request, root, sealed) as start,
+            ):
                 running = _Running(request, start, parcel.share)
                 yield from running.told()
+                if running.outcome is not None and running.outcome.success:
+                    start.ended_well()
             ran = True
             yield from _left_behind(folder, running, parcel)
     except (ParityError, OSError) as problem:
@@ -254,10 +261,28 @@ def moved(
     return request, program, root
 
 
-def _sealed(parcel: Parcel, places: Mapping[Path, Path], cache: Path) -> Sealed:
-    """The program as it was sealed: what was shipped of it is compared with that while it is copied."""
-    base = base_of(parcel.program, parcel.root)
-    return Sealed(parcel.tree, _place(base, places), own_folder(cache) / FOLDER, _walls(parcel, cache))
+@contextlib.contextmanager
+def _sealed(parcel: Parcel, places: Mapping[Path, Path], cache: Path) -> Iterator[Sealed]:
+    """The program as it was sealed: what was shipped of it is compared with that while it is copied.
+
+    What is kept between starts is the session's alone. That of others goes once nothing of them runs here.
+    """
+    sessions = own_folder(own_folder(cache) / FOLDER)
+    with open(sessions / f"{parcel.session}.lock", "a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        for other in sessions.glob("*.lock"):
+            if other.stem != parcel.session:
+                _clear_unused(other)
+        base = base_of(parcel.program, parcel.root)
+        own = own_folder(sessions / parcel.session)
+        yield Sealed(parcel.tree, _place(base, places), own, _walls(parcel, cache))
+
+
+def _clear_unused(lock: Path) -> None:
+    """Remove the folder of a lock that nobody holds. The lock stays: somebody may wait for it just now."""
+    with contextlib.suppress(OSError), open(lock, encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
 
 
 def _walls(parcel: Parcel, cache: Path) -> Walls:

@@ -124,6 +124,8 @@ class Work:
                 keep, env = list(lease.descriptors), {**start.env, **lease.environment}
                 within = (start.room, start.isolation)
                 outcome = runner.run(self.request, start.command, env, start.cwd, keep, *within)
+                if outcome.success:
+                    start.ended_well()
             if told and not outcome.success:
                 raise Interrupted(128 + signal.SIGTERM)
             if not outcome.success:

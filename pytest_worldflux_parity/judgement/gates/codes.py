@@ -156,6 +156,10 @@ _VALIDITY = {
     "source_tree_dirty": Code(
         "A program ran from a tree that differs from its commit.", "Commit the changes, and run again."
     ),
+    "source_trees_differ": Code(
+        "The records of one side state several source trees, or some state none.",
+        "Begin a new run, of one tree: what ran with another is another program.",
+    ),
     "steps_apart": Code("Of a claim: one side trained longer than the other.", _ALIKE),
     "table_not_as_pinned": Code("The official table is not the one that the lock pins.", _TABLE),
     "unknown_env_backend": Code(
@@ -174,11 +178,31 @@ _VALIDITY = {
 # Two programs, and not one twice.
 _INDEPENDENCE = {
     "identical_scores": Code(
-        "The scores of one side stand in the other.", "Bring scores that the other program made itself."
+        "The scores of one side stand in the other, in whatever order, rounded or with a little noise.",
+        "Bring scores that the other program made itself.",
     ),
-    "same_program": Code("Both tables were made by one program.", "Name another table for one of the sides."),
+    "not_one_program": Code(
+        "The suite compares one program with itself or its versions, and the sides are two programs.",
+        "Name backends of one program, or leave `comparison` out.",
+    ),
+    "program_not_shown": Code(
+        "Of a proof: nothing shows which program a side is.",
+        "Name its files in its `backend.yaml`: `program:`.",
+    ),
+    "repeated_run": Code(
+        "A seed's record is that of another seed in every bit, so both are one run.",
+        "Have the program heed its seed; of a table, name seeds that are runs of their own.",
+    ),
+    "same_program": Code(
+        "Both sides are one program: by the files that they name, or by what their tables say.",
+        "Name another program or table for one side; `comparison: self` asks for one on purpose.",
+    ),
     "same_score_file": Code("Both sides are one file.", "Name another table for one of the sides."),
     "same_source_tree": Code("Both sides ran one source tree.", "Name another backend for one of the sides."),
+    "scores_follow": Code(
+        "The scores of one side follow the other's, seed by seed, at whatever level and scale.",
+        "Bring scores that the other program made itself.",
+    ),
 }
 
 # What a policy does not admit; a release has to name it, or to run again.
@@ -198,6 +222,10 @@ _POLICY = {
     "no_isolation": Code(
         "Nothing kept programs that count in their folders.",
         "Run with `--parity-isolate=require`, or admit it by this name; the card says it.",
+    ),
+    "not_independent": Code(
+        "The suite compares one program on purpose, which shows nothing of a candidate.",
+        "Require a suite of two programs; no policy admits this one.",
     ),
     "no_project_commit": Code(
         "Of a claim: the run is of no commit of the project.",

@@ -100,6 +100,44 @@ def source_problems(source: object) -> Iterable[tuple[str, str]]:
             yield "missing_source_provenance", text
 
 
+def source_findings(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """Findings for records that state another source tree than the first one of their side, or none where
+    that states one: one side is one program, in one run and over a resume."""
+    first: dict[str, tuple[Mapping[str, Any], str | None]] = {}
+    findings = []
+    for line in lines:
+        tree = _stated_source(line).get("tree_sha256")
+        kept, own = first.setdefault(line["system"], (line, tree))
+        if tree != own:
+            text = f"its source tree is {_short(tree)}, and that of {kept['task_id']} seed {kept['seed']} "
+            about = (line["task_id"], line["seed"], line["system"])
+            findings.append(Finding("source_trees_differ", f"{text}is {_short(own)}", *about))
+    return findings
+
+
+def other_commits(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A warning for each side whose records state one tree, of several commits."""
+    commits: dict[str, set[str]] = {}
+    for line in lines:
+        if (commit := _stated_source(line).get("commit")) is not None:
+            commits.setdefault(line["system"], set()).add(str(commit))
+    return [
+        f"the records of the {system} side state {len(own)} commits: {', '.join(map(_short, sorted(own)))}"
+        for system, own in sorted(commits.items())
+        if len(own) > 1
+    ]
+
+
+def _stated_source(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    record = record_of(line)
+    source = record.metadata.get("source") if record is not None else None
+    return source if isinstance(source, Mapping) else {}
+
+
+def _short(value: object) -> str:
+    return "not stated" if value is None else str(value)[:12]
+
+
 def differences(left: Mapping[str, Any], right: Mapping[str, Any], only_first: bool = False) -> list[str]:
     """The keys on which two recipes differ, as ``key: left != right``.
 

@@ -132,14 +132,8 @@ def relative_variances(sides: list[FloatArray], rule: MetricRule) -> tuple[float
 
 def _columns(task: ProofTask, rule: MetricRule, observed: Observed) -> dict[str, dict[int, float]]:
     """Per system seed -> value, of the seeds that the suite expects; of a paired design the pairs only."""
-    found = {
-        s: {
-            n: observed.values[s, rule.name, task.id][n].value
-            for n in sorted(task.seeds[s])
-            if n in observed.values.get((s, rule.name, task.id), {})
-        }
-        for s in SYSTEMS
-    }
+    runs = {s: observed.runs(s, rule.name, task.id) for s in SYSTEMS}
+    found = {s: {n: runs[s][n].value for n in sorted(task.seeds[s]) if n in runs[s]} for s in SYSTEMS}
     if rule.design != "paired":
         return found
     both = found["official"].keys() & found["worldflux"].keys()

@@ -125,7 +125,8 @@ def _pilot_variance(
         found = observed.values.get((system, rule.name, task.id), {})
         if not all(n in found for n in policy.at_first):
             return None
-        sides.append(np.array([found[n].value for n in sorted(policy.at_first)], np.float64))
+        runs = observed.runs(system, rule.name, task.id)
+        sides.append(np.array([runs[n].value for n in sorted(policy.at_first) if n in runs], np.float64))
     variances = relative_variances(sides, rule)
     return None if variances is None else sum(variances)
 

@@ -49,11 +49,19 @@ class Observed:
         values: (system, metric, task) -> seed -> value.
         missing: in order of task, seed and system.
         unused: per system how many (task, seed) a table holds beyond those that the suite names.
+        repeated: (system, task, seed) whose record is that of another seed. They are there, and are no runs
+            of their own.
     """
 
     values: Mapping[tuple[str, str, str], Mapping[int, Value]]
     missing: tuple[Missing, ...] = ()
     unused: Mapping[str, int] = field(default_factory=dict)
+    repeated: frozenset[RunKey] = frozenset()
+
+    def runs(self, system: str, metric: str, task: str) -> Mapping[int, Value]:
+        """Seed -> value of the runs that statistics may count: n is how many these are."""
+        found = self.values.get((system, metric, task), {})
+        return {seed: v for seed, v in found.items() if (system, task, seed) not in self.repeated}
 
 
 def measure(result: Result, metric: str, task: Task) -> Value:
@@ -108,6 +116,7 @@ def observe(
     results: Mapping[RunKey, Result],
     absent: Mapping[RunKey, tuple[str, str]],
     unused: Mapping[str, int],
+    repeated: frozenset[RunKey] = frozenset(),
 ) -> Observed:
     """Take every metric of every expected (task, seed, system).
 
@@ -130,7 +139,7 @@ def observe(
                 missing.append(Missing(task_id, seed, system, reason, detail))
                 break
             values.setdefault((system, metric.name, task_id), {})[seed] = value
-    return Observed(values, tuple(sorted(missing)), unused)
+    return Observed(values, tuple(sorted(missing)), unused, repeated)
 
 
 def shared_seeds(observed: Observed, metric: Metric, task_id: str) -> list[int]:

@@ -1,0 +1,165 @@
+"""One program on both sides, or one that nobody can name, or a side that is two."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacks.lab import (
+    FACTOR,
+    Attack,
+    Kept,
+    assert_not_released,
+    assert_released,
+    edit,
+    lock,
+    program,
+    proof,
+    released,
+)
+
+ATTACKS = (
+    Attack(
+        "The candidate is the official program under another adapter id, from another folder.",
+        codes=("same_program",),
+        ends="session 1, `validate` 1",
+        tests=("test_the_official_program_under_another_name_is_refused",),
+        controls=("test_two_programs_that_share_a_file_are_accepted",),
+    ),
+    Attack(
+        "A `backend.yaml` does not say which program it starts.",
+        codes=("program_not_shown",),
+        ends="session 1, `validate` 1; a warning in a quick suite",
+        tests=("test_a_program_that_nothing_names_proves_nothing",),
+        controls=("test_two_programs_that_share_a_file_are_accepted",),
+    ),
+    Attack(
+        "A suite of one program on purpose is required, or claims.",
+        codes=("not_independent",),
+        ends="`validate` 1; usage error 4 with a claim",
+        tests=("test_one_program_on_purpose_releases_nothing", "test_one_program_on_purpose_claims_nothing"),
+        controls=("test_two_programs_that_share_a_file_are_accepted",),
+    ),
+    Attack(
+        "A suite says `comparison: self`, and the sides are two programs.",
+        codes=("not_one_program",),
+        ends="session 1",
+        tests=("test_two_programs_are_not_one_because_a_suite_says_so",),
+        controls=("test_one_program_is_compared_with_itself_on_purpose",),
+    ),
+    Attack(
+        "Half of the records are of one tree, half of another, with a resume between them.",
+        codes=("source_trees_differ",),
+        ends="session 1, `validate` 1",
+        tests=("test_a_side_of_two_trees_is_refused",),
+        controls=("test_another_commit_with_the_same_tree_is_a_warning",),
+    ),
+)
+
+TREE = '"source": {"tree_sha256": wire.content_hash(request.adapter)},'
+
+
+def fake(project: Kept, system: str) -> Path:
+    return project.root / "backends" / f"fake_{system}"
+
+
+def findings(project: Kept, run_id: str) -> str:
+    return json.dumps(project.document("fake_proof/validity_report.json", run_id))
+
+
+def one_program(project: Kept) -> None:
+    """The worldflux folder becomes a copy of the official one, but for what names it."""
+    for path in fake(project, "official").iterdir():
+        text = path.read_text(encoding="utf-8")
+        named = path.name == "backend.yaml"
+        other = fake(project, "worldflux") / path.name
+        other.write_text(text.replace("official", "worldflux") if named else text, encoding="utf-8")
+
+
+@pytest.fixture
+def project(passed_proof: Kept, tmp_path: Path) -> Kept:
+    return passed_proof.copied(tmp_path / "project")
+
+
+def test_two_programs_that_share_a_file_are_accepted(passed_proof: Kept) -> None:
+    assert_released(passed_proof, "honest")
+    assert "two programs; 1 files stand on both sides (of 2 and 2)" in passed_proof.report("honest")
+
+
+def test_the_official_program_under_another_name_is_refused(project: Kept) -> None:
+    one_program(project)
+    assert project.run(run_id="one").ret == pytest.ExitCode.TESTS_FAILED
+    assert '"same_program"' in findings(project, "one")
+    assert_not_released(project, "one")
+
+
+def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:
+    path = fake(project, "worldflux") / "backend.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(x for x in lines if not x.startswith("program:")), encoding="utf-8")
+    assert project.run(run_id="unnamed").ret == pytest.ExitCode.TESTS_FAILED
+    assert '"program_not_shown"' in findings(project, "unnamed")
+    assert_not_released(project, "unnamed")
+    project.track = "quick"
+    project.suite(tasks=["alpha"], seeds=4)
+    assert project.run(run_id="quick").ret == pytest.ExitCode.OK
+    [warning] = [w for w in project.document(run_id="quick")["warnings"] if "program_not_shown" in w]
+    assert warning.startswith("in a proof this would be a finding: program_not_shown (worldflux)")
+
+
+def on_purpose(project: Kept, comparison: str, **changes: Any) -> None:
+    sides = {"official": {"backend": "fake_official"}, "worldflux": {"backend": "fake_official"}}
+    proof(project, comparison=comparison, **{**sides, **changes})
+    lock(project)
+
+
+def test_one_program_is_compared_with_itself_on_purpose(project: Kept) -> None:
+    on_purpose(project, "self")
+    result = project.run(run_id="self")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    reason = project.document("fake_proof/equivalence_report.json", "self")["global"]["verdict_reason"]
+    assert reason.startswith("one program compared with itself (comparison: self), so nothing is shown of ")
+    assert "| comparison | one program compared with itself" in project.report("self")
+
+
+def test_one_program_on_purpose_releases_nothing(project: Kept) -> None:
+    on_purpose(project, "self")
+    assert project.run(run_id="self").ret == pytest.ExitCode.OK
+    assert_not_released(project, "self", codes=["not_independent"])
+
+
+@pytest.mark.parametrize("comparison", ["self", "versions"])
+def test_one_program_on_purpose_claims_nothing(project: Kept, comparison: str) -> None:
+    on_purpose(project, comparison, claim="proof_grade")
+    result = project.run(run_id="claimed")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR or "no claim can be" in str(result.outlines)
+    assert "one program on purpose, of which no claim can be" in result.stdout.str() + result.stderr.str()
+
+
+def test_two_programs_are_not_one_because_a_suite_says_so(project: Kept) -> None:
+    on_purpose(project, "self", worldflux={"backend": "fake_worldflux"})
+    assert project.run(run_id="two").ret == pytest.ExitCode.TESTS_FAILED
+    assert '"not_one_program"' in findings(project, "two")
+
+
+def test_a_side_of_two_trees_is_refused(project: Kept) -> None:
+    """Each record states what it ran: the file is changed within one session, as a checkout may be."""
+    stated = 'wire.content_hash(request.adapter + str(request.system == "worldflux" and request.seed > 1))'
+    edit(program(project), TREE, f'"source": {{"tree_sha256": {stated}}},')
+    edit(
+        program(project), FACTOR, 'level *= 0.98 if request.system == "worldflux" and request.seed > 1 else 1'
+    )
+    assert project.run(run_id="mixed").ret == pytest.ExitCode.TESTS_FAILED
+    assert '"source_trees_differ"' in findings(project, "mixed")
+    assert_not_released(project, "mixed")
+
+
+def test_another_commit_with_the_same_tree_is_a_warning(project: Kept) -> None:
+    commit = 'f"{request.seed:x}" * 7'.replace("request.seed", "request.seed + 10")
+    edit(program(project), TREE, TREE[:-2] + f', "commit": {commit}}},')
+    assert project.run(run_id="commits").ret in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    assert "source_trees_differ" not in findings(project, "commits")
+    assert "state 4 commits" in project.report("commits") + str(released(project, "commits").text)

@@ -1,0 +1,394 @@
+"""No bytecode runs but what the plugin has compiled, whatever lies beside the sources."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import marshal
+import os
+import py_compile
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.errors import BackendError
+from pytest_worldflux_parity.execution import bytecode, launching
+from pytest_worldflux_parity.execution.bytecode import altered
+from pytest_worldflux_parity.execution.ray import node
+from pytest_worldflux_parity.execution.ray.node import Parcel
+from pytest_worldflux_parity.inputs.backends import Backend, load_backends
+from pytest_worldflux_parity.inputs.trees import Tree
+
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+BACKEND = """
+adapter: own
+kind: fake
+family: fake
+system: worldflux
+argv: ["{python}", "-m", "backends.own"]
+environment: shared
+requirements: []
+"""
+# Tells what `seen` of its own modules and of packages is.
+MAIN = """
+import json, sys
+from backends.own import values
+import lib
+json.dump({"lib": lib.value, "own": values.value}, open(sys.argv[1] + ".seen", "w"))
+"""
+HONEST, PLANTED = "value = 'honest'\n", "value = 'planted'\n"
+
+
+class Programs:
+    """A project with one backend, and a virtual environment in which ``lib`` is installed."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = [sys.executable, "-I", "-m", "venv", "--without-pip", str(folder / "venv")]
+        subprocess.run(made, check=True)
+        self.site = folder / "venv" / "lib" / VERSION / "site-packages"
+        self.root, self.place, self.out = folder / "project", folder / ".program", folder / "out"
+        self.out.mkdir()
+        self.package = self.root / "backends" / "own"
+        self.write(self.package / "backend.yaml", BACKEND)
+        self.write(self.package / "__init__.py", "")
+        self.write(self.package / "__main__.py", MAIN)
+        self.write(self.package / "values.py", HONEST)
+        self.write(self.site / "lib.py", HONEST)
+        python = folder / "venv" / "bin" / "python"
+        monkeypatch.setattr(Backend, "interpreter", lambda self, root: python)
+
+    def write(self, path: Path, text: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def sealed(self) -> launching.Sealed:
+        return launching.sealed_now(self.backend(), self.root, self.place)
+
+    def backend(self) -> Backend:
+        return load_backends([self.root / "backends"])["own"]
+
+    def start(
+        self,
+        sealed: launching.Sealed,
+        fails: bool = False,
+        backend: Backend | None = None,
+        meanwhile: Callable[[Path], object] = lambda folder: None,
+    ) -> tuple[dict[str, Any], set[str]]:
+        """What a start has seen, and the modules that it compiled for itself."""
+        request = wire.RunRequest(
+            request_id="0" * 64, run_id="r", suite_id="s", family="fake", task_id="alpha", seed=1,
+            system="worldflux", adapter="own", device="cpu", recipe={}, eval_protocol={},
+            out_dir=str(self.out), deadline_sec=60.0,
+        )  # fmt: skip
+        with launching.started(backend or self.backend(), request, self.root, sealed) as start:
+            meanwhile(start.own[0])
+            done = subprocess.run(
+                start.command,
+                env=start.env,
+                cwd=self.out,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            assert (done.returncode != 0) == fails, done.stderr
+            compiled = {p.name.partition(".")[0] for p in (start.own[0] / "bytecode").rglob("*.pyc")}
+            if not fails:
+                start.ended_well()
+        return {} if fails else json.loads((self.out / "request.json.seen").read_text("utf-8")), compiled
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    # What these programs compile would not be worth a process.
+    monkeypatch.setattr(bytecode, "WORTH_BYTES", 1)
+    return Programs(tmp_path.resolve(), monkeypatch)
+
+
+def plant(source: Path, at: Path, mode: str) -> None:
+    """Put bytecode of another text where Python takes it for that of ``source``."""
+    code = marshal.dumps(compile(PLANTED, str(source), "exec"))
+    found = source.stat()
+    text = source.read_bytes()
+    fields = {
+        "timestamped": (0).to_bytes(4, "little")
+        + int(found.st_mtime).to_bytes(4, "little")
+        + len(text).to_bytes(4, "little"),
+        "checked": (3).to_bytes(4, "little") + importlib.util.source_hash(text),
+        "unchecked": (1).to_bytes(4, "little") + b"whatever",
+    }
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.write_bytes(importlib.util.MAGIC_NUMBER + fields[mode] + code)
+
+
+def beside(source: Path) -> Path:
+    return source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+
+
+MODES = ["timestamped", "checked", "unchecked"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_lies_beside_packages_does_not_run(programs: Programs, mode: str) -> None:
+    lib = programs.site / "lib.py"
+    plant(lib, beside(lib), mode)
+    python = programs.backend().interpreter(programs.root)
+    plain = subprocess.run(
+        [python, "-c", "import lib; print(lib.value)"], capture_output=True, text=True, check=True
+    )
+    assert plain.stdout == "planted\n", "it would run"
+    sealed = programs.sealed()
+    for _ in range(2):
+        assert programs.start(sealed)[0] == {"lib": "honest", "own": "honest"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_lies_beside_a_checkout_does_not_run(programs: Programs, mode: str) -> None:
+    checkout = programs.write(programs.root / "checkout" / "theirs.py", HONEST)
+    plant(checkout, beside(checkout), mode)
+    first = f"import sys\nsys.path.insert(0, {str(checkout.parent)!r})\nimport theirs\n"
+    main = MAIN.replace('"own": values.value', '"own": theirs.value')
+    programs.write(programs.package / "__main__.py", first + main)
+    sealed = programs.sealed()
+    for _ in range(2):
+        assert programs.start(sealed)[0]["own"] == "honest"
+
+
+def test_bytecode_without_source_is_no_part_of_a_program(programs: Programs) -> None:
+    (programs.package / "values.py").unlink()
+    programs.write(programs.root / "values.py", PLANTED)
+    py_compile.compile(str(programs.root / "values.py"), str(programs.package / "values.pyc"))
+    programs.start(programs.sealed(), fails=True)
+
+
+def test_later_starts_compile_nothing(programs: Programs) -> None:
+    sealed = programs.sealed()
+    first, compiled = programs.start(sealed)
+    assert {"lib", "values"} <= compiled
+    again, left = programs.start(sealed)
+    assert again == first == {"lib": "honest", "own": "honest"}
+    assert not left & {"lib", "values", "__main__"}
+    assert not altered(programs.place)
+    # A later version of a package is compiled anew.
+    os.utime(programs.site / "lib.py", (1, 1))
+    assert "lib" in programs.start(sealed)[1]
+    assert "lib" not in programs.start(sealed)[1]
+
+
+def test_what_a_start_needs_more_is_added(programs: Programs) -> None:
+    programs.write(programs.site / "more.py", HONEST)
+    sealed = programs.sealed()
+    programs.start(sealed)
+    with_more = replace(programs.backend(), argv=("{python}", "-c", "import sys, lib, more\n" + MAIN))
+    assert {"more"} <= programs.start(sealed, backend=with_more)[1]
+    assert not programs.start(sealed, backend=with_more)[1] & {"lib", "more", "values"}
+
+
+def test_bytes_that_a_program_wrote_are_never_taken(programs: Programs) -> None:
+    """Its own folder for bytecode is its own: what it plants there, nobody else reads."""
+    sealed, lib = programs.sealed(), programs.site / "lib.py"
+
+    def planted(folder: Path) -> None:
+        plant(lib, Path(f"{folder}/bytecode{lib.parent}/lib.{sys.implementation.cache_tag}.pyc"), "unchecked")
+
+    assert programs.start(sealed, meanwhile=planted)[0]["lib"] == "planted", "it harms itself"
+    assert programs.start(sealed)[0]["lib"] == "honest"
+
+
+def test_a_program_that_changed_its_copy_changes_no_other_start(programs: Programs) -> None:
+    sealed = programs.sealed()
+
+    def changed(folder: Path) -> None:
+        path = folder / "program" / "backends" / "own" / "values.py"
+        before = path.stat()
+        path.write_text("value = 'sneaky'\n", encoding="utf-8")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert programs.start(sealed, meanwhile=changed)[0]["own"] == "sneaky"
+    assert programs.start(sealed)[0]["own"] == "honest"
+
+
+def test_a_start_that_fails_fills_nothing(programs: Programs) -> None:
+    programs.write(programs.package / "__main__.py", MAIN + "sys.exit(3)\n")
+    programs.start(programs.sealed(), fails=True)
+    assert not list((programs.place / "bytecode").glob("*/layer-*"))
+
+
+def test_few_modules_are_not_worth_a_process(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(Backend, "interpreter", lambda self, root: Path(sys.executable))
+    programs.write(programs.package / "lib.py", HONEST)
+    programs.write(
+        programs.package / "__main__.py", MAIN.replace("import lib", "from backends.own import lib")
+    )
+    programs.start(programs.sealed())
+    assert not list((programs.place / "bytecode").glob("*/layer-*"))
+
+
+def layer_file(programs: Programs, name: str) -> Path:
+    [path] = (programs.place / "bytecode").rglob(f"{name}.*.pyc")
+    return path
+
+
+@pytest.mark.parametrize("times", ["new", "old"])
+def test_a_file_that_was_changed_does_not_run_and_is_named(programs: Programs, times: str) -> None:
+    sealed = programs.sealed()
+    programs.start(sealed)
+    path, lib = layer_file(programs, "lib"), programs.site / "lib.py"
+    before = path.stat()
+    path.chmod(0o644)
+    plant(lib, path, "unchecked")
+    if times == "old":
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert programs.start(sealed)[0]["lib"] == "honest"
+    assert altered(programs.place) == [path.relative_to(programs.place).as_posix()]
+
+
+def test_a_file_that_was_changed_and_changed_back_is_named(programs: Programs) -> None:
+    programs.start(programs.sealed())
+    path = layer_file(programs, "lib")
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(b"")
+    path.write_bytes(data)
+    assert altered(programs.place) == [path.relative_to(programs.place).as_posix()]
+
+
+def test_a_list_that_was_touched_makes_nothing_good(programs: Programs) -> None:
+    """Neither what was changed before it runs, nor anything else of its layer."""
+    sealed = programs.sealed()
+    programs.start(sealed)
+    path, lib = layer_file(programs, "lib"), programs.site / "lib.py"
+    path.chmod(0o644)
+    plant(lib, path, "unchecked")
+    [listed] = (programs.place / "bytecode").rglob("files.json")
+    listed.touch()
+    assert programs.start(sealed)[0]["lib"] == "honest"
+    names = {p.relative_to(programs.place).as_posix() for p in (path, listed)}
+    assert names <= {*altered(programs.place)}
+
+
+def test_a_file_that_was_added_does_not_run_and_is_named(programs: Programs) -> None:
+    sealed = programs.sealed()
+    programs.start(sealed)
+    extra = programs.write(programs.site / "extra.py", HONEST)
+    path = layer_file(programs, "lib").with_name(f"extra.{sys.implementation.cache_tag}.pyc")
+    path.parent.chmod(0o755)
+    plant(extra, path, "unchecked")
+    code = "import sys, json, extra\njson.dump(extra.value, open(sys.argv[1] + '.seen', 'w'))"
+    seen, _ = programs.start(sealed, backend=replace(programs.backend(), argv=("{python}", "-c", code)))
+    assert seen == "honest"
+    assert path.relative_to(programs.place).as_posix() in altered(programs.place)
+
+
+def test_what_was_copied_to_another_place_is_not_read(programs: Programs, tmp_path: Path) -> None:
+    sealed = programs.sealed()
+    programs.start(sealed)
+    programs.place.rename(tmp_path / "before")
+    subprocess.run(["cp", "-r", str(tmp_path / "before"), str(programs.place)], check=True)
+    assert not altered(programs.place)
+    assert "lib" in programs.start(sealed)[1]
+
+
+# A module of its own: children do not import the main module of a package.
+WORK = """
+import multiprocessing, sys
+
+def seen(_=None):
+    import lib
+    from backends.own import values
+    return [lib.value, values.value, sys.prefix]
+
+def grandchild(_=None):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.map(seen, [0])[0]
+"""
+CHILDREN = """
+import json, multiprocessing, subprocess, sys
+from concurrent.futures import ProcessPoolExecutor
+from backends.own.work import grandchild, seen
+
+if __name__ == "__main__":
+    found = {}
+    for how in ("spawn", "fork", "forkserver"):
+        with multiprocessing.get_context(how).Pool(1) as pool:
+            found[how] = pool.map_async(seen, [0]).get(60)[0]
+    for name, work in (("futures", seen), ("grandchild", grandchild)):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            found[name] = list(pool.map(work, [0], timeout=60))[0]
+    out = subprocess.check_output([sys.executable, "-m", "backends.own.helper"], text=True)
+    found["program"] = json.loads(out)
+    json.dump(found, open(sys.argv[1] + ".seen", "w"))
+"""
+HELPER = """
+import json, sys
+import lib
+from backends.own import values
+from pytest_worldflux_parity import wire
+print(json.dumps([lib.value, values.value, sys.prefix]))
+"""
+
+
+def test_children_read_no_other_bytecode(programs: Programs) -> None:
+    lib = programs.site / "lib.py"
+    plant(lib, beside(lib), "unchecked")
+    programs.write(programs.package / "__main__.py", CHILDREN)
+    programs.write(programs.package / "work.py", WORK)
+    programs.write(programs.package / "helper.py", HELPER)
+    sealed = programs.sealed()
+    right = ["honest", "honest", str(programs.site.parents[2])]
+    for _ in range(2):
+        seen, _compiled = programs.start(sealed)
+        assert seen == dict.fromkeys(seen, right)
+
+
+def test_a_command_reads_no_bytecode_beside_sources(programs: Programs) -> None:
+    """Of a program that is started by another than Python: what Python it starts compiles anew."""
+    lib = programs.site / "lib.py"
+    plant(lib, beside(lib), "timestamped")
+    python = programs.backend().interpreter(programs.root)
+    shell = replace(programs.backend(), argv=("sh", "-c", f'{python} -m backends.own "$0"'))
+    assert programs.start(programs.sealed(), backend=shell)[0] == {"lib": "honest", "own": "honest"}
+
+
+def test_a_backend_cannot_name_another_folder_for_bytecode(programs: Programs) -> None:
+    backend = programs.backend()
+    moved = replace(backend, argv=("{python}", "-X", "pycache_prefix=/tmp", *backend.argv[1:]))
+    with pytest.raises(BackendError, match="an option of Python"), ExitStack():
+        programs.start(programs.sealed(), backend=moved)
+
+
+@pytest.mark.parametrize("option", [("-O",), ("-OO",), ("-X", "faulthandler")])
+def test_options_of_python_have_bytecode_of_their_own(programs: Programs, option: tuple[str, ...]) -> None:
+    backend = programs.backend()
+    other = replace(backend, argv=("{python}", *option, *backend.argv[1:]))
+    sealed = programs.sealed()
+    assert "lib" in programs.start(sealed, backend=other)[1]
+    assert not programs.start(sealed, backend=other)[1] & {"lib", "values"}
+
+
+def test_what_a_node_keeps_is_the_sessions_alone(tmp_path: Path) -> None:
+    """And goes once nothing of that session runs there."""
+    program = load_backends([Path(__file__).parents[1] / "fakes" / "backends"])["fake_worldflux"]
+    request = wire.RunRequest(
+        request_id="0" * 64, run_id="r", suite_id="s", family="fake", task_id="alpha", seed=1,
+        system="worldflux", adapter="fake_worldflux", device="cpu", recipe={}, eval_protocol={},
+        out_dir=str(tmp_path / "out"), deadline_sec=60.0,
+    )  # fmt: skip
+    sent = Parcel(request, program, tmp_path, Tree({}), (), 0, session="first")
+    with node._sealed(sent, {}, tmp_path / "cache") as first:
+        with node._sealed(sent, {}, tmp_path / "cache") as again:
+            assert again.place == first.place
+        with node._sealed(replace(sent, session="second"), {}, tmp_path / "cache") as second:
+            assert second.place != first.place
+            assert first.place.is_dir(), "something of it runs"
+    with node._sealed(replace(sent, session="second"), {}, tmp_path / "cache"):
+        assert not first.place.exists()

@@ -1,0 +1,148 @@
+"""Two programs and not one twice, by the files that they name; and one tree for all records of a side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_worldflux_parity.errors import SuiteError
+from pytest_worldflux_parity.judgement.gates.programs import (
+    TRIVIAL,
+    Named,
+    beside_a_table,
+    named_of,
+    named_programs,
+    not_shown,
+    overlap,
+    program_findings,
+    repositories,
+)
+from pytest_worldflux_parity.judgement.gates.validity import other_commits, source_findings
+from pytest_worldflux_parity.suite.proof import parse_proof
+from pytest_worldflux_parity.suite.suite import Comparison
+from tests.conftest import PROOF
+from tests.judgement.test_core_judgement import line, suite
+
+REPO = "https://example.org/rl"
+
+
+def named(*contents: str, repository: str = "") -> Named:
+    files = {f"{i}.py": c for i, c in enumerate(contents)}
+    return Named(frozenset([repository] if repository else []), (), files)
+
+
+def codes(official: Named | None, worldflux: Named | None, comparison: Comparison = "programs") -> list[str]:
+    own = replace(suite(), comparison=comparison)
+    return [f.code for f in program_findings(own, {"official": official, "worldflux": worldflux})]
+
+
+EMPTY = next(iter(TRIVIAL))
+
+
+@pytest.mark.parametrize(
+    ("official", "worldflux", "one"),
+    [
+        (named("a", "b"), named("a", "b"), True),
+        # Moved, or with more beside it: it is the same program.
+        (named("a", "b"), named("b", "a", "c"), True),
+        (named("a", "b", "c"), named("b"), True),
+        # CleanRL's ppo.py and ppo_jax.py: one repository, shared helpers.
+        (named("ppo", "helpers", repository=REPO), named("ppo_jax", "helpers", repository=REPO), False),
+        (named("a", repository=REPO), named("b", repository=REPO), False),
+        (named("a", EMPTY), named("b", EMPTY), False),
+        (named("a", EMPTY), named("a", "b"), True),
+    ],
+)
+def test_one_program_is_told_by_its_files(official: Named, worldflux: Named, one: bool) -> None:
+    for sides in ((official, worldflux), (worldflux, official)):
+        assert codes(*sides) == (["same_program"] if one else [])
+        assert codes(*sides, "self") == ([] if one else ["not_one_program"])
+
+
+def test_the_card_says_what_two_programs_share() -> None:
+    def said(one: Named, other: Named) -> str:
+        common = overlap({"official": one, "worldflux": other})
+        return common.line() if common else "nothing"
+
+    ppo, jax = named("a", "h", repository=REPO), named("b", "h", "c", repository=REPO)
+    assert said(ppo, jax) == (
+        f"two programs of one repository, {REPO}; 1 files stand on both sides (of 2 and 3)"
+    )
+    assert said(named("a", repository=REPO), named("b", repository=REPO)) == (
+        f"two programs of one repository, {REPO}; they share no file"
+    )
+    assert said(named("a"), named("b")) == ""
+    assert said(named("a", "h"), named("b", "h")) == (
+        "two programs; 1 files stand on both sides (of 2 and 2)"
+    )
+
+
+def test_a_program_of_the_repository_of_a_table_is_a_warning() -> None:
+    table = Named(repositories([f"{REPO}.git", None]))
+    [told] = beside_a_table({"official": table, "worldflux": named("a", repository=REPO)})
+    assert told.startswith(f"both sides are of one repository, {REPO}, and a table names no files")
+    for other in (named("a", repository="https://example.org/own"), table, None):
+        assert list(beside_a_table({"official": table, "worldflux": other})) == []
+    assert codes(table, named("a", repository=REPO)) == []
+
+
+def test_versions_are_two_of_one_program() -> None:
+    old, new = named("a", "h", repository=REPO), named("b", "h", repository=REPO)
+    assert codes(old, new, "versions") == []
+    assert codes(old, old, "versions") == ["same_program"]
+    assert codes(named("a"), named("b"), "versions") == ["not_one_program"]
+
+
+@pytest.mark.parametrize("own", [None, {}, {"files": {}}, {"files": {"__init__.py": EMPTY}, "sources": []}])
+def test_a_side_that_says_nothing_is_not_shown(own: dict[str, Any] | None) -> None:
+    assert named_of(own) is None
+    [finding] = not_shown({"official": None})
+    assert (finding.code, finding.system) == ("program_not_shown", "official")
+    assert codes(None, named("a")) == []
+
+
+def test_what_a_session_sealed_is_read_in_one_place() -> None:
+    source = {
+        "kind": "checkout", "name": "rl", "repository": REPO, "commit": "c" * 40, "version": None,
+        "paths": ["a"],
+    }  # fmt: skip
+    entry = {
+        "programs": {
+            "fake.official": {"named": {"sources": [source], "files": {"a.py": "1"}}},
+            # Of an earlier run there is no such key.
+            "fake.worldflux": {"adapter": "w"},
+        },
+    }
+    found = named_programs(entry, "fake")
+    assert found == {"official": Named(frozenset([REPO]), ("rl",), {"a.py": "1"}), "worldflux": None}
+    assert named_programs({"programs": {}}, "fake") == {}
+
+
+@pytest.mark.parametrize("comparison", ["self", "versions"])
+def test_a_suite_of_one_program_claims_nothing(comparison: str) -> None:
+    document = {**PROOF, "suite_id": "s", "comparison": comparison}
+    own = parse_proof(document, suite().path, lambda at: f"suite.yaml: {at}")
+    assert (own.comparison, own.parts[0].comparison) == (comparison, comparison)
+    with pytest.raises(SuiteError, match=r"of which no claim can be.*write `claim: none`"):
+        parse_proof({**document, "claim": "proof_grade"}, suite().path, lambda at: f"suite.yaml: {at}")
+
+
+def test_all_records_of_a_side_state_one_tree() -> None:
+    one, other = {"tree_sha256": "ab" * 32}, {"tree_sha256": "cd" * 32}
+    assert source_findings([line(source=one), line(source=one), line("official", source=other)]) == []
+    [mixed] = source_findings([line(source=one), line(source=other)])
+    assert (mixed.code, mixed.system, mixed.seed) == ("source_trees_differ", "worldflux", 0)
+    [silent] = source_findings([line(source=one), line(source={"commit": "c" * 40})])
+    assert "its source tree is not stated" in silent.detail
+    for odd in (None, [], "x", {"tree_sha256": 7}):
+        assert len(source_findings([line(source=one), line(source=odd)])) == 1
+
+
+def test_several_commits_of_one_tree_are_a_warning() -> None:
+    of = [{"tree_sha256": "ab" * 32, "commit": c * 40} for c in "cd"]
+    assert other_commits([line(source=of[0]), line(source=of[0]), line(source={})]) == []
+    [told] = other_commits([line(source=s) for s in of])
+    assert told == "the records of the worldflux side state 2 commits: cccccccccccc, dddddddddddd"
+    assert source_findings([line(source=s) for s in of]) == []
