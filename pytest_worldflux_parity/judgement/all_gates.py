@@ -148,6 +148,7 @@ def _validity(evidence: Evidence) -> Gate:
         return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
     held, warnings = _validity_scope(evidence)
     warnings += other_commits(evidence.lines)
+    warnings += [f"of a claim this would be a finding: {f.line()}" for f in evidence.packages]
     return gate_of("validity", findings, held, [*warnings, *_unlike(evidence)])
 
 

@@ -24,6 +24,7 @@ from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
 from .gates import Finding
 from .gates.components import ComponentEvidence, compare
+from .gates.environments import environment_findings
 from .gates.fixture import is_fixture_table
 from .gates.independence import Origin
 from .gates.programs import Named, named_programs, repositories
@@ -84,6 +85,7 @@ def assemble(
         choices=tuple(context.choices.values()),
         repeats=alike,
         named=_named(prepared, entry),
+        packages=tuple(environment_findings(entry, prepared.key)),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
 

@@ -79,6 +79,7 @@ class Facts:
         isolation: what kept programs in their folders.
         comparison: ``programs``, or how one program is compared on purpose.
         common: what the two programs of each part have in common, or that nothing shows which they are.
+        environments: the packages of each program that pins some. ignored: files that are no part of one.
         saturated: tasks of a side whose runs are equal and hardly vary; they count.
         same_lock: whether the lock file of a judge is, by its bytes, the one that the run was sealed with.
     """
@@ -110,6 +111,8 @@ class Facts:
     isolation: Isolation = NOTHING
     comparison: Comparison = "programs"
     common: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     saturated: tuple[str, ...] = ()
     same_lock: bool = False
 
@@ -172,6 +175,8 @@ def facts_of(
         fixture=any(e.fixtures for e in parts),
         isolation=judgement.evidence.isolation,
         comparison=suite.comparison,
+        environments=tuple(_environments(entry)),
+        ignored=tuple(_ignored(entry)),
         common=tuple(text for evidence in parts for text in _common(evidence)),
         saturated=tuple(s.line() for evidence in parts for s in evidence.repeats.saturated),
     )
@@ -204,6 +209,21 @@ def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> It
                 source.get("commit"),
                 str(source.get("backend_tree_sha256", "")),
             )
+
+
+def _environments(entry: Mapping[str, Any]) -> Iterator[str]:
+    for key, program in sorted((entry.get("programs") or {}).items()):
+        if found := program.get("environment"):
+            off = len(found["not_as_pinned"])
+            pins = f"{off} of {len(found['pinned'])} not as pinned" if off else "as pinned"
+            count = f"{len(found['packages'])} packages, sha256 {found['sha256'][:12]}"
+            yield f"{key}: Python {found['python']}, {count}, {pins}"
+
+
+def _ignored(entry: Mapping[str, Any]) -> Iterator[str]:
+    for key, program in sorted((entry.get("programs") or {}).items()):
+        if found := program.get("ignored"):
+            yield f"{key}: {', '.join(found)}"
 
 
 def _common(evidence: Evidence) -> Iterator[str]:

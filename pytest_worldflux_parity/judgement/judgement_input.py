@@ -50,6 +50,7 @@ class Evidence:
         choices: what the run's command line chose in place of what the project has, a sentence each.
         fixture_tables: systems whose table says that it is a fixture.
         repeats: records of one side that are equal, whether or not they count as runs of their own.
+        packages: how the environments of its programs are not what they pin.
         named: live side -> the program that it names; None where it names nothing.
     """
 
@@ -75,6 +76,7 @@ class Evidence:
     fixture_tables: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     repeats: Repeats = field(default_factory=Repeats)
+    packages: tuple[Finding, ...] = ()
     named: Mapping[str, Named | None] = field(default_factory=dict)
 
     @property

@@ -217,6 +217,7 @@ def _required(evidence: ProofEvidence) -> Iterator[Finding]:
         yield from unknown_backends(_readable(evidence.lines), proof.requirements)
         for part in evidence.parts:
             yield from apart_findings(part.suite, part.observed)
+            yield from part.packages
     for part in evidence.parts:
         commit = evidence.commits.get(part.suite.family)
         readable = _readable(part.lines)

@@ -33,6 +33,10 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
         yield _named(program.system, program.part), _program(program)
     if facts.common:
         yield "programs", "; ".join(facts.common)
+    if facts.environments:
+        yield "packages", "; ".join(facts.environments)
+    if facts.ignored:
+        yield "ignored", f"{'; '.join(facts.ignored)}: no part of what was sealed"
     for part, compared in facts.components.items():
         yield f"components of {part}", _components(compared)
     counts = ", ".join(f"{s} {_range(*facts.seeds[s])}" for s in SYSTEMS)

@@ -156,6 +156,7 @@ FINDERS: Mapping[str, Finder] = {
     "judgement/gates/copies.py": _gate("`independence`"),
     "judgement/gates/programs.py": _gate("`independence`"),
     "judgement/gates/repeats.py": _gate("`independence`"),
+    "judgement/gates/environments.py": PROOF_VALIDITY,
     "judgement/proof_verdict.py": _gate("`coverage`"),
     "judgement/gates/validity.py": VALIDITY,
     "judgement/all_gates.py": VALIDITY,

@@ -109,6 +109,14 @@ _VALIDITY = {
     ),
     "env_backend_forbidden": Code("A record says that its environment is none.", _WORD),
     "environment_backend_mismatch": Code("The sides, or the suite, name other environments.", _ALIKE),
+    "environment_altered": Code(
+        "Of a claim: installed files are not what was installed.",
+        "Build the environment anew: `worldflux-parity env create BACKEND`, or install the packages again.",
+    ),
+    "environment_not_as_pinned": Code(
+        "Of a claim: a program ran with other packages than its `backend.yaml` pins.",
+        "Install what is pinned, or pin what is meant.",
+    ),
     "eval_protocol_hash_mismatch": Code("A record was measured by another protocol.", _ALIKE),
     "eval_protocol_mismatch": Code("The sides, or the suite, name other protocols.", _ALIKE),
     "fixture_forbidden": Code(
