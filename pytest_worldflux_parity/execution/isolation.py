@@ -402,7 +402,10 @@ def _mounts(room: Room, cwd: Path) -> list[str]:
 def _wanted(room: Room) -> Iterator[tuple[Path, _Kind]]:
     """What each path is to be."""
     hidden = [_resolved(p) for p in room.hidden]
-    for path in (*map(Path, EMPTY), *hidden, *_linked(hidden)):
+    # What a link leads to may be a part of the interpreter, or of what is needed.
+    seen = [_resolved(path) for path in room.read]
+    linked = (t for t in _linked(hidden) if not any(t.is_relative_to(path) for path in seen))
+    for path in (*map(Path, EMPTY), *hidden, *linked):
         yield path, "empty"
     # What the system has for all.
     for name in (*TEMPORARY, *HOMES, tempfile.gettempdir(), os.path.expanduser("~")):
@@ -417,12 +420,13 @@ def _wanted(room: Room) -> Iterator[tuple[Path, _Kind]]:
 def _linked(hidden: Sequence[Path]) -> Iterator[Path]:
     """Folders elsewhere that links of the hidden ones lead to: they are as much of the project."""
     for folder in hidden:
-        for pattern in ("*", "*/*", ".worldflux/*/*"):
-            for path in folder.glob(pattern):
-                if path.is_symlink() and path.is_dir():
-                    target = _resolved(path)
-                    if not _is_system(target) and not folder.is_relative_to(target):
-                        yield target
+        links = (
+            p for pattern in ("*", "*/*", ".worldflux/*/*") for p in folder.glob(pattern) if p.is_symlink()
+        )
+        for target in (_resolved(path) for path in links if path.is_dir()):
+            within = any(target.is_relative_to(h) or h.is_relative_to(target) for h in hidden)
+            if not within and not _is_system(target):
+                yield target
 
 
 def _is_system(path: Path) -> bool:

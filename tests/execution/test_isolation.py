@@ -230,8 +230,10 @@ def test_a_run_folder_behind_links_is_found_by_its_name(project: Path) -> None:
 
 
 @needs_walls
-def test_an_environment_within_the_project_is_seen_and_the_project_is_not(project: Path) -> None:
-    folder = project / ".worldflux" / "envs" / "x"
+@pytest.mark.parametrize("where", [".venv", ".worldflux/envs/x"])
+def test_an_environment_within_the_project_is_seen_and_the_project_is_not(project: Path, where: str) -> None:
+    """It has links of its own (lib64), which lead out of nothing."""
+    folder = project / where
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     own = project / "attempt"
     python = folder / "bin" / "python"
@@ -241,7 +243,10 @@ def test_an_environment_within_the_project_is_seen_and_the_project_is_not(projec
     status = runner.execute(
         [str(python), "-c", code, str(project)], dict(os.environ), own, 60, where="x", mend="", room=room
     )
-    assert (status, (own / "stdout.log").read_text()) == (0, f"{folder} ['.worldflux', 'attempt']\n")
+    assert (status, (own / "stdout.log").read_text()) == (
+        0,
+        f"{folder} ['{folder.relative_to(project).parts[0]}', 'attempt']\n",
+    )
 
 
 @needs_walls
