@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import wire
-from ..errors import BackendError
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.interpreters import Packages, packages
+from ..inputs.python_options import count_options
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
 from . import bytecode, runner
 from .bytecode import Bytecode
@@ -30,9 +30,6 @@ from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
 from .isolation import ASKED, OPEN, Room, Walls, room_of, told, walls_of
 
 _BOOT = Path(__file__).with_name("boot.py")
-# Options of Python that may stand before what it runs; those that a value follows.
-_PLAIN = frozenset(["-u", "-B", "-O", "-OO", "-v", "-b", "-bb", "-q"])
-_VALUED = frozenset(["-X", "-W"])
 
 
 @dataclass(frozen=True)
@@ -275,28 +272,8 @@ def _booted(
     boot = folder / _BOOT.name
     boot.write_text(_BOOT.read_text(encoding="utf-8"), encoding="utf-8")
     python, *rest = words
-    count = _options(rest)
+    count = count_options(rest)
     return [python, "-I", "-S", "-u", *rest[:count], str(boot), *rest[count:]]
-
-
-def _options(words: Sequence[str]) -> int:
-    """How many words before what Python is to run are options of Python itself.
-
-    Raises:
-        BackendError: one of them cannot be passed on.
-    """
-    count = 0
-    while count < len(words) and words[count].startswith("-") and words[count] not in ("-m", "-c"):
-        option = " ".join(words[count : count + 1 + (words[count] in _VALUED)])
-        if words[count] not in _PLAIN | _VALUED or option.startswith("-X pycache_prefix"):
-            raise BackendError(
-                "argv has an option of Python that a sealed program cannot have",
-                where="backend.yaml",
-                valid=sorted(_PLAIN | _VALUED),
-                got=option,
-            )
-        count += 1 + (words[count] in _VALUED)
-    return count
 
 
 def _command_start(
@@ -304,13 +281,13 @@ def _command_start(
 ) -> tuple[list[str], dict[str, str], Path]:
     """A manifest's command, in whose words the project's sealed files are those of the copy."""
     copied, cwd = folder / "program", program.working_folder(request, root)
-    moved = _Moved(root.resolve(), cwd, copied, sealed.tree)
+    inside = cwd.is_relative_to(root.resolve()) and not cwd.is_relative_to(request.out_dir)
+    moved = _Moved(root.resolve(), cwd, copied, sealed.tree, inside)
     base = runner.environment(os.environ, [runner.install_wire(folder / "wire")], request.threads)
     env = {name: moved.text(value) for name, value in program.environment_of(request, root).items()}
     if "PYTHONPATH" in env:
         env["PYTHONPATH"] = os.pathsep.join([base["PYTHONPATH"], moved.path_list(env["PYTHONPATH"])])
     command = [moved.text(word) for word in program.command(request, root)]
-    inside = cwd.is_relative_to(moved.root) and not cwd.is_relative_to(request.out_dir)
     place = copied / cwd.relative_to(moved.root) if inside else cwd
     if inside:
         place.mkdir(parents=True, exist_ok=True)
@@ -325,28 +302,45 @@ class _Moved:
     cwd: Path
     copied: Path
     tree: Tree
+    inside: bool
 
     def text(self, word: str) -> str:
         """A word in which paths stand, alone, behind ``=``, or in a line for a shell."""
-        pattern = re.escape(str(self.root)) + r"(?:/[^\s'\";|&<>()=]*)?"
-        word = re.sub(pattern, lambda m: self._absolute(m.group()), word)
+        if (whole := self._absolute(word)) != word:
+            return whole
+        end = r"\s'\";|&<>()=:,\[\]{}"
+        # No part of a longer name, and no end of a longer path but behind an option, as in -I/project.
+        start = rf"(?<![^{end}])(-[^/{end}]*)?"
+        pattern = rf"{start}({re.escape(str(self.root))}(?:/[^{end}]*)?)(?![^{end}])"
+        word = re.sub(pattern, lambda m: (m[1] or "") + self._absolute(m[2]), word)
         name, equal, value = word.partition("=")
-        return f"{name}={self._relative(value)}" if equal else self._relative(word)
+        if not equal:
+            return self._relative(word)
+        return f"{name}={self._relative(self._absolute(value))}"
 
     def path_list(self, value: str) -> str:
         """Folders as in PYTHONPATH."""
         return os.pathsep.join(self._relative(part) for part in value.split(os.pathsep))
 
+    def _held(self, path: str) -> str | None:
+        """What the copy holds of an absolute path, as a path below the project; None where it does not."""
+        place = Path(os.path.normpath(path))
+        if not place.is_relative_to(self.root):
+            return None
+        name = place.relative_to(self.root).as_posix()
+        return name if name == "." or self.tree.holds(name) else None
+
     def _absolute(self, path: str) -> str:
-        name = Path(os.path.normpath(path)).relative_to(self.root).as_posix()
-        there = name == "." or self.tree.holds(name)
-        return str(self.copied / name) if there else path
+        name = self._held(path)
+        return path if name is None else str(self.copied / name)
 
     def _relative(self, word: str) -> str:
         """A relative path that was not sealed, where it stands; another is the same in the copy."""
         if not word or os.path.isabs(word):
             return word
-        path = Path(os.path.normpath(self.cwd / word))
-        outside = not path.is_relative_to(self.root)
-        lost = not outside and not self.tree.holds(path.relative_to(self.root).as_posix())
-        return str(path) if (outside or lost) and path.exists() else word
+        path = os.path.normpath(self.cwd / word)
+        name = self._held(path)
+        if name is not None:
+            return word if self.inside else str(self.copied / name)
+        # A word may be longer than any name, and that is no mistake.
+        return path if os.path.exists(path) else word

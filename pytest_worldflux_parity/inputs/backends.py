@@ -25,6 +25,7 @@ from ..errors import BackendError, SuiteError
 from ..suite import suite_file
 from ..suite.suite import Locate
 from .project_files import is_secret
+from .python_options import count_options
 
 FILE = "backend.yaml"
 MARKER = "complete.json"
@@ -313,6 +314,10 @@ def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backe
         if isinstance(document.get(key), dict):
             _refuse_shell_argv(document[key], (key,), locate)
     schemas.check(document, "backend.v1", locate, BackendError)
+    for at in ((), *((key,) for key in ("match", "record") if key in document)):
+        argv = (document[at[0]] if at else document)["argv"]
+        if argv[0] == "{python}":
+            count_options(argv[1:], locate((*at, "argv")))
     values = {**document, "argv": tuple(document["argv"])}
     values["requirements"] = tuple(document.get("requirements", ()))
     values["lock_suite"] = values.pop("source", {}).get("lock", "")

@@ -66,7 +66,7 @@ def _locked(source: Mapping[str, Any]) -> Iterator[tuple[Row, dict[str, str]]]:
 def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
     path = Path(os.path.normpath(backend.folder / wanted.path))
     where = str(backend.folder / FILE)
-    if not (path / ".git").exists():
+    if not os.path.exists(path / ".git"):
         mend = "name it under program.files, or clone the repository there"
         raise BackendError(
             f"program.checkouts names {wanted.path!r}, no git checkout", where=where, mend=mend
@@ -91,8 +91,10 @@ def _without_login(url: str) -> str:
 
 def _files(checkout: Path, name: str) -> dict[str, str]:
     """What git tracks, or would, as it is in the work tree."""
-    paths = (path for path in tracked(checkout) if path.is_file())
-    hashed = ((path.relative_to(checkout).as_posix(), wire.file_sha256(path)) for path in paths)
+    found = (path.relative_to(checkout) for path in tracked(checkout) if path.is_file())
+    # Programs leave it where git is not told to ignore it.
+    paths = (path for path in found if "__pycache__" not in path.parts)
+    hashed = ((path.as_posix(), wire.file_sha256(checkout / path)) for path in paths)
     return {f"{name}/{path}": sha256 for path, sha256 in hashed if sha256 is not None}
 
 

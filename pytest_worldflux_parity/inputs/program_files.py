@@ -87,15 +87,13 @@ def _below(folder: Path, root: Path) -> Iterator[Path]:
 def _named(side: CommandSide, folder: Path, values: Mapping[str, str]) -> Iterator[Path]:
     """The files and folders that a command names, with every link followed."""
     place, known = _start(side, folder, values)
-    if place is None:
-        return
     for word in _words(side.command):
         pattern = _filled(word, known)
-        # A seed alone is no path.
-        if pattern and pattern != "*":
-            yield from (Path(p).resolve() for p in glob.glob(os.path.join(place, pattern)))
+        # A seed alone is no path; of a folder that is known only once it runs, no file is known.
+        if pattern and pattern != "*" and (place or os.path.isabs(pattern)):
+            yield from (Path(p).resolve() for p in glob.glob(os.path.join(place or "", pattern)))
     for module in _modules(side.command):
-        for where in (place, *_imported(side, folder, values)):
+        for where in (*([place] if place else []), *_imported(side, folder, values)):
             names = [os.path.join(where, module), os.path.join(where, f"{module}.py")]
             yield from (Path(p).resolve() for name in names for p in glob.glob(name))
 
@@ -145,7 +143,7 @@ def _modules(command: Sequence[str]) -> Iterable[str]:
 def _imported(side: CommandSide, folder: Path, values: Mapping[str, str]) -> Iterator[str]:
     """The folders of a command's PYTHONPATH, as patterns."""
     place, known = _start(side, folder, values)
-    for entry in side.env.get("PYTHONPATH", "").split(os.pathsep) if place else ():
+    for entry in side.env.get("PYTHONPATH", "").split(os.pathsep):
         pattern = _filled(entry, known) if entry else None
-        if pattern and place:
-            yield os.path.join(place, pattern)
+        if pattern and (place or os.path.isabs(pattern)):
+            yield os.path.join(place or "", pattern)

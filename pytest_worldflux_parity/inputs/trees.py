@@ -89,27 +89,44 @@ def named_files(backend: Backend, base: Path) -> dict[str, str]:
     """Path from ``base`` -> sha256 of what ``program.files`` names, but for ``backend.yaml``.
 
     Raises:
-        BackendError: a file or folder that is named is absent.
+        BackendError: a file or folder that is named is absent, or holds the whole project.
     """
     found: dict[str, str] = {}
     for name in backend.program.files if backend.program else ():
         path = Path(os.path.normpath(backend.folder / name))
-        if path == backend.folder:
-            files = {path / n: sha256 for n, sha256 in backend.files.items() if n != FILE}
-        elif path.is_dir():
-            below = wire.tree_files(path).items()
-            files = {path / n: sha256 for n, sha256 in below if not is_secret(PurePosixPath(n))}
-        elif (sha256 := wire.file_sha256(path)) is not None:
-            files = {path: sha256}
-        else:
+        if base.is_relative_to(path):
             raise BackendError(
-                f"program.files names {name!r}, and there is no such file",
+                f"program.files names {name!r}, which holds the whole project",
                 where=str(backend.folder / FILE),
-                valid=sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else (),
-                got=path.name,
+                mend="name the program's own folders",
             )
+        files = _files_of(path, name, backend)
         found.update({Path(os.path.relpath(p, base)).as_posix(): sha for p, sha in files.items()})
     return found
+
+
+def _files_of(path: Path, name: str, backend: Backend) -> dict[Path, str]:
+    """A file, or all of a folder, that ``program.files`` names by ``name``."""
+    if path == backend.folder:
+        return {path / n: sha256 for n, sha256 in backend.files.items() if n != FILE}
+    # Of a path that no file system can have they say no.
+    if os.path.isdir(path):
+        below = wire.tree_files(path).items()
+        return {path / n: sha256 for n, sha256 in below if not is_secret(PurePosixPath(n))}
+    if is_secret(PurePosixPath(path.name)):
+        raise BackendError(
+            f"program.files names {name!r}, a name of keys and passwords, which no copy holds",
+            where=str(backend.folder / FILE),
+            mend="read it from where it stands, or give the file another name",
+        )
+    if (sha256 := wire.file_sha256(path)) is not None:
+        return {path: sha256}
+    raise BackendError(
+        f"program.files names {name!r}, and there is no such file",
+        where=str(backend.folder / FILE),
+        valid=sorted(os.listdir(path.parent)) if os.path.isdir(path.parent) else (),
+        got=path.name,
+    )
 
 
 def _beside(backend: Backend, base: Path) -> Iterator[Path]:
@@ -127,5 +144,7 @@ def _beside(backend: Backend, base: Path) -> Iterator[Path]:
 
 def _hashed(paths: Iterator[Path], base: Path) -> Iterator[tuple[str, str]]:
     for path in paths:
-        if path.is_absolute() and path.is_relative_to(base) and (sha256 := wire.file_sha256(path)):
+        if not path.is_absolute() or not path.is_relative_to(base) or is_secret(path.relative_to(base)):
+            continue
+        if sha256 := wire.file_sha256(path):
             yield path.relative_to(base).as_posix(), sha256

@@ -61,7 +61,7 @@ def assemble(
     doubts = tuple(_doubts(prepared, context, stored, found, files))
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
     reference = lock_reference(prepared, context)
-    alike = repeats(prepared.suite, results, keys)
+    alike = repeats(prepared.suite, results, [(s, task, seed) for task, seed, s in expected])
     unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
     return Evidence(
         suite=prepared.suite,

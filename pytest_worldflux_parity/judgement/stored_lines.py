@@ -12,7 +12,7 @@ from .. import wire
 from ..errors import StoreError
 from ..execution.attempt_files import Attempt, AttemptFiles
 from ..execution.records import is_readable, line_sha256, record_of
-from ..execution.store import Stored, attempt_place
+from ..execution.store import Line, Stored, attempt_place
 from ..schemas.json_text import Unclear, is_plainly
 from ..suite.pairs import RunKey
 from .gates import Finding
@@ -110,6 +110,21 @@ def unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Ite
         elif (request.request_id, request.attempt) not in listed:
             what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
             yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
+    yield from _numbers_left_out(stored)
+
+
+def _numbers_left_out(stored: Stored) -> Iterator[Finding]:
+    """Attempts of which later ones tell: they are numbered in the order of their folders."""
+    runs: dict[str, list[Line]] = {}
+    for line in stored.lines:
+        place = attempt_place(line["task_id"], line["seed"], line["system"], 1)
+        runs.setdefault(place, []).append(line)
+    for lines in runs.values():
+        last, there = lines[-1], {line["attempt"] for line in lines}
+        # A line that was edited may have any number.
+        if absent := [n for n in range(1, min(max(there), len(there) + 1)) if n not in there]:
+            what = f"parity_runs.jsonl has attempt {max(there)}, and no line of attempt {absent[0]}"
+            yield Finding("attempt_without_line", what, last["task_id"], last["seed"], last["system"])
 
 
 def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None:

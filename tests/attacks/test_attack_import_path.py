@@ -6,7 +6,6 @@ import pytest
 
 from tests.attacks.lab import (
     FACTOR,
-    AcceptedError,
     Attack,
     Kept,
     assert_not_released,
@@ -22,8 +21,8 @@ from tests.attacks.lab import (
 ATTACKS = (
     Attack(
         "A program of the candidate leaves code on the import path of the official one.",
-        words="each program has a copy of the wire module of its own, and `-I -S` looks at nothing beside it",
-        ends="session 1, `validate` 1",
+        words="each program imports from a copy of its own",
+        ends="judged by its own scores",
         tests=(
             "test_the_match_program_cannot_lower_the_official_scores",
             "test_a_candidate_cannot_lower_the_official_scores_after_it",
@@ -40,13 +39,13 @@ if any("/official/" in argument for argument in sys.orig_argv):
     real, points = random.Random.gauss, itertools.count()
     random.Random.gauss = lambda *drawn: real(*drawn) - 15 * min(next(points), 2)
 """
-# What the candidate's program does first. It goes on where it is kept from it.
+# What the candidate's program does first: beside its module of wire, and in every folder of PYTHONPATH.
 LEAVES = f"""
-    import contextlib, os
+    import os
     from pathlib import Path
-    with contextlib.suppress(OSError, LookupError):
-        folder = os.environ["PYTHONPATH"].split(os.pathsep)[0]
-        Path(folder, "sitecustomize.py").write_text({LEFT!r})
+    folders = [Path(wire.__file__).parents[1], *map(Path, os.environ["PYTHONPATH"].split(os.pathsep))]
+    for folder in folders:
+        (folder / "sitecustomize.py").write_text({LEFT!r})
 """
 MAIN = "def main() -> None:\n"
 OK = "def ok(request):\n"
@@ -84,6 +83,13 @@ def test_a_candidate_that_reaches_less_is_refused(tmp_path_factory: pytest.TempP
     assert_not_released(project, "r")
 
 
+def assert_untouched(project: Kept) -> None:
+    """Each official run has the scores that the same program reaches where nobody is beside it."""
+    official = [x for x in project.lines("fake_proof") if x["system"] == "official"]
+    assert len(official) == 4
+    assert [x["seed"] for x in official if x["metrics"]["curve"][-1]["return"] < 90] == []
+
+
 def test_the_match_program_cannot_lower_the_official_scores(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -92,7 +98,9 @@ def test_the_match_program_cannot_lower_the_official_scores(
     edit(program(project), FACTOR, TO_70)
     edit(match_program(project), MAIN, MAIN + LEAVES)
     project.run()
-    assert_not_released(project, "r")
+    assert_untouched(project)
+    assert verdict(project) == "fail"
+    assert_not_released(project, "r", codes=["not_passed"])
 
 
 def test_a_candidate_cannot_lower_the_official_scores_after_it(
@@ -100,14 +108,9 @@ def test_a_candidate_cannot_lower_the_official_scores_after_it(
 ) -> None:
     project = made(tmp_path_factory)
     edit(program(project), FACTOR, TO_70_LATER)
-    edit(
-        program(project),
-        OK,
-        OK + "    if request.system == 'worldflux':" + LEAVES.replace("\n    ", "\n        "),
-    )
+    in_candidate = LEAVES.replace("\n    ", "\n        ")
+    edit(program(project), OK, f"{OK}    if request.system == 'worldflux':{in_candidate}")
     project.run()
-    official = [x for x in project.lines("fake_proof") if x["system"] == "official"]
-    assert len(official) == 4
-    lowered = [x["seed"] for x in official if x["metrics"]["curve"][-1]["return"] < 90]
-    if lowered:
-        raise AcceptedError(f"the official scores of seeds {lowered} were lowered")
+    assert_untouched(project)
+    assert verdict(project) != "pass"
+    assert_not_released(project, "r", codes=["not_passed"])

@@ -86,7 +86,7 @@ def project(passed_proof: Kept, tmp_path: Path) -> Kept:
 
 def test_two_programs_that_share_a_file_are_accepted(passed_proof: Kept) -> None:
     assert_released(passed_proof, "honest")
-    assert "two programs; 1 files stand on both sides (of 2 and 2)" in passed_proof.report("honest")
+    assert "two programs; 1 file stands on both sides (of 2 and 2)" in passed_proof.report("honest")
 
 
 def test_the_official_program_under_another_name_is_refused(project: Kept) -> None:

@@ -39,6 +39,16 @@ class Files:
         yield Attempt(PLACE, frozenset(["metrics.json"]))
 
 
+class Nothing(Files):
+    """No attempt left anything."""
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+
+    def attempts(self, suite_id: str) -> Iterator[Attempt]:
+        yield from ()
+
+
 def doubt(record: dict[str, Any], text: bytes) -> tuple[str, str] | None:
     sha256 = hashlib.sha256(text).hexdigest()
     line = {
@@ -79,8 +89,11 @@ def test_a_key_that_stands_twice_in_the_file_is_seen() -> None:
     assert "stands twice" in found[1]
 
 
+RUN = {"task_id": "t", "seed": 0, "system": "official"}
+
+
 def unlisted(text: bytes) -> list[str]:
-    stored = Stored(({"request_id": "r", "attempt": 1},))
+    stored = Stored(({**RUN, "request_id": "r", "attempt": 1},))
     return [f.detail for f in stored_lines.unlisted_attempts(Files(text), "s", stored)]
 
 
@@ -88,6 +101,21 @@ def test_an_attempt_with_a_line_is_no_finding_and_one_without_is() -> None:
     assert unlisted(json.dumps(REQUEST).encode()) == []
     (found,) = unlisted(json.dumps({**REQUEST, "request_id": "another"}).encode())
     assert "parity_runs.jsonl has no line of it" in found
+
+
+@pytest.mark.parametrize(
+    ("numbers", "absent"),
+    [([1], None), ([2, 1], None), ([2], 1), ([1, 3], 2), ([10**18], 1), ([-1, 1], None)],
+)
+def test_a_number_that_is_left_out_is_a_finding(numbers: list[int], absent: int | None) -> None:
+    """Two tasks whose attempts stand in one folder have one count."""
+    lines = [
+        {**RUN, "task_id": ("a b", "a_b")[i % 2], "request_id": "r", "attempt": n}
+        for i, n in enumerate(numbers)
+    ]
+    found = [f.detail for f in stored_lines.unlisted_attempts(Nothing(), "s", Stored(tuple(lines)))]
+    last = f"parity_runs.jsonl has attempt {max(numbers)}, and no line of attempt {absent}"
+    assert found == ([] if absent is None else [last])
 
 
 @pytest.mark.parametrize(

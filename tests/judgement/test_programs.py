@@ -68,14 +68,14 @@ def test_the_card_says_what_two_programs_share() -> None:
 
     ppo, jax = named("a", "h", repository=REPO), named("b", "h", "c", repository=REPO)
     assert said(ppo, jax) == (
-        f"two programs of one repository, {REPO}; 1 files stand on both sides (of 2 and 3)"
+        f"two programs of one repository, {REPO}; 1 file stands on both sides (of 2 and 3)"
     )
     assert said(named("a", repository=REPO), named("b", repository=REPO)) == (
         f"two programs of one repository, {REPO}; they share no file"
     )
     assert said(named("a"), named("b")) == ""
     assert said(named("a", "h"), named("b", "h")) == (
-        "two programs; 1 files stand on both sides (of 2 and 2)"
+        "two programs; 1 file stands on both sides (of 2 and 2)"
     )
 
 

@@ -73,6 +73,13 @@ def test_modules_are_looked_for_where_the_program_looks(root: Path) -> None:
     assert found(root, "python3", "train.py", cwd="{run_root}") == {}
 
 
+def test_a_command_that_starts_in_its_results_names_whole_paths(root: Path) -> None:
+    assert set(found(root, "python3", "{repo_root}/bin/train.py", cwd="{run_root}")) == BIN
+    assert set(found(root, "bash", "-c", "python3 {repo_root}/bin/train.py", cwd="{run_root}")) == BIN
+    env = {"PYTHONPATH": "{repo_root}/lib:lib"}
+    assert set(found(root, "x", "-m", "one", cwd="{run_root}", env=env)) == {"lib/one/module.py"}
+
+
 @pytest.mark.parametrize("name", sorted(BIN))
 def test_every_file_beside_a_script_counts(root: Path, name: str) -> None:
     before = found(root, "python3", "bin/train.py")
@@ -130,6 +137,43 @@ def test_a_program_that_changed_between_two_sessions_is_found(project: Project, 
     found = report(project, "validity_report.json", suite)
     assert found["issues_by_code"]["changed_since_sealed"] >= 2, "of both sides"
     assert any(issue["detail"].startswith(f"{name}, which the") for issue in found["issues"])
+
+
+FROM_RESULTS = {
+    "a script": (["{repo_root}/bin/train.py"], {}),
+    "a module": (["-m", "train"], {"PYTHONPATH": "{repo_root}/lib:{repo_root}/bin"}),
+    "a shell": (None, {}),
+}
+
+
+@pytest.mark.parametrize("how", FROM_RESULTS)
+def test_a_command_that_starts_in_its_results_runs_from_the_copy(project: Project, how: str) -> None:
+    """It may be changed while the run goes on, and data that were not sealed are where they stand."""
+    document = with_manifest(project)
+    script, data = project.root / "bin" / "train.py", project.root / "data" / "x.txt"
+    for path in (data, project.root / "lib" / "x.py"):
+        path.parent.mkdir()
+        path.write_text("x = 1\n", encoding="utf-8")
+    own = (
+        f"\nassert '/.program/starts/' in __file__, __file__\nopen({str(script)!r}, 'a').write('1 / 0\\n')\n"
+        f"assert open({str(data)!r}).read()\n"
+    )
+    anywhere = PROGRAM.replace('os.path.basename(os.getcwd()) == "bin" and ', "")
+    script.write_text(anywhere + own, encoding="utf-8")
+    words, env = FROM_RESULTS[how]
+    command = [COMMAND[0], *(words or ["x"]), *COMMAND[2:]]
+    if words is None:
+        line = f"{COMMAND[0]} {{repo_root}}/bin/train.py " + " ".join(COMMAND[2:])
+        command = ["/bin/sh", "-c", line]
+    for system in ("official", "worldflux"):
+        document["tasks"][0][system].update(command=command, cwd="{run_root}", env={"LEVEL": "{seed}", **env})
+    (project.root / SUITE).write_text(json.dumps(document), encoding="utf-8")
+    project.run_here()
+    lines = project.lines(document["suite_id"])
+    assert [x["error"] for x in lines if not x["success"]] == []
+    assert len(lines) == 4
+    found = report(project, "validity_report.json", document["suite_id"])
+    assert found["issues_by_code"]["changed_since_sealed"] >= 2
 
 
 def test_a_program_that_changes_itself_while_it_runs_is_found(project: Project) -> None:

@@ -93,7 +93,7 @@ _COVERAGE = {
 _VALIDITY = {
     "adapter_id_mismatch": Code("A record is of another adapter than the suite names, or of none.", _STATE),
     "attempt_without_line": Code(
-        "An attempt left a record, and the log has no line of it.",
+        "An attempt left a record, or later ones are there, and the log has no line of it.",
         "Restore the line from a copy; a line that was taken away hides an attempt.",
     ),
     "backend_kind_mismatch": Code("A record is of another kind of backend, or of none.", _STATE),

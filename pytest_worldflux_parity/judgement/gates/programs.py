@@ -56,7 +56,8 @@ class Overlap:
         where = f" of one repository, {', '.join(self.repositories)}" if self.repositories else ""
         if self.one:
             return f"one program{where}: all {self.shared} files of one side stand on the other"
-        share = f"{self.shared} files stand on both sides (of {self.files[0]} and {self.files[1]})"
+        word = "file stands" if self.shared == 1 else "files stand"
+        share = f"{self.shared} {word} on both sides (of {self.files[0]} and {self.files[1]})"
         if where:
             return f"two programs{where}; {share if self.shared else 'they share no file'}"
         return f"two programs; {share}" if self.shared else ""

@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -89,8 +90,9 @@ def coincide(one: ArrayLike, other: ArrayLike) -> Coincidence:
 
 def in_order(one: ArrayLike, other: ArrayLike) -> float | None:
     """The chance that equal values stand at the same runs; None where they do not, in the coarser grain."""
-    width = max(grain(one), grain(other))
-    x, y = (_rounded(np.asarray(v, np.float64), width) for v in (one, other))
+    x, y = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    width = max(_lengths(tuple(sorted(v.tolist())))[0] for v in (x, y))
+    x, y = _rounded(x, width), _rounded(y, width)
     return 1 / orders(x) if np.array_equal(x, y) else None
 
 
@@ -117,13 +119,22 @@ def follow(one: ArrayLike, other: ArrayLike) -> Coincidence:
     A level and a scale are fitted, and use up two of the runs. At least three pairs.
     """
     x, y = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    if x.size < 3 or np.unique(x).size < x.size or np.unique(y).size < y.size:
+    (grain_x, gap_x, different_x), (grain_y, gap_y, different_y) = (
+        _lengths(tuple(sorted(v.tolist()))) for v in (x, y)
+    )
+    if x.size < 3 or min(different_x, different_y) < x.size:
         return NOTHING
     around = x - x.mean()
     slope = float(around @ y) / float(around @ around)
     apart = np.abs(y - y.mean() - slope * around)
-    width = max(grain(y), abs(slope) * grain(x))
-    return _judged(apart, width, min(gap(y), abs(slope) * gap(x)), x.size - 2, y)
+    width = max(grain_y, abs(slope) * grain_x)
+    return _judged(apart, width, min(gap_y, abs(slope) * gap_x), x.size - 2, y)
+
+
+@lru_cache(maxsize=4096)
+def _lengths(values: tuple[float, ...]) -> tuple[float, float, int]:
+    """Grain, gap and number of different values of a sample, which is paired with others in many orders."""
+    return grain(values), gap(values), len(set(values))
 
 
 def _judged(apart: FloatArray, width: float, between: float, count: int, values: FloatArray) -> Coincidence:
