@@ -104,6 +104,14 @@ def assert_inert(project: Kept) -> None:
     assert_not_released(project, "r", codes=["not_passed"])
 
 
+def name_files(project: Kept) -> None:
+    """The candidate names two folders."""
+    path = project.root / "backends" / "fake_worldflux" / "backend.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("program:")]
+    path.write_text("\n".join((*kept, "program: {files: [., ../../lib]}", "")), encoding="utf-8")
+
+
 # --- honest ---
 
 
@@ -125,8 +133,7 @@ def test_a_module_that_was_sealed_is_imported(worse: Kept) -> None:
     for place in (folder, worse.root / "lib"):
         place.mkdir(exist_ok=True)
         (place / f"of_{place.name}.py").write_text("FACTOR = 1.0\n", encoding="utf-8")
-    with (folder / "backend.yaml").open("a", encoding="utf-8") as description:
-        description.write("program: {files: [., ../../lib]}\n")
+    name_files(worse)
     edit(program(worse), WORSE, IMPORTS)
     assert worse.run().ret == pytest.ExitCode.OK, worse.report()
 
@@ -199,8 +206,7 @@ def test_bytecode_without_source_is_not_run(worse: Kept) -> None:
     bytecode(folder, "of_fake_worldflux")
     bytecode(worse.root / "lib", "of_lib")
     (worse.root / "lib" / "more.py").write_text("", encoding="utf-8")
-    with (folder / "backend.yaml").open("a", encoding="utf-8") as description:
-        description.write("program: {files: [., ../../lib]}\n")
+    name_files(worse)
     edit(program(worse), WORSE, IMPORTS)
     assert_inert(worse)
 

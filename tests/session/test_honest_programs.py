@@ -312,7 +312,7 @@ def test_folders_of_backends_that_are_named_themselves(project: Project, tmp_pat
     away, named = tmp_path / "away" / "mine", ["parity_backends ="]
     for system, folder in zip(SYSTEMS, (project.root / "official", away), strict=True):
         describe(project, system, ["{python}", "{backend_dir}/run.py"], {"files": ["."]}, folder=folder)
-        write(folder / "run.py")
+        write(folder / "run.py", f"{TELLS}# {system}\n")
         named.append(f"    {folder}")
     project.ini("filterwarnings = error", "parity_workers = 0", *named)
     passes(project)
@@ -362,7 +362,9 @@ def test_forms_of_a_command_line(project: Project, form: str) -> None:
     assert stands(project).is_relative_to(project.run_dir() / ".program" / "starts")
 
 
-@pytest.mark.parametrize("option", ["-E", "-s", "-S", "-I", "-i", "-uB", "--help", "-", "-P", "-x"])
+@pytest.mark.parametrize(
+    "option", ["-E", "-s", "-S", "-I", "-i", "-uB", "--help", "-", "-P", "-x", "-Xpycache_prefix=x"]
+)
 def test_an_option_that_a_sealed_program_cannot_have(project: Project, option: str) -> None:
     """Refused in one line before anything runs, of each of a backend's programs."""
     match = {"argv": ["{python}", "-u", option, IN_FOLDER], "golden": "."}
