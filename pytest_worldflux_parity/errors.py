@@ -6,7 +6,8 @@
     ├── BackendError            a backend cannot be found, started or believed
     │   ├── RunFailed           the program ran and did not deliver (crash, deadline, signal)
     │   ├── RecordError         metrics.json is absent, stale, torn, or answers another request
-    │   └── MatchError          a match program left nothing that could be compared, or what differs
+    │   ├── MatchError          a match program left nothing that could be compared, or what differs
+    │   └── IsolationError      a program cannot be walled in on this machine
     ├── GoldenError             a golden folder is not what the official code was recorded into
     ├── StoreError              the run directory cannot be read or written
     ├── DocumentError           a policy or a document of a run is not what it must be
@@ -104,6 +105,10 @@ class RecordError(BackendError):
 
 class MatchError(BackendError):
     """A match program left nothing that could be compared, or what it computed differs."""
+
+
+class IsolationError(BackendError):
+    """A program cannot be walled in on this machine."""
 
 
 class GoldenError(ParityError):

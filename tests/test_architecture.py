@@ -60,6 +60,7 @@ PURE = (
     "judgement.gates",
     "judgement.proof",
     "judgement.judgement_input",
+    "judgement.walls",
     "judgement.all_gates",
     "judgement.quick",
     "judgement.proof_verdict",

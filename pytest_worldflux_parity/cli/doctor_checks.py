@@ -1,6 +1,6 @@
 """What this machine has of what parity runs need, and the command that mends what it lacks.
 
-Only metadata is looked at: no library is imported, no interpreter started, and nothing is fetched.
+Only metadata is looked at: no library is imported and nothing is fetched. Isolation is tried, by a start.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ..errors import GoldenError, ParityError
+from ..execution import isolation
 from ..inputs import checkouts, context, lock, prepare
 from ..inputs.backends import Backend, load_backends
 from ..inputs.table_pins import PIN_TABLE, pinned_files
@@ -91,6 +92,7 @@ def examine(place: Place) -> list[Check]:
     for backend in backends:
         checks += _environment(backend, place.root, backend.adapter in needs.adapters)
     checks += _gpus()
+    checks.append(_isolation())
     checks += [_disk(place.output), _writable(place.output)]
     checks += _locked(place, backends, needs.adapters)
     return [*checks, *needs.checks]
@@ -269,7 +271,15 @@ def _has_python(backend: Backend) -> bool:
     return backend.python in ("", here) or shutil.which(f"python{backend.python}") is not None
 
 
-# --- devices and disk ---
+# --- isolation, devices and disk ---
+
+
+def _isolation() -> Check:
+    why = isolation.tried()
+    if why is None:
+        return Check("isolation", "bubblewrap", "ok", "a start was tried, and programs can be isolated")
+    status: Status = "absent" if shutil.which(isolation.PROGRAM) is None else "wrong"
+    return Check("isolation", "bubblewrap", status, why.what, mend=why.mend)
 
 
 def _gpus() -> Iterator[Check]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -232,6 +233,10 @@ def add_component_match(commands: Subparsers) -> None:
         "--output", type=Path, metavar="DIR",
         help="where the program writes and the report stands (default: reports/parity/component_match_NAME)",
     )  # fmt: skip
+    parser.add_argument(
+        "--isolate", choices=("auto", "require", "off"), default="off",
+        help="keep the program in its folder: where this machine can, always, or never (default)",
+    )  # fmt: skip
     add_backends_option(parser)
     add_lock_option(parser)
     parser.set_defaults(run=run_component_match)
@@ -243,7 +248,7 @@ def run_component_match(options: argparse.Namespace) -> int:
     Raises:
         ParityError: the backend, the golden folder, or the folder to write into.
     """
-    from ..execution import copies, launching, match_program
+    from ..execution import copies, isolation, launching, match_program
     from ..execution.runner import log_tail
     from ..inputs import matches
     from ..judgement import assemble
@@ -254,7 +259,9 @@ def run_component_match(options: argparse.Namespace) -> int:
     backend = _named(_backends(options, root), options.backend)
     spec = matches.match_spec(backend, lock_path(options, root), options.golden)
     output = options.output or root / "reports" / "parity" / f"component_match_{backend.name}"
-    sealed = launching.sealed_now(backend, root, output.resolve() / copies.FOLDER)
+    walls = isolation.Walls(options.isolate, hidden=(root, output.resolve()), runs=(output.resolve(),))
+    place = output.resolve() / copies.FOLDER
+    sealed = replace(launching.sealed_now(backend, root, place), walls=walls)
     run = match_program.run_match(spec, output, root, sealed)
     evidence = assemble.evidence_of_run(spec, run)
     report = component_report.write_report(evidence, output, root)

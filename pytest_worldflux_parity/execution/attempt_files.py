@@ -41,7 +41,7 @@ class AttemptFolders:
 
     def read(self, name: str) -> bytes:
         try:
-            with open(f"{self._run_dir}/{name}", "rb", buffering=0) as handle:
+            with open(f"{self._run_dir}/{name}", "rb", buffering=0, opener=_opened) as handle:
                 return handle.readall()
         except ValueError as error:
             # A path out of an edited line may be none.
@@ -64,6 +64,11 @@ class AttemptFolders:
                 for name in _folders(f"{self._run_dir}/{place}"):
                     if name.startswith("attempt_"):
                         yield Attempt(f"{place}/{name}", _files(f"{self._run_dir}/{place}/{name}"))
+
+
+def _opened(path: str, flags: int) -> int:
+    """A file that stands there itself: what a program's link leads to is not what the program left."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _folders(path: str) -> list[str]:

@@ -20,6 +20,7 @@ from ..suite.suite import BackendSide
 from . import retention, retry, runner
 from .copies import FOLDER, copy_of
 from .engine import Engine, Execution, Launch, orphans
+from .isolation import left_in, walls_of
 from .launching import Sealed, sealed_in
 from .leases import Alone
 from .records import record_line
@@ -156,8 +157,8 @@ def run_system(
 def _sealed(prepared: PreparedSuite, system: str, context: RunContext) -> Sealed:
     if system in prepared.trees:
         place, tree = context.run_dir.resolve() / FOLDER, prepared.trees[system]
-        return Sealed(tree, copy_of(place, tree), place)
-    return sealed_in(context.run_dir, prepared.suite.suite_id, f"{prepared.key}.{system}")
+        return Sealed(tree, copy_of(place, tree), place, walls_of(context))
+    return sealed_in(context, prepared.suite.suite_id, f"{prepared.key}.{system}")
 
 
 def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:
@@ -259,6 +260,7 @@ def _line(
         gpus=execution.gpus,
         return_code=outcome.return_code,
         duration_sec=round(outcome.duration_sec, 3),
+        isolation=outcome.isolation,
         command=list(execution.command),
     )
 
@@ -274,6 +276,7 @@ def _stored_as(
     """The line of an attempt; ``seen`` is what was seen of its end, which is nothing where it is left out."""
     backend = prepared.backends[request.system]
     unseen: dict[str, Any] = {"error": "", "return_code": None, "duration_sec": None, "command": []}
+    unseen["isolation"] = left_in(folder, walls_of(context))
     return record_line(
         prepared.suite,
         request,

@@ -14,16 +14,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .. import wire
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
+from ..inputs.context import RunContext
 from ..inputs.interpreters import Packages, packages
 from ..inputs.python_options import count_options
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
 from . import bytecode, runner
 from .bytecode import Bytecode
+from .compiled import cache_of, caches_below, variables
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
+from .isolation import ASKED, OPEN, Room, Walls, room_of, told, walls_of
 
 _BOOT = Path(__file__).with_name("boot.py")
 
@@ -35,21 +39,23 @@ class Sealed:
     Attributes:
         source: the copy that its own copies are made from, or a folder that holds the same.
         place: where what runs now has its own copy.
+        walls: what a session asks to have around it.
     """
 
     tree: Tree
     source: Path
     place: Path
+    walls: Walls = OPEN
 
 
-def sealed_in(run_dir: Path, suite_id: str, key: str) -> Sealed:
+def sealed_in(context: RunContext, suite_id: str, key: str) -> Sealed:
     """A program of a run, by its key ``<part>.<system>``.
 
     Raises:
         StoreError: the run sealed none of this key.
     """
-    place, tree = run_dir.resolve() / FOLDER, sealed_tree(run_dir, suite_id, key)
-    return Sealed(tree, copy_of(place, tree), place)
+    place, tree = context.run_dir.resolve() / FOLDER, sealed_tree(context.run_dir, suite_id, key)
+    return Sealed(tree, copy_of(place, tree), place, walls_of(context))
 
 
 def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
@@ -72,15 +78,15 @@ class Start:
     Attributes:
         cwd: the folder that it starts in, where that is not the folder of its results.
         own: folders that it alone reads and may write: its own copy of the program.
-        read: folders outside of the project's copy that it reads: packages, the interpreter's environment.
+        room: the walls around it; None: it runs open. isolation: the same in a record's words.
         bytecode: of a Python program that starts by :mod:`.boot`.
     """
 
     command: list[str]
     env: dict[str, str]
     cwd: Path | None
-    own: tuple[Path, ...] = ()
-    read: tuple[Path, ...] = ()
+    room: Room | None
+    isolation: Mapping[str, Any]
     bytecode: Bytecode | None = None
 
     def ended_well(self) -> None:
@@ -105,13 +111,16 @@ def started(
         SuiteError: a placeholder of a manifest's command has no value.
     """
     path = Path(request.out_dir) / "request.json"
+    read = [Path(request.source[name]) for name in ("checkout",) if name in request.source]
     if isinstance(program, Backend):
-        words = _words(path)
-        with _backend_started(program, words, path.parent, request.threads, root, sealed) as start:
+        words, out = _words(path), path.parent
+        with _backend_started(program, words, out, request.threads, root, sealed, read) as start:
             yield start
         return
     with own_copy(sealed.place, sealed.tree, sealed.source, _whose(path.parent, sealed)) as folder:
-        yield _command_start(program, request, root, sealed, folder)
+        command, env, cwd = _command_start(program, request, root, sealed, folder)
+        write = [path.parent, folder, _plain_bytecode(sealed)]
+        yield _walled(sealed.walls, program, root, command, env, cwd, read, write)
 
 
 @contextmanager
@@ -123,7 +132,7 @@ def match_started(
     def words(own: Backend, python: Path) -> list[str]:
         return own.match_command(python, request)
 
-    with _backend_started(backend, words, request.parent, threads, root, sealed) as start:
+    with _backend_started(backend, words, request.parent, threads, root, sealed, ()) as start:
         yield start
 
 
@@ -136,7 +145,8 @@ def record_started(
     def words(own: Backend, python: Path) -> list[str]:
         return own.record_command(python, places)
 
-    with _backend_started(backend, words, work, threads, root, sealed) as start:
+    read = [Path(place) for name in ("checkout", "checkpoint") if (place := places.get(name))]
+    with _backend_started(backend, words, work, threads, root, sealed, read) as start:
         yield start
 
 
@@ -149,7 +159,13 @@ def _words(request: Path) -> Words:
 
 @contextmanager
 def _backend_started(
-    backend: Backend, words: Words, out: Path, threads: int, root: Path, sealed: Sealed
+    backend: Backend,
+    words: Words,
+    out: Path,
+    threads: int,
+    root: Path,
+    sealed: Sealed,
+    read: Sequence[Path],
 ) -> Iterator[Start]:
     python, base = backend.interpreter(root), base_of(backend, root.resolve())
     with own_copy(sealed.place, sealed.tree, sealed.source, _whose(out, sealed)) as folder:
@@ -159,17 +175,49 @@ def _backend_started(
         inside = import_folder(backend).is_relative_to(base)
         first = [copied / import_folder(backend).relative_to(base) if inside else copied]
         first.append(runner.install_wire(folder / "wire"))
-        cache = _plain_bytecode(sealed)
-        env = {**runner.environment(os.environ, first, threads), "PYTHONPYCACHEPREFIX": str(cache)}
-        read: tuple[Path, ...] = ()
+        kept = _plain_bytecode(sealed)
+        cache = cache_of(sealed.walls.compiled or caches_below(root), backend.name, sealed.tree.sha256)
+        env = {**runner.environment(os.environ, first, threads), **(variables(cache) if cache else {})}
+        env["PYTHONPYCACHEPREFIX"] = str(kept)
         own: Bytecode | None = None
         if backend.argv[0] == "{python}":
             found = packages(python)
             behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
             own = bytecode.bytecode_of(found, sealed.place, folder, behind, sealed.tree, sealed.source)
             command = _booted(command, folder, first, behind, own)
-            read = (*behind, *([found.prefix] if found.prefix else []))
-        yield Start(command, env, None, (folder, cache), read, own)
+        read = (*read, *_named(backend, base), *([own.shared] if own else []))
+        write = [out, folder, kept, *([cache] if cache else [])]
+        start = _walled(sealed.walls, backend, root, command, env, None, read, write)
+        yield replace(start, bytecode=own)
+
+
+def _walled(
+    walls: Walls,
+    program: Backend | CommandProgram,
+    root: Path,
+    command: list[str],
+    env: dict[str, str],
+    cwd: Path | None,
+    read: Sequence[Path],
+    write: Sequence[Path],
+) -> Start:
+    """A start with the walls that are in force; the first folder of ``write`` is that of the results.
+
+    Raises:
+        IsolationError: walls are required, and cannot be had on this machine.
+    """
+    # What is ours in there: what the program was asked, and what is said of how it ran.
+    asked = [write[0] / name for name in ASKED]
+    room = room_of(walls, program, root, command, env, read=[*read, *asked], write=write)
+    return Start(command, env, cwd, room, told(room, walls))
+
+
+def _named(backend: Backend, base: Path) -> Iterator[Path]:
+    """What a backend says that its program is, and that no copy holds: it is read where it stands."""
+    if backend.program is not None:
+        yield from (backend.folder / checkout.path for checkout in backend.program.checkouts)
+        files = (Path(os.path.normpath(backend.folder / name)) for name in backend.program.files)
+        yield from (path for path in files if not path.is_relative_to(base))
 
 
 def _plain_bytecode(sealed: Sealed) -> Path:
@@ -230,7 +278,7 @@ def _booted(
 
 def _command_start(
     program: CommandProgram, request: wire.RunRequest, root: Path, sealed: Sealed, folder: Path
-) -> Start:
+) -> tuple[list[str], dict[str, str], Path]:
     """A manifest's command, in whose words the project's sealed files are those of the copy."""
     copied, cwd = folder / "program", program.working_folder(request, root)
     inside = cwd.is_relative_to(root.resolve()) and not cwd.is_relative_to(request.out_dir)
@@ -243,8 +291,7 @@ def _command_start(
     place = copied / cwd.relative_to(moved.root) if inside else cwd
     if inside:
         place.mkdir(parents=True, exist_ok=True)
-    cache = _plain_bytecode(sealed)
-    return Start(command, {**base, **env, "PYTHONPYCACHEPREFIX": str(cache)}, place, (folder, cache))
+    return command, {**base, **env, "PYTHONPYCACHEPREFIX": str(_plain_bytecode(sealed))}, place
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ class LocalEngine:
             with started(launch.program, request, context.root, launch.sealed) as start:
                 held = [launch.present, *lease.descriptors]
                 env = {**start.env, **lease.environment}
-                outcome = runner.run(request, start.command, env, start.cwd, keep_open=held)
+                within = (start.room, start.isolation)
+                outcome = runner.run(request, start.command, env, start.cwd, held, *within)
                 if outcome.success:
                     start.ended_well()
             if not outcome.success:

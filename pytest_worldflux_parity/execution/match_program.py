@@ -45,12 +45,14 @@ class MatchRun:
 
     Attributes:
         error: why it delivered nothing that can be compared, in one line; empty where it did.
+        isolation: what kept it in its folder; None where nobody knows.
     """
 
     folder: Path
     error: str
     artifacts_sha256: Mapping[str, str]
     duration_sec: float
+    isolation: Mapping[str, Any] | None = None
 
 
 def match_once(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> MatchRun:
@@ -102,7 +104,8 @@ def _read_run(folder: Path, request_id: str) -> MatchRun | None:
     schemas.check(document, "match_run.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
     if document["request_id"] != request_id:
         return None
-    return MatchRun(folder, document["error"], document["artifacts_sha256"], document["duration_sec"])
+    error, files, seconds = (document[name] for name in ("error", "artifacts_sha256", "duration_sec"))
+    return MatchRun(folder, error, files, seconds, document.get("isolation"))
 
 
 def retire_failed(spec: MatchSpec, folder: Path) -> None:
@@ -131,10 +134,11 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
     out_dir = _new_folder(folder)
     begun = time.monotonic()
     error, return_code, command = "", None, list[str]()
+    isolation: Mapping[str, Any] | None = None
     try:
         path = out_dir / "match_request.json"
         with match_started(spec.backend, path, spec.threads, root, sealed) as start:
-            command = start.command
+            command, isolation = start.command, start.isolation
             return_code = _execute(spec, start, out_dir)
             if return_code == 0:
                 start.ended_well()
@@ -142,7 +146,8 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
         _read_match(out_dir, spec.backend)
     except BackendError as problem:
         error = problem.line()
-    run = MatchRun(out_dir, error, {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3))
+    files, seconds = {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3)
+    run = MatchRun(out_dir, error, files, seconds, isolation)
     document = {
         "schema_version": RUN_SCHEMA,
         "generated_at_utc": utc_now(),
@@ -153,6 +158,7 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
         "return_code": return_code,
         "duration_sec": run.duration_sec,
         "artifacts_sha256": dict(run.artifacts_sha256),
+        "isolation": isolation,
     }
     write_document(out_dir / _RUN, document, "match_run.v1")
     return run
@@ -188,6 +194,7 @@ def _execute(spec: MatchSpec, start: Start, out_dir: Path) -> int:
             spec.backend.match.deadline_sec,
             where=spec.backend.adapter,
             mend="raise match.deadline_sec in backend.yaml, or look at the log",
+            room=start.room,
         )
 
 

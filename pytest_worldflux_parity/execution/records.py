@@ -7,7 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from ..suite.suite import Suite
-from ..wire import RECORD_SCHEMA, RunRecord, RunRequest, WireError, record_from_dict, record_to_dict
+from ..wire import (
+    RECORD_SCHEMA,
+    RunRecord,
+    RunRequest,
+    WireError,
+    content_hash,
+    record_from_dict,
+    record_to_dict,
+)
 from .retry import Kind
 
 SUCCESS, FAILED = "success", "failed"
@@ -40,6 +48,7 @@ def record_line(
     recovered: bool = False,
     kind: Kind | None = None,
     gpus: Sequence[str] = (),
+    isolation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The line for one attempt; ``record`` is None when it failed.
 
@@ -49,6 +58,7 @@ def record_line(
     Args:
         kind: of the error; ``error_kind`` in the line.
         gpus: UUIDs of the GPUs that the program could see; none on a CPU.
+        isolation: what kept it in its folder (:func:`.isolation.told`); None where nobody knows.
     """
     metadata = record.metadata if record else {}
     source = metadata.get("source")
@@ -96,6 +106,7 @@ def record_line(
         "error": error or None,
         "error_kind": kind,
         "gpus": list(gpus),
+        "isolation": dict(isolation) if isolation is not None else None,
     }
 
 
@@ -118,6 +129,11 @@ class StoredLine(dict[str, Any]):
     @cached_property
     def record(self) -> RunRecord | None:
         return _record_of(self)
+
+
+def line_sha256(line: Mapping[str, Any]) -> str:
+    """sha256 of a line's content, whoever wrote it down and however."""
+    return content_hash(dict(line))
 
 
 def is_readable(line: Mapping[str, Any]) -> bool:

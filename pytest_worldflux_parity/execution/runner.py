@@ -8,26 +8,43 @@ of ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import wire
 from ..errors import RecordError, RunFailed
 from .guardian import MARK, end_marked, guardian
+from .isolation import FILE, Room, return_code, wrapped
 from .retry import Kind, failure_kind
 
 LOG_TAIL_BYTES = 4000
 # An allocator's report follows the line that names the reason.
 REASON_BYTES = 65536
 TERM_GRACE_SEC = 3.0
+# What is read of the folder of a program that has ended.
+READ = (
+    "metrics.json",
+    "progress.jsonl",
+    "stdout.log",
+    "stderr.log",
+    "request.json",
+    FILE,
+    "match.json",
+    "match_request.json",
+    "outputs.npz",
+    "perturbed.npz",
+)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 _RUNNING: set[subprocess.Popen[bytes]] = set()
@@ -43,6 +60,7 @@ class Outcome:
         kind: of the error, as :mod:`.retry` tells them apart; None on success.
         return_code: as the process gave it (negative: a signal); None when it could not be started or
             was ended at its deadline.
+        isolation: what kept it in its folder (:func:`.isolation.told`).
     """
 
     record: wire.RunRecord | None
@@ -50,6 +68,7 @@ class Outcome:
     return_code: int | None
     duration_sec: float
     kind: Kind | None = None
+    isolation: Mapping[str, Any] | None = None
 
     @property
     def success(self) -> bool:
@@ -100,6 +119,8 @@ def run(
     env: Mapping[str, str],
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
+    room: Room | None = None,
+    isolation: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run ``command`` for ``request`` and read what it found.
 
@@ -109,12 +130,16 @@ def run(
 
     Args:
         keep_open: descriptors that the program inherits: a lock on them is held until it has ended too.
+        room: the walls around it. isolation: what a record says of them.
 
     Raises:
         OSError: the request or the logs cannot be written.
     """
     folder = Path(request.out_dir)
     (folder / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
+    if isolation is not None:
+        # Whoever finds the attempt without having seen its end knows by this how it ran.
+        (folder / FILE).write_text(wire.canonical_json(isolation), encoding="utf-8")
     start, kills = time.monotonic(), oom_kills()
     return_code: int | None = None
     record, error = None, ""
@@ -130,6 +155,7 @@ def run(
             mend=mend,
             cwd=cwd,
             keep_open=keep_open,
+            room=room,
         )
         check_exit(return_code, folder, request.adapter)
         record = _accepted(request, folder)
@@ -138,7 +164,7 @@ def run(
     except (RunFailed, RecordError) as problem:
         error = problem.line()
         kind = failure_kind(return_code, _reason(folder), request.device, oom_kills() > kills)
-    return Outcome(record, error, return_code, time.monotonic() - start, kind)
+    return Outcome(record, error, return_code, time.monotonic() - start, kind, isolation)
 
 
 def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
@@ -192,6 +218,7 @@ def execute(
     mend: str,
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
+    room: Room | None = None,
 ) -> int:
     """Run one program in ``folder`` until it ends; its exit status. Its output goes into log files there.
 
@@ -199,22 +226,25 @@ def execute(
         where: whose program it is, for errors. mend: what to do when the deadline passes.
         cwd: where the program starts, if not in ``folder``.
         keep_open: descriptors that the program inherits.
+        room: the walls around it; None: it runs open. They fall with the thread that runs this.
 
     Raises:
         RunFailed: it could not be started, or was ended at its deadline.
         OSError: the logs cannot be written.
     """
     mark = secrets.token_hex(8)
+    started, around = ([*command], env) if room is None else wrapped(command, env, cwd or folder, room)
     with (
         open(folder / "stdout.log", "wb") as out,
         open(folder / "stderr.log", "wb") as err,
         guardian().watching(mark),
     ):
         try:
+            _check_program(command[0], env)
             process = subprocess.Popen(
-                [*command],
+                started,
                 cwd=cwd or folder,
-                env={**env, MARK: mark},
+                env={**around, MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -228,7 +258,37 @@ def execute(
         with _ended_at_exit(process, mark), _may_be_ended(process):
             if not _wait(process, deadline_sec):
                 raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
-        return process.returncode
+        _refuse_links(folder, where)
+        return process.returncode if room is None else return_code(process.returncode)
+
+
+def _refuse_links(folder: Path, where: str) -> None:
+    """Take away what is read by name and is no file: a link would have others read what it leads to.
+
+    Raises:
+        RunFailed: there was one.
+    """
+    for name in READ:
+        with contextlib.suppress(FileNotFoundError):
+            mode = os.lstat(folder / name).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                os.unlink(folder / name)
+                what = "a link" if stat.S_ISLNK(mode) else "no file"
+                raise RunFailed(
+                    f"the program left {what} as {name}", where=where, mend="let it write the file itself"
+                )
+
+
+def _check_program(name: str, env: Mapping[str, str]) -> None:
+    """Say of a program that is not there what the system would: within walls nobody else does.
+
+    Raises:
+        OSError: it is not there.
+    """
+    relative = os.path.dirname(name) and not os.path.isabs(name)
+    if not relative and shutil.which(name, path=env.get("PATH")) is None:
+        number = errno.EACCES if os.path.exists(name) else errno.ENOENT
+        raise OSError(number, os.strerror(number))
 
 
 def end_running() -> None:

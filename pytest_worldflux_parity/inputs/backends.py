@@ -6,8 +6,9 @@ Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; 
 ``worldflux-parity env create`` builds), ``python``, ``requirements``, ``extra``,
 ``source: {lock: <suite>}`` for a program that runs a locked official checkout,
 ``program: {checkouts, packages, files, ignore}`` for what the program is beside its folder,
-``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder, and
-``record: {argv, deadline_sec}`` for an official one that can record such a folder from a run's checkpoint.
+``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder,
+``record: {argv, deadline_sec}`` for an official one that can record such a folder from a run's checkpoint,
+and ``needs: {network, read, write, dev_shm}`` for what it cannot do without where programs are isolated.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from .python_options import count_options
 
 FILE = "backend.yaml"
 MARKER = "complete.json"
+# Stands for the project in what a program needs.
+PROJECT = "{repo_root}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,32 @@ class RecordProgram:
 
     argv: tuple[str, ...]
     deadline_sec: float = 900.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a program cannot do without where programs are isolated (:mod:`..execution.isolation`).
+
+    Attributes:
+        read, write: files and folders; relative ones are relative to the backend's folder, ``~`` is the home
+            and ``{repo_root}`` the project.
+        dev_shm: more shared memory than a lock or a queue takes.
+    """
+
+    network: bool = False
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    dev_shm: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """What is needed, as ``backend.yaml`` says it; empty where nothing is."""
+        stated = {
+            "network": self.network, "read": [*self.read], "write": [*self.write], "dev_shm": self.dev_shm
+        }  # fmt: skip
+        return {name: value for name, value in stated.items() if value}
+
+
+NO_NEEDS = Needs()
 
 
 @dataclass(frozen=True)
@@ -118,6 +147,7 @@ class Backend:
     lock_suite: str = ""
     match: MatchProgram | None = None
     record: RecordProgram | None = None
+    needs: Needs = NO_NEEDS
     program: Names | None = None
 
     @property
@@ -295,6 +325,9 @@ def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backe
         values["match"] = MatchProgram(**{**document["match"], "argv": tuple(document["match"]["argv"])})
     if "record" in values:
         values["record"] = RecordProgram(**{**document["record"], "argv": tuple(document["record"]["argv"])})
+    needs = document.get("needs", {})
+    folders = {key: tuple(needs.get(key, ())) for key in ("read", "write")}
+    values["needs"] = Needs(**{**needs, **folders})
     if "program" in values:
         values["program"] = _names(document["program"])
     return Backend(folder=path.parent.resolve(), **values)

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import wire
 from ..suite.commands import CommandSide, fill
+from .backends import PROJECT, Needs
 
 # In a copy of the project on another machine: the commit that it is a copy of.
 COMMIT = ".worldflux-commit"
@@ -42,6 +43,11 @@ class CommandProgram:
     @property
     def name(self) -> str:
         return self.adapter
+
+    @property
+    def needs(self) -> Needs:
+        """Nobody declares what a command needs: it may read what stands in the project."""
+        return Needs(read=(PROJECT,))
 
     @property
     def adapter_id(self) -> str:

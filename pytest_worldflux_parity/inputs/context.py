@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ..suite.suite import SYSTEMS, Override
 
+# Whether programs are kept in their folders: where the machine can, or the run fails; or not at all.
+Isolate = Literal["auto", "require", "off"]
 # What stays of an attempt once it is recorded.
 Retention = Literal["minimal", "full"]
 
@@ -24,6 +26,7 @@ class RunContext:
         seeds: replaces the seeds of live sides, or None.
         overrides: system -> the table that is read in place of its side.
         retention: what stays of an attempt once it is recorded.
+        isolate: whether programs are kept in their folders (:mod:`..execution.isolation`).
         history: globs of earlier equivalence reports that a proof is held against.
         sign_key: the private key that a proof's evidence is signed with.
         engine: where runs are executed, local, ray or slurm.
@@ -45,6 +48,7 @@ class RunContext:
     seeds: tuple[int, ...] | None = None
     overrides: Mapping[str, Override] = field(default_factory=dict)
     retention: Retention = "full"
+    isolate: Isolate = "off"
     history: tuple[str, ...] = ()
     sign_key: Path | None = None
     engine: str = "local"

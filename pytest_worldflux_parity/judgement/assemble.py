@@ -242,11 +242,13 @@ def evidence_of_run(spec: MatchSpec, run: MatchRun, not_run: str = "") -> Compon
         "folder": f"{run.folder.parent.name}/{run.folder.name}",
         "duration_sec": run.duration_sec,
     }
+    within = run.isolation
     if run.error:
-        return ComponentEvidence(spec.golden, error=run.error, about=about)
+        return ComponentEvidence(spec.golden, error=run.error, about=about, isolation=within)
     try:
         match = read_match(run, spec.backend)
     except ParityError as error:
-        return ComponentEvidence(spec.golden, error=error.line(), about=about)
+        return ComponentEvidence(spec.golden, error=error.line(), about=about, isolation=within)
     about.update(packages=match.packages, tree_sha256=match.tree_sha256)
-    return ComponentEvidence(spec.golden, compare(spec.golden, match), not_run=not_run, about=about)
+    result = compare(spec.golden, match)
+    return ComponentEvidence(spec.golden, result, not_run=not_run, about=about, isolation=within)

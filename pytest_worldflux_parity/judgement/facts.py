@@ -24,6 +24,7 @@ from .judgement_input import Evidence
 from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
 from .quick import Judged, Judgement
+from .walls import NOTHING, Isolation
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Facts:
     machine: Mapping[str, Any]
     project: Mapping[str, Any] | None
     fixture: bool
-    isolation: str = "none"
+    isolation: Isolation = NOTHING
     comparison: Comparison = "programs"
     common: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
@@ -172,6 +173,7 @@ def facts_of(
         machine=circumstances.machine,
         project=session.get("project"),
         fixture=any(e.fixtures for e in parts),
+        isolation=judgement.evidence.isolation,
         comparison=suite.comparison,
         environments=tuple(_environments(entry)),
         ignored=tuple(_ignored(entry)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from .gates.independence import Origin
 from .gates.programs import Named
 from .gates.repeats import Repeats
 from .stats.measurements import Observed
+from .walls import Isolation, isolation_of
 
 # What a verdict is about where a suite compares one program on purpose.
 ONE_PROGRAM = {
@@ -89,6 +90,11 @@ class Evidence:
         lines = {line["system"] for line in self.lines if is_fixture_line(line)}
         return tuple(s for s in SYSTEMS if s in lines or s in self.fixture_tables)
 
+    @property
+    def isolation(self) -> Isolation:
+        """What kept the programs in their folders."""
+        return isolation_of(ran(self.lines, (self.components,)))
+
     def sentence(self, reason: str) -> str:
         """The sentence of a verdict; it begins with what was chosen in place of what the project has.
 
@@ -97,3 +103,13 @@ class Evidence:
         chosen = f"with {' and '.join(self.choices)}: {reason}" if self.choices else reason
         one = ONE_PROGRAM.get(self.suite.comparison)
         return f"{one}, so nothing is shown of another program: {chosen}" if one else chosen
+
+
+def ran(
+    lines: Iterable[Mapping[str, Any]], matches: Iterable[ComponentEvidence | None]
+) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+    """(adapter, what kept it in its folder) of every run and component match."""
+    yield from ((line["adapter"], line.get("isolation")) for line in lines)
+    for match in matches:
+        if match is not None and match.about is not None:
+            yield match.about["adapter"], match.isolation

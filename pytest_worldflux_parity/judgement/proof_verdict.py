@@ -21,11 +21,12 @@ from .gates import Finding
 from .gates.components import ComponentEvidence
 from .gates.coverage import apart_findings, tolerated
 from .gates.fixture import BANNER
-from .judgement_input import Evidence
+from .judgement_input import Evidence, ran
 from .proof.decision import Begun, begin_cells, judge_proof
 from .proof.results import ProofDecision, ProofGates
 from .proof.validity import alike_findings, requirement_findings, unknown_backends
 from .stats.measurements import Missing, Observed, Value
+from .walls import Isolation, isolation_of
 
 VALIDITY = ("validity", "independence")
 NO_CLAIM = "no claim: this run is not evidence for a public claim"
@@ -56,6 +57,20 @@ class ProofEvidence:
     def lines(self) -> tuple[Mapping[str, Any], ...]:
         """The lines that count, of all parts."""
         return tuple(line for part in self.parts for line in part.lines)
+
+    @property
+    def isolation(self) -> Isolation:
+        """What kept the programs in their folders."""
+        matches = (*(part.components for part in self.parts), *self.live.values())
+        return isolation_of(ran(self.lines, matches))
+
+    def sentence(self, reason: str) -> str:
+        """The sentence of the verdict: of a claim also that programs ran open."""
+        within = self.isolation
+        count = sum(within.ran_open.values())
+        if self.proof.is_claim and count:
+            reason = f"with {count} of {within.walled + count} runs and matches open: {reason}"
+        return self.parts[0].sentence(reason) if self.parts else reason
 
 
 @dataclass(frozen=True)
@@ -132,8 +147,7 @@ def judge_proof_suite(evidence: ProofEvidence, begun: Begun | None = None) -> Pr
             plan=evidence.plan,
             begun=cells,
         )
-    if evidence.parts:
-        decision = replace(decision, reason=evidence.parts[0].sentence(decision.reason))
+    decision = replace(decision, reason=evidence.sentence(decision.reason))
     return ProofJudgement(evidence, gates, decision)
 
 

@@ -11,13 +11,25 @@ from typing import Any
 from .. import wire
 from ..errors import StoreError
 from ..execution.attempt_files import Attempt, AttemptFiles
-from ..execution.records import is_readable, record_of
+from ..execution.records import is_readable, line_sha256, record_of
 from ..execution.store import Line, Stored, attempt_place
 from ..schemas.json_text import Unclear, is_plainly
 from ..suite.pairs import RunKey
 from .gates import Finding
 
 ABSENT, DIFFERENT = "record_without_artifact", "record_differs_from_artifact"
+
+
+def rewritten_findings(stored: Stored, noted: Mapping[str, str]) -> Iterator[Finding]:
+    """That the log no longer holds a line as the session that made it, or kept it, knows it.
+
+    Args:
+        noted: sha256 of each such line (:func:`.line_sha256`) -> which run it is of.
+    """
+    there = {line_sha256(line) for line in stored.lines} if noted else set()
+    for sha256, run in noted.items():
+        if sha256 not in there:
+            yield Finding("record_rewritten", f"the stored line of {run} is not the one that was written")
 
 
 def line_findings(

@@ -22,12 +22,13 @@ from ..suite.suite import SYSTEMS
 
 if TYPE_CHECKING:
     from ..execution.leases import Pool
-    from ..inputs.context import Retention, RunContext
+    from ..inputs.context import Isolate, Retention, RunContext
     from ..session.conclude import Case, Conclusion
     from ..suite.suite import Override
 
 ENGINES = ("local", "ray", "slurm")
 TRACKS = ("quick", "proof", "campaign")
+ISOLATE: tuple[Isolate, ...] = ("auto", "require", "off")
 SUFFIXES = (".yaml", ".yml")
 INI = {
     "parity_output": ("folder of the run directories", "reports/parity"),
@@ -41,6 +42,7 @@ INI = {
     "parity_worldflux": ("score table in place of the worldflux side", ""),
     "parity_worldflux_format": ("its format", ""),
     "parity_retention": ("what stays of an attempt: minimal or full", "full"),
+    "parity_isolate": ("keep programs in their folders: auto, require or off", ""),
     "parity_workers": (
         "pairs at a time without -n: a number, or auto (as many as fit the cores or GPUs)",
         "auto",
@@ -76,12 +78,17 @@ OVERRIDES = {"official": "parity_upstream", "worldflux": "parity_worldflux"}
 
 @dataclass
 class ControllerState:
-    """What the controller of a session knows; workers have none."""
+    """What the controller of a session knows; workers have none.
+
+    Attributes:
+        lines: suite's node id -> sha256 of each stored line that a run was told by -> which run.
+    """
 
     claim: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     node_ids: list[str] = field(default_factory=list)
     suites: dict[str, Path] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    lines: dict[str, dict[str, str]] = field(default_factory=dict)
     sealed: bool = False
     conclusions: list[Conclusion] = field(default_factory=list)
 
@@ -124,6 +131,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what stays of an attempt once it is recorded: record, request and logs, or all (default)",
     )
     group.addoption(
+        "--parity-isolate",
+        choices=ISOLATE,
+        help="keep programs in their folders: where this machine can (auto, of proofs), always, or never",
+    )
+    group.addoption(
         "--parity-history",
         metavar="GLOB",
         action="append",
@@ -156,6 +168,7 @@ def pytest_configure(config: pytest.Config) -> None:
     elif not config.option.collectonly:
         config.stash[STATE] = state = ControllerState()
         config.pluginmanager.register(_BrokenFiles(state.broken))
+        config.pluginmanager.register(_NotedLines(state.lines))
         _open_engine(config)
     _default_paths(config)
     _default_workers(config)
@@ -223,6 +236,7 @@ def _context(config: pytest.Config) -> RunContext:
         seeds=_seeds(str(_value(config, "parity_seeds"))),
         overrides=dict(_overrides(config)),
         retention=_retention(str(_value(config, "parity_retention"))),
+        isolate=_isolate(config),
         history=tuple(_value(config, "parity_history")),
         sign_key=_sign_key(config),
     )
@@ -401,6 +415,15 @@ def _retention(text: str) -> Retention:
     return "minimal" if text == "minimal" else "full"
 
 
+def _isolate(config: pytest.Config) -> Isolate:
+    """As asked; else proofs are kept in their folders where that can be done."""
+    text = str(_value(config, "parity_isolate")) or ("auto" if config.option.parity == "proof" else "off")
+    for name in ISOLATE:
+        if text == name:
+            return name
+    raise pytest.UsageError(f"parity_isolate is {text!r}: valid: {', '.join(ISOLATE)}")
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
@@ -550,6 +573,21 @@ class _BrokenFiles:
             self.broken.add(report.nodeid)
 
 
+class _NotedLines:
+    """Notes the stored lines that reports tell of: no program can reach what this process remembers."""
+
+    def __init__(self, lines: dict[str, dict[str, str]]) -> None:
+        self.lines = lines
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        from .items import LINE
+
+        suite, _, pair = report.nodeid.partition("::")
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name.endswith(LINE):
+                self.lines.setdefault(suite, {})[str(value)] = f"{name.removesuffix(LINE)} {pair}"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
@@ -576,7 +614,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     if state is None or state.sealed:
         return
     from ..errors import ParityError
-    from ..session.seal import plans, seal, suite_paths
+    from ..session.seal import isolation_line, plans, seal, suite_paths
     from .items import CONTEXT
 
     context = config.stash[CONTEXT]
@@ -585,8 +623,9 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
         raise pytest.UsageError(f"--parity={context.track}: no suite is among what was collected")
     try:
         _claim(context, state.claim)
+        open_because = isolation_line(context)
         cases = seal(context, paths, list(config.invocation_params.args))
-        told = list(plans(context, paths))
+        told = [*open_because, *plans(context, paths)]
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     state.node_ids, state.sealed = node_ids, True
@@ -658,7 +697,7 @@ def _conclude(session: pytest.Session) -> None:
     from ..session.conclude import conclude
     from .items import CONTEXT
 
-    state.conclusions = conclude(config.stash[CONTEXT], state.node_ids)
+    state.conclusions = conclude(config.stash[CONTEXT], state.node_ids, state.lines)
     session.testscollected = len(state.node_ids) + sum(len(c.cases) for c in state.conclusions)
     for conclusion in state.conclusions:
         for case in conclusion.cases:

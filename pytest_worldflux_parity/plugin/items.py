@@ -13,7 +13,7 @@ from ..errors import MatchError, ParityError, RecordError, SourceError, Statisti
 from ..execution import attempts
 from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
-from ..execution.records import record_of
+from ..execution.records import line_sha256, record_of
 from ..execution.runner import log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..inputs.golden_data import Component
     from ..judgement.gates.components import MatchResult
 
+# Ends the name of a property that has the sha256 of a stored line.
+LINE = ".line_sha256"
 CONTEXT = pytest.StashKey[RunContext]()
 # What runs hold while they run on this machine; None where they run on others.
 POOL = pytest.StashKey["Pool | None"]()
@@ -134,7 +136,7 @@ class _Cache:
 
             assert self.prepared.match is not None
             run_dir, suite_id = self.context.run_dir, self.prepared.suite.suite_id
-            sealed = sealed_in(run_dir, suite_id, self.prepared.match_key)
+            sealed = sealed_in(self.context, suite_id, self.prepared.match_key)
             folder = run_dir / suite_id / self.prepared.match_folder
             self._match_run = match_once(self.prepared.match, folder, self.context.root, sealed)
         return self._match_run
@@ -279,6 +281,7 @@ class PairItem(pytest.Item):
     def _note(self, system: str, line: Line, *, kept: bool) -> None:
         self.user_properties.append((f"{system}.request_id", str(line["request_id"])))
         self.user_properties.append((f"{system}.attempt", int(line["attempt"])))
+        self.user_properties.append((f"{system}{LINE}", line_sha256(line)))
         if kept:
             self.user_properties.append((f"{system}.resumed", "true"))
 

@@ -71,8 +71,8 @@ def _programs(facts: Facts) -> Iterator[Finding]:
             yield Finding("oracle_commit_unknown", text)
     if all(program.is_table for program in facts.programs):
         return
-    if facts.isolation == "none":
-        yield Finding("no_isolation", "nothing kept the programs in their folders")
+    if not facts.isolation.is_whole:
+        yield Finding("no_isolation", facts.isolation.sentence)
     for part, compared in facts.components.items():
         # Of a family whose golden the lock pins; of another the card says that there is none.
         if compared.left_out:

@@ -50,8 +50,10 @@ class SuiteRule:
         return self.stage in (REQUIRED, WHERE_TABLE)
 
 
-# Of a suite that a command line requires and no policy names, and of what v1 names. Isolation is not built.
-STRICT = SuiteRule("", "", REQUIRED, admit=frozenset(["no_isolation"]))
+# Of a suite that a command line requires and no policy names.
+STRICT = SuiteRule("", "", REQUIRED)
+# Of what a policy of the earlier system names, which had no way to isolate a program.
+_EARLIER = frozenset(["no_isolation"])
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _of_families(families: Mapping[str, Any], path: Path) -> dict[str, SuiteRule
             if suite in rules:
                 what = f"families.{family}.suites: {suite!r} is also a suite of {rules[suite].family}"
                 raise DocumentError(what, where=str(path))
-            rules[suite] = SuiteRule(suite, family, own["stage"], admit=STRICT.admit)
+            rules[suite] = SuiteRule(suite, family, own["stage"], admit=_EARLIER)
     return rules
 
 

@@ -61,7 +61,9 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
         yield "records", f"{facts.lost_lines} lines of the log are torn or cannot be read"
     if facts.warnings:
         yield "warnings", "; ".join(facts.warnings)
-    yield "isolation", facts.isolation
+    yield "isolation", facts.isolation.sentence
+    if facts.isolation.declared:
+        yield "needs", facts.isolation.declared
     yield "run", _run(facts)
     yield "signed", signer
     yield "not shown", NOT_SHOWN

@@ -28,6 +28,7 @@ from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
 from ..judgement.stats.measurements import FAILED
+from ..judgement.stored_lines import rewritten_findings
 from ..reporting import documents, markdown
 from ..reporting.card import card_section
 from ..reporting.dashboard import dashboard
@@ -75,8 +76,14 @@ class Conclusion:
     signature: str = ""
 
 
-def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
+def conclude(
+    context: RunContext, node_ids: Sequence[str], lines: Mapping[str, Mapping[str, str]]
+) -> list[Conclusion]:
     """Judge every suite of the run and write all documents.
+
+    Args:
+        lines: of each suite, the stored lines that this session knows of, as :func:`.rewritten_findings`
+            takes them.
 
     Never raises for what it finds: a suite that cannot be judged is a conclusion that failed.
     """
@@ -88,7 +95,7 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
     # Of the session that sealed the run; a resume asks the same.
     context = replace(context, run_id=session["run_id"], choices=session.get("choices", {}))
     look_again()
-    conclusions = [_conclude_suite(context, n, sealed[n], node_ids) for n in sealed]
+    conclusions = [_conclude_suite(context, n, sealed[n], node_ids, lines.get(n, {})) for n in sealed]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
     elif any(c.proof for c in conclusions):
@@ -97,8 +104,13 @@ def conclude(context: RunContext, node_ids: Sequence[str]) -> list[Conclusion]:
 
 
 def _conclude_suite(
-    context: RunContext, node_id: str, sealed: dict[str, Any], node_ids: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    sealed: dict[str, Any],
+    node_ids: Sequence[str],
+    lines: Mapping[str, str],
 ) -> Conclusion:
+    names = _names(node_id, node_ids)
     try:
         file = prepare((context.root / node_id).resolve(), context)
         before, now = sealed, described(fingerprint(file, context), file, context)
@@ -107,10 +119,10 @@ def _conclude_suite(
         changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
         noted += new_beside(before, now, file)
         if file.proof is not None:
-            return _conclude_proof(context, node_id, file, _names(node_id, node_ids), changed, noted, sealed)
+            return _conclude_proof(context, node_id, file, names, changed, noted, sealed, lines)
         if file.campaign is not None:
-            return _conclude_campaign(context, node_id, file, _names(node_id, node_ids), changed)
-        return _conclude_quick(context, node_id, file, _names(node_id, node_ids), changed, noted, sealed)
+            return _conclude_campaign(context, node_id, file, names, changed)
+        return _conclude_quick(context, node_id, file, names, changed, noted, sealed, lines)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
     # A mistake of ours in one suite must not take the verdicts of the others with it.
@@ -127,19 +139,21 @@ def _conclude_quick(
     changed: Sequence[str],
     noted: Sequence[str],
     entry: Mapping[str, Any],
+    lines: Mapping[str, str],
 ) -> Conclusion:
     """Judge a quick suite, write its documents, and pack them with the records that they rest on."""
     prepared = file.parts[0]
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
+    stored = store.read()
     circumstances = Circumstances(
         resumed=context.resume,
         selected=frozenset(names),
         changed=tuple(changed),
+        findings=tuple(rewritten_findings(stored, lines)),
         noted=tuple(noted),
         names=names_of(prepared, context),
         machine=environment(),
     )
-    stored = store.read()
     judgement = judge_quick(prepared, context, stored, circumstances, entry)
     time = utc_now()
     found = documents.quick_documents(
@@ -180,10 +194,11 @@ def _conclude_proof(
     changed: Sequence[str],
     noted: Sequence[str],
     entry: Mapping[str, Any],
+    lines: Mapping[str, str],
 ) -> Conclusion:
     from .conclude_proof import conclude_proof
 
-    concluded = conclude_proof(prepared, context, names, changed, noted, entry)
+    concluded = conclude_proof(prepared, context, names, changed, noted, entry, lines)
     cases = tuple(Case(name, outcome, text, warnings) for name, outcome, text, warnings in concluded.cases)
     return Conclusion(
         node_id,

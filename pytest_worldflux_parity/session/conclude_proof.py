@@ -35,6 +35,7 @@ from ..judgement.judge_proof import golden_paths, judge_run
 from ..judgement.proof.decision import plan_to_seal
 from ..judgement.proof_verdict import ProofJudgement
 from ..judgement.required_files import artifact_findings
+from ..judgement.stored_lines import rewritten_findings
 from ..reporting.missing_suite import write_missing_suite
 from ..reporting.proof_documents import EQUIVALENCE, REPORT, SCHEMAS, Documents, documents_of
 from ..reporting.proof_markdown import equivalence_text
@@ -141,12 +142,14 @@ def conclude_proof(
     changed: Sequence[str],
     noted: Sequence[str],
     entry: Mapping[str, Any],
+    lines: Mapping[str, str],
 ) -> ProofConclusion:
     """Judge one proof suite and write all its documents.
 
     Args:
         names: of the test items of this session. changed: what changed since the run was sealed.
         noted: what came beside it, and changed nothing that ran. entry: what was sealed of the suite.
+        lines: the stored lines that the session knows of (:func:`.rewritten_findings`).
 
     Raises:
         ParityError: something cannot be read or written.
@@ -158,7 +161,7 @@ def conclude_proof(
     with _packed_ahead(prepared, context, history) as packing:
         stored = store.read()
         findings = tuple(match_live(prepared, context, stored)) if live else ()
-        findings += tuple(_artifacts(prepared, context, stored))
+        findings += (*_artifacts(prepared, context, stored), *rewritten_findings(stored, lines))
         selected = frozenset(names)
         circumstances = Circumstances(
             context.resume,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
+from ..execution import isolation
 from ..execution.attempts import recover
 from ..execution.copies import FOLDER, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
@@ -86,6 +87,23 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
                 folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
                 retire_failed(part.match, folder / part.match_folder)
     return sum(map(_case_count, prepared.values()))
+
+
+def isolation_line(context: RunContext) -> Iterable[str]:
+    """That programs run open on this machine though they were to be isolated, and what mends it.
+
+    Programs of a cluster run elsewhere: each node tries for itself.
+
+    Raises:
+        IsolationError: isolation is required, and cannot be had here.
+    """
+    if context.isolate == "off" or context.engine != "local":
+        return []
+    if isolation.in_force(isolation.walls_of(context), "this machine"):
+        return []
+    why = isolation.tried()
+    assert why is not None
+    return [f"parity: programs are not isolated: {why.line()}"]
 
 
 def _copy_programs(context: RunContext, files: Iterable[PreparedFile]) -> None:
@@ -195,5 +213,6 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
         "choices": dict(context.choices),
         "project": project_state(context.root),
         "retention": context.retention,
+        "isolate": context.isolate,
         "suites": asked,
     }

@@ -18,6 +18,7 @@ from pytest_worldflux_parity.execution.ray.node import LIVE
 from tests.conftest import Project, alive, wait_until
 from tests.execution.ray_cluster import CHECKOUT, RayCluster, none_left
 from tests.execution.test_leases import fake_driver
+from tests.execution.walls import needs_walls
 
 pytest.importorskip("ray", reason="ray is not installed")
 
@@ -136,6 +137,18 @@ def test_a_session_leaves_what_a_local_one_leaves(
     monkeypatch.setenv("WORLDFLUX_PARITY_LOCKS", str(project.root / "locks"))
     assert project.run("--device=cuda", run_id="local").ret == pytest.ExitCode.TESTS_FAILED
     assert_as_local(project.run_dir(), project.run_dir("local"))
+
+
+@needs_walls
+def test_programs_on_nodes_are_isolated_there(project: Project, cluster: RayCluster) -> None:
+    """They see nothing of what else is in the node's cache: other attempts, what others run from."""
+    project.suite(tasks=["alpha"], seeds=1, recipe={"level": 100.0, "behaviour": "tells"})
+    result = project.run(*RAY, "--parity-isolate=require")
+    assert all(x["success"] for x in project.lines()), result.stdout.str()
+    assert {x["isolation"]["by"] for x in project.lines()} == {"bubblewrap"}
+    seen = [json.loads(p.read_text()) for p in project.run_dir().rglob("deeper/seen.json")]
+    assert len(seen) == 2
+    assert all(one["beside"] == ["backends"] for one in seen)
 
 
 def assert_quiet(text: str) -> None:

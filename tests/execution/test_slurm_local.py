@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import StoreError
 from tests.conftest import Project, alive, wait_until
+from tests.execution.walls import needs_walls
 from tests.plugin.test_plugin_sessions import documents, normal
 
 pytest.importorskip("submitit", reason="the extra slurm is not installed")
@@ -48,8 +50,11 @@ def lines(project: Project, suite: str, run_id: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda x: (x["task_id"], x["seed"], x["system"], x["attempt"]))
 
 
-def test_a_run_directory_is_that_of_a_local_run(here: Project) -> None:
+@pytest.mark.parametrize("walls", ["off", pytest.param("require", marks=needs_walls)])
+def test_a_run_directory_is_that_of_a_local_run(here: Project, walls: str) -> None:
     """Files and lines, of what succeeds and of what fails in each of its ways."""
+    settings = ("parity_slurm_cluster = local", f"parity_isolate = {walls}")
+    here.ini("filterwarnings = error", "parity_workers = 0", *settings)
     failing = {"crash": 20, "killed": 20, "hang": 1}
     here.suite(tasks=["alpha"], seeds=1)
     for behaviour, deadline in failing.items():
@@ -64,9 +69,31 @@ def test_a_run_directory_is_that_of_a_local_run(here: Project) -> None:
         assert lines(here, suite, "on_slurm") == lines(here, suite, "on_this")
     kinds = {x["error_kind"] for suite in failing for x in here.lines(suite, "on_slurm")}
     assert kinds == {"failed", "killed", "deadline"}
+    by = {x["isolation"]["by"] for suite in failing for x in here.lines(suite, "on_slurm")}
+    assert by == {{"off": "none", "require": "bubblewrap"}[walls]}
     assert documents(here, "on_slurm") == documents(here, "on_this")
     for path in here.run_dir("on_slurm").rglob("slurm_*.json"):
         schemas.check(here.document(str(path)), f"{path.stem}.v1", str, StoreError)
+
+
+@pytest.mark.parametrize("walls", ["auto", "require"])
+def test_a_node_without_bubblewrap_says_so(
+    here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, walls: str
+) -> None:
+    """The machine of the session may well have it: each node tries for itself."""
+    here.suite(tasks=["alpha"], seeds=1)
+    for name in ("env", "sh", "git"):
+        (tmp_path / name).symlink_to(shutil.which(name) or f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    here.run(*SLURM, f"--parity-isolate={walls}")
+    why = "bubblewrap is not installed"
+    if walls == "auto":
+        assert {(x["success"], x["isolation"]["why"]) for x in here.lines()} == {(True, why)}
+    else:
+        told = f"--parity-isolate=require, and {why}; to mend: apt-get install bubblewrap"
+        lines = here.lines()
+        assert lines
+        assert all(not x["success"] and x["error"].endswith(told) for x in lines), lines
 
 
 def waiting(project: Project, **changes: Any) -> None:

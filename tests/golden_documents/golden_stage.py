@@ -22,8 +22,9 @@ from golden_normal import Hashes, cases, rows_in_common, without_circumstances, 
 from tests.conftest import WITHOUT, Project
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# Sessions look the same everywhere: no colour, no summary of pytest's own, nothing left for a next session.
-QUIET = ("-p", "no:cacheprovider", "--color=no", "-rN", "--device=cpu")
+# Sessions look the same everywhere: no colour, no summary of pytest's own, nothing left for a next session,
+# and no isolation, which some machines cannot give.
+QUIET = ("-p", "no:cacheprovider", "--color=no", "-rN", "--device=cpu", "--parity-isolate=off")
 REPORTS = "reports/parity"
 SUFFIXES = (".json", ".jsonl", ".md", ".html", ".yaml")
 # What of the surroundings reaches a process; all else could show in a document, and differs everywhere.

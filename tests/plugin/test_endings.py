@@ -17,6 +17,7 @@ import pytest
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import StoreError
 from tests.conftest import WITHOUT, Project, alive, wait_until
+from tests.execution.walls import needs_walls, processes
 
 # Ends the session; the other two end a part of it, and the session goes on.
 ENDINGS = ("ctrl-c", "terminate", "kill", "closed terminal")
@@ -67,9 +68,21 @@ def end(ending: str, session: subprocess.Popen[bytes], terminal: int | None) -> 
         session.send_signal({"terminate": signal.SIGTERM, "kill": signal.SIGKILL}[ending])
 
 
-def waiting_family(project: Project) -> None:
-    recipe = {"behaviour": "family", "until": str(project.root / "go"), "only": ["worldflux/alpha/1"]}
+def waiting_family(project: Project, walls: str) -> Path:
+    """A suite one of whose programs waits, with two children, for a file; where that file is awaited."""
+    flags = project.root / "flags"
+    flags.mkdir()
+    project.ini("filterwarnings = error", "parity_workers = 0", f"parity_isolate = {walls}")
+    backend = project.root / "backends" / "fake_worldflux" / "backend.yaml"
+    backend.write_text(backend.read_text() + "needs: {read: [../../flags]}\n")
+    recipe = {"behaviour": "family", "until": str(flags / "go"), "only": ["worldflux/alpha/1"]}
     project.suite(tasks=["alpha"], recipe={"level": 100.0, **recipe}, deadline_sec=200)
+    return flags / "go"
+
+
+def running(project: Project) -> list[int]:
+    """What runs in the folders of attempts: within walls programs know other numbers of themselves."""
+    return processes(project.run_dir())
 
 
 def assert_complete(project: Project) -> None:
@@ -81,44 +94,55 @@ def assert_complete(project: Project) -> None:
     assert set(successes.values()) == {1}
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_the_session_ends(project: Project, ending: str) -> None:
-    waiting_family(project)
+WALLS = ["off", pytest.param("require", marks=needs_walls)]
+
+
+@pytest.mark.parametrize(
+    ("ending", "walls"),
+    [
+        *((ending, "off") for ending in ENDINGS),
+        *(pytest.param(ending, "require", marks=needs_walls) for ending in ("terminate", "kill", "ctrl-c")),
+    ],
+)
+def test_the_session_ends(project: Project, ending: str, walls: str) -> None:
+    go = waiting_family(project, walls)
     terminal = None
     if ending == "closed terminal":
         session, terminal = start_in_a_terminal(project)
     else:
         session = project.start("-n", "1")
-    wait_until(lambda: len(project.pids()) == 3, "the program and its children")
-    all_of_it = {*descendants(session.pid), *project.pids()}
+    wait_until(lambda: len(running(project)) == 3, "the program and its children")
+    all_of_it = {*descendants(session.pid), *processes(project.run_dir(), but=())}
     assert len(all_of_it) >= 5, "a worker, its guardian, the program and its two children"
     end(ending, session, terminal)
     session.wait(120)
     wait_until(lambda: not [p for p in all_of_it if alive(p)], "the end of all that was started")
     assert len([x for x in project.lines() if x["success"]]) >= 3
-    (project.root / "go").touch()
+    go.touch()
     result = project.run_here("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert_complete(project)
-    assert not [p for p in project.pids() if alive(p)], "the children of one that ended well end too"
+    assert not processes(project.run_dir(), but=()), "the children of one that ended well end too"
 
 
+@pytest.mark.parametrize("walls", WALLS)
 @pytest.mark.parametrize("victim", ["worker", "program"])
-def test_a_part_of_the_session_ends(project: Project, victim: str) -> None:
+def test_a_part_of_the_session_ends(project: Project, victim: str, walls: str) -> None:
     """A worker and a program that are killed are replaced, and what they left ends."""
-    waiting_family(project)
+    go = waiting_family(project, walls)
     session = project.start("-n", "1")
-    wait_until(lambda: len(project.pids()) == 3, "the program and its children")
-    first = project.pids()
+    wait_until(lambda: len(running(project)) == 3, "the program and its children")
+    first = processes(project.run_dir(), but=())
     folder = project.out_dir("worldflux", "alpha", 1)
-    program = int((folder / "attempt_1" / "pid").read_text())
+    # The children were started by the program, after it.
+    program = next(p for p in running(project) if set(descendants(p)) & set(running(project)))
     worker = next(p for p in descendants(session.pid) if program in descendants(p))
     os.kill({"worker": worker, "program": program}[victim], signal.SIGKILL)
     wait_until(lambda: not [p for p in first if alive(p)], "the end of the program and its children")
     wait_until((folder / "attempt_2" / "pid").exists, "the second attempt")
-    (project.root / "go").touch()
+    go.touch()
     assert session.wait(120) == pytest.ExitCode.OK
     assert_complete(project)
     kinds = [x["error_kind"] for x in project.lines() if (x["system"], x["seed"]) == ("worldflux", 1)]
     assert kinds == [{"worker": "lost", "program": "killed"}[victim], None]
-    assert not [p for p in project.pids() if alive(p)]
+    assert not processes(project.run_dir(), but=())

@@ -11,6 +11,7 @@ import pytest
 from pytest_worldflux_parity.inputs.lock import GoldenPin
 from pytest_worldflux_parity.judgement.facts import Facts, Program, Rule
 from pytest_worldflux_parity.judgement.gates.compared import Compared
+from pytest_worldflux_parity.judgement.walls import NOTHING, Isolation
 from pytest_worldflux_parity.release.admission import admission_findings
 from pytest_worldflux_parity.release.release_policy import LISTED, REQUIRED, SuiteRule
 
@@ -32,7 +33,7 @@ WHOLE = Facts(
     budgets=((1000, 0.0),), choices={}, attempts={"official": {}, "worldflux": {"success": 4}}, repeated=0,
     lost_lines=0, resumed=False, warnings=(), apart=(), run_id="r", time="2026-01-01T00:00:00+00:00",
     device="cpu", machine={}, project={"commit": COMMIT, "changed": False}, fixture=False,
-    isolation="bubblewrap",
+    isolation=Isolation(walled=4),
 )  # fmt: skip
 NEEDED = SuiteRule("suites/quick/s.yaml", "fake", REQUIRED)
 
@@ -48,7 +49,7 @@ def tables(**candidate: Any) -> tuple[Program, ...]:
 def test_a_whole_run_has_nothing_to_admit() -> None:
     assert codes(NEEDED, WHOLE) == []
     assert (
-        codes(NEEDED, replace(WHOLE, programs=(OFFICIAL_TABLE, TABLE), project=None, isolation="none")) == []
+        codes(NEEDED, replace(WHOLE, programs=(OFFICIAL_TABLE, TABLE), project=None, isolation=NOTHING)) == []
     )
 
 
@@ -72,7 +73,7 @@ ADMITTED: dict[str, dict[str, Any]] = {
     "overrides": {"choices": {"seeds": "--parity-seeds 7 in place of the suite's seeds"}},
     "lost_lines": {"lost_lines": 2},
     "oracle_commit_unknown": {"programs": (replace(OFFICIAL, commit=None), CANDIDATE)},
-    "no_isolation": {"isolation": "none"},
+    "no_isolation": {"isolation": Isolation(3, {"--parity-isolate=off": 1})},
     "component_match_missing": {"components": {"fake": Compared("fake", GoldenPin("s", "4" * 64, ()))}},
 }
 OF_CLAIMS: dict[str, dict[str, Any]] = {

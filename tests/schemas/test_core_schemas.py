@@ -82,7 +82,7 @@ def test_a_schema_is_one_and_is_strict(name: str) -> None:
 
 
 def test_every_document_of_a_run_has_a_schema() -> None:
-    run = {"request.v1", "record.v1", "run_line.v1", "session.v1", "run.v1", "aggregate.v1"}
+    run = {"request.v1", "record.v1", "run_line.v1", "session.v1", "run.v1", "aggregate.v1", "isolation.v1"}
     match = {"golden.v1", "match_request.v1", "match.v1", "match_run.v1", "component_match.v1"}
     proof = {"equivalence.v1", "coverage.v1", "stability.v1", "seed_plan.v1", "validity.v1"}
     proof |= {"component_match_set.v1", "circumstances.v1"}

@@ -220,6 +220,7 @@ class RayEngine:
             tree=launch.sealed.tree,
             keep=("*",) if self._context.retention == "full" else (),
             largest=self._largest,
+            walls=launch.sealed.walls,
             share=reservation.share,
             asked=launch.keep,
             session=self._session,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from ... import wire
-from ...errors import ParityError, SuiteError
+from ...errors import IsolationError, ParityError, SuiteError
 from ...inputs import venvs
 from ...inputs.backends import Backend
 from ...inputs.command_program import CommandProgram
@@ -30,6 +30,7 @@ from .. import retention, runner
 from ..copies import FOLDER
 from ..devices import gpus
 from ..guardian import detach
+from ..isolation import OPEN, Walls
 from ..launching import Sealed, Start, started
 from ..leases import XLA_SHARE
 from ..retry import LOST
@@ -54,6 +55,7 @@ class Parcel:
         root: the project on the controller. tree: the files that the program runs from.
         keep: patterns of what comes back beside record, logs and what the record lists; ``*``: all.
         largest: bytes that come back at the most, logs, record and what ``asked`` names aside.
+        walls: what the session asks to have around it, with the controller's paths.
         share: of a GPU's memory that the run may take.
         asked: patterns of what a gate asks for: without it the run would have to be made again.
         session: tells sessions apart; chance, since run ids come again.
@@ -65,6 +67,7 @@ class Parcel:
     tree: Tree
     keep: tuple[str, ...]
     largest: int
+    walls: Walls = OPEN
     share: float = 1.0
     asked: tuple[str, ...] = ()
     session: str = "none"
@@ -167,7 +170,7 @@ def attempt(parcel: Parcel, places: Mapping[Path, Path], cache: Path, host: Host
 
 
 def _unfit(problem: ParityError | OSError) -> Unfit:
-    if isinstance(problem, OSError):
+    if isinstance(problem, (OSError, IsolationError)):
         return "node"
     # A placeholder without a value is the suite's mistake, on any node.
     return "" if isinstance(problem, SuiteError) else "program"
@@ -193,7 +196,9 @@ class _Running:
 
     def _run(self) -> None:
         try:
-            self.outcome = runner.run(self.request, self.start.command, self.env, self.start.cwd)
+            start = self.start
+            within = (start.room, start.isolation)
+            self.outcome = runner.run(self.request, start.command, self.env, start.cwd, (), *within)
         except BaseException as problem:
             self.problem = problem
 
@@ -269,7 +274,8 @@ def _sealed(parcel: Parcel, places: Mapping[Path, Path], cache: Path) -> Iterato
             if other.stem != parcel.session:
                 _clear_unused(other)
         base = base_of(parcel.program, parcel.root)
-        yield Sealed(parcel.tree, _place(base, places), own_folder(sessions / parcel.session))
+        own = own_folder(sessions / parcel.session)
+        yield Sealed(parcel.tree, _place(base, places), own, _walls(parcel, cache))
 
 
 def _clear_unused(lock: Path) -> None:
@@ -277,6 +283,12 @@ def _clear_unused(lock: Path) -> None:
     with contextlib.suppress(OSError), open(lock, encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+
+
+def _walls(parcel: Parcel, cache: Path) -> Walls:
+    """The walls with the folders of this machine: its cache holds other attempts and what they run from."""
+    runs = (cache / "attempts", cache / FOLDER)
+    return replace(parcel.walls, hidden=(cache,), runs=runs, compiled=cache / "compiled")
 
 
 def _place(path: Path, places: Mapping[Path, Path]) -> Path:

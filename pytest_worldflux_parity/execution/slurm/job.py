@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ... import wire
-from ...errors import ParityError, RunFailed, StoreError
+from ...errors import IsolationError, ParityError, RunFailed, StoreError
 from ...schemas.json_text import utc_now
 from ...suite.suite import Resources
 from .. import devices, launching, retention, runner
@@ -111,6 +111,9 @@ class Work:
         except UncompletedJobError:
             # submitit's handler of the signal, where there is nothing to queue anew.
             return self._given_up(starts)
+        except IsolationError as error:
+            # Another node may have what this one lacks.
+            return _failed(error.line(), "failed")
         except ParityError as error:
             return _failed("", None, refusal={"what": error.what, "where": error.where, "mend": error.mend})
 
@@ -119,7 +122,8 @@ class Work:
             self._check_memory()
             with launching.started(self.program, self.request, self.root, self.sealed) as start:
                 keep, env = list(lease.descriptors), {**start.env, **lease.environment}
-                outcome = runner.run(self.request, start.command, env, start.cwd, keep_open=keep)
+                within = (start.room, start.isolation)
+                outcome = runner.run(self.request, start.command, env, start.cwd, keep, *within)
                 if outcome.success:
                     start.ended_well()
             if told and not outcome.success:
@@ -136,6 +140,7 @@ class Work:
                 "gpus": [*(lease.gpus or visible_gpus(self.request.device))],
                 "alone": self._ran_alone(outcome, lease),
                 "metrics_sha256": digest and digest.hexdigest(),
+                "isolation": outcome.isolation,
                 "refusal": None,
             }
 
@@ -215,6 +220,7 @@ def _failed(error: str, kind: str | None, refusal: Mapping[str, str] | None = No
         "gpus": [],
         "alone": False,
         "metrics_sha256": None,
+        "isolation": None,
         "refusal": refusal,
     }
 

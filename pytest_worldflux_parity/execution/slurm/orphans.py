@@ -157,7 +157,8 @@ def execution(
             error, kind = f"{wrong}", "failed"
         if record is None and not error:
             return None
-    outcome = runner.Outcome(record, error, said["return_code"], said["duration_sec"], kind)
+    how = (said["return_code"], said["duration_sec"], kind, said.get("isolation"))
+    outcome = runner.Outcome(record, error, *how)
     return Execution(outcome, tuple(said["command"]), tuple(said["gpus"]), said["alone"])
 
 

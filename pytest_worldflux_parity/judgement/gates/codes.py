@@ -155,6 +155,10 @@ _VALIDITY = {
     "random_policy_forbidden": Code("A record says that its actions were not the trained policy's.", _WORD),
     "recipe_mismatch": Code("The sides, or the suite, used other recipes.", _ALIKE),
     "record_differs_from_artifact": Code("A line is not what its `metrics.json` says.", _STORED),
+    "record_rewritten": Code(
+        "The log no longer holds a line as the session that wrote it knows it.",
+        "Find out which program did it, and run again with `--parity-isolate=require`.",
+    ),
     "record_without_artifact": Code("The `metrics.json` of a line is not there.", _STORED),
     "source_commit_mismatch": Code("The official program that ran is not of the locked commit.", _LOCKED),
     "source_tree_dirty": Code(
@@ -224,7 +228,8 @@ _POLICY = {
     "lost_lines": Code("Lines of the log are torn or unreadable.", "Run again, or admit it by this name."),
     "margin_too_wide": Code("A margin is wider than the policy's largest.", "Narrow it in the suite."),
     "no_isolation": Code(
-        "Nothing kept the programs in their folders.", "Admit it by this name; the card says it."
+        "Nothing kept programs that count in their folders.",
+        "Run with `--parity-isolate=require`, or admit it by this name; the card says it.",
     ),
     "not_independent": Code(
         "The suite compares one program on purpose, which shows nothing of a candidate.",

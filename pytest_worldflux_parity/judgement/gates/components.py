@@ -211,6 +211,7 @@ class ComponentEvidence:
         error: why the match program left nothing, in one line; empty where it did, or was not run.
         not_run: why components are not judged though nothing failed; empty where they are.
         about: where the match stands and what ran it, for documents.
+        isolation: what kept the match program in its folder; None where nobody knows.
     """
 
     golden: Golden
@@ -218,6 +219,7 @@ class ComponentEvidence:
     error: str = ""
     not_run: str = ""
     about: Mapping[str, Any] | None = None
+    isolation: Mapping[str, Any] | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -1,0 +1,487 @@
+"""Walls around a program: what it sees of the machine, by bubblewrap.
+
+The system is there to be read; of the project, the runs, the home and the temporary folders nothing is but
+what the program needs: its copy, its interpreter, its checkout, what its backend declares. It writes into the
+folder of its attempt, its cache and private temporary folders. No process of others, no network unless the
+backend needs it, no right of root.
+
+Mounts are made from the outermost folder to the innermost, so the innermost says what a path is.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import schemas, wire
+from ..errors import BackendError, IsolationError, StoreError
+from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs
+from ..inputs.command_program import CommandProgram
+from ..inputs.context import Isolate, RunContext
+from ..inputs.installed.interpreter import interpreter_at
+from ..inputs.interpreters import packages
+
+PROGRAM, BY = "bwrap", "bubblewrap"
+# What an attempt says of its own walls, in its folder; read where nobody saw its end.
+FILE = "isolation.json"
+# What a program finds in the folder of its results and cannot change.
+ASKED = ("request.json", "match_request.json", FILE, "slurm_job.json", "slurm_node.json")
+TEMPORARY = ("/tmp", "/var/tmp")
+# Sockets of services are here, and a read-only mount does not stop whoever connects to one.
+EMPTY = ("/run",)
+HOMES = ("/home", "/root")
+SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys")
+# Where names are resolved to addresses, of a program that has the network.
+NAMES = "/run/systemd/resolve"
+GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd", "/dev/dxg")
+# What makes a folder an environment of Python.
+PARTS = ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg")
+# As containers have it: a lock or a queue fits, a batch of images does not.
+SMALL_SHM = 64 * 2**20
+TRIED_SEC = 60.0
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What a session asks for; it travels to the nodes of a cluster.
+
+    Attributes:
+        hidden: folders of which a program sees what it needs alone: the project, the runs.
+        runs: folders in which nobody may declare that a program needs something.
+        key: the file that evidence is signed with; no program sees it, wherever it is.
+        tables: files that no program sees either: what it is compared with.
+        compiled: the folder of all caches of compiled code; None: the project's.
+    """
+
+    mode: Isolate = "off"
+    hidden: tuple[Path, ...] = ()
+    runs: tuple[Path, ...] = ()
+    key: Path | None = None
+    tables: tuple[Path, ...] = ()
+    compiled: Path | None = None
+
+    @property
+    def secret(self) -> tuple[Path, ...]:
+        """The files that no program sees."""
+        return self.tables if self.key is None else (self.key, *self.tables)
+
+
+OPEN = Walls()
+
+
+def walls_of(context: RunContext) -> Walls:
+    """What a session asks for."""
+    return Walls(
+        context.isolate,
+        hidden=(context.root, context.run_dir.parent, *context.backend_folders),
+        runs=(context.run_dir.parent,),
+        key=context.sign_key,
+        tables=tuple(o.path for o in context.overrides.values() if o.path is not None),
+    )
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one program sees beside the system.
+
+    Attributes:
+        write: folders that it may write; they must be there.
+        read: files and folders within what is hidden; those that are absent are left out.
+    """
+
+    write: tuple[Path, ...] = ()
+    read: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    secret: tuple[Path, ...] = ()
+    needs: Needs = field(default=NO_NEEDS)
+
+
+# --- what is in force ---
+
+
+def in_force(walls: Walls, where: str) -> bool:
+    """Whether a program is started within walls here.
+
+    Raises:
+        IsolationError: they are required, and cannot be had on this machine.
+    """
+    if walls.mode == "off":
+        return False
+    why = tried()
+    if why is not None and walls.mode == "require":
+        raise IsolationError(f"--parity-isolate=require, and {why.what}", where=where, mend=why.mend)
+    return why is None
+
+
+def told(room: Room | None, walls: Walls) -> dict[str, Any]:
+    """What was in force, as records say it: by what, else why nothing was, and what the backend needed."""
+    if room is not None:
+        return {"by": BY, "why": "", "key_hidden": walls.key is not None, "needs": room.needs.document()}
+    why = None if walls.mode == "off" else tried()
+    said = why.what if why else f"--parity-isolate={walls.mode}"
+    return {"by": "none", "why": said, "key_hidden": False, "needs": {}}
+
+
+def left_in(folder: Path, walls: Walls) -> dict[str, Any] | None:
+    """What was in force for an attempt whose end nobody saw; None where that cannot be known.
+
+    A program that ran open may have written it; so where this session runs programs open, nothing is
+    believed that speaks for one.
+    """
+    try:
+        found = wire.load_object(folder / FILE)
+        schemas.check(found, "isolation.v1", str, StoreError)
+    except (OSError, wire.WireError, StoreError):
+        return None
+    return None if found["by"] == BY and walls.mode == "off" else found
+
+
+@cache
+def tried() -> IsolationError | None:
+    """Why no program can be walled in on this machine; None where one was, a moment ago."""
+    if shutil.which(PROGRAM) is None:
+        return IsolationError("bubblewrap is not installed", mend="apt-get install bubblewrap")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        python = Path(sys.executable)
+        seen = (*interpreter_folders(python, [folder]),)
+        room = Room(write=(folder,), read=seen, hidden=(folder,))
+        code = "import os; open('written', 'w').close(); os.listdir('/proc/self'); os.stat('/dev/null')"
+        command = [sys.executable, "-I", "-S", "-c", code]
+        walled, env = wrapped(command, os.environ, folder, room)
+        try:
+            done = subprocess.run(
+                walled, env=env, capture_output=True, text=True, encoding="utf-8", errors="replace",
+                stdin=subprocess.DEVNULL, timeout=TRIED_SEC, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return IsolationError(f"bubblewrap does not start: {error}", mend=_mend(""))
+        if done.returncode == 0 and (folder / "written").exists():
+            return None
+    said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    return IsolationError(f"bubblewrap does not start here: {said}", mend=_mend(said))
+
+
+# sysctl -> the value with which an ordinary user may not build walls -> the one that mends it.
+_SYSCTLS = {
+    "kernel/unprivileged_userns_clone": ("0", "1"),
+    "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
+    "user/max_user_namespaces": ("0", "15000"),
+}
+_CONTAINERS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
+
+
+def _mend(said: str) -> str:
+    if "Unknown option" in said:
+        return "install bubblewrap 0.8 or later"
+    if "unrecognized option" in said:
+        return "install GNU coreutils 8.31 or later, for `env --ignore-signal`"
+    for name, (forbids, allows) in _SYSCTLS.items():
+        if _text(Path("/proc/sys") / name) == forbids:
+            return f"as root: sysctl -w {name.replace('/', '.')}={allows}"
+    if any(os.path.exists(path) for path in _CONTAINERS):
+        return (
+            "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
+            "--security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked), or run outside of one"
+        )
+    return "see what `bwrap --unshare-user --ro-bind / / true` says, and ask for user namespaces"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+# --- what a program needs to see ---
+
+
+def interpreter_folders(python: Path, hidden: Sequence[Path]) -> Iterator[Path]:
+    """What a Python runs from: its environment, the one below that, and the packages that these find.
+
+    Of an environment that is the project's own folder, or holds it, the parts that make it one; of packages
+    that stand in the project nothing: a copy has them.
+
+    Raises:
+        BackendError: it cannot be asked.
+    """
+    asked, found = interpreter_at(python), packages(python)
+    yield from (python, asked.python)
+    for folder in (asked.prefix, asked.base_prefix):
+        yield from (folder / part for part in PARTS) if _holds(folder, hidden) else [folder]
+    ours = {path for place in hidden for path in found.editable_in(_resolved(place))}
+    for folder in (*found.folders, *found.mapped.values()):
+        if not _holds(folder, hidden) and _resolved(folder) not in ours:
+            yield folder
+
+
+def program_folders(path: Path) -> Iterator[Path]:
+    """What a program runs from, of a Python its environment. It is not asked: it would run open."""
+    yield path
+    above = path.parent.parent
+    marker = above / "pyvenv.cfg"
+    # A shim of pyenv or asdf looks there for what it starts.
+    if marker.is_file() or (above / "conda-meta").is_dir() or path.parent.name == "shims":
+        yield above
+    if marker.is_file():
+        said = dict(line.partition(" = ")[::2] for line in marker.read_text(encoding="utf-8").splitlines())
+        yield from [Path(said["home"]).parent] if "home" in said else []
+
+
+def library_folders(env: Mapping[str, str], hidden: Sequence[Path]) -> list[Path]:
+    """Where the environment says that shared libraries are."""
+    named = (Path(p) for p in env.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(p))
+    return [p for p in named if not _holds(p, hidden)]
+
+
+def _holds(folder: Path, hidden: Sequence[Path]) -> bool:
+    return any(_resolved(h).is_relative_to(_resolved(folder)) for h in hidden)
+
+
+def needed(
+    needs: Needs, folder: Path, root: Path, runs: Sequence[Path], where: str
+) -> tuple[list[Path], list[Path]]:
+    """The files and folders that a backend declares: to read, and to write.
+
+    Args:
+        folder: of the backend. root: the project. runs: folders whose contents nobody may declare.
+
+    Raises:
+        BackendError: one of them is hidden from programs for a reason, or to be written and absent.
+    """
+    read, write = (
+        [Path(os.path.abspath(folder / os.path.expanduser(p.replace(PROJECT, str(root))))) for p in paths]
+        for paths in (needs.read, needs.write)
+    )
+    for path in (*read, *write):
+        if any(_resolved(path).is_relative_to(_resolved(own)) for own in runs):
+            raise BackendError(
+                f"needs names {path}, which is in the folder of the runs: no program sees another's",
+                where=where,
+                mend="name a folder elsewhere in needs",
+            )
+    for path in write:
+        if not path.exists():
+            raise BackendError(
+                f"needs.write names {path}, which is absent", where=where, mend=f"mkdir {path}"
+            )
+    return read, write
+
+
+def room_of(
+    walls: Walls,
+    program: Backend | CommandProgram,
+    root: Path,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    read: Iterable[Path],
+    write: Iterable[Path],
+) -> Room | None:
+    """What a program sees; None where it runs open.
+
+    Args:
+        root: the project where it runs. command, env: how the program is started.
+        read, write: what it needs whatever it declares: its copy, its folder, a checkout.
+
+    Raises:
+        BackendError: it declares what it cannot have, or its environment is absent.
+        IsolationError: walls are required, and cannot be had on this machine.
+    """
+    if not in_force(walls, program.adapter):
+        return None
+    hidden = (*walls.hidden, root)
+    reads, writes = needed(program.needs, program.folder, root, walls.runs, program.adapter)
+    started = shutil.which(command[0], path=env.get("PATH"))
+    return Room(
+        write=(*write, *writes),
+        read=(
+            *interpreter_folders(program.interpreter(root), hidden),
+            *(program_folders(Path(started)) if started else ()),
+            *library_folders(env, hidden),
+            *reads,
+            *read,
+        ),
+        hidden=hidden,
+        secret=walls.secret,
+        needs=program.needs,
+    )
+
+
+# --- the command line ---
+
+
+def wrapped(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path, room: Room
+) -> tuple[list[str], dict[str, str]]:
+    """The command that starts a program within its room, and its environment.
+
+    SIGTERM ends the program and leaves the walls standing, so that it has its grace; whoever started the
+    walls takes them down by going, with all that is within. A program that a signal N ends makes the
+    exit status 128 + N.
+    """
+    said = [
+        "--die-with-parent", "--unshare-user", "--disable-userns", "--cap-drop", "ALL",
+        "--unshare-pid", "--unshare-ipc", *(() if room.needs.network else ("--unshare-net",)),
+        "--ro-bind", "/", "/", *_devices(room), "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys",
+        *_mounts(room, cwd), "--chdir", str(_resolved(cwd)),
+    ]  # fmt: skip
+    outside = [_tool("env"), "--ignore-signal=TERM", _tool(PROGRAM)]
+    # For env, a program whose path holds a = is none.
+    inside = ["--", _tool("env"), "--default-signal=TERM", "/bin/sh", "-c", 'exec "$0" "$@"']
+    return [*outside, *said, *inside, *command], _environment(env, room)
+
+
+def _tool(name: str) -> str:
+    return shutil.which(name) or name
+
+
+def _devices(room: Room) -> Iterator[str]:
+    """The devices that every program has, and the GPUs: not the disks, which root could read as they are."""
+    yield from ("--dev", "/dev")
+    for path in sorted(p for pattern in GPUS for p in glob.glob(pattern)):
+        yield from ("--dev-bind", path, path)
+    if not room.needs.dev_shm:
+        yield from ("--size", str(SMALL_SHM))
+    yield from ("--tmpfs", "/dev/shm")
+
+
+def _environment(env: Mapping[str, str], room: Room) -> dict[str, str]:
+    """The environment without what names or holds a key; temporary files go to the private folder."""
+    secrets = {str(p) for p in room.secret} | {str(_resolved(p)) for p in room.secret}
+    kept = {k: v for k, v in env.items() if "PRIVATE KEY" not in v and not any(s in v for s in secrets)}
+    return {**kept, "TMPDIR": TEMPORARY[0]}
+
+
+# In the order in which two of one path count: what is bound back stays bound.
+_Kind = Literal["empty", "private", "read", "write"]
+_RANK: Mapping[_Kind, int] = {"empty": 0, "private": 1, "read": 2, "write": 3}
+
+
+def _mounts(room: Room, cwd: Path) -> list[str]:
+    """The options that make the room's folders what they are."""
+    kinds: dict[Path, _Kind] = {}
+    links: dict[Path, str] = {}
+
+    def put(path: Path, kind: _Kind) -> None:
+        real = _followed(Path(os.path.abspath(path)), links)
+        if real.exists() and _RANK[kind] >= _RANK[kinds.get(real, "empty")]:
+            kinds[real] = kind
+
+    for path, kind in _wanted(room):
+        put(path, kind)
+    _followed(Path(os.path.abspath(cwd)), links)
+    # What is bound with what it lies in needs no mount of its own.
+    made = [
+        p for p, kind in kinds.items() if kind not in ("read", "write") or _kind_at(p.parent, kinds) != kind
+    ]
+    made.sort(key=lambda p: len(p.parts))
+    said = [word for path in made for word in _mount(path, kinds[path])]
+    for link, target in links.items():
+        # Elsewhere it is there already.
+        if _kind_at(link.parent, kinds) in ("empty", "private") and link not in kinds:
+            said += ("--symlink", target, str(link))
+    for path in map(_resolved, room.secret):
+        if path.exists() and _kind_at(path, kinds) not in ("empty", "private"):
+            said += ("--ro-bind", "/dev/null", str(path))
+    # At the end, when all that is mounted below has its place.
+    said += [w for p in made if kinds[p] == "empty" for w in ("--remount-ro", str(p))]
+    return said
+
+
+def _wanted(room: Room) -> Iterator[tuple[Path, _Kind]]:
+    """What each path is to be."""
+    hidden = [_resolved(p) for p in room.hidden]
+    # What a link leads to may be a part of the interpreter, or of what is needed.
+    seen = [_resolved(path) for path in room.read]
+    linked = (t for t in _linked(hidden) if not any(t.is_relative_to(path) for path in seen))
+    for path in (*map(Path, EMPTY), *hidden, *linked):
+        yield path, "empty"
+    # What the system has for all.
+    for name in (*TEMPORARY, *HOMES, tempfile.gettempdir(), os.path.expanduser("~")):
+        if _resolved(Path(name)) != Path("/"):
+            yield Path(name), "private"
+    for path in (*room.read, *([Path(NAMES)] if room.needs.network else [])):
+        yield path, "read"
+    for path in room.write:
+        yield path, "write"
+
+
+def _linked(hidden: Sequence[Path]) -> Iterator[Path]:
+    """Folders elsewhere that links of the hidden ones lead to: they are as much of the project."""
+    for folder in hidden:
+        links = (
+            p for pattern in ("*", "*/*", ".worldflux/*/*") for p in folder.glob(pattern) if p.is_symlink()
+        )
+        for target in (_resolved(path) for path in links if path.is_dir()):
+            within = any(target.is_relative_to(h) or h.is_relative_to(target) for h in hidden)
+            if not within and not _is_system(target):
+                yield target
+
+
+def _is_system(path: Path) -> bool:
+    """Whether a folder is one that programs cannot do without."""
+    return path == Path("/") or path.parts[1] in (
+        "usr",
+        "bin",
+        "sbin",
+        "lib",
+        "lib64",
+        "etc",
+        "dev",
+        "proc",
+        "sys",
+    )
+
+
+def _mount(path: Path, kind: _Kind) -> tuple[str, ...]:
+    if kind in ("empty", "private"):
+        return ("--tmpfs", str(path))
+    return ("--bind" if kind == "write" else "--ro-bind", str(path), str(path))
+
+
+def _kind_at(path: Path, kinds: Mapping[Path, _Kind]) -> str:
+    """What the innermost mount above a path, or at it, is."""
+    for above in (path, *path.parents):
+        if above in kinds:
+            return kinds[above]
+    return "system"
+
+
+def _followed(path: Path, links: dict[Path, str]) -> Path:
+    """Where an absolute path leads to; the links on the way are added to ``links``."""
+    real, left = Path("/"), [*reversed(path.parts[1:])]
+    while left:
+        part = left.pop()
+        if part == "..":
+            real = real.parent
+        elif (real / part) in links or not (real / part).is_symlink():
+            # A link that was met before leads in a circle, or to where it led then.
+            real = _resolved(real / part)
+        else:
+            links[real / part] = target = os.readlink(real / part)
+            real = Path("/") if os.path.isabs(target) else real
+            left += [p for p in reversed(Path(target).parts) if p != "/"]
+    return real
+
+
+def _resolved(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+# --- how it ended ---
+
+
+def return_code(status: int) -> int:
+    """The exit status of a program that ran within walls, as it has it outside: negative of a signal."""
+    return 128 - status if 128 < status <= 192 else status

@@ -1,0 +1,353 @@
+"""A program reaches out of its folder: for the official records, the goldens, the key, or after its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacks.lab import (
+    FACTOR,
+    WORSE,
+    Attack,
+    Kept,
+    ask,
+    assert_not_released,
+    assert_released,
+    document,
+    edit,
+    lock,
+    match_program,
+    matched,
+    policy,
+    program,
+    proof,
+)
+from tests.execution.walls import needs_walls
+
+WALLED = "--parity-isolate=require"
+OPEN = "--parity-isolate=off"
+
+ATTACKS = (
+    Attack(
+        "The candidate copies the official record of its own pair, and adds noise.",
+        codes=("not_passed",),
+        ends="session 1",
+        tests=("test_a_candidate_finds_no_record_of_the_official_program",),
+        controls=(
+            "test_an_honest_candidate_passes_within_walls",
+            "test_what_walls_keep_is_open_without_them",
+        ),
+    ),
+    Attack(
+        "The candidate rewrites the official records with their lines, within walls and open.",
+        codes=("record_rewritten",),
+        ends="session 1, `validate` 1",
+        tests=(
+            "test_a_candidate_within_walls_cannot_rewrite_the_official_records",
+            "test_where_it_runs_open_a_rewritten_line_is_found",
+        ),
+        controls=("test_an_honest_candidate_passes_within_walls", "test_an_honest_candidate_passes_open"),
+    ),
+    Attack(
+        "A child of the candidate outlives it, and rewrites its record when that has been stored.",
+        codes=("record_differs_from_artifact",),
+        ends="session 1",
+        tests=("test_a_child_within_walls_does_not_outlive_its_program", "test_an_open_child_is_found_out"),
+        controls=("test_an_honest_candidate_passes_within_walls",),
+    ),
+    Attack(
+        "The candidate, or its match program, reads the signing key, an oracle table or a golden's outputs.",
+        words="none of them is there",
+        ends="session as without it",
+        tests=("test_a_program_finds_no_key_no_table_and_no_golden",),
+        controls=("test_what_walls_keep_is_open_without_them",),
+    ),
+    Attack(
+        "The candidate leaves a link in the place of its record or its log, to what it may not read itself.",
+        words="`the program left a link as`",
+        ends="session 1",
+        tests=("test_a_link_is_not_followed_for_it",),
+        controls=("test_an_honest_candidate_passes_within_walls", "test_an_honest_candidate_passes_open"),
+    ),
+    Attack(
+        "The candidate declares that it needs the folder of the runs.",
+        words="`no program sees another's`",
+        ends="session 1",
+        tests=("test_the_folder_of_the_runs_is_nobodys_need",),
+        controls=("test_an_honest_candidate_passes_within_walls", "test_what_is_declared_is_on_the_card"),
+    ),
+    Attack(
+        "A claim's programs ran open, all or one of them.",
+        codes=("no_isolation",),
+        ends="`validate` 1",
+        tests=("test_a_run_that_was_open_in_part_says_so",),
+        controls=("test_an_honest_candidate_passes_within_walls",),
+    ),
+)
+
+OK = "def ok(request):\n"
+MAIN = "def main() -> None:\n"
+# What is tried goes on where it is kept from it, as a careful attacker's program would.
+COPIES = """
+    if request.system == 'worldflux':
+        import glob
+        own = Path(request.out_dir)
+        found = glob.glob(str(own.parents[1] / 'official/attempt_*/metrics.json'))
+        if found:
+            official = json.loads(Path(found[-1]).read_text())
+            noisy = [(q['step'], q['return'] * (1 + random.gauss(0, 1e-6))) for q in official['curve']]
+            curve = tuple(wire.CurvePoint(*point) for point in noisy)
+            wire.write_record(request.out_dir, record(request, curve=curve))
+            return
+"""
+REWRITES = """
+    if request.system == 'worldflux':
+        import contextlib, hashlib
+        with contextlib.suppress(OSError):
+            suite = Path(request.out_dir).parents[4]
+            log = suite / 'parity_runs.jsonl'
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            for line in lines:
+                if line['system'] == 'official' and line['metrics']['curve'][-1]['return'] > 90:
+                    path = suite.parent / line['artifacts']['metrics']
+                    stored = json.loads(path.read_text())
+                    for point in stored['curve']:
+                        point['return'] *= 0.7
+                    path.write_text(json.dumps(stored))
+                    line['metrics']['curve'] = stored['curve']
+                    line['artifacts_sha256']['metrics'] = hashlib.sha256(path.read_bytes()).hexdigest()
+            log.write_text(''.join(json.dumps(line) + '\\n' for line in lines))
+"""
+LEAVES_CHILD = """
+    if request.system == 'worldflux':
+        code = '''
+import json, os, sys, time
+path = sys.argv[1]
+before = os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+for _ in range(400):
+    time.sleep(0.01)
+    if os.path.exists(path) and os.getppid() == 1:
+        time.sleep(0.5)
+        stored = json.load(open(path))
+        for point in stored['curve']:
+            point['return'] /= 0.7
+        json.dump(stored, open(path, 'w'))
+        break
+'''
+        null = subprocess.DEVNULL
+        subprocess.Popen([sys.executable, '-I', '-S', '-c', code, str(Path(request.out_dir, 'metrics.json'))],
+                         start_new_session=True, env={}, stdin=null, stdout=null, stderr=null)
+"""
+# Writes down what it can read of what it should not, and goes on.
+LOOKS = """
+    import glob, json, os
+    from pathlib import Path
+    if {where}:
+        seen = []
+        for path in {paths!r}:
+            try:
+                seen.append(len(Path(path).read_bytes()))
+            except OSError as error:
+                seen.append(type(error).__name__)
+        Path({out}, 'seen.json').write_text(json.dumps(seen))
+"""
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    project = Kept(tmp_path_factory.mktemp("walls"))
+    proof(project)
+    lock(project)
+    return project
+
+
+def admit_no_open_run(project: Kept) -> None:
+    """Have the policy admit all but that programs ran open."""
+    path = policy(project)
+    document = json.loads(path.read_text())
+    for row in document["suites"].values():
+        row["admit"].remove("no_isolation")
+    path.write_text(json.dumps(document))
+
+
+def verdict(project: Kept, run_id: str = "r") -> str:
+    said = document(project, run_id)["verdict"]
+    assert isinstance(said, str)
+    return said
+
+
+@needs_walls
+def test_an_honest_candidate_passes_within_walls(project: Kept) -> None:
+    """And a release needs to admit nothing of its isolation."""
+    assert project.run(WALLED).ret == pytest.ExitCode.OK
+    admit_no_open_run(project)
+    assert_released(project, "r")
+
+
+def test_an_honest_candidate_passes_open(project: Kept) -> None:
+    assert project.run(OPEN).ret == pytest.ExitCode.OK
+    assert_released(project, "r")
+
+
+@needs_walls
+def test_a_candidate_finds_no_record_of_the_official_program(project: Kept) -> None:
+    """It is 30 % worse, and copies where it can."""
+    edit(program(project), FACTOR, WORSE)
+    edit(program(project), OK, OK + COPIES)
+    project.run(WALLED)
+    assert verdict(project) == "fail"
+    assert_not_released(project, "r", codes=["not_passed"])
+
+
+@needs_walls
+@pytest.mark.parametrize("what", ["records", "lines of an own run"])
+def test_a_candidate_within_walls_cannot_rewrite_the_official_records(project: Kept, what: str) -> None:
+    edit(program(project), FACTOR, WORSE)
+    edit(program(project), OK, OK + REWRITES)
+    project.run(WALLED, *(["-n", "2"] if what != "records" else []))
+    official = [x for x in project.lines("fake_proof") if x["system"] == "official"]
+    assert min(x["metrics"]["curve"][-1]["return"] for x in official) > 90
+    assert verdict(project) == "fail"
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_where_it_runs_open_a_rewritten_line_is_found(project: Kept, workers: str) -> None:
+    """The controller remembers the lines; that the log and the records agree with each other is no help."""
+    edit(program(project), FACTOR, WORSE)
+    edit(program(project), OK, OK + REWRITES)
+    result = project.run(OPEN, "-n", workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    official = [x for x in project.lines("fake_proof") if x["system"] == "official"]
+    assert min(x["metrics"]["curve"][-1]["return"] for x in official) < 90, "it was rewritten"
+    assert verdict(project) == "fail"
+    assert "record_rewritten" in "\n".join(result.outlines)
+    assert_not_released(project, "r")
+
+
+@needs_walls
+def test_a_child_within_walls_does_not_outlive_its_program(project: Kept) -> None:
+    edit(program(project), FACTOR, WORSE)
+    edit(program(project), OK, OK + LEAVES_CHILD)
+    project.run(WALLED)
+    for line in project.lines("fake_proof"):
+        path = project.run_dir() / line["artifacts"]["metrics"]
+        assert json.loads(path.read_text())["curve"] == line["metrics"]["curve"]
+    assert verdict(project) == "fail"
+
+
+def test_an_open_child_is_found_out(project: Kept) -> None:
+    """It writes while the session goes on."""
+    edit(program(project), FACTOR, WORSE)
+    edit(program(project), OK, OK + LEAVES_CHILD)
+    result = project.run(OPEN)
+    assert verdict(project) == "fail"
+    # The child of the last run may be late.
+    assert "record_differs_from_artifact" in "\n".join(result.outlines)
+
+
+def looks(project: Kept, key: Path) -> list[str]:
+    """Have the candidate, or its match program, look for what it should not see."""
+    matched(project)
+    table = project.root / "suites" / "quick" / "official.json"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text("{}")
+    golden = project.root / "golden" / "arrays.npz"
+    assert golden.exists()
+    others = [program(project).parent / "fake_official" / "backend.yaml", project.root / "pytest.ini"]
+    return [str(path) for path in (key, table, golden, *others)]
+
+
+@pytest.mark.parametrize("where", ["candidate", "match program"])
+@needs_walls
+def test_a_program_finds_no_key_no_table_and_no_golden(project: Kept, signing_keys: Path, where: str) -> None:
+    seen = _seen(project, signing_keys / "own.pem", where, WALLED)
+    assert seen == [["FileNotFoundError"] * 5]
+
+
+@pytest.mark.parametrize("where", ["candidate", "match program"])
+def test_what_walls_keep_is_open_without_them(project: Kept, signing_keys: Path, where: str) -> None:
+    """The control: the same programs find everything, and an honest candidate's copy would be one."""
+    (seen,) = _seen(project, signing_keys / "own.pem", where, OPEN)
+    assert all(isinstance(size, int) for size in seen)
+
+
+def _seen(project: Kept, key: Path, where: str, option: str) -> list[Any]:
+    proof(project, component_match="golden")
+    paths = looks(project, key)
+    if where == "candidate":
+        which = "request.system == 'worldflux' and request.seed == 0"
+        edit(program(project), OK, OK + LOOKS.format(where=which, paths=paths, out="request.out_dir"))
+    else:
+        out = "json.loads(Path(sys.argv[-1]).read_text())['out_dir']"
+        edit(
+            match_program(project),
+            MAIN,
+            MAIN + "    import sys\n" + LOOKS.format(where="True", paths=paths, out=out),
+        )
+    result = project.run(option, f"--parity-sign-key={key}")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    return [json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json")]
+
+
+@pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
+@pytest.mark.parametrize("name", ["metrics.json", "stderr.log"])
+def test_a_link_is_not_followed_for_it(project: Kept, signing_keys: Path, option: str, name: str) -> None:
+    """The plugin reads what programs leave, and it may read more than they."""
+    key = signing_keys / "own.pem"
+    code = f"""
+    if request.system == 'worldflux':
+        path = Path(request.out_dir, {name!r})
+        path.unlink(missing_ok=True)
+        path.symlink_to({str(key)!r})
+        sys.exit(1)
+"""
+    edit(program(project), OK, OK + code)
+    result = project.run(option, f"--parity-sign-key={key}")
+    text = "\n".join(result.outlines)
+    assert f"the program left a link as {name}" in text
+    secret = key.read_text().splitlines()[1]
+    assert secret not in text
+    assert not [p for p in project.run_dir().rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
+
+
+@needs_walls
+@pytest.mark.parametrize("needs", ["read", "write"])
+def test_the_folder_of_the_runs_is_nobodys_need(project: Kept, needs: str) -> None:
+    declares(project, f"needs: {{{needs}: [../../reports/parity]}}\n")
+    result = project.run(WALLED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "which is in the folder of the runs: no program sees another's" in "\n".join(result.outlines)
+
+
+def declares(project: Kept, text: str) -> None:
+    path = project.root / "backends" / "fake_worldflux" / "backend.yaml"
+    path.write_text(path.read_text() + text)
+
+
+@needs_walls
+def test_what_is_declared_is_on_the_card(project: Kept) -> None:
+    """And what a program needs of the project it has, but for the runs."""
+    declares(project, "needs: {network: true, read: ['{repo_root}']}\n")
+    result = project.run(WALLED)
+    assert result.ret == pytest.ExitCode.OK
+    text = "\n".join(result.outlines)
+    assert "fake_worldflux: network, reads {repo_root}" in text
+    verified = ask(project, "verify", project.run_dir() / "fake_proof" / "evidence_bundle.zip")
+    assert "fake_worldflux: network, reads {repo_root}" in verified.text
+
+
+@needs_walls
+def test_a_run_that_was_open_in_part_says_so(project: Kept) -> None:
+    """Begun within walls and gone on with without them: each record says what was in force."""
+    only = ("--parity-systems=official",)
+    project.run(WALLED, *only)
+    result = project.run(OPEN, "--parity-resume")
+    text = "\n".join(result.outlines)
+    assert (
+        "bubblewrap in part: 4 of 8 ran open (--parity-isolate=off); a signing key was within reach" in text
+    )
+    admit_no_open_run(project)
+    assert_not_released(project, "r", codes=["no_isolation"])

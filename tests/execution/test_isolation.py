@@ -1,0 +1,628 @@
+"""What a program within walls sees and reaches, and that it ends as it does without them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_worldflux_parity import schemas
+from pytest_worldflux_parity.errors import BackendError, IsolationError, RunFailed
+from pytest_worldflux_parity.execution import isolation, runner
+from pytest_worldflux_parity.execution.isolation import Room, Walls
+from pytest_worldflux_parity.inputs.backends import Needs
+from tests.conftest import wait_until
+from tests.execution.walls import (
+    USERS,
+    ended,
+    environment,
+    needs_walls,
+    open_folder,
+    processes,
+    python_as,
+)
+
+__all__ = ["open_folder"]
+
+# Runs a program within walls, as the runner does: CODE, FOLDER, ROOM (a dict of lists of paths, and needs).
+RUNS = """
+import json, os, sys
+from pathlib import Path
+from pytest_worldflux_parity.execution import isolation, runner
+from pytest_worldflux_parity.inputs.backends import Needs
+code, folder, asked = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+needs = Needs(**asked.pop("needs", {}))
+own = {name: tuple(map(Path, paths)) for name, paths in asked.items()}
+python = Path(sys.executable)
+seen = isolation.interpreter_folders(python, own.get("hidden", ()))
+room = isolation.Room(**{**own, "read": (*seen, *own.get("read", ()))}, needs=needs)
+command, env = [str(python), "-c", code], dict(os.environ)
+status = runner.execute(command, env, folder, 60, where="x", mend="", room=room)
+logs = [(folder / name).read_text() for name in ("stdout.log", "stderr.log")]
+print(json.dumps({"status": status, "said": logs[0], "errors": logs[1]}))
+"""
+
+# What a program tries; each answer is what came of it, or the name of the error.
+TRIES = """
+import json, os, socket, sys
+def tried(what):
+    try:
+        return what()
+    except OSError as error:
+        return type(error).__name__
+def listed(path):
+    return tried(lambda: sorted(os.listdir(path)))
+def read(path):
+    return tried(lambda: open(path).read())
+def written(path):
+    return tried(lambda: open(path, "a").write("x"))
+"""
+
+
+def say(folder: Path, expression: str, user: str = "this user", **room: Any) -> Any:
+    """What a program within walls says to an expression."""
+    room = {"write": [folder], "hidden": [folder.parent], **room}
+    code = f"{TRIES}\nprint(json.dumps({expression}))"
+    asked = {k: [str(p) for p in v] if k != "needs" else v for k, v in room.items()}
+    found = ended(user, RUNS, code, folder, json.dumps(asked), cwd=folder)
+    assert found["status"] == 0, found
+    return json.loads(found["said"])
+
+
+@pytest.fixture
+def project(open_folder: Path) -> Path:
+    """A project with two attempts, one of which is the program's own."""
+    for name in ("attempt", "other", "goldens"):
+        (open_folder / "project" / name).mkdir(parents=True)
+        (open_folder / "project" / name / "file").write_text(name)
+        (open_folder / "project" / name).chmod(0o777)
+    (open_folder / "home").mkdir()
+    (open_folder / "home" / "letters").touch()
+    (open_folder / "secret").write_text("a key")
+    return open_folder / "project"
+
+
+@needs_walls
+@pytest.mark.parametrize("user", USERS)
+def test_a_program_sees_its_own_folder_and_the_system(project: Path, user: str) -> None:
+    own = project / "attempt"
+    said = say(own, f"""{{
+        "project": listed("{project}"), "own": listed("{own}"), "other": read("{project}/other/file"),
+        "write": [written(p) for p in ("new", "{project}/x", "/etc/x", "/usr/x", "/tmp/x")],
+        "home": listed(os.path.expanduser("~")),
+        "temporary": [listed("/var/tmp"), listed("/run"), listed("/dev/shm")],
+        "disks": [d for d in listed("/dev") if d.startswith(("sd", "vd", "nvme", "mem", "kmem"))],
+        "processes": len([p for p in listed("/proc") if p.isdigit()]),
+        "rights": [os.access(p, os.W_OK) for p in ("/proc/sys/kernel/hostname", "/proc/sysrq-trigger")],
+        "capabilities": [l.split()[1] for l in open("/proc/self/status") if l.startswith("CapEff")],
+        "temporary_folder": os.environ["TMPDIR"],
+        "network": tried(lambda: socket.create_connection(("192.0.2.1", 9), 1)),
+        "user": os.getuid(),
+    }}""", user)  # fmt: skip
+    assert said["project"] == ["attempt"]
+    assert said["own"] == ["file", "stderr.log", "stdout.log"]
+    assert said["other"] == "FileNotFoundError"
+    # Read-only before it is anybody's who may not write.
+    assert said["write"] == [1, "OSError", "OSError", "OSError", 1]
+    assert said["home"] == []
+    assert said["temporary"] == [[], [], []]
+    assert not said["disks"]
+    assert said["processes"] <= 3
+    assert said["rights"] == [False, False]
+    assert said["capabilities"] == ["0" * 16]
+    assert said["temporary_folder"] == "/tmp"
+    assert said["network"] == "OSError"
+    assert said["user"] == (os.getuid() if user == "this user" else 65534)
+    assert not (project / "x").exists()
+    assert not Path("/tmp/x").exists()
+
+
+@needs_walls
+@pytest.mark.parametrize("user", USERS)
+def test_walls_cannot_be_taken_down_from_within(project: Path, user: str) -> None:
+    """Each of these made the project writable, or showed it, while root kept its rights."""
+    said = say(project / "attempt", f"""[
+        os.system(f"({{c}}) >/dev/null 2>&1") != 0 for c in (
+            "mount -o remount,rw /", "umount {project}", "unshare --user --map-root-user true",
+            "unshare --mount true", "nsenter --target 1 --mount true", "chroot / true", "mknod disk b 254 0",
+            "kill -9 1; kill -0 1 && false", "echo 1 > /proc/sys/vm/drop_caches", "cat {project}/other/file",
+        )
+    ]""", user)  # fmt: skip
+    # Process 1 is the walls' own, and takes no signal from within.
+    assert said == [True, True, True, True, True, True, True, True, True, True]
+
+
+@needs_walls
+def test_what_a_program_needs_it_has(project: Path) -> None:
+    own = project / "attempt"
+    shm = "os.statvfs('/dev/shm').f_blocks * os.statvfs('/dev/shm').f_frsize"
+    assert say(
+        own, f"[read('{project}/other/file'), written('{project}/other/file')]", read=[project / "other"]
+    ) == ["other", "OSError"]
+    assert say(own, f"written('{project}/other/file')", write=[own, project / "other"]) == 1
+    assert (project / "other" / "file").read_text() == "otherx"
+    assert say(own, shm) == isolation.SMALL_SHM
+    assert say(own, shm, needs={"dev_shm": True}) > isolation.SMALL_SHM
+    connect = "tried(lambda: len(socket.if_nameindex()) > 1 or open('/sys/class/net/lo/operstate').read())"
+    assert say(own, connect, needs={"network": True}) in (True, "unknown\n")
+    assert say(own, "[name for _, name in socket.if_nameindex()]") == ["lo"]
+
+
+@needs_walls
+def test_the_host_is_reached_by_the_loopback_where_the_network_is_needed(project: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = (
+            f"tried(lambda: socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 2).close())"
+        )
+        assert say(project / "attempt", connect) == "ConnectionRefusedError"
+        assert say(project / "attempt", connect, needs={"network": True}) is None
+
+
+@needs_walls
+@pytest.mark.parametrize("where", ["beside the project", "in a folder that is needed", "behind a link"])
+def test_no_program_reads_the_key(project: Path, where: str) -> None:
+    key = project.parent / "secret"
+    named = key
+    if where == "behind a link":
+        named = project.parent / "link"
+        named.symlink_to(key)
+    seen = [project.parent] if where == "in a folder that is needed" else []
+    said = say(
+        project / "attempt",
+        f"[read('{key}'), read('{named}'), read('{project}/other/file')]",
+        secret=[named],
+        read=seen,
+    )
+    assert "a key" not in said
+    # The control: what stands beside it is there to be read.
+    assert said[2] == "FileNotFoundError", "what is hidden stays so within what is needed"
+    assert (say(project / "attempt", f"read('{key}')", read=seen) == "a key") == bool(seen)
+
+
+@needs_walls
+def test_a_key_in_the_environment_is_dropped(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLDFLUX_SIGN_KEY", str(project.parent / "secret"))
+    monkeypatch.setenv("SIGNING", "-----BEGIN PRIVATE KEY-----\nMC4CAQ")
+    monkeypatch.setenv("KEPT", "yes")
+    names = "[os.environ.get(n) for n in ('WORLDFLUX_SIGN_KEY', 'SIGNING', 'KEPT')]"
+    assert say(project / "attempt", names, secret=[project.parent / "secret"]) == [None, None, "yes"]
+
+
+@needs_walls
+def test_links_out_of_the_project_lead_nowhere(project: Path) -> None:
+    """A folder elsewhere that the project links to is as much of the project; so is one by two ways."""
+    with_link = Path("/opt") if os.access("/opt", os.W_OK) else project.parent
+    elsewhere = with_link / f"elsewhere_{os.getpid()}"
+    elsewhere.mkdir()
+    try:
+        (elsewhere / "golden").write_text("official")
+        code = f"[listed('{elsewhere}'), read('{elsewhere}/golden')]"
+        before = say(project / "attempt", code)
+        (project / "goldens" / "linked").symlink_to(elsewhere)
+        after = say(project / "attempt", code, hidden=[project])
+    finally:
+        (elsewhere / "golden").unlink()
+        elsewhere.rmdir()
+    if with_link == Path("/opt"):
+        assert before == [["golden"], "official"], "the control: without a link it is the system's"
+    assert after[1] == "FileNotFoundError"
+
+
+@needs_walls
+def test_a_run_folder_behind_links_is_found_by_its_name(project: Path) -> None:
+    """The program is told of the folder by a path with links in it, within what is hidden."""
+    (project / "runs").symlink_to("attempt")
+    (project.parent / "link").symlink_to(project)
+    own = project.parent / "link" / "runs"
+    said = say(own, f"[read('{own}/file'), listed('{project}'), os.getcwd()]", hidden=[project])
+    assert said == ["attempt", ["attempt", "runs"], str(project / "attempt")]
+
+
+@needs_walls
+@pytest.mark.parametrize("where", [".venv", ".worldflux/envs/x"])
+def test_an_environment_within_the_project_is_seen_and_the_project_is_not(project: Path, where: str) -> None:
+    """It has links of its own (lib64), which lead out of nothing."""
+    folder = project / where
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    own = project / "attempt"
+    python = folder / "bin" / "python"
+    seen = isolation.interpreter_folders(python, [project])
+    room = Room(write=(own,), read=(*seen,), hidden=(project,))
+    code = "import os, sys; print(sys.prefix, sorted(os.listdir(sys.argv[1])))"
+    status = runner.execute(
+        [str(python), "-c", code, str(project)], dict(os.environ), own, 60, where="x", mend="", room=room
+    )
+    assert (status, (own / "stdout.log").read_text()) == (
+        0,
+        f"{folder} ['{folder.relative_to(project).parts[0]}', 'attempt']\n",
+    )
+
+
+@needs_walls
+def test_a_project_that_is_an_environment_shows_the_environment_alone(project: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project], check=True)
+    own = project / "attempt"
+    python = project / "bin" / "python"
+    seen = isolation.interpreter_folders(python, [project])
+    room = Room(write=(own,), read=(*seen,), hidden=(project,))
+    code = "import os, sys; print(os.path.exists(sys.argv[1]), sys.prefix)"
+    status = runner.execute(
+        [str(python), "-c", code, str(project / "other")],
+        dict(os.environ),
+        own,
+        60,
+        where="x",
+        mend="",
+        room=room,
+    )
+    assert (status, (own / "stdout.log").read_text()) == (0, f"False {project}\n")
+
+
+def test_an_environment_is_known_without_starting_its_python(tmp_path: Path) -> None:
+    for name, beside in (("venv", "pyvenv.cfg"), ("conda", "conda-meta/history"), ("plain", "other")):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        (tmp_path / name / beside).parent.mkdir(exist_ok=True)
+        (tmp_path / name / beside).write_text("home = /opt/python/bin\nversion = 3.11.2\n")
+    own = {
+        n: [*isolation.program_folders(tmp_path / n / "bin" / "python")] for n in ("venv", "conda", "plain")
+    }
+    assert own["venv"][1:] == [tmp_path / "venv", Path("/opt/python")]
+    assert own["conda"][1:] == [tmp_path / "conda"]
+    assert own["plain"] == [tmp_path / "plain" / "bin" / "python"]
+    shim = tmp_path / ".pyenv" / "shims" / "python3"
+    assert [*isolation.program_folders(shim)] == [shim, tmp_path / ".pyenv"]
+
+
+def test_nobody_needs_what_is_in_the_folder_of_the_runs(tmp_path: Path) -> None:
+    backend, root, runs = tmp_path / "backends" / "mine", tmp_path, tmp_path / "runs"
+    for folder in (backend, runs, tmp_path / "data"):
+        folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(runs)
+    needs = Needs(read=("../../data", "{repo_root}/data", "~/data"), write=("../../data",))
+    read, write = isolation.needed(needs, backend, root, [runs], "mine")
+    assert read == [tmp_path / "data", tmp_path / "data", Path.home() / "data"]
+    assert write == [tmp_path / "data"]
+    for bad in (Needs(read=("../../runs/r",)), Needs(write=("../../runs",)), Needs(read=("../../link/r",))):
+        with pytest.raises(BackendError, match="in the folder of the runs: no program sees another's"):
+            isolation.needed(bad, backend, root, [runs], "mine")
+    with pytest.raises(BackendError, match="absent; to mend: mkdir"):
+        isolation.needed(Needs(write=("../../absent",)), backend, root, [runs], "mine")
+
+
+# --- whether they can be had ---
+
+
+@pytest.fixture
+def fresh() -> Any:
+    """What was tried before does not count, nor after."""
+    isolation.tried.cache_clear()
+    yield
+    isolation.tried.cache_clear()
+
+
+def bwrap_that(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "bwrap"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_machine_without_bubblewrap_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    why = isolation.tried()
+    assert why is not None
+    assert why.line() == "bubblewrap is not installed; to mend: apt-get install bubblewrap"
+    assert not isolation.in_force(Walls("auto"), "mine")
+    assert isolation.told(None, Walls("auto")) == {
+        "by": "none", "why": "bubblewrap is not installed", "key_hidden": False, "needs": {}
+    }  # fmt: skip
+    with pytest.raises(IsolationError) as caught:
+        isolation.in_force(Walls("require"), "node n1")
+    said = "node n1: --parity-isolate=require, and bubblewrap is not installed"
+    assert caught.value.line() == f"{said}; to mend: apt-get install bubblewrap"
+    assert not isolation.in_force(Walls("off"), "mine")
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("script", "what", "mend"),
+    [
+        (
+            "echo 'bwrap: Unknown option --disable-userns' >&2; exit 1",
+            "Unknown option --disable-userns",
+            "0.8",
+        ),
+        ("echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "No permissions", ""),
+        ("exit 0", "exit status 0", ""),
+    ],
+)
+def test_a_start_that_does_not_work_says_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, what: str, mend: str
+) -> None:
+    """Also one that ran the program without walls, or nothing at all."""
+    bwrap_that(tmp_path, script, monkeypatch)
+    why = isolation.tried()
+    assert why is not None
+    assert what in why.what
+    assert why.mend
+    assert mend in why.mend
+
+
+@pytest.mark.parametrize(
+    ("name", "forbids", "command"),
+    [
+        ("kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        ("user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+    ],
+)
+def test_what_forbids_it_names_the_command_that_allows_it(
+    name: str, forbids: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "_text", lambda path: forbids if str(path).endswith(name) else "")
+    assert command in isolation._mend("bwrap: setting up uid map: Permission denied")
+
+
+def test_an_old_env_is_told_which_one_is_wanted() -> None:
+    assert "coreutils 8.31" in isolation._mend("env: unrecognized option '--ignore-signal=TERM'")
+
+
+def test_a_container_is_told_how_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_CONTAINERS", ("/",))
+    monkeypatch.setattr(isolation, "_text", lambda path: "")
+    assert "--security-opt seccomp=unconfined" in isolation._mend("bwrap: Can't mount proc on /newroot/proc")
+
+
+def test_what_was_in_force_stands_in_schemas_alike() -> None:
+    """The line, the match run and the file in the attempt's folder say it in the same words."""
+    own = schemas.load("isolation.v1")["properties"]
+    for name in ("run_line.v1", "match_run.v1"):
+        assert schemas.load(name)["properties"]["isolation"]["properties"] == own
+
+
+def test_what_a_program_wrote_of_its_own_walls_is_not_believed_where_it_runs_open(tmp_path: Path) -> None:
+    said = {"by": "bubblewrap", "why": "", "key_hidden": True, "needs": {}}
+    (tmp_path / isolation.FILE).write_text(json.dumps(said))
+    assert isolation.left_in(tmp_path, Walls("off")) is None
+    assert isolation.left_in(tmp_path, Walls("auto")) == said
+    (tmp_path / isolation.FILE).write_text(json.dumps({"by": "my word"}))
+    assert isolation.left_in(tmp_path, Walls("auto")) is None
+    assert isolation.left_in(tmp_path / "absent", Walls("auto")) is None
+
+
+# --- how programs end ---
+
+
+def room(folder: Path) -> Room:
+    seen = isolation.interpreter_folders(Path(sys.executable), [folder])
+    return Room(write=(folder,), read=(*seen,), hidden=(folder,))
+
+
+def execute(folder: Path, code: str, deadline: float = 60, command: list[str] | None = None) -> int:
+    words = command or [sys.executable, "-c", code]
+    return runner.execute(words, dict(os.environ), folder, deadline, where="x", mend="", room=room(folder))
+
+
+@needs_walls
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("", 0),
+        ("raise SystemExit(7)", 7),
+        ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL),
+        ("import os; os.kill(os.getpid(), 11)", -signal.SIGSEGV),
+        ("import os; os.abort()", -signal.SIGABRT),
+        ("import os; os.kill(os.getpid(), 15)", -signal.SIGTERM),
+    ],
+)
+def test_an_exit_status_is_what_it_is_without_walls(tmp_path: Path, code: str, status: int) -> None:
+    assert execute(tmp_path, code) == status
+
+
+@needs_walls
+def test_a_program_that_is_not_there_cannot_be_started(tmp_path: Path) -> None:
+    for command in (["/nowhere/python"], ["no-such-program"], ["/etc/passwd"]):
+        told = []
+        for walls in (None, room(tmp_path)):
+            with pytest.raises(RunFailed) as caught:
+                runner.execute(command, dict(os.environ), tmp_path, 9, where="x", mend="", room=walls)
+            told.append(caught.value.line())
+        assert told[0] == told[1]
+        assert "cannot be started" in told[0]
+
+
+GRACE = """
+import os, signal, subprocess, sys, time
+def end(*_):
+    time.sleep(0.3)
+    open("last", "w").write("words")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True, env={})
+open("begun", "w").close()
+time.sleep(600)
+"""
+STUBBORN = GRACE.replace("signal.SIGTERM, end", "signal.SIGTERM, signal.SIG_IGN")
+
+
+@needs_walls
+@pytest.mark.parametrize("code", [GRACE, STUBBORN], ids=["it has its grace", "it does not listen"])
+def test_a_deadline_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Not even a child of a session of its own, without the mark in its environment."""
+    monkeypatch.setattr(runner, "TERM_GRACE_SEC", 2.0)
+    with pytest.raises(runner.DeadlinePassed):
+        execute(tmp_path, code, 1.5)
+    assert (tmp_path / "begun").exists()
+    assert (tmp_path / "last").exists() == (code == GRACE)
+    wait_until(lambda: not processes(tmp_path, but=()), "the end of all of it")
+
+
+def kill_walls(session: subprocess.Popen[bytes], folder: Path) -> None:
+    walls = set(processes(folder, but=())) - set(processes(folder))
+    os.kill(min(walls), signal.SIGKILL)
+
+
+def kill_program(session: subprocess.Popen[bytes], folder: Path) -> None:
+    os.kill(min(processes(folder)), signal.SIGKILL)
+
+
+def kill_runner(session: subprocess.Popen[bytes], folder: Path) -> None:
+    session.kill()
+
+
+def kill_group(session: subprocess.Popen[bytes], folder: Path) -> None:
+    os.killpg(os.getpgid(min(processes(folder, but=()))), signal.SIGKILL)
+
+
+@needs_walls
+@pytest.mark.parametrize("kill", [kill_walls, kill_program, kill_runner, kill_group])
+@pytest.mark.parametrize("user", USERS)
+def test_whatever_is_killed_nothing_is_left(
+    project: Path, user: str, kill: Callable[[subprocess.Popen[bytes], Path], None]
+) -> None:
+    own = project / "attempt"
+    asked = json.dumps({"write": [str(own)], "hidden": [str(project)]})
+    command = python_as(user, "-c", RUNS, STUBBORN, own, asked)
+    session = subprocess.Popen(
+        command, cwd="/", env=environment("/"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        wait_until((own / "begun").exists, "the program")
+        wait_until(lambda: len(processes(own)) == 2, "its child")
+        kill(session, own)
+        out, errors = session.communicate(timeout=60)
+        wait_until(lambda: not processes(own, but=()), "the end of all of it")
+        if kill is not kill_runner:
+            assert json.loads(out.splitlines()[-1])["status"] == -signal.SIGKILL, errors
+    finally:
+        session.kill()
+        session.wait()
+
+
+@needs_walls
+def test_walls_fall_with_the_thread_that_waits_for_them(tmp_path: Path) -> None:
+    """A node of Ray runs a program in a thread: it must wait there, and is ended from another."""
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            execute(tmp_path, STUBBORN)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until((tmp_path / "begun").exists, "the program")
+    runner.end_running()
+    thread.join(60)
+    assert [type(error) for error in caught] == [KeyboardInterrupt]
+    assert not processes(tmp_path, but=())
+
+
+@needs_walls
+def test_what_a_program_inherits_is_held_until_it_has_ended(tmp_path: Path) -> None:
+    """And is a file: a folder would lead out of the walls."""
+    import fcntl
+
+    lock = tmp_path / "lock"
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    code = """
+import os, stat, sys
+for fd in range(3, 256):
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        continue
+    assert stat.S_ISREG(mode)
+open("begun", "w").close()
+while not os.path.exists("go"):
+    pass
+"""
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        walls = room(folder)
+        status: list[int] = []
+        thread = threading.Thread(target=lambda: status.append(runner.execute(
+            [sys.executable, "-c", code], dict(os.environ), folder, 60, where="x", mend="",
+            keep_open=[held.fileno()], room=walls,
+        )))  # fmt: skip
+        thread.start()
+        wait_until((folder / "begun").exists, "the program")
+    with open(lock, "w") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / "go").touch()
+        thread.join(60)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert status == [0]
+
+
+@pytest.mark.parametrize(
+    "walls", [False, pytest.param(True, marks=needs_walls)], ids=["open", "within walls"]
+)
+@pytest.mark.parametrize(
+    ("name", "left", "told"),
+    [
+        ("metrics.json", "os.symlink({key!r}, 'metrics.json')", "a link"),
+        ("stderr.log", "os.unlink('stderr.log'); os.symlink({key!r}, 'stderr.log')", "a link"),
+        ("metrics.json", "os.mkfifo('metrics.json')", "no file"),
+        ("progress.jsonl", "os.symlink('../other/progress.jsonl', 'progress.jsonl')", "a link"),
+    ],
+)
+def test_a_link_in_the_place_of_a_file_is_not_followed(
+    tmp_path: Path, name: str, left: str, told: str, walls: bool
+) -> None:
+    """Who reads it stands outside of the walls, and may read what the program may not."""
+    folder, key = tmp_path / "attempt", tmp_path / "key"
+    folder.mkdir()
+    key.write_text("the key")
+    code = f"import os, sys; {left.format(key=str(key))}; sys.exit(3)"
+    with pytest.raises(RunFailed) as caught:
+        runner.execute(
+            [sys.executable, "-c", code], dict(os.environ), folder, 60, where="x", mend="",
+            room=room(folder) if walls else None,
+        )  # fmt: skip
+    assert caught.value.what == f"the program left {told} as {name}"
+    assert not os.path.lexists(folder / name)
+    assert "the key" not in runner.log_tail(folder)
+
+
+@needs_walls
+def test_a_start_within_walls_takes_little_longer(tmp_path: Path) -> None:
+    """About 20 ms are allowed; here it is a median of some starts, and a machine under load takes more."""
+    times: dict[bool, list[float]] = {False: [], True: []}
+    walls = room(tmp_path)
+    for _ in range(7):
+        for walled in times:
+            begun = time.perf_counter()
+            runner.execute(
+                ["/bin/true"],
+                dict(os.environ),
+                tmp_path,
+                60,
+                where="x",
+                mend="",
+                room=walls if walled else None,
+            )
+            times[walled].append(time.perf_counter() - begun)
+    more = sorted(times[True])[3] - sorted(times[False])[3]
+    assert more < 0.5, times
