@@ -13,6 +13,7 @@ from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite
+from ..inputs.trees import Tree
 from ..schemas.json_text import utc_now
 from ..suite import pairs
 from ..suite.pairs import Pair
@@ -144,7 +145,7 @@ def run_system(
         )
         with translated(folder):
             execution = engine.execute(launch)
-        line = _line(prepared, launch.request, folder, execution, context)
+        line = _line(prepared, launch.request, folder, execution, context, launch.sealed.tree)
         failures.append(retry.Failure(line["error_kind"], execution.alone))
         store.append(line)
         retention.apply(context.retention, folder, line, launch.keep)
@@ -247,6 +248,7 @@ def _line(
     folder: Path,
     execution: Execution,
     context: RunContext,
+    tree: Tree | None = None,
 ) -> Line:
     outcome = execution.outcome
     return _stored_as(
@@ -261,6 +263,7 @@ def _line(
         return_code=outcome.return_code,
         duration_sec=round(outcome.duration_sec, 3),
         isolation=outcome.isolation,
+        program_sha256=tree.sha256 if tree is not None else None,
         command=list(execution.command),
     )
 

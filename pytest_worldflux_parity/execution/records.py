@@ -49,6 +49,7 @@ def record_line(
     kind: Kind | None = None,
     gpus: Sequence[str] = (),
     isolation: Mapping[str, Any] | None = None,
+    program_sha256: str | None = None,
 ) -> dict[str, Any]:
     """The line for one attempt; ``record`` is None when it failed.
 
@@ -59,6 +60,7 @@ def record_line(
         kind: of the error; ``error_kind`` in the line.
         gpus: UUIDs of the GPUs that the program could see; none on a CPU.
         isolation: what kept it in its folder (:func:`.isolation.told`); None where nobody knows.
+        program_sha256: of the files that it ran from; None of an attempt whose end nobody saw.
     """
     metadata = record.metadata if record else {}
     source = metadata.get("source")
@@ -107,6 +109,7 @@ def record_line(
         "error_kind": kind,
         "gpus": list(gpus),
         "isolation": dict(isolation) if isolation is not None else None,
+        "program_sha256": program_sha256,
     }
 
 

@@ -16,6 +16,7 @@ from ..errors import BackendError
 from .backends import FILE, Backend, Checkout, Names, Package
 from .checkouts import git
 from .installed import Installed, package_files
+from .installed.files import project_files
 from .project_files import tracked
 from .trees import base_of, named_files
 
@@ -90,10 +91,12 @@ def _without_login(url: str) -> str:
 
 
 def _files(checkout: Path, name: str) -> dict[str, str]:
-    """What git tracks, or would, as it is in the work tree."""
-    found = (path.relative_to(checkout) for path in tracked(checkout) if path.is_file())
-    # Programs leave it where git is not told to ignore it.
-    paths = (path for path in found if "__pycache__" not in path.parts)
+    """What git tracks, or would, as it is in the work tree; and code that it ignores, which runs as well."""
+    kept = {path.relative_to(checkout) for path in tracked(checkout) if path.is_file()}
+    code, _ = project_files(str(checkout))
+    kept.update(Path(path).relative_to(checkout) for path in code)
+    # Bytecode is not read where it stands.
+    paths = (p for p in sorted(kept) if "__pycache__" not in p.parts and p.suffix != ".pyc")
     hashed = ((path.as_posix(), wire.file_sha256(checkout / path)) for path in paths)
     return {f"{name}/{path}": sha256 for path, sha256 in hashed if sha256 is not None}
 

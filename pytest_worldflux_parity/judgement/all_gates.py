@@ -126,7 +126,7 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
 
 def noted_warnings(noted: Sequence[str]) -> Iterator[str]:
     """What came beside the programs while they ran, for whoever reads the verdict."""
-    yield from (f"after the run was sealed {text}; no program ran it" for text in noted)
+    yield from (f"after the run was sealed {text}" for text in noted)
 
 
 def _validity(evidence: Evidence) -> Gate:

@@ -19,6 +19,7 @@ from ..inputs.matches import MatchSpec
 from ..inputs.prepare import PreparedSuite, found_seeds, stated, value_at
 from ..inputs.scores import task_key
 from ..inputs.scores.curves import Result
+from ..inputs.trees import Tree
 from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
@@ -29,6 +30,7 @@ from .gates.fixture import is_fixture_table
 from .gates.independence import Origin
 from .gates.programs import Named, named_programs, repositories
 from .gates.repeats import repeats
+from .gates.validity import sealed_findings
 from .judgement_input import Evidence
 from .stats.measurements import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, observe
 from .stored_lines import line_findings
@@ -59,6 +61,7 @@ def assemble(
     results.update({key: Result.of(r) for key, r in records.items()})
     keys = {(system, task, seed) for task, seed, system in expected}
     doubts = tuple(_doubts(prepared, context, stored, found, files))
+    doubts += tuple(sealed_findings(used.values(), _sealed_trees(entry, prepared.key)))
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
     reference = lock_reference(prepared, context)
     alike = repeats(prepared.suite, results, [(s, task, seed) for task, seed, s in expected])
@@ -88,6 +91,12 @@ def assemble(
         packages=tuple(environment_findings(entry, prepared.key)),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
+
+
+def _sealed_trees(entry: Mapping[str, Any], part: str) -> dict[str, str]:
+    """System -> sha256 of the files that were sealed for its program."""
+    trees = entry.get("trees") or {}
+    return {s: Tree(trees[f"{part}.{s}"]).sha256 for s in SYSTEMS if f"{part}.{s}" in trees}
 
 
 def _named(prepared: PreparedSuite, entry: Mapping[str, Any]) -> dict[str, Named | None]:

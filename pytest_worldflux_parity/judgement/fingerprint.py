@@ -234,7 +234,9 @@ def new_beside(before: Mapping[str, Any], now: Mapping[str, Any], prepared: Prep
         names = [n for n, how in differing(old[key], new[key], programs.get(key)) if how == NEW]
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            found.append(f"{names[0]}{more} came beside the {_side(key, prepared)} program")
+            found.append(
+                f"{names[0]}{more} came beside the {_side(key, prepared)} program, which ran without"
+            )
     return found
 
 

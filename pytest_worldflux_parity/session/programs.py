@@ -49,10 +49,12 @@ def _of_backend(
     # An environment that is built on nodes, or that this session does not need, cannot be seen here.
     lacks = backend.environment == "own" and bool(backend.environment_lack(context.root))
     # Who pins nothing says nothing of an environment.
-    looked = (backend.requirements or wants) and not lacks
-    installed = _look(backend.interpreter(context.root), context.root) if looked else None
-    known = installed is not None or not wants
-    found: dict[str, Any] = {"named": named(backend, context.root, source, installed) if known else None}
+    python = None if lacks or not (backend.requirements or wants) else backend.interpreter(context.root)
+    installed = _look(python, context.root) if python else None
+    # The project's own packages are sealed with its files; that does not keep a program from being one.
+    every = _look(python, None) if python and wants else installed
+    known = python is not None or not wants
+    found: dict[str, Any] = {"named": named(backend, context.root, source, every) if known else None}
     if names is not None and names.ignore:
         found["ignored"] = list(names.ignore)
     if installed is not None and backend.requirements:
@@ -67,8 +69,9 @@ def _of_backend(
 
 
 @lru_cache(maxsize=4)
-def _look(python: Path, root: Path) -> Installed:
-    return look(interpreter_at(python), leave_out=[root, _PLUGIN])
+def _look(python: Path, root: Path | None) -> Installed:
+    """What is installed, but for what stands in a project."""
+    return look(interpreter_at(python), leave_out=[_PLUGIN] if root is None else [root, _PLUGIN])
 
 
 def look_again() -> None:
@@ -115,7 +118,11 @@ def _named(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tu
 
 def _packages(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tuple[list[str], list[str]]:
     old, new = before.get("environment"), now.get("environment")
-    if not old or not new or old["sha256"] == new["sha256"]:
+    if not old or not new:
+        return [], []
+    if old["unlike_record"] is not None and (new["unlike_record"] or []) != old["unlike_record"]:
+        return [f"the packages of the {system} program ({_first(new['unlike_record'] or [])})"], []
+    if old["sha256"] == new["sha256"]:
         return [], []
     names = sorted(old["packages"].keys() | new["packages"].keys())
     moved = [n for n in names if old["packages"].get(n) != new["packages"].get(n)]

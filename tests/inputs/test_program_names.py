@@ -47,7 +47,7 @@ def checkout(folder: Path) -> str:
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "all")
-    for name in ("new.py", "build/x.py", "__pycache__/a.pyc"):
+    for name in ("new.py", "build/x.py", "build/data.bin", "__pycache__/a.pyc"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("n", encoding="utf-8")
     return git(folder, "rev-parse", "HEAD")
@@ -117,7 +117,8 @@ def test_a_checkout_is_what_git_tracks_or_would(tmp_path: Path) -> None:
     commit = checkout(tmp_path / "agent")
     git(tmp_path / "agent", "remote", "add", "origin", "https://me:secret@example.org/x/agent")
     found = of(tmp_path, checkouts=[{"path": "../../agent", "commit": commit}])
-    assert set(found["files"]) == {"agent/a.py", "agent/.gitignore", "agent/new.py"}
+    own = {"a.py", ".gitignore", "new.py", "build/x.py"}
+    assert set(found["files"]) == {f"agent/{name}" for name in own}, "code runs whether or not git ignores it"
     [row] = found["sources"]
     assert (row["kind"], row["name"], row["commit"]) == ("checkout", "agent", commit)
     assert row["repository"] == "https://example.org/x/agent"

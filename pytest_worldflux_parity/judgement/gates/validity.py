@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...execution.records import is_readable, record_of
@@ -113,6 +113,20 @@ def source_findings(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
             about = (line["task_id"], line["seed"], line["system"])
             findings.append(Finding("source_trees_differ", f"{text}is {_short(own)}", *about))
     return findings
+
+
+def sealed_findings(lines: Iterable[Mapping[str, Any]], sealed: Mapping[str, str]) -> Iterator[Finding]:
+    """Findings for records whose program ran from other files than were sealed.
+
+    Args:
+        sealed: system -> sha256 of its program's files; a line of an earlier version states none.
+    """
+    for line in lines:
+        own, wanted = line.get("program_sha256"), sealed.get(line["system"])
+        if own is not None and wanted is not None and own != wanted:
+            text = f"its program ran from files of the sha256 {_short(own)}, sealed are {_short(wanted)}"
+            about = (line["task_id"], line["seed"], line["system"])
+            yield Finding("source_trees_differ", text, *about)
 
 
 def other_commits(lines: Iterable[Mapping[str, Any]]) -> list[str]:
