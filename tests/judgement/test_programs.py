@@ -19,7 +19,7 @@ from pytest_worldflux_parity.judgement.gates.programs import (
     program_findings,
     repositories,
 )
-from pytest_worldflux_parity.judgement.gates.validity import other_commits, source_findings
+from pytest_worldflux_parity.judgement.gates.validity import other_commits, sealed_findings, source_findings
 from pytest_worldflux_parity.suite.proof import parse_proof
 from pytest_worldflux_parity.suite.suite import Comparison
 from tests.conftest import PROOF
@@ -146,3 +146,14 @@ def test_several_commits_of_one_tree_are_a_warning() -> None:
     [told] = other_commits([line(source=s) for s in of])
     assert told == "the records of the worldflux side state 2 commits: cccccccccccc, dddddddddddd"
     assert source_findings([line(source=s) for s in of]) == []
+
+
+def test_a_record_says_of_which_files_its_program_ran() -> None:
+    """Who edits the copy and the seal while a program runs open, and both back at the end, is found by it."""
+    ran = {"task_id": "alpha", "seed": 0, "system": "worldflux", "program_sha256": "a" * 64}
+    [finding] = sealed_findings([ran], {"worldflux": "b" * 64, "official": "a" * 64})
+    assert (finding.code, finding.system) == ("source_trees_differ", "worldflux")
+    assert "ran from files of the sha256 aaaaaaaaaaaa, sealed are bbbbbbbbbbbb" in finding.detail
+    assert not list(sealed_findings([ran], {"worldflux": "a" * 64}))
+    unseen = {**ran, "program_sha256": None}
+    assert not list(sealed_findings([unseen, {"system": "worldflux"}], {"worldflux": "b" * 64}))
