@@ -20,6 +20,8 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from pytest_worldflux_parity.execution.runner import install_wire
+
 FAKES = Path(__file__).parents[1] / "fakes" / "backends"
 
 
@@ -78,7 +80,7 @@ def pair_cost(root: Path) -> tuple[float, float]:
     subprocess.run([*pytest, "run.yaml"], cwd=root, capture_output=True, check=False)
     cases = [c for c in ET.parse(root / "out.xml").iter("testcase") if "seed=" in str(c.get("name"))]
     requests = sorted((root / "reports/parity/r").glob("*/executions/*/*/*/*/request.json"))
-    shim = root / "reports/parity/r/.wire"
+    shim = install_wire(root / "wire")
     return (
         statistics.median(float(str(c.get("time"))) for c in cases),
         statistics.median(bare_time(root, request, shim) for request in requests),

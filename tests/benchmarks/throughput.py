@@ -87,7 +87,7 @@ def timing(options: argparse.Namespace, seed: int, system: str) -> dict[str, flo
         request = make_request(options, seed, backend, folder / "out")
         shim = runner.install_wire(folder / "wire")
         base = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
-        env = runner.environment(base, [shim, ROOT], options.threads, keep_python_path=system == "worldflux")
+        env = runner.environment(base, [shim, ROOT], options.threads)
         outcome = runner.run(request, backend.command(python, folder / "out/request.json"), env)
         if outcome.record is None:
             sys.exit(f"{system}: {outcome.error}")
