@@ -10,12 +10,14 @@ runs on any Python from 3.9 on.
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import json
 import os
 import runpy
 import site
 import subprocess
 import sys
+import types
 
 # Below the standard library, packages of others.
 _OTHERS = ("/site-packages/", "/dist-packages/")
@@ -74,17 +76,37 @@ def main() -> None:
     sys.path[:] = [*plan["first"], *sys.path, *plan["behind"]]
     _own_bytecode(**plan["bytecode"], behind=plan["behind"])
     _hand_on()
+    _empty_main()
     how, *arguments = sys.argv[1:]
     if how == "-m":
         sys.argv[:] = arguments
-        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+        # As Python itself does for -m: in the one module that is __main__ until the end, threads and
+        # what runs at exit included.
+        runpy._run_module_as_main(arguments[0])  # type: ignore[attr-defined]
     elif how == "-c":
         sys.argv[:] = ["-c", *arguments[1:]]
-        exec(compile(arguments[0], "<string>", "exec"), sys.modules["__main__"].__dict__)
+        _run_as_main(compile(arguments[0], "<string>", "exec"))
     else:
         sys.argv[:] = [how, *arguments]
         sys.path.insert(0, os.path.dirname(os.path.abspath(how)))
-        runpy.run_path(how, run_name="__main__")
+        with open(how, "rb") as source:
+            code = compile(source.read(), how, "exec")
+        _run_as_main(code, __file__=how)
+
+
+def _run_as_main(code: types.CodeType, **names: str) -> None:
+    main = sys.modules["__main__"].__dict__
+    main.update(names)
+    exec(code, main)
+
+
+def _empty_main() -> None:
+    """Leave nothing of this file in the module that the program becomes."""
+    main = sys.modules["__main__"].__dict__
+    for name in [name for name in main if not name.startswith("__")]:
+        del main[name]
+    main.pop("__file__", None)
+    main.update(__doc__=None, __cached__=None, __package__=None)
 
 
 def _own_bytecode(
@@ -115,4 +137,10 @@ def _hand_on() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # In a module of its own: the program's names are put into this one, and are not to be the loader's.
+    spec = importlib.util.spec_from_file_location("_worldflux_parity_boot", os.path.abspath(__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    boot = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(boot)
+    boot.main()

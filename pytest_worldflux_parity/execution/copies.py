@@ -123,13 +123,18 @@ def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
     """
     path = run_dir / "run.json"
     try:
-        return _trees(path, path.stat().st_mtime_ns)[suite_id, key]
+        return _trees(path)[suite_id, key]
     except (OSError, wire.WireError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(f"nothing was sealed of {key}: {error}", where=str(path), mend=_ANEW) from None
 
 
+def forget_sealed() -> None:
+    """Of another session of this process nothing is known."""
+    _trees.cache_clear()
+
+
 @lru_cache(maxsize=4)
-def _trees(path: Path, mtime_ns: int) -> dict[tuple[str, str], Tree]:
-    """(suite, key) -> tree; read once for each time that the file was written."""
+def _trees(path: Path) -> dict[tuple[str, str], Tree]:
+    """(suite, key) -> tree; read once a process: a program that runs open may write another one there."""
     entries = wire.load_object(path)["suites"].values()
     return {(e["suite_id"], key): Tree(files) for e in entries for key, files in e["trees"].items()}

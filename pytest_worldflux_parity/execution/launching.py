@@ -170,7 +170,13 @@ def _backend_started(
     python, base = backend.interpreter(root), base_of(backend, root.resolve())
     with own_copy(sealed.place, sealed.tree, sealed.source, _whose(out, sealed)) as folder:
         copied = folder / "program"
-        command = words(replace(backend, folder=copied / backend.folder.relative_to(base)), python)
+        own_folder = copied / backend.folder.relative_to(base)
+        command = words(replace(backend, folder=own_folder), python)
+        # What lies outside of what is copied is read where it stands.
+        command = [
+            there if os.path.isabs(there) and word != there and not _is_in(there, base) else word
+            for word, there in zip(command, words(backend, python), strict=True)
+        ]
         # A folder of backends may itself be the project.
         inside = import_folder(backend).is_relative_to(base)
         first = [copied / import_folder(backend).relative_to(base) if inside else copied]
@@ -189,6 +195,10 @@ def _backend_started(
         write = [out, folder, kept, *([cache] if cache else [])]
         start = _walled(sealed.walls, backend, root, command, env, None, read, write)
         yield replace(start, bytecode=own)
+
+
+def _is_in(path: str, base: Path) -> bool:
+    return Path(os.path.normpath(path)).is_relative_to(base)
 
 
 def _walled(

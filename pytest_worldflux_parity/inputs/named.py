@@ -6,7 +6,8 @@ Two backends that name the same files are one program, whatever else they say of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -61,7 +62,7 @@ def _locked(source: Mapping[str, Any]) -> Iterator[tuple[Row, dict[str, str]]]:
     path = Path(str(source.get("checkout", "")))
     if "checkout" in source and path.is_dir():
         row = _row("checkout", path.parent.name, repository=source.get("repo"), commit=source.get("commit"))
-        yield row, _files(path, path.parent.name)
+        yield row, _files(path, path.parent.name, ())
 
 
 def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
@@ -82,7 +83,7 @@ def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
     origin = git(["config", "--get", "remote.origin.url"], path, missing="").strip()
     repository = wanted.repository or _without_login(origin) or None
     row = _row("checkout", path.name, repository=repository, commit=commit)
-    return row, _files(path, path.name)
+    return row, _files(path, path.name, backend.program.ignore if backend.program else ())
 
 
 def _without_login(url: str) -> str:
@@ -90,13 +91,14 @@ def _without_login(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.scheme else url
 
 
-def _files(checkout: Path, name: str) -> dict[str, str]:
+def _files(checkout: Path, name: str, ignored: Sequence[str]) -> dict[str, str]:
     """What git tracks, or would, as it is in the work tree; and code that it ignores, which runs as well."""
     kept = {path.relative_to(checkout) for path in tracked(checkout) if path.is_file()}
     code, _ = project_files(str(checkout))
     kept.update(Path(path).relative_to(checkout) for path in code)
     # Bytecode is not read where it stands.
-    paths = (p for p in sorted(kept) if "__pycache__" not in p.parts and p.suffix != ".pyc")
+    paths = [p for p in sorted(kept) if "__pycache__" not in p.parts and p.suffix != ".pyc"]
+    paths = [p for p in paths if not any(fnmatchcase(p.as_posix(), pattern) for pattern in ignored)]
     hashed = ((path.as_posix(), wire.file_sha256(checkout / path)) for path in paths)
     return {f"{name}/{path}": sha256 for path, sha256 in hashed if sha256 is not None}
 
@@ -121,3 +123,21 @@ def _canonical(name: str) -> str:
     from packaging.utils import canonicalize_name
 
     return canonicalize_name(name)
+
+
+def written_since(backend: Backend, source: Mapping[str, Any], time_ns: int) -> list[str]:
+    """Files of the checkouts of a backend that were written to after a time, whatever they hold now.
+
+    Programs read them where they stand, so what is as it was may have been another in between.
+    """
+    places = [Path(os.path.normpath(backend.folder / c.path)) for c in (backend.program or Names()).checkouts]
+    if backend.lock_suite and "checkout" in source:
+        places.append(Path(str(source["checkout"])))
+    ignored = backend.program.ignore if backend.program else ()
+    return [
+        name
+        for place in places
+        if place.is_dir()
+        for name in _files(place, place.name, ignored)
+        if (place.parent / name).stat().st_ctime_ns > time_ns
+    ]

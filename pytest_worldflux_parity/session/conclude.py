@@ -37,7 +37,7 @@ from ..schemas.json_text import utc_now
 from ..suite import suite_file
 from ..suite.suite import Suite
 from .bundle import make_bundle, signature_line
-from .programs import described, look_again, since_sealed
+from .programs import described, look_again, since_sealed, written_meanwhile
 
 if TYPE_CHECKING:
     from .conclude_proof import ProofConclusion
@@ -103,6 +103,19 @@ def conclude(
     return conclusions
 
 
+def _since_sealed(
+    context: RunContext, file: PreparedFile, sealed: dict[str, Any]
+) -> tuple[list[str], list[str]]:
+    """What changed since the run was sealed, and what came beside it."""
+    now = described(fingerprint(file, context), file, context)
+    others, noted = since_sealed(sealed, now)
+    changed = [*changes(sealed, now, file, new_files=False), *others]
+    if not others:
+        changed += written_meanwhile(file, read_session(context.run_dir)["generated_at_utc"])
+    changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
+    return changed, [*noted, *new_beside(sealed, now, file)]
+
+
 def _conclude_suite(
     context: RunContext,
     node_id: str,
@@ -113,11 +126,7 @@ def _conclude_suite(
     names = _names(node_id, node_ids)
     try:
         file = prepare((context.root / node_id).resolve(), context)
-        before, now = sealed, described(fingerprint(file, context), file, context)
-        others, noted = since_sealed(before, now)
-        changed = [*changes(before, now, file, new_files=False), *others]
-        changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
-        noted += new_beside(before, now, file)
+        changed, noted = _since_sealed(context, file, sealed)
         if file.proof is not None:
             return _conclude_proof(context, node_id, file, names, changed, noted, sealed, lines)
         if file.campaign is not None:

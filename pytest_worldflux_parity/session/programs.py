@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from packaging.utils import canonicalize_name
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.installed import Installed, against_pins, contents, document, interpreter_at, look
-from ..inputs.named import named
+from ..inputs.installed.files import CODE
+from ..inputs.named import named, written_since
 from ..inputs.prepare import PreparedFile
 from ..judgement.fingerprint import command_named
 
 _PLUGIN = Path(__file__).parents[1]
 MOST_NAMED = 3
+# Texts for people, which no program runs.
+_TEXTS = (".md", ".rst")
 
 
 def described(entry: dict[str, Any], prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
@@ -49,7 +53,10 @@ def _of_backend(
     # An environment that is built on nodes, or that this session does not need, cannot be seen here.
     lacks = backend.environment == "own" and bool(backend.environment_lack(context.root))
     # Who pins nothing says nothing of an environment.
-    python = None if lacks or not (backend.requirements or wants) else backend.interpreter(context.root)
+    # Of a program that starts otherwise nobody knows which Python runs it, if any.
+    unknown = lacks or backend.argv[0] != "{python}"
+    looked = (backend.requirements or wants) and not unknown
+    python = backend.interpreter(context.root) if looked else None
     installed = _look(python, context.root) if python else None
     # The project's own packages are sealed with its files; that does not keep a program from being one.
     every = _look(python, None) if python and wants else installed
@@ -92,6 +99,23 @@ def _names(requirements: tuple[str, ...]) -> Iterator[str]:
             continue
 
 
+def written_meanwhile(prepared: PreparedFile, sealed_at: str) -> list[str]:
+    """What was written to since a run was sealed, and is read where it stands, by system."""
+    time_ns = int(datetime.fromisoformat(sealed_at).timestamp() + 1) * 10**9
+    found = []
+    for part in prepared.parts:
+        for system, program in part.backends.items():
+            if isinstance(program, Backend):
+                names = written_since(program, part.sources[system], time_ns)
+                names = [name for name in names if not name.endswith(_TEXTS)]
+                found += (
+                    [f"what the {system} program reads ({_first(names)}), written to meanwhile,"]
+                    if names
+                    else []
+                )
+    return found
+
+
 def since_sealed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What differs of programs: what changed or is gone, and what came beside them or is none of theirs."""
     changed: list[str] = []
@@ -110,10 +134,15 @@ def _named(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tu
     if not before.get("named") or not now.get("named"):
         return [], []
     old, new = before["named"]["files"], now["named"]["files"]
-    other = sorted(path for path, sha256 in old.items() if new.get(path) != sha256)
-    came = sorted(new.keys() - old.keys())
+    copied = {path for row in now["named"]["sources"] if row["kind"] == "files" for path in row["paths"]}
+    differ = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    # What is copied is run as it was sealed; a checkout is read where it stands, with code that came there.
+    told = [
+        p for p in differ if p.endswith(_TEXTS) or (p not in old and (p in copied or not p.endswith(CODE)))
+    ]
+    other = [path for path in differ if path not in told]
     changed = [f"what the {system} program names ({_first(other)})"] if other else []
-    return changed, [f"{_first(came)} came beside the {system} program"] if came else []
+    return changed, [f"{_first(told)} changed or came beside the {system} program"] if told else []
 
 
 def _packages(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tuple[list[str], list[str]]:
@@ -131,8 +160,9 @@ def _packages(before: Mapping[str, Any], now: Mapping[str, Any], system: str) ->
         own.append(f"Python {old['python']} -> {new['python']}")
     if own:
         return [f"the packages of the {system} program ({_first(own)})"], []
-    what = _first(moved) if moved else "files beside or within them"
-    return [], [f"of the {system} program's environment there changed {what}"]
+    if not moved:
+        return [f"files among the packages of the {system} program"], []
+    return [], [f"of the {system} program's environment there changed {_first(moved)}"]
 
 
 def _first(names: list[str]) -> str:

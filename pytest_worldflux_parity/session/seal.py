@@ -10,7 +10,7 @@ from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution import isolation
 from ..execution.attempts import recover
-from ..execution.copies import FOLDER, forget_starts, seal_copy
+from ..execution.copies import FOLDER, forget_sealed, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.store import SuiteStore, write_document
 from ..inputs.command_program import project_state
@@ -71,6 +71,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
+    forget_sealed()
     asked = {n: described(fingerprint(p, context), p, context) for n, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:

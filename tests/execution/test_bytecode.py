@@ -89,7 +89,10 @@ class Programs:
             out_dir=str(self.out), deadline_sec=60.0,
         )  # fmt: skip
         with launching.started(backend or self.backend(), request, self.root, sealed) as start:
-            meanwhile(start.own[0])
+            # Of a command there is no boot file; it starts in its copy.
+            boot = [Path(w).parent for w in start.command if w.endswith("/boot.py")]
+            folder = boot[0] if boot else Path(start.env["PYTHONPATH"].split(":")[0]).parent
+            meanwhile(folder)
             done = subprocess.run(
                 start.command,
                 env=start.env,
@@ -100,7 +103,7 @@ class Programs:
                 timeout=120,
             )
             assert (done.returncode != 0) == fails, done.stderr
-            compiled = {p.name.partition(".")[0] for p in (start.own[0] / "bytecode").rglob("*.pyc")}
+            compiled = {p.name.partition(".")[0] for p in (folder / "bytecode").rglob("*.pyc")}
             if not fails:
                 start.ended_well()
         return {} if fails else json.loads((self.out / "request.json.seen").read_text("utf-8")), compiled
