@@ -76,7 +76,9 @@ class Project:
         self.ini("filterwarnings = error", "parity_workers = 0")
 
     def ini(self, *lines: str) -> None:
-        """Write ``pytest.ini``."""
+        """Write ``pytest.ini``; programs run open unless it, or an option, says otherwise."""
+        if not any(line.startswith("parity_isolate") for line in lines):
+            lines = (*lines, "parity_isolate = off")
         (self.root / "pytest.ini").write_text("\n".join(("[pytest]", *lines, "")), encoding="utf-8")
 
     def suite(self, name: str = "fake_quick", **changes: Any) -> Path:

@@ -52,8 +52,6 @@ ATTACKS = (
 def project(tmp_path: Path) -> Kept:
     """A candidate that reaches less until the file ``lucky`` is there."""
     project = Kept(tmp_path / "project")
-    # Within walls no program sees that file.
-    project.ini("filterwarnings = error", "parity_workers = 0", "parity_isolate = off")
     proof(project)
     lock(project)
     lucky = project.root / "lucky"

@@ -43,8 +43,16 @@ def without_bubblewrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder))
 
 
+def by_default(project: Project) -> None:
+    """Let the track say whether programs are isolated."""
+    (project.root / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\nparity_workers = 0\n", encoding="utf-8"
+    )
+
+
 @needs_walls
 def test_proofs_are_isolated_and_quick_runs_are_not_unless_asked(project: Project) -> None:
+    by_default(project)
     project.suite(tasks=["alpha"], seeds=2)
     assert project.run().ret in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     assert said(project, "fake_quick") == [isolation.told(None, isolation.OPEN)]
@@ -54,7 +62,7 @@ def test_proofs_are_isolated_and_quick_runs_are_not_unless_asked(project: Projec
     project.run(run_id="ini")
     assert said(project, "fake_quick", "ini") == [HIDDEN]
     assert project.document("run.json", "ini")["isolate"] == "auto"
-    project.ini("filterwarnings = error", "parity_workers = 0")
+    by_default(project)
     project.proof(tasks=["alpha"])
     result = project.run(run_id="proof")
     assert said(project, "fake_proof", "proof") == [HIDDEN]
@@ -64,6 +72,7 @@ def test_proofs_are_isolated_and_quick_runs_are_not_unless_asked(project: Projec
 
 @pytest.mark.usefixtures("without_bubblewrap")
 def test_auto_says_in_one_line_what_failed_and_goes_on(project: Project) -> None:
+    by_default(project)
     project.proof(tasks=["alpha"])
     result = project.run()
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
