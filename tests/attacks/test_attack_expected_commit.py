@@ -191,6 +191,12 @@ def test_the_official_program_stays_that_of_the_commit(tmp_path: Path, way: str)
     refused(release(project), f"program_differs (official): {path} is absent from the commit main (")
 
 
+def moved(project: Kept, path: Path) -> None:
+    """Have a backend that stands elsewhere run the project's program."""
+    edit(path, "{backend_dir}/../", f"{project.root}/backends/")
+    edit(path, '"../program.py", ', "")
+
+
 MOVES: dict[str, Callable[[Kept], object]] = {
     "of the official program": lambda p: (
         shutil.rmtree(p.root / "backends/fake_official"),
@@ -199,12 +205,12 @@ MOVES: dict[str, Callable[[Kept], object]] = {
     "behind a link": lambda p: (
         (p.root / WORLDFLUX).rename(p.root / "elsewhere"),
         linked(p, "../elsewhere", WORLDFLUX),
-        edit(p.root / "elsewhere/backend.yaml", "{backend_dir}/../", f"{p.root}/backends/"),
+        moved(p, p.root / "elsewhere/backend.yaml"),
     ),
     "behind a link out of the project": lambda p: (
         (p.root / WORLDFLUX).rename(p.root.with_name("elsewhere")),
         linked(p, "../../elsewhere", WORLDFLUX),
-        edit(p.root.parent / "elsewhere/backend.yaml", "{backend_dir}/../", f"{p.root}/backends/"),
+        moved(p, p.root.parent / "elsewhere/backend.yaml"),
     ),
 }
 
