@@ -30,6 +30,13 @@ ATTACKS = (
         controls=("test_two_programs_that_share_a_file_are_accepted",),
     ),
     Attack(
+        "The candidate is the official program, and names a text beside it, or itself without its code.",
+        codes=("same_program",),
+        ends="session 1, `validate` 1",
+        tests=("test_the_official_program_that_names_a_decoy_is_refused",),
+        controls=("test_two_programs_that_share_a_file_are_accepted",),
+    ),
+    Attack(
         "A `backend.yaml` does not say which program it starts.",
         codes=("program_not_shown",),
         ends="session 1, `validate` 1; a warning in a quick suite",
@@ -94,6 +101,26 @@ def test_the_official_program_under_another_name_is_refused(project: Kept) -> No
     assert project.run(run_id="one").ret == pytest.ExitCode.TESTS_FAILED
     assert '"same_program"' in findings(project, "one")
     assert_not_released(project, "one")
+
+
+DECOYS = {
+    "a text": 'program: {files: ["decoy.txt"]}',
+    "itself without its code": 'program: {files: ["."], ignore: ["*.py"]}',
+}
+
+
+@pytest.mark.parametrize("names", DECOYS)
+def test_the_official_program_that_names_a_decoy_is_refused(project: Kept, names: str) -> None:
+    one_program(project)
+    (fake(project, "worldflux") / "decoy.txt").write_text("another program\n", encoding="utf-8")
+    path = fake(project, "worldflux") / "backend.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(
+        "\n".join(DECOYS[names] if x.startswith("program:") else x for x in lines) + "\n", encoding="utf-8"
+    )
+    assert project.run(run_id="decoy").ret == pytest.ExitCode.TESTS_FAILED
+    assert '"same_program"' in findings(project, "decoy")
+    assert_not_released(project, "decoy")
 
 
 def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:

@@ -202,7 +202,7 @@ _INDEPENDENCE = {
         "Have the program heed its seed; of a table, name seeds that are runs of their own.",
     ),
     "same_program": Code(
-        "Both sides are one program: by the files that they name, or by what their tables say.",
+        "Both sides are one program: by the files that they name or run from, or by what their tables say.",
         "Name another program or table for one side; `comparison: self` asks for one on purpose.",
     ),
     "same_score_file": Code("Both sides are one file.", "Name another table for one of the sides."),
