@@ -198,7 +198,7 @@ _INDEPENDENCE = {
         "Name its files in its `backend.yaml`: `program:`.",
     ),
     "repeated_run": Code(
-        "A seed's record is that of another seed in every bit, so both are one run.",
+        "A seed's record is that of another seed to nine digits, so both are one run.",
         "Have the program heed its seed; of a table, name seeds that are runs of their own.",
     ),
     "same_program": Code(
