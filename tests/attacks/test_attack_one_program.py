@@ -20,6 +20,7 @@ from tests.attacks.lab import (
     proof,
     released,
 )
+from tests.components import goldens
 
 ATTACKS = (
     Attack(
@@ -106,6 +107,7 @@ def test_the_official_program_under_another_name_is_refused(project: Kept) -> No
 DECOYS = {
     "a text": 'program: {files: ["decoy.txt"]}',
     "itself without its code": 'program: {files: ["."], ignore: ["*.py"]}',
+    "a text, beside a match program of its own": 'program: {files: ["decoy.txt"]}',
 }
 
 
@@ -118,6 +120,9 @@ def test_the_official_program_that_names_a_decoy_is_refused(project: Kept, names
     path.write_text(
         "\n".join(DECOYS[names] if x.startswith("program:") else x for x in lines) + "\n", encoding="utf-8"
     )
+    if "match" in names:
+        goldens.write(project.root / "golden")
+        goldens.declare(project.root / "backends")
     assert project.run(run_id="decoy").ret == pytest.ExitCode.TESTS_FAILED
     assert '"same_program"' in findings(project, "decoy")
     assert_not_released(project, "decoy")

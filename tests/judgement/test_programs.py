@@ -118,6 +118,15 @@ def test_one_program_is_told_by_the_code_that_runs(official: Named, worldflux: N
     assert codes(official, worldflux, "self") == ([] if one else ["not_one_program"])
 
 
+def test_a_match_program_is_no_code_of_a_run() -> None:
+    own = ran("c/main.py=main c/lib.py=lib c/match.py c/decoy.txt", "c/decoy.txt")
+    assert codes(OFFICIAL, own) == []
+    assert codes(OFFICIAL, replace(own, beside=frozenset(["c/match.py"]))) == ["same_program"]
+    # The official code does not become none by being named as a match.
+    every = frozenset(["c/match.py", "c/main.py", "c/lib.py"])
+    assert codes(OFFICIAL, replace(own, beside=every)) == ["same_program"]
+
+
 def test_the_card_says_what_runs_beside_what_is_named() -> None:
     def said(other: Named) -> str:
         common = overlap({"official": OFFICIAL, "worldflux": other})

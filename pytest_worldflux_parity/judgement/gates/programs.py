@@ -32,6 +32,7 @@ class Named:
         repositories: that it is of. names: of packages, checkouts and files, for a reader.
         files: path -> sha256. tree: the same of all files that it runs from, as they were sealed.
         by_words: whether it is a command, whose words name its files, and whose tree is a script's folder.
+        beside: paths of the tree that only a component match or a recording starts, and no run.
     """
 
     repositories: frozenset[str] = frozenset()
@@ -39,6 +40,7 @@ class Named:
     files: Mapping[str, str] = field(default_factory=dict)
     tree: Mapping[str, str] = field(default_factory=dict)
     by_words: bool = False
+    beside: frozenset[str] = frozenset()
 
     @property
     def contents(self) -> frozenset[str]:
@@ -167,6 +169,8 @@ def _code_in_common(official: Named, worldflux: Named) -> tuple[int, int]:
     # A script by another name is the same one.
     code = _code(there) | _code(here)
     theirs, ours = code & frozenset(there.values()), code & frozenset(here.values())
+    # What only a match starts is no code of a run, unless it is the official program's.
+    ours -= _code({p: sha for p, sha in here.items() if p in worldflux.beside}) - theirs
     if not theirs or not ours or _installed_for_both(official, worldflux):
         return 0, 0
     every = theirs | official.named_code
