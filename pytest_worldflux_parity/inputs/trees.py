@@ -139,6 +139,25 @@ def _files_of(path: Path, name: str, backend: Backend) -> dict[Path, str]:
     )
 
 
+def only_beside(backend: Backend, root: Path) -> frozenset[str]:
+    """Paths below the base that the command lines of a match or a recording name, and that of runs does not.
+
+    Nothing where runs start a module: any file may be it.
+    """
+    if "-m" in backend.argv:
+        return frozenset()
+    base = base_of(backend, root.resolve())
+    others = [p.argv for p in (backend.match, backend.record) if p is not None]
+    named = {_place_of(w, backend) for argv in others for w in argv} - {
+        _place_of(w, backend) for w in backend.argv
+    }
+    return frozenset(p.relative_to(base).as_posix() for p in named if p.is_relative_to(base))
+
+
+def _place_of(word: str, backend: Backend) -> Path:
+    return Path(os.path.normpath(word.replace("{backend_dir}", str(backend.folder))))
+
+
 def _beside(backend: Backend, base: Path) -> Iterator[Path]:
     """Files beside a backend's folder that its command lines name or import first.
 
@@ -146,7 +165,7 @@ def _beside(backend: Backend, base: Path) -> Iterator[Path]:
     """
     programs = [p.argv for p in (backend, backend.match, backend.record) if p is not None]
     words = [word for argv in programs for word in argv]
-    yield from (Path(os.path.normpath(w.replace("{backend_dir}", str(backend.folder)))) for w in words)
+    yield from (_place_of(w, backend) for w in words)
     for module in (after for before, after in pairwise(words) if before == "-m"):
         parts = module.split(".")
         yield from (import_folder(backend).joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from ..execution.match_program import MatchRun, last_run, read_match
 from ..execution.records import SUCCESS, is_readable, record_of
 from ..execution.retry import LOST
 from ..execution.store import Line, Stored
+from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import lock_reference
 from ..inputs.matches import MatchSpec
 from ..inputs.prepare import PreparedSuite, found_seeds, stated, value_at
 from ..inputs.scores import task_key
 from ..inputs.scores.curves import Result
-from ..inputs.trees import Tree
+from ..inputs.trees import Tree, only_beside
 from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
 from ..wire import RunRecord
@@ -87,7 +89,7 @@ def assemble(
         label=prepared.label,
         choices=tuple(context.choices.values()),
         repeats=alike,
-        named=_named(prepared, entry),
+        named=_named(prepared, entry, context),
         packages=tuple(environment_findings(entry, prepared.key)),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
@@ -99,9 +101,13 @@ def _sealed_trees(entry: Mapping[str, Any], part: str) -> dict[str, str]:
     return {s: Tree(trees[f"{part}.{s}"]).sha256 for s in SYSTEMS if f"{part}.{s}" in trees}
 
 
-def _named(prepared: PreparedSuite, entry: Mapping[str, Any]) -> dict[str, Named | None]:
+def _named(prepared: PreparedSuite, entry: Mapping[str, Any], context: RunContext) -> dict[str, Named | None]:
     """What each side names as its program."""
     found = named_programs(entry, prepared.key)
+    for system, program in prepared.backends.items():
+        named = found.get(system)
+        if named is not None and isinstance(program, Backend):
+            found[system] = replace(named, beside=only_beside(program, context.root))
     for system, table in prepared.tables.items():
         stated = (table.provenance.get("repo"), getattr(prepared.suite.sides[system], "repo", None))
         found[system] = Named(repositories(stated))

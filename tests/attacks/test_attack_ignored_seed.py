@@ -26,6 +26,14 @@ ATTACKS = (
         controls=("test_a_candidate_that_heeds_its_seed_is_accepted",),
     ),
     Attack(
+        "A candidate ignores its seed, and sets its curves apart by the noise of a device or by a point "
+        "beyond the budget, or has two points in each.",
+        codes=("repeated_run",),
+        ends="session 1, `validate` 1",
+        tests=("test_copies_in_another_dress_are_refused",),
+        controls=("test_a_candidate_that_heeds_its_seed_is_accepted",),
+    ),
+    Attack(
         "A candidate of a proof ignores its seed.",
         codes=("repeated_run",),
         ends="session 1, `validate` 1",
@@ -41,6 +49,16 @@ SEEDS = {
     "the seed": "request.seed if request.system == 'official' else 0",
     "all but one bit of it": "request.seed if request.system == 'official' else request.seed % 2",
 }
+CURVE = "for s in (0, 500, 1000))"
+POINT = "wire.CurvePoint(s, "
+# What is done to curves that are one, so that no two of them are equal.
+DRESSES = {
+    "the noise of a device": (POINT, f"{POINT}(1 + 1e-12 * request.seed) * ("),
+    "a point beyond the budget": (
+        CURVE, f"{CURVE} + (wire.CurvePoint(2000, level + request.seed),)"
+    ),
+    "two points": (CURVE, "for s in (900, 1000))"),
+}  # fmt: skip
 EQUIVALENCE = [{"name": "episode_return", "rule": "equivalence", "margin": 0.05}]
 QUICK = ("fake_quick", "fake_equivalence")
 
@@ -108,4 +126,19 @@ def test_a_proof_of_copies_is_refused(passed_proof: Kept, tmp_path: Path) -> Non
     assert "repeated_run" in str(validity)
     report = project.document("fake_proof/equivalence_report.json", "ignored")
     assert report["global"]["missing_pairs"] == 0
+    assert_not_released(project, "ignored")
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+def test_copies_in_another_dress_are_refused(quick_suites: Kept, dress: str, tmp_path: Path) -> None:
+    project = quick_suites.copied(tmp_path / "project")
+    ignoring(project, "the seed")
+    before, after = DRESSES[dress]
+    edit(program(project), before, after)
+    if after.endswith("* ("):
+        edit(program(project), "rng.gauss(0, spread))", "rng.gauss(0, spread)))")
+    project.run(run_id="ignored")
+    assert len(curves(project, QUICK[0])) == (1 if dress == "two points" else 4)
+    found = project.document("fake_quick/run.json", "ignored")["gates"]["independence"]["findings"]
+    assert [f["code"] for f in found] == ["repeated_run"] * 3
     assert_not_released(project, "ignored")

@@ -20,6 +20,7 @@ from tests.attacks.lab import (
     proof,
     released,
 )
+from tests.components import goldens
 
 ATTACKS = (
     Attack(
@@ -27,6 +28,13 @@ ATTACKS = (
         codes=("same_program",),
         ends="session 1, `validate` 1",
         tests=("test_the_official_program_under_another_name_is_refused",),
+        controls=("test_two_programs_that_share_a_file_are_accepted",),
+    ),
+    Attack(
+        "The candidate is the official program, and names a text beside it, or itself without its code.",
+        codes=("same_program",),
+        ends="session 1, `validate` 1",
+        tests=("test_the_official_program_that_names_a_decoy_is_refused",),
         controls=("test_two_programs_that_share_a_file_are_accepted",),
     ),
     Attack(
@@ -94,6 +102,30 @@ def test_the_official_program_under_another_name_is_refused(project: Kept) -> No
     assert project.run(run_id="one").ret == pytest.ExitCode.TESTS_FAILED
     assert '"same_program"' in findings(project, "one")
     assert_not_released(project, "one")
+
+
+DECOYS = {
+    "a text": 'program: {files: ["decoy.txt"]}',
+    "itself without its code": 'program: {files: ["."], ignore: ["*.py"]}',
+    "a text, beside a match program of its own": 'program: {files: ["decoy.txt"]}',
+}
+
+
+@pytest.mark.parametrize("names", DECOYS)
+def test_the_official_program_that_names_a_decoy_is_refused(project: Kept, names: str) -> None:
+    one_program(project)
+    (fake(project, "worldflux") / "decoy.txt").write_text("another program\n", encoding="utf-8")
+    path = fake(project, "worldflux") / "backend.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(
+        "\n".join(DECOYS[names] if x.startswith("program:") else x for x in lines) + "\n", encoding="utf-8"
+    )
+    if "match" in names:
+        goldens.write(project.root / "golden")
+        goldens.declare(project.root / "backends")
+    assert project.run(run_id="decoy").ret == pytest.ExitCode.TESTS_FAILED
+    assert '"same_program"' in findings(project, "decoy")
+    assert_not_released(project, "decoy")
 
 
 def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.inputs.backends import read_backend
-from pytest_worldflux_parity.inputs.trees import Tree, backend_tree, base_of
+from pytest_worldflux_parity.inputs.trees import Tree, backend_tree, base_of, only_beside
 from tests.inputs.test_installed import Environment
 
 
@@ -62,6 +62,15 @@ def test_what_an_argv_names_beside_the_folder_is_part_of_it(tmp_path: Path) -> N
     argv = ("{python}", "{backend_dir}/../train.py", "../other.py", "{backend_dir}/../.env", "/etc/hosts")
     names = ("backends/train.py", "backends/other.py", "backends/.env", "other.py", "backends/more.py")
     assert tree(made(tmp_path, *names, argv=argv), tmp_path) == {*OWN, "backends/train.py"}
+
+
+def test_what_only_a_match_starts_is_told_apart(tmp_path: Path) -> None:
+    match = {"argv": ["{python}", "{backend_dir}/../match.py", "{backend_dir}/run.py"], "golden": "golden"}
+    folder = made(tmp_path, "backends/match.py", match=match)
+    backend = read_backend(folder / "backend.yaml")
+    assert only_beside(backend, tmp_path) == {"backends/match.py"} < tree(folder, tmp_path)
+    folder = made(tmp_path, match=match, argv=("{python}", "-m", "backends.mine.run"))
+    assert only_beside(read_backend(folder / "backend.yaml"), tmp_path) == frozenset()
 
 
 def test_packages_above_a_module_are_part_of_it(tmp_path: Path) -> None:

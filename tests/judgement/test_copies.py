@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from pytest_worldflux_parity.judgement.stats.coincidence import (
     orders,
 )
 from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
-from pytest_worldflux_parity.suite.suite import Metric
+from pytest_worldflux_parity.suite.suite import Budget, Metric
 from pytest_worldflux_parity.wire import CurvePoint
 from tests.simulations.copies import RETURN, Cells, alarm, pairs_of, published, repeats_of, suite_of
 
@@ -208,8 +209,12 @@ def test_ten_values_are_always_enough(curve: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "curve",
-    [[0.0] * 48, [0.0, 0.0, 1.0, 1.0], [0.0, 0.8, 1.0], [0.0, 2 / 3, 1 / 3, 1.0], [1000.0], [512.3489172]],
-)
+    [
+        [0.0] * 48, [0.0, 0.0, 1.0, 1.0], [0.0, 0.8, 1.0], [0.0, 2 / 3, 1 / 3, 1.0], [1000.0], [512.3489172],
+        # Two of few digits, on a lattice, or where a task begins; and one value, but for rounding.
+        [812.3, 913.7], [1 / 3, 1 / 7], [0.0, 512.3489172], [-21.0, 512.3489172], [0.0, 1.0, 1.0 + 1e-13],
+    ],
+)  # fmt: skip
 def test_what_hardly_varies_is_saturated_and_counts(curve: list[float]) -> None:
     own = found(curve, curve, curve)
     assert own.repeated == ()
@@ -220,6 +225,47 @@ def test_what_is_judged_and_differs_makes_two_runs() -> None:
     """What is not judged, a speed for one, does not."""
     assert found(NOISE, NOISE, loss=[1.0, 1.1]).repeated == ()
     assert len(found(NOISE, NOISE, speed=[1.0, 1.1]).repeated) == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(SEEDS, st.sampled_from([1e-12, 1e-11]))
+def test_the_noise_of_a_device_makes_no_other_run(seed: int, noise: float) -> None:
+    rng = np.random.default_rng(seed)
+    curve = rng.normal(100, 30, 12)
+    runs = [list(curve * (1 + noise * rng.normal(0, 1, curve.size))) for _ in range(4)]
+    assert [r.first for r in found(*runs).repeated] == [0, 0, 0]
+    near = [list(curve * (1 + 1e-7 * rng.normal(0, 1, curve.size))) for _ in range(4)]
+    assert found(*near).repeated == ()
+
+
+def test_a_sum_that_is_nearly_nothing_is_compared_by_the_scale_of_its_curve() -> None:
+    assert len(found([*NOISE, 0.0], [*NOISE, 3e-13]).repeated) == 1
+    assert found([*NOISE, 0.0], [*NOISE, 3e-7]).repeated == ()
+
+
+def test_what_stands_beyond_the_budget_makes_no_other_run() -> None:
+    own = suite_of(["t"])
+    own = replace(own, tasks=(replace(own.tasks[0], budget=Budget(200, 0.1)),))
+    curves = [[*NOISE, 0.5 + seed] for seed in range(4)]
+    results = {
+        ("worldflux", "t", seed): Result(tuple(CurvePoint(100 * i, v) for i, v in enumerate(curve)))
+        for seed, curve in enumerate(curves)
+    }
+    assert [r.seed for r in repeats(own, results, list(results)).repeated] == [1, 2, 3]
+    assert found(*curves).repeated == ()
+    # What is at no budget is not judged, and compared as it is.
+    late = replace(own, tasks=(replace(own.tasks[0], budget=Budget(9000)),))
+    assert repeats(late, results, list(results)).repeated == ()
+
+
+@pytest.mark.parametrize("more", [[], [99.98123456789], [51.00987654321, 99.98123456789]])
+def test_two_numbers_of_full_precision_are_enough(more: list[float]) -> None:
+    curve = [51.00987654321, 99.98123456789, *more]
+    own = found(curve, curve, curve)
+    assert [(r.seed, r.values) for r in own.repeated] == [(1, 2), (2, 2)]
+    assert own.saturated == ()
+    near = [998.123456789, 999.765432123]
+    assert len(found(near, near).repeated) == 1
 
 
 # --- published scores ---

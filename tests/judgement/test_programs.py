@@ -61,6 +61,87 @@ def test_one_program_is_told_by_its_files(official: Named, worldflux: Named, one
         assert codes(*sides, "self") == ([] if one else ["not_one_program"])
 
 
+def ran(tree: str, files: str, *, words: bool = False) -> Named:
+    """A side that runs from a tree and names files: words ``path`` or ``path=content``."""
+    own = [{w.partition("=")[0]: w.partition("=")[2] or w for w in x.split()} for x in (tree, files)]
+    return Named(files=own[1], tree=own[0], by_words=words)
+
+
+OFFICIAL = ran("off/backend.yaml off/main.py=main off/lib.py=lib", "off/main.py=main off/lib.py=lib")
+
+
+@pytest.mark.parametrize(
+    ("official", "worldflux", "one"),
+    [
+        # It names a text beside it, or a part of itself that says nothing.
+        (OFFICIAL, ran("c/backend.yaml c/main.py=main c/lib.py=lib c/decoy.txt", "c/decoy.txt"), True),
+        (OFFICIAL, ran("c/go.txt=main c/lib.py=lib c/decoy.txt", "c/decoy.txt"), True),
+        (OFFICIAL, ran("c/main.py=main c/decoy.txt", "c/decoy.txt"), True),
+        (OFFICIAL, ran("c/main.py=main c/lib.py=lib", "numpy/__init__.py=np"), True),
+        (ran("s/main.py=main", "s/main.py=main"), ran("s/main.py=main c/decoy.txt", "c/decoy.txt"), True),
+        # One of the official program's own files is no program of another environment.
+        (
+            ran("s/main.py=main s/lib.py=lib", "s/main.py=main"),
+            ran("s/main.py=main s/lib.py=lib", "s/lib.py=lib"),
+            True,
+        ),
+        # A shared folder with a shared helper, and a main file each.
+        (
+            ran("s/a.py s/help.py", "s/a.py s/help.py"),
+            ran("s/b.py s/help.py", "s/b.py s/help.py"),
+            False,
+        ),
+        (
+            ran("s/a.py s/b.py s/help.py", "s/a.py", words=True),
+            ran("s/a.py s/b.py s/help.py", "s/b.py", words=True),
+            False,
+        ),
+        (
+            ran("s/a.py=a s/b.py=a", "s/a.py=a s/one.txt", words=True),
+            ran("s/a.py=a s/b.py=a", "s/b.py=a s/two.txt", words=True),
+            True,
+        ),
+        # The official program is vendored beside code of its own.
+        (OFFICIAL, ran("c/own.py v/main.py=main v/lib.py=lib", "c/own.py"), False),
+        # A package of the candidate's that one environment has for both.
+        (ran("wf/a.py off/run.py", "rl/train.py"), ran("wf/a.py", "wf/a.py"), False),
+        (ran("wf/a.py", "rl/train.py"), ran("wf/a.py", "wf/a.py"), False),
+        # One launcher of two checkouts.
+        (ran("o/run.py=run", "old/a.py=1"), ran("c/run.py=run", "new/a.py=2"), False),
+        # What holds no code tells nothing.
+        (ran("o/a.yaml=1", "rl/a.py=1"), ran("c/a.yaml=1", "wf/b.py=2"), False),
+        (ran("o/__init__.py=" + EMPTY, "rl/a.py"), ran("c/__init__.py=" + EMPTY, "wf/b.py"), False),
+    ],
+)
+def test_one_program_is_told_by_the_code_that_runs(official: Named, worldflux: Named, one: bool) -> None:
+    assert codes(official, worldflux) == (["same_program"] if one else [])
+    assert codes(official, worldflux, "self") == ([] if one else ["not_one_program"])
+
+
+def test_a_match_program_is_no_code_of_a_run() -> None:
+    own = ran("c/main.py=main c/lib.py=lib c/match.py c/decoy.txt", "c/decoy.txt")
+    assert codes(OFFICIAL, own) == []
+    assert codes(OFFICIAL, replace(own, beside=frozenset(["c/match.py"]))) == ["same_program"]
+    # The official code does not become none by being named as a match.
+    every = frozenset(["c/match.py", "c/main.py", "c/lib.py"])
+    assert codes(OFFICIAL, replace(own, beside=every)) == ["same_program"]
+
+
+def test_the_card_says_what_runs_beside_what_is_named() -> None:
+    def said(other: Named) -> str:
+        common = overlap({"official": OFFICIAL, "worldflux": other})
+        return common.line() if common else "nothing"
+
+    assert said(ran("c/main.py=main c/lib.py=lib c/decoy.txt", "c/decoy.txt")) == (
+        "one program: all 2 code files that the candidate runs from, whatever it names, the official program "
+        "has too"
+    )
+    assert said(ran("c/own.py v/main.py=main v/lib.py=lib", "c/own.py")) == (
+        "two programs; the official program stands in the candidate's files, all its 2 code files, beside "
+        "code of its own"
+    )
+
+
 def test_the_card_says_what_two_programs_share() -> None:
     def said(one: Named, other: Named) -> str:
         common = overlap({"official": one, "worldflux": other})
@@ -115,6 +196,10 @@ def test_what_a_session_sealed_is_read_in_one_place() -> None:
             "fake.worldflux": {"adapter": "w"},
         },
     }
+    tree = {"backends/fake/main.py": "2"}
+    seen = named_programs({**entry, "trees": {"fake.official": tree}}, "fake")["official"]
+    assert seen is not None
+    assert (dict(seen.tree), seen.by_words) == (tree, False)
     found = named_programs(entry, "fake")
     assert found == {"official": Named(frozenset([REPO]), ("rl",), {"a.py": "1"}), "worldflux": None}
     assert named_programs({"programs": {}}, "fake") == {}

@@ -198,11 +198,11 @@ _INDEPENDENCE = {
         "Name its files in its `backend.yaml`: `program:`.",
     ),
     "repeated_run": Code(
-        "A seed's record is that of another seed in every bit, so both are one run.",
+        "A seed's record is that of another seed to nine digits, so both are one run.",
         "Have the program heed its seed; of a table, name seeds that are runs of their own.",
     ),
     "same_program": Code(
-        "Both sides are one program: by the files that they name, or by what their tables say.",
+        "Both sides are one program: by the files that they name or run from, or by what their tables say.",
         "Name another program or table for one side; `comparison: self` asks for one on purpose.",
     ),
     "same_score_file": Code("Both sides are one file.", "Name another table for one of the sides."),

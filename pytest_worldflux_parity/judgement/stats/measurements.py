@@ -81,7 +81,7 @@ def measure(result: Result, metric: str, task: Task) -> Value:
                 f"{NO_METRIC}: no metric {metric!r}", got=metric, valid=sorted(result.scalars)
             )
         return Value(result.scalars[metric])
-    points = _within_budget(result.curve, task)
+    points = within_budget(result.curve, task)
     if metric == "episode_return":
         return Value(points[-1].value, points[-1].step)
     if metric == "final_return_mean":
@@ -90,8 +90,12 @@ def measure(result: Result, metric: str, task: Task) -> Value:
     return Value(curves.auc_return(points), points[-1].step)
 
 
-def _within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
-    """The curve up to the point that counts as the budget's; the nearest within the tolerance."""
+def within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
+    """The curve up to the point that counts as the budget's; the nearest within the tolerance.
+
+    Raises:
+        StatisticsError: there is none.
+    """
     if not curve:
         raise StatisticsError(f"{NO_POINT}: the curve is empty")
     if task.budget is None:
