@@ -66,6 +66,13 @@ ATTACKS = (
         controls=("test_what_walls_keep_is_open_without_them",),
     ),
     Attack(
+        "The candidate leaves its walls by a folder that it inherits open, or lets go of locks.",
+        words="it inherits its output alone",
+        ends="session as without it",
+        tests=("test_a_program_of_a_run_inherits_its_output_alone",),
+        controls=("test_an_honest_candidate_passes_within_walls",),
+    ),
+    Attack(
         "The candidate leaves a link in the place of its record or its log, to what it may not read itself.",
         words="`the program left a link as`",
         ends="session 1",
@@ -290,6 +297,29 @@ def _seen(project: Kept, key: Path, where: str, option: str) -> list[Any]:
     result = project.run(option, f"--parity-sign-key={key}")
     assert result.ret == pytest.ExitCode.OK, result.outlines
     return [json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json")]
+
+
+@pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
+def test_a_program_of_a_run_inherits_its_output_alone(project: Kept, option: str) -> None:
+    """The control: an open one has the locks of its run, and the folder of all locks."""
+    code = """
+    import os
+    found = {}
+    for fd in os.listdir('/proc/self/fd'):
+        try:
+            found[int(fd)] = os.readlink(f'/proc/self/fd/{fd}')
+        except OSError:
+            pass
+    Path(request.out_dir, 'seen.json').write_text(json.dumps(found))
+"""
+    edit(program(project), OK, OK + code)
+    assert project.run(option).ret == pytest.ExitCode.OK
+    seen = [json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json")]
+    assert len(seen) == 8
+    for found in seen:
+        others = [path for fd, path in found.items() if int(fd) > 2]
+        assert bool(others) == (option == OPEN), found
+        assert {Path(found[fd]).name for fd in "012"} == {"null", "stdout.log", "stderr.log"}
 
 
 @pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])

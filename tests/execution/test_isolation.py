@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -537,42 +538,65 @@ def test_walls_fall_with_the_thread_that_waits_for_them(tmp_path: Path) -> None:
     assert not processes(tmp_path, but=())
 
 
-@needs_walls
-def test_what_a_program_inherits_is_held_until_it_has_ended(tmp_path: Path) -> None:
-    """And is a file: a folder would lead out of the walls."""
-    import fcntl
-
-    lock = tmp_path / "lock"
-    folder = tmp_path / "attempt"
-    folder.mkdir()
-    code = """
-import os, stat, sys
-for fd in range(3, 256):
+# Writes down what it has open, and stays.
+HAS = """
+import json, os, time
+found = {}
+for fd in os.listdir("/proc/self/fd"):
     try:
-        mode = os.fstat(fd).st_mode
+        found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
-        continue
-    assert stat.S_ISREG(mode)
-open("begun", "w").close()
+        pass
+open("new", "w").write(json.dumps(found))
+os.rename("new", "begun")
 while not os.path.exists("go"):
-    pass
+    time.sleep(0.01)
 """
+
+
+def holding(folder: Path, lock: Path, *, walled: bool) -> tuple[threading.Thread, list[int]]:
+    """A program that has begun in ``folder``; whoever started it has let go of the lock and the folder."""
+    status: list[int] = []
+    parent = os.open(lock.parent, os.O_RDONLY)
     with open(lock, "w") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
-        walls = room(folder)
-        status: list[int] = []
+        descriptors, walls = [held.fileno(), parent], room(folder) if walled else None
         thread = threading.Thread(target=lambda: status.append(runner.execute(
-            [sys.executable, "-c", code], dict(os.environ), folder, 60, where="x", mend="",
-            keep_open=[held.fileno()], room=walls,
+            [sys.executable, "-c", HAS], dict(os.environ), folder, 60, where="x", mend="",
+            keep_open=descriptors, room=walls,
         )))  # fmt: skip
         thread.start()
         wait_until((folder / "begun").exists, "the program")
-    with open(lock, "w") as other:
+    os.close(parent)
+    return thread, status
+
+
+def test_what_an_open_program_inherits_is_held_until_it_has_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    thread, status = holding(folder, tmp_path / "lock", walled=False)
+    with open(tmp_path / "lock", "w") as other:
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (folder / "go").touch()
         thread.join(60)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert status == [0]
+
+
+@needs_walls
+def test_a_program_within_walls_inherits_nothing(tmp_path: Path) -> None:
+    """A folder would lead out of the walls, and a lock could be let go."""
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    thread, status = holding(folder, tmp_path / "lock", walled=True)
+    with open(tmp_path / "lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / "go").touch()
+    thread.join(60)
+    assert json.loads((folder / "begun").read_text()) == {
+        "0": "/dev/null", "1": str(folder / "stdout.log"), "2": str(folder / "stderr.log")
+    }  # fmt: skip
     assert status == [0]
 
 
