@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas, wire
 from ..errors import BackendError, IsolationError, StoreError
@@ -29,6 +29,10 @@ from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
 from ..inputs.installed.interpreter import interpreter_at
 from ..inputs.interpreters import packages
+from ..suite.suite import ArtifactSide
+
+if TYPE_CHECKING:
+    from ..inputs.prepare import PreparedSuite
 
 PROGRAM, BY = "bwrap", "bubblewrap"
 # What an attempt says of its own walls, in its folder; read where nobody saw its end.
@@ -39,7 +43,6 @@ TEMPORARY = ("/tmp", "/var/tmp")
 # Sockets of services are here, and a read-only mount does not stop whoever connects to one.
 EMPTY = ("/run",)
 HOMES = ("/home", "/root")
-SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys")
 # Where names are resolved to addresses, of a program that has the network.
 NAMES = "/run/systemd/resolve"
 GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd", "/dev/dxg")
@@ -59,6 +62,7 @@ class Walls:
         runs: folders in which nobody may declare that a program needs something.
         key: the file that evidence is signed with; no program sees it, wherever it is.
         tables: files that no program sees either: what it is compared with.
+        goldens: folders of golden outputs. others: checkouts that the other side runs from.
         compiled: the folder of all caches of compiled code; None: the project's.
     """
 
@@ -67,6 +71,8 @@ class Walls:
     runs: tuple[Path, ...] = ()
     key: Path | None = None
     tables: tuple[Path, ...] = ()
+    goldens: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
     compiled: Path | None = None
 
     @property
@@ -78,14 +84,52 @@ class Walls:
 OPEN = Walls()
 
 
-def walls_of(context: RunContext) -> Walls:
-    """What a session asks for."""
+def walls_of(context: RunContext, prepared: PreparedSuite | None = None, system: str = "") -> Walls:
+    """What a session asks for, and what the suite knows that a program of the system is not to see."""
+    tables = [o.path for o in context.overrides.values() if o.path is not None]
+    goldens, others = [], []
+    if prepared is not None:
+        tables += [side.path for side in prepared.suite.sides.values() if isinstance(side, ArtifactSide)]
+        goldens = [*_goldens(prepared)]
+        others = [*_others(prepared, system)]
+    tables = [Path(os.path.abspath(path)) for path in tables]
     return Walls(
         context.isolate,
-        hidden=(context.root, context.run_dir.parent, *context.backend_folders),
+        hidden=(
+            context.root,
+            context.run_dir.parent,
+            *context.backend_folders,
+            # A table of some formats is a folder of files.
+            *(path for path in tables if path.is_dir()),
+            *goldens,
+            *others,
+        ),
         runs=(context.run_dir.parent,),
         key=context.sign_key,
-        tables=tuple(o.path for o in context.overrides.values() if o.path is not None),
+        tables=tuple(path for path in tables if not path.is_dir()),
+        goldens=tuple(goldens),
+        others=tuple(others),
+    )
+
+
+def _goldens(prepared: PreparedSuite) -> Iterator[Path]:
+    """The golden folders of a suite's programs."""
+    found = [*prepared.backends.values(), *([prepared.match.backend] if prepared.match else [])]
+    for program in dict.fromkeys(p.golden_dir for p in found if isinstance(p, Backend) and p.match):
+        yield Path(os.path.abspath(program))
+
+
+def _others(prepared: PreparedSuite, system: str) -> Iterator[Path]:
+    """The checkouts that programs of other systems run from, and that one of this system does not."""
+    found: dict[str, set[Path]] = {}
+    for name, program in prepared.backends.items():
+        of = found.setdefault(name, set())
+        if checkout := prepared.sources.get(name, {}).get("checkout"):
+            of.add(_resolved(Path(checkout)))
+        if isinstance(program, Backend) and program.program is not None:
+            of.update(_resolved(program.folder / checkout.path) for checkout in program.program.checkouts)
+    yield from sorted(
+        {p for name, of in found.items() if name != system for p in of} - found.get(system, set())
     )
 
 

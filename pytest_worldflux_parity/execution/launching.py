@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import wire
 from ..inputs.backends import Backend
@@ -28,6 +28,9 @@ from .bytecode import Bytecode
 from .compiled import cache_of, caches_below, variables
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
 from .isolation import ASKED, OPEN, Room, Walls, in_force, room_of, told, walls_of
+
+if TYPE_CHECKING:
+    from ..inputs.prepare import PreparedSuite
 
 _BOOT = Path(__file__).with_name("boot.py")
 
@@ -48,14 +51,15 @@ class Sealed:
     walls: Walls = OPEN
 
 
-def sealed_in(context: RunContext, suite_id: str, key: str) -> Sealed:
-    """A program of a run, by its key ``<part>.<system>``.
+def sealed_in(context: RunContext, prepared: PreparedSuite, system: str, key: str) -> Sealed:
+    """A program of a run, by its key ``<part>.<system>``; ``system`` is the side that it belongs to.
 
     Raises:
         StoreError: the run sealed none of this key.
     """
-    place, tree = context.run_dir.resolve() / FOLDER, sealed_tree(context.run_dir, suite_id, key)
-    return Sealed(tree, copy_of(place, tree), place, walls_of(context))
+    place = context.run_dir.resolve() / FOLDER
+    tree = sealed_tree(context.run_dir, prepared.suite.suite_id, key)
+    return Sealed(tree, copy_of(place, tree), place, walls_of(context, prepared, system))
 
 
 def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +30,9 @@ from tests.attacks.lab import (
     program,
     proof,
 )
+from tests.components import goldens
 from tests.execution.walls import needs_walls
+from tests.release.judged_runs import table
 
 WALLED = "--parity-isolate=require"
 OPEN = "--parity-isolate=off"
@@ -64,6 +71,13 @@ ATTACKS = (
         ends="session as without it",
         tests=("test_a_program_finds_no_key_no_table_and_no_golden",),
         controls=("test_what_walls_keep_is_open_without_them",),
+    ),
+    Attack(
+        "The candidate reads a table, a golden or the official checkout that stands outside of the project.",
+        words="none of them is there",
+        ends="session as without it",
+        tests=("test_what_the_suite_names_elsewhere_is_not_there",),
+        controls=("test_an_honest_candidate_passes_within_walls",),
     ),
     Attack(
         "The candidate leaves its walls by a folder that it inherits open, or lets go of locks.",
@@ -297,6 +311,71 @@ def _seen(project: Kept, key: Path, where: str, option: str) -> list[Any]:
     result = project.run(option, f"--parity-sign-key={key}")
     assert result.ret == pytest.ExitCode.OK, result.outlines
     return [json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json")]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder that no walls hide by where it stands."""
+    if not os.access("/opt", os.W_OK):
+        pytest.skip("/opt cannot be written")
+    folder = Path(tempfile.mkdtemp(prefix="walls_", dir="/opt"))
+    folder.chmod(0o755)
+    (folder / "beside").write_text("x")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def found_by_candidate(project: Kept, paths: list[Path], option: str) -> Any:
+    which = "request.system == 'worldflux' and request.seed == 0"
+    looks = LOOKS.format(where=which, paths=[*map(str, paths)], out="request.out_dir")
+    edit(program(project), OK, OK + looks)
+    result = project.run(option)
+    (seen,) = (json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json"))
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    return seen
+
+
+@pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
+@pytest.mark.parametrize("what", ["table", "linked table", "golden", "checkout"])
+def test_what_the_suite_names_elsewhere_is_not_there(
+    project: Kept, elsewhere: Path, option: str, what: str
+) -> None:
+    """The controls: an open program finds it, and what stands beside it is there for both."""
+    folder = elsewhere / "own"
+    folder.mkdir()
+    if what.endswith("table"):
+        project.track = "quick"
+        shutil.rmtree(project.root / "suites" / "proof")
+        path, named = folder / "official.json", "official.json"
+        if what == "table":
+            named = str(path)
+        else:
+            (project.root / "suites" / "quick").mkdir(parents=True)
+            (project.root / "suites" / "quick" / named).symlink_to(path)
+        table(path, "official")
+        official = {"artifact": {"path": named, "format": "canonical_json", "commit": goldens.COMMIT}}
+        project.suite(tasks=["alpha"], seeds=4, official=official)
+    elif what == "golden":
+        goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
+        edit(
+            program(project).parent / "fake_worldflux" / "backend.yaml",
+            "{backend_dir}/../../golden",
+            str(folder),
+        )
+        lock(project, pinned=goldens.behave(folder, "ok"))
+        proof(project, component_match="golden")
+        path = folder / "arrays.npz"
+    else:
+        path = folder / "agent.py"
+        path.write_text("x = 1\n")
+        git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+            subprocess.run([*git, *words], check=True)
+        manifest = program(project).parent / "fake_official" / "backend.yaml"
+        edit(manifest, "program: {", f"program: {{checkouts: [{{path: {str(folder)!r}}}], ")
+    beside, seen = found_by_candidate(project, [elsewhere / "beside", path], option)
+    assert beside == 1
+    assert bool(isinstance(seen, int) and seen) == (option == OPEN), seen
 
 
 @pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
