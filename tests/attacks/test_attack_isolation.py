@@ -101,6 +101,13 @@ ATTACKS = (
         controls=("test_an_honest_candidate_passes_within_walls", "test_what_is_declared_is_on_the_card"),
     ),
     Attack(
+        "The candidate declares that it needs the official backend's folder, a golden or the project.",
+        words="`no program sees another's`, `no program writes another's`",
+        ends="session 1",
+        tests=("test_what_is_kept_from_programs_is_nobodys_need", "test_who_reads_the_project_reads_its_own"),
+        controls=("test_what_is_declared_is_on_the_card",),
+    ),
+    Attack(
         "A claim's programs ran open, all or one of them.",
         codes=("no_isolation",),
         ends="`validate` 1",
@@ -429,6 +436,44 @@ def test_the_folder_of_the_runs_is_nobodys_need(project: Kept, needs: str) -> No
     result = project.run(WALLED)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "which is in the folder of the runs: no program sees another's" in "\n".join(result.outlines)
+
+
+@needs_walls
+@pytest.mark.parametrize(
+    ("kind", "path", "told"),
+    [
+        ("read", "../fake_official", "which is in the folder of another backend"),
+        ("write", "{repo_root}", "which holds the project"),
+        ("read", "../../golden", "which is in a golden folder"),
+        ("read", "../../.worldflux/compiled", "which is in .worldflux"),
+    ],
+)
+def test_what_is_kept_from_programs_is_nobodys_need(project: Kept, kind: str, path: str, told: str) -> None:
+    if "golden" in told:
+        matched(project)
+    declares(project, f"needs: {{{kind}: ['{path}']}}\n")
+    result = project.run(WALLED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert told in "\n".join(result.outlines)
+
+
+@needs_walls
+def test_who_reads_the_project_reads_its_own(project: Kept) -> None:
+    """And nothing of what it could not declare by name."""
+    matched(project)
+    proof(project, component_match="golden")
+    declares(project, "needs: {read: ['{repo_root}']}\n")
+    (project.root / ".worldflux" / "compiled").mkdir(parents=True)
+    (project.root / ".worldflux" / "compiled" / "file").write_text("x")
+    names = (
+        "pytest.ini",
+        "golden/arrays.npz",
+        "backends/fake_official/backend.yaml",
+        ".worldflux/compiled/file",
+    )
+    ini, *others = found_by_candidate(project, [project.root / name for name in names], WALLED)
+    assert isinstance(ini, int)
+    assert others == ["FileNotFoundError"] * 3
 
 
 def declares(project: Kept, text: str) -> None:

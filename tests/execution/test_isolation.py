@@ -285,20 +285,75 @@ def test_an_environment_is_known_without_starting_its_python(tmp_path: Path) -> 
     assert [*isolation.program_folders(shim)] == [shim, tmp_path / ".pyenv"]
 
 
-def test_nobody_needs_what_is_in_the_folder_of_the_runs(tmp_path: Path) -> None:
-    backend, root, runs = tmp_path / "backends" / "mine", tmp_path, tmp_path / "runs"
-    for folder in (backend, runs, tmp_path / "data"):
-        folder.mkdir(parents=True)
-    (tmp_path / "link").symlink_to(runs)
-    needs = Needs(read=("../../data", "{repo_root}/data", "~/data"), write=("../../data",))
-    read, write = isolation.needed(needs, backend, root, [runs], "mine")
-    assert read == [tmp_path / "data", tmp_path / "data", Path.home() / "data"]
-    assert write == [tmp_path / "data"]
-    for bad in (Needs(read=("../../runs/r",)), Needs(write=("../../runs",)), Needs(read=("../../link/r",))):
-        with pytest.raises(BackendError, match="in the folder of the runs: no program sees another's"):
-            isolation.needed(bad, backend, root, [runs], "mine")
+@pytest.fixture
+def declared(tmp_path: Path) -> tuple[Path, Walls]:
+    """A project with the folder of a backend that declares needs, and what a session knows of it."""
+    root = tmp_path / "project"
+    for name in ("backends/mine/data", "backends/other", "golden", "data", ".worldflux/compiled"):
+        (root / name).mkdir(parents=True)
+    for name in ("runs", "checkout", "data"):
+        (tmp_path / name).mkdir()
+    (root / "table.json").touch()
+    (root / "link").symlink_to(tmp_path / "runs")
+    (root / "linked").symlink_to("backends/other")
+    return root, Walls(
+        "require",
+        runs=(tmp_path / "runs",),
+        backends=(root / "backends" / "mine", root / "backends" / "other"),
+        goldens=(root / "golden",),
+        tables=(root / "table.json",),
+        others=(tmp_path / "checkout",),
+    )
+
+
+def test_what_a_program_needs_is_found_from_its_folder(declared: tuple[Path, Walls]) -> None:
+    root, walls = declared
+    needs = Needs(
+        read=("../../data", "{repo_root}/data", "~/data", "{repo_root}", "data"),
+        write=("../../../data", "../../data", "data"),
+    )
+    read, write = isolation.needed(needs, root / "backends" / "mine", root, walls, "mine")
+    assert read == [
+        root / "data", root / "data", Path.home() / "data", root, root / "backends" / "mine" / "data"
+    ]  # fmt: skip
+    assert write == [root.parent / "data", root / "data", root / "backends" / "mine" / "data"]
     with pytest.raises(BackendError, match="absent; to mend: mkdir"):
-        isolation.needed(Needs(write=("../../absent",)), backend, root, [runs], "mine")
+        isolation.needed(Needs(write=("absent",)), root / "backends" / "mine", root, walls, "mine")
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("../../../runs", "the folder of the runs"),
+        ("../../link/r", "the folder of the runs"),
+        ("../other", "the folder of another backend"),
+        ("../../linked/program.py", "the folder of another backend"),
+        ("{repo_root}/golden/arrays.npz", "a golden folder"),
+        ("{repo_root}/table.json", "a table of scores"),
+        ("../../../checkout/x", "a checkout of the other side"),
+        ("{repo_root}/.worldflux/compiled", ".worldflux"),
+    ],
+)
+def test_nobody_needs_what_is_kept_from_programs(
+    declared: tuple[Path, Walls], kind: str, path: str, what: str
+) -> None:
+    root, walls = declared
+    with pytest.raises(BackendError) as caught:
+        isolation.needed(Needs(**{kind: (path,)}), root / "backends" / "mine", root, walls, "mine")
+    assert f"which is in {what}: no program sees another's" in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [("../..", "the project"), ("/", "the project"), ("..", "the folder of another backend")],
+)
+def test_nobody_writes_what_holds_what_is_kept(declared: tuple[Path, Walls], path: str, what: str) -> None:
+    """Its folders could be given other names."""
+    root, walls = declared
+    with pytest.raises(BackendError) as caught:
+        isolation.needed(Needs(write=(path,)), root / "backends" / "mine", root, walls, "mine")
+    assert f"which holds {what}: no program writes another's" in caught.value.line()
 
 
 # --- whether they can be had ---
