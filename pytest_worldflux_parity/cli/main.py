@@ -259,7 +259,10 @@ def run_component_match(options: argparse.Namespace) -> int:
     backend = _named(_backends(options, root), options.backend)
     spec = matches.match_spec(backend, lock_path(options, root), options.golden)
     output = options.output or root / "reports" / "parity" / f"component_match_{backend.name}"
-    walls = isolation.Walls(options.isolate, hidden=(root, output.resolve()), runs=(output.resolve(),))
+    golden = (options.golden or backend.golden_dir).resolve()
+    walls = isolation.Walls(
+        options.isolate, hidden=(root, output.resolve(), golden), runs=(output.resolve(),), goldens=(golden,)
+    )
     place = output.resolve() / copies.FOLDER
     sealed = replace(launching.sealed_now(backend, root, place), walls=walls)
     run = match_program.run_match(spec, output, root, sealed)

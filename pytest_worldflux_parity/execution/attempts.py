@@ -158,8 +158,8 @@ def run_system(
 def _sealed(prepared: PreparedSuite, system: str, context: RunContext) -> Sealed:
     if system in prepared.trees:
         place, tree = context.run_dir.resolve() / FOLDER, prepared.trees[system]
-        return Sealed(tree, copy_of(place, tree), place, walls_of(context))
-    return sealed_in(context, prepared.suite.suite_id, f"{prepared.key}.{system}")
+        return Sealed(tree, copy_of(place, tree), place, walls_of(context, prepared, system))
+    return sealed_in(context, prepared, system, f"{prepared.key}.{system}")
 
 
 def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:

@@ -1,7 +1,8 @@
 """Caches of compiled code: a folder for each sealed program and kind of machine, which it alone writes.
 
 What is in such a cache is executed, so a program that could write another's would decide what that one
-computes. And code that was compiled for one processor can crash on another.
+computes. And code that was compiled for one processor can crash on another. Programs that run open share the
+project's caches; those within walls have the run's, where no open program of another run could write.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ VARIABLES = {
 }
 # Each change of a program begins a folder; of one backend so many stay that were used last.
 KEPT = 8
+# Of the caches of a run, below where its programs have their copies.
+FOLDER = "compiled"
 
 
 def caches_below(root: Path) -> Path:

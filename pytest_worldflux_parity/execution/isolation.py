@@ -20,15 +20,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas, wire
 from ..errors import BackendError, IsolationError, StoreError
+from ..inputs.backends import FILE as BACKEND
 from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
 from ..inputs.installed.interpreter import interpreter_at
 from ..inputs.interpreters import packages
+from ..suite.suite import ArtifactSide
+
+if TYPE_CHECKING:
+    from ..inputs.prepare import PreparedSuite
 
 PROGRAM, BY = "bwrap", "bubblewrap"
 # What an attempt says of its own walls, in its folder; read where nobody saw its end.
@@ -39,7 +44,6 @@ TEMPORARY = ("/tmp", "/var/tmp")
 # Sockets of services are here, and a read-only mount does not stop whoever connects to one.
 EMPTY = ("/run",)
 HOMES = ("/home", "/root")
-SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys")
 # Where names are resolved to addresses, of a program that has the network.
 NAMES = "/run/systemd/resolve"
 GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd", "/dev/dxg")
@@ -59,6 +63,8 @@ class Walls:
         runs: folders in which nobody may declare that a program needs something.
         key: the file that evidence is signed with; no program sees it, wherever it is.
         tables: files that no program sees either: what it is compared with.
+        goldens: folders of golden outputs. others: checkouts that the other side runs from.
+        backends: the folders of all backends.
         compiled: the folder of all caches of compiled code; None: the project's.
     """
 
@@ -67,6 +73,9 @@ class Walls:
     runs: tuple[Path, ...] = ()
     key: Path | None = None
     tables: tuple[Path, ...] = ()
+    goldens: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
+    backends: tuple[Path, ...] = ()
     compiled: Path | None = None
 
     @property
@@ -78,14 +87,57 @@ class Walls:
 OPEN = Walls()
 
 
-def walls_of(context: RunContext) -> Walls:
-    """What a session asks for."""
+def walls_of(context: RunContext, prepared: PreparedSuite | None = None, system: str = "") -> Walls:
+    """What a session asks for, and what the suite knows that a program of the system is not to see."""
+    tables = [o.path for o in context.overrides.values() if o.path is not None]
+    backends = [
+        p.parent for at in context.backend_folders for n in (BACKEND, f"*/{BACKEND}") for p in at.glob(n)
+    ]
+    goldens, others = [], []
+    if prepared is not None:
+        tables += [side.path for side in prepared.suite.sides.values() if isinstance(side, ArtifactSide)]
+        goldens = [*_goldens(prepared)]
+        others = [*_others(prepared, system)]
+    tables = [Path(os.path.abspath(path)) for path in tables]
     return Walls(
         context.isolate,
-        hidden=(context.root, context.run_dir.parent, *context.backend_folders),
+        hidden=(
+            context.root,
+            context.run_dir.parent,
+            *context.backend_folders,
+            *backends,
+            # A table of some formats is a folder of files.
+            *(path for path in tables if path.is_dir()),
+            *goldens,
+            *others,
+        ),
         runs=(context.run_dir.parent,),
         key=context.sign_key,
-        tables=tuple(o.path for o in context.overrides.values() if o.path is not None),
+        tables=tuple(path for path in tables if not path.is_dir()),
+        goldens=tuple(goldens),
+        others=tuple(others),
+        backends=tuple(backends),
+    )
+
+
+def _goldens(prepared: PreparedSuite) -> Iterator[Path]:
+    """The golden folders of a suite's programs."""
+    found = [*prepared.backends.values(), *([prepared.match.backend] if prepared.match else [])]
+    for program in dict.fromkeys(p.golden_dir for p in found if isinstance(p, Backend) and p.match):
+        yield Path(os.path.abspath(program))
+
+
+def _others(prepared: PreparedSuite, system: str) -> Iterator[Path]:
+    """The checkouts that programs of other systems run from, and that one of this system does not."""
+    found: dict[str, set[Path]] = {}
+    for name, program in prepared.backends.items():
+        of = found.setdefault(name, set())
+        if checkout := prepared.sources.get(name, {}).get("checkout"):
+            of.add(_resolved(Path(checkout)))
+        if isinstance(program, Backend) and program.program is not None:
+            of.update(_resolved(program.folder / checkout.path) for checkout in program.program.checkouts)
+    yield from sorted(
+        {p for name, of in found.items() if name != system for p in of} - found.get(system, set())
     )
 
 
@@ -248,13 +300,11 @@ def _holds(folder: Path, hidden: Sequence[Path]) -> bool:
     return any(_resolved(h).is_relative_to(_resolved(folder)) for h in hidden)
 
 
-def needed(
-    needs: Needs, folder: Path, root: Path, runs: Sequence[Path], where: str
-) -> tuple[list[Path], list[Path]]:
+def needed(needs: Needs, folder: Path, root: Path, walls: Walls, where: str) -> tuple[list[Path], list[Path]]:
     """The files and folders that a backend declares: to read, and to write.
 
     Args:
-        folder: of the backend. root: the project. runs: folders whose contents nobody may declare.
+        folder: of the backend. root: the project.
 
     Raises:
         BackendError: one of them is hidden from programs for a reason, or to be written and absent.
@@ -263,19 +313,43 @@ def needed(
         [Path(os.path.abspath(folder / os.path.expanduser(p.replace(PROJECT, str(root))))) for p in paths]
         for paths in (needs.read, needs.write)
     )
+    kept, own = [*_kept(walls, root)], _resolved(folder)
     for path in (*read, *write):
-        if any(_resolved(path).is_relative_to(_resolved(own)) for own in runs):
-            raise BackendError(
-                f"needs names {path}, which is in the folder of the runs: no program sees another's",
-                where=where,
-                mend="name a folder elsewhere in needs",
-            )
+        real = _resolved(path)
+        for what, place in kept:
+            # What is below the backend's own folder is its own, whatever that lies in.
+            if real.is_relative_to(place) and not own.is_relative_to(place):
+                raise BackendError(
+                    f"needs names {path}, which is in {what}: no program sees another's",
+                    where=where,
+                    mend="name a folder elsewhere in needs",
+                )
     for path in write:
+        for what, place in (("the project", _resolved(root)), *kept):
+            if place != own and place.is_relative_to(_resolved(path)):
+                raise BackendError(
+                    f"needs.write names {path}, which holds {what}: no program writes another's",
+                    where=where,
+                    mend="name a folder elsewhere in needs.write",
+                )
         if not path.exists():
             raise BackendError(
                 f"needs.write names {path}, which is absent", where=where, mend=f"mkdir {path}"
             )
     return read, write
+
+
+def _kept(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
+    """What nobody may declare: in words, and where it is."""
+    for what, places in (
+        ("the folder of the runs", walls.runs),
+        ("the folder of another backend", walls.backends),
+        ("a table of scores", walls.tables),
+        ("a golden folder", walls.goldens),
+        ("a checkout of the other side", walls.others),
+        (".worldflux", (root / ".worldflux",)),
+    ):
+        yield from ((what, _resolved(place)) for place in places)
 
 
 def room_of(
@@ -301,7 +375,10 @@ def room_of(
     if not in_force(walls, program.adapter):
         return None
     hidden = (*walls.hidden, root)
-    reads, writes = needed(program.needs, program.folder, root, walls.runs, program.adapter)
+    if isinstance(program, Backend):
+        # A manifest's command may read what stands in the project.
+        hidden = (*hidden, root / ".worldflux")
+    reads, writes = needed(program.needs, program.folder, root, walls, program.adapter)
     started = shutil.which(command[0], path=env.get("PATH"))
     return Room(
         write=(*write, *writes),

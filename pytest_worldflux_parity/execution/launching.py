@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import wire
 from ..inputs.backends import Backend
@@ -23,11 +23,14 @@ from ..inputs.context import RunContext
 from ..inputs.interpreters import Packages, packages
 from ..inputs.python_options import count_options
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
-from . import bytecode, runner
+from . import bytecode, compiled, runner
 from .bytecode import Bytecode
 from .compiled import cache_of, caches_below, variables
 from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
-from .isolation import ASKED, OPEN, Room, Walls, room_of, told, walls_of
+from .isolation import ASKED, OPEN, Room, Walls, in_force, room_of, told, walls_of
+
+if TYPE_CHECKING:
+    from ..inputs.prepare import PreparedSuite
 
 _BOOT = Path(__file__).with_name("boot.py")
 
@@ -48,14 +51,15 @@ class Sealed:
     walls: Walls = OPEN
 
 
-def sealed_in(context: RunContext, suite_id: str, key: str) -> Sealed:
-    """A program of a run, by its key ``<part>.<system>``.
+def sealed_in(context: RunContext, prepared: PreparedSuite, system: str, key: str) -> Sealed:
+    """A program of a run, by its key ``<part>.<system>``; ``system`` is the side that it belongs to.
 
     Raises:
         StoreError: the run sealed none of this key.
     """
-    place, tree = context.run_dir.resolve() / FOLDER, sealed_tree(context.run_dir, suite_id, key)
-    return Sealed(tree, copy_of(place, tree), place, walls_of(context))
+    place = context.run_dir.resolve() / FOLDER
+    tree = sealed_tree(context.run_dir, prepared.suite.suite_id, key)
+    return Sealed(tree, copy_of(place, tree), place, walls_of(context, prepared, system))
 
 
 def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
@@ -67,7 +71,8 @@ def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
     """
     tree = backend_tree(backend, root)
     # An earlier start has nothing to do with this one.
-    shutil.rmtree(place / bytecode.FOLDER, ignore_errors=True)
+    for name in (bytecode.FOLDER, compiled.FOLDER):
+        shutil.rmtree(place / name, ignore_errors=True)
     return Sealed(tree, seal_copy(place, tree, base_of(backend, root)), place)
 
 
@@ -182,7 +187,7 @@ def _backend_started(
         first = [copied / import_folder(backend).relative_to(base) if inside else copied]
         first.append(runner.install_wire(folder / "wire"))
         kept = _plain_bytecode(sealed)
-        cache = cache_of(sealed.walls.compiled or caches_below(root), backend.name, sealed.tree.sha256)
+        cache = cache_of(_caches(sealed, backend, root), backend.name, sealed.tree.sha256)
         env = {**runner.environment(os.environ, first, threads), **(variables(cache) if cache else {})}
         env["PYTHONPYCACHEPREFIX"] = str(kept)
         own: Bytecode | None = None
@@ -199,6 +204,17 @@ def _backend_started(
 
 def _is_in(path: str, base: Path) -> bool:
     return Path(os.path.normpath(path)).is_relative_to(base)
+
+
+def _caches(sealed: Sealed, backend: Backend, root: Path) -> Path:
+    """The folder of caches of compiled code: within walls the run's, where no open program of another was.
+
+    Raises:
+        IsolationError: walls are required, and cannot be had on this machine.
+    """
+    if in_force(sealed.walls, backend.adapter):
+        return sealed.place / compiled.FOLDER
+    return sealed.walls.compiled or caches_below(root)
 
 
 def _walled(

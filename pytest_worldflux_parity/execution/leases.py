@@ -2,7 +2,8 @@
 
 A slot is a lock on a file named by the GPU's UUID, not by the number of an xdist worker: a crashed
 worker is replaced under a new number, and two pytest runs on one host know nothing of each other. The
-program inherits the descriptor, so the slot is free only once both pytest and the program are gone.
+program inherits the descriptor, so the slot is free only once both pytest and the program are gone; one
+within walls goes with pytest and inherits nothing.
 
 Whoever wants slots first takes the turnstile and keeps it until it has all of them, so nobody waits
 for a slot while holding another one, and what asks for much is not overtaken for ever by what asks for
@@ -72,7 +73,7 @@ class Lease:
     """What one run holds.
 
     Attributes:
-        gpus: UUIDs. descriptors: what the program has to inherit. environment: what it has to see.
+        gpus: UUIDs. descriptors: what an open program has to inherit. environment: what it has to see.
         gpus_alone: no other run of ours can be on these GPUs.
     """
 

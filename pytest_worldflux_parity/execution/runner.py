@@ -129,7 +129,8 @@ def run(
     for what the program does; a KeyboardInterrupt ends the program and passes on.
 
     Args:
-        keep_open: descriptors that the program inherits: a lock on them is held until it has ended too.
+        keep_open: descriptors that an open program inherits: a lock on them is held until it has ended too.
+            One within walls inherits none: it ends with whoever holds them.
         room: the walls around it. isolation: what a record says of them.
 
     Raises:
@@ -225,7 +226,7 @@ def execute(
     Args:
         where: whose program it is, for errors. mend: what to do when the deadline passes.
         cwd: where the program starts, if not in ``folder``.
-        keep_open: descriptors that the program inherits.
+        keep_open: descriptors that the program inherits where it runs open.
         room: the walls around it; None: it runs open. They fall with the thread that runs this.
 
     Raises:
@@ -249,7 +250,8 @@ def execute(
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                pass_fds=tuple(keep_open),
+                # A folder's descriptor leads out of the walls, and who has a lock's can let it go.
+                pass_fds=() if room is not None else tuple(keep_open),
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error

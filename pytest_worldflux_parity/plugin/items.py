@@ -136,7 +136,7 @@ class _Cache:
 
             assert self.prepared.match is not None
             run_dir, suite_id = self.context.run_dir, self.prepared.suite.suite_id
-            sealed = sealed_in(self.context, suite_id, self.prepared.match_key)
+            sealed = sealed_in(self.context, self.prepared, "worldflux", self.prepared.match_key)
             folder = run_dir / suite_id / self.prepared.match_folder
             self._match_run = match_once(self.prepared.match, folder, self.context.root, sealed)
         return self._match_run

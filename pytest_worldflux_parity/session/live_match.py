@@ -60,7 +60,7 @@ def _match_part(part: PreparedSuite, context: RunContext, attempt: Path) -> None
         _record(part, context, attempt, golden)
     assert part.match is not None
     spec = match_spec(part.match.backend, context.lock_path, golden)
-    sealed = sealed_in(context, part.suite.suite_id, part.match_key)
+    sealed = sealed_in(context, part, "worldflux", part.match_key)
     match_once(spec, folder, context.root, sealed)
 
 
@@ -87,7 +87,7 @@ def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Pat
         "checkpoint": str(attempt.resolve()),
         "out": str(out.resolve()),
     }
-    sealed = sealed_in(context, part.suite.suite_id, f"{part.key}.official")
+    sealed = sealed_in(context, part, "official", f"{part.key}.official")
     threads = part.suite.threads
     with record_started(backend, places, work.resolve(), threads, context.root, sealed) as start:
         _execute(backend, start, work)

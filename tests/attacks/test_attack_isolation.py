@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +30,9 @@ from tests.attacks.lab import (
     program,
     proof,
 )
+from tests.components import goldens
 from tests.execution.walls import needs_walls
+from tests.release.judged_runs import table
 
 WALLED = "--parity-isolate=require"
 OPEN = "--parity-isolate=off"
@@ -66,6 +73,20 @@ ATTACKS = (
         controls=("test_what_walls_keep_is_open_without_them",),
     ),
     Attack(
+        "The candidate reads a table, a golden or the official checkout that stands outside of the project.",
+        words="none of them is there",
+        ends="session as without it",
+        tests=("test_what_the_suite_names_elsewhere_is_not_there",),
+        controls=("test_an_honest_candidate_passes_within_walls",),
+    ),
+    Attack(
+        "The candidate leaves its walls by a folder that it inherits open, or lets go of locks.",
+        words="it inherits its output alone",
+        ends="session as without it",
+        tests=("test_a_program_of_a_run_inherits_its_output_alone",),
+        controls=("test_an_honest_candidate_passes_within_walls",),
+    ),
+    Attack(
         "The candidate leaves a link in the place of its record or its log, to what it may not read itself.",
         words="`the program left a link as`",
         ends="session 1",
@@ -78,6 +99,13 @@ ATTACKS = (
         ends="session 1",
         tests=("test_the_folder_of_the_runs_is_nobodys_need",),
         controls=("test_an_honest_candidate_passes_within_walls", "test_what_is_declared_is_on_the_card"),
+    ),
+    Attack(
+        "The candidate declares that it needs the official backend's folder, a golden or the project.",
+        words="`no program sees another's`, `no program writes another's`",
+        ends="session 1",
+        tests=("test_what_is_kept_from_programs_is_nobodys_need", "test_who_reads_the_project_reads_its_own"),
+        controls=("test_what_is_declared_is_on_the_card",),
     ),
     Attack(
         "A claim's programs ran open, all or one of them.",
@@ -292,6 +320,94 @@ def _seen(project: Kept, key: Path, where: str, option: str) -> list[Any]:
     return [json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json")]
 
 
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder that no walls hide by where it stands."""
+    if not os.access("/opt", os.W_OK):
+        pytest.skip("/opt cannot be written")
+    folder = Path(tempfile.mkdtemp(prefix="walls_", dir="/opt"))
+    folder.chmod(0o755)
+    (folder / "beside").write_text("x")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def found_by_candidate(project: Kept, paths: list[Path], option: str) -> Any:
+    which = "request.system == 'worldflux' and request.seed == 0"
+    looks = LOOKS.format(where=which, paths=[*map(str, paths)], out="request.out_dir")
+    edit(program(project), OK, OK + looks)
+    result = project.run(option)
+    (seen,) = (json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json"))
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    return seen
+
+
+@pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
+@pytest.mark.parametrize("what", ["table", "linked table", "golden", "checkout"])
+def test_what_the_suite_names_elsewhere_is_not_there(
+    project: Kept, elsewhere: Path, option: str, what: str
+) -> None:
+    """The controls: an open program finds it, and what stands beside it is there for both."""
+    folder = elsewhere / "own"
+    folder.mkdir()
+    if what.endswith("table"):
+        project.track = "quick"
+        shutil.rmtree(project.root / "suites" / "proof")
+        path, named = folder / "official.json", "official.json"
+        if what == "table":
+            named = str(path)
+        else:
+            (project.root / "suites" / "quick").mkdir(parents=True)
+            (project.root / "suites" / "quick" / named).symlink_to(path)
+        table(path, "official")
+        official = {"artifact": {"path": named, "format": "canonical_json", "commit": goldens.COMMIT}}
+        project.suite(tasks=["alpha"], seeds=4, official=official)
+    elif what == "golden":
+        goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
+        edit(
+            program(project).parent / "fake_worldflux" / "backend.yaml",
+            "{backend_dir}/../../golden",
+            str(folder),
+        )
+        lock(project, pinned=goldens.behave(folder, "ok"))
+        proof(project, component_match="golden")
+        path = folder / "arrays.npz"
+    else:
+        path = folder / "agent.py"
+        path.write_text("x = 1\n")
+        git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+            subprocess.run([*git, *words], check=True)
+        manifest = program(project).parent / "fake_official" / "backend.yaml"
+        edit(manifest, "program: {", f"program: {{checkouts: [{{path: {str(folder)!r}}}], ")
+    beside, seen = found_by_candidate(project, [elsewhere / "beside", path], option)
+    assert beside == 1
+    assert bool(isinstance(seen, int) and seen) == (option == OPEN), seen
+
+
+@pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
+def test_a_program_of_a_run_inherits_its_output_alone(project: Kept, option: str) -> None:
+    """The control: an open one has the locks of its run, and the folder of all locks."""
+    code = """
+    import os
+    found = {}
+    for fd in os.listdir('/proc/self/fd'):
+        try:
+            found[int(fd)] = os.readlink(f'/proc/self/fd/{fd}')
+        except OSError:
+            pass
+    Path(request.out_dir, 'seen.json').write_text(json.dumps(found))
+"""
+    edit(program(project), OK, OK + code)
+    assert project.run(option).ret == pytest.ExitCode.OK
+    seen = [json.loads(path.read_text()) for path in project.run_dir().rglob("seen.json")]
+    assert len(seen) == 8
+    for found in seen:
+        others = [path for fd, path in found.items() if int(fd) > 2]
+        assert bool(others) == (option == OPEN), found
+        assert {Path(found[fd]).name for fd in "012"} == {"null", "stdout.log", "stderr.log"}
+
+
 @pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
 @pytest.mark.parametrize("name", ["metrics.json", "stderr.log"])
 def test_a_link_is_not_followed_for_it(project: Kept, signing_keys: Path, option: str, name: str) -> None:
@@ -320,6 +436,44 @@ def test_the_folder_of_the_runs_is_nobodys_need(project: Kept, needs: str) -> No
     result = project.run(WALLED)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "which is in the folder of the runs: no program sees another's" in "\n".join(result.outlines)
+
+
+@needs_walls
+@pytest.mark.parametrize(
+    ("kind", "path", "told"),
+    [
+        ("read", "../fake_official", "which is in the folder of another backend"),
+        ("write", "{repo_root}", "which holds the project"),
+        ("read", "../../golden", "which is in a golden folder"),
+        ("read", "../../.worldflux/compiled", "which is in .worldflux"),
+    ],
+)
+def test_what_is_kept_from_programs_is_nobodys_need(project: Kept, kind: str, path: str, told: str) -> None:
+    if "golden" in told:
+        matched(project)
+    declares(project, f"needs: {{{kind}: ['{path}']}}\n")
+    result = project.run(WALLED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert told in "\n".join(result.outlines)
+
+
+@needs_walls
+def test_who_reads_the_project_reads_its_own(project: Kept) -> None:
+    """And nothing of what it could not declare by name."""
+    matched(project)
+    proof(project, component_match="golden")
+    declares(project, "needs: {read: ['{repo_root}']}\n")
+    (project.root / ".worldflux" / "compiled").mkdir(parents=True)
+    (project.root / ".worldflux" / "compiled" / "file").write_text("x")
+    names = (
+        "pytest.ini",
+        "golden/arrays.npz",
+        "backends/fake_official/backend.yaml",
+        ".worldflux/compiled/file",
+    )
+    ini, *others = found_by_candidate(project, [project.root / name for name in names], WALLED)
+    assert isinstance(ini, int)
+    assert others == ["FileNotFoundError"] * 3
 
 
 def declares(project: Kept, text: str) -> None:

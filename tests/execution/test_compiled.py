@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -50,22 +51,52 @@ def test_where_none_can_be_written_there_is_none(tmp_path: Path) -> None:
     assert compiled.cache_of(tmp_path / "file", "ours", "a" * 64) is None
 
 
-@needs_walls
-def test_no_program_writes_the_cache_of_another(project: Project) -> None:
-    """Each leaves a file in its own, and tries to in all: within walls the others are not there."""
-    program = project.root / "backends" / "program.py"
-    text = program.read_text()
-    code = """def ok(request):
+# Each program leaves a file in its own folder, and tries to in all.
+TOUCHES = """def ok(request):
     own = Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).parent
+    Path(request.out_dir, "found.json").write_text(json.dumps(sorted(p.name for p in own.iterdir())))
     for folder in (own, *own.parent.iterdir()):
         (folder / request.system).touch()
 """
-    program.write_text(text.replace("def ok(request):\n", code))
-    project.suite(tasks=["alpha"], seeds=1)
-    project.run("--parity-isolate=require")
-    assert all(line["success"] for line in project.lines()), project.lines()
-    found = {
-        path.name.partition("-")[0]: sorted(p.name for p in path.iterdir())
-        for path in (project.root / ".worldflux" / "compiled").iterdir()
+
+
+@pytest.fixture
+def touching(project: Project) -> Project:
+    program = project.root / "backends" / "program.py"
+    program.write_text(program.read_text().replace("def ok(request):\n", TOUCHES))
+    return project
+
+
+def left_in(below: Path) -> dict[str, list[str]]:
+    return {path.name.partition("-")[0]: sorted(p.name for p in path.iterdir()) for path in below.iterdir()}
+
+
+def run(project: Project, seeds: int, isolate: str, run_id: str) -> list[list[str]]:
+    """What each attempt found in its cache."""
+    project.suite(tasks=["alpha"], seeds=seeds)
+    result = project.run(f"--parity-isolate={isolate}", run_id=run_id)
+    found = [json.loads(p.read_text()) for p in sorted(project.run_dir(run_id).rglob("found.json"))]
+    assert len(found) == 2 * seeds, result.outlines
+    return found
+
+
+@needs_walls
+def test_no_program_writes_the_cache_of_another(touching: Project) -> None:
+    """Within walls the others are not there; what a start leaves, later ones of its program find."""
+    found = run(touching, 2, "require", "r")
+    assert sorted(found) == [[], [], ["official"], ["worldflux"]]
+    assert left_in(touching.run_dir("r") / ".program" / compiled.FOLDER) == {
+        "fake_official": ["official"],
+        "fake_worldflux": ["worldflux"],
     }
-    assert found == {"fake_official": ["official"], "fake_worldflux": ["worldflux"]}
+
+
+@needs_walls
+def test_what_an_open_program_left_is_not_run_within_walls(touching: Project) -> None:
+    """The control: a later open run finds it."""
+    run(touching, 1, "off", "open")
+    shared = left_in(touching.root / ".worldflux" / "compiled")
+    assert {"official", "worldflux"} <= set(shared["fake_worldflux"]) | set(shared["fake_official"])
+    assert run(touching, 1, "require", "walled") == [[], []]
+    assert left_in(touching.root / ".worldflux" / "compiled") == shared
+    assert all(run(touching, 1, "off", "again"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -284,20 +285,75 @@ def test_an_environment_is_known_without_starting_its_python(tmp_path: Path) -> 
     assert [*isolation.program_folders(shim)] == [shim, tmp_path / ".pyenv"]
 
 
-def test_nobody_needs_what_is_in_the_folder_of_the_runs(tmp_path: Path) -> None:
-    backend, root, runs = tmp_path / "backends" / "mine", tmp_path, tmp_path / "runs"
-    for folder in (backend, runs, tmp_path / "data"):
-        folder.mkdir(parents=True)
-    (tmp_path / "link").symlink_to(runs)
-    needs = Needs(read=("../../data", "{repo_root}/data", "~/data"), write=("../../data",))
-    read, write = isolation.needed(needs, backend, root, [runs], "mine")
-    assert read == [tmp_path / "data", tmp_path / "data", Path.home() / "data"]
-    assert write == [tmp_path / "data"]
-    for bad in (Needs(read=("../../runs/r",)), Needs(write=("../../runs",)), Needs(read=("../../link/r",))):
-        with pytest.raises(BackendError, match="in the folder of the runs: no program sees another's"):
-            isolation.needed(bad, backend, root, [runs], "mine")
+@pytest.fixture
+def declared(tmp_path: Path) -> tuple[Path, Walls]:
+    """A project with the folder of a backend that declares needs, and what a session knows of it."""
+    root = tmp_path / "project"
+    for name in ("backends/mine/data", "backends/other", "golden", "data", ".worldflux/compiled"):
+        (root / name).mkdir(parents=True)
+    for name in ("runs", "checkout", "data"):
+        (tmp_path / name).mkdir()
+    (root / "table.json").touch()
+    (root / "link").symlink_to(tmp_path / "runs")
+    (root / "linked").symlink_to("backends/other")
+    return root, Walls(
+        "require",
+        runs=(tmp_path / "runs",),
+        backends=(root / "backends" / "mine", root / "backends" / "other"),
+        goldens=(root / "golden",),
+        tables=(root / "table.json",),
+        others=(tmp_path / "checkout",),
+    )
+
+
+def test_what_a_program_needs_is_found_from_its_folder(declared: tuple[Path, Walls]) -> None:
+    root, walls = declared
+    needs = Needs(
+        read=("../../data", "{repo_root}/data", "~/data", "{repo_root}", "data"),
+        write=("../../../data", "../../data", "data"),
+    )
+    read, write = isolation.needed(needs, root / "backends" / "mine", root, walls, "mine")
+    assert read == [
+        root / "data", root / "data", Path.home() / "data", root, root / "backends" / "mine" / "data"
+    ]  # fmt: skip
+    assert write == [root.parent / "data", root / "data", root / "backends" / "mine" / "data"]
     with pytest.raises(BackendError, match="absent; to mend: mkdir"):
-        isolation.needed(Needs(write=("../../absent",)), backend, root, [runs], "mine")
+        isolation.needed(Needs(write=("absent",)), root / "backends" / "mine", root, walls, "mine")
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("../../../runs", "the folder of the runs"),
+        ("../../link/r", "the folder of the runs"),
+        ("../other", "the folder of another backend"),
+        ("../../linked/program.py", "the folder of another backend"),
+        ("{repo_root}/golden/arrays.npz", "a golden folder"),
+        ("{repo_root}/table.json", "a table of scores"),
+        ("../../../checkout/x", "a checkout of the other side"),
+        ("{repo_root}/.worldflux/compiled", ".worldflux"),
+    ],
+)
+def test_nobody_needs_what_is_kept_from_programs(
+    declared: tuple[Path, Walls], kind: str, path: str, what: str
+) -> None:
+    root, walls = declared
+    with pytest.raises(BackendError) as caught:
+        isolation.needed(Needs(**{kind: (path,)}), root / "backends" / "mine", root, walls, "mine")
+    assert f"which is in {what}: no program sees another's" in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [("../..", "the project"), ("/", "the project"), ("..", "the folder of another backend")],
+)
+def test_nobody_writes_what_holds_what_is_kept(declared: tuple[Path, Walls], path: str, what: str) -> None:
+    """Its folders could be given other names."""
+    root, walls = declared
+    with pytest.raises(BackendError) as caught:
+        isolation.needed(Needs(write=(path,)), root / "backends" / "mine", root, walls, "mine")
+    assert f"which holds {what}: no program writes another's" in caught.value.line()
 
 
 # --- whether they can be had ---
@@ -537,42 +593,65 @@ def test_walls_fall_with_the_thread_that_waits_for_them(tmp_path: Path) -> None:
     assert not processes(tmp_path, but=())
 
 
-@needs_walls
-def test_what_a_program_inherits_is_held_until_it_has_ended(tmp_path: Path) -> None:
-    """And is a file: a folder would lead out of the walls."""
-    import fcntl
-
-    lock = tmp_path / "lock"
-    folder = tmp_path / "attempt"
-    folder.mkdir()
-    code = """
-import os, stat, sys
-for fd in range(3, 256):
+# Writes down what it has open, and stays.
+HAS = """
+import json, os, time
+found = {}
+for fd in os.listdir("/proc/self/fd"):
     try:
-        mode = os.fstat(fd).st_mode
+        found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
-        continue
-    assert stat.S_ISREG(mode)
-open("begun", "w").close()
+        pass
+open("new", "w").write(json.dumps(found))
+os.rename("new", "begun")
 while not os.path.exists("go"):
-    pass
+    time.sleep(0.01)
 """
+
+
+def holding(folder: Path, lock: Path, *, walled: bool) -> tuple[threading.Thread, list[int]]:
+    """A program that has begun in ``folder``; whoever started it has let go of the lock and the folder."""
+    status: list[int] = []
+    parent = os.open(lock.parent, os.O_RDONLY)
     with open(lock, "w") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
-        walls = room(folder)
-        status: list[int] = []
+        descriptors, walls = [held.fileno(), parent], room(folder) if walled else None
         thread = threading.Thread(target=lambda: status.append(runner.execute(
-            [sys.executable, "-c", code], dict(os.environ), folder, 60, where="x", mend="",
-            keep_open=[held.fileno()], room=walls,
+            [sys.executable, "-c", HAS], dict(os.environ), folder, 60, where="x", mend="",
+            keep_open=descriptors, room=walls,
         )))  # fmt: skip
         thread.start()
         wait_until((folder / "begun").exists, "the program")
-    with open(lock, "w") as other:
+    os.close(parent)
+    return thread, status
+
+
+def test_what_an_open_program_inherits_is_held_until_it_has_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    thread, status = holding(folder, tmp_path / "lock", walled=False)
+    with open(tmp_path / "lock", "w") as other:
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (folder / "go").touch()
         thread.join(60)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert status == [0]
+
+
+@needs_walls
+def test_a_program_within_walls_inherits_nothing(tmp_path: Path) -> None:
+    """A folder would lead out of the walls, and a lock could be let go."""
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    thread, status = holding(folder, tmp_path / "lock", walled=True)
+    with open(tmp_path / "lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / "go").touch()
+    thread.join(60)
+    assert json.loads((folder / "begun").read_text()) == {
+        "0": "/dev/null", "1": str(folder / "stdout.log"), "2": str(folder / "stderr.log")
+    }  # fmt: skip
     assert status == [0]
 
 

@@ -26,6 +26,7 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, RunFailed
 from pytest_worldflux_parity.execution import runner
 from pytest_worldflux_parity.execution.engine import Launch
+from pytest_worldflux_parity.execution.isolation import Walls
 from pytest_worldflux_parity.execution.launching import Sealed, sealed_now
 from pytest_worldflux_parity.execution.ray import bootstrap, node, shipping
 from pytest_worldflux_parity.execution.ray.delivery import LEFT_OUT, Delivery
@@ -638,6 +639,15 @@ def test_reservations() -> None:
     with pytest.raises(ParityError, match=r"1 GPU\(s\) of 90 GB"):
         reserve(nodes, Resources(1, 90.0), device="cuda", threads=1)
     assert (width(nodes, "cuda", 1), width(nodes, "cpu", 1), width([], "cuda", 1)) == (6, 28, 1)
+
+
+def test_a_node_hides_what_the_controller_does(root: Path, tmp_path: Path) -> None:
+    """It may be the same machine, or share its files."""
+    asked = Walls("require", hidden=(root,), runs=(root / "runs",), tables=(root / "table",))
+    walls = node._walls(replace(parcel(root, tmp_path), walls=asked), tmp_path / "cache")
+    assert {tmp_path / "cache", root} <= {*walls.hidden}
+    assert {tmp_path / "cache" / "attempts", root / "runs"} <= {*walls.runs}
+    assert walls.tables == (root / "table",)
 
 
 def engine_on(nodes: list[Node], root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

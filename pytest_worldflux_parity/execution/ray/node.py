@@ -286,9 +286,13 @@ def _clear_unused(lock: Path) -> None:
 
 
 def _walls(parcel: Parcel, cache: Path) -> Walls:
-    """The walls with the folders of this machine: its cache holds other attempts and what they run from."""
-    runs = (cache / "attempts", cache / FOLDER)
-    return replace(parcel.walls, hidden=(cache,), runs=runs, compiled=cache / "compiled")
+    """The walls with the folders of this machine: its cache holds other attempts and what they run from.
+
+    It may be the controller's machine, or share its files; what is absent here is left out.
+    """
+    asked = parcel.walls
+    hidden, runs = (cache, *asked.hidden), (cache / "attempts", cache / FOLDER, *asked.runs)
+    return replace(asked, hidden=hidden, runs=runs, compiled=cache / "compiled")
 
 
 def _place(path: Path, places: Mapping[Path, Path]) -> Path:
