@@ -76,7 +76,7 @@ ATTACKS = (
     ),
     Attack(
         "A change rewrites the script that the official command of a manifest names.",
-        codes=("not_as_expected",),
+        codes=("program_differs",),
         ends="`validate` 1",
         tests=("test_the_official_script_of_a_manifest_is_that_of_the_commit",),
         controls=("test_the_candidates_script_of_a_manifest_is_that_of_the_change",),
@@ -381,5 +381,5 @@ def test_the_candidates_script_of_a_manifest_is_that_of_the_change(manifest: Kep
 
 def test_the_official_script_of_a_manifest_is_that_of_the_commit(manifest: Kept) -> None:
     (manifest.root / "bin" / "helper.py").write_text("x = 2\n", encoding="utf-8")
-    [line] = findings(manifest)
-    assert "not_as_expected: a script in bin/, which the official command names, is not that of" in line
+    [line] = findings(manifest, codes=["program_differs"])
+    assert "program_differs (official): bin/helper.py is changed in the commit main" in line

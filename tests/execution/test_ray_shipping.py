@@ -314,7 +314,13 @@ def test_an_attempt_leaves_what_it_would_leave_here(root: Path, tmp_path: Path) 
         "data",
         "replay/data",
     }
-    assert files(folder) == left | {"metrics.json", "request.json", "stdout.log", "stderr.log"}
+    assert files(folder) == left | {
+        "metrics.json",
+        "request.json",
+        "stdout.log",
+        "stderr.log",
+        "isolation.json",
+    }
     assert os.readlink(folder / "data") == str(elsewhere)
     assert wire.read_request(str(folder / "request.json")) == sent.request
     assert not [word for word in end.command if word.startswith(str(root))], "nothing here was run"
@@ -343,7 +349,12 @@ def test_what_a_gate_asks_for_comes_back_whatever_its_size(root: Path, tmp_path:
     plain = parcel(root, tmp_path / "attempt", keep=("*",), largest=0, recipe=recipe)
     end, folder = run(replace(plain, asked=("run/*",)), tmp_path)
     assert {"run/config.yaml", "run/models/final.pt"} <= files(folder)
-    assert set(end.left_out) == {"replay/chunk.npz", "progress.csv", "data", "replay/data"}
+    assert set(end.left_out) - {"isolation.json"} == {
+        "replay/chunk.npz",
+        "progress.csv",
+        "data",
+        "replay/data",
+    }
 
 
 def test_a_launch_that_keeps_all_is_not_limited(
@@ -356,7 +367,7 @@ def test_a_launch_that_keeps_all_is_not_limited(
     monkeypatch.setattr(engine.ray, "remote", lambda **_: lambda _: remote)
     made = object.__new__(engine.RayEngine)
     made._cargo = SimpleNamespace(package=None, of=lambda launch: {})
-    made._largest = 0
+    made._largest, made._session = 0, "s"
     for retention in ("full", "minimal"):
         made._context = SimpleNamespace(root=root, retention=retention)
         one = parcel(root, tmp_path)
