@@ -139,7 +139,7 @@ def test_components_are_compared_before_anything_trains(threads: Project) -> Non
     assert result.parseoutcomes()["passed"] >= 7, result.stdout.str()
     run_dir = threads.run_dir("again")
     (compared,) = run_dir.glob("fake_quick/component_match/*/match_run.json")
-    begun = [path.stat().st_mtime for path in run_dir.glob("**/attempt_1/request.json")]
+    begun = [path.stat().st_mtime for path in run_dir.glob("*/executions/**/attempt_1/request.json")]
     assert len(begun) == 2
     assert compared.stat().st_mtime <= min(begun)
 

@@ -64,7 +64,8 @@ def waiting(project: Project, **changes: Any) -> None:
 
 def running(project: Project, count: int, attempt: int = 1) -> None:
     wait_until(
-        lambda: len([*project.root.glob(f"reports/**/attempt_{attempt}/pid")]) == count, "the programs"
+        lambda: len([*project.root.glob(f"reports/parity/*/*/executions/**/attempt_{attempt}/pid")]) == count,
+        "the programs",
     )
 
 
@@ -130,7 +131,7 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
     waiting(project, seeds=4, retries=0)
     session = project.start(*SLURM, *ONE)
     running(project, 4)
-    folders = [p.parent for p in project.root.glob("reports/**/pid")]
+    folders = [p.parent for p in project.root.glob("reports/parity/*/*/executions/**/pid")]
     states = dict(zip(folders, ("NODE_FAIL", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED"), strict=True))
     for folder, state in states.items():
         cluster.end(job_of(folder), state)
@@ -222,7 +223,7 @@ def test_a_session_that_was_killed_is_gone_on_with(project: Project, cluster: Fa
     running(project, 3)
     session.kill()
     session.wait()
-    gone, broken, queued = (p.parent for p in project.root.glob("reports/**/pid"))
+    gone, broken, queued = (p.parent for p in project.root.glob("reports/parity/*/*/executions/**/pid"))
     for folder in (gone, broken, queued):
         program.ok(wire.read_request(str(folder / "request.json")))
     for folder, state in {gone: "NODE_FAIL", queued: "PENDING"}.items():
@@ -288,7 +289,7 @@ def test_another_engine_asks_slurm_what_became_of_a_job(
     running(project, 2)
     session.kill()
     session.wait()
-    folders = [p.parent for p in project.root.glob("reports/**/pid")]
+    folders = [p.parent for p in project.root.glob("reports/parity/*/*/executions/**/pid")]
     cluster.end(job_of(folders[0]), "PENDING")
     result = project.run_here(*LOCAL, *ONE)
     for folder in folders:
@@ -301,7 +302,7 @@ def test_another_engine_asks_slurm_what_became_of_a_job(
     for folder in folders:
         mend = f"or scancel {job_of(folder)} on the cluster and rm -r {folder}"
         assert any("may still run the attempt; to mend: " in x and x.endswith(mend) for x in result.outlines)
-    assert not [*project.root.glob("reports/**/attempt_2")]
+    assert not [*project.root.glob("reports/parity/*/*/executions/**/attempt_2")]
     for folder in folders:
         cluster.end(job_of(folder), "CANCELLED by 1000")
     (project.root / "go").touch()
