@@ -14,7 +14,6 @@ import glob
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import schemas, wire
 from ..errors import BackendError, IsolationError, StoreError
 from ..inputs.backends import FILE as BACKEND
-from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs
+from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs, own_python
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
 from ..inputs.installed.interpreter import interpreter_at
@@ -204,11 +203,11 @@ def tried() -> IsolationError | None:
         return IsolationError("bubblewrap is not installed", mend="apt-get install bubblewrap")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        python = Path(sys.executable)
+        python = own_python()
         seen = (*interpreter_folders(python, [folder]),)
         room = Room(write=(folder,), read=seen, hidden=(folder,))
         code = "import os; open('written', 'w').close(); os.listdir('/proc/self'); os.stat('/dev/null')"
-        command = [sys.executable, "-I", "-S", "-c", code]
+        command = [str(python), "-I", "-S", "-c", code]
         walled, env = wrapped(command, os.environ, folder, room)
         try:
             done = subprocess.run(

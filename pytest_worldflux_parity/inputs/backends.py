@@ -13,6 +13,7 @@ and ``needs: {network, read, write, dev_shm}`` for what it cannot do without whe
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,16 @@ FILE = "backend.yaml"
 MARKER = "complete.json"
 # Stands for the project in what a program needs.
 PROJECT = "{repo_root}"
+
+
+def own_python() -> Path:
+    """The interpreter of this process, by a path that goes through no folder that it leaves again.
+
+    ``project/../venv/bin/python`` is nowhere for a program that does not see the project. The last part may
+    be a link that says which environment is meant.
+    """
+    folder, name = os.path.split(sys.executable)
+    return Path(os.path.realpath(folder), name)
 
 
 @dataclass(frozen=True)
@@ -183,7 +194,7 @@ class Backend:
             BackendError: the backend's own environment is absent, half built or out of date.
         """
         if self.environment == "shared":
-            return Path(sys.executable)
+            return own_python()
         lacks = self.environment_lack(root)
         if lacks:
             raise BackendError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Any
 
 from .. import wire
 from ..suite.commands import CommandSide, fill
-from .backends import PROJECT, Needs
+from .backends import PROJECT, Needs, own_python
 
 # In a copy of the project on another machine: the commit that it is a copy of.
 COMMIT = ".worldflux-commit"
@@ -68,7 +67,7 @@ class CommandProgram:
 
     def interpreter(self, root: Path) -> Path:
         """The Python that runs pytest; a command need not use it."""
-        return Path(sys.executable)
+        return own_python()
 
     def command(self, request: wire.RunRequest, root: Path) -> list[str]:
         """The command for one request.

@@ -20,7 +20,7 @@ from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import BackendError, IsolationError, RunFailed
 from pytest_worldflux_parity.execution import isolation, runner
 from pytest_worldflux_parity.execution.isolation import Room, Walls
-from pytest_worldflux_parity.inputs.backends import Needs
+from pytest_worldflux_parity.inputs.backends import Needs, own_python
 from tests.conftest import wait_until
 from tests.execution.walls import (
     USERS,
@@ -705,3 +705,19 @@ def test_a_start_within_walls_takes_little_longer(tmp_path: Path) -> None:
             times[walled].append(time.perf_counter() - begun)
     more = sorted(times[True])[3] - sorted(times[False])[3]
     assert more < 0.5, times
+
+
+@needs_walls
+def test_an_interpreter_may_be_named_by_way_of_the_project(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``../venv/bin/python -m pytest`` names it in the project, which no program sees."""
+    folder, name = os.path.split(sys.executable)
+    monkeypatch.setattr(sys, "executable", os.path.join(project, os.path.relpath(folder, project), name))
+    assert ".." in sys.executable
+    python = own_python()
+    assert ".." not in python.parts
+    assert python.samefile(sys.executable)
+    isolation.tried.cache_clear()
+    assert isolation.tried() is None
+    isolation.tried.cache_clear()
