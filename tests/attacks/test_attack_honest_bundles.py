@@ -28,7 +28,7 @@ ATTACKS = (
 # An interpreter that takes every text for ASCII unless it is told otherwise.
 ASCII = "export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0;"
 # Bytes: too few for a log of all attempts; for the evidence; for any document; enough for all of them.
-LIMITS = {"the log": 20, "the evidence": 14, "a document": 4, "nothing": 200}
+LIMITS = {"the log": 20, "the evidence": 14, "a document": 12, "nothing": 200}
 FOLLOWS = (1, 5)
 NO_LINE = "12 failed, 2 passed"
 
