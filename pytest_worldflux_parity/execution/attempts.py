@@ -19,10 +19,9 @@ from ..suite import pairs
 from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
 from . import retention, retry, runner
-from .copies import FOLDER, copy_of
 from .engine import Engine, Execution, Launch, orphans
 from .isolation import left_in, walls_of
-from .launching import Sealed, sealed_in
+from .launching import sealed_in
 from .leases import Alone
 from .records import record_line
 from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, presence, translated
@@ -137,7 +136,7 @@ def run_system(
             request=_request(prepared, pair, system, context, attempt, folder),
             folder=folder,
             program=prepared.backends[system],
-            sealed=_sealed(prepared, system, context),
+            sealed=sealed_in(context, prepared, system, f"{prepared.key}.{system}"),
             resources=pair.task.resources,
             alone=_alone(how, failures),
             keep=_wanted_later(prepared, pair, system),
@@ -153,13 +152,6 @@ def run_system(
             return line
         how = retry.next_try(failures, prepared.suite.retries)
     raise AttemptsFailed(str(line["error"]), logs={system: folder})
-
-
-def _sealed(prepared: PreparedSuite, system: str, context: RunContext) -> Sealed:
-    if system in prepared.trees:
-        place, tree = context.run_dir.resolve() / FOLDER, prepared.trees[system]
-        return Sealed(tree, copy_of(place, tree), place, walls_of(context, prepared, system))
-    return sealed_in(context, prepared, system, f"{prepared.key}.{system}")
 
 
 def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:

@@ -133,8 +133,8 @@ def _others(prepared: PreparedSuite, system: str) -> Iterator[Path]:
         of = found.setdefault(name, set())
         if checkout := prepared.sources.get(name, {}).get("checkout"):
             of.add(_resolved(Path(checkout)))
-        if isinstance(program, Backend) and program.program is not None:
-            of.update(_resolved(program.folder / checkout.path) for checkout in program.program.checkouts)
+        if isinstance(program, Backend):
+            of.update(map(_resolved, program.checkouts))
     yield from sorted(
         {p for name, of in found.items() if name != system for p in of} - found.get(system, set())
     )

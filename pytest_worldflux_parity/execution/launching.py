@@ -58,7 +58,7 @@ def sealed_in(context: RunContext, prepared: PreparedSuite, system: str, key: st
         StoreError: the run sealed none of this key.
     """
     place = context.run_dir.resolve() / FOLDER
-    tree = sealed_tree(context.run_dir, prepared.suite.suite_id, key)
+    tree = prepared.trees.get(system) or sealed_tree(context.run_dir, prepared.suite.suite_id, key)
     return Sealed(tree, copy_of(place, tree), place, walls_of(context, prepared, system))
 
 
@@ -82,7 +82,6 @@ class Start:
 
     Attributes:
         cwd: the folder that it starts in, where that is not the folder of its results.
-        own: folders that it alone reads and may write: its own copy of the program.
         room: the walls around it; None: it runs open. isolation: the same in a record's words.
         bytecode: of a Python program that starts by :mod:`.boot`.
     """
@@ -241,7 +240,7 @@ def _walled(
 def _named(backend: Backend, base: Path) -> Iterator[Path]:
     """What a backend says that its program is, and that no copy holds: it is read where it stands."""
     if backend.program is not None:
-        yield from (backend.folder / checkout.path for checkout in backend.program.checkouts)
+        yield from backend.checkouts
         files = (Path(os.path.normpath(backend.folder / name)) for name in backend.program.files)
         yield from (path for path in files if not path.is_relative_to(base))
 

@@ -166,6 +166,12 @@ class Backend:
         return self.folder.name
 
     @property
+    def checkouts(self) -> list[Path]:
+        """Where the checkouts that ``program:`` declares stand."""
+        declared = self.program.checkouts if self.program else ()
+        return [Path(os.path.normpath(self.folder / checkout.path)) for checkout in declared]
+
+    @property
     def files(self) -> dict[str, str]:
         """Path below the backend's folder -> sha256 of each file there that is not ignored; no keys."""
         ignored = self.program.ignore if self.program else ()

@@ -130,7 +130,7 @@ def written_since(backend: Backend, source: Mapping[str, Any], time_ns: int) -> 
 
     Programs read them where they stand, so what is as it was may have been another in between.
     """
-    places = [Path(os.path.normpath(backend.folder / c.path)) for c in (backend.program or Names()).checkouts]
+    places = backend.checkouts
     if backend.lock_suite and "checkout" in source:
         places.append(Path(str(source["checkout"])))
     ignored = backend.program.ignore if backend.program else ()

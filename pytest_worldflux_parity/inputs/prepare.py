@@ -462,9 +462,8 @@ def source_of(backend: Backend | CommandProgram, context: RunContext) -> dict[st
         entry = lock.read_lock(context.lock_path).entry(backend.lock_suite)
         checkout = checkouts.checkout_path(context.root, entry.repo, entry.commit)
         source.update(repo=entry.repo, commit=entry.commit, checkout=str(checkout))
-    elif backend.program and backend.program.checkouts:
-        first = os.path.normpath(backend.folder / backend.program.checkouts[0].path)
-        source.update(checkout=first)
+    elif backend.checkouts:
+        source.update(checkout=str(backend.checkouts[0]))
     return source
 
 

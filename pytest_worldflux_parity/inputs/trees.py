@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from .. import wire
 from ..errors import BackendError
-from .backends import FILE, Backend, Names
+from .backends import FILE, Backend
 from .command_program import CommandProgram
 from .interpreters import packages
 from .project_files import is_secret, tracked
@@ -76,9 +76,8 @@ def backend_tree(backend: Backend, root: Path) -> Tree:
 
 def _run_from(backend: Backend, base: Path) -> Iterator[Path]:
     """The files of declared checkouts within ``base`` that a command line leads into."""
-    places = [Path(os.path.normpath(backend.folder / c.path)) for c in (backend.program or Names()).checkouts]
     words = {path for path in _beside(backend, base) if path.is_absolute()}
-    for place in places:
+    for place in backend.checkouts:
         if place.is_relative_to(base) and place != base and any(w.is_relative_to(place) for w in words):
             yield from (path for path in tracked(place) if path.is_file())
 
