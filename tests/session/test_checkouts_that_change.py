@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project
+from tests.inputs.upstreams import git
 from tests.session.test_honest_programs import (
     FROM_CHECKOUT,
     TELLS,
@@ -88,6 +89,22 @@ def test_a_checkout_that_stays_what_was_sealed(project: Project, how: str) -> No
     result = project.run_here()
     assert result.ret == pytest.ExitCode.OK, result.outlines
     assert not project.document()["gates"]["validity"]["findings"]
+
+
+def test_what_a_repository_names_for_git_is_not_run(project: Project) -> None:
+    """Git starts a program of the repository's own settings to say what changed."""
+    marker = project.root / "ran"
+    monitor = write(project.root / "monitor.sh", f"#!/bin/sh\necho $0 >> {marker}\n")
+    monitor.chmod(0o755)
+    checkout = does(project, "")
+    repository(project.root, {".gitignore": "reports\n"})
+    for folder in (checkout, project.root):
+        git(folder, "config", "core.fsmonitor", str(monitor))
+    git(project.root, "status")
+    assert marker.exists(), "git of this version starts it"
+    marker.unlink()
+    passes(project)
+    assert not marker.exists()
 
 
 def test_a_script_of_a_checkout_runs_where_it_stands(project: Project) -> None:
