@@ -152,7 +152,7 @@ def _lines(verified: Verified) -> Iterator[str]:
     yield f"claim: {_claim(said['claim'])}"
     yield f"verdict as stated: {checked.verdict}: {said['verdict_reason']}"
     changed = len(said["bundle"]["cleaned"])
-    yield f"cleaned: {changed} files, of absolute paths and secrets; the statement has the hashes from before"
+    yield f"cleaned: {changed} files, of paths, names and secrets; the statement lists what was taken out"
     if verified.facts is not None:
         yield from (f"  {line}" for line in card_lines(verified.facts, verified.signer))
     yield from (f"does not follow: {finding}" for finding in checked.findings)

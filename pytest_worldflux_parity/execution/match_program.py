@@ -25,7 +25,10 @@ from ..inputs.golden_data import Match, Perturbation
 from ..inputs.matches import MatchSpec
 from ..schemas.json_text import utc_now
 from . import runner
+from .attempt_end import clean_document, clean_texts
+from .cleaning import cleaner
 from .launching import Sealed, Start, match_started
+from .left_files import LARGEST, read_left
 from .store import translated, write_document
 
 FOLDER = "component_match"
@@ -132,6 +135,7 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
     # Asked before there is a folder: what is absent is no run that failed.
     spec.backend.interpreter(root)
     out_dir = _new_folder(folder)
+    clean = cleaner(root, folder.parents[1], os.environ, own=out_dir)
     begun = time.monotonic()
     error, return_code, command = "", None, list[str]()
     isolation: Mapping[str, Any] | None = None
@@ -144,8 +148,12 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
                 start.ended_well()
         runner.check_exit(return_code, out_dir, spec.backend.adapter)
         _read_match(out_dir, spec.backend)
+        with translated(out_dir):
+            clean_document(out_dir / "match.json", spec.backend.adapter, clean)
     except BackendError as problem:
-        error = problem.line()
+        error = clean.text(problem.line())
+    with translated(out_dir):
+        clean_texts(out_dir, clean)
     files, seconds = {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3)
     run = MatchRun(out_dir, error, files, seconds, isolation)
     document = {
@@ -153,12 +161,12 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
         "generated_at_utc": utc_now(),
         "request_id": spec.request_id,
         "adapter": spec.backend.adapter,
-        "command": command,
+        "command": clean.document(command),
         "error": error,
         "return_code": return_code,
         "duration_sec": run.duration_sec,
         "artifacts_sha256": dict(run.artifacts_sha256),
-        "isolation": isolation,
+        "isolation": clean.document(isolation),
     }
     write_document(out_dir / _RUN, document, "match_run.v1")
     return run
@@ -200,7 +208,9 @@ def _execute(spec: MatchSpec, start: Start, out_dir: Path) -> int:
 
 def _sha256s(folder: Path) -> dict[str, str]:
     with translated(folder):
-        return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _DELIVERED}
+        return {
+            name: hashlib.sha256(read_left(folder / name, LARGEST[name])).hexdigest() for name in _DELIVERED
+        }
 
 
 def read_match(run: MatchRun, backend: Backend) -> Match:
@@ -241,7 +251,7 @@ def _read_match(folder: Path, backend: Backend) -> Match:
 def _match_document(folder: Path, adapter: str) -> dict[str, Any]:
     path = folder / "match.json"
     try:
-        document = wire.load_object(path)
+        document = wire.object_in(read_left(path, LARGEST[path.name]), str(path))
         # 1e400 is JSON, but no number that a report could hold.
         wire.canonical_json(document)
     except FileNotFoundError:
