@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ParityError, TamperedError
+from ..errors import ParityError, TamperedError, printable
 from ..judgement.gates.fixture import BANNER
-from ..schemas.json_text import printable
 from .asking import some
 from .options import Subparsers, check_key, project_root
 

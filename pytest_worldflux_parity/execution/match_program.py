@@ -135,7 +135,7 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
     # Asked before there is a folder: what is absent is no run that failed.
     spec.backend.interpreter(root)
     out_dir = _new_folder(folder)
-    clean = cleaner(root, folder.parents[1], os.environ, own=out_dir)
+    clean = cleaner(root, folder.resolve().parent.parent, os.environ, own=out_dir)
     begun = time.monotonic()
     error, return_code, command = "", None, list[str]()
     isolation: Mapping[str, Any] | None = None
