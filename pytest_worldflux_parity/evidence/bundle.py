@@ -36,6 +36,7 @@ from .members import (
     RUN,
     Member,
     input_members,
+    most_bytes,
     refuse_names,
     run_members,
 )
@@ -360,6 +361,8 @@ def _open(
     if wanted:
         _check_signature(wanted, payload, keyid, signature)
     document = statement.decoded(payload, last.name, "statement.v1")
+    # All that can be told without unpacking anything first.
+    _refuse([*_too_large(entries[:-1])])
     _refuse([*_listing(document, entries[:-1]), *_unpacked(handle, document, entries[:-1], into)])
     if container.sha256_before(handle, last.offset) != document["predicate"]["bundle"]["archive_sha256"]:
         raise TamperedError("the archive is packed otherwise than it was when the statement was made")
@@ -405,6 +408,13 @@ def _listing(document: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[
         yield "the statement lists a member twice, or not in order"
     yield from (f"{name} is missing" for name in listed if name not in present)
     yield from (f"{e.name} is not in the statement" for e in entries if e.name not in known)
+
+
+def _too_large(entries: Sequence[Entry]) -> Iterator[str]:
+    """Members that are larger than what is written under their names."""
+    for entry in entries:
+        if entry.size > (most := most_bytes(entry.name)):
+            yield f"{entry.name} unpacks to {entry.size} bytes, and such a member may have {most}"
 
 
 def _unpacked(

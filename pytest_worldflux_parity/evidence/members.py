@@ -75,6 +75,18 @@ def unknown(names: Iterable[str]) -> Iterator[str]:
     return (name for name in names if not known.fullmatch(name))
 
 
+# Documents of a run and its inputs, in bytes at the most; attempts, their log, arrays and tables are bounded
+# by what any member may have.
+MOST_DOCUMENT = 64 << 20
+_LARGE = re.compile(rf"{RUN}[^/]+/({re.escape(LINES)}|{ATTEMPTS}/.+)|{INPUTS}(tables|history)/.+|.+\.npz")
+
+
+def most_bytes(name: str) -> int:
+    """What a member of this name may unpack to."""
+    large = _LARGE.fullmatch(name) or (name.startswith(RUN) and name.endswith(REPORTS))
+    return container.MAX_MEMBER_BYTES if large else MOST_DOCUMENT
+
+
 @dataclass(frozen=True)
 class Member:
     """One file of a bundle before it is written.

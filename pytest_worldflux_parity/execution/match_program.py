@@ -19,7 +19,6 @@ from typing import Any
 
 from .. import schemas, wire
 from ..errors import BackendError, MatchError, StoreError
-from ..inputs.backends import Backend
 from ..inputs.golden import read_arrays, write_given
 from ..inputs.golden_data import Match, Perturbation
 from ..inputs.matches import MatchSpec
@@ -147,7 +146,7 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
             if return_code == 0:
                 start.ended_well()
         runner.check_exit(return_code, out_dir, spec.backend.adapter)
-        _read_match(out_dir, spec.backend)
+        _read_match(out_dir, spec)
         with translated(out_dir):
             clean_document(out_dir / "match.json", spec.backend.adapter, clean)
     except BackendError as problem:
@@ -213,7 +212,7 @@ def _sha256s(folder: Path) -> dict[str, str]:
         }
 
 
-def read_match(run: MatchRun, backend: Backend) -> Match:
+def read_match(run: MatchRun, spec: MatchSpec) -> Match:
     """What a run that delivered left, which must still be what it was.
 
     Raises:
@@ -225,10 +224,11 @@ def read_match(run: MatchRun, backend: Backend) -> Match:
         raise MatchError(error.what, where=error.where) from None
     if changed:
         raise MatchError(f"{changed[0]} is not the file that the match program left", where=str(run.folder))
-    return _read_match(run.folder, backend)
+    return _read_match(run.folder, spec)
 
 
-def _read_match(folder: Path, backend: Backend) -> Match:
+def _read_match(folder: Path, spec: MatchSpec) -> Match:
+    backend = spec.backend
     document = _match_document(folder, backend.adapter)
     tree = document["source"]["tree_sha256"]
     if tree != backend.tree_sha256:
@@ -237,15 +237,23 @@ def _read_match(folder: Path, backend: Backend) -> Match:
             where=backend.adapter,
             mend="state wire.tree_sha256 of the backend's folder, or start a new run",
         )
+    most = _most_bytes(spec)
+    planted = max(1, len(document["perturbations"]))
     return Match(
         mapping=document["mapping"],
         parameters={name: tuple(shape) for name, shape in document["parameters"].items()},
         perturbations=tuple(Perturbation(**row) for row in document["perturbations"]),
-        outputs=read_arrays(folder / "outputs.npz", MatchError),
-        perturbed=read_arrays(folder / "perturbed.npz", MatchError),
+        outputs=read_arrays(folder / "outputs.npz", MatchError, most),
+        perturbed=read_arrays(folder / "perturbed.npz", MatchError, most * planted),
         packages=document["packages"],
         tree_sha256=tree,
     )
+
+
+def _most_bytes(spec: MatchSpec) -> int:
+    """What outputs of this golden may unpack to: its elements as the widest numbers, and as much again."""
+    arrays = spec.golden.outputs.values()
+    return (1 << 20) + 2 * sum(8 * array.size + 4096 for array in arrays)
 
 
 def _match_document(folder: Path, adapter: str) -> dict[str, Any]:

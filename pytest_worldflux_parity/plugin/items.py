@@ -157,7 +157,7 @@ class _Cache:
             assert spec is not None
             if self.match_run.error:
                 raise MatchFailed(self.match_run.error, folder=self.match_run.folder)
-            self._match_result = compare(spec.golden, read_match(self.match_run, spec.backend))
+            self._match_result = compare(spec.golden, read_match(self.match_run, spec))
         return self._match_result
 
 
