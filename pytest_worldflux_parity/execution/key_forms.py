@@ -94,7 +94,11 @@ FORMS = (
     _form("pypi_token", "pypi-", rf"{_B}pypi-[\w-]{{50,}}"),
     _form("sendgrid_key", "sg.", rf"{_B}SG\.[\w-]{{16,}}\.[\w-]{{16,}}"),
     _form("json_web_token", "eyj", rf"{_B}eyJ[\w-]{{10,}}\.eyJ[\w-]{{10,}}\.[\w-]{{10,}}"),
-    _form("named_secret", "pass key token secret", rf"(?i)(?:{_SAID}){_ASSIGNED}(?![0-9]+\b){_VALUE}"),
+    _form(
+        "named_secret",
+        "passw passphrase apikey api_key api-key secret token access_key access-key private_key private-key",
+        rf"(?i)(?:{_SAID}){_ASSIGNED}(?![0-9]+\b){_VALUE}",
+    ),
     # Such names are also those of words and files: it is no key without a letter and a digit.
     _form(
         "named_secret",
