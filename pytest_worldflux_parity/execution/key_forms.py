@@ -65,8 +65,8 @@ FORMS = (
         "private key-----",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)",
     ),
-    _form("url_password", "://", r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"'<>]*:(?P<secret>[^\s/@\"'<>]+)@"),
-    _form("url_token", "://", r"[A-Za-z][A-Za-z0-9+.-]*://(?P<secret>[^\s/:@\"'<>]{16,})@"),
+    _form("url_password", "://", r"://[^\s/:@\"'<>]*:(?P<secret>[^\s/@\"'<>]+)@"),
+    _form("url_token", "://", r"://(?P<secret>[^\s/:@\"'<>]{16,})@"),
     _form("bearer_token", "bearer", r"(?i)\bbearer[ \t]+(?P<secret>[A-Za-z0-9._~+/-]{12,}=*)"),
     _form(
         "authorization",
