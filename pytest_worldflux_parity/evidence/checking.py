@@ -148,7 +148,7 @@ def _log_findings(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
     if ENVIRONMENT not in bundle.names:
         yield f"{ENVIRONMENT} is missing, and the data give it"
         return
-    made = _plain(log.environment_document(bundle.predicate["bundle"]["redacted"]))
+    made = _plain(log.environment_document())
     yield from _document_findings(bundle.folder / ENVIRONMENT, ENVIRONMENT, made)
 
 

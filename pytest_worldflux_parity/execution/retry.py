@@ -10,6 +10,7 @@ kind (``error_kind``)   how it is told                                          
 ``out_of_memory``       it failed with a MemoryError or the like in its log, or     once, alone on the
                         died of SIGKILL while the kernel counted an OOM kill        machine
 ``killed``              died of a signal by which one process ends another          max(1, ``retries``)
+``leak``                its record holds a password, a token or a key               never
 ``lost``                the process that ran it was killed, so nobody saw its end,  max(1, ``retries``)
                         or its node lacked what any program needs there
 ======================  ==========================================================  ====================
@@ -26,10 +27,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["failed", "deadline", "out_of_gpu_memory", "out_of_memory", "killed", "lost"]
+Kind = Literal["failed", "deadline", "out_of_gpu_memory", "out_of_memory", "killed", "lost", "leak"]
 How = Literal["again", "alone", "never"]
 LOST: Kind = "lost"
 KILLED: Kind = "killed"
+LEAK: Kind = "leak"
 
 # Of a program that dies of these somebody else made an end; SIGSEGV and its like are its own.
 # SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGXCPU: numbers, since the core knows no system.
@@ -79,6 +81,8 @@ def failure_kind(return_code: int | None, log: str, device: str, oom_killed: boo
 def next_try(failures: Sequence[Failure], retries: int) -> How:
     """Whether a run is tried again after these attempts, the last of which has just failed."""
     last = failures[-1]
+    if last.kind == LEAK:
+        return "never"
     if last.kind in ("out_of_gpu_memory", "out_of_memory"):
         before = sum(f.kind == last.kind for f in failures[:-1])
         return "never" if last.alone or before else "alone"
