@@ -302,3 +302,30 @@ def test_areas_of_published_evaluations_are_what_they_were() -> None:
                 equal += 1
     # The others end before the budget, as the coverage of a table that is judged says.
     assert equal == 112
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("tdmpc2_proof_small", (0, 3000, 6000)), ("dreamerv3_proof_small", (1004, 2008))],
+)
+def test_the_numbers_of_the_small_proofs_are_what_they_were(name: str, steps: tuple[int, ...]) -> None:
+    """Where both programs of each report: TD-MPC2 evaluates before it trains, DreamerV3 ends two episodes."""
+    [part] = proof_file.load(ROOT / f"suites/proof_small/{name}.yaml").parts
+    points = [(step, 463.3 - step / 30) for step in steps]
+    for task in part.tasks:
+        before = replace(task, points=None)
+        for metric in CURVES:
+            assert value(points, task, metric) == value(points, before, metric)
+        assert refusal(task, points[-1:]).startswith("points_missing: ")
+
+
+def test_the_official_programs_report_where_the_suites_say() -> None:
+    """As the tables show that the official programs filled with the quick recipes."""
+    for name, step in (("tdmpc2_quick", 6000), ("dreamerv3_quick", 1002)):
+        suite = suite_file.load(ROOT / f"suites/quick/{name}.yaml")
+        table = load_table(ROOT / f"suites/quick/oracle/{name}.json", "canonical_json")
+        found = table_results(suite, table)
+        for task in suite.tasks:
+            own = [curve for (key, _), curve in found.items() if key == task.id]
+            assert own
+            assert {measure(curve, metric, task).step for curve in own for metric in CURVES} == {step}
