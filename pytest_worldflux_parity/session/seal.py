@@ -26,6 +26,7 @@ from ..judgement.fingerprint import (
     read_session,
     tree_of,
 )
+from ..judgement.foreseen import foreseen
 from ..schemas.json_text import utc_now
 from .bundle import BUNDLE, evidence_inputs, refuse_unsigning
 from .programs import described, since_sealed
@@ -48,11 +49,11 @@ def suite_paths(
     return {f: (root / f).resolve() for f in files if f.endswith((".yaml", ".yml"))}
 
 
-def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> int:
+def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> tuple[int, list[str]]:
     """Write the run's ``run.json`` before anything runs; on a resume, check it and recover records.
 
     Returns:
-        How many verdict cases are to be expected.
+        How many verdict cases are to be expected, and what already stands against a pass.
 
     Raises:
         StoreError: two suites share an id, the suite is not of this run, a sealed file changed, or signed
@@ -87,7 +88,8 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
             if part.match is not None:
                 folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
                 retire_failed(part.match, folder / part.match_folder)
-    return sum(map(_case_count, prepared.values()))
+    against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
+    return sum(map(_case_count, prepared.values())), against
 
 
 def isolation_line(context: RunContext) -> Iterable[str]:
