@@ -1,4 +1,4 @@
-"""Curves with points where the candidate chose, and scores that are null: in sessions, of tables and live."""
+"""What a suite says of its points, windows in frames, and null scores: in sessions, of tables and live."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from tests.plugin.test_plugin_tables import Tables, rows
 ROOT = Path(__file__).parents[2]
 CURVE = "curve = tuple(wire.CurvePoint(s, level * s / 1000 + rng.gauss(0, spread)) for s in (0, 500, 1000))"
 AREA = [{"name": "auc_return", "rule": "calibrated", "margin": 0.05}]
-# What a run reports of a training that rises to its level: everything, or what it likes.
 REPORTED = "curve = tuple(wire.CurvePoint(s, level * s / 1000 + rng.gauss(0, spread)) for s in {})"
 EVERY = "range(0, 1001, 100)"
-LIKED = "((0, 100, 800, 900, 1000) if request.system == 'worldflux' else range(0, 1001, 100))"
-LATE = "((300, 1000) if request.system == 'worldflux' else range(0, 1001, 100))"
 
 
 def reporting(project: Project, steps: str) -> None:
@@ -31,37 +28,11 @@ def reporting(project: Project, steps: str) -> None:
     program.write_text(text.replace(CURVE, REPORTED.format(steps)), encoding="utf-8")
 
 
-def points(kind: str, **more: Any) -> dict[str, Any]:
-    interval = {"eval_interval": 100} if kind == "evaluations" else {}
-    return {"points": kind, "eval_protocol": {"eval_episodes": 1, **interval}, "metrics": AREA, **more}
-
-
 def codes(document: dict[str, Any]) -> set[str]:
     return {f["code"] for f in document["gates"]["coverage"]["findings"]}
 
 
-# --- what a candidate leaves out ---
-
-
-@pytest.mark.parametrize("kind", ["evaluations", "episodes"])
-@pytest.mark.parametrize(
-    ("steps", "whole"), [(EVERY, True), (LIKED, False), (LATE, False)], ids=["every", "liked", "late"]
-)
-def test_a_candidate_that_reports_what_it_likes_has_no_number(
-    project: Project, kind: str, steps: str, whole: bool
-) -> None:
-    reporting(project, steps)
-    project.suite(tasks=["alpha"], **points(kind))
-    result = project.run_here()
-    run = project.document()
-    if whole:
-        assert result.ret == pytest.ExitCode.OK, result.stdout.str()
-        assert (run["verdict"], run["warnings"]) == ("pass", [])
-    else:
-        assert (result.ret, run["verdict"]) == (pytest.ExitCode.TESTS_FAILED, "fail")
-        assert codes(run) == {"points_missing"}
-        # The pair says so itself, before any verdict.
-        result.stdout.fnmatch_lines(["*_ alpha?seed=0? _*", "worldflux: points_missing: *"])
+# --- what is measured, and shown ---
 
 
 def test_the_card_tells_where_points_stand_and_what_cannot_be_seen(project: Project) -> None:

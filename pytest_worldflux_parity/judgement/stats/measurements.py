@@ -87,7 +87,7 @@ def measure(result: Result, metric: str, task: Task, *, at_zero: bool = True) ->
                 f"{NO_METRIC}: no metric {metric!r}", got=metric, valid=sorted(result.scalars)
             )
         return Value(result.scalars[metric])
-    points = _judged_curve(result, task, at_zero)
+    points = judged_curve(result, task, at_zero=at_zero)
     step = points[-1].step
     if metric == "episode_return":
         return Value(points[-1].value, step)
@@ -98,19 +98,19 @@ def measure(result: Result, metric: str, task: Task, *, at_zero: bool = True) ->
     return Value(area(points, task.points, task.budget.step), step)
 
 
-def _judged_curve(result: Result, task: Task, at_zero: bool) -> tuple[CurvePoint, ...]:
-    """The points that are measured.
+def judged_curve(result: Result, task: Task, *, at_zero: bool = True) -> tuple[CurvePoint, ...]:
+    """The points from which numbers are taken, the last of them the budget's.
 
     Raises:
         StatisticsError: as :func:`measure`.
     """
-    curve = within_budget(result.curve, task)
-    first = window(curve, task.eval_window)[0]
-    nulls = nulls_at(result.nulls, first, curve[-1], task.budget)
+    points = measured(within_budget(result.curve, task), task, at_zero=at_zero)
+    first = window(points, task.eval_window)[0]
+    nulls = nulls_at(result.nulls, first, points[-1], task.budget)
     if nulls:
         more = f" and {len(nulls) - 1} more" if len(nulls) > 1 else ""
         raise StatisticsError(f"{NULL_SCORE}: the score at {nulls[0]} frames{more} is null")
-    return measured(curve, task, at_zero=at_zero)
+    return points
 
 
 def within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
