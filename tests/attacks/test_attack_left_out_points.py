@@ -28,8 +28,8 @@ ATTACKS = (
     ),
     Attack(
         "A candidate reports more points about the highest ones, so that these weigh more.",
-        words="evaluations that the suite does not ask for are not measured, and each part of the budget weighs "
-        "as much as any other: the verdict stays",
+        words="evaluations that the suite does not ask for are not measured, and each part of the budget "
+        "weighs as much as any other: the verdict stays",
         ends="session 1",
         tests=("test_more_points_where_the_candidate_is_good_move_nothing",),
         controls=("test_a_curve_with_every_point_is_accepted",),
