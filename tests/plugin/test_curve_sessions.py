@@ -12,6 +12,7 @@ import pytest
 from pytest_worldflux_parity.errors import SuiteError
 from pytest_worldflux_parity.suite import proof_file, suite_file
 from tests.conftest import PROOF, SUITE, Project
+from tests.judgement.proof_examples import manifest
 from tests.plugin.test_plugin_tables import Tables, rows
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,7 @@ CURVE = "curve = tuple(wire.CurvePoint(s, level * s / 1000 + rng.gauss(0, spread
 AREA = [{"name": "auc_return", "rule": "calibrated", "margin": 0.05}]
 REPORTED = "curve = tuple(wire.CurvePoint(s, level * s / 1000 + rng.gauss(0, spread)) for s in {})"
 EVERY = "range(0, 1001, 100)"
+CLAIMED = {"alpha": 0.05, "parity_claim_level": "proof_grade", "component_report_required": True}
 
 
 def reporting(project: Project, steps: str) -> None:
@@ -137,6 +139,35 @@ def test_every_suite_of_the_repository_says_what_its_points_are() -> None:
             assert not any(part.unsaid_points for part in proof_file.load(path).parts)
         elif source.track == "quick" and source.schema == "suite.v1":
             assert all(task.points for task in suite_file.load(path).tasks)
+
+
+def test_a_manifest_keeps_its_numbers_whatever_it_says(tmp_path: Path) -> None:
+    """Its Atari tasks state an interval and score episodes; its claim stands, and its verdict warns."""
+    path = tmp_path / "manifest.yaml"
+    path.write_text(json.dumps(manifest(defaults=CLAIMED)), encoding="utf-8")
+    proof = proof_file.load(path)
+    assert proof.is_claim
+    for part in proof.parts:
+        assert all(t.eval_protocol["eval_interval"] == 5000 for t in part.tasks)
+        assert all((t.points, t.eval_window) == (None, 10) for t in part.tasks)
+        assert part.unsaid_points == part.tasks
+
+
+@pytest.mark.parametrize("window", ["ten", 0, -1, 2.5, None, True, {"frames": 10}, [1], 10**15])
+def test_a_window_of_a_manifest_that_is_none_is_refused_in_one_line(tmp_path: Path, window: object) -> None:
+    path = tmp_path / "manifest.yaml"
+    document = manifest(defaults=CLAIMED)
+    document["tasks"][3]["eval_protocol"]["eval_window"] = window
+    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    with pytest.raises(
+        SuiteError, match="not a positive number of points; to mend: write a whole number"
+    ) as told:
+        proof_file.load(path)
+    assert told.value.line().startswith(f"{path}:")
+    assert "\n" not in told.value.line()
+    document["tasks"][3]["eval_protocol"]["eval_window"] = "10"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert {t.eval_window for part in proof_file.load(path).parts for t in part.tasks} == {10}
 
 
 # --- null scores ---
