@@ -37,7 +37,7 @@ SUITE: dict[str, Any] = {
     "official": {"backend": "fake_official"},
     "worldflux": {"backend": "fake_worldflux"},
     "recipe": {"level": 100.0},
-    "eval_protocol": {"eval_episodes": 1},
+    "eval_protocol": {"eval_interval": 1000, "eval_episodes": 1},
     "budget": {"step": 1000},
     "deadline_sec": 20,
     "metrics": [{"name": "episode_return", "rule": "calibrated", "margin": 0.05}],
@@ -45,9 +45,10 @@ SUITE: dict[str, Any] = {
 
 
 PROOF: dict[str, Any] = {
-    **{k: SUITE[k] for k in ("schema_version", "family", "official", "worldflux", "recipe", "eval_protocol")},
+    **{k: SUITE[k] for k in ("schema_version", "family", "official", "worldflux", "recipe")},
     **{k: SUITE[k] for k in ("tasks", "budget", "deadline_sec")},
     "track": "proof",
+    "eval_protocol": {"eval_interval": 500, "eval_episodes": 1},
     "claim": "none",
     "seed_policy": {"mode": "fixed", "values": [0, 1, 2, 3]},
     "component_match": "none",

@@ -73,6 +73,7 @@ NOT_PURE = ("reporting.missing_suite", "reporting.component_report")
 PURE_IMPORTS = frozenset(
     [
         "__future__",
+        "bisect",
         "collections",
         "contextlib",
         "dataclasses",

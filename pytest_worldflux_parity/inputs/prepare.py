@@ -22,7 +22,7 @@ from . import checkouts, lock
 from .backends import Backend, load_backends
 from .context import RunContext
 from .scores import RETURN, ScoreTable, load_table, task_key
-from .scores.curves import Result, point_near
+from .scores.curves import Result, nulls_at, point_near
 
 if TYPE_CHECKING:
     from ..suite.campaign import Campaign, Source
@@ -386,24 +386,27 @@ def mend_absent(path: Path, system: str, context: RunContext) -> str:
 
 def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Result]:
     """The table's rows as one :class:`Result` per (task, seed), under the suite's task names."""
-    curves: dict[tuple[str, int], tuple[CurvePoint, ...]] = {}
-    scalars: dict[tuple[str, int], dict[str, float]] = {}
+    found: dict[tuple[str, int], Result] = {}
     tasks = {task_key(t.id): t for t in suite.tasks}
-    for (name, seed, metric), curve in table.curves.items():
+    for name, seed, metric in dict.fromkeys((*table.curves, *table.nulls)):
         task = tasks.get(name)
         key = (task.id if task else name, seed)
+        own = found.setdefault(key, Result((), {}))
+        curve = table.curves.get((name, seed, metric), ())
+        nulls = table.nulls.get((name, seed, metric), ())
         if metric == RETURN:
-            curves[key] = curve
-        elif (point := _at_budget(curve, task)) is not None:
-            scalars.setdefault(key, {})[metric] = point.value
-    return {key: Result(curves.get(key, ()), scalars.get(key, {})) for key in curves.keys() | scalars.keys()}
+            found[key] = replace(own, curve=curve, nulls=nulls)
+        elif (point := _at_budget(curve, nulls, task)) is not None:
+            found[key] = replace(own, scalars={**own.scalars, metric: point.value})
+    return found
 
 
-def _at_budget(curve: tuple[CurvePoint, ...], task: Task | None) -> CurvePoint | None:
-    """The value of a scalar metric at the task's budget; a later or earlier row is not it."""
+def _at_budget(curve: tuple[CurvePoint, ...], nulls: tuple[int, ...], task: Task | None) -> CurvePoint | None:
+    """The value of a scalar metric at the task's budget; a later or earlier row, or a null, is not it."""
     if task is None or task.budget is None:
-        return curve[-1] if len(curve) == 1 else None
-    return point_near(curve, task.budget.step, task.budget.tolerance)
+        return curve[-1] if len(curve) == 1 and not nulls else None
+    point = point_near(curve, task.budget.step, task.budget.tolerance)
+    return None if point is None or nulls_at(nulls, point, point, task.budget) else point
 
 
 def found_seeds(results: Iterable[RunKey]) -> Mapping[str, FoundSeeds]:

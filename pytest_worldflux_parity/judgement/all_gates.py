@@ -109,6 +109,7 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
     if evidence.suite.live_systems and not own_gate:
         yield from filter(None, [evidence.compared.left_out])
     yield from apart_warnings(steps_apart(evidence.suite, evidence.observed))
+    yield from filter(None, [_unsaid_points(evidence.suite)])
     for system, side in evidence.suite.replaced.items():
         what = f"the table {side.path.name}" if isinstance(side, ArtifactSide) else f"the live {side.adapter}"
         yield f"the {system} side is a table of the command line, in place of {what} that the suite names"
@@ -122,6 +123,18 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
     if evidence.torn_lines:
         yield f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over"
     yield from noted_warnings(evidence.noted)
+
+
+def _unsaid_points(suite: Suite) -> str:
+    """The warning of curves with points that their programs placed, whatever an older suite says of them."""
+    tasks = suite.unsaid_points
+    if not tasks:
+        return ""
+    more = f" and {len(tasks) - 1} more tasks" if len(tasks) > 1 else ""
+    return (
+        f"nothing says what the points of the curves of {tasks[0].id}{more} are (`points: evaluations` or "
+        "`points: episodes` of worldflux.parity.suite.v1), so each program chose them, and none can be missed"
+    )
 
 
 def noted_warnings(noted: Sequence[str]) -> Iterator[str]:

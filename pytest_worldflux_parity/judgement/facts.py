@@ -81,6 +81,7 @@ class Facts:
         common: what the two programs of each part have in common, or that nothing shows which they are.
         environments: the packages of each program that pins some. ignored: files that are no part of one.
         saturated: tasks of a side whose runs are equal and hardly vary; they count.
+        curves: where the points of the judged curves of each side stand, a sentence each.
         same_lock: whether the lock file of a judge is, by its bytes, the one that the run was sealed with.
     """
 
@@ -114,6 +115,7 @@ class Facts:
     environments: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     saturated: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
     same_lock: bool = False
 
     @property
@@ -179,6 +181,7 @@ def facts_of(
         ignored=tuple(_ignored(entry)),
         common=tuple(text for evidence in parts for text in _common(evidence)),
         saturated=tuple(s.line() for evidence in parts for s in evidence.repeats.saturated),
+        curves=tuple(text for e in parts for s in SYSTEMS if (text := _curves(e, s))),
     )
 
 
@@ -234,6 +237,26 @@ def _common(evidence: Evidence) -> Iterator[str]:
     common = overlap(evidence.named)
     if common is not None:
         yield f"{where}{common.line() or 'two programs that share no file'}"
+
+
+def _curves(evidence: Evidence, system: str) -> str:
+    """How many points the curves of a side have, the latest first step and the longest gap; or nothing."""
+    own = [shape for key, shape in evidence.observed.shapes.items() if key[0] == system]
+    if not own:
+        return ""
+    counts = [shape.points for shape in own]
+    first = max(own, key=lambda shape: shape.share(shape.first))
+    gap = max(own, key=lambda shape: shape.share(shape.gap))
+    name = f"{system} of {evidence.label}" if evidence.label else system
+    return (
+        f"{name} {spelt_range(min(counts), max(counts))} points a run, the first by "
+        f"{first.told(first.first)}, the longest gap {gap.told(gap.gap)}"
+    )
+
+
+def spelt_range(least: int, most: int) -> str:
+    """``3``, or ``3 to 5``."""
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _repeated(stored: Stored) -> int:

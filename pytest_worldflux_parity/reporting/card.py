@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..errors import printable
-from ..judgement.facts import Facts, Program, Rule
+from ..judgement.facts import Facts, Program, Rule, spelt_range
 from ..judgement.gates.compared import Compared
 from ..judgement.judgement_input import ONE_PROGRAM
 from ..suite.suite import SYSTEMS
@@ -14,7 +14,7 @@ from .escaping import escaped
 
 NOT_SHOWN = (
     "that nobody with rights over the machine, and no signer, has lied; that what the suite does not "
-    "measure is alike"
+    "measure is alike; what a program leaves out of its own reports"
 )
 _SHORT = 12
 
@@ -39,7 +39,7 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
         yield "ignored", f"{'; '.join(facts.ignored)}: no part of what was sealed"
     for part, compared in facts.components.items():
         yield f"components of {part}", _components(compared)
-    counts = ", ".join(f"{s} {_range(*facts.seeds[s])}" for s in SYSTEMS)
+    counts = ", ".join(f"{s} {spelt_range(*facts.seeds[s])}" for s in SYSTEMS)
     yield "seeds", f"{facts.tasks} tasks; seeds a task: {counts}"
     if facts.saturated:
         yield "saturated", f"{'; '.join(facts.saturated)}: they hardly vary, and count as runs"
@@ -49,6 +49,8 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
         "budget",
         "; ".join(f"step {s}, within {t:.1%}" for s, t in facts.budgets) or "none: latest with latest",
     )
+    if facts.curves:
+        yield "points", "; ".join(facts.curves)
     yield "chosen", "; ".join(facts.choices.values()) or "nothing other than the suite"
     for system in SYSTEMS:
         if facts.attempts[system]:
@@ -103,10 +105,6 @@ def _components(compared: Compared) -> str:
     matched = sum(c.passed for c in found.result.components)
     golden = f"golden {found.golden.manifest_sha256[:_SHORT]}, {STANDINGS[found.golden.standing]}"
     return f"{compared.sentence}, {matched} match; {golden}"
-
-
-def _range(least: int, most: int) -> str:
-    return str(least) if least == most else f"{least} to {most}"
 
 
 def _rule(rule: Rule) -> str:

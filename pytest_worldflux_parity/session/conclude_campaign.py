@@ -248,7 +248,7 @@ def provenance_of(
         "score": {
             "step": campaign.step,
             "step_tolerance": campaign.tolerance,
-            "eval_window": int(part.pairs[0].task.eval_protocol.get("eval_window", 1)),
+            "eval_window": part.pairs[0].task.eval_window,
         },
         "tasks": _by_task(scores.records),
         "complete": not scores.absent,

@@ -16,7 +16,7 @@ from ..judgement.proof.planning import SuitePlan, plan_suite
 from ..judgement.stats.measurements import measure
 from ..schemas.json_text import loads
 from ..suite.proof import ProofSuite
-from ..suite.suite import Suite, Task
+from ..suite.suite import Budget, Suite, Task
 
 FORMATS = {
     ".json.gz": "dreamerv3_scores_json_gz",
@@ -58,7 +58,8 @@ def official_scores(
     """(metric, task) -> the official scores, one a seed, of the tasks that the tables hold.
 
     A table that ends before the suite's budget, at half of it or later, is read at its end: what is planned
-    is the spread. An earlier end tells nothing of the spread at the budget.
+    is the spread; so is one with fewer points than the suite asks of a run. An earlier end tells nothing of
+    the spread at the budget.
 
     Raises:
         ScoreTableError: a table cannot be read.
@@ -82,8 +83,11 @@ def _task_of(part: Suite, name: str) -> Task | None:
 
 
 def _value(result: Result, metric: str, task: Task) -> float | None:
-    far = task.budget is None or (result.curve and 2 * result.curve[-1].step >= task.budget.step)
-    for at in (task, replace(task, budget=None)) if far else (task,):
+    tried = [task]
+    if task.budget is not None and result.curve and 2 * result.curve[-1].step >= task.budget.step:
+        early = replace(task, budget=Budget(result.curve[-1].step))
+        tried += [early, replace(early, points=None)]
+    for at in tried:
         try:
             return measure(result, metric, at).value
         except StatisticsError:

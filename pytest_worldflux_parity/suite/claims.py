@@ -44,6 +44,7 @@ BOUNDS: Mapping[str, Bound] = {
     "seeds": Bound("the seeds of a task are", "at least", 5),
     "tolerance": Bound("budget.tolerance is", "at most", 0.05),
     "retries": Bound("retries are", "at most", 1),
+    "bins": Bound("the parts of a budget in which episodes are averaged are", "at least", 10),
 }
 
 
@@ -124,7 +125,7 @@ def _settings(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[Place, ...]
     yield from _seed_counts(suite)
     for part in suite.parts:
         yield "retries", part.retries, (("retries", part.retries),)
-        yield from _tolerances(part)
+        yield from _budgets(part)
 
 
 def _seed_counts(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[Place, ...]]]:
@@ -141,14 +142,20 @@ def _seed_counts(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[Place, .
             yield "seeds", len(seeds), tuple((key, seeds) for key in keys)
 
 
-def _tolerances(part: Suite) -> Iterator[tuple[str, float, tuple[Place, ...]]]:
+def _budgets(part: Suite) -> Iterator[tuple[str, float, tuple[Place, ...]]]:
     for task in part.tasks:
         if task.budget is not None:
             yield "tolerance", task.budget.tolerance, (("tolerance", task.budget.tolerance),)
+        if task.points is not None and task.points.kind == "episodes":
+            yield "bins", task.points.bins, (("bins", task.points.bins),)
 
 
 def _left_out(suite: ProofSuite) -> Iterator[Violation]:
-    """The checks that a claim may not do without."""
+    """The checks that a claim may not do without. Manifests have no words for the points of a curve."""
+    if not suite.commands and any(part.unsaid_points for part in suite.parts):
+        what = "for a claim the suite says what the points of its curves are"
+        mend = "write `points: evaluations` with `eval_interval`, or `points: episodes`"
+        yield Violation(what, (("metrics", None),), mend)
     if suite.component_match == "none":
         mend = "write `component_report_required: true`" if suite.commands else "leave component_match out"
         places = (("component_match", None), ("component_report_required", None))

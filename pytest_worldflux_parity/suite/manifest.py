@@ -7,6 +7,7 @@ the defaults of its day. Both come here as mappings that a JSON Schema accepts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -120,6 +121,7 @@ def _task(
         )
     place = at if "validity_requirements" in own else ()
     refuse_words(merged.get("validity_requirements", {}), (*place, "validity_requirements"), locate)
+    _check_window(merged.get("eval_protocol", {}), at if "eval_protocol" in own else (), locate)
     return ManifestTask(
         id=own["task_id"],
         family=family,
@@ -130,6 +132,17 @@ def _task(
         sides={s: _side(own[s]) for s in SYSTEMS},
         seeds=_own_seeds(own, root, at, locate),
     )
+
+
+def _check_window(protocol: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> None:
+    """The one key of an older protocol by which numbers are computed; the others are for programs."""
+    window = protocol.get("eval_window", 1)
+    if isinstance(window, bool) or not re.fullmatch(r"0*[1-9][0-9]{0,11}", str(window)):
+        raise SuiteError(
+            f"eval_window is {window!r}, not a positive number of points",
+            where=locate((*at, "eval_protocol", "eval_window")),
+            mend="write a whole number, or leave it out: 1",
+        )
 
 
 def _own_seeds(

@@ -34,6 +34,10 @@ MOST_TOLERANCE = 0.2
 Locate = Callable[[tuple[str | int, ...]], str]
 Rule = Literal["drop_ratio", "calibrated", "equivalence"]
 Comparison = Literal["programs", "versions", "self"]
+# Points, or {"frames": n}.
+EvalWindow = int | Mapping[str, int]
+# The parts of a budget in which episodes are averaged, where the suite names no number.
+BINS = 20
 
 
 def is_suite_name(path: Path) -> bool:
@@ -104,6 +108,20 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Points:
+    """What the points of a curve are, by which is told that one is missing.
+
+    Attributes:
+        kind: ``evaluations`` stand at each multiple of ``interval`` frames; training ``episodes`` where they
+            end, so they are averaged in ``bins`` equal parts of the budget.
+    """
+
+    kind: Literal["evaluations", "episodes"]
+    interval: int = 0
+    bins: int = BINS
+
+
+@dataclass(frozen=True)
 class Resources:
     """What a run needs on a GPU machine: how many GPUs, and memory on each (10^9 bytes; None: any)."""
 
@@ -115,7 +133,9 @@ class Resources:
 class Task:
     """One task with what it overrides; mappings are already merged with the suite's defaults.
 
-    ``seeds``: of both systems, where the suite or a sealed plan gives the task seeds of its own.
+    Attributes:
+        seeds: of both systems, where the suite or a sealed plan gives the task seeds of its own.
+        points: None where the suite does not say what they are.
     """
 
     id: str
@@ -125,6 +145,13 @@ class Task:
     deadline_sec: float = 3600.0
     seeds: tuple[int, ...] | None = None
     resources: Resources = Resources()
+    points: Points | None = None
+
+    @property
+    def eval_window(self) -> EvalWindow:
+        """Over which points the final return is the mean."""
+        window = self.eval_protocol.get("eval_window", 1)
+        return window if isinstance(window, Mapping) else int(window)
 
 
 @dataclass(frozen=True)
@@ -179,6 +206,12 @@ class Suite:
     def metrics_of(self, task_id: str) -> tuple[Metric, ...]:
         """The metrics that are judged on a task."""
         return tuple(m for m in self.metrics if not m.tasks or task_id in m.tasks)
+
+    @property
+    def unsaid_points(self) -> tuple[Task, ...]:
+        """The tasks with curves that are judged, of which nothing says what their points are."""
+        curves = (t for t in self.tasks if any(m.name in CURVE_METRICS for m in self.metrics_of(t.id)))
+        return tuple(t for t in curves if t.points is None)
 
     def task(self, task_id: str) -> Task:
         return next(t for t in self.tasks if t.id == task_id)
@@ -258,7 +291,7 @@ def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
         _refuse_wide_tolerance(row, at, locate)
     for i, row in enumerate(rows):
         _refuse_repeats(row.get("seeds", ()), "seed", ("tasks", i, "seeds"), locate)
-    tasks = tuple(_task(row, data) for row in rows)
+    tasks = tuple(_task(row, data, ("tasks", i), locate) for i, row in enumerate(rows))
     for i, task in enumerate(tasks):
         if task.budget is None:
             raise SuiteError(
@@ -266,20 +299,63 @@ def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
                 where=locate(("tasks", i)),
                 mend="add `budget: {step: <frames>}` to the suite or to the task",
             )
+        _refuse_few_evaluations(task, task.budget, ("tasks", i), locate)
     return tasks
 
 
-def _task(own: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
+def _task(own: Mapping[str, Any], data: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> Task:
     budget = {**data.get("budget", {}), **own.get("budget", {})}
+    protocol = {**data.get("eval_protocol", {}), **own.get("eval_protocol", {})}
+    place = at if "points" in own or "bins" in own else ()
     return Task(
         id=own["id"],
         recipe={**data.get("recipe", {}), **own.get("recipe", {})},
-        eval_protocol={**data.get("eval_protocol", {}), **own.get("eval_protocol", {})},
+        eval_protocol=protocol,
+        points=_points({**data, **own}, protocol.get("eval_interval"), place, locate),
         budget=Budget(budget["step"], budget.get("tolerance", 0.0)) if budget else None,
         deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
         seeds=tuple(sorted(own["seeds"])) if "seeds" in own else None,
         resources=Resources(**{**data.get("resources", {}), **own.get("resources", {})}),
     )
+
+
+def _points(
+    said: Mapping[str, Any], interval: int | None, at: tuple[str | int, ...], locate: Locate
+) -> Points | None:
+    """What the points are. An interval alone says evaluations.
+
+    Raises:
+        SuiteError: evaluations have no interval, or ``bins`` are of no episodes.
+    """
+    kind = said.get("points", None if interval is None else "evaluations")
+    if kind == "episodes":
+        return Points(kind, bins=said.get("bins", BINS))
+    if "bins" in said:
+        what = "bins are parts of the budget in which episodes are averaged, and the points are no episodes"
+        raise SuiteError(
+            what, where=locate((*at, "bins")), mend="write `points: episodes`, or leave bins out"
+        )
+    if kind == "evaluations" and interval is None:
+        raise SuiteError(
+            "points are evaluations, and nothing says how far apart",
+            where=locate((*at, "points")),
+            mend="add `eval_protocol: {eval_interval: <frames>}`, or write `points: episodes`",
+        )
+    return None if kind is None else Points(kind, interval or 0)
+
+
+def _refuse_few_evaluations(task: Task, budget: Budget, at: tuple[str | int, ...], locate: Locate) -> None:
+    if task.points is None or task.points.kind == "episodes":
+        return
+    there = budget.step // task.points.interval
+    window = task.eval_window if isinstance(task.eval_window, int) else 1
+    if there < window:
+        raise SuiteError(
+            f"task {task.id!r} has {there} evaluations up to its budget of {budget.step} frames, one each "
+            f"{task.points.interval}, and its score is the mean of the last {window}",
+            where=locate(at),
+            mend="write a smaller `eval_interval` (frames) or `eval_window`",
+        )
 
 
 def _refuse_reversed_windows(row: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> None:

@@ -26,9 +26,9 @@ class RunRequest:
     Attributes:
         request_id: sha256 over everything that decides the result (see ``request_id`` of ``suite/pairs.py``).
         recipe: hyperparameters in the family's own names and units.
-        eval_protocol: ``eval_interval`` (frames), ``eval_episodes``, ``eval_window`` (points), and
-            ``windows``: name -> [first, last] update (1-based, inclusive) over which the program
-            averages its training statistics.
+        eval_protocol: ``eval_interval`` (frames), ``eval_episodes``, ``eval_window`` (points, or
+            ``{"frames": n}``), and ``windows``: name -> [first, last] update (1-based, inclusive) over
+            which the program averages its training statistics.
         deadline_sec: seconds after which the plugin ends the process.
         threads: CPU threads that the program may use.
         source: where the program's source is (``checkout``, ``commit``), as far as the plugin knows.

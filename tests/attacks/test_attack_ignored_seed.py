@@ -26,8 +26,8 @@ ATTACKS = (
         controls=("test_a_candidate_that_heeds_its_seed_is_accepted",),
     ),
     Attack(
-        "A candidate ignores its seed, and sets its curves apart by the noise of a device or by a point "
-        "beyond the budget, or has two points in each.",
+        "A candidate ignores its seed, and sets its curves apart by the noise of a device, by a point "
+        "beyond the budget or between evaluations, or has two points in each.",
         codes=("repeated_run",),
         ends="session 1, `validate` 1",
         tests=("test_copies_in_another_dress_are_refused",),
@@ -58,6 +58,7 @@ DRESSES = {
         CURVE, f"{CURVE} + (wire.CurvePoint(2000, level + request.seed),)"
     ),
     "two points": (CURVE, "for s in (900, 1000))"),
+    "a point between the evaluations": (CURVE, "for s in (0, 250 + request.seed, 1000))"),
 }  # fmt: skip
 EQUIVALENCE = [{"name": "episode_return", "rule": "equivalence", "margin": 0.05}]
 QUICK = ("fake_quick", "fake_equivalence")

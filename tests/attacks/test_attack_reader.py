@@ -176,7 +176,7 @@ OTHERWISE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "more seeds": ("suite", lambda d: d.update(seeds=9), "not_in_table (official, alpha, seed 4)"),
     "another task": ("suite", lambda d: d.update(tasks=["alpha", "beta"]), "not as expected: not_passed"),
     "another recipe": ("suite", lambda d: d.update(recipe={"level": 7.0}), "not as expected: not_passed"),
-    "another budget": ("suite", lambda d: d.update(budget={"step": 500}), "not as expected: not_passed"),
+    "another budget": ("suite", lambda d: d.update(budget={"step": 2000}), "not as expected: not_passed"),
     "another program": (
         "suite",
         lambda d: d.update(worldflux={"backend": "other"}),

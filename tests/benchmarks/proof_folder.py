@@ -26,6 +26,7 @@ from pytest_worldflux_parity.session.seal import seal
 from pytest_worldflux_parity.suite import pairs
 from pytest_worldflux_parity.suite.pairs import Pair
 from pytest_worldflux_parity.wire import file_sha256
+from tests.session.proof_lines import steps_of
 
 ROOT = Path(__file__).parents[2]
 SUITE = "suites/proof/official_vs_worldflux_full.yaml"
@@ -44,7 +45,7 @@ def write_run(folder: Path, *, points: int = 40, settings: int = 12, spread: flo
     """Write the run directory; the node ids of its items.
 
     Args:
-        points: of each curve. settings: further keys of the recipe that each program states.
+        points: of each curve of episodes. settings: further keys of the recipe that each program states.
         spread: standard deviation of a seed's level, relative.
     """
     context, rng = context_of(folder), np.random.default_rng(0)
@@ -68,10 +69,8 @@ def _items(prepared: PreparedFile) -> Iterator[str]:
 
 
 def _curve(pair: Pair, points: int, spread: float, rng: np.random.Generator) -> list[wire.CurvePoint]:
-    assert pair.task.budget is not None
-    level = 500 * rng.lognormal(0, spread)
-    values = level * np.linspace(0.1, 1, points) ** 0.3 * rng.lognormal(0, 0.01, points)
-    steps = [pair.task.budget.step * (i + 1) // points for i in range(points)]
+    level, steps = 500 * rng.lognormal(0, spread), steps_of(pair.task, points)
+    values = level * np.linspace(0.1, 1, len(steps)) ** 0.3 * rng.lognormal(0, 0.01, len(steps))
     return [wire.CurvePoint(step, float(value)) for step, value in zip(steps, values, strict=True)]
 
 

@@ -29,7 +29,7 @@ SUITE: dict[str, Any] = {
     "worldflux": {"backend": "fake_worldflux"},
     "component_match": "golden",
     "recipe": {"level": 100.0, "spread": 0.1},
-    "eval_protocol": {"eval_episodes": 1},
+    "eval_protocol": {"eval_interval": 500, "eval_episodes": 1},
     "budget": {"step": 1000},
     "deadline_sec": 60,
     "retries": 1,

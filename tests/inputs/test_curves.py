@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import StatisticsError
-from pytest_worldflux_parity.inputs.scores.curves import auc_return, final_return_mean, point_near, value_at
+from pytest_worldflux_parity.inputs.scores.curves import auc_return, final_return_mean, point_near
 from pytest_worldflux_parity.wire import CurvePoint
 
 untimed = settings(deadline=None, max_examples=60)
@@ -32,31 +32,29 @@ RISING = curve((0, 0.0), (100, 10.0), (200, 30.0), (400, 50.0))
         ({}, 50.0),
         ({"eval_window": 2}, 40.0),
         ({"eval_window": 99}, 22.5),
-        ({"budget": 399}, 30.0),
-        ({"budget": 400}, 50.0),
-        ({"budget": 200, "eval_window": 2}, 20.0),
+        ({"eval_window": {"frames": 100}}, 50.0),
+        ({"eval_window": {"frames": 200}}, 40.0),
+        ({"eval_window": {"frames": 10**9}}, 22.5),
     ],
 )
-def test_final_return_is_the_mean_of_the_last_window_in_the_budget(options: Any, expected: float) -> None:
+def test_final_return_is_the_mean_of_the_last_window(options: Any, expected: float) -> None:
     assert final_return_mean(RISING, **options) == expected
 
 
 def test_auc_is_the_trapezoid_over_its_span() -> None:
     assert auc_return(RISING) == pytest.approx((5 * 100 + 20 * 100 + 40 * 200) / 400)
-    assert auc_return(RISING, budget=200) == pytest.approx((5 * 100 + 20 * 100) / 200)
     assert auc_return(curve((700, 3.5))) == 3.5
 
 
-def test_value_at_a_step_takes_the_nearest_point_within_the_tolerance() -> None:
-    assert value_at(RISING, 200) == 30.0
-    assert value_at(RISING, 220, tolerance=0.1) == 30.0
-    assert value_at(RISING, 150, tolerance=0.5) == 10.0
-    with pytest.raises(StatisticsError, match=r"no point within 5\.0% of step 220"):
-        value_at(RISING, 220, tolerance=0.05)
+def test_the_point_near_a_step_is_the_nearest_within_the_tolerance() -> None:
+    assert point_near(RISING, 200, 0.0) == RISING[2]
+    assert point_near(RISING, 220, 0.1) == RISING[2]
+    assert point_near(RISING, 150, 0.5) == RISING[1]
+    assert point_near(RISING, 220, 0.05) is None
     assert point_near([], 220, 0.5) is None
 
 
-@pytest.mark.parametrize("number", [final_return_mean, auc_return, lambda c: value_at(c, 0)])
+@pytest.mark.parametrize("number", [final_return_mean, auc_return])
 def test_an_empty_or_unordered_curve_has_no_number(number: Any) -> None:
     with pytest.raises(StatisticsError, match="empty curve"):
         number([])
@@ -64,13 +62,10 @@ def test_an_empty_or_unordered_curve_has_no_number(number: Any) -> None:
         number(curve((100, 1.0), (0, 2.0)))
 
 
-def test_a_budget_before_the_first_point_leaves_nothing() -> None:
-    late = curve((500, 1.0))
-    for number in (final_return_mean, auc_return):
-        with pytest.raises(StatisticsError):
-            number(late, budget=499)
+@pytest.mark.parametrize("size", [0, -1, {"frames": 0}])
+def test_a_window_of_nothing_is_none(size: Any) -> None:
     with pytest.raises(StatisticsError, match="eval_window"):
-        final_return_mean(late, eval_window=0)
+        final_return_mean(RISING, eval_window=size)
 
 
 @untimed

@@ -16,17 +16,14 @@ from pytest_worldflux_parity.inputs.scores import (
     FORMATS,
     RETURN,
     SUCCESS,
-    FinalScore,
     ScoreRow,
     ScoreTable,
-    StepGap,
-    final_scores,
-    latest_scores,
     load_table,
-    step_gaps,
     task_key,
     write_canonical_json,
 )
+from pytest_worldflux_parity.inputs.scores.curves import point_near
+from pytest_worldflux_parity.wire import CurvePoint
 
 ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 needs_oracles = pytest.mark.skipif(
@@ -109,7 +106,7 @@ def test_dreamerv3_gzipped_and_plain_with_nulls_counted(tmp_path: Path) -> None:
 def test_csv_in_any_row_and_column_order(tmp_path: Path) -> None:
     table = comma(tmp_path, "\ufeffseed,extra,step,score\r\n3,x,1e5,7\r\n3,x,0,-.5\r\n1,x,0,\r\n")
     assert table.rows == (ScoreRow("walker-walk", 3, 0, -0.5), ScoreRow("walker-walk", 3, 100000, 7.0))
-    assert table.dropped == {"walker-walk": 1}
+    assert table.nulls == {("walker-walk", 1, RETURN): (0,)}
 
 
 def test_success_rates_are_a_metric_of_their_own(tmp_path: Path) -> None:
@@ -118,10 +115,8 @@ def test_success_rates_are_a_metric_of_their_own(tmp_path: Path) -> None:
     written(tmp_path / ".hidden.csv", "rubbish")
     table = load_table(tmp_path, "tdmpc2_results_csv_dir")
     assert (table.tasks(), table.tasks(SUCCESS)) == (("walker-walk",), ("mw-reach",))
-    assert set(latest_scores(table)) == {("walker-walk", 1), ("walker-walk", 2)}
-    assert latest_scores(table, metric=SUCCESS) == {("mw-reach", 1): FinalScore(0.5, 0)}
-    with pytest.raises(ScoreTableError, match="no row of the metric 'episode_return'"):
-        latest_scores(load_table(tmp_path / "mw-reach.csv", "tdmpc2_results_csv_dir"))
+    assert (table.seeds("walker-walk"), table.seeds("mw-reach")) == ((1, 2), ())
+    assert table.curve("mw-reach", 1, SUCCESS) == (CurvePoint(0, 0.5),)
 
 
 def test_equal_repetitions_are_merged_and_counted(tmp_path: Path) -> None:
@@ -141,7 +136,7 @@ def test_both_names_of_an_atari_task_are_one_task(tmp_path: Path) -> None:
     table = dreamer(tmp_path, [{**CURVE, "task": "atari100k_pong"}])
     assert table.tasks() == ("atari100k_pong",)
     assert len(table.curve("atari_pong", 0)) == len(table.curve("atari100k_pong", 0)) == 2
-    assert set(latest_scores(table)) == {("atari_pong", 0)}
+    assert set(table.curves) == {("atari_pong", 0, RETURN)}
     assert "a second curve" in refusal(dreamer, tmp_path, [CURVE, {**CURVE, "task": "atari100k_pong"}])
 
 
@@ -299,32 +294,6 @@ def test_paths_and_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         comma(tmp_path, CSV, duplicates="newest")
 
 
-# One score per (task, seed).
-
-
-def test_scores_at_a_budget_leave_out_who_has_no_point_there(tmp_path: Path) -> None:
-    rows = [
-        {**ROW, "seed": s, "step": x, "score": x / 100} for s, x in [(0, 100), (0, 900), (0, 1000), (1, 700)]
-    ]
-    table = canonical(tmp_path, rows)
-    assert final_scores(table, step=1000, tolerance=0.05) == {("walker-walk", 0): FinalScore(10.0, 1000)}
-    assert final_scores(table, step=1000, tolerance=0.3)["walker-walk", 1] == FinalScore(7.0, 700)
-    assert final_scores(table, step=950, tolerance=0.1)["walker-walk", 0] == FinalScore(9.0, 900)
-    windowed = final_scores(table, step=1000, tolerance=0.0, eval_window=2)
-    assert windowed == {("walker-walk", 0): FinalScore(9.5, 1000)}
-    assert final_scores(table, step=5, tolerance=0.1) == {}
-    with pytest.raises(ScoreTableError, match="names no budget"):
-        final_scores(table, step=1000, tolerance=-0.1)
-
-
-def test_latest_scores_and_the_gaps_between_their_steps(tmp_path: Path) -> None:
-    up = latest_scores(canonical(tmp_path, [{**ROW, "seed": s} for s in (0, 1, 2)]))
-    wf = latest_scores(
-        canonical(tmp_path, [{**ROW, "step": 900}, {**ROW, "seed": 2, "step": 899}, {**ROW, "seed": 9}])
-    )
-    assert step_gaps(up, wf) == (StepGap("walker-walk", 2, 1000, 899),)
-
-
 # Round trips and mutations.
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
@@ -435,7 +404,7 @@ def test_published_atari_tables_load(tmp_path: Path) -> None:
         table = load_table(folder / name, "dreamerv3_scores_json_gz")
         assert (len(table.rows), len(table.tasks())) == (points, 26)
         assert all(table.seeds(task) == (0, 1, 2, 3, 4) for task in table.tasks())
-        assert len(final_scores(table, step=400_000, tolerance=0.2)) == 130
+        assert all(point_near(curve, 400_000, 0.2) for curve in table.curves.values())
 
 
 @needs_oracles

@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired  # type: ignore[import-untyped]
 
-from pytest_worldflux_parity.inputs.scores import ScoreTable, latest_scores, load_table
+from pytest_worldflux_parity.inputs.scores import RETURN, ScoreTable, load_table
 from pytest_worldflux_parity.judgement.stats.bayes import bayes_seed, posterior_means
 from pytest_worldflux_parity.judgement.stats.holm import holm
 from pytest_worldflux_parity.judgement.stats.noninferiority import DropRatioResult, drop_ratio_rule
@@ -125,9 +125,12 @@ def test_bayesian_bootstrap_of_two_values_is_uniform_between_them() -> None:
 
 def documented(upstream: ScoreTable, worldflux: ScoreTable) -> DropRatioResult:
     """The documented rule on the latest scores of the pairs that both tables have."""
-    u, w = latest_scores(upstream), latest_scores(worldflux)
+    u, w = (
+        {key: curve[-1].value for key, curve in table.curves.items() if key[2] == RETURN}
+        for table in (upstream, worldflux)
+    )
     both = sorted(u.keys() & w.keys())
-    scores = [u[key].score for key in both], [w[key].score for key in both]
+    scores = [u[key] for key in both], [w[key] for key in both]
     return drop_ratio_rule(*scores, rng=np.random.default_rng(0))
 
 

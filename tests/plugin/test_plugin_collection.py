@@ -40,7 +40,7 @@ def write_tables(folder: Path) -> None:
 
 # suite -> what its collection says
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "typo": ({"trak": "quick"}, "typo.yaml:34: unknown key 'trak'; did you mean 'track'?; valid: "),
+    "typo": ({"trak": "quick"}, "typo.yaml:35: unknown key 'trak'; did you mean 'track'?; valid: "),
     "adapter": (
         {"worldflux": {"backend": "fake_worldflx"}},
         "adapter.yaml:15: no backend has the adapter id 'fake_worldflx'; did you mean 'fake_worldflux'?; "

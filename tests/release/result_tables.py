@@ -20,7 +20,7 @@ from pytest_worldflux_parity.evidence import checking
 from pytest_worldflux_parity.judgement.gates.codes import CODES
 from pytest_worldflux_parity.judgement.gates.validity import NEVER, STATED, WORDS
 from pytest_worldflux_parity.judgement.proof import validity as of_proof
-from pytest_worldflux_parity.judgement.stats import measurements
+from pytest_worldflux_parity.judgement.stats import measurements, points
 from pytest_worldflux_parity.release.verification import VOUCHED_BY_NOBODY
 from tests.attacks.lab import Attack
 
@@ -32,7 +32,9 @@ ATTACKS = CHECKOUT / "tests" / "attacks"
 # --- which codes are raised, and where ---
 
 ADAPTER = ("adapter_id_mismatch", "backend_kind_mismatch")
-MISSING = ("failed", "not_in_table", "no_point_at_budget", "metric_absent")
+MISSING = (
+    "failed", "not_in_table", "no_point_at_budget", "metric_absent", "null_score", "points_missing",
+)  # fmt: skip
 NOT_A_CODE: tuple[str, ...] = ()
 # (module, what stands where the code is wanted) -> the codes that it can be.
 COMPUTED: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -117,8 +119,9 @@ def _module(name: str) -> ModuleType:
 
 def reasons() -> set[str]:
     """Why a result can be missing, as the measurements name it, but for what leaves a verdict open."""
-    names = {measurements.FAILED, measurements.NOT_IN_TABLE, measurements.NO_POINT, measurements.NO_METRIC}
-    return names - measurements.UNDECIDED_REASONS
+    of_runs = {measurements.FAILED, measurements.NOT_IN_TABLE, measurements.NO_METRIC}
+    of_curves = {measurements.NO_POINT, measurements.NULL_SCORE, points.POINTS_MISSING}
+    return (of_runs | of_curves) - measurements.UNDECIDED_REASONS
 
 
 # --- what finds a code, and how commands end then ---

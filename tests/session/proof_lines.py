@@ -36,12 +36,19 @@ def lines_of(
                     )
 
 
+def steps_of(task: Task, points: int) -> list[int]:
+    """Where a run reports: at each evaluation that the suite asks for, else at ``points`` equal steps."""
+    step = task.budget.step if task.budget else points
+    if task.points and task.points.kind == "evaluations":
+        points = step // task.points.interval
+    return [step * (i + 1) // points for i in range(points)]
+
+
 def _line(part: Suite, task: Task, seed: int, system: str, level: float, points: int) -> dict[str, Any]:
     side: Any = part.sides[system]
     kind = {"worldflux_tdmpc2_native": "native_torch"}.get(
         side.adapter, "torch_subprocess" if part.family == "tdmpc2" else "jax_subprocess"
     )
-    step = task.budget.step if task.budget else points
     recipe = dict(task.recipe)
     metadata = {
         "mode": "live", "adapter_id": side.adapter, "backend_kind": kind, "effective_recipe": recipe,
@@ -56,7 +63,7 @@ def _line(part: Suite, task: Task, seed: int, system: str, level: float, points:
         },
     }  # fmt: skip
     # The values of a window average to the level, and no two runs share a number.
-    curve = [{"step": step * (i + 1) // points, "return": level} for i in range(points)]
+    curve = [{"step": step, "return": level} for step in steps_of(task, points)]
     return {
         "schema_version": "parity.v1", "task_id": task.id, "family": part.family, "seed": seed,
         "system": system, "adapter": side.adapter, "status": "success", "success": True, "attempt": 1,

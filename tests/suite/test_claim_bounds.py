@@ -97,6 +97,12 @@ AT_THE_BOUND: tuple[tuple[dict[str, Any], dict[str, Any], str, str], ...] = (
         "the seeds of a task are at least 5, and here 4; to mend: write `values: [0, 1, 2, 3, 4]`",
     ),
     (
+        {"points": "episodes", "bins": 10},
+        {"points": "episodes", "bins": 9},
+        '"bins": 9',
+        "the parts of a budget in which episodes are averaged are at least 10, and here 9",
+    ),
+    (
         {"tasks": [{"id": "alpha", "seeds": [9, 8, 7, 6, 5]}, "beta"]},
         {"tasks": [{"id": "alpha", "seeds": [8, 7, 9]}, "beta"]},
         '"seeds": [',

@@ -79,7 +79,7 @@ REFUSED = {
         "suite_id: small",
         "suite_idd: small",
         2,
-        "unknown key 'suite_idd'; did you mean 'suite_id'?; valid: budget, ",
+        "unknown key 'suite_idd'; did you mean 'suite_id'?; valid: bins, budget, ",
     ),
     "missing key": ("suite_id: small\n", "", 1, "key 'suite_id' is missing; to mend: add `suite_id:`"),
     "unknown key of a metric": (

@@ -1,7 +1,7 @@
 """Score tables: published or measured scores, one loader per format.
 
     table = load_table(path, "tdmpc2_results_csv_dir", duplicates="last")
-    scores = final_scores(table, step=4_000_000, tolerance=0.05)
+    curve = table.curve("walker-walk", seed=1)
 
 Every refusal is a :class:`~pytest_worldflux_parity.errors.ScoreTableError` that names file, row and field.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 from ...errors import ScoreTableError
 from . import canonical, dreamerv3, tdmpc2
 from .canonical import write_canonical_json
-from .select import FinalScore, StepGap, final_scores, latest_scores, step_gaps
 from .table import RETURN, SUCCESS, ScoreRow, ScoreTable
 from .tasks import task_key
 
@@ -22,14 +21,9 @@ __all__ = [
     "FORMATS",
     "RETURN",
     "SUCCESS",
-    "FinalScore",
     "ScoreRow",
     "ScoreTable",
-    "StepGap",
-    "final_scores",
-    "latest_scores",
     "load_table",
-    "step_gaps",
     "task_key",
     "write_canonical_json",
 ]

@@ -13,40 +13,44 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ...errors import StatisticsError
+from ...suite.suite import Budget, EvalWindow
 from ...wire import CurvePoint, RunRecord
 
 
-def final_return_mean(
-    curve: Sequence[CurvePoint], *, budget: int | None = None, eval_window: int = 1, where: str = "curve"
-) -> float:
-    """Mean value of the last ``eval_window`` points at or before ``budget`` frames.
+def window(curve: Sequence[CurvePoint], eval_window: EvalWindow = 1) -> Sequence[CurvePoint]:
+    """The last points of a curve, over which its final return is the mean.
 
-    Where the curve has fewer points than the window, the mean is over those that there are.
+    Args:
+        eval_window: a number of points, of a shorter curve all; or ``{"frames": n}``: those of the last n
+            frames, both ends with them.
 
     Raises:
-        StatisticsError: no point at or before the budget, or a window below 1.
+        StatisticsError: the curve is empty or not in order, or the window is below 1.
     """
-    if eval_window < 1:
-        raise StatisticsError(f"eval_window is {eval_window}, not a positive number of points", where=where)
-    points = _checked(curve, where)
-    reached = [p.value for p in points if budget is None or p.step <= budget]
-    if not reached:
-        raise StatisticsError(f"the first point is at step {points[0].step}, after {budget}", where=where)
-    last = reached[-eval_window:]
-    return math.fsum(last) / len(last)
+    points = _checked(curve)
+    size = eval_window["frames"] if isinstance(eval_window, Mapping) else eval_window
+    if size < 1:
+        raise StatisticsError(f"eval_window is {size}, not a positive number", where="curve")
+    if isinstance(eval_window, Mapping):
+        return [p for p in points if p.step >= points[-1].step - size]
+    return points[-size:]
 
 
-def auc_return(curve: Sequence[CurvePoint], *, budget: int | None = None, where: str = "curve") -> float:
+def final_return_mean(curve: Sequence[CurvePoint], eval_window: EvalWindow = 1) -> float:
+    """Mean value of the points of :func:`window`. Raises as that does."""
+    last = window(curve, eval_window)
+    return math.fsum(p.value for p in last) / len(last)
+
+
+def auc_return(curve: Sequence[CurvePoint]) -> float:
     """Area under the curve (trapezoid) divided by its span in steps: a mean return over training.
 
-    A single point is its own mean. Points after ``budget`` are left out, without interpolation.
+    A single point is its own mean.
 
     Raises:
-        StatisticsError: no point at or before the budget.
+        StatisticsError: the curve is empty or not in order.
     """
-    points = [p for p in _checked(curve, where) if budget is None or p.step <= budget]
-    if not points:
-        raise StatisticsError(f"no point at or before step {budget}", where=where)
+    points = _checked(curve)
     if len(points) == 1:
         return points[0].value
     span = points[-1].step - points[0].step
@@ -62,38 +66,40 @@ def point_near(curve: Sequence[CurvePoint], step: int, tolerance: float) -> Curv
     return min(near, key=lambda p: (abs(p.step - step), p.step), default=None)
 
 
-def value_at(
-    curve: Sequence[CurvePoint], step: int, *, tolerance: float = 0.0, where: str = "curve"
-) -> float:
-    """The value at ``step``, or at the nearest point within the relative ``tolerance``.
+def nulls_at(
+    nulls: Sequence[int], first: CurvePoint, end: CurvePoint, budget: Budget | None
+) -> tuple[int, ...]:
+    """Steps of nulls where a judged score should be: from the window's first point up to the tolerance.
 
-    Raises:
-        StatisticsError: the curve is empty or has no point there.
+    Also those before it that are as near to the budget as the point that counts there.
+
+    Args:
+        first, end: of the points that are judged; ``end`` is the budget's.
     """
-    point = point_near(_checked(curve, where), step, tolerance)
-    if point is None:
-        raise StatisticsError(
-            f"no point within {tolerance:.1%} of step {step}; the curve runs from step {curve[0].step} to "
-            f"{curve[-1].step}",
-            where=where,
-        )
-    return point.value
+    if budget is None:
+        return tuple(s for s in nulls if s >= first.step)
+    low = min(first.step, budget.step - abs(end.step - budget.step))
+    return tuple(s for s in nulls if low <= s <= max(end.step, budget.step * (1 + budget.tolerance)))
 
 
-def _checked(curve: Sequence[CurvePoint], where: str) -> Sequence[CurvePoint]:
+def _checked(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
     if not curve:
-        raise StatisticsError("an empty curve has no score", where=where)
+        raise StatisticsError("an empty curve has no score", where="curve")
     if any(a.step >= b.step for a, b in pairwise(curve)):
-        raise StatisticsError("the steps of the curve are not in rising order", where=where)
+        raise StatisticsError("the steps of the curve are not in rising order", where="curve")
     return curve
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one run or the rows of one (task, seed) hold. ``curve`` steps are environment frames."""
+    """What one run or the rows of one (task, seed) hold. ``curve`` steps are environment frames.
+
+    ``nulls``: steps at which a table has a null in place of a score; no record has one.
+    """
 
     curve: tuple[CurvePoint, ...]
     scalars: Mapping[str, float] = field(default_factory=dict)
+    nulls: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, record: RunRecord) -> Result:

@@ -42,7 +42,8 @@ class ScoreTable:
             and bytes.
         files: sha256 by name of the files of a folder; of a table that is one file, under the name "".
         provenance: what a ``canonical_json`` file says of itself, or the ``method`` of a DreamerV3 table.
-        dropped: null scores left out, by task. merged: rows that repeat a (task, seed, step), by task.
+        nulls: (task key, seed, metric) -> steps of the rows whose score is null, rising.
+        merged: rows that repeat a (task, seed, step), by task.
         duplicates: which of two rows counted, "first" or "last"; None when no two may differ.
     """
 
@@ -51,15 +52,15 @@ class ScoreTable:
     sha256: str
     rows: tuple[ScoreRow, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    nulls: Mapping[tuple[str, int, str], tuple[int, ...]] = field(default_factory=dict)
     merged: Mapping[str, int] = field(default_factory=dict)
     duplicates: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dropped_rows(self) -> int:
-        """Null scores that were left out."""
-        return sum(self.dropped.values())
+        """Null scores, which are no points of a curve."""
+        return sum(map(len, self.nulls.values()))
 
     @property
     def merged_rows(self) -> int:
@@ -118,7 +119,7 @@ class TableBuilder:
         self._where = where
         self._duplicates = duplicates
         self._rows: dict[tuple[str, int, str, int], ScoreRow] = {}
-        self._dropped: Counter[str] = Counter()
+        self._nulls: dict[tuple[str, int, str], list[int]] = {}
         self._merged: Counter[str] = Counter()
 
     def add(self, rows: Iterable[RawRow]) -> None:
@@ -130,7 +131,6 @@ class TableBuilder:
         for raw in rows:
             row = self._checked(raw)
             if row is None:
-                self._dropped[str(raw.task)] += 1
                 continue
             key = (task_key(row.task), row.seed, row.metric, row.step)
             earlier = self._rows.setdefault(key, row)
@@ -157,14 +157,14 @@ class TableBuilder:
             sha256=sha256,
             rows=rows,
             provenance=provenance,
-            dropped=dict(self._dropped),
+            nulls={key: tuple(sorted(steps)) for key, steps in self._nulls.items()},
             merged=dict(self._merged),
             duplicates=self._duplicates,
             files=files or {"": sha256},
         )
 
     def _checked(self, raw: RawRow) -> ScoreRow | None:
-        """The row, or None where its score is null."""
+        """The row, or None where its score is null, which is kept apart."""
         task, seed, step, score = raw.task, raw.seed, raw.step, raw.score
         if type(task) is not str or not task.isprintable() or not task.strip():
             raise self._refused(raw.at, "task", task, "not a name")
@@ -177,6 +177,7 @@ class TableBuilder:
         if type(raw.metric) is not str or not raw.metric.isprintable() or not raw.metric.strip():
             raise self._refused(raw.at, "metric", raw.metric, "not a name")
         if score is None:
+            self._nulls.setdefault((task_key(task), seed, raw.metric), []).append(step)
             return None
         # Exact types: true is no number. An integer may be too large for a float, so size comes first.
         if (type(score) is not float and type(score) is not int) or not abs(score) <= _LARGEST_SCORE:

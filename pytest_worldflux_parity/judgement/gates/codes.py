@@ -75,6 +75,14 @@ _COVERAGE = {
         "A curve has no point at the budget.",
         "Train up to the budget, and record a point there.",
     ),
+    "null_score": Code(
+        "A score is null where it is judged: at the budget, in the window, or up to the tolerance.",
+        "Bring the score, or judge at a budget that has one.",
+    ),
+    "points_missing": Code(
+        "A curve lacks points that the suite asks for: an evaluation, the first episodes, or those in a gap.",
+        "Have the program report them; `points`, `eval_interval` and `bins` of the suite say which.",
+    ),
     "not_in_table": Code(
         "A table has no row of a task and seed.",
         "Complete the table, or ask the suite for the seeds that it has.",

@@ -1,6 +1,7 @@
 """Runs that are one run: two seeds of a side whose records are equal, up to the budget and to nine digits.
 
-What stands beyond the budget is not judged and makes no other run, and neither does the noise of a GPU.
+What stands beyond the budget, or beside the evaluations that a suite asks for, is not judged and makes no
+other run, and neither does the noise of a GPU.
 
 Equal curves alone are nothing: five official Freeway runs are 48 zeros each, and six Meta-World tasks of
 TD-MPC2 have two seeds that fail and then succeed at every evaluation. What tells is how many values a record
@@ -18,7 +19,7 @@ twice. In no other table is one found. A reader names seeds that are runs of the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,7 +28,7 @@ from ...inputs.scores.curves import Result
 from ...suite.pairs import RunKey
 from ...suite.suite import CURVE_METRICS, Suite, Task
 from ..stats.coincidence import FINEST, LATTICE, grain
-from ..stats.measurements import within_budget
+from ..stats.measurements import judged_curve, within_budget
 from . import Finding
 
 # Less likely than this, two equal records are of one run. Ten values on ten steps have 1e-8.
@@ -95,18 +96,25 @@ def repeats(suite: Suite, results: Mapping[RunKey, Result], expected: Iterable[R
     for system, task, seed in expected:
         if (system, task, seed) in results:
             runs.setdefault((system, task), {})[seed] = results[system, task, seed]
-    repeated, saturated = [], []
+    repeated: dict[RunKey, Repeat] = {}
+    saturated = []
     for (system, task), own in runs.items():
-        for seeds, record in _equal(suite, task, own):
-            values = sum(len(_told(series)) for series in record)
-            if math.prod(map(chance, record)) < BY_CHANCE:
-                repeated += [Repeat(system, task, seed, seeds[0], values) for seed in seeds[1:]]
-            elif values:
-                saturated.append(Saturated(system, task, tuple(seeds), values))
-    return Repeats(tuple(repeated), tuple(saturated))
+        # Points beside those that are measured make equal runs look different, and few equal ones sure.
+        for curve_of in (_whole, _measured):
+            for seeds, record in _equal(suite, task, own, curve_of):
+                values = sum(len(_told(series)) for series in record)
+                if math.prod(map(chance, record)) < BY_CHANCE:
+                    for seed in seeds[1:]:
+                        repeat = Repeat(system, task, seed, seeds[0], values)
+                        repeated.setdefault((system, task, seed), repeat)
+                elif values and curve_of is _whole:
+                    saturated.append(Saturated(system, task, tuple(seeds), values))
+    return Repeats(tuple(repeated.values()), tuple(saturated))
 
 
-def _equal(suite: Suite, task: str, runs: Mapping[int, Result]) -> Iterator[tuple[list[int], Record]]:
+def _equal(
+    suite: Suite, task: str, runs: Mapping[int, Result], curve_of: Callable[[Result, Task], Series]
+) -> Iterator[tuple[list[int], Record]]:
     """Seeds, rising, whose records are equal, and that record: its curve, and its numbers that are judged.
 
     What else a program writes, its speed for one, differs between runs of one seed too.
@@ -115,7 +123,7 @@ def _equal(suite: Suite, task: str, runs: Mapping[int, Result]) -> Iterator[tupl
     alike: list[tuple[Record, list[int]]] = []
     for seed in sorted(runs):
         scalars = tuple(runs[seed].scalars[n] for n in names if n in runs[seed].scalars)
-        record = (_judged(runs[seed], suite.task(task)), scalars)
+        record = (curve_of(runs[seed], suite.task(task)), scalars)
         seeds = next((own for first, own in alike if _alike(first, record)), None)
         if seeds is None:
             alike.append((record, [seed]))
@@ -124,13 +132,21 @@ def _equal(suite: Suite, task: str, runs: Mapping[int, Result]) -> Iterator[tupl
     yield from ((seeds, record) for record, seeds in alike if len(seeds) > 1)
 
 
-def _judged(result: Result, task: Task) -> Series:
+def _whole(result: Result, task: Task) -> Series:
     """The values of a curve up to the budget; all, where none is at the budget and nothing is judged."""
     try:
         points = within_budget(result.curve, task)
     except StatisticsError:
         points = result.curve
     return tuple(point.value for point in points)
+
+
+def _measured(result: Result, task: Task) -> Series:
+    """The values of a curve that are measured; all, where some are missing and nothing is judged."""
+    try:
+        return tuple(point.value for point in judged_curve(result, task))
+    except StatisticsError:
+        return _whole(result, task)
 
 
 def _alike(one: Record, other: Record) -> bool:

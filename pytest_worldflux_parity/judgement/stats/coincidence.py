@@ -96,10 +96,10 @@ def in_order(one: ArrayLike, other: ArrayLike) -> float | None:
     return 1 / orders(x) if np.array_equal(x, y) else None
 
 
-def orders(values: ArrayLike) -> float:
-    """In how many different orders values can stand."""
+def orders(values: ArrayLike) -> int:
+    """In how many different orders values can stand; of more than 170 that is above the largest float."""
     _, counts = np.unique(np.asarray(values, np.float64), return_counts=True)
-    return math.factorial(int(counts.sum())) / math.prod(math.factorial(n) for n in counts.tolist())
+    return math.factorial(int(counts.sum())) // math.prod(math.factorial(n) for n in counts.tolist())
 
 
 def combined(chances: Iterable[float]) -> float:

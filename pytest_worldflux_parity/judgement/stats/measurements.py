@@ -6,19 +6,20 @@ taken from it by the same code, so no side is measured by a ruler of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...errors import StatisticsError
-from ...inputs.scores import curves
-from ...inputs.scores.curves import Result
+from ...inputs.scores.curves import Result, auc_return, final_return_mean, nulls_at, point_near, window
 from ...suite.pairs import RunKey
 from ...suite.suite import CURVE_METRICS, Metric, Suite, Task
 from ...wire import CurvePoint
+from .points import Shape, area, has_zero, measured, shape
 
 # Reasons for which a number is missing. The first two are not the fault of either program.
 DESELECTED, NOT_RUN = "deselected", "not_run"
 FAILED, NOT_IN_TABLE, NO_POINT, NO_METRIC = "failed", "not_in_table", "no_point_at_budget", "metric_absent"
+NULL_SCORE = "null_score"
 UNDECIDED_REASONS = frozenset({DESELECTED, NOT_RUN})
 
 
@@ -51,12 +52,14 @@ class Observed:
         unused: per system how many (task, seed) a table holds beyond those that the suite names.
         repeated: (system, task, seed) whose record is that of another seed. They are there, and are no runs
             of their own.
+        shapes: where the points of each curve stand that is judged, complete or not.
     """
 
     values: Mapping[tuple[str, str, str], Mapping[int, Value]]
     missing: tuple[Missing, ...] = ()
     unused: Mapping[str, int] = field(default_factory=dict)
     repeated: frozenset[RunKey] = frozenset()
+    shapes: Mapping[RunKey, Shape] = field(default_factory=dict)
 
     def runs(self, system: str, metric: str, task: str) -> Mapping[int, Value]:
         """Seed -> value of the runs that statistics may count: n is how many these are."""
@@ -64,16 +67,19 @@ class Observed:
         return {seed: v for seed, v in found.items() if (system, task, seed) not in self.repeated}
 
 
-def measure(result: Result, metric: str, task: Task) -> Value:
+def measure(result: Result, metric: str, task: Task, *, at_zero: bool = True) -> Value:
     """The number that ``metric`` names.
 
     ``episode_return`` is the evaluation at the task's budget (the latest where there is none),
     ``final_return_mean`` and ``auc_return`` are taken from the curve up to the budget, and any
     other name is a scalar of the record.
 
+    Args:
+        at_zero: whether an evaluation at step 0 counts.
+
     Raises:
-        StatisticsError: the curve has no point at the budget (``what`` begins with the reason), or
-            the scalar is not there.
+        StatisticsError: the curve has no point at the budget, a null there, or lacks points that the suite
+            asks for (``what`` begins with the reason), or the scalar is not there.
     """
     if metric not in CURVE_METRICS:
         if metric not in result.scalars:
@@ -81,13 +87,30 @@ def measure(result: Result, metric: str, task: Task) -> Value:
                 f"{NO_METRIC}: no metric {metric!r}", got=metric, valid=sorted(result.scalars)
             )
         return Value(result.scalars[metric])
-    points = within_budget(result.curve, task)
+    points = judged_curve(result, task, at_zero=at_zero)
+    step = points[-1].step
     if metric == "episode_return":
-        return Value(points[-1].value, points[-1].step)
+        return Value(points[-1].value, step)
     if metric == "final_return_mean":
-        window = int(task.eval_protocol.get("eval_window", 1))
-        return Value(curves.final_return_mean(points, eval_window=window), points[-1].step)
-    return Value(curves.auc_return(points), points[-1].step)
+        return Value(final_return_mean(points, task.eval_window), step)
+    if task.points is None or task.budget is None:
+        return Value(auc_return(points), step)
+    return Value(area(points, task.points, task.budget.step), step)
+
+
+def judged_curve(result: Result, task: Task, *, at_zero: bool = True) -> tuple[CurvePoint, ...]:
+    """The points from which numbers are taken, the last of them the budget's.
+
+    Raises:
+        StatisticsError: as :func:`measure`.
+    """
+    points = measured(within_budget(result.curve, task), task, at_zero=at_zero)
+    first = window(points, task.eval_window)[0]
+    nulls = nulls_at(result.nulls, first, points[-1], task.budget)
+    if nulls:
+        more = f" and {len(nulls) - 1} more" if len(nulls) > 1 else ""
+        raise StatisticsError(f"{NULL_SCORE}: the score at {nulls[0]} frames{more} is null")
+    return points
 
 
 def within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
@@ -104,7 +127,7 @@ def within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint
     # Points rise: of a curve that ends before the budget the last is the nearest.
     if curve[-1].step <= step and step - curve[-1].step <= tolerance * step:
         return curve
-    end = curves.point_near(curve, step, tolerance)
+    end = point_near(curve, step, tolerance)
     if end is None:
         steps = f"{curve[0].step} to {curve[-1].step}"
         raise StatisticsError(
@@ -130,20 +153,50 @@ def observe(
     """
     values: dict[tuple[str, str, str], dict[int, Value]] = {}
     missing: list[Missing] = []
-    for task_id, seed, system in expected:
+    wanted = list(expected)
+    zeros = _at_zero(suite, wanted, results)
+    for task_id, seed, system in wanted:
         key = (system, task_id, seed)
         if key not in results:
             missing.append(Missing(task_id, seed, system, *absent.get(key, (NOT_RUN, ""))))
             continue
         for metric in suite.metrics_of(task_id):
             try:
-                value = measure(results[key], metric.name, suite.task(task_id))
+                value = measure(
+                    results[key], metric.name, suite.task(task_id), at_zero=zeros.get(task_id, True)
+                )
             except StatisticsError as error:
                 reason, _, detail = error.what.partition(": ")
                 missing.append(Missing(task_id, seed, system, reason, detail))
                 break
             values.setdefault((system, metric.name, task_id), {})[seed] = value
-    return Observed(values, tuple(sorted(missing)), unused, repeated)
+    shapes = dict(_shapes(suite, wanted, results))
+    return Observed(values, tuple(sorted(missing)), unused, repeated, shapes)
+
+
+def _at_zero(
+    suite: Suite, expected: Iterable[tuple[str, int, str]], results: Mapping[RunKey, Result]
+) -> dict[str, bool]:
+    """Task -> whether every run has its optional evaluation at step 0: both sides are measured alike."""
+    found: dict[str, bool] = {}
+    points = {t.id: t.points for t in suite.tasks if t.points and t.points.kind == "evaluations"}
+    for task, seed, system in expected:
+        own, result = points.get(task), results.get((system, task, seed))
+        if own is not None and result is not None:
+            found[task] = found.get(task, True) and has_zero(result.curve, own)
+    return found
+
+
+def _shapes(
+    suite: Suite, expected: Iterable[tuple[str, int, str]], results: Mapping[RunKey, Result]
+) -> Iterator[tuple[RunKey, Shape]]:
+    """Where the points of every curve stand from which a number is taken."""
+    judged = {t.id: t for t in suite.tasks if any(m.name in CURVE_METRICS for m in suite.metrics_of(t.id))}
+    for task, seed, system in expected:
+        result = results.get((system, task, seed))
+        found = shape(result.curve, judged[task]) if result is not None and task in judged else None
+        if found is not None:
+            yield (system, task, seed), found
 
 
 def shared_seeds(observed: Observed, metric: Metric, task_id: str) -> list[int]:

@@ -95,4 +95,5 @@ def separation_p(n_upstream: int, n_worldflux: int) -> float:
     The permutation test stands in where both samples have no spread at all, so that Student's t
     is undefined: three equal values against three others are not infinitely significant.
     """
-    return 1.0 / math.comb(n_upstream + n_worldflux, n_upstream)
+    # Of more than 514 seeds a side the count is above the largest float.
+    return 1 / math.comb(n_upstream + n_worldflux, n_upstream)
