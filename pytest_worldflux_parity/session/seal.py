@@ -12,9 +12,10 @@ from ..execution import isolation
 from ..execution.attempts import recover
 from ..execution.copies import FOLDER, forget_sealed, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
-from ..execution.store import SuiteStore, write_document
+from ..execution.sessions import Event
+from ..execution.store import SuiteStore, relative, write_document
 from ..inputs.command_program import project_state
-from ..inputs.context import RunContext
+from ..inputs.context import RETRIED, RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..inputs.trees import base_of
 from ..judgement.all_gates import case_count
@@ -79,6 +80,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _check_sealed(context, asked, prepared)
+        _seal_choice(context)
         # Of attempts that were killed; a job of Slurm may still run from its own.
         if context.engine != "slurm":
             forget_starts(context.run_dir / FOLDER)
@@ -87,7 +89,41 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
             if part.match is not None:
                 folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
                 retire_failed(part.match, folder / part.match_folder)
+    event: Event = "resumed" if context.resume else "started"
+    for one in prepared.values():
+        store = SuiteStore(context.run_dir, one.suite_id)
+        store.note_session(event, context.run_id, shown(arguments, context))
     return sum(map(_case_count, prepared.values()))
+
+
+def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) -> None:
+    """Write down that this session has ended its attempts at a suite.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    SuiteStore(context.run_dir, suite_id).note_session("ended", context.run_id, shown(arguments, context))
+
+
+def shown(arguments: Sequence[str], context: RunContext) -> list[str]:
+    """A command line with its paths as from the project, or without their folders."""
+    return ["pytest", *(_shown(argument, context.root) for argument in arguments)]
+
+
+def _shown(argument: str, root: Path) -> str:
+    option, equals, value = argument.rpartition("=")
+    return f"{option}{equals}{relative(Path(value), root) if value.startswith('/') else value}"
+
+
+def _seal_choice(context: RunContext) -> None:
+    """Keep with what was asked that a resume tries anew what had failed: its verdict says so from here on."""
+    if not context.retry_failed:
+        return
+    session = read_session(context.run_dir)
+    before = session["choices"].get(RETRIED)
+    text = "; ".join(filter(None, [before, f"failed runs tried again: {context.retry_failed}"]))
+    changed = {**session, "choices": {**session["choices"], RETRIED: text}}
+    write_document(context.run_dir / "run.json", changed, "session.v1")
 
 
 def isolation_line(context: RunContext) -> Iterable[str]:
