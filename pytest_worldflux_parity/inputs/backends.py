@@ -25,7 +25,7 @@ from .. import schemas, wire
 from ..errors import BackendError, SuiteError
 from ..suite import suite_file
 from ..suite.suite import Locate
-from .project_files import is_secret
+from .files.project_files import is_secret
 from .python_options import count_options
 
 FILE = "backend.yaml"

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SourceError
+from .files.git import QUIET, command
 from .lock import LockEntry
 
 FETCH = "worldflux-parity fetch-oracles"
@@ -233,15 +234,15 @@ def git(
     Raises:
         SourceError: git is absent or the command failed; the text is git's own last line.
     """
-    quiet = ["core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "http.lowSpeedLimit=1000",
-             "http.lowSpeedTime=60", f"safe.directory={folder.resolve()}"]  # fmt: skip
-    command = ["git", *(part for setting in quiet for part in ("-c", setting)), *arguments]
+    slow = ("gc.auto=0", "http.lowSpeedLimit=1000", "http.lowSpeedTime=60")
+    words = command(arguments, (*slow, f"safe.directory={folder.resolve()}"))
+    # How the user reaches a server (GIT_SSH_COMMAND, GIT_SSL_CAINFO) stays.
     env = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
-    env.update(GIT_TERMINAL_PROMPT="0", GIT_NO_REPLACE_OBJECTS="1", LC_ALL="C", **(environment or {}))
+    env.update(QUIET, **(environment or {}))
     env.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
     try:
         done = subprocess.run(
-            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            words, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
     except FileNotFoundError:
         if not folder.is_dir():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import wire
+from ..errors import SourceError
 from ..suite.commands import CommandSide, fill
 from .backends import PROJECT, Needs, own_python
+from .files.git import ask_git
 
 # In a copy of the project on another machine: the commit that it is a copy of.
 COMMIT = ".worldflux-commit"
@@ -135,12 +135,8 @@ def project_state(root: Path) -> dict[str, Any] | None:
 
 def _git(root: Path, *words: str) -> str:
     """What git says of a project; nothing where it is none, or git is absent."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    command = ["git", "-C", str(root), *words]
     try:
-        done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", env=env, check=False
-        )
-    except OSError:
+        done = ask_git(root, *words)
+    except SourceError:
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .installed import interpreter_at
 from .installed.import_path import import_path
+from .installed.records import versions
 
 # The plugin is no package of a program, which gets the contract alone.
 _PLUGIN = Path(__file__).parents[1]
@@ -32,6 +33,11 @@ class Packages:
     folders: tuple[Path, ...]
     projects: tuple[Path, ...]
     mapped: dict[str, Path]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Name -> version of each package, by the names of their folders alone."""
+        return versions(map(str, self.folders))
 
     def editable_in(self, root: Path) -> list[Path]:
         """What stands in a project and is installed as editable: folders and modules, resolved."""

@@ -16,9 +16,9 @@ from .. import wire
 from ..errors import BackendError
 from .backends import FILE, Backend, Checkout, Names, Package
 from .checkouts import git
+from .files.project_files import tracked
 from .installed import Installed, package_files
 from .installed.files import project_files
-from .project_files import tracked
 from .trees import base_of, named_files
 
 Row = dict[str, Any]

@@ -17,7 +17,7 @@ from pathlib import Path
 from .. import wire
 from ..errors import SuiteError
 from ..suite.commands import CommandSide, fill
-from .project_files import is_secret, tracked
+from .files.project_files import is_secret, tracked
 
 SCRIPTS = (".py", ".sh", ".bash")
 # Of a project's own folder, which holds more than the program: texts for people are none of it.

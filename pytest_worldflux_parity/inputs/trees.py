@@ -18,8 +18,8 @@ from .. import wire
 from ..errors import BackendError
 from .backends import FILE, Backend
 from .command_program import CommandProgram
+from .files.project_files import is_secret, tracked
 from .interpreters import packages
-from .project_files import is_secret, tracked
 
 
 @dataclass(frozen=True)

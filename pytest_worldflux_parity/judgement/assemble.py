@@ -93,7 +93,7 @@ def assemble(
         label=prepared.label,
         choices=tuple(context.choices.values()),
         repeats=alike,
-        named=_named(prepared, entry, context),
+        named=named_sides(prepared, entry, context),
         packages=tuple(environment_findings(entry, prepared.key)),
         fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
     )
@@ -105,7 +105,9 @@ def _sealed_trees(entry: Mapping[str, Any], part: str) -> dict[str, str]:
     return {s: Tree(trees[f"{part}.{s}"]).sha256 for s in SYSTEMS if f"{part}.{s}" in trees}
 
 
-def _named(prepared: PreparedSuite, entry: Mapping[str, Any], context: RunContext) -> dict[str, Named | None]:
+def named_sides(
+    prepared: PreparedSuite, entry: Mapping[str, Any], context: RunContext
+) -> dict[str, Named | None]:
     """What each side names as its program."""
     found = named_programs(entry, prepared.key)
     for system, program in prepared.backends.items():

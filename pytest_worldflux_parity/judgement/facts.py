@@ -199,7 +199,8 @@ def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> It
 
 def _environments(entry: Mapping[str, Any]) -> Iterator[str]:
     for key, program in sorted((entry.get("programs") or {}).items()):
-        if found := program.get("environment"):
+        found = program.get("environment")
+        if found and found["pinned"]:
             off = len(found["not_as_pinned"])
             pins = f"{off} of {len(found['pinned'])} not as pinned" if off else "as pinned"
             count = f"{len(found['packages'])} packages, sha256 {found['sha256'][:12]}"

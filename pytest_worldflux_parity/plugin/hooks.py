@@ -644,8 +644,8 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     try:
         _claim(context, state.claim)
         open_because = isolation_line(context)
-        cases = seal(context, paths, list(config.invocation_params.args))
-        told = [*open_because, *plans(context, paths)]
+        cases, against = seal(context, paths, list(config.invocation_params.args))
+        told = [*open_because, *plans(context, paths), *(f"parity: {text}" for text in against)]
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     state.node_ids, state.sealed = node_ids, True

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import SourceError
+from ..inputs.files.git import ask_git
 
 MEND = "name a commit or branch that is there: git fetch, then --expect-from origin/main"
-# Neither an index of the user's, nor his choice of folders, nor a hook of his has a part in it.
-SETTINGS = (
-    "core.warnAmbiguousRefs=true", "core.sparseCheckout=false", "core.fsmonitor=false", "core.symlinks=true",
-    "core.hooksPath=/dev/null", "submodule.recurse=false",
-)  # fmt: skip
+# Neither an index of the user's nor his choice of folders has a part in it.
+SETTINGS = ("core.warnAmbiguousRefs=true", "core.sparseCheckout=false", "core.symlinks=true")
 
 
 def commit_of(root: Path, ref: str) -> str:
@@ -88,19 +86,6 @@ def _target(link: Path) -> Path:
 
 
 def _git(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    # A warning is read, so it must be in English; a commit is what its id says.
-    own = {"LC_ALL": "C", "LANGUAGE": "C", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_TERMINAL_PROMPT": "0"}
-    settings: Sequence[str] = [word for setting in SETTINGS for word in ("-c", setting)]
-    try:
-        return subprocess.run(
-            ["git", "-C", str(folder), *settings, *words],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**kept, **own, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (OSError, ValueError) as error:
-        raise SourceError(f"git cannot be asked: {error}", where=words[-1]) from None
+    done = ask_git(folder, *words, settings=SETTINGS, environment=env)
+    said, wrong = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, said, wrong)

@@ -11,10 +11,12 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from .. import wire
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.installed import Installed, against_pins, contents, document, interpreter_at, look
 from ..inputs.installed.files import CODE
+from ..inputs.interpreters import Packages, packages
 from ..inputs.named import named, written_since
 from ..inputs.prepare import PreparedFile
 from ..judgement.fingerprint import command_named
@@ -52,19 +54,20 @@ def _of_backend(
     wants = bool(names and names.packages)
     # An environment that is built on nodes, or that this session does not need, cannot be seen here.
     lacks = backend.environment == "own" and bool(backend.environment_lack(context.root))
-    # Who pins nothing says nothing of an environment.
     # Of a program that starts otherwise nobody knows which Python runs it, if any.
     unknown = lacks or backend.argv[0] != "{python}"
-    looked = (backend.requirements or wants) and not unknown
-    python = backend.interpreter(context.root) if looked else None
-    installed = _look(python, context.root) if python else None
+    python = None if unknown else backend.interpreter(context.root)
+    # Who pins nothing has a list of names and versions sealed, which costs no look at files.
+    installed = _look(python, context.root) if python and (backend.requirements or wants) else None
     # The project's own packages are sealed with its files; that does not keep a program from being one.
     every = _look(python, None) if python and wants else installed
     known = python is not None or not wants
     found: dict[str, Any] = {"named": named(backend, context.root, source, every) if known else None}
     if names is not None and names.ignore:
         found["ignored"] = list(names.ignore)
-    if installed is not None and backend.requirements:
+    if python is not None and not backend.requirements:
+        found["environment"] = _listed(packages(python))
+    elif installed is not None:
         claims = prepared.proof is not None and prepared.proof.claim != "none"
         found["environment"] = {
             **document(installed),
@@ -79,6 +82,13 @@ def _of_backend(
 def _look(python: Path, root: Path | None) -> Installed:
     """What is installed, but for what stands in a project."""
     return look(interpreter_at(python), leave_out=[_PLUGIN] if root is None else [root, _PLUGIN])
+
+
+def _listed(there: Packages) -> dict[str, Any]:
+    """An environment of which nothing is pinned, and no file was looked at."""
+    seen = {"python": there.version, "packages": there.versions}
+    nothing: dict[str, Any] = {"pinned": [], "not_as_pinned": [], "unlike_record": None}
+    return {**seen, "sha256": wire.content_hash(seen), **nothing}
 
 
 def look_again() -> None:
@@ -99,15 +109,21 @@ def _names(requirements: tuple[str, ...]) -> Iterator[str]:
             continue
 
 
-def written_meanwhile(prepared: PreparedFile, sealed_at: str) -> list[str]:
-    """What was written to since a run was sealed, and is read where it stands, by system."""
+def written_meanwhile(prepared: PreparedFile, sealed: Mapping[str, Any], sealed_at: str) -> list[str]:
+    """What was sealed, was written to since, and is read where it stands, by system.
+
+    Args:
+        sealed: the suite's entry of ``run.json``; what came beside is told of by :func:`since_sealed`.
+    """
     time_ns = int(datetime.fromisoformat(sealed_at).timestamp() + 1) * 10**9
     found = []
     for part in prepared.parts:
         for system, program in part.backends.items():
             if isinstance(program, Backend):
                 names = written_since(program, part.sources[system], time_ns)
-                names = [name for name in names if not name.endswith(_TEXTS)]
+                entry = sealed.get("programs", {}).get(f"{part.key}.{system}", {})
+                before = (entry.get("named") or {}).get("files", ())
+                names = [name for name in names if name in before and not name.endswith(_TEXTS)]
                 found += (
                     [f"what the {system} program reads ({_first(names)}), written to meanwhile,"]
                     if names
@@ -156,13 +172,14 @@ def _packages(before: Mapping[str, Any], now: Mapping[str, Any], system: str) ->
     names = sorted(old["packages"].keys() | new["packages"].keys())
     moved = [n for n in names if old["packages"].get(n) != new["packages"].get(n)]
     own = [f"{n} {old['packages'].get(n)} -> {new['packages'].get(n)}" for n in moved if n in old["pinned"]]
+    told = [f"{n} {old['packages'].get(n)} -> {new['packages'].get(n)}" for n in moved]
     if old["python"] != new["python"]:
-        own.append(f"Python {old['python']} -> {new['python']}")
+        (own if old["pinned"] else told).insert(0, f"Python {old['python']} -> {new['python']}")
     if own:
         return [f"the packages of the {system} program ({_first(own)})"], []
-    if not moved:
+    if not told:
         return [f"files among the packages of the {system} program"], []
-    return [], [f"of the {system} program's environment there changed {_first(moved)}"]
+    return [], [f"of the {system} program's environment there changed {_first(told)}"]
 
 
 def _first(names: list[str]) -> str:

@@ -27,6 +27,7 @@ from ..judgement.fingerprint import (
     read_session,
     tree_of,
 )
+from ..judgement.foreseen import foreseen
 from ..schemas.json_text import utc_now
 from .bundle import BUNDLE, evidence_inputs, refuse_unsigning
 from .programs import described, since_sealed
@@ -49,11 +50,11 @@ def suite_paths(
     return {f: (root / f).resolve() for f in files if f.endswith((".yaml", ".yml"))}
 
 
-def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> int:
+def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> tuple[int, list[str]]:
     """Write the run's ``run.json`` before anything runs; on a resume, check it and recover records.
 
     Returns:
-        How many verdict cases are to be expected.
+        How many verdict cases are to be expected, and what already stands against a pass.
 
     Raises:
         StoreError: two suites share an id, the suite is not of this run, a sealed file changed, or signed
@@ -93,7 +94,8 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     for one in prepared.values():
         store = SuiteStore(context.run_dir, one.suite_id)
         store.note_session(event, context.run_id, shown(arguments, context))
-    return sum(map(_case_count, prepared.values()))
+    against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
+    return sum(map(_case_count, prepared.values())), against
 
 
 def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) -> None:
@@ -120,9 +122,9 @@ def _seal_choice(context: RunContext) -> None:
     if not context.retry_failed:
         return
     session = read_session(context.run_dir)
-    before = session["choices"].get(RETRIED)
-    text = "; ".join(filter(None, [before, f"failed runs tried again: {context.retry_failed}"]))
-    changed = {**session, "choices": {**session["choices"], RETRIED: text}}
+    choices = session.get("choices", {})
+    told = [choices.get(RETRIED), f"failed runs tried again: {context.retry_failed}"]
+    changed = {**session, "choices": {**choices, RETRIED: "; ".join(filter(None, told))}}
     write_document(context.run_dir / "run.json", changed, "session.v1")
 
 

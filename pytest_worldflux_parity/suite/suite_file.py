@@ -1,7 +1,8 @@
 """YAML file -> :class:`Suite`. Every error is ``file:line: what; valid values; nearest match``.
 
-Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: ``3e-4`` is a number, ``no`` and ``on``
-are strings, ``"false"`` in quotes is a string and so never a boolean.
+Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: ``3e-4`` is a number, ``"false"`` in quotes is a
+string and so never a boolean. What both read otherwise, and people write for either, is refused: ``no``,
+``on``, ``010``. Of 1.1 there are merge keys (``<<: *defaults``) and underscores in numbers (``10_000_000``).
 """
 
 from __future__ import annotations
@@ -32,8 +33,16 @@ CAMPAIGN_SCHEMA = "worldflux.parity.campaign.v1"
 MAX_NODES = 50_000
 MAX_DEPTH = 50
 
-_INT = re.compile(r"[-+]?[0-9]+$")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_INT = re.compile(r"[-+]?[0-9]+(_[0-9]+)*$")
+# Integers too: 3e6 steps.
+_POWER = re.compile(r"[-+]?[0-9]+[eE]\+?[0-9]{1,2}$")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_OCTAL = re.compile(r"[-+]?0[0-7]+$")
+_SWITCHES = {
+    **dict.fromkeys(("on", "On", "ON", "yes", "Yes", "YES"), "true"),
+    **dict.fromkeys(("off", "Off", "OFF", "no", "No", "NO"), "false"),
+}
+_NO_NUMBERS = re.compile(r"[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$")
 _CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -237,8 +246,13 @@ class _Construction:
         return self._scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, at: schemas.Path) -> dict[str, Any]:
+        merges = [(k, v) for k, v in node.value if k.value == "<<" and not k.style]
+        if len(merges) > 1:
+            raise self._fail("key '<<' stands twice", merges[1][0])
+        # First, so that a key of its own has its own line.
+        merged = self._merged(merges[0][1], at) if merges else {}
         mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
+        for key_node, value_node in (pair for pair in node.value if pair not in merges):
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self._fail("a key must be a word", key_node)
             key = str(key_node.value)
@@ -246,7 +260,17 @@ class _Construction:
                 raise self._fail(f"key {key!r} stands twice", key_node)
             self.lines[(*at, key)] = key_node.start_mark.line + 1
             mapping[key] = self._value(value_node, (*at, key))
-        return mapping
+        return {**merged, **mapping}
+
+    def _merged(self, node: yaml.Node, at: schemas.Path) -> dict[str, Any]:
+        """What ``<<`` brings into a mapping; of several the first that has a key gives it."""
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        found: dict[str, Any] = {}
+        for one in nodes:
+            if not isinstance(one, yaml.MappingNode):
+                raise self._fail("<< takes a mapping, or a list of mappings", one)
+            found = {**self._mapping(one, at), **found}
+        return found
 
     def _scalar(self, node: yaml.Node) -> Any:
         text = str(node.value)
@@ -254,10 +278,30 @@ class _Construction:
             return text
         if text in _CONSTANTS:
             return _CONSTANTS[text]
+        self._refuse_two_readings(text, node)
         if _INT.match(text) and len(text) < 400:
             return int(text)
+        if _POWER.match(text):
+            mantissa, _, exponent = text.lower().partition("e")
+            return int(mantissa) * 10 ** int(exponent)
         if _FLOAT.match(text):
             if not math.isfinite(float(text)):
                 raise self._fail(f"{text} is too large for a number", node)
             return float(text)
         return text
+
+    def _refuse_two_readings(self, text: str, node: yaml.Node) -> None:
+        """Refuse what YAML 1.1 and 1.2 read otherwise: the authors of official programs use both."""
+        if text in _SWITCHES:
+            word = _SWITCHES[text]
+            raise self._fail(
+                f'{text} is {word} in YAML 1.1 and a word in 1.2: write {word}, or "{text}"', node
+            )
+        if _OCTAL.match(text):
+            eight, ten = int(text, 8), int(text)
+            what = f"{text} is {eight} in YAML 1.1 and {ten} in 1.2"
+            raise self._fail(f'{what}: write {eight}, {ten} or "{text}"', node)
+        if _NO_NUMBERS.match(text):
+            raise self._fail(
+                f'{text} is no number that can be compared: leave it out, or write "{text}"', node
+            )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.inputs.backends import load_backends
-from tests.attacks.lab import Attack, Kept, edit, proof
+from tests.attacks.lab import Attack, Kept, edit, program, proof
 from tests.components import goldens
 from tests.session.test_proof_sessions import ENOUGH
 
@@ -29,8 +29,15 @@ ATTACKS = (
         tests=("test_a_claim_with_an_edited_package_is_broken",),
         controls=("test_what_is_as_pinned_is_no_finding",),
     ),
+    Attack(
+        "A program edits a package of its environment while it runs.",
+        codes=("changed_since_sealed",),
+        tests=("test_a_package_that_is_edited_while_its_program_runs",),
+        controls=("test_what_is_as_pinned_is_no_finding",),
+    ),
 )
 
+OK = "def ok(request):\n"
 MODULE = "LEVEL = 1.0\n"
 
 
@@ -78,7 +85,7 @@ ENVIRONMENT = {"environment_not_as_pinned", "environment_altered"}
 def test_what_is_as_pinned_is_no_finding(tmp_path: Path) -> None:
     """The control; what else a claim needs is not there."""
     project = claimed(tmp_path / "project")
-    assert not codes(project) & ENVIRONMENT
+    assert not codes(project) & {*ENVIRONMENT, "changed_since_sealed"}
     card = (project.run_dir() / "report.md").read_text(encoding="utf-8")
     assert "fake.worldflux: Python 3." in card
     assert "as pinned" in card
@@ -95,3 +102,14 @@ def test_a_claim_with_an_edited_package_is_broken(tmp_path: Path, text: str) -> 
     [path] = project.root.glob(".worldflux/envs/*/lib/python3*/site-packages/tiny.py")
     path.write_text(text, encoding="utf-8")
     assert codes(project) & ENVIRONMENT == {"environment_altered"}
+
+
+def test_a_package_that_is_edited_while_its_program_runs(tmp_path: Path) -> None:
+    """Its size is as before, so that only its bytes tell."""
+    project = claimed(tmp_path / "project")
+    edits = "import tiny; Path(tiny.__file__).write_text('LEVEL = 2.0\\n')"
+    edit(program(project), OK, f"{OK}    if request.system == 'worldflux':\n        {edits}\n")
+    assert "changed_since_sealed" in codes(project)
+    report = (project.run_dir() / "fake_proof" / "validity_report.json").read_text(encoding="utf-8")
+    assert "the packages of the worldflux program" in report
+    assert "tiny.py has other bytes" in report

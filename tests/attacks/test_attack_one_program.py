@@ -78,6 +78,13 @@ def findings(project: Kept, run_id: str) -> str:
     return json.dumps(project.document("fake_proof/validity_report.json", run_id))
 
 
+def before_anything_ran(result: pytest.RunResult) -> str:
+    """The code of the finding that is told before the first run, when nothing is lost yet."""
+    [(number, line)] = [(n, x) for n, x in enumerate(result.outlines) if " cannot pass: " in x]
+    assert number < min(n for n, x in enumerate(result.outlines) if x.startswith("suites/proof/"))
+    return line.partition("cannot pass: ")[2].partition(" ")[0].rstrip(":")
+
+
 def one_program(project: Kept) -> None:
     """The worldflux folder becomes a copy of the official one, but for what names it."""
     for path in fake(project, "official").iterdir():
@@ -99,7 +106,9 @@ def test_two_programs_that_share_a_file_are_accepted(passed_proof: Kept) -> None
 
 def test_the_official_program_under_another_name_is_refused(project: Kept) -> None:
     one_program(project)
-    assert project.run(run_id="one").ret == pytest.ExitCode.TESTS_FAILED
+    result = project.run(run_id="one")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert before_anything_ran(result) == "same_program"
     assert '"same_program"' in findings(project, "one")
     assert_not_released(project, "one")
 
@@ -132,7 +141,9 @@ def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:
     path = fake(project, "worldflux") / "backend.yaml"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(x for x in lines if not x.startswith("program:")), encoding="utf-8")
-    assert project.run(run_id="unnamed").ret == pytest.ExitCode.TESTS_FAILED
+    result = project.run(run_id="unnamed")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert before_anything_ran(result) == "program_not_shown"
     assert '"program_not_shown"' in findings(project, "unnamed")
     assert_not_released(project, "unnamed")
     project.track = "quick"

@@ -36,7 +36,7 @@ from pytest_worldflux_parity.execution.retention import FAILED_RECORD
 from pytest_worldflux_parity.execution.store import answer_in
 from pytest_worldflux_parity.inputs.backends import Backend, load_backends, read_backend
 from pytest_worldflux_parity.inputs.command_program import COMMIT, CommandProgram, project_commit
-from pytest_worldflux_parity.inputs.project_files import everything, tracked
+from pytest_worldflux_parity.inputs.files.project_files import everything, tracked
 from pytest_worldflux_parity.inputs.trees import Tree, backend_tree
 from pytest_worldflux_parity.suite.commands import CommandSide
 from pytest_worldflux_parity.suite.suite import Resources

@@ -23,6 +23,8 @@ _KEYS = (
 )  # fmt: skip
 # With a backslash before each quotation mark: within JSON that is a text of JSON.
 _VALUE = re.compile(rf'((\\?")({"|".join(_KEYS)})\\?":\s*)(\\?"[^"\\]*\\?"|[-+.\w]+)')
+# What is installed beside a program.
+_PACKAGES = re.compile(r'(\\?"packages\\?":\s*)\{[^{}]*\}(?=,\s*\\?"sha256)')
 # What a parser says is its own: of libyaml, of json, and of Python where a program raised.
 _PARSERS = re.compile(r'(not (?:YAML|JSON|representable as JSON): )[^;\n"]*?(?= \(and |\\n|\\"|[;\n"]|$)')
 _LINE = re.compile(r"(?<=, )line \d+(?=, in )")
@@ -59,7 +61,7 @@ def without_circumstances(text: str, places: Mapping[str, str]) -> str:
     for place in sorted(places, key=len, reverse=True):
         text = text.replace(place, places[place])
     text = _INTERPRETER.sub("python", _TIME.sub("<time>", text))
-    text = _VALUE.sub(_word, text)
+    text = _VALUE.sub(_word, _PACKAGES.sub(r"\1<packages>", text))
     text = _MACHINE.sub(r"\1, <platform>", without_foreign_words(text))
     text = _FREE.sub("<space> free", _RUNNER.sub(r"\1 <version>", text))
     return _STYLE.sub(lambda m: f"style {hashlib.sha256(m[0].encode()).hexdigest()[:8]}", text)

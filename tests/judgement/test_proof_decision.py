@@ -158,6 +158,15 @@ def test_what_cannot_be_tested_never_passes_and_says_why(name: str) -> None:
     assert cell.p_value == 1.0
 
 
+def test_a_loss_without_noise_is_named() -> None:
+    decision = one([100, 100, 100], [50, 50, 50])
+    assert decision.verdict == "inconclusive", "three seeds a side are apart by chance in one of twenty"
+    assert (
+        "-50.0%: nothing varies between seeds, and the estimate lies outside of the bounds" in decision.reason
+    )
+    assert one([100] * 5, [50] * 5).verdict == "fail"
+
+
 def test_a_mean_of_zero_has_no_relative_difference() -> None:
     decision = one([-1, 1, 0.5, -0.5], [1, 2, 1, 2], effect="normalized_difference")
     assert decision.cells[0].cell.status == "undefined"

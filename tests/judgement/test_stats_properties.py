@@ -371,6 +371,37 @@ def test_tost_of_what_does_not_exist_is_undefined_and_says_what_to_use() -> None
     assert tost_normalized_difference([1.0, -1.0], [3.0, 4.0], margin=0.05).status == "undefined"
 
 
+@untimed
+@given(
+    scores=st.lists(st.floats(1.0, 2.0), min_size=2, max_size=20),
+    scale=st.sampled_from([1e-30, 1e-3, 1.0, 730.0, 1e9]),
+    factor=st.sampled_from([0.5, 0.95, 0.97, 1.0, 1.0 + 1 / 3, 1.05]),
+)
+@example(scores=[1.1, 1.3, 1.7, 1.9, 1.2], scale=100.0, factor=0.97)
+def test_scores_without_noise_of_their_own_have_no_t(
+    scores: list[float], scale: float, factor: float
+) -> None:
+    """The official scores times a factor: what a ratio varies by is rounding, whatever their size."""
+    u = scale * np.array(scores)
+    w = factor * u
+    ratio = tost_log_ratio(u, w, margin=0.05, design="paired")
+    assert (ratio.status, ratio.pass_raw) == ("degenerate", False)
+    assert ratio.estimate_outside is not (0.95 < factor < 1.05) or factor in (0.95, 1.05)
+    # At a bound one of the contrasts is rounding alone.
+    at_bound = tost_normalized_difference(u, 0.95 * u, margin=0.05, design="paired")
+    assert (at_bound.status, at_bound.pass_raw) == ("degenerate", False)
+    for effect in ("log_ratio", "normalized_difference"):
+        level = tost(np.full(3, u[0]), np.full(4, w[0]), effect=effect, margin=0.05)
+        assert (level.status, level.pass_raw) == ("degenerate", False)
+
+
+def test_a_loss_of_a_ten_thousandth_has_a_t() -> None:
+    """Small is not rounding: the scores differ from a constant factor in their ninth digit."""
+    u = np.array([101.0, 102.0, 103.0, 104.0])
+    w = u * (1 + 1e-9 * np.array([1.0, -1.0, 2.0, -2.0]))
+    assert tost_log_ratio(u, w, margin=0.05, design="paired").status == "ok"
+
+
 def test_tost_of_identical_columns_is_degenerate() -> None:
     paired = tost_log_ratio([3.0, 4.0, 5.0], [3.0, 4.0, 5.0], margin=0.05, design="paired")
     assert (paired.status, paired.pass_raw, paired.identical) == ("degenerate", False, True)

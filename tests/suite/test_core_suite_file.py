@@ -168,7 +168,7 @@ REFUSED = {
     "half a character": ("suite_id: small", 'suite_id: "\\ud800"', 2, "not YAML: "),
     "task with a line's end": ("  - cartpole-balance", '  - "cartpole\\n"', 6, "tasks.0: "),
     "number without end": ("step: 1000", "step: 1e400", 17, "1e400 is too large for a number"),
-    "step as text": ("step: 1000", "step: 1_000", 17, 'budget.step is "1_000" (str); valid: integer'),
+    "step as text": ("step: 1000", "step: 1_000_", 17, 'budget.step is "1_000_" (str); valid: integer'),
 }
 
 
@@ -218,9 +218,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("3e-4", 0.0003), ("1e3", 1000.0), (".5", 0.5), ("1.", 1.0), ("007", 7), ("-3", -3),
-        ("no", "no"), ("on", "on"), ("0x10", "0x10"), ("1_000", "1_000"), ("12:30", "12:30"),
-        ("true", True), ("~", None), ('"1"', "1"), ("'true'", "true"), (".inf", ".inf"),
+        ("3e-4", 0.0003), ("1e3", 1000), ("3e6", 3_000_000), ("3.0e6", 3e6), (".5", 0.5), ("1.", 1.0),
+        ("-3", -3), ("0", 0), ("089", 89), ("0x10", "0x10"), ("1_000", 1000), ("10_000_000", 10_000_000),
+        ("1_000.5", 1000.5), ("_1", "_1"), ("1_", "1_"), ("12:30", "12:30"), ("true", True), ("~", None),
+        ('"1"', "1"), ("'true'", "true"), ('"no"', "no"), ('".inf"', ".inf"), ("none", "none"),
         ("2001-01-01", "2001-01-01"),
     ],
 )  # fmt: skip
@@ -228,6 +229,53 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     document, _ = suite_file.parse_yaml(f"x: {text}".encode(), "x.yaml")
     assert document == {"x": value}
     assert type(document["x"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("on", 'on is true in YAML 1.1 and a word in 1.2: write true, or "on"'),
+        ("No", 'No is false in YAML 1.1 and a word in 1.2: write false, or "No"'),
+        ("010", '010 is 8 in YAML 1.1 and 10 in 1.2: write 8, 10 or "010"'),
+        ("-.inf", '-.inf is no number that can be compared: leave it out, or write "-.inf"'),
+    ],
+)
+def test_what_two_versions_of_yaml_read_otherwise_is_refused(text: str, told: str) -> None:
+    for document in (f"a: 1\nx: {text}\n", f"a: 1\nx: [1, {text}]\n", f"a: 1\nx: {{y: {text}}}\n"):
+        with pytest.raises(SuiteError) as caught:
+            suite_file.parse_yaml(document.encode(), "x.yaml")
+        assert caught.value.line() == f"x.yaml:2: {told}"
+
+
+MERGES = {
+    "a mapping": ("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n", {"x": 1, "y": 3}),
+    "the key before": ("a: &a {x: 1, y: 2}\nb: {y: 3, <<: *a}\n", {"x": 1, "y": 3}),
+    "a list": ("a: [&a {x: 1}, &b {x: 2, y: 2}]\nb: {<<: [*a, *b]}\n", {"x": 1, "y": 2}),
+    "through another": ("a: [&a {x: 1}, &b {<<: *a, y: 2}]\nb: {<<: *b}\n", {"x": 1, "y": 2}),
+    "in quotes": ('b: {"<<": 1}\n', {"<<": 1}),
+}
+
+
+@pytest.mark.parametrize("how", MERGES)
+def test_merge_keys(how: str) -> None:
+    text, value = MERGES[how]
+    document, lines = suite_file.parse_yaml(text.encode(), "x.yaml")
+    assert document["b"] == value
+    assert all(("b", key) in lines for key in value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("b: {<<: 1}", "<< takes a mapping, or a list of mappings"),
+        ("a: &a [1]\nb: {<<: *a}", "<< takes a mapping, or a list of mappings"),
+        ("a: &a {x: 1}\nb: {<<: *a, <<: *a}", "key '<<' stands twice"),
+        ("a: &a {<<: *a}", "nested without end"),
+    ],
+)
+def test_merges_that_mean_nothing(text: str, told: str) -> None:
+    with pytest.raises(SuiteError, match=re.escape(told)):
+        suite_file.parse_yaml(text.encode(), "x.yaml")
 
 
 @st.composite

@@ -30,7 +30,7 @@ from ...errors import ParityError
 from ...inputs.backends import Backend
 from ...inputs.command_program import COMMIT, project_commit
 from ...inputs.context import RunContext
-from ...inputs.project_files import everything, tracked
+from ...inputs.files.project_files import everything, tracked
 from ...inputs.trees import base_of
 from .. import runner
 from ..engine import Execution, Launch

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ParityError
-from ...inputs.project_files import is_secret
+from ...inputs.files.project_files import is_secret
 
 LARGEST_ARCHIVE = 4 * 2**30
 # Within the years that all archives know; the same for all, so that a hash tells of content alone.

@@ -3,9 +3,7 @@
     found = look(interpreter_at(python), leave_out=[project])
     said = document(found)
     wrong = against_pins(found, backend.requirements)
-    before = snapshot(found)
-    ...
-    moved = changed(before, snapshot(found))
+    edited = contents(found)
 
 ``.pth`` lines are read, and those that would run code are only told of; the finders of editable
 installations are read off their source.
@@ -13,7 +11,7 @@ installations are read off their source.
 
 from __future__ import annotations
 
-from .changes import Snapshot, changed, contents, snapshot
+from .changes import contents
 from .data import Installed, Interpreter, Package
 from .document import against_pins, document
 from .interpreter import interpreter_at
@@ -24,13 +22,10 @@ __all__ = [
     "Installed",
     "Interpreter",
     "Package",
-    "Snapshot",
     "against_pins",
-    "changed",
     "contents",
     "document",
     "interpreter_at",
     "look",
     "package_files",
-    "snapshot",
 ]

@@ -9,11 +9,12 @@ import base64
 import hashlib
 import os
 import stat
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
+from ..files.git import files_of_git
 from .data import Row, Stat
 
 NO_FILE = Stat(-1, 0, 0, 0)
@@ -115,7 +116,8 @@ def project_files(top: str) -> tuple[list[str], bool]:
         return [top], True
     found: list[str] = []
     size = 0
-    kept = _kept_by_git(top)
+    names = files_of_git(Path(top))
+    kept = None if names is None else {os.path.join(top, name) for name in names}
     for path in _walk(top):
         if kept is None or path in kept or path.endswith(CODE):
             size += max(0, (stat_of(path) or NO_FILE).size)
@@ -139,22 +141,6 @@ def _is_projects(folder: str, linked: set[str]) -> bool:
     if os.path.exists(os.path.join(folder, "pyvenv.cfg")):
         return False
     return not os.path.islink(folder) or _is_new_place(folder, linked)
-
-
-def _kept_by_git(top: str) -> set[str] | None:
-    """The files below a folder that git has or would take; None where it is in no work tree."""
-    quiet = ["-c", "core.fsmonitor=false", "-c", "safe.directory=*"]
-    command = ["git", *quiet, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            command, cwd=top, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-    except OSError:
-        return None
-    if done.returncode != 0:
-        return None
-    return {os.path.join(top, os.fsdecode(name)) for name in done.stdout.split(b"\0") if name}
 
 
 def sha256_of(path: str) -> str:

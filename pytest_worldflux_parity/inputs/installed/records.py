@@ -62,6 +62,27 @@ def distributions(site: str) -> Iterator[Distribution]:
             yield _distribution(site, name)
 
 
+def versions(sites: Iterable[str]) -> dict[str, str]:
+    """Canonical name -> version, by the names of the folders alone: a list that costs a few milliseconds.
+
+    Of two of one name the first on the path counts, as Python has it.
+    """
+    found: dict[str, str] = {}
+    for site in sites:
+        folders = sorted(os.listdir(site)) if os.path.isdir(site) else []
+        for folder in folders:
+            if folder.endswith((".dist-info", ".egg-info")):
+                name, version = _of_stem(folder)
+                found.setdefault(canonicalize_name(name), version)
+    return dict(sorted(found.items()))
+
+
+def _of_stem(folder: str) -> tuple[str, str]:
+    """The name and the version in ``name-version.dist-info`` or ``name-version-py3.11.egg-info``."""
+    name, _, version = folder.rpartition(".")[0].partition("-")
+    return name, version.partition("-py")[0]
+
+
 def is_site_packages(folder: str) -> bool:
     """Whether distributions were installed into a folder."""
     try:
@@ -164,13 +185,13 @@ def text_of(path: str) -> str:
 def _name_and_version(info: str, folder: str, oddities: list[str]) -> tuple[str, str]:
     files = ("METADATA",) if folder.endswith(".dist-info") else ("PKG-INFO", "")
     said = next((h for h in (_headers(f"{info}/{f}".rstrip("/")) for f in files) if h), {})
-    stem, _, version_of_stem = folder.rpartition(".")[0].partition("-")
+    stem, version_of_stem = _of_stem(folder)
     name, version = said.get("name", ""), said.get("version", "")
     if not name or not version:
         oddities.append(f"{folder} does not say its name and version")
     elif stem and canonicalize_name(name) != canonicalize_name(stem):
         oddities.append(f"{folder} says that it is {name}")
-    return canonicalize_name(name or stem), version or version_of_stem.partition("-py")[0]
+    return canonicalize_name(name or stem), version or version_of_stem
 
 
 def _headers(path: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import StatisticsError
 from ...suite.proof_settings import BayesianRule, MetricRule, ProofTask
 from ...suite.suite import SYSTEMS
-from ..stats.arrays import FloatArray
+from ..stats.arrays import FloatArray, logs, spread
 from ..stats.bayes import BayesResult, bayes_log_ratio, bayes_normalized_difference, bayes_seed
 from ..stats.measurements import Observed
 from ..stats.tost import TostResult, tost
@@ -119,15 +119,16 @@ def relative_variances(sides: list[FloatArray], rule: MetricRule) -> tuple[float
     if rule.effect == "log_ratio":
         if min(official.min(), worldflux.min()) <= 0:
             return None
-        official, worldflux = np.log(official), np.log(worldflux)
+        (official, of_official), (worldflux, of_worldflux) = logs(official), logs(worldflux)
         scale = 1.0
     else:
+        of_official, of_worldflux = float(np.abs(official).max()), float(np.abs(worldflux).max())
         scale = abs(float(official.mean()))
-        if scale <= 1e-12 * max(np.abs(official).max(), np.abs(worldflux).max()):
+        if scale <= 1e-12 * max(of_official, of_worldflux):
             return None
     if rule.design == "paired":
-        return float((worldflux - official).var(ddof=1)) / scale**2, 0.0
-    return float(official.var(ddof=1)) / scale**2, float(worldflux.var(ddof=1)) / scale**2
+        return float(spread(worldflux - official, max(of_official, of_worldflux))) / scale**2, 0.0
+    return float(spread(official, of_official)) / scale**2, float(spread(worldflux, of_worldflux)) / scale**2
 
 
 def _columns(task: ProofTask, rule: MetricRule, observed: Observed) -> dict[str, dict[int, float]]:

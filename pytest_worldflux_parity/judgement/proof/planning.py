@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from ...errors import StatisticsError
 from ...suite.proof_settings import MetricRule, ProofSettings, ProofTask
 from ...suite.suite import SYSTEMS
-from ..stats.arrays import sample, spread
+from ..stats.arrays import logs, sample, spread
 from ..stats.power import MOST_SEEDS, attainable_margin, seeds_needed
 from .seeding import corrected_alpha, equal_arms_power, family_size
 
@@ -184,7 +184,7 @@ def _deviation(scores: np.ndarray, rule: MetricRule) -> tuple[str, float | None]
     if rule.effect == "log_ratio" and scores.min() <= 0:
         return "a score is not positive, so its log does not exist; use normalized_difference", None
     if rule.effect == "log_ratio":
-        deviation = math.sqrt(float(spread(np.log(scores))))
+        deviation = math.sqrt(float(spread(*logs(scores))))
     else:
         mean = abs(float(scores.mean()))
         if mean <= 1e-12 * np.abs(scores).max():

@@ -65,6 +65,8 @@ def _doubt(unsure: Sequence[JudgedCell], total: int) -> str:
     hopeless = [c for c in unsure if c.seeds_needed is None]
     first = min(unsure, key=lambda c: (c.seeds_needed is not None, -(c.seeds_needed or 0)))
     why = first.cell.reason or first.advice
+    if first.cell.status == "degenerate" and first.cell.tost is not None and first.cell.tost.estimate_outside:
+        why = f"{_effect(first)}: {why}"
     text = f"equivalence is not shown in {len(unsure)} of {total} cases; {first.name}: {why}"
     if needed and hopeless:
         text += f"; for the others {max(needed)} seeds per side"

@@ -57,15 +57,25 @@ def pairs(upstream: ArrayLike, worldflux: ArrayLike) -> tuple[FloatArray, FloatA
     return u, w
 
 
-def spread(values: FloatArray) -> FloatArray:
+def spread(values: FloatArray, of: ArrayLike = 0.0) -> FloatArray:
     """Unbiased variance along the last axis; exactly 0 where the values are equal up to rounding.
 
-    Shape (..., n) to (...), n >= 2. The mean of n equal floats can differ from them in the last
-    bit, and a variance of 1e-34 would make an infinite-looking t of nothing.
+    Shape (..., n) to (...), n >= 2. The mean of n equal floats can differ from them in the last bit, as can
+    differences of noiseless scores, and a variance of 1e-34 would make an infinite-looking t of nothing.
+
+    Args:
+        of: the size of what the values were computed from, where that is larger than they are: a difference
+            has the rounding of its terms (shape () or (...)).
     """
     width = values.max(axis=-1) - values.min(axis=-1)
-    rounding = 8 * np.finfo(np.float64).eps * np.abs(values).max(axis=-1)
+    rounding = 8 * np.finfo(np.float64).eps * np.maximum(np.abs(values).max(axis=-1), of)
     return np.where(width <= rounding, 0.0, values.var(axis=-1, ddof=1))
+
+
+def logs(values: FloatArray) -> tuple[FloatArray, float]:
+    """Logs of positive values, and the size that their rounding is of: log(x (1 + eps)) = log x + eps."""
+    found = np.log(values)
+    return found, 1.0 + float(np.abs(found).max())
 
 
 def moments(values: FloatArray) -> Moments:

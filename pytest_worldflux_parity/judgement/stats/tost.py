@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
 from ...suite.proof_settings import Design, Effect
-from .arrays import FloatArray, check_level, pairs, same_values, sample, spread
+from .arrays import FloatArray, check_level, logs, pairs, same_values, sample, spread
 from .student import lower_tail, quantile_of, separation_p, upper_tail, welch_df
 
 Status = Literal["ok", "degenerate", "undefined", "insufficient_pairs"]
@@ -100,7 +100,7 @@ def tost_difference(
         raise StatisticsError(f"bounds {low} and {high} are not in order", where="tost")
     if min(u.size, w.size) < 2:
         return _without_test(_base(u, w, low, high, alpha, design), "insufficient_pairs")
-    return _linear(u, w, _base(u, w, low, high, alpha, design))
+    return _linear(_sized(u), _sized(w), _base(u, w, low, high, alpha, design))
 
 
 def tost_log_ratio(
@@ -127,7 +127,7 @@ def tost_log_ratio(
         return _without_test(base, "undefined", why)
     if min(u.size, w.size) < 2:
         return _without_test(base, "insufficient_pairs")
-    return _linear(np.log(u), np.log(w), base)
+    return _linear(logs(u), logs(w), base)
 
 
 def tost_normalized_difference(
@@ -220,7 +220,15 @@ def _without_test(base: TostResult, status: Status, reason: str = "") -> TostRes
     return replace(base, status=status, reason=reason or few)
 
 
-def _linear(u: FloatArray, w: FloatArray, base: TostResult) -> TostResult:
+Sized = tuple[FloatArray, float]
+
+
+def _sized(values: FloatArray) -> Sized:
+    """Values, and the size that their rounding is of."""
+    return values, float(np.abs(values).max())
+
+
+def _linear(u: Sized, w: Sized, base: TostResult) -> TostResult:
     """TOST of mean(w) - mean(u)."""
     estimate = _Contrasts(u, w, base.design)(1.0)
     result = replace(base, effect=estimate.value)
@@ -242,7 +250,7 @@ def _relative(u: FloatArray, w: FloatArray, base: TostResult) -> TostResult:
     """TOST of (mean(w) - mean(u)) / |mean(u)| by its two linear contrasts."""
     size = abs(base.mean_upstream)
     sign = math.copysign(1.0, base.mean_upstream)
-    contrasts = _Contrasts(u, w, base.design)
+    contrasts = _Contrasts(_sized(u), _sized(w), base.design)
     estimate = contrasts(1.0)
     result = replace(base, effect=estimate.value / size)
 
@@ -264,15 +272,16 @@ def _relative(u: FloatArray, w: FloatArray, base: TostResult) -> TostResult:
 class _Contrasts:
     """mean(w) - factor * mean(u) for any factor, with its standard error and degrees of freedom."""
 
-    def __init__(self, u: FloatArray, w: FloatArray, design: Design) -> None:
-        self._u, self._w, self._design = u, w, design
-        self._means = float(u.mean()), float(w.mean())
-        self._variances = float(spread(u)), float(spread(w))
+    def __init__(self, u: Sized, w: Sized, design: Design) -> None:
+        (self._u, self._of_u), (self._w, self._of_w), self._design = u, w, design
+        self._means = float(self._u.mean()), float(self._w.mean())
+        self._variances = float(spread(*u)), float(spread(*w))
 
     def __call__(self, factor: float) -> _Estimate:
         value = self._means[1] - factor * self._means[0]
         if self._design == "paired":
-            variance = float(spread(self._w - factor * self._u))
+            of = max(self._of_w, abs(factor) * self._of_u)
+            variance = float(spread(self._w - factor * self._u, of))
             return _Estimate(value, math.sqrt(variance / self._u.size), self._u.size - 1)
         variances = factor**2 * self._variances[0], self._variances[1]
         sizes = self._u.size, self._w.size
@@ -306,9 +315,11 @@ def _degenerate(result: TostResult) -> TostResult:
         # The sign test: every one of n differences on one side.
         apart = 0.5**result.n_upstream
     outside = apart if result.estimate_outside else 1.0
-    copy = ": identical columns are a copy, not a proof" if result.identical else ""
+    more = ": identical columns are a copy, not a proof" if result.identical else ""
+    if result.estimate_outside:
+        more = ", and the estimate lies outside of the bounds"
     return replace(
-        result, status="degenerate", reason=f"nothing varies between seeds{copy}", p_outside=outside
+        result, status="degenerate", reason=f"nothing varies between seeds{more}", p_outside=outside
     )
 
 

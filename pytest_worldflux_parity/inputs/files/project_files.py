@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
+
+from .git import files_of_git
 
 # What is no part of a program wherever it stands.
 _NEVER = frozenset(["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"])
@@ -36,14 +37,8 @@ def everything(folder: Path) -> Iterator[Path]:
 
 def tracked(root: Path) -> Iterator[Path]:
     """The project's files: what git tracks or would, and without git all but what is never the project's."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    try:
-        done = subprocess.run(command, capture_output=True, env=env, check=False)
-    except OSError:
-        done = None
-    if done is not None and done.returncode == 0:
-        names = sorted({os.fsdecode(n) for n in done.stdout.split(b"\0") if n})
+    names = files_of_git(root)
+    if names is not None:
         # What is deleted and not yet committed, and the folders of other repositories.
         found = (root / n for n in names if n.partition("/")[0] != _BUILT)
         yield from (p for p in found if p.is_symlink() or p.is_file())
