@@ -166,6 +166,8 @@ def _log_findings(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
 def _other_log(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
     """That the log and its sessions are those that were judged, or were, before they were cleaned."""
     below = f"{RUN}{suite_id}/"
+    if below + CIRCUMSTANCES not in bundle.names:
+        return
     judged = wire.load_object(bundle.folder / below / CIRCUMSTANCES).get("log") or {}
     before = {row["name"]: row.get("sha256_before") for row in bundle.predicate["bundle"]["cleaned"]}
     for name, key in ((LINES, "head"), (SESSIONS, "sessions_head")):
