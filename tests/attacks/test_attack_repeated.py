@@ -44,7 +44,7 @@ ATTACKS = (
         "What failed is resumed until it succeeds.",
         words="the retries of the suite are used up",
         ends="the pair fails; `--parity-retry-failed` is an `overrides`",
-        tests=("test_retries_count_over_all_sessions",),
+        tests=("test_retries_count_over_all_sessions", "test_a_reason_belongs_to_a_resume"),
         controls=CONTROLS,
     ),
     Attack(
