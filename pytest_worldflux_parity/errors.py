@@ -16,14 +16,32 @@
     │   └── TamperedError       an evidence bundle is not what it was when it was built
     └── StatisticsError         the data do not allow the statistic that was asked for
 
-Each prints as one line. Fields are kept, so that reports need not parse text.
+Each prints as one line, whatever names and logs hold. Fields are kept, so that reports need not parse text.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+# What CI servers take for a command of theirs: ``::error`` at the start of a line, ``##vso[`` anywhere in it.
+_COMMAND = re.compile(r"^(?P<space>\s*):(?=:)|#(?=#\w*\[)")
+
+
+def printable(text: str) -> str:
+    """A text on one line, in which nothing moves a cursor and no CI server finds a command.
+
+    Somebody else may have written it: a program in its log, or whoever named a task.
+    """
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _COMMAND.sub(lambda found: f"{found[0]} ", text)
+
+
+def printable_lines(text: str) -> str:
+    """As :func:`printable`, of a text of several lines; a carriage return ends one too."""
+    return "\n".join(map(printable, text.expandtabs().splitlines()))
 
 
 class ParityError(Exception):
@@ -70,7 +88,7 @@ class ParityError(Exception):
             parts.append(f"valid: {', '.join(self.valid)}")
         if self.mend:
             parts.append(f"to mend: {self.mend}")
-        return "; ".join(parts).replace("\n", " ")
+        return printable("; ".join(parts).replace("\n", " "))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only fields do not survive the default pickling, and xdist sends errors home.

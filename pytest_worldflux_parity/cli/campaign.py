@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ParityError, StoreError, SuiteError
+from ..errors import ParityError, StoreError, SuiteError, printable
 from .options import (
     Subparsers,
     add_backends_option,
@@ -61,7 +61,7 @@ def run_export(options: argparse.Namespace) -> int:
         context = _of_run(context, options, campaign.suite_id)
     part = prepare_source(campaign, source, context)
     done = conclude_source(PreparedFile((part,), campaign=campaign), part, context, output=options.output)
-    print("\n".join(done.lines()))
+    print("\n".join(map(printable, done.lines())))
     return 0 if done.complete else 1
 
 

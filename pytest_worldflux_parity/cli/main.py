@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ParityError
+from ..errors import ParityError, printable_lines
 from .aggregate import add_aggregate
 from .campaign import add_campaign
 from .coverage import add_coverage
@@ -270,7 +270,7 @@ def run_component_match(options: argparse.Namespace) -> int:
     report = component_report.write_report(evidence, output, root)
     print("\n".join(text(evidence)))
     if run.error:
-        print(f"{log_tail(run.folder)}\n(all of it: {run.folder})", file=sys.stderr)
+        print(f"{printable_lines(log_tail(run.folder))}\n(all of it: {run.folder})", file=sys.stderr)
     print(report)
     return 0 if evidence.passed else 1
 

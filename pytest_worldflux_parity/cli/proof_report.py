@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import printable
 from .options import (
     Subparsers,
     add_backends_option,
@@ -58,10 +59,10 @@ def run_proof_report(options: argparse.Namespace) -> int:
         options.suite.resolve(), runs, options.output or runs.parent, context
     )
     for line, _ in proof_summary(concluded.judgement, concluded.signature):
-        print(line)
+        print(printable(line))
     for name, _, text, _ in concluded.cases:
         if name == "stability":
-            print(f"  stability: {text}")
+            print(f"  stability: {printable(text)}")
     for path in concluded.paths:
         print(f"  {path}")
     failed = [name for name, outcome, _, _ in concluded.cases if outcome != "passed"]

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ParityError, TamperedError
+from ..errors import ParityError, TamperedError, printable
 from ..judgement.gates.fixture import BANNER
-from ..schemas.json_text import printable
 from .asking import some
 from .options import Subparsers, check_key, project_root
 
@@ -152,7 +151,6 @@ def _say(line: str) -> None:
 
 
 def _lines(verified: Verified) -> Iterator[str]:
-    from ..evidence.members import LINES
     from ..reporting.card import card_lines
 
     bundle, checked = verified.checked.bundle, verified.checked
@@ -164,9 +162,7 @@ def _lines(verified: Verified) -> Iterator[str]:
     yield f"claim: {_claim(said['claim'])}"
     yield f"verdict as stated: {checked.verdict}: {said['verdict_reason']}"
     changed = len(said["bundle"]["cleaned"])
-    yield f"cleaned: {changed} files, of absolute paths and secrets; the statement has the hashes from before"
-    if any(row["name"].endswith(f"/{LINES}") for row in said["bundle"]["cleaned"]):
-        yield "log: cleaned too, so its chain is followed beside the run alone; the head is that from before"
+    yield f"cleaned: {changed} files, of paths, names and secrets; the statement lists what was taken out"
     if verified.facts is not None:
         yield from (f"  {line}" for line in card_lines(verified.facts, verified.signer))
     yield from (f"does not follow: {finding}" for finding in checked.findings)

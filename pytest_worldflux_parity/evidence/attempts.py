@@ -7,7 +7,6 @@ byte as the sha256 in its line names it, and of each log the end.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,8 @@ import orjson
 from .. import wire
 from ..errors import StoreError
 from ..execution.attempt_files import EXECUTIONS, Attempt, AttemptFolders
-from .cleaning import Cleaner, refuse_broken
 from .members import ATTEMPTS
-from .reading import LOG_TAIL_BYTES, content, log_end
+from .reading import content, log_end
 
 WHOLE = ("request.json", "metrics.json")
 TAILS = {
@@ -38,71 +36,22 @@ _ATTEMPT = re.compile(r"[^/]+/[^/]+/attempt_[^/]+")
 
 
 @dataclass(frozen=True)
-class File:
-    """A file of an attempt: its path within the run directory, under the name that it has in the bundle.
+class Part:
+    """One member: its name below the suite's folder, its bytes, and the texts of the files that it holds.
 
     Attributes:
-        sha256_before, sha256_after: of its bytes as they are and as they go in; empty where nothing changed.
+        texts: path of a file within the run directory, under the name that it has in the bundle -> its text.
     """
 
     name: str
-    sha256_before: str = ""
-    sha256_after: str = ""
-
-    @property
-    def tie(self) -> tuple[str, str] | None:
-        """Both hashes, where what names it by the one is to name it by the other."""
-        changed = self.sha256_before != self.sha256_after
-        return (self.sha256_before, self.sha256_after) if changed else None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One member: its name below the suite's folder, its bytes, and the files that it holds."""
-
-    name: str
     data: bytes
-    files: tuple[File, ...]
+    texts: Mapping[str, str]
 
 
 # --- packing ---
 
 
-@dataclass(frozen=True)
-class _Read:
-    """A file as it was read, or the end of a log.
-
-    Attributes:
-        cut: of a log whose beginning is left out, how many of the first characters may be the rest of a
-            secret; None where nothing is left out.
-    """
-
-    name: str
-    data: bytes
-    log: bool = False
-    cut: int | None = None
-
-    def kept(self, clean: bytes) -> bytes:
-        """What goes in, of the cleaned bytes: of a log the last lines."""
-        if not self.log:
-            return clean
-        text = clean.decode("utf-8", "replace")
-        if self.cut is not None:
-            # It begins with what may be the rest of a secret, and goes on with the rest of a line.
-            _, found, rest = text[self.cut :].partition("\n")
-            text = rest if found else text[self.cut :]
-        return text[-LOG_TAIL_BYTES:].encode()
-
-    def file(self, folder: str, kept: bytes, clean: Cleaner) -> File:
-        """What is told of it; the end of a log replaces nothing."""
-        name = f"{folder}/{self.name}"
-        if self.log or self.data == kept:
-            return File(name)
-        refuse_broken(f"run/{name}", self.data, kept, clean)
-        return File(name, hashlib.sha256(self.data).hexdigest(), hashlib.sha256(kept).hexdigest())
-
-
-def parts(run_dir: Path, suite_id: str, clean: Cleaner) -> Iterator[Part]:
+def parts(run_dir: Path, suite_id: str) -> Iterator[Part]:
     """The members of all attempts at a suite, in the order of their names.
 
     Raises:
@@ -110,41 +59,34 @@ def parts(run_dir: Path, suite_id: str, clean: Cleaner) -> Iterator[Part]:
     """
     folders = AttemptFolders(run_dir)
     for task in sorted(folders.tasks(suite_id), key=lambda name: f"{name}/"):
-        number, held, size = 1, list[tuple[Attempt, list[_Read]]](), 0
+        number, held, size = 1, dict[str, dict[str, str]](), 0
         for attempt in folders.attempts_at(suite_id, task):
-            read = list(_files(attempt, f"{run_dir}/{attempt.path}", clean))
-            held.append((attempt, read))
-            size += sum(len(file.data) for file in read)
+            held[attempt.path] = dict(_files(attempt, f"{run_dir}/{attempt.path}"))
+            size += sum(map(len, held[attempt.path].values()))
             if size >= PART_BYTES:
-                yield _part(task, number, held, clean)
-                number, held, size = number + 1, [], 0
+                yield _part(task, number, held)
+                number, held, size = number + 1, {}, 0
         if held:
-            yield _part(task, number, held, clean)
+            yield _part(task, number, held)
 
 
-def _files(attempt: Attempt, folder: str, clean: Cleaner) -> Iterator[_Read]:
+def _files(attempt: Attempt, folder: str) -> Iterator[tuple[str, str]]:
+    """The name of each file in the bundle, and its text."""
     for name in WHOLE:
         if name in attempt.names:
-            yield _Read(name, content(f"{folder}/{name}"))
+            yield name, content(f"{folder}/{name}").decode("utf-8", "surrogateescape")
     for name, shown in TAILS.items():
         if name in attempt.names:
-            data, cut = log_end(f"{folder}/{name}", clean.longest)
-            yield _Read(shown, data, log=True, cut=cut)
+            yield shown, log_end(f"{folder}/{name}")
     if attempt.names.isdisjoint((*WHOLE, *TAILS)):
         # A worker that was killed at once: that there was an attempt is told by its empty log.
-        yield _Read(TAILS["stdout.log"], b"")
+        yield TAILS["stdout.log"], ""
 
 
-def _part(task: str, number: int, held: list[tuple[Attempt, list[_Read]]], clean: Cleaner) -> Part:
-    cleaned = iter(clean.each([file.data for _, read in held for file in read]))
-    rows: list[bytes] = []
-    files: list[File] = []
-    for attempt, read in held:
-        kept = [file.kept(next(cleaned)) for file in read]
-        files += [f.file(attempt.path, data, clean) for f, data in zip(read, kept, strict=True)]
-        texts = {f.name: data.decode("utf-8", "surrogateescape") for f, data in zip(read, kept, strict=True)}
-        rows.append(row(attempt.path.partition(f"/{EXECUTIONS}/{task}/")[2], texts))
-    return Part(f"{ATTEMPTS}/{task}/{number:04d}.jsonl", b"".join(rows), tuple(files))
+def _part(task: str, number: int, held: Mapping[str, Mapping[str, str]]) -> Part:
+    rows = [row(path.partition(f"/{EXECUTIONS}/{task}/")[2], files) for path, files in held.items()]
+    texts = {f"{path}/{name}": text for path, files in held.items() for name, text in files.items()}
+    return Part(f"{ATTEMPTS}/{task}/{number:04d}.jsonl", b"".join(rows), texts)
 
 
 def row(attempt: str, files: Mapping[str, str]) -> bytes:

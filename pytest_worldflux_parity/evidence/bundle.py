@@ -1,9 +1,7 @@
 """A run directory -> ``evidence_bundle.zip``, and back into a folder once all of it is what it was.
 
-What a member holds is cleaned of absolute paths and secrets. That changes hashes, and a record is tied to
-its ``metrics.json`` by one: where a cleaned file is named by its hash, the name is changed with it, so that
-in the bundle everything is tied as it was in the run, and what did not fit in the run does not fit in the
-bundle either. The statement lists each changed file with both hashes.
+What goes in is what stands in the run directory, byte for byte: it was cleaned before it was hashed
+(:mod:`..execution.attempt_end`). The statement lists what was taken out of which file.
 """
 
 from __future__ import annotations
@@ -13,43 +11,38 @@ import heapq
 import json
 import os
 import stat
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from .. import schemas
 from ..errors import EvidenceError, TamperedError
+from ..execution.cleaning import Cleaner, cleaner, placeholders
 from ..execution.store import translated
 from ..schemas.json_text import loads
-from . import container, packing, statement
-from .cleaning import Cleaner, cleaner, refuse_broken
+from . import container, statement
+from .attempts import Part, parts
 from .container import Entry
 from .gaps import gaps
-from .log import Head, LogSummary
+from .log import LogSummary, summarised
 from .members import (
     ENVIRONMENT,
     EQUIVALENCE,
+    INPUTS,
     LINES,
     REPORTS,
     RUN,
     Member,
-    asked_texts,
     input_members,
+    most_bytes,
     refuse_names,
     run_members,
 )
-from .packing import Ahead
+from .reading import content
 from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
-_HEX_DIGITS = bytes(ord("0") if chr(byte) in "0123456789abcdef" else ord(" ") for byte in range(256))
-_HASH_DIGITS = 64
-# Members that are compressed while the next one is cleaned.
-_AHEAD = 1
 SignatureState = Literal["unsigned", "not checked", "valid"]
 
 
@@ -59,8 +52,8 @@ class BundleInfo:
 
     Attributes:
         sha256: of the file. members: names, the statement among them.
-        redacted: names of environment variables whose values were looked for.
-        warnings: what is to be said about the key file.
+        redacted: names of environment variables, and forms of keys, that stood in a text and were taken out.
+        warnings: what is to be said about the key file, and what a reader will see all the same.
     """
 
     path: Path
@@ -107,7 +100,6 @@ def build(
     root: Path,
     environ: Mapping[str, str],
     sign_key: Path | None,
-    ahead: Ahead | None = None,
 ) -> BundleInfo:
     """Write the bundle of one suite of a run; the same bytes for the same inputs.
 
@@ -116,65 +108,46 @@ def build(
         predicate: what the statement is to say beside what it takes from the reports.
         root: the project. environ: the environment that the programs ran in.
         sign_key: PEM file of an Ed25519 private key; None leaves the bundle unsigned.
-        ahead: the process that packs what the attempts left, where there is one.
 
     Raises:
-        EvidenceError: the run was not judged, a file is too large or holds what may not leave the machine,
-            the predicate contradicts the reports, or the key cannot be used.
+        EvidenceError: the run was not judged, a file is too large, the predicate contradicts the reports,
+            or the key cannot be used.
         StoreError: the bundle cannot be written.
     """
     key = read_sign_key(sign_key) if sign_key else None
-    members = [*run_members(run_dir, suite_id), *input_members(inputs)]
-    clean = bundle_cleaner(run_dir, suite_id, inputs, root, environ)
-
-    def written(items: Iterator[packing.Item]) -> container.Writer:
-        with _written(path) as handle:
-            return _write(container.Writer(handle), suite_id, members, items, clean, predicate, key)
-
-    try:
-        # What was packed without knowing what is asked for now is of no use.
-        there = ahead is not None and ahead.clean == clean
-        writer = written(ahead.items() if ahead and there else packing.packed(run_dir, suite_id, clean))
-    except packing.PackingLost:
-        writer = written(packing.packed(run_dir, suite_id, clean))
+    with _written(path) as handle:
+        contents = _Contents(container.Writer(handle), suite_id, cleaner(root, run_dir, environ))
+        contents.add_all(run_dir, inputs)
+        contents.state(predicate, key)
+    warnings = [key.warning] if key and key.warning else []
     return BundleInfo(
         path=path,
-        sha256=writer.sha256,
-        members=tuple(e.name for e in writer.entries),
+        sha256=contents.writer.sha256,
+        members=tuple(e.name for e in contents.writer.entries),
         signed=key is not None,
-        redacted=clean.redacted,
+        redacted=contents.redacted,
         keyid=key.keyid if key else "",
-        warnings=(key.warning,) if key and key.warning else (),
+        warnings=(*warnings, *contents.warnings),
     )
-
-
-def bundle_cleaner(
-    run_dir: Path,
-    suite_id: str,
-    inputs: Mapping[str, Path | bytes],
-    root: Path,
-    environ: Mapping[str, str],
-) -> Cleaner:
-    """What :func:`build` takes out of texts; arguments as there.
-
-    Raises:
-        EvidenceError: an input cannot be read.
-    """
-    return cleaner(root, run_dir, environ, asked_texts(run_dir, suite_id, inputs))
 
 
 def check_inputs(
     inputs: Mapping[str, Path | bytes], *, run_dir: Path, root: Path, environ: Mapping[str, str]
 ) -> None:
-    """Refuse before the first run what :func:`build` would refuse after the last; arguments as there.
+    """Refuse before the first run what a reader of the evidence must not see.
+
+    A path that a suite names is part of what it asks, and is held.
 
     Raises:
-        EvidenceError: an input that is not to be changed holds a path or a secret of this machine.
+        EvidenceError: a text that the evidence holds as it is has a secret in it.
     """
-    members = [m for m in input_members(inputs) if m.is_verbatim and m.is_text]
-    clean = cleaner(root, run_dir, environ, [m.original() for m in members])
-    for member in members:
-        member.read(clean)
+    clean = cleaner(root, run_dir, environ)
+    for member in input_members(inputs):
+        # Of tables there can be hundreds of megabytes, and they are published as they are.
+        told = member.is_text and not member.name.startswith(f"{INPUTS}tables/")
+        if told and (found := clean.secret_in(member.text())):
+            mend = "take it out; or, if that is no secret, unset the variable"
+            raise EvidenceError(f"{found}, and evidence would show it", where=member.name, mend=mend)
 
 
 @contextmanager
@@ -193,147 +166,115 @@ def _written(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
-def _write(
-    writer: container.Writer,
-    suite_id: str,
-    members: Sequence[Member],
-    items: Iterator[packing.Item],
-    clean: Cleaner,
-    predicate: Mapping[str, Any],
-    key: SignKey | None,
-) -> container.Writer:
-    """Write every member, and what is stated of them."""
-    head = next(items)
-    assert isinstance(head, Head)
-    contents = _Contents(writer, suite_id, clean)
-    rows = sorted([*members, _environment(head.summary, clean)], key=lambda m: m.name)
-    contents.add_all(rows, items, head.sha256_before)
-    contents.refuse_incomplete(head.summary)
-    said = _said(predicate, contents.reports, clean)
-    made = {"archive_sha256": writer.sha256, "redacted": list(clean.redacted), "cleaned": contents.cleaned}
-    payload = statement.encoded(statement.statement(contents.subjects, said, made))
-    name, data = _signed(payload, key)
-    writer.add(name, container.squeeze(data, name))
-    writer.close()
-    return writer
-
-
-def _environment(summary: LogSummary, clean: Cleaner) -> Member:
-    document = summary.environment_document(clean.redacted)
-    schemas.check(document, "environment.v1", lambda at: ENVIRONMENT, EvidenceError)
-    return Member(ENVIRONMENT, clean.data(json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"))
-
-
 class _Contents:
     """The members as they are written, and what is to be said of them.
 
     Attributes:
-        subjects: name of each member -> sha256. cleaned: the files that were changed, with both hashes.
+        subjects: name of each member -> sha256.
         reports: name of a document of the suite -> it, without its lists.
+        cleaned: name of a file -> what stands in it in the place of what was taken out, and how often.
+        warnings: of texts that should have been cleaned, and were not.
     """
 
     def __init__(self, writer: container.Writer, suite_id: str, clean: Cleaner) -> None:
+        self.writer = writer
         self.subjects: dict[str, str] = {}
-        self.cleaned: list[dict[str, str]] = []
         self.reports: dict[str, dict[str, Any]] = {}
-        self._writer = writer
-        # Members that are being compressed, in the order in which they are to be written.
-        self._waiting: deque[tuple[str, Callable[[], container.Squeezed]]] = deque()
-        self._pool = ThreadPoolExecutor(1)
+        self.cleaned: dict[str, dict[str, int]] = {}
+        self.warnings: list[str] = []
+        self._suite_id = suite_id
         self._below = f"{RUN}{suite_id}/"
         self._clean = clean
-        self._files: set[str] = set()
-        # sha256 of what files of attempts were -> of what they become.
-        self._ties: dict[str, str] = {}
-        # What was compressed ahead, by the sha256 of what it holds.
-        self._squeezed: dict[str, list[container.Squeezed]] = {}
 
-    def add_all(self, members: Sequence[Member], items: Iterable[packing.Item], log_before: str) -> None:
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """What was taken out as a secret, by its name."""
+        words = {word for found in self.cleaned.values() for word in found}
+        return tuple(sorted(w[10:-1] for w in words if w.startswith("<redacted:")))
+
+    def add_all(self, run_dir: Path, inputs: Mapping[str, Path | bytes]) -> None:
         """Write everything but the statement, in the order of names.
 
-        Args:
-            items: what was compressed ahead, the members of attempts, their log.
-            log_before: sha256 of the log as it is.
-
         Raises:
-            EvidenceError: something cannot be a member, or may not leave the machine.
+            EvidenceError: something cannot be a member, or is missing.
         """
-        ties = _ties(members, self._clean)
-        # What names files of attempts by their hash stands in the suite's folder, after the attempts.
-        named: list[Iterable[tuple[str, Callable[[], None]]]] = [
-            ((m.name, partial(self._add_member, m, ties)) for m in members),
-            (
-                (f"{self._below}{item.name}", partial(self._add_packed, item, log_before))
-                for item in self._kept(items)
-            ),
-        ]
-        with self._pool:
-            for _, add in heapq.merge(*named, key=lambda row: row[0]):
-                add()
-            self._write_waiting(0)
-        refuse_names(self.subjects, "members of the bundle")
-
-    def _add_member(self, member: Member, ties: Mapping[int, Mapping[str, str]]) -> None:
-        before, after = _content(
-            member, self._clean, {**ties[member.rank], **(self._ties if member.rank else {})}
+        log = _log(run_dir / self._suite_id / LINES)
+        members = [*run_members(run_dir, self._suite_id), *input_members(inputs)]
+        if log is not None:
+            members.append(Member(f"{self._below}{LINES}", log))
+        summary = summarised((log or b"").split(b"\n"))
+        members.append(_environment(summary))
+        folders = ((f"{self._below}{part.name}", part) for part in parts(run_dir, self._suite_id))
+        rows: Iterator[tuple[str, Member | Part]] = heapq.merge(
+            sorted(((m.name, m) for m in members), key=lambda row: row[0]), folders, key=lambda row: row[0]
         )
-        if before != after:
-            self._note(member.name, _sha256(before), _sha256(after))
+        files: set[str] = set()
+        for name, item in rows:
+            if isinstance(item, Part):
+                files |= item.texts.keys()
+                for file, text in item.texts.items():
+                    self._look(f"{RUN}{file}", text)
+                self._add(name, item.data)
+            else:
+                self._add_member(item)
+        refuse_names(self.subjects, "members of the bundle")
+        self._refuse_incomplete(summary, files)
+
+    def _add_member(self, member: Member) -> None:
+        data = member.original()
+        if member.is_text and not member.is_verbatim:
+            self._look(member.name, data.decode("utf-8", "replace"))
         own = member.name.removeprefix(self._below)
         if own in REPORTS and own.endswith(".json"):
-            self.reports[own] = _without_lists(_document(after, member.name))
-        # Texts may yet change, so none is compressed ahead.
-        ahead = None if member.is_text else self._squeezed.get(_sha256(after))
-        if ahead:
-            ready = ahead.pop()
-            self._add(member.name, lambda: ready)
-        else:
-            self._add(member.name, self._pool.submit(container.squeeze, after, member.name).result)
+            self.reports[own] = _without_lists(_document(data, member.name))
+        self._add(member.name, data)
 
-    def _kept(self, items: Iterable[packing.Item]) -> Iterator[packing.Packed]:
-        """The members among items; what was compressed ahead of others is kept for them."""
-        for item in items:
-            if isinstance(item, packing.Packed):
-                yield item
-            elif isinstance(item, container.Squeezed):
-                self._squeezed.setdefault(item.sha256, []).append(item)
+    def _add(self, name: str, data: bytes) -> None:
+        if name in self.subjects:
+            raise EvidenceError(f"{name} stands twice", where="members of the bundle")
+        self.subjects[name] = self.writer.add(name, container.squeeze(data, name))
 
-    def _add_packed(self, item: packing.Packed, log_before: str) -> None:
-        for file in item.files:
-            self._files.add(file.name)
-            if file.tie:
-                self._note(f"{RUN}{file.name}", *file.tie)
-                self._ties[file.sha256_before] = file.sha256_after
-        name = f"{self._below}{item.name}"
-        self._add(name, lambda: item.content)
-        if item.name == LINES and item.content.sha256 != log_before:
-            self._note(name, log_before, item.content.sha256)
+    def _look(self, name: str, text: str) -> None:
+        """Note what was taken out of a text; say where something is left."""
+        if found := placeholders(text):
+            self.cleaned[name] = found
+        if left := self._clean.secret_in(text):
+            self.warnings.append(f"{name}: {left}: the run was begun before such was taken out of it")
 
-    def _add(self, name: str, content: Callable[[], container.Squeezed]) -> None:
-        self._waiting.append((name, content))
-        self._write_waiting(_AHEAD)
-
-    def _write_waiting(self, left: int) -> None:
-        """Write those that wait, until so many are left."""
-        while len(self._waiting) > left:
-            name, content = self._waiting.popleft()
-            if name in self.subjects:
-                raise EvidenceError(f"{name} stands twice", where="members of the bundle")
-            self.subjects[name] = self._writer.add(name, content())
-
-    def _note(self, name: str, before: str, after: str) -> None:
-        self.cleaned.append({"name": name, "sha256_before": before, "sha256_after": after})
-
-    def refuse_incomplete(self, log: LogSummary) -> None:
+    def _refuse_incomplete(self, log: LogSummary, files: set[str]) -> None:
         """Make sure that what the lines name is there.
 
         Raises:
             EvidenceError: it is not.
         """
-        attempts = {name.rpartition("/")[0] for name in self._files}
-        for problem in gaps(log, self._files, attempts):
+        attempts = {name.rpartition("/")[0] for name in files}
+        for problem in gaps(log, files, attempts):
             mend = "bring the file back, or run the pair again"
             raise EvidenceError(problem, where=f"{self._below.removeprefix(RUN)}{LINES}", mend=mend)
+
+    def state(self, predicate: Mapping[str, Any], key: SignKey | None) -> None:
+        """Write the statement, and close.
+
+        Raises:
+            EvidenceError: the predicate contradicts the reports.
+        """
+        cleaned = [{"name": name, "taken_out": self.cleaned[name]} for name in sorted(self.cleaned)]
+        made = {"archive_sha256": self.writer.sha256, "redacted": [*self.redacted], "cleaned": cleaned}
+        payload = statement.encoded(statement.statement(self.subjects, _said(predicate, self.reports), made))
+        name, data = _signed(payload, key)
+        self.writer.add(name, container.squeeze(data, name))
+        self.writer.close()
+
+
+def _log(path: Path) -> bytes | None:
+    """The log of a suite; None where there is none, since no attempt was made."""
+    return content(path) if os.path.lexists(path) else None
+
+
+def _environment(summary: LogSummary) -> Member:
+    document = summary.environment_document()
+    schemas.check(document, "environment.v1", lambda at: ENVIRONMENT, EvidenceError)
+    return Member(ENVIRONMENT, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def _document(data: bytes, name: str) -> dict[str, Any]:
@@ -349,68 +290,14 @@ def _without_lists(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if not isinstance(value, list)}
 
 
-def _ties(members: Sequence[Member], clean: Cleaner) -> dict[int, dict[str, str]]:
-    """Rank of a member -> sha256 of what members of lower ranks were -> sha256 of what they become."""
-    ties: dict[int, dict[str, str]] = {0: {}}
-    for rank in range(max((m.rank for m in members), default=0)):
-        found = {}
-        for member in members:
-            if member.rank == rank and member.is_text and not member.is_verbatim:
-                before, after = _content(member, clean, ties[rank])
-                if before != after:
-                    found[_sha256(before)] = _sha256(after)
-        ties[rank + 1] = ties[rank] | found
-    return ties
-
-
-def _content(member: Member, clean: Cleaner, ties: Mapping[str, str]) -> tuple[bytes, bytes]:
-    """What a member is, and what goes into the bundle.
-
-    Raises:
-        EvidenceError: a secret is spelled like a part of a document, which would be none without it.
-    """
-    before, after = member.read(clean)
-    if ties and member.is_text:
-        after = _retied(after, ties)
-    refuse_broken(member.name, before, after, clean)
-    return before, after
-
-
-def _retied(data: bytes, ties: Mapping[str, str]) -> bytes:
-    """The text with every hash that stands by itself changed as ``ties`` say.
-
-    What could be one is looked for in the shape of the text: a pattern would try every character.
-    """
-    shape, least = data.translate(_HEX_DIGITS), b"0" * _HASH_DIGITS
-    kept: list[bytes] = []
-    done, start = 0, shape.find(least)
-    while start >= 0:
-        end = shape.find(b" ", start)
-        end = end if end >= 0 else len(data)
-        alone = not (data[max(0, start - 1) : start].isalnum() or data[end : end + 1].isalnum())
-        word = data[start:end].decode()
-        if end - start == _HASH_DIGITS and alone and word in ties:
-            kept += (data[done:start], ties[word].encode())
-            done = end
-        start = shape.find(least, end)
-    return b"".join((*kept, data[done:])) if kept else data
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _said(
-    predicate: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]], clean: Cleaner
-) -> dict[str, Any]:
+def _said(predicate: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What the caller states and what the reports come to."""
     found = statement.summary(reports)
     for word in predicate.keys() & found.keys():
         if predicate[word] != found[word]:
             what = f"the predicate has {word} {predicate[word]!r}, and the reports {found[word]!r}"
             raise EvidenceError(what, where=EQUIVALENCE)
-    said: dict[str, Any] = json.loads(clean.data(statement.encoded({**predicate, **found})))
-    return said
+    return {**predicate, **found}
 
 
 def _signed(payload: bytes, key: SignKey | None) -> tuple[str, bytes]:
@@ -474,6 +361,8 @@ def _open(
     if wanted:
         _check_signature(wanted, payload, keyid, signature)
     document = statement.decoded(payload, last.name, "statement.v1")
+    # All that can be told without unpacking anything first.
+    _refuse([*_too_large(entries[:-1])])
     _refuse([*_listing(document, entries[:-1]), *_unpacked(handle, document, entries[:-1], into)])
     if container.sha256_before(handle, last.offset) != document["predicate"]["bundle"]["archive_sha256"]:
         raise TamperedError("the archive is packed otherwise than it was when the statement was made")
@@ -519,6 +408,13 @@ def _listing(document: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[
         yield "the statement lists a member twice, or not in order"
     yield from (f"{name} is missing" for name in listed if name not in present)
     yield from (f"{e.name} is not in the statement" for e in entries if e.name not in known)
+
+
+def _too_large(entries: Sequence[Entry]) -> Iterator[str]:
+    """Members that are larger than what is written under their names."""
+    for entry in entries:
+        if entry.size > (most := most_bytes(entry.name)):
+            yield f"{entry.name} unpacks to {entry.size} bytes, and such a member may have {most}"
 
 
 def _unpacked(

@@ -11,7 +11,6 @@ from typing import Any
 
 from .. import wire
 from ..errors import EvidenceError, ParityError
-from ..execution.chain import EMPTY
 from ..schemas.json_text import read_json
 from . import statement
 from .attempts import PackedAttempts
@@ -19,12 +18,10 @@ from .bundle import OpenedBundle, open_bundle
 from .gaps import gaps
 from .log import LogSummary, summarised
 from .members import (
-    CIRCUMSTANCES,
     ENVIRONMENT,
     EQUIVALENCE,
     LINES,
     RUN,
-    SESSIONS,
     VERDICT,
     unknown,
 )
@@ -155,25 +152,11 @@ def _log_findings(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
     attempts = {a.path: a.names for a in PackedAttempts(bundle.folder / RUN).attempts(suite_id)}
     files = {f"{path}/{name}" for path, names in attempts.items() for name in names}
     yield from gaps(log, files, attempts)
-    yield from _other_log(bundle, suite_id)
     if ENVIRONMENT not in bundle.names:
         yield f"{ENVIRONMENT} is missing, and the data give it"
         return
-    made = _plain(log.environment_document(bundle.predicate["bundle"]["redacted"]))
+    made = _plain(log.environment_document())
     yield from _document_findings(bundle.folder / ENVIRONMENT, ENVIRONMENT, made)
-
-
-def _other_log(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
-    """That the log and its sessions are those that were judged, or were, before they were cleaned."""
-    below = f"{RUN}{suite_id}/"
-    if below + CIRCUMSTANCES not in bundle.names:
-        return
-    judged = wire.load_object(bundle.folder / below / CIRCUMSTANCES).get("log") or {}
-    before = {row["name"]: row.get("sha256_before") for row in bundle.predicate["bundle"]["cleaned"]}
-    for name, key in ((LINES, "head"), (SESSIONS, "sessions_head")):
-        own = wire.file_sha256(bundle.folder / below / name) or EMPTY
-        if key in judged and judged[key] not in (own, before.get(below + name)):
-            yield f"{below}{name} is not the one that was judged, whose sha256 is {judged[key]}"
 
 
 def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:

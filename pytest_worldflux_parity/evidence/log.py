@@ -1,21 +1,15 @@
-"""``parity_runs.jsonl`` on its way into a bundle, and what its lines say of the run."""
+"""What the lines of ``parity_runs.jsonl`` say of the run."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from ..errors import EvidenceError
 from ..execution.store import safe_name
 from ..schemas.json_text import loads
 from ..suite.suite import SYSTEMS
-from .cleaning import Cleaner
-from .container import MAX_MEMBER_BYTES
 
 ENVIRONMENT_SCHEMA = "worldflux.parity.environment.v1"
 # What a program states of where it ran, in its record's metadata or its match.json.
@@ -23,10 +17,6 @@ _CIRCUMSTANCES = (
     "packages", "python", "platform", "host", "processor", "gpu", "gpus", "driver", "cuda", "threads",
     "mujoco_gl",
 )  # fmt: skip
-# What is held in memory at a time.
-_BATCH = 1 << 18
-# In a line of JSON a hash that names a file is a text of its own.
-_HASH = re.compile(rb'"[0-9a-f]{64}"')
 # Attempts at one run; a forged number must not make a check count for hours.
 _MOST = 9999
 
@@ -82,16 +72,11 @@ class LogSummary:
         key = json.dumps(row, sort_keys=True)
         rows.setdefault(key, {**row, "records": 0})["records"] += 1
 
-    def environment_document(self, redacted: Iterable[str]) -> dict[str, Any]:
-        """``environment.json``: where each side's programs ran, as their records state it.
-
-        Args:
-            redacted: names of variables whose values were looked for.
-        """
+    def environment_document(self) -> dict[str, Any]:
+        """``environment.json``: where each side's programs ran, as their records state it."""
         return {
             "schema_version": ENVIRONMENT_SCHEMA,
             "systems": {s: [rows[key] for key in sorted(rows)] for s, rows in self.environments.items()},
-            "redacted": list(redacted),
         }
 
 
@@ -101,65 +86,3 @@ def summarised(lines: Iterable[bytes]) -> LogSummary:
     for raw in lines:
         summary.add(raw)
     return summary
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a log says of the run, and what it was.
-
-    Attributes:
-        sha256_before: of the log as it is; empty where there is none, since no attempt was made.
-    """
-
-    summary: LogSummary
-    sha256_before: str
-
-
-@dataclass(frozen=True)
-class CleanedLog:
-    """A log without paths and secrets, in a file of its own, whose lines still name files as they were."""
-
-    handle: BinaryIO
-    head: Head
-
-    def pieces(self, ties: Mapping[str, str]) -> Iterator[bytes]:
-        """The log, with the hashes of files as they are in the bundle.
-
-        Args:
-            ties: sha256 of a file as it was -> of what it becomes.
-        """
-        texts = {b'"%s"' % before.encode(): b'"%s"' % after.encode() for before, after in ties.items()}
-        self.handle.seek(0)
-        for piece in _batches(self.handle):
-            yield _HASH.sub(lambda m: texts.get(m[0], m[0]), piece)
-
-
-def cleaned_log(path: Path, clean: Cleaner, out: BinaryIO) -> CleanedLog:
-    """Clean a log into ``out``.
-
-    Raises:
-        EvidenceError: it cannot be read or is too large.
-    """
-    summary, digest = LogSummary(), hashlib.sha256()
-    try:
-        with open(path, "rb") as handle:
-            for batch in _batches(handle):
-                digest.update(batch)
-                text = clean.data(batch)
-                out.write(text)
-                for raw in text.split(b"\n"):
-                    summary.add(raw)
-                if out.tell() > MAX_MEMBER_BYTES:
-                    what = f"has more than the {MAX_MEMBER_BYTES} bytes that a member of a bundle may have"
-                    raise EvidenceError(what, where=str(path), mend="evaluate less often")
-    except FileNotFoundError:
-        return CleanedLog(out, Head(summary, ""))
-    except OSError as error:
-        raise EvidenceError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return CleanedLog(out, Head(summary, digest.hexdigest()))
-
-
-def _batches(handle: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, some at a time."""
-    while lines := handle.readlines(_BATCH):
-        yield b"".join(lines)

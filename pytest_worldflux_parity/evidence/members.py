@@ -11,7 +11,6 @@ from pathlib import Path
 from ..errors import EvidenceError
 from ..execution.store import safe_name
 from . import container
-from .cleaning import Cleaner
 from .reading import content
 from .statement import SIGNED, UNSIGNED
 
@@ -77,18 +76,28 @@ def unknown(names: Iterable[str]) -> Iterator[str]:
     return (name for name in names if not known.fullmatch(name))
 
 
+# Documents of a run and its inputs, in bytes at the most; attempts, their log, arrays and tables are bounded
+# by what any member may have.
+MOST_DOCUMENT = 64 << 20
+_LARGE = re.compile(rf"{RUN}[^/]+/({re.escape(LINES)}|{ATTEMPTS}/.+)|{INPUTS}(tables|history)/.+|.+\.npz")
+
+
+def most_bytes(name: str) -> int:
+    """What a member of this name may unpack to."""
+    large = _LARGE.fullmatch(name) or (name.startswith(RUN) and name.endswith(REPORTS))
+    return container.MAX_MEMBER_BYTES if large else MOST_DOCUMENT
+
+
 @dataclass(frozen=True)
 class Member:
     """One file of a bundle before it is written.
 
     Attributes:
         source: where its bytes are.
-        rank: members of a lower rank are named by their hash in those of a higher one, never the reverse.
     """
 
     name: str
     source: Path | bytes
-    rank: int = 0
 
     @property
     def is_text(self) -> bool:
@@ -106,23 +115,9 @@ class Member:
         """
         return self.source if isinstance(self.source, bytes) else content(self.source)
 
-    def read(self, cleaner: Cleaner) -> tuple[bytes, bytes]:
-        """Its bytes as they are, and as they go into the bundle.
-
-        Raises:
-            EvidenceError: they cannot be read, are too many, or hold what must not leave the machine where
-                nothing may be changed.
-        """
-        data = self.original()
-        if not self.is_text:
-            return data, data
-        if not self.is_verbatim:
-            return data, cleaner.data(data)
-        if word := cleaner.found(data):
-            what = f"holds what would be replaced by {word}, and is not to be changed"
-            mend = "write its paths relative to the file; or, if that is no secret, unset the variable"
-            raise EvidenceError(what, where=self.name, mend=mend)
-        return data, data
+    def text(self) -> str:
+        """As :meth:`original`, as a text."""
+        return self.original().decode("utf-8", "replace")
 
 
 def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
@@ -137,12 +132,10 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
         if not path.is_file():
             mend = "the bundle is built after the verdict, from what it rests on"
             raise EvidenceError(f"{path.name} is absent", where=str(path), mend=mend)
-    yield Member(f"{RUN}run.json", run_dir / "run.json", rank=1)
-    # What names the sessions by their hash stands above them.
-    texts = ((SESSIONS, 0), (CIRCUMSTANCES, 1), ("seed_plan.json", 1), *((r, 2) for r in REPORTS))
-    for name, rank in texts:
+    yield Member(f"{RUN}run.json", run_dir / "run.json")
+    for name in (SESSIONS, CIRCUMSTANCES, "seed_plan.json", *REPORTS):
         if (folder / name).exists():
-            yield Member(f"{below}{name}", folder / name, rank)
+            yield Member(f"{below}{name}", folder / name)
     yield from match_members(run_dir, suite_id)
 
 
@@ -179,29 +172,7 @@ def match_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
             if path.is_file():
                 yield Member(_named(below, path, folder), path)
         for path in _files(folder / part, _OF_MATCH):
-            yield Member(_named(below, path, folder), path, int(path.name.startswith("match_run")))
-
-
-def asked_texts(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]) -> list[bytes]:
-    """What a bundle holds as it is: the paths in it are part of what was asked.
-
-    Raises:
-        EvidenceError: it cannot be read.
-    """
-    members = _unjudged(run_dir, suite_id, inputs)
-    return [m.original() for m in members if m.is_verbatim and m.is_text]
-
-
-def array_members(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]) -> list[Path]:
-    """The files of arrays that are there so far; they go into a bundle as they are."""
-    members = _unjudged(run_dir, suite_id, inputs)
-    return [m.source for m in members if isinstance(m.source, Path) and not m.is_text]
-
-
-def _unjudged(run_dir: Path, suite_id: str, inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:
-    """What of a bundle rests on no run and no verdict."""
-    yield from input_members(inputs)
-    yield from match_members(run_dir, suite_id)
+            yield Member(_named(below, path, folder), path)
 
 
 def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from ..errors import EvidenceError
+from ..execution.left_files import open_left
 from . import container
 
 LOG_TAIL_BYTES = 4000
@@ -21,11 +22,8 @@ def content(path: str | Path) -> bytes:
     try:
         # Not to be kept waiting by a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            size = _checked(descriptor, path)
-            return _read(descriptor, size)
-        finally:
-            os.close(descriptor)
+        with os.fdopen(descriptor, "rb") as handle:
+            return handle.read(_checked(descriptor, path))
     except OSError as error:
         raise EvidenceError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
@@ -40,36 +38,18 @@ def _checked(descriptor: int, path: str | Path) -> int:
     return status.st_size
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    data = os.read(descriptor, size)
-    while len(data) < size and (more := os.read(descriptor, size - len(data))):
-        data += more
-    return data
-
-
-def log_end(path: str, longest: int) -> tuple[bytes, int | None]:
-    """The end of a log; where that is not all of it, how many characters of it may be the rest of a secret.
-
-    It is to be cleaned before it is cut, so that no part of a secret is left over.
-
-    Args:
-        longest: characters of the longest secret.
+def log_end(path: str) -> str:
+    """The last lines of a log.
 
     Raises:
         EvidenceError: it cannot be read or is no regular file.
     """
-    # JSON spells a character with up to six.
-    margin = 6 * longest
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise EvidenceError("is no regular file", where=path)
-            start = max(0, status.st_size - LOG_TAIL_BYTES - margin)
-            data = os.pread(descriptor, LOG_TAIL_BYTES + margin, start)
-        finally:
-            os.close(descriptor)
+        with os.fdopen(open_left(path), "rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, size - LOG_TAIL_BYTES))
+            text = handle.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
     except OSError as error:
         raise EvidenceError(f"cannot be read: {error.strerror}", where=path) from None
-    return data, margin if start else None
+    # Of a line that is cut the rest is left out, where there are others.
+    return text.partition("\n")[2] or text if size > LOG_TAIL_BYTES else text

@@ -20,7 +20,7 @@ UNSIGNED, SIGNED = "statement.json", "statement.dsse.json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://worldflux.ai/parity/verdict/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-EVIDENCE_SCHEMA = "worldflux.parity.evidence.v2"
+EVIDENCE_SCHEMA = "worldflux.parity.evidence.v3"
 CLAIM_NONE = "none"
 MAX_STATEMENT_BYTES = 64 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -119,8 +119,11 @@ def _is_subject(row: Any) -> bool:
 
 
 def _is_cleaned(row: Any) -> bool:
-    keys = ("name", "sha256_before", "sha256_after")
-    return _has(row, *keys) and _is_text(*(row[key] for key in keys))
+    return _has(row, "name", "taken_out") and isinstance(row["name"], str) and _counts(row["taken_out"])
+
+
+def _counts(words: Any) -> bool:
+    return isinstance(words, dict) and all(type(n) is int and n > 0 for n in words.values())
 
 
 def _has(row: Any, *keys: str) -> bool:

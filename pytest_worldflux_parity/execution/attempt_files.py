@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .left_files import MOST_RECORD, read_left
+
 EXECUTIONS = "executions"
 
 
@@ -41,8 +43,7 @@ class AttemptFolders:
 
     def read(self, name: str) -> bytes:
         try:
-            with open(f"{self._run_dir}/{name}", "rb", buffering=0, opener=_opened) as handle:
-                return handle.readall()
+            return read_left(f"{self._run_dir}/{name}", MOST_RECORD)
         except ValueError as error:
             # A path out of an edited line may be none.
             raise FileNotFoundError(str(error)) from None
@@ -64,11 +65,6 @@ class AttemptFolders:
                 for name in _folders(f"{self._run_dir}/{place}"):
                     if name.startswith("attempt_"):
                         yield Attempt(f"{place}/{name}", _files(f"{self._run_dir}/{place}/{name}"))
-
-
-def _opened(path: str, flags: int) -> int:
-    """A file that stands there itself: what a program's link leads to is not what the program left."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _folders(path: str) -> list[str]:

@@ -20,10 +20,12 @@ from ..suite import pairs
 from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
 from . import retention, retry, runner
+from .attempt_end import clean_attempt, cleaner_of
 from .engine import Engine, Execution, Launch, orphans
 from .isolation import Walls, left_in, tried, walls_of
 from .launching import sealed_in
 from .leases import Alone
+from .left_files import MOST_RECORD, read_left
 from .records import record_line
 from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, presence, translated
 
@@ -292,9 +294,14 @@ def _stored_as(
 ) -> Line:
     """The line of an attempt; ``seen`` is what was seen of its end, which is nothing where it is left out."""
     backend = prepared.backends[request.system]
+    clean = cleaner_of(request, backend, folder, context.root, context.run_dir)
+    with translated(folder):
+        record, leak = clean_attempt(folder, record, request.adapter, clean)
+    if leak:
+        seen = {**seen, "error": leak, "kind": retry.LEAK}
     unseen: dict[str, Any] = {"error": "", "return_code": None, "duration_sec": None, "command": []}
     unseen["isolation"] = left_in(folder, _possible_walls(context))
-    return record_line(
+    line = record_line(
         prepared.suite,
         request,
         record,
@@ -305,6 +312,9 @@ def _stored_as(
         artifacts_sha256=_artifacts_sha256(folder) if record is not None else None,
         **{**unseen, **seen},
     )
+    # What names places of this machine; the rest was asked, or stands in the record.
+    places = {name: clean.document(line[name]) for name in ("command", "source", "isolation")}
+    return {**line, **places, "error": line["error"] and clean.text(line["error"])}
 
 
 def _possible_walls(context: RunContext) -> Walls:
@@ -335,7 +345,7 @@ def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
 def _artifacts_sha256(folder: Path) -> dict[str, str]:
     """What ties a line to the record that it was made of."""
     with translated(folder):
-        return {"metrics": hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()}
+        return {"metrics": hashlib.sha256(read_left(folder / "metrics.json", MOST_RECORD)).hexdigest()}
 
 
 def recover(prepared: PreparedSuite, context: RunContext) -> None:

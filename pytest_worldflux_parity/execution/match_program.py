@@ -19,13 +19,15 @@ from typing import Any
 
 from .. import schemas, wire
 from ..errors import BackendError, MatchError, StoreError
-from ..inputs.backends import Backend
 from ..inputs.golden import read_arrays, write_given
 from ..inputs.golden_data import Match, Perturbation
 from ..inputs.matches import MatchSpec
 from ..schemas.json_text import utc_now
 from . import runner
+from .attempt_end import clean_document, clean_texts
+from .cleaning import cleaner
 from .launching import Sealed, Start, match_started
+from .left_files import LARGEST, read_left
 from .store import translated, write_document
 
 FOLDER = "component_match"
@@ -132,6 +134,7 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
     # Asked before there is a folder: what is absent is no run that failed.
     spec.backend.interpreter(root)
     out_dir = _new_folder(folder)
+    clean = cleaner(root, folder.resolve().parent.parent, os.environ, own=out_dir)
     begun = time.monotonic()
     error, return_code, command = "", None, list[str]()
     isolation: Mapping[str, Any] | None = None
@@ -143,9 +146,13 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
             if return_code == 0:
                 start.ended_well()
         runner.check_exit(return_code, out_dir, spec.backend.adapter)
-        _read_match(out_dir, spec.backend)
+        _read_match(out_dir, spec)
+        with translated(out_dir):
+            clean_document(out_dir / "match.json", spec.backend.adapter, clean)
     except BackendError as problem:
-        error = problem.line()
+        error = clean.text(problem.line())
+    with translated(out_dir):
+        clean_texts(out_dir, clean)
     files, seconds = {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3)
     run = MatchRun(out_dir, error, files, seconds, isolation)
     document = {
@@ -153,12 +160,12 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
         "generated_at_utc": utc_now(),
         "request_id": spec.request_id,
         "adapter": spec.backend.adapter,
-        "command": command,
+        "command": clean.document(command),
         "error": error,
         "return_code": return_code,
         "duration_sec": run.duration_sec,
         "artifacts_sha256": dict(run.artifacts_sha256),
-        "isolation": isolation,
+        "isolation": clean.document(isolation),
     }
     write_document(out_dir / _RUN, document, "match_run.v1")
     return run
@@ -200,10 +207,12 @@ def _execute(spec: MatchSpec, start: Start, out_dir: Path) -> int:
 
 def _sha256s(folder: Path) -> dict[str, str]:
     with translated(folder):
-        return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _DELIVERED}
+        return {
+            name: hashlib.sha256(read_left(folder / name, LARGEST[name])).hexdigest() for name in _DELIVERED
+        }
 
 
-def read_match(run: MatchRun, backend: Backend) -> Match:
+def read_match(run: MatchRun, spec: MatchSpec) -> Match:
     """What a run that delivered left, which must still be what it was.
 
     Raises:
@@ -215,10 +224,11 @@ def read_match(run: MatchRun, backend: Backend) -> Match:
         raise MatchError(error.what, where=error.where) from None
     if changed:
         raise MatchError(f"{changed[0]} is not the file that the match program left", where=str(run.folder))
-    return _read_match(run.folder, backend)
+    return _read_match(run.folder, spec)
 
 
-def _read_match(folder: Path, backend: Backend) -> Match:
+def _read_match(folder: Path, spec: MatchSpec) -> Match:
+    backend = spec.backend
     document = _match_document(folder, backend.adapter)
     tree = document["source"]["tree_sha256"]
     if tree != backend.tree_sha256:
@@ -227,21 +237,29 @@ def _read_match(folder: Path, backend: Backend) -> Match:
             where=backend.adapter,
             mend="state wire.tree_sha256 of the backend's folder, or start a new run",
         )
+    most = _most_bytes(spec)
+    planted = max(1, len(document["perturbations"]))
     return Match(
         mapping=document["mapping"],
         parameters={name: tuple(shape) for name, shape in document["parameters"].items()},
         perturbations=tuple(Perturbation(**row) for row in document["perturbations"]),
-        outputs=read_arrays(folder / "outputs.npz", MatchError),
-        perturbed=read_arrays(folder / "perturbed.npz", MatchError),
+        outputs=read_arrays(folder / "outputs.npz", MatchError, most),
+        perturbed=read_arrays(folder / "perturbed.npz", MatchError, most * planted),
         packages=document["packages"],
         tree_sha256=tree,
     )
 
 
+def _most_bytes(spec: MatchSpec) -> int:
+    """What outputs of this golden may unpack to: its elements as the widest numbers, and as much again."""
+    arrays = spec.golden.outputs.values()
+    return (1 << 20) + 2 * sum(8 * array.size + 4096 for array in arrays)
+
+
 def _match_document(folder: Path, adapter: str) -> dict[str, Any]:
     path = folder / "match.json"
     try:
-        document = wire.load_object(path)
+        document = wire.object_in(read_left(path, LARGEST[path.name]), str(path))
         # 1e400 is JSON, but no number that a report could hold.
         wire.canonical_json(document)
     except FileNotFoundError:

@@ -16,6 +16,7 @@ kind (``error_kind``)   how it is told                                          
 ``node_lost``           its engine says that the node went down, or lacked what     as ``lost``
                         any program needs there
 ``preempted``           its engine says that it took the node back                  as ``lost``
+``leak``                its record holds a password, a token or a key               never
 ======================  ==========================================================  ====================
 
 What ran alone when it ran out of memory is not tried again. ``retries`` is the suite's, and counts over all
@@ -31,13 +32,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "failed", "deadline", "killed", "out_of_gpu_memory", "out_of_memory", "lost", "node_lost", "preempted"
-]
+    "failed", "deadline", "killed", "out_of_gpu_memory", "out_of_memory",
+    "lost", "node_lost", "preempted", "leak",
+]  # fmt: skip
 How = Literal["again", "alone", "never"]
 KILLED: Kind = "killed"
 LOST: Kind = "lost"
 NODE_LOST: Kind = "node_lost"
 PREEMPTED: Kind = "preempted"
+LEAK: Kind = "leak"
 # Of these nobody saw an end of the program.
 UNSEEN: tuple[Kind, ...] = (LOST, NODE_LOST, PREEMPTED)
 _OF_MEMORY: tuple[Kind, ...] = ("out_of_gpu_memory", "out_of_memory")
@@ -95,6 +98,8 @@ def next_try(earlier: Sequence[Failure], now: Sequence[Failure], retries: int) -
     """
     every = [*earlier, *now]
     last = every[-1]
+    if last.kind == LEAK:
+        return "never"
     if last.kind in _OF_MEMORY:
         before = sum(f.kind == last.kind for f in every[:-1])
         return "never" if last.alone or before else "alone"

@@ -14,7 +14,6 @@ import secrets
 import select
 import shutil
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,25 +25,13 @@ from .. import wire
 from ..errors import RecordError, RunFailed
 from .guardian import MARK, end_marked, guardian
 from .isolation import FILE, Room, return_code, wrapped
+from .left_files import left_record, open_left, take_away_odd
 from .retry import Kind, failure_kind
 
 LOG_TAIL_BYTES = 4000
 # An allocator's report follows the line that names the reason.
 REASON_BYTES = 65536
 TERM_GRACE_SEC = 3.0
-# What is read of the folder of a program that has ended.
-READ = (
-    "metrics.json",
-    "progress.jsonl",
-    "stdout.log",
-    "stderr.log",
-    "request.json",
-    FILE,
-    "match.json",
-    "match_request.json",
-    "outputs.npz",
-    "perturbed.npz",
-)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 _RUNNING: set[subprocess.Popen[bytes]] = set()
@@ -203,7 +190,7 @@ def log_tail(folder: Path) -> str:
 
 
 def _tail(path: Path, size: int) -> str:
-    with contextlib.suppress(OSError), open(path, "rb") as handle:
+    with contextlib.suppress(OSError), os.fdopen(open_left(path), "rb") as handle:
         handle.seek(max(0, handle.seek(0, os.SEEK_END) - size))
         return handle.read().decode("utf-8", "replace").strip()
     return ""
@@ -260,25 +247,19 @@ def execute(
         with _ended_at_exit(process, mark), _may_be_ended(process):
             if not _wait(process, deadline_sec):
                 raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
-        _refuse_links(folder, where)
+        _refuse_odd(folder, where)
         return process.returncode if room is None else return_code(process.returncode)
 
 
-def _refuse_links(folder: Path, where: str) -> None:
-    """Take away what is read by name and is no file: a link would have others read what it leads to.
+def _refuse_odd(folder: Path, where: str) -> None:
+    """Take away what is read by name and is no file, and refuse what nobody could read.
 
     Raises:
-        RunFailed: there was one.
+        RunFailed: there was such a thing.
     """
-    for name in READ:
-        with contextlib.suppress(FileNotFoundError):
-            mode = os.lstat(folder / name).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                os.unlink(folder / name)
-                what = "a link" if stat.S_ISLNK(mode) else "no file"
-                raise RunFailed(
-                    f"the program left {what} as {name}", where=where, mend="let it write the file itself"
-                )
+    if said := take_away_odd(folder):
+        mend = "let it write the file itself, and no more than that"
+        raise RunFailed(f"the program {said}", where=where, mend=mend)
 
 
 def _check_program(name: str, env: Mapping[str, str]) -> None:
@@ -389,7 +370,7 @@ def _accepted(request: wire.RunRequest, folder: Path) -> wire.RunRecord:
     """
     path = folder / "metrics.json"
     try:
-        record = wire.read_record(path)
+        record = left_record(folder)
         # 1e400 is JSON, but no number that could be stored; nor is what is nested too deep in a line.
         wire.canonical_json({"metrics": wire.record_to_dict(record)})
     except FileNotFoundError:

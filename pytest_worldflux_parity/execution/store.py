@@ -28,6 +28,7 @@ from ..schemas.json_text import KeyTwice, indented, loads, utc_now
 from . import chain
 from .chain import Chain, Follower
 from .leases import try_lock
+from .left_files import left_record, left_request
 from .records import SUCCESS, StoredLine
 from .retention import FAILED_RECORD
 from .sessions import EVENT_SCHEMA, SESSIONS, Event, Sessions, read_events
@@ -193,8 +194,7 @@ def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
     if (folder / JOB_FILE).exists():
         return None
     try:
-        request = wire.read_request(str(folder / "request.json"))
-        return request, wire.read_record(folder / "metrics.json")
+        return left_request(folder), left_record(folder)
     except (OSError, wire.WireError):
         return None
 

@@ -299,15 +299,18 @@ def _repo_key(url: str) -> tuple[str, str]:
     return host, parts.path.rstrip("/").removesuffix(".git").rstrip("/")
 
 
-def read_arrays(path: Path, error: type[ParityError]) -> dict[str, Array]:
+def read_arrays(path: Path, error: type[ParityError], most: int = MAX_BYTES) -> dict[str, Array]:
     """The arrays of an npz file by name. Pickled objects are refused, not loaded.
+
+    Args:
+        most: bytes that they may unpack to; looked at before anything is unpacked.
 
     Raises:
         ParityError: of class ``error``: it is absent, no npz, torn, too large, or holds objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return dict(_members(archive))
+            return dict(_members(archive, most))
     except OSError as problem:
         raise error(f"cannot be read: {problem.strerror or problem}", where=str(path)) from None
     except _FOREIGN_ERRORS as problem:
@@ -315,12 +318,13 @@ def read_arrays(path: Path, error: type[ParityError]) -> dict[str, Array]:
         raise error(f"not an npz file of plain arrays: {text}", where=str(path)) from None
 
 
-def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Array]]:
+def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, Array]]:
     names = archive.namelist()
     if len(set(names)) < len(names):
         raise ValueError("a name stands twice in it")
-    if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-        raise ValueError(f"it unpacks to more than {MAX_BYTES >> 30} GB")
+    size = sum(info.file_size for info in archive.infolist())
+    if size > most:
+        raise ValueError(f"it unpacks to {size} bytes, and may to {most}")
     for name in names:
         if not name.endswith(".npy"):
             raise ValueError(f"{name} is not an array")

@@ -267,7 +267,7 @@ def evidence_of_run(spec: MatchSpec, run: MatchRun, not_run: str = "") -> Compon
     if run.error:
         return ComponentEvidence(spec.golden, error=run.error, about=about, isolation=within)
     try:
-        match = read_match(run, spec.backend)
+        match = read_match(run, spec)
     except ParityError as error:
         return ComponentEvidence(spec.golden, error=error.line(), about=about, isolation=within)
     about.update(packages=match.packages, tree_sha256=match.tree_sha256)

@@ -48,7 +48,7 @@ def judge_run(
     """
     assert prepared.proof is not None
     files = files or AttemptFolders(context.run_dir)
-    log = run_log(stored, circumstances.log, packed=not isinstance(files, AttemptFolders))
+    log = run_log(stored, circumstances.log)
     parts = tuple(
         assemble(part, context, stored, _selected(part, circumstances.selected), (), files, entry, log)
         for part in prepared.parts

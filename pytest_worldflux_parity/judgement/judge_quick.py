@@ -36,7 +36,7 @@ def judge_quick(
     """
     files = files or AttemptFolders(context.run_dir)
     selected = selected_items(prepared, circumstances.selected)
-    log = run_log(stored, circumstances.log, packed=not isinstance(files, AttemptFolders))
+    log = run_log(stored, circumstances.log)
     found = assemble(prepared, context, stored, selected, circumstances.changed, files, entry, log)
     unlisted = unlisted_attempts(files, prepared.suite.suite_id, stored)
     doubts = (*log.findings(claim=False), *found.doubts, *circumstances.findings, *unlisted)

@@ -94,19 +94,15 @@ class RunLog:
         return cls(**{**document, "problems": tuple(document["problems"])})
 
 
-def run_log(stored: Stored, before: RunLog | None = None, *, packed: bool = False) -> RunLog:
+def run_log(stored: Stored, before: RunLog | None = None) -> RunLog:
     """What the lines of a log and of its sessions come to.
 
     Args:
         before: what they came to when the run was judged; they may have grown since.
-        packed: they stand in a bundle. There a line that had to be cleaned is another one, and what the
-            run's host saw counts; that it was cleaned is for the statement to say.
     """
     found = _run_log(stored)
     if before is None or _goes_on(stored, before):
         return found
-    if packed:
-        return before
     text = "parity_runs.jsonl or sessions.jsonl does not begin with what was judged: lines are gone"
     return replace(found, problems=(*found.problems, text))
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from ..errors import printable, printable_lines
 from ..suite.suite import SYSTEMS
 
 if TYPE_CHECKING:
@@ -432,7 +433,7 @@ def _isolate(config: pytest.Config) -> Isolate:
 
 def _retry_failed(config: pytest.Config, resume: bool) -> str:
     """Why failed runs are tried anew; it stands in the verdict's sentence."""
-    from ..schemas.json_text import printable
+    from ..errors import printable
 
     given = config.option.parity_retry_failed
     if given is None:
@@ -652,7 +653,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         for text in told:
-            reporter.write_line(text)
+            reporter.write_line(printable(text))
     state.suites.update(paths)
     session = config.pluginmanager.get_plugin("session")
     config.pluginmanager.register(_Progress(session, len(node_ids) + cases))
@@ -729,9 +730,11 @@ def _conclude(session: pytest.Session) -> None:
 
 def _report(config: pytest.Config, node_id: str, case: Case) -> None:
     """Send a verdict through the hooks as a test case, so that terminal, junit and counts agree."""
-    longrepr: Any = {"passed": None, "failed": case.text, "skipped": (node_id, 1, case.text)}[case.outcome]
+    text = printable_lines(case.text)
+    longrepr: Any = {"passed": None, "failed": text, "skipped": (node_id, 1, text)}[case.outcome]
     # Plain builtins only: xdist refuses anything else. junit takes properties from the teardown.
-    properties: list[tuple[str, object]] = [("reason", case.text), *(("warning", w) for w in case.warnings)]
+    properties: list[tuple[str, object]] = [("reason", text)]
+    properties += [("warning", printable(warning)) for warning in case.warnings]
     phases: list[tuple[Literal["call", "teardown"], Any]] = [("call", case.outcome), ("teardown", "passed")]
     for when, outcome in phases:
         report = pytest.TestReport(
@@ -752,7 +755,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     for conclusion in state.conclusions:
         for line, style in _summary(conclusion):
-            terminalreporter.write_line(line, **style)
+            # Names, and what programs say of themselves, are others' texts.
+            terminalreporter.write_line(printable(line), **style)
 
 
 def _summary(conclusion: Conclusion) -> Iterator[tuple[str, dict[str, bool]]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..errors import MatchError, ParityError, RecordError, SourceError, StatisticsError
+from ..errors import MatchError, ParityError, RecordError, SourceError, StatisticsError, printable_lines
 from ..execution import attempts
 from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
@@ -156,7 +157,7 @@ class _Cache:
             assert spec is not None
             if self.match_run.error:
                 raise MatchFailed(self.match_run.error, folder=self.match_run.folder)
-            self._match_result = compare(spec.golden, read_match(self.match_run, spec.backend))
+            self._match_result = compare(spec.golden, read_match(self.match_run, spec))
         return self._match_result
 
 
@@ -166,6 +167,12 @@ class MatchFailed(MatchError):
     def __init__(self, what: str, *, folder: Path | None = None, **fields: Any) -> None:
         super().__init__(what, **fields)
         self.folder = folder
+
+
+def _log_of(folder: Path) -> str:
+    """The end of a program's log, as a terminal and a CI server can show it."""
+    tail = printable_lines(log_tail(folder)) or "(the program wrote no log)"
+    return f"{tail}\n(all of it: {os.path.relpath(folder)})"
 
 
 class ComponentItem(pytest.Item):
@@ -195,8 +202,7 @@ class ComponentItem(pytest.Item):
         if not isinstance(error, ParityError):
             return super().repr_failure(excinfo, style)
         if isinstance(error, MatchFailed) and error.folder is not None:
-            tail = log_tail(error.folder) or "(the program wrote no log)"
-            self.add_report_section("call", "match log", f"{tail}\n(all of it: {error.folder})")
+            self.add_report_section("call", "match log", _log_of(error.folder))
             return f"match_failed: {error.line()}"
         return error.line()
 
@@ -325,8 +331,7 @@ class PairItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         if isinstance(error, attempts.AttemptsFailed):
             for system, folder in error.logs.items():
-                tail = log_tail(folder) or "(the program wrote no log)"
-                self.add_report_section("call", f"{system} log", f"{tail}\n(all of it: {folder})")
+                self.add_report_section("call", f"{system} log", _log_of(folder))
         return error.line()
 
     def reportinfo(self) -> tuple[Path, int, str]:

@@ -154,19 +154,15 @@ def _opened(run: AnyRun, into: Path, asking: Asking) -> tuple[Checked | None, li
 
 
 def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
-    """The documents and records beside a bundle are those in it, from before these were cleaned."""
+    """The documents and records beside a bundle are those in it."""
     below = f"run/{run.suite_id}/"
-    known: dict[str, set[str]] = {}
-    for row in bundle.statement["subject"]:
-        known.setdefault(row["name"], set()).add(row["digest"]["sha256"])
-    for row in bundle.predicate["bundle"]["cleaned"]:
-        known.setdefault(row["name"], set()).add(row["sha256_before"])
+    known = {row["name"]: row["digest"]["sha256"] for row in bundle.statement["subject"]}
     proof = isinstance(run, ProofFile)
     for name in (*run.documents, REPORT) if isinstance(run, ProofFile) else _beside(run):
         own = wire.file_sha256(run.path.with_name(name))
         if own is None:
             yield Finding("evidence_differs", f"{name} is not beside {BUNDLE}")
-        elif own not in known.get(below + name, ()):
+        elif own != known.get(below + name):
             yield Finding("evidence_differs", f"{name} is not the one in {BUNDLE}")
     if _has_records(run.path):
         folder = run.path.absolute().parent
@@ -176,13 +172,12 @@ def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
             below + LINES: folder / LINES,
         }.items():
             # Of a run in which no attempt was made there is no log.
-            own = wire.file_sha256(place)
-            if own not in known.get(name, () if own else (None,)):
+            if wire.file_sha256(place) != known.get(name):
                 yield Finding(
                     "evidence_differs", f"{name} of the records beside {BUNDLE} is not the one in it"
                 )
     first = EQUIVALENCE if proof else RUN
-    if run.sha256 not in known.get(below + first, ()):
+    if run.sha256 != known.get(below + first):
         yield Finding("evidence_differs", f"{run.path.name} is not the {first} in {BUNDLE}")
 
 
@@ -230,7 +225,7 @@ def _records(run: AnyRun, bundle: OpenedBundle | None) -> Records:
 
 
 def _stated(run: AnyRun, bundle: OpenedBundle | None) -> Mapping[str, Mapping[str, Any]]:
-    """The documents that are to follow; those of a bundle were cleaned as its records were."""
+    """The documents that are to follow."""
     if bundle is not None:
         names = run.documents if isinstance(run, ProofFile) else (RUN, *_beside(run))
         return {name: read_object(bundle.folder / "run" / run.suite_id / name) for name in names}

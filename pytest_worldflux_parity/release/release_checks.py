@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DocumentError
+from ..errors import DocumentError, printable
 from ..evidence.checking import differences
 from ..inputs.lock import Lock
 from ..judgement.gates import Finding
 from ..judgement.gates.fixture import BANNER
 from ..reporting.aggregates import aggregate_of_rows, families_of, fixture_mark
 from ..reporting.proof_documents import STABILITY
-from ..schemas.json_text import printable
 from . import run_documents
 from .backing import Backing
 from .rules import Rules

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .escaping import escaped
 from .intervals import Panel, counts_text, interval_text, panels_of_equivalence, panels_of_run, percent
 from .markdown import banner
 
@@ -19,7 +20,7 @@ def aggregate_report(
 ) -> str:
     """The report; ``runs`` are the documents that are there, in the aggregate's order."""
     passed, total = aggregate["suite_pass_count"], aggregate["run_count"]
-    time = _text(aggregate.get("generated_at_utc", "some time"))
+    time = escaped(aggregate.get("generated_at_utc", "some time"))
     fixture = any(document.get("fixture") for document in (aggregate, *runs, *equivalence))
     lines = [
         *banner(fixture),
@@ -62,30 +63,31 @@ def _families(aggregate: Document) -> Iterator[list[object]]:
 def _run(run: Document) -> Iterator[str]:
     verdict = run.get("verdict", "pass" if run["pass"] else "fail")
     reason = run.get("verdict_reason") or run["stats"].get("verdict_reason", "")
-    yield from ("", f"## {_text(run['suite']['suite_id'])}", "", f"Verdict: **{verdict}**. {_text(reason)}")
+    yield from ("", f"## {escaped(run['suite']['suite_id'])}", "")
+    yield f"Verdict: **{verdict}**. {escaped(reason)}"
     yield f"\n{counts_text(run)}."
     for warning in run.get("warnings", ()):
-        yield f"\n> Warning: {_text(warning)}"
+        yield f"\n> Warning: {escaped(warning)}"
     for panel in panels_of_run(run):
         yield from _panel(panel)
     if run.get("gates"):
         yield ""
         for name, gate in run["gates"].items():
-            yield f"- gate {name}: {gate['verdict']}. {_text(gate['reason'])}"
+            yield f"- gate {name}: {gate['verdict']}. {escaped(gate['reason'])}"
 
 
 def _proof(report: Document) -> Iterator[str]:
     final = report["global"]
-    yield from ("", f"## {_text(report['suite_id'])}", "")
-    yield f"Verdict: **{final['verdict']}**. {_text(final['verdict_reason'])}"
+    yield from ("", f"## {escaped(report['suite_id'])}", "")
+    yield f"Verdict: **{final['verdict']}**. {escaped(final['verdict_reason'])}"
     for panel in panels_of_equivalence(report):
         yield from _panel(panel)
 
 
 def _panel(panel: Panel) -> Iterator[str]:
     margin = f"{panel.rule}, margin {panel.margin:.1%}"
-    yield f"\n### {_text(panel.metric)}: {panel.verdict}\n"
-    yield f"{_text(panel.reason)} ({margin}; {panel.meaning})\n"
+    yield f"\n### {escaped(panel.metric)}: {panel.verdict}\n"
+    yield f"{escaped(panel.reason)} ({margin}; {panel.meaning})\n"
     rows = [
         [r.label, percent(r.value), interval_text(r), *r.sides, r.note or r.word or "-"] for r in panel.rows
     ]
@@ -96,12 +98,4 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[
     yield "| " + " | ".join(header) + " |"
     yield "|" + "---|" * len(header)
     for row in rows:
-        yield "| " + " | ".join(_text(cell) for cell in row) + " |"
-
-
-def _text(value: object) -> str:
-    """A value of a document as text: no table, tag or line of the report can be made with it."""
-    text = " ".join(str(value).split())
-    for sign, harmless in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'")):
-        text = text.replace(sign, harmless)
-    return text
+        yield "| " + " | ".join(escaped(cell) for cell in row) + " |"

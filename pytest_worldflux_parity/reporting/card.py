@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 
+from ..errors import printable
 from ..execution.chain import EMPTY
 from ..judgement.facts import Facts, Program, Rule
 from ..judgement.gates.compared import Compared
 from ..judgement.judgement_input import ONE_PROGRAM
 from ..judgement.run_log import RunLog
-from ..schemas.json_text import printable
 from ..suite.suite import SYSTEMS
 from .components import STANDINGS
+from .escaping import escaped
 
 NOT_SHOWN = (
     "that nobody with rights over the machine, and no signer, has lied; that what the suite does not "
@@ -81,12 +81,8 @@ def card_lines(facts: Facts, signer: str, *, beside: bool = False) -> Iterator[s
 
 def card_section(facts: Facts, signer: str) -> Iterator[str]:
     """The card as a section of a report in markdown."""
-    yield from ("", f"## Claim card: {_escaped(facts.suite_id)}", "", "| | |", "|---|---|")
-    yield from (f"| {_escaped(what)} | {_escaped(printable(text))} |" for what, text in card(facts, signer))
-
-
-def _escaped(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", "\\|")
+    yield from ("", f"## Claim card: {escaped(facts.suite_id)}", "", "| | |", "|---|---|")
+    yield from (f"| {escaped(what)} | {escaped(text)} |" for what, text in card(facts, signer))
 
 
 def _named(system: str, part: str) -> str:

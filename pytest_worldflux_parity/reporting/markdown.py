@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..errors import printable_lines
 from ..judgement.gates.fixture import BANNER
 from ..judgement.judgement_input import Evidence
 from ..judgement.quick import Judgement
 from ..suite.suite import SYSTEMS
 from .components import HEADER as COMPONENT_HEADER
 from .components import about_golden, headline, table
+from .escaping import escaped
 from .tables import HEADER, rows
 
 SHOWN_LOG_LINES = 15
@@ -40,8 +43,8 @@ def report(
         "",
         "| suite | verdict | reason |",
         "|---|---|---|",
-        *(f"| {j.evidence.suite.suite_id} | **{j.verdict}** | {_cell(j.reason)} |" for j in judgements),
-        *(f"| {_cell(suite)} | **not judged** | {_cell(why)} |" for suite, why in not_judged.items()),
+        *(f"| {j.evidence.suite.suite_id} | **{j.verdict}** | {escaped(j.reason)} |" for j in judgements),
+        *(f"| {escaped(suite)} | **not judged** | {escaped(why)} |" for suite, why in not_judged.items()),
     ]
     for judgement in judgements:
         lines += ["", *_suite(judgement, notes.get(judgement.evidence.suite.suite_id, ()))]
@@ -59,16 +62,16 @@ def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
     evidence = judgement.evidence
     yield f"## {evidence.suite.suite_id}"
     yield ""
-    yield f"Verdict: **{judgement.verdict}**. {judgement.reason[:1].upper()}{judgement.reason[1:]}."
+    yield f"Verdict: **{judgement.verdict}**. {_sentence(judgement.reason)}"
     for note in notes:
-        yield f"\n{note[:1].upper()}{note[1:]}."
+        yield f"\n{_sentence(note)}"
     for warning in judgement.warnings:
-        yield f"\n> Warning: {warning}"
+        yield f"\n> Warning: {escaped(warning)}"
     yield ""
     yield "| " + " | ".join(HEADER) + " |"
     yield "|" + "---|" * len(HEADER)
     for row in rows(judgement):
-        yield "| " + " | ".join(_cell(c) for c in row.cells()) + " |"
+        yield "| " + " | ".join(escaped(c) for c in row.cells()) + " |"
     yield ""
     yield from _reasons(judgement)
     yield ""
@@ -80,35 +83,35 @@ def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
 
 def _reasons(judgement: Judgement) -> Iterator[str]:
     for judged in judgement.metrics:
-        yield f"- {judged.name}: {judged.verdict}. {judged.reason}"
+        yield f"- {escaped(judged.name)}: {judged.verdict}. {escaped(judged.reason)}"
 
 
 def _gates(judgement: Judgement) -> Iterator[str]:
     for gate in judgement.gates:
-        yield f"- gate {gate.name}: {gate.verdict}. {gate.reason}"
+        yield f"- gate {gate.name}: {gate.verdict}. {escaped(gate.reason)}"
         if len(gate.findings) > 1:
-            yield from (f"  - {f.line()}" for f in gate.findings)
+            yield from (f"  - {escaped(f.line())}" for f in gate.findings)
 
 
 def _components(evidence: Evidence) -> Iterator[str]:
     found = evidence.components
     if found is None:
         return
-    line = headline(found)
-    yield f"\n{line[:1].upper()}{line[1:]}; {about_golden(found)}."
+    yield f"\n{_sentence(f'{headline(found)}; {about_golden(found)}')}"
     if found.result:
         yield ""
         yield "| " + " | ".join(COMPONENT_HEADER) + " |"
         yield "|" + "---|" * len(COMPONENT_HEADER)
         for row in table(found):
-            yield "| " + " | ".join(_cell(c) for c in row) + " |"
+            yield "| " + " | ".join(escaped(c) for c in row) + " |"
 
 
 def _missing(evidence: Evidence) -> Iterator[str]:
     if evidence.observed.missing:
         yield "\nMissing:\n"
         for m in evidence.observed.missing:
-            yield f"- {m.system} {m.task_id} seed {m.seed}: {m.reason}{f' ({m.detail})' if m.detail else ''}"
+            detail = f" ({m.detail})" if m.detail else ""
+            yield f"- {escaped(f'{m.system} {m.task_id} seed {m.seed}: {m.reason}{detail}')}"
 
 
 def _sources(evidence: Evidence) -> Iterator[str]:
@@ -119,7 +122,7 @@ def _sources(evidence: Evidence) -> Iterator[str]:
         if origin.sha256:
             extra = f", {unused} further (task, seed) unused" if unused else ""
             extra += ", given on the command line" if system in evidence.suite.replaced else ""
-            yield f"- {system}: table `{origin.path}`, sha256 `{origin.sha256[:16]}`{extra}"
+            yield f"- {system}: table `{escaped(origin.path)}`, sha256 `{origin.sha256[:16]}`{extra}"
         else:
             trees = ", ".join(f"`{t[:16]}`" for t in sorted(origin.trees)) or "none recorded"
             yield f"- {system}: live, source tree {trees}"
@@ -127,11 +130,12 @@ def _sources(evidence: Evidence) -> Iterator[str]:
 
 def _logs(log_tails: Mapping[str, str]) -> Iterator[str]:
     for name, text in log_tails.items():
-        yield f"\n{name}:\n"
-        yield "```text"
-        yield from (line.replace("```", "'''") for line in text.splitlines()[-SHOWN_LOG_LINES:])
-        yield "```"
+        yield f"\n{escaped(name)}:\n"
+        # Not between backticks, which a log may hold itself, and within which no character can be escaped.
+        yield "<pre>"
+        yield from html.escape(printable_lines(text), quote=False).split("\n")[-SHOWN_LOG_LINES:]
+        yield "</pre>"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _sentence(text: str) -> str:
+    return f"{escaped(text[:1].upper() + text[1:])}."

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..judgement.proof.planning import CellPlan, Cost, SuitePlan
 from ..judgement.proof.results import JudgedCell, ProofDecision
 from ..judgement.proof_verdict import ProofJudgement
+from .escaping import escaped
 from .markdown import banner
 from .proof_documents import global_keys
 
@@ -47,7 +48,7 @@ def equivalence_markdown(
         *_missing(decision),
     ]
     if findings:
-        lines += ["", "## Findings of the gates", "", *(f"- {_cell(f)}" for f in findings)]
+        lines += ["", "## Findings of the gates", "", *(f"- {escaped(f)}" for f in findings)]
     return "\n".join(lines) + "\n"
 
 
@@ -67,7 +68,7 @@ def run_report(
     for name, (verdict, reason) in rows.items():
         there = verdict in ("pass", "fail", "inconclusive")
         report = f"[{name}]({name}/equivalence_report.md)" if there else "-"
-        lines.append(f"| {_cell(name)} | **{verdict}** | {_cell(reason)} | {report} |")
+        lines.append(f"| {escaped(name)} | **{verdict}** | {escaped(reason)} | {report} |")
     return "\n".join(lines) + "\n"
 
 
@@ -94,9 +95,9 @@ def plan_summary(plan: SuitePlan) -> Iterator[str]:
     if plan.never:
         yield f"- can never be shown as the suite is ({len(plan.never)} tasks):"
     for task, why in plan.never.items():
-        yield f"  - {task}: {why}"
+        yield f"  - {escaped(task)}: {escaped(why)}"
     if plan.unknown:
-        yield f"- not known, fewer than two official scores: {', '.join(plan.unknown)}"
+        yield f"- not known, fewer than two official scores: {escaped(', '.join(plan.unknown))}"
 
 
 def _global(decision: ProofDecision) -> Iterator[str]:
@@ -115,7 +116,7 @@ def _cells(decision: ProofDecision) -> Iterator[str]:
     yield "|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"
     scope = decision.settings.holm_scope
     for judged in decision.cells:
-        yield "| " + " | ".join(_cell(c) for c in cell_row(judged, scope)) + " |"
+        yield "| " + " | ".join(escaped(c) for c in cell_row(judged, scope)) + " |"
 
 
 def cell_row(judged: JudgedCell, scope: str) -> tuple[str, ...]:
@@ -148,7 +149,8 @@ def _advice(decision: ProofDecision) -> Iterator[str]:
         yield "## What is not shown, and what it would take"
         yield ""
     for judged in told:
-        yield f"- {judged.name}: {'; '.join(x for x in (judged.cell.reason, judged.advice) if x)}"
+        text = f"{judged.name}: {'; '.join(x for x in (judged.cell.reason, judged.advice) if x)}"
+        yield f"- {escaped(text)}"
 
 
 def _plan(decision: ProofDecision) -> Iterator[str]:
@@ -160,7 +162,8 @@ def _plan(decision: ProofDecision) -> Iterator[str]:
     yield "| task | seeds | decided by | note |"
     yield "|---|---:|---|---|"
     for task in decision.plan.tasks:
-        yield f"| {task.task} | {len(task.seeds)} | {_cell(task.metric)} | {_cell(task.reason)} |"
+        cells = (task.task, len(task.seeds), task.metric, task.reason)
+        yield f"| {' | '.join(map(escaped, cells))} |"
 
 
 def _missing(decision: ProofDecision) -> Iterator[str]:
@@ -170,18 +173,20 @@ def _missing(decision: ProofDecision) -> Iterator[str]:
     yield f"## Missing: {decision.missing_pairs} of {decision.expected} expected results"
     yield ""
     for m in decision.missing[:SHOWN_MISSING]:
-        yield f"- {m.system} {m.task_id} seed {m.seed}: {m.reason}{f' ({m.detail})' if m.detail else ''}"
+        detail = f" ({m.detail})" if m.detail else ""
+        yield f"- {escaped(f'{m.system} {m.task_id} seed {m.seed}: {m.reason}{detail}')}"
     if len(decision.missing) > SHOWN_MISSING:
         yield f"- ... and {len(decision.missing) - SHOWN_MISSING} more in coverage_report.json"
 
 
 def _plan_row(cell: CellPlan) -> str:
+    name = f"| {escaped(cell.task)} | {escaped(cell.metric)} | {_number(cell.mean)} |"
     if cell.alone is None or cell.corrected is None:
         word = "not known" if cell.unknown else "never"
-        return f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | - | {word} | {word} | - | - |"
+        return f"{name} - | {word} | {word} | - | - |"
     deviation = "-" if cell.deviation is None else f"{cell.deviation:.1%}"
     return (
-        f"| {cell.task} | {cell.metric} | {_number(cell.mean)} | {deviation} "
+        f"{name} {deviation} "
         f"| {_seeds(cell.alone.seeds)} | {_seeds(cell.corrected.seeds)} "
         f"| {_margin(cell.alone.margin)} (n={cell.seeds_given}) | {_margin(cell.corrected.margin)} |"
     )
@@ -227,11 +232,7 @@ def _p(value: float | None) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return f"{escaped(text[:1].upper() + text[1:])}{'' if text.endswith('.') else '.'}"
 
 
 def equivalence_text(judgement: ProofJudgement, time: str) -> str:

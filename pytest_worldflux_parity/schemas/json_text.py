@@ -217,8 +217,3 @@ def _finite(text: str) -> float:
 def utc_now() -> str:
     """The time as documents state it: UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def printable(text: str) -> str:
-    """A text on one line, with nothing in it that moves a cursor: somebody else may have written it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import wire
 from ..errors import ParityError, StoreError
-from ..evidence import Ahead, BundleInfo, build
+from ..evidence import BundleInfo, build, check_inputs
 from ..evidence.statement import SIGNED
 from ..execution.store import translated
 from ..inputs.backends import FILE as BACKEND_FILE
@@ -50,11 +50,20 @@ def evidence_inputs(
         yield f"inputs/history/{i}.json", wire.canonical_json(document).encode()
 
 
+def refuse_secrets(prepared: PreparedFile, context: RunContext) -> None:
+    """Refuse before the first run what the evidence of a suite would show to its readers.
+
+    Raises:
+        EvidenceError: what it holds as it is has a secret in it.
+    """
+    inputs = dict(evidence_inputs(prepared, context, {})) if prepared.campaign is None else {}
+    check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)
+
+
 def make_bundle(
     prepared: PreparedFile,
     context: RunContext,
     history: Mapping[str, Mapping[str, Any]],
-    packing: Ahead | None = None,
 ) -> tuple[BundleInfo | None, str]:
     """The evidence, or why there is none: a verdict without it stands."""
     path = context.run_dir / prepared.suite_id / BUNDLE
@@ -70,7 +79,6 @@ def make_bundle(
             root=context.root,
             environ=os.environ,
             sign_key=context.sign_key,
-            ahead=packing,
         )
     except ParityError as error:
         return None, error.line()

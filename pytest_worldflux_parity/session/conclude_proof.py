@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
 from .. import schemas, wire
-from ..errors import ParityError, StoreError
-from ..evidence import (
-    Ahead,
-    BundleInfo,
-    ahead,
-    array_members,
-    bundle_cleaner,
-)
+from ..errors import StoreError
+from ..evidence import BundleInfo
 from ..execution.devices import environment
 from ..execution.store import Stored, SuiteStore, write_document, write_text
 from ..inputs.context import RunContext
@@ -41,13 +33,11 @@ from ..reporting.missing_suite import write_missing_suite
 from ..reporting.proof_documents import EQUIVALENCE, REPORT, SCHEMAS, Documents, documents_of
 from ..reporting.proof_markdown import equivalence_text
 from ..schemas.json_text import utc_now
-from .bundle import BUNDLE, evidence_inputs, make_bundle, refuse_unsigning, signature_line
+from .bundle import BUNDLE, make_bundle, refuse_unsigning, signature_line
 from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
 from .proof_options import read_history
 
-# Bytes of a log, from which on it is worth a process to pack what its attempts left.
-LONG_LOG = 1 << 20
 Outcome = Literal["passed", "failed", "skipped"]
 _P = ParamSpec("_P")
 ProofCase = tuple[str, Outcome, str, tuple[str, ...]]
@@ -159,48 +149,27 @@ def conclude_proof(
     history = read_history(context, store.folder / EQUIVALENCE)
     assert prepared.proof is not None
     live = prepared.proof.component_match == "live"
-    with _packed_ahead(prepared, context, history) as packing:
-        stored = store.read()
-        findings = tuple(match_live(prepared, context, stored)) if live else ()
-        findings += (*_artifacts(prepared, context, stored), *rewritten_findings(stored, lines))
-        selected = frozenset(names)
-        circumstances = Circumstances(
-            context.resume,
-            selected,
-            tuple(changed),
-            tuple(noted),
-            findings,
-            tuple(history),
-            names=names_of(prepared.parts[0], context),
-            machine=environment(),
-            log=run_log(stored),
-        )
-        judgement = judge_run(prepared, context, stored, circumstances, entry)
-        _seal_plan(judgement, store.folder)
-        sealed = circumstances.to_dict(prepared.suite_id, utc_now())
-        write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
-        facts = facts_of(prepared, judgement, stored, read_session(context.run_dir), circumstances)
-        return replace(_concluded(prepared, context, judgement, history, packing), facts=facts)
-
-
-@contextmanager
-def _packed_ahead(
-    prepared: PreparedFile, context: RunContext, history: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Ahead | None]:
-    """A process that packs the evidence's attempts meanwhile, where there are many."""
-    run_dir, suite_id = context.run_dir, prepared.suite_id
-    clean, arrays = None, list[Path]()
-    # What is wrong with the inputs is met again by whoever builds the bundle.
-    with suppress(OSError, ParityError):
-        if SuiteStore(run_dir, suite_id).path.stat().st_size >= LONG_LOG:
-            inputs = dict(evidence_inputs(prepared, context, history))
-            clean = bundle_cleaner(run_dir, suite_id, inputs, context.root, os.environ)
-            arrays = array_members(run_dir, suite_id, inputs)
-    if clean is None:
-        yield None
-        return
-    with ahead(run_dir, suite_id, clean, arrays) as packing:
-        yield packing
+    stored = store.read()
+    findings = tuple(match_live(prepared, context, stored)) if live else ()
+    findings += (*_artifacts(prepared, context, stored), *rewritten_findings(stored, lines))
+    selected = frozenset(names)
+    circumstances = Circumstances(
+        context.resume,
+        selected,
+        tuple(changed),
+        tuple(noted),
+        findings,
+        tuple(history),
+        names=names_of(prepared.parts[0], context),
+        machine=environment(),
+        log=run_log(stored),
+    )
+    judgement = judge_run(prepared, context, stored, circumstances, entry)
+    _seal_plan(judgement, store.folder)
+    sealed = circumstances.to_dict(prepared.suite_id, utc_now())
+    write_document(store.folder / CIRCUMSTANCES, sealed, "circumstances.v1")
+    facts = facts_of(prepared, judgement, stored, read_session(context.run_dir), circumstances)
+    return replace(_concluded(prepared, context, judgement, history), facts=facts)
 
 
 def _artifacts(prepared: PreparedFile, context: RunContext, stored: Stored) -> Iterator[Finding]:
@@ -215,12 +184,11 @@ def _concluded(
     context: RunContext,
     judgement: ProofJudgement,
     history: Mapping[str, Mapping[str, Any]],
-    packing: Ahead | None,
 ) -> ProofConclusion:
     """Every document of a run directory, and its evidence."""
     folder = context.run_dir / prepared.suite_id
     documents, paths = _write(prepared, context, judgement, history, folder)
-    bundle, error = make_bundle(prepared, context, history, packing)
+    bundle, error = make_bundle(prepared, context, history)
     if bundle is not None:
         paths.append(bundle.path)
     return ProofConclusion(judgement, documents, tuple(paths), bundle, error)
@@ -281,11 +249,10 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         judgement = judge_run(prepared, context, stored, circumstances, entry)
         documents, paths = _write(prepared, context, judgement, history, output)
         return ProofConclusion(judgement, documents, tuple(paths), None, "it stands beside the records only")
-    with _packed_ahead(prepared, context, history) as packing:
-        judgement = judge_run(prepared, context, stored, circumstances, entry)
-        sealed = circumstances.to_dict(prepared.suite_id, utc_now())
-        write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
-        return _concluded(prepared, context, judgement, history, packing)
+    judgement = judge_run(prepared, context, stored, circumstances, entry)
+    sealed = circumstances.to_dict(prepared.suite_id, utc_now())
+    write_document(runs.parent / CIRCUMSTANCES, sealed, "circumstances.v1")
+    return _concluded(prepared, context, judgement, history)
 
 
 def _as_sealed(context: RunContext, suite_id: str) -> tuple[RunContext, dict[str, Any]]:

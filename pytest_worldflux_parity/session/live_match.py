@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ..errors import ParityError, RunFailed, SourceError
 from ..execution import runner
+from ..execution.attempt_end import clean_document
 from ..execution.attempts import request_id
+from ..execution.cleaning import cleaner
 from ..execution.launching import Start, record_started, sealed_in
 from ..execution.match_program import match_once
 from ..execution.store import Stored, SuiteStore, translated
@@ -40,7 +42,9 @@ def match_live(prepared: PreparedFile, context: RunContext, stored: Stored) -> I
         try:
             _match_part(part, context, attempt)
         except ParityError as error:
-            yield Finding(FAILED, f"{part.suite.family}: {error.line()}", system="official")
+            clean = cleaner(context.root, context.run_dir, os.environ)
+            text = clean.text(f"{part.suite.family}: {error.line()}")
+            yield Finding(FAILED, text, system="official")
 
 
 def _official_attempt(part: PreparedSuite, context: RunContext, stored: Stored) -> Path | None:
@@ -94,7 +98,10 @@ def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Pat
         start.ended_well()
     if not (out / "manifest.json").exists():
         raise RunFailed("exit status 0 but no manifest.json", where=f"{backend.adapter} (recorder)")
+    # It is hashed where it is read.
+    clean = cleaner(context.root, context.run_dir, os.environ)
     with translated(golden):
+        clean_document(out / "manifest.json", f"{backend.adapter} (recorder)", clean)
         os.replace(out, golden)
 
 

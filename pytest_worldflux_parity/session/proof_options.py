@@ -1,22 +1,18 @@
-"""What a session says to its proof suites: earlier reports, a key, and what their evidence is made of."""
+"""What a session says to its proof suites: the earlier reports that they are held against."""
 
 from __future__ import annotations
 
 import glob
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import wire
 from ..errors import StoreError
-from ..evidence import check_inputs, refuse_names
 from ..execution.store import relative
 from ..inputs.context import RunContext
-from ..inputs.prepare import PreparedFile
 from ..judgement.proof.stability import read_report
 from ..reporting.proof_documents import EQUIVALENCE
-from .bundle import evidence_inputs
 
 CASES = ("components", "coverage", "validity", "equivalence", "stability", "evidence")
 
@@ -51,18 +47,3 @@ def _history_document(path: Path) -> Mapping[str, Any]:
         what, mend = f"--parity-history: it is no equivalence report: {report}", f"name an {EQUIVALENCE}"
         raise StoreError(what, where=str(path), mend=mend)
     return document
-
-
-def check_options(context: RunContext, suites: Iterable[PreparedFile]) -> None:
-    """Refuse, before anything runs, what would otherwise be refused after the last run.
-
-    Raises:
-        StoreError: ``--parity-history`` names nothing that can be read.
-        EvidenceError: what a proof suite asks for names a path or a secret of this machine, or what no
-            evidence can hold.
-    """
-    read_history(context, Path())
-    for prepared in suites:
-        inputs = dict(evidence_inputs(prepared, context, {}))
-        refuse_names(inputs, str(prepared.suite.path))
-        check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)

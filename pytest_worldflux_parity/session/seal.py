@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution import isolation
 from ..execution.attempts import recover
+from ..execution.cleaning import cleaner
 from ..execution.copies import FOLDER, forget_sealed, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.sessions import Event
-from ..execution.store import SuiteStore, relative, write_document
+from ..execution.store import SuiteStore, write_document
 from ..inputs.command_program import project_state
 from ..inputs.context import RETRIED, RunContext
 from ..inputs.prepare import PreparedFile, prepare
@@ -29,7 +31,7 @@ from ..judgement.fingerprint import (
 )
 from ..judgement.foreseen import foreseen
 from ..schemas.json_text import utc_now
-from .bundle import BUNDLE, evidence_inputs, refuse_unsigning
+from .bundle import BUNDLE, evidence_inputs, refuse_secrets, refuse_unsigning
 from .programs import described, since_sealed
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
@@ -59,17 +61,19 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     Raises:
         StoreError: two suites share an id, the suite is not of this run, a sealed file changed, or signed
             evidence of the run would become unsigned.
-        EvidenceError: what is named here cannot stand in evidence, or ``--parity-sign-key`` cannot sign.
+        EvidenceError: what is named here, or has a secret in it, cannot stand in evidence, or
+            ``--parity-sign-key`` cannot sign.
     """
     prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
-    proofs = [p for p in prepared.values() if p.proof is not None]
-    if proofs:
-        from .proof_options import check_options
+    if any(p.proof is not None for p in prepared.values()):
+        from .proof_options import read_history
 
-        check_options(context, proofs)
+        # What cannot be read is said now, and not after the last run.
+        read_history(context, Path())
     _refuse_shared_ids(prepared)
     for one in prepared.values():
         _refuse_names(one, context)
+        refuse_secrets(one, context)
         refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
@@ -93,7 +97,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     event: Event = "resumed" if context.resume else "started"
     for one in prepared.values():
         store = SuiteStore(context.run_dir, one.suite_id)
-        store.note_session(event, context.run_id, shown(arguments, context))
+        store.note_session(event, context.run_id, _command(arguments, context))
     against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
     return sum(map(_case_count, prepared.values())), against
 
@@ -104,17 +108,13 @@ def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) ->
     Raises:
         StoreError: it cannot be written.
     """
-    SuiteStore(context.run_dir, suite_id).note_session("ended", context.run_id, shown(arguments, context))
+    SuiteStore(context.run_dir, suite_id).note_session("ended", context.run_id, _command(arguments, context))
 
 
-def shown(arguments: Sequence[str], context: RunContext) -> list[str]:
-    """A command line with its paths as from the project, or without their folders."""
-    return ["pytest", *(_shown(argument, context.root) for argument in arguments)]
-
-
-def _shown(argument: str, root: Path) -> str:
-    option, equals, value = argument.rpartition("=")
-    return f"{option}{equals}{relative(Path(value), root) if value.startswith('/') else value}"
+def _command(arguments: Sequence[str], context: RunContext) -> list[str]:
+    """A command line without secrets, and without what places are called on this machine."""
+    clean = cleaner(context.root, context.run_dir, os.environ)
+    return ["pytest", *map(clean.text, arguments)]
 
 
 def _seal_choice(context: RunContext) -> None:
@@ -240,16 +240,18 @@ def _refuse_names(prepared: PreparedFile, context: RunContext) -> None:
 
 
 def _session_document(context: RunContext, asked: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    # What people type holds folders of their own, and at times a password.
+    clean = cleaner(context.root, context.run_dir, os.environ)
     return {
         "schema_version": SESSION_SCHEMA,
         "run_id": context.run_id,
         "generated_at_utc": utc_now(),
         "track": context.track,
         "device": context.device,
-        "arguments": list(arguments),
+        "arguments": [clean.text(argument) for argument in arguments],
         "seeds_override": list(context.seeds) if context.seeds is not None else None,
         "overrides": overrides_of(context),
-        "choices": dict(context.choices),
+        "choices": clean.document(context.choices),
         "project": project_state(context.root),
         "retention": context.retention,
         "isolate": context.isolate,

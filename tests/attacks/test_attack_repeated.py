@@ -57,7 +57,7 @@ ATTACKS = (
     ),
     Attack(
         "A session is taken out of `sessions.jsonl` in a bundle, or is said to be another one.",
-        words="is not the one that was judged",
+        codes=("log_broken",),
         ends="`verify` 2",
         tests=("test_the_sessions_of_a_bundle_are_those_that_were_judged",),
         controls=CONTROLS,
@@ -217,4 +217,4 @@ def test_the_sessions_of_a_bundle_are_those_that_were_judged(project: Kept) -> N
         other = saved(project.root / "other.zip", forged(change)(bundle.read_bytes()))
         answer = ask(project, "verify", other, "--allow-unsigned")
         assert answer.status == 2, (what, answer.text)
-        assert f"{FOLDER}/{SESSIONS} is not the one that was judged" in answer.text, what
+        assert "log_broken" in answer.text, (what, answer.text)

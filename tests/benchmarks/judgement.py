@@ -9,7 +9,7 @@ draws, Holm, JSON, schema checks, markdown. Then, each in a process of its own:
 - ``session``: what ``pytest --parity=proof`` does after the last run (:func:`~.conclude.conclude`), of a run
   directory of the published suite with the folders of 2,600 attempts: records and components held against
   their files, all gates, all documents, the evidence bundle;
-- ``packing``: what a process beside that one does of it, at the same time;
+- ``packing``: of it the attempts and their log, in rows and compressed;
 - ``verify``: the whole of that command, of this bundle, under this checkout;
 - ``validate``: ``aggregate`` and the whole of that command, of this run.
 
@@ -23,7 +23,6 @@ import argparse
 import importlib
 import json
 import os
-import pickle
 import resource
 import shutil
 import subprocess
@@ -39,7 +38,8 @@ import numpy as np
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.cli.main import main as main_command
 from pytest_worldflux_parity.cli.verify import report as verify
-from pytest_worldflux_parity.evidence import array_members, bundle_cleaner, packing
+from pytest_worldflux_parity.evidence.attempts import parts
+from pytest_worldflux_parity.evidence.container import squeeze
 from pytest_worldflux_parity.inputs.prepare import prepare
 from pytest_worldflux_parity.judgement.proof.decision import judge_proof
 from pytest_worldflux_parity.judgement.proof.results import ProofGates
@@ -204,11 +204,11 @@ def _end_session(folder: Path) -> str:
 def _pack(folder: Path) -> str:
     run_dir = next(folder.glob("*/run.json")).parent
     suite_id = next(run_dir.glob("*/parity_runs.jsonl")).parent.name
-    clean = bundle_cleaner(run_dir, suite_id, {}, ROOT, os.environ)
-    with open(os.devnull, "wb") as nowhere:
-        for item in packing.packed(run_dir, suite_id, clean, array_members(run_dir, suite_id, {})):
-            pickle.dump(item, nowhere)
-    return "attempts and log cleaned, in rows and compressed, and the arrays of the run"
+    attempts = sum(len(squeeze(part.data, part.name).pieces) for part in parts(run_dir, suite_id))
+    log = (run_dir / suite_id / "parity_runs.jsonl").read_bytes()
+    assert attempts
+    assert squeeze(log, "log").size
+    return "attempts and log, in rows and compressed"
 
 
 def _verify(folder: Path) -> str:

@@ -19,7 +19,9 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import GoldenError, StoreError
 from pytest_worldflux_parity.evidence import BundleInfo, build
 from pytest_worldflux_parity.evidence.attempts import PackedAttempts
+from pytest_worldflux_parity.execution.attempt_end import clean_attempt, clean_document, clean_texts
 from pytest_worldflux_parity.execution.attempt_files import AttemptFiles, AttemptFolders
+from pytest_worldflux_parity.execution.cleaning import Cleaner, cleaner
 from pytest_worldflux_parity.execution.store import SuiteStore
 from pytest_worldflux_parity.inputs.golden import read_arrays
 from pytest_worldflux_parity.judgement.proof.decision import judge_proof
@@ -84,17 +86,18 @@ def make_run(home: Path, *, worldflux: float = 1.0, claim: str = "none") -> Exam
     root = home / "project"
     run_dir = root / "reports" / "parity" / RUN_ID
     folder = run_dir / SUITE_ID
+    clean = cleaner(root, run_dir, {"HOME": str(home)})
     inputs = _inputs(root, claim)
-    _seal(run_dir, inputs)
+    _seal(run_dir, inputs, clean)
     rng = np.random.default_rng(3)
     store = SuiteStore(run_dir, SUITE_ID)
     for task, seed in PAIRS:
         for system in SYSTEMS:
             score = 100 * float(rng.lognormal(0, 0.003)) * (worldflux if system == "worldflux" else 1)
             if (task, seed, system) == ("task-1", 2, "official"):
-                _attempt(run_dir, store, task, seed, system, None)
-            _attempt(run_dir, store, task, seed, system, score)
-    _match(folder, root)
+                _attempt(run_dir, store, task, seed, system, None, clean)
+            _attempt(run_dir, store, task, seed, system, score, clean)
+    _match(folder, root, clean)
     write(folder / "seed_plan.json", {"schema_version": "worldflux.parity.seed_plan.v1", "tasks": []})
     example = Example(root, run_dir, inputs, {"HOME": str(home)})
     for name, report in recompute(_unpacked(example, home / "unpacked")).items():
@@ -127,9 +130,12 @@ def _inputs(root: Path, claim: str) -> dict[str, Path | bytes]:
     }
 
 
-def _seal(run_dir: Path, inputs: Mapping[str, Path | bytes]) -> None:
+def _seal(run_dir: Path, inputs: Mapping[str, Path | bytes], clean: Cleaner) -> None:
     sealed = {n: sha256(s if isinstance(s, bytes) else s.read_bytes()) for n, s in inputs.items()}
-    write(run_dir / "run.json", {"run_id": RUN_ID, "sealed": sealed, "arguments": [f"--rootdir={run_dir}"]})
+    write(
+        run_dir / "run.json",
+        {"run_id": RUN_ID, "sealed": sealed, "arguments": [clean.text(f"--rootdir={run_dir}")]},
+    )
 
 
 def sha256(data: bytes) -> str:
@@ -137,7 +143,7 @@ def sha256(data: bytes) -> str:
 
 
 def _attempt(
-    run_dir: Path, store: SuiteStore, task: str, seed: int, system: str, score: float | None
+    run_dir: Path, store: SuiteStore, task: str, seed: int, system: str, score: float | None, clean: Cleaner
 ) -> None:
     number, folder = store.new_attempt(task, seed, system)
     command = [f"{run_dir.parents[2]}/.worldflux/envs/{system}/bin/python", f"{folder}/request.json"]
@@ -155,10 +161,13 @@ def _attempt(
     if score:
         metrics = _metrics(task, seed, system, score, command)
         write(folder / "metrics.json", metrics)
-        line["metrics"] = wire.record_to_dict(wire.record_from_dict(metrics))
+        record, error = clean_attempt(folder, wire.record_from_dict(metrics), f"fake_{system}", clean)
+        assert record is not None, error
+        line["metrics"] = wire.record_to_dict(record)
         line["artifacts"] = {"metrics": str((folder / "metrics.json").relative_to(run_dir))}
         line["artifacts_sha256"] = {"metrics": sha256((folder / "metrics.json").read_bytes())}
-    store.append(line)
+    clean_attempt(folder, None, f"fake_{system}", clean)
+    store.append(clean.document(line))
 
 
 def _metrics(task: str, seed: int, system: str, score: float, command: list[str]) -> dict[str, Any]:
@@ -173,12 +182,14 @@ def _metrics(task: str, seed: int, system: str, score: float, command: list[str]
     }
 
 
-def _match(folder: Path, root: Path) -> None:
+def _match(folder: Path, root: Path, clean: Cleaner) -> None:
     attempt = folder / "component_match" / "attempt_1"
     write(attempt / "match_request.json", {"golden": str(root / "golden")})
     write(attempt / "match.json", {"golden": str(root / "golden")})
     for name in ("outputs.npz", "perturbed.npz"):
         np.savez(attempt / name, z=np.arange(12.0).reshape(3, 4))
+    clean_document(attempt / "match.json", "fake", clean)
+    clean_texts(attempt, clean)
     names = ("match.json", "outputs.npz", "perturbed.npz")
     write(
         attempt / "match_run.json",
@@ -187,7 +198,7 @@ def _match(folder: Path, root: Path) -> None:
 
 
 def _unpacked(example: Example, folder: Path) -> Path:
-    """The run as a bundle has it, before it is cleaned."""
+    """The run as a bundle has it."""
     folder.mkdir(parents=True)
     (folder / "run").symlink_to(example.run_dir)
     for name, source in example.inputs.items():

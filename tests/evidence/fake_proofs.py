@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,7 @@ class Proof:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """``pytest --parity=proof`` in a process of its own."""
         command = [
             sys.executable,
@@ -95,7 +97,10 @@ class Proof:
             "--parity-run-id=r",
             *arguments,
         ]
-        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=240)
+        environ = {**os.environ, **(env or {})}
+        return subprocess.run(
+            command, cwd=self.root, capture_output=True, text=True, timeout=240, env=environ
+        )
 
     def document(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -13,12 +12,10 @@ from typing import Any
 
 import pytest
 from evidence_examples import BELOW, SUITE_ID, Example, Verify, make_run, sha256, write
-from hypothesis import given
-from hypothesis import strategies as st
 from manipulations import LINES, members_of, packed_members_of
 
 from pytest_worldflux_parity.errors import EvidenceError, StoreError
-from pytest_worldflux_parity.evidence import build, bundle, container, open_bundle, statement
+from pytest_worldflux_parity.evidence import build, container, open_bundle, statement
 from pytest_worldflux_parity.evidence.checking import differences
 from pytest_worldflux_parity.evidence.reading import LOG_TAIL_BYTES
 
@@ -115,8 +112,7 @@ def test_logs_are_cut_at_lines(own: Example) -> None:
 
 
 def test_the_environment_is_what_the_records_state(example: Example) -> None:
-    found = json.loads(built(example, environ={"MY_TOKEN": "x"})["environment.json"])
-    assert found["redacted"] == ["MY_TOKEN"]
+    found = json.loads(built(example)["environment.json"])
     row = {"adapter": "fake_official", "device": "cpu", "records": 8}
     assert found["systems"]["official"] == [
         {**row, "stated": {"packages": {"numpy": "2"}, "python": "3.11.7"}}
@@ -180,26 +176,12 @@ def test_names_that_could_not_be_opened_are_refused(own: Example, name: str, tex
 
 def test_what_is_too_large_is_refused(own: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "MAX_MEMBER_BYTES", 1000)
-    with pytest.raises(EvidenceError, match="and a member may have 1000"):
+    with pytest.raises(EvidenceError, match="and a member of a bundle may have 1000"):
         own.build()
     monkeypatch.undo()
     monkeypatch.setattr(container, "MAX_MEMBERS", 20)
     with pytest.raises(EvidenceError, match="at most 20 members"):
         own.build()
-
-
-HASHES = ["0a" * 32, "f0" * 32, "12" * 32]
-BITS = st.sampled_from(
-    [*HASHES, "b3" * 32, HASHES[0][:-1], " ", '"', "_", "A", "f", "0", "z", "/", "\u00e9", ""]
-)
-
-
-@given(st.lists(BITS, max_size=8))
-def test_a_hash_is_changed_where_it_stands_by_itself(bits: list[str]) -> None:
-    text, ties = "".join(bits).encode(), {one: one[::-1] for one in HASHES}
-    alone = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{64}(?![0-9A-Za-z])")
-    changed = alone.sub(lambda m: ties.get(m[0].decode(), m[0].decode()).encode(), text)
-    assert bundle._retied(text, ties) == changed
 
 
 def test_what_would_look_like_a_bomb_is_packed_less(own: Example, verify: Verify) -> None:

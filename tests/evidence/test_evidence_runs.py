@@ -120,13 +120,28 @@ def test_earlier_reports_are_part_of_the_evidence(
     )
 
 
-def test_a_path_of_this_machine_in_a_suite_is_refused_before_the_first_run(tmp_path: Path) -> None:
-    proof = Proof(tmp_path / "project", description=f"as in {tmp_path}/project/notes.txt")
-    done = proof.run()
+def test_a_secret_in_a_suite_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    proof = Proof(tmp_path / "project", description="log in with hunter2-and-more")
+    done = proof.run(env={"MY_TOKEN": "hunter2-and-more"})
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "inputs/suite.yaml: holds what would be replaced by <root>, and is not to be changed" in said
+    assert "inputs/suite.yaml: it holds the value of MY_TOKEN, and evidence would show it" in said
+    assert "hunter2" not in said
     assert not list(proof.run_dir.glob("*/parity_runs.jsonl"))
+
+
+def test_a_path_that_a_suite_names_is_part_of_what_it_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = f"{tmp_path}/home/data/games"
+    recipe = {"level": 100.0, "spread": 0.1, "data": data}
+    proof = Proof(tmp_path / "home" / "project", recipe=recipe)
+    done = proof.run(env={"HOME": str(tmp_path / "home")})
+    assert done.returncode == 0, done.stdout
+    members = m.members_of(proof.bundle.read_bytes())
+    assert json.loads(members["inputs/suite.yaml"])["recipe"]["data"] == data
+    assert json.loads(members[FIRST])["metadata"]["effective_recipe"]["data"] == data
+    assert verified(capsys, proof.bundle)[0] == 5
 
 
 def sealed_margin(members: m.Members) -> None:

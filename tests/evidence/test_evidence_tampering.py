@@ -28,6 +28,7 @@ from manipulations import (
 from pytest_worldflux_parity.errors import EvidenceError, TamperedError
 from pytest_worldflux_parity.evidence import open_bundle, read_sign_key, statement
 from pytest_worldflux_parity.evidence.container import MAX_MEMBERS, Entry
+from pytest_worldflux_parity.evidence.members import MOST_DOCUMENT
 
 Change = Callable[[bytes], bytes]
 
@@ -84,6 +85,11 @@ ARCHIVE: dict[str, tuple[Change, int, str]] = {
     ),
     "a bomb": (m.bomb(20 << 20), 3, "bomb unpacks from"),
     "a bomb that lies": (m.lying_bomb, 3, "bomb is not what its checksum says"),
+    "a document larger than any": (
+        m.with_first(Entry("a.json", 8, 0, 400_000, MOST_DOCUMENT + 1, 0), b"x" * 400_000),
+        3,
+        "and such a member may have",
+    ),
     "a member beyond all bounds": (m.huge, 3, "and a member may have"),
     "a stored member of another size": (
         m.with_first(Entry("a", 0, 0, 0, 7, 0), b""), 3, "a unpacks from 0 to 7 bytes",

@@ -13,7 +13,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,9 @@ from ...errors import IsolationError, ParityError, RunFailed, StoreError
 from ...schemas.json_text import utc_now
 from ...suite.suite import Resources
 from .. import devices, launching, retention, runner
+from ..attempt_end import clean_attempt, cleaner_of
 from ..leases import Alone, Lease, Pool, leased
-from ..retry import LOST
+from ..retry import LEAK, LOST
 from ..store import set_record_aside, translated
 from . import job_files
 from .job_files import JOB, NODE
@@ -131,6 +132,7 @@ class Work:
                 raise Interrupted(128 + signal.SIGTERM)
             if not outcome.success:
                 set_record_aside(self.folder)
+            outcome = self._cleaned(outcome)
             digest = hashlib.sha256((self.folder / "metrics.json").read_bytes()) if outcome.success else None
             return {
                 "error": outcome.error,
@@ -144,6 +146,14 @@ class Work:
                 "isolation": outcome.isolation,
                 "refusal": None,
             }
+
+    def _cleaned(self, outcome: runner.Outcome) -> runner.Outcome:
+        """The outcome once what was left is clean: the session holds the record against its hash."""
+        clean = cleaner_of(self.request, self.program, self.folder, self.root, self.folder.parents[4])
+        record, leak = clean_attempt(self.folder, outcome.record, self.request.adapter, clean)
+        if leak:
+            return replace(outcome, record=None, error=leak, kind=LEAK)
+        return replace(outcome, record=record, error=clean.text(outcome.error))
 
     @contextmanager
     def _held(self) -> Iterator[Lease]:

@@ -1,0 +1,180 @@
+"""The end of an attempt: what it left is cleaned where it stands, before anything of it is hashed.
+
+Logs lose secrets, absolute paths and names of hosts and users. So does a record, but for secrets: a record
+with one is not changed behind its program's back, and does not count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .. import wire
+from ..errors import RecordError
+from ..inputs.backends import Backend
+from ..inputs.command_program import CommandProgram
+from ..schemas.json_text import loads
+from .cleaning import Cleaner, cleaner
+from .left_files import LARGEST, MOST_RECORD, left_record, open_left, read_left, take_away_odd
+from .retention import FAILED_RECORD
+from .store import set_record_aside
+
+# Bytes of a log that are kept: of a longer one its beginning and its end.
+MOST_LOG, LOG_BEGINNING = 64 << 20, 1 << 20
+_TEXTS = ("stdout.log", "stderr.log", FAILED_RECORD)
+# What we wrote ourselves for the program, with this machine's paths.
+_ASKED = ("request.json", "match_request.json", "isolation.json")
+# What ties a record to its request, and the plugin compares.
+_CONTRACT = frozenset(["schema_version", "request_id", "adapter", "task_id", "seed", "device", "success"])
+
+
+def cleaner_of(
+    request: wire.RunRequest, program: Backend | CommandProgram, folder: Path, root: Path, run_dir: Path
+) -> Cleaner:
+    """What to look for in what an attempt left; what was asked, and of which program, stays as it is.
+
+    Args:
+        folder: of the attempt. root: the project.
+    """
+    asked = wire.canonical_json(
+        [
+            request.recipe,
+            request.eval_protocol,
+            [request.family, request.task_id, request.system, request.adapter, request.suite_id],
+            request.run_id,
+        ]
+    )
+    return cleaner(root, run_dir, os.environ, [asked, _words(program)], folder.resolve())
+
+
+def _words(program: Backend | CommandProgram) -> str:
+    """What a suite or a backend says of how the program is started."""
+    if isinstance(program, Backend):
+        return "\n".join(program.argv)
+    return "\n".join(word for side in program.sides.values() for word in side.command)
+
+
+def clean_attempt(
+    folder: Path, record: wire.RunRecord | None, where: str, clean: Cleaner
+) -> tuple[wire.RunRecord | None, str]:
+    """Clean what an attempt left in its folder, once its program has ended; a second time changes nothing.
+
+    Args:
+        record: as it was read; None of an attempt that failed. where: whose program it is, for errors.
+
+    Returns:
+        The record as it now stands there, or why it does not count, in one line.
+
+    Raises:
+        OSError: a file cannot be written; nothing is lost then.
+    """
+    error = ""
+    if record is not None:
+        try:
+            if clean_document(folder / "metrics.json", where, clean):
+                record = left_record(folder)
+        except RecordError as leak:
+            set_record_aside(folder)
+            record, error = None, leak.line()
+    clean_texts(folder, clean)
+    return record, error
+
+
+def clean_document(path: Path, where: str, clean: Cleaner) -> bool:
+    """Clean what a program found out, where it stands; whether anything was taken out.
+
+    Raises:
+        RecordError: it holds a secret. OSError: it cannot be read or written.
+    """
+    document = wire.object_in(read_left(path, MOST_RECORD), path.name)
+    if place := clean.secret_in(document):
+        mend = "let the program leave it out of what it writes"
+        raise RecordError(f"{path.name}: {place}", where=where, mend=mend)
+    return write_clean(path, document, clean)
+
+
+def clean_texts(folder: Path, clean: Cleaner) -> None:
+    """Clean logs, and what we wrote for the program, in a folder whose program has ended.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    take_away_odd(folder)
+    for name in _TEXTS:
+        _rewrite(folder / name, clean.data)
+    _rewrite(folder / "progress.jsonl", lambda data: _clean_lines(data, clean))
+    for name in _ASKED:
+        with suppress(OSError, wire.WireError):
+            document = wire.object_in(read_left(folder / name, LARGEST[name]), name)
+            write_clean(folder / name, document, clean)
+
+
+def write_clean(path: Path, document: Mapping[str, Any], clean: Cleaner) -> bool:
+    """Write a document anew where it holds what must not leave the machine; whether it did.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    own = {k: v if k in _CONTRACT else clean.document(v) for k, v in document.items()}
+    if own == document:
+        return False
+    wire.write_atomic(path, wire.canonical_json(own))
+    return True
+
+
+def _rewrite(path: Path, clean: Callable[[bytes], bytes]) -> None:
+    try:
+        data, whole = _bounded(path)
+    except OSError:
+        # There is none, or nothing that a program may leave there.
+        return
+    cleaned = clean(data)
+    if cleaned != data or not whole:
+        _write(path, cleaned)
+
+
+def _bounded(path: Path) -> tuple[bytes, bool]:
+    """A log, and whether that is all of it: the middle of one without end is left out."""
+    with os.fdopen(open_left(path), "rb") as handle:
+        size = os.fstat(handle.fileno()).st_size
+        if size <= MOST_LOG:
+            return handle.read(size), True
+        first = handle.read(LOG_BEGINNING)
+        handle.seek(size - (MOST_LOG - 2 * LOG_BEGINNING))
+        last = handle.read(MOST_LOG - 2 * LOG_BEGINNING)
+    # Cut at lines: no half of what is looked for is left over.
+    first, last = first.rpartition(b"\n")[0], last.partition(b"\n")[2]
+    note = f"\n... {size - len(first) - len(last)} bytes of this log are left out here ...\n"
+    return first + note.encode() + last, False
+
+
+def _clean_lines(data: bytes, clean: Cleaner) -> bytes:
+    """JSON of a line each, whose numbers stay; of a line that is no JSON the text."""
+    return b"\n".join(_clean_line(line, clean) for line in data.split(b"\n"))
+
+
+def _clean_line(line: bytes, clean: Cleaner) -> bytes:
+    # Most lines are numbers under short names.
+    if clean.data(line) == line:
+        return line
+    try:
+        document = loads(line)
+        return wire.canonical_json(clean.document(document)).encode()
+    except (ValueError, RecursionError):
+        return clean.data(line)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write bytes in the place of a file, at once or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

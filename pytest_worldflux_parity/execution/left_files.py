@@ -1,0 +1,88 @@
+"""What a program left in its folder, opened as what it is: a regular file of a stated size, and no link.
+
+A link would have others read what it leads to, a pipe or a device would keep whoever opens it waiting, and a
+file without end would fill the memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from ..wire import RunRecord, RunRequest, object_in, record_from_dict, request_from_dict
+
+MOST_RECORD = 64 << 20
+MOST_ARRAYS = 256 << 20
+# Of what is read of a program's folder, bytes at the most. Logs have no such limit: their middle is left out.
+LARGEST = {
+    "metrics.json": MOST_RECORD, "match.json": MOST_RECORD, "request.json": MOST_RECORD,
+    "match_request.json": MOST_RECORD, "isolation.json": MOST_RECORD, "outputs.npz": MOST_ARRAYS,
+    "perturbed.npz": MOST_ARRAYS,
+}  # fmt: skip
+LOGS = ("stdout.log", "stderr.log", "progress.jsonl")
+
+
+def read_left(path: str | Path, most: int) -> bytes:
+    """All bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be read, is a link or no regular file, or has more bytes than ``most``.
+    """
+    descriptor = open_left(path)
+    with os.fdopen(descriptor, "rb") as handle:
+        size = os.fstat(descriptor).st_size
+        if size > most:
+            raise OSError(errno.EINVAL, f"has {size} bytes, and may have {most}", str(path))
+        return handle.read(size)
+
+
+def open_left(path: str | Path) -> int:
+    """A descriptor of a regular file, for reading.
+
+    Raises:
+        OSError: it cannot be read, or is a link or no regular file.
+    """
+    # Not to be kept waiting by a pipe.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return descriptor
+
+
+def take_away_odd(folder: Path) -> str:
+    """Remove what is read by name and is no file; what there was, or that a file is too large, or empty."""
+    said = ""
+    for name in (*LARGEST, *LOGS):
+        with suppress(FileNotFoundError):
+            status = os.lstat(folder / name)
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                os.unlink(folder / name)
+                said = said or f"left {'a link' if stat.S_ISLNK(status.st_mode) else 'no file'} as {name}"
+            elif status.st_size > LARGEST.get(name, status.st_size):
+                most = LARGEST[name] >> 20
+                said = said or f"left {status.st_size} bytes as {name}, which may have {most} MiB"
+    return said
+
+
+def left_record(folder: Path) -> RunRecord:
+    """The record in an attempt's folder.
+
+    Raises:
+        OSError: it cannot be read. WireError: it is no record.
+    """
+    path = folder / "metrics.json"
+    return record_from_dict(object_in(read_left(path, MOST_RECORD), str(path)), str(path))
+
+
+def left_request(folder: Path) -> RunRequest:
+    """The request in an attempt's folder.
+
+    Raises:
+        OSError: it cannot be read. WireError: it is no request.
+    """
+    path = folder / "request.json"
+    return request_from_dict(object_in(read_left(path, MOST_RECORD), str(path)), str(path))

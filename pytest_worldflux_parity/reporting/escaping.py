@@ -1,0 +1,15 @@
+"""Texts of others in a page of markdown."""
+
+from __future__ import annotations
+
+from ..errors import printable
+
+_HARMLESS = (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("](", "]\\("))
+
+
+def escaped(value: object) -> str:
+    """A value as text with which no table, tag, link or line of a page can be made."""
+    text = printable(" ".join(str(value).split()))
+    for sign, harmless in _HARMLESS:
+        text = text.replace(sign, harmless)
+    return text
