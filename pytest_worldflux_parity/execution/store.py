@@ -136,7 +136,7 @@ class SuiteStore:
         """Write down that a session begins, goes on or ends, with the head that the log has now.
 
         Raises:
-            StoreError: it cannot be written, or the log cannot be read.
+            StoreError: it cannot be written.
         """
         line = {
             "schema_version": EVENT_SCHEMA,
@@ -144,7 +144,7 @@ class SuiteStore:
             "event": event,
             "timestamp": utc_now(),
             "command": list(command),
-            "log_sha256": self.read().chain.head,
+            "log_sha256": wire.file_sha256(self.path) or chain.EMPTY,
         }
         self._append(self.folder / SESSIONS, line)
 

@@ -80,18 +80,21 @@ def test_a_torn_end_loses_only_itself(
     whole = kept.count(b"\n")
     before = suite.read()
     assert [x["request_id"] for x in before.lines][:whole] == [str(n) for n in range(whole)]
-    suite.append(line("after"))
+    added = suite.append(line("after"))
     after = suite.read()
-    assert after.lines == (*before.lines, line("after"))
+    assert after.lines == (*before.lines, added)
     assert after.torn == before.torn
 
 
 @pytest.mark.parametrize("text", ["[1]", "{}", '{"request_id": "1"}', "NaN", "\x00", "[" * 5000])
 def test_a_line_that_is_none_of_ours_is_passed_over_and_counted(suite: store.SuiteStore, text: str) -> None:
-    suite.append(line())
+    added = suite.append(line())
     with suite.path.open("a", encoding="utf-8") as handle:
         handle.write(text + "\n")
-    assert suite.read() == store.Stored((line(),), 1)
+    stored = suite.read()
+    assert (stored.lines, stored.torn, stored.unreadable) == ((added,), 1, ())
+    # What is JSON was written whole, and by nobody who chains.
+    assert stored.chain.broken == (2 if text.startswith("{") else 0)
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(suite: store.SuiteStore) -> None:
