@@ -65,8 +65,8 @@ FORMS = (
         "private key-----",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)",
     ),
-    _form("url_password", "://", r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"'<>]*:(?P<secret>[^\s/@\"'<>]+)@"),
-    _form("url_token", "://", r"[A-Za-z][A-Za-z0-9+.-]*://(?P<secret>[^\s/:@\"'<>]{16,})@"),
+    _form("url_password", "://", r"://[^\s/:@\"'<>]*:(?P<secret>[^\s/@\"'<>]+)@"),
+    _form("url_token", "://", r"://(?P<secret>[^\s/:@\"'<>]{16,})@"),
     _form("bearer_token", "bearer", r"(?i)\bbearer[ \t]+(?P<secret>[A-Za-z0-9._~+/-]{12,}=*)"),
     _form(
         "authorization",
@@ -94,7 +94,11 @@ FORMS = (
     _form("pypi_token", "pypi-", rf"{_B}pypi-[\w-]{{50,}}"),
     _form("sendgrid_key", "sg.", rf"{_B}SG\.[\w-]{{16,}}\.[\w-]{{16,}}"),
     _form("json_web_token", "eyj", rf"{_B}eyJ[\w-]{{10,}}\.eyJ[\w-]{{10,}}\.[\w-]{{10,}}"),
-    _form("named_secret", "pass key token secret", rf"(?i)(?:{_SAID}){_ASSIGNED}(?![0-9]+\b){_VALUE}"),
+    _form(
+        "named_secret",
+        "passw passphrase apikey api_key api-key secret token access_key access-key private_key private-key",
+        rf"(?i)(?:{_SAID}){_ASSIGNED}(?![0-9]+\b){_VALUE}",
+    ),
     # Such names are also those of words and files: it is no key without a letter and a digit.
     _form(
         "named_secret",

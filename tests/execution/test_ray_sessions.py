@@ -75,7 +75,8 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 def request_of(path: Path) -> dict[str, Any]:
     request = json.loads(path.read_text(encoding="utf-8"))
-    assert request.pop("out_dir") == str(path.parent), "a request names the folder where it stands"
+    own = "/".join(path.parent.parts[-6:])
+    assert request.pop("out_dir") == f"<run>/{own}", "a request names the folder where it stands"
     return {k: v for k, v in request.items() if k != "run_id"}
 
 

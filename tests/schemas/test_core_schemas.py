@@ -50,7 +50,7 @@ OPEN = {
     "stability.v1": {"metrics"},
     # What records state of their surroundings, and what an equivalence report comes to.
     "environment.v1": {"systems", "stated"},
-    "statement.v1": {"global"},
+    "statement.v1": {"global", "taken_out"},
     "run_line.v1": {"metrics", "artifacts", "artifacts_sha256", "recipe", "eval_protocol", "source"},
     "campaign.v1": {"recipe", "eval_protocol"},
     "campaign_table.v1": {"tasks"},

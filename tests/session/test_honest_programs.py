@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -71,7 +72,11 @@ def stands(project: Project, system: str = "worldflux") -> Path:
     """Where a program was that ran; its own copy is gone by now."""
     log = project.out_dir(system, "alpha", 0) / "attempt_1" / "stdout.log"
     [line] = [x for x in log.read_text(encoding="utf-8").splitlines() if x.startswith("stands ")]
-    return Path(line.removeprefix("stands "))
+    place = line.removeprefix("stands ")
+    folders = {"<run>": project.run_dir(), "<root>": project.root, "<system-tmp>": tempfile.gettempdir()}
+    for word, folder in folders.items():
+        place = place.replace(word, str(folder))
+    return Path(place)
 
 
 def refuses_resume(project: Project, words: str) -> None:
