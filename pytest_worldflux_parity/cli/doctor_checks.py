@@ -30,7 +30,7 @@ from ..inputs.backends import Backend, load_backends
 from ..inputs.table_pins import PIN_TABLE, pinned_files
 from ..schemas.json_text import read_json
 from ..suite import suite_file
-from ..suite.suite import ArtifactSide, BackendSide
+from ..suite.suite import ArtifactSide, BackendSide, is_suite_name
 
 DISTRIBUTION = "pytest-worldflux-parity"
 LEAST_FREE = 2 << 30
@@ -108,7 +108,7 @@ def ready(checks: Iterable[Check]) -> bool:
 
 def _needs(place: Place) -> Needs:
     needs = Needs()
-    paths = sorted(p for p in place.suites.glob("*") if p.suffix in (".yaml", ".yml"))
+    paths = sorted(p for p in place.suites.glob("*") if is_suite_name(p))
     if not paths:
         text = f"no suite is in {_shown(place.suites, place.root)}"
         needs.checks.append(

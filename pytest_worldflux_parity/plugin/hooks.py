@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from ..errors import printable, printable_lines
-from ..suite.suite import SYSTEMS
+from ..suite.suite import SYSTEMS, is_suite_name
+from .neighbours import has_default_workers, runs_items, workers_foretold
 
 if TYPE_CHECKING:
     from ..execution.leases import Pool
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 ENGINES = ("local", "ray", "slurm")
 TRACKS = ("quick", "proof", "campaign")
 ISOLATE: tuple[Isolate, ...] = ("auto", "require", "off")
-SUFFIXES = (".yaml", ".yml")
 INI = {
     "parity_output": ("folder of the run directories", "reports/parity"),
     "parity_run_id": ("name of the run directory", ""),
@@ -157,6 +157,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("parity_history", "as --parity-history, one a line", type="linelist", default=[])
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    with workers_foretold(early_config.known_args_namespace):
+        return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.parity is None:
@@ -171,12 +177,16 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(error.line()) from None
     if _is_worker(config):
         _follow(config.workerinput[_CONTROLLER])  # type: ignore[attr-defined]
-    elif not config.option.collectonly:
+    elif runs_items(config.option):
         config.stash[STATE] = state = ControllerState()
         config.pluginmanager.register(_BrokenFiles(state.broken))
         config.pluginmanager.register(_NotedLines(state.lines))
         _open_engine(config)
     _default_paths(config)
+    if not _is_worker(config):
+        from .arguments import check_arguments
+
+        check_arguments(config, context)
     _default_workers(config)
 
 
@@ -473,12 +483,7 @@ def _default_workers(config: pytest.Config) -> None:
     Equal to typing ``-n N``; ``-n 0`` and ``--pdb`` keep everything in one process.
     """
     option = config.option
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    if _engine(config) != "local":
-        return
-    chosen = option.numprocesses is not None or option.tx or option.dist != "no"
-    if chosen or option.usepdb or option.collectonly or _is_worker(config):
+    if _engine(config) != "local" or _is_worker(config) or not has_default_workers(option):
         return
     text = str(config.getini("parity_workers"))
     if text != "auto" and not text.isdigit():
@@ -544,13 +549,25 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    if parent.config.option.parity is None or file_path.suffix not in SUFFIXES:
+    if not is_suite_name(file_path):
         return None
+    if parent.config.option.parity is None:
+        return _without_track(parent, file_path)
     if not (parent.session.isinitpath(file_path) or _holds_suite(parent.config, file_path)):
         return None
     from .items import SuiteFile
 
     collector: pytest.Collector = SuiteFile.from_parent(parent, path=file_path)
+    return collector
+
+
+def _without_track(parent: pytest.Collector, path: Path) -> pytest.Collector | None:
+    """Of a suite that is named without ``--parity``: what says what to type. Of other files nothing."""
+    if not parent.session.isinitpath(path) or b"suite_id" not in path.read_bytes():
+        return None
+    from .arguments import SuiteWithoutTrack
+
+    collector: pytest.Collector = SuiteWithoutTrack.from_parent(parent, path=path)
     return collector
 
 
@@ -569,7 +586,7 @@ def _named_suites(config: pytest.Config) -> Iterator[Path]:
         path = Path(os.path.abspath(config.invocation_params.dir / argument.split("::", 1)[0]))
         if path.is_dir():
             yield from _suites_below(config, path)
-        elif path.suffix in SUFFIXES:
+        elif is_suite_name(path):
             yield path
 
 
@@ -579,7 +596,7 @@ def _suites_below(config: pytest.Config, folder: Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _suites_below(config, path)
-        elif path.suffix in SUFFIXES and _holds_suite(config, path):
+        elif is_suite_name(path) and _holds_suite(config, path):
             yield path
 
 

@@ -23,6 +23,7 @@ from ..inputs.scores.curves import Result
 from ..judgement.gates.validity import recipe_findings, record_findings
 from ..judgement.stats.measurements import measure
 from ..suite.pairs import Pair
+from .neighbours import runs_items, set_apart
 
 if TYPE_CHECKING:
     from ..execution.leases import Pool
@@ -48,7 +49,7 @@ class SuiteFile(pytest.File):
             raise self.CollectError(f"{self.path}: a suite lies in the project, {self.config.rootpath}")
         try:
             parts = prepare(self.path, context).parts
-            if not self.config.option.collectonly:
+            if runs_items(self.config.option):
                 for part in parts:
                     check_runnable(part, context, self.config.stash[POOL])
         except ParityError as error:
@@ -183,6 +184,7 @@ class ComponentItem(pytest.Item):
         super().__init__(**kwargs)
         self.component = component
         self.cache = cache
+        set_apart(self)
 
     def runtest(self) -> None:
         result, planted = self.cache.match_result.of(self.component.name)
@@ -248,6 +250,7 @@ class PairItem(pytest.Item):
         super().__init__(**kwargs)
         self.pair = pair
         self.cache = cache
+        set_apart(self, f"seed{pair.seed}")
 
     def setup(self) -> None:
         if FLEET in self.session.stash or self.config.getoption("setuponly", False):

@@ -31,6 +31,7 @@ from ..judgement.fingerprint import (
 )
 from ..judgement.foreseen import foreseen
 from ..schemas.json_text import utc_now
+from ..suite.suite import is_suite_name
 from .bundle import BUNDLE, evidence_inputs, refuse_secrets, refuse_unsigning
 from .programs import described, since_sealed
 
@@ -49,7 +50,7 @@ def suite_paths(
     files = dict.fromkeys(n.split("::", 1)[0] for n in node_ids)
     inside = (p.relative_to(root).as_posix() for p in named if p.is_relative_to(root))
     files.update(dict.fromkeys(f for f in inside if f not in broken))
-    return {f: (root / f).resolve() for f in files if f.endswith((".yaml", ".yml"))}
+    return {f: (root / f).resolve() for f in files if is_suite_name(Path(f))}
 
 
 def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) -> tuple[int, list[str]]:

@@ -36,6 +36,11 @@ Rule = Literal["drop_ratio", "calibrated", "equivalence"]
 Comparison = Literal["programs", "versions", "self"]
 
 
+def is_suite_name(path: Path) -> bool:
+    """Whether a file of this name may be a suite."""
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
 @dataclass(frozen=True)
 class ArtifactSide:
     """A side read from a score table. ``duplicates`` says which of two scores for one point counts."""
