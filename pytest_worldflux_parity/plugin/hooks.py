@@ -443,8 +443,6 @@ def _isolate(config: pytest.Config) -> Isolate:
 
 def _retry_failed(config: pytest.Config, resume: bool) -> str:
     """Why failed runs are tried anew; it stands in the verdict's sentence."""
-    from ..errors import printable
-
     given = config.option.parity_retry_failed
     if given is None:
         return ""
