@@ -184,7 +184,7 @@ def resumed(stage: Stage) -> None:
 
 
 def resumed_after_a_failure(stage: Stage) -> None:
-    """-x ends at the first failure; what failed is tried again by a resume that says why, and nothing else."""
+    """-x ends at the first failure; what failed is tried again by a resume that says why, and no more."""
     recipe = {"level": 100.0, "behaviour": "flaky", "only": ["worldflux/alpha/1"]}
     stage.project().suite(tasks=["alpha"], recipe=recipe)
     stage.session("quick", "-x")
