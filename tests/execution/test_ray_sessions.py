@@ -29,7 +29,7 @@ pytestmark = [
 ]
 RAY = ("--parity-engine=ray", "--device=cuda", "-p", "no:cacheprovider")
 # What a line says of where, when and as which run something was done.
-ELSEWHERE = ("run_id", "timestamp", "duration_sec", "command", "gpus")
+ELSEWHERE = ("run_id", "timestamp", "duration_sec", "command", "gpus", "sha256_before")
 
 
 @pytest.fixture(scope="module")
