@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,10 +42,19 @@ def add_verify(commands: Subparsers) -> None:
     parser.add_argument("--lock", type=Path, metavar="FILE", help="the lock file that you expect")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy that must admit it")
     parser.add_argument("--commit", type=some, metavar="SHA", help="the project's commit that must have run")
+    parser.add_argument(
+        "--head", type=_head, metavar="HASH", help="the head of the log, as the session printed it"
+    )
     parser.add_argument("--allow-unsigned", action="store_true", help="a pass that nobody signed ends with 0")
     parser.set_defaults(run=run_verify)
     # argparse ends with 2, which here says that a verdict does not follow from its data.
     parser.error = lambda message: _usage(parser, message)
+
+
+def _head(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no head: 64 of 0-9 and a-f are wanted")
+    return text
 
 
 def _usage(parser: Any, message: str) -> NoReturn:
@@ -111,6 +121,7 @@ def _reader(options: argparse.Namespace) -> Reader:
     return Reader(
         key=options.key, signers=rules.signers, asked=asked,
         checkout=checkout if asked == NOTHING_ASKED else None, commit=options.commit or "",
+        head=options.head or "",
         admit=rules.admit(must=options.policy is not None), allow_unsigned=options.allow_unsigned,
     )  # fmt: skip
 

@@ -17,7 +17,14 @@ from .attempts import PackedAttempts
 from .bundle import OpenedBundle, open_bundle
 from .gaps import gaps
 from .log import LogSummary, summarised
-from .members import ENVIRONMENT, EQUIVALENCE, LINES, RUN, VERDICT, unknown
+from .members import (
+    ENVIRONMENT,
+    EQUIVALENCE,
+    LINES,
+    RUN,
+    VERDICT,
+    unknown,
+)
 from .signing import PublicKey
 
 Recompute = Callable[[Path], Mapping[str, dict[str, Any] | str]]

@@ -27,6 +27,7 @@ REPORTS = (
     "stability_report.json",
 )
 LINES = "parity_runs.jsonl"
+SESSIONS = "sessions.jsonl"
 # Of the attempts: a folder for each task.
 ATTEMPTS = "attempts"
 ENVIRONMENT = "environment.json"
@@ -60,7 +61,7 @@ _KNOWN = (
     rf"{INPUTS}tables/[^/]+/.+",
     rf"{INPUTS}history/\d+\.json",
     rf"{RUN}run\.json",
-    rf"{RUN}[^/]+/({_either((LINES, CIRCUMSTANCES, 'seed_plan.json', *REPORTS))})",
+    rf"{RUN}[^/]+/({_either((LINES, SESSIONS, CIRCUMSTANCES, 'seed_plan.json', *REPORTS))})",
     rf"{RUN}[^/]+/{ATTEMPTS}/[^/]+/\d+\.jsonl",
     rf"{RUN}[^/]+/component_match[^/]*/golden/({_either(_OF_GOLDEN)})",
     rf"{RUN}[^/]+/component_match[^/]*/(.+/)?({_either(_OF_MATCH)})",
@@ -132,7 +133,7 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
             mend = "the bundle is built after the verdict, from what it rests on"
             raise EvidenceError(f"{path.name} is absent", where=str(path), mend=mend)
     yield Member(f"{RUN}run.json", run_dir / "run.json")
-    for name in (CIRCUMSTANCES, "seed_plan.json", *REPORTS):
+    for name in (SESSIONS, CIRCUMSTANCES, "seed_plan.json", *REPORTS):
         if (folder / name).exists():
             yield Member(f"{below}{name}", folder / name)
     yield from match_members(run_dir, suite_id)
@@ -145,7 +146,7 @@ def expected_names(suite_id: str, tasks: Iterable[str], match_folders: Iterable[
         match_folders: of its component matches, within the folder of the suite.
     """
     below = f"{RUN}{suite_id}/"
-    yield from (f"{below}{name}" for name in (LINES, CIRCUMSTANCES, *REPORTS))
+    yield from (f"{below}{name}" for name in (LINES, SESSIONS, CIRCUMSTANCES, *REPORTS))
     yield from (f"{below}{ATTEMPTS}/{safe_name(task)}/0001.jsonl" for task in tasks)
     for folder in match_folders:
         yield from (f"{below}{folder}/golden/{name}" for name in _OF_GOLDEN)

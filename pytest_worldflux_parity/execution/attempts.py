@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..suite.suite import BackendSide
 from . import retention, retry, runner
 from .attempt_end import clean_attempt, cleaner_of
 from .engine import Engine, Execution, Launch, orphans
-from .isolation import left_in, walls_of
+from .isolation import Walls, left_in, tried, walls_of
 from .launching import sealed_in
 from .leases import Alone
 from .left_files import MOST_RECORD, read_left
@@ -128,10 +129,17 @@ def run_system(
         StoreError: the run directory cannot be written.
     """
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
-    if (kept := _settle(prepared, pair, system, context, store, stored, engine)) is not None:
+    lines = [*stored.attempts(pair.task.id, pair.seed, system)]
+    lines += _settle(prepared, pair, system, context, lines, engine)
+    # What succeeded is not run again, whoever was killed.
+    asked = request_id(prepared, pair, system, context)
+    if (kept := Stored(tuple(lines)).successes.get(asked)) is not None:
         return kept
+    earlier = _failures(lines, asked, context)
     failures: list[retry.Failure] = []
-    how: retry.How = "again"
+    how = retry.next_try(earlier, (), prepared.suite.retries) if earlier else "again"
+    if how == "never":
+        raise _used_up(lines[-1], store)
     while how != "never":
         attempt, folder = store.new_attempt(pair.task.id, pair.seed, system)
         launch = Launch(
@@ -140,7 +148,7 @@ def run_system(
             program=prepared.backends[system],
             sealed=sealed_in(context, prepared, system, f"{prepared.key}.{system}"),
             resources=pair.task.resources,
-            alone=_alone(how, failures),
+            alone=_alone(how, [*earlier, *failures]),
             keep=_wanted_later(prepared, pair, system),
             present=present,
         )
@@ -148,11 +156,11 @@ def run_system(
             execution = engine.execute(launch)
         line = _line(prepared, launch.request, folder, execution, context, launch.sealed.tree)
         failures.append(retry.Failure(line["error_kind"], execution.alone))
-        store.append(line)
+        line = store.append(line)
         retention.apply(context.retention, folder, line, launch.keep)
         if line["success"]:
             return line
-        how = retry.next_try(failures, prepared.suite.retries)
+        how = retry.next_try(earlier, failures, prepared.suite.retries)
     raise AttemptsFailed(str(line["error"]), logs={system: folder})
 
 
@@ -162,34 +170,49 @@ def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:
     return "gpus" if failures[-1].kind == "out_of_gpu_memory" else "machine"
 
 
+def _failures(lines: Sequence[Line], asked: str, context: RunContext) -> list[retry.Failure]:
+    """The attempts at a request that count against its retries, oldest first."""
+    if context.retry_failed:
+        return []
+    return [retry.Failure(x["error_kind"]) for x in lines if x["request_id"] == asked and x.get("error_kind")]
+
+
+def _used_up(line: Line, store: SuiteStore) -> AttemptsFailed:
+    what = f"{line['error']}; the retries of the suite are used up, in earlier sessions of the run"
+    folder = store.attempt_folder(line["task_id"], line["seed"], line["system"], line["attempt"])
+    mend = "to mend: --parity-retry-failed REASON, which the verdict then names"
+    return AttemptsFailed(f"{what}; {mend}", logs={line["system"]: folder})
+
+
 def _settle(
     prepared: PreparedSuite,
     pair: Pair,
     system: str,
     context: RunContext,
-    store: SuiteStore,
-    stored: Stored,
-    engine: Engine,
-) -> Line | None:
-    """Give a line to each earlier attempt at a run whose process was killed before it wrote one.
+    lines: Sequence[Line],
+    engine: Engine | None,
+) -> list[Line]:
+    """Give a line to each attempt at a run whose process was killed before it wrote one.
 
-    Returns:
-        The first success, or None: what succeeded is not run again, whoever was killed.
+    Args:
+        lines: those that attempts at the run have.
+        engine: that of the session; None: what a job may still run is left to it.
     """
-    lines = list(stored.attempts(pair.task.id, pair.seed, system))
+    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
     written = {x["attempt"] for x in lines}
+    settled: list[Line] = []
     for attempt, folder in store.started(pair.task.id, pair.seed, system):
-        if attempt not in written:
-            request = _request(prepared, pair, system, context, attempt, folder)
-            seen = _ended(engine, request, folder, context)
-            if seen is not None:
-                line = _line(prepared, request, folder, seen, context)
-            else:
-                line = _unseen_line(prepared, pair, system, context, attempt, folder)
-            store.append(line)
-            lines.append(line)
-            retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
-    return Stored(tuple(lines)).successes.get(request_id(prepared, pair, system, context))
+        if attempt in written or (engine is None and (folder / JOB_FILE).exists()):
+            continue
+        request = _request(prepared, pair, system, context, attempt, folder)
+        seen = _ended(engine, request, folder, context) if engine is not None else None
+        if seen is not None:
+            line = _line(prepared, request, folder, seen, context)
+        else:
+            line = _unseen_line(prepared, request, folder, context)
+        settled.append(store.append(line))
+        retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
+    return settled
 
 
 def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunContext) -> Execution | None:
@@ -209,13 +232,12 @@ def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunC
 
 
 def _unseen_line(
-    prepared: PreparedSuite, pair: Pair, system: str, context: RunContext, attempt: int, folder: Path
-) -> dict[str, Any]:
+    prepared: PreparedSuite, request: wire.RunRequest, folder: Path, context: RunContext
+) -> Line:
     """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost."""
     found = answer_in(folder)
-    request = _request(prepared, pair, system, context, attempt, folder)
     if found is not None and found[0].request_id == request.request_id and _answers(*found):
-        return _recovered_line(prepared, *found, folder, context)
+        return _stored_as(prepared, *found, folder, context, recovered=True)
     lost = "the process that ran it ended before it did"
     return _stored_as(prepared, request, None, folder, context, error=lost, kind=retry.LOST)
 
@@ -278,7 +300,7 @@ def _stored_as(
     if leak:
         seen = {**seen, "error": leak, "kind": retry.LEAK}
     unseen: dict[str, Any] = {"error": "", "return_code": None, "duration_sec": None, "command": []}
-    unseen["isolation"] = left_in(folder, walls_of(context))
+    unseen["isolation"] = left_in(folder, _possible_walls(context))
     line = record_line(
         prepared.suite,
         request,
@@ -293,6 +315,12 @@ def _stored_as(
     # What names places of this machine; the rest was asked, or stands in the record.
     places = {name: clean.document(line[name]) for name in ("command", "source", "isolation")}
     return {**line, **places, "error": line["error"] and clean.text(line["error"])}
+
+
+def _possible_walls(context: RunContext) -> Walls:
+    """Those that were asked for; none where this machine, on which programs run, has none."""
+    walls = walls_of(context)
+    return replace(walls, mode="off") if context.engine == "local" and tried() is not None else walls
 
 
 def _wanted_later(prepared: PreparedSuite, pair: Pair, system: str) -> tuple[str, ...]:
@@ -320,24 +348,20 @@ def _artifacts_sha256(folder: Path) -> dict[str, str]:
         return {"metrics": hashlib.sha256(read_left(folder / "metrics.json", MOST_RECORD)).hexdigest()}
 
 
-def recover(prepared: PreparedSuite, context: RunContext) -> int:
-    """Store the finished attempts whose worker was killed before it wrote their line; how many."""
-    store = SuiteStore(context.run_dir, prepared.suite.suite_id)
-    count = 0
-    for request, record, folder in list(store.unrecorded()):
-        backend = prepared.backends.get(request.system)
-        # Of the parts of a proof suite, each recovers its own tasks.
-        own = request.task_id in {t.id for t in prepared.suite.tasks}
-        if backend is None or not own or not _answers(request, record):
-            continue
-        line = _recovered_line(prepared, request, record, folder, context)
-        store.append(line)
-        for pair in prepared.pairs:
-            if (pair.task.id, pair.seed) == (request.task_id, request.seed):
-                keep = _wanted_later(prepared, pair, request.system)
-                retention.apply(context.retention, folder, line, keep)
-        count += 1
-    return count
+def recover(prepared: PreparedSuite, context: RunContext) -> None:
+    """Give a line to every attempt that has none, but those that a job may still run.
+
+    From here on a line is absent for one reason alone: that it was taken away.
+
+    Raises:
+        StoreError: the log cannot be read or written.
+    """
+    stored = SuiteStore(context.run_dir, prepared.suite.suite_id).read()
+    for pair in prepared.pairs:
+        for system in pair.systems:
+            if system in prepared.backends:
+                lines = stored.attempts(pair.task.id, pair.seed, system)
+                _settle(prepared, pair, system, context, lines, None)
 
 
 def _answers(request: wire.RunRequest, record: wire.RunRecord) -> bool:
@@ -346,13 +370,3 @@ def _answers(request: wire.RunRequest, record: wire.RunRecord) -> bool:
     except RecordError:
         return False
     return True
-
-
-def _recovered_line(
-    prepared: PreparedSuite,
-    request: wire.RunRequest,
-    record: wire.RunRecord,
-    folder: Path,
-    context: RunContext,
-) -> Line:
-    return _stored_as(prepared, request, record, folder, context, recovered=True)

@@ -5,33 +5,45 @@ kind (``error_kind``)   how it is told                                          
 ======================  ==========================================================  ====================
 ``failed``              any other exit status, or no valid record                   ``retries`` times
 ``deadline``            ended by us when its deadline passed                        ``retries`` times
+``killed``              died of a signal by which one process ends another, or its  ``retries`` times
+                        job was cancelled
 ``out_of_gpu_memory``   it failed, and its log has an allocator's words for a GPU   once, alone on its
                                                                                     GPUs
 ``out_of_memory``       it failed with a MemoryError or the like in its log, or     once, alone on the
                         died of SIGKILL while the kernel counted an OOM kill        machine
-``killed``              died of a signal by which one process ends another          max(1, ``retries``)
+``lost``                the process that ran it was killed, so nobody saw its end   max(1, ``retries``)
+                                                                                    times in a session
+``node_lost``           its engine says that the node went down, or lacked what     as ``lost``
+                        any program needs there
+``preempted``           its engine says that it took the node back                  as ``lost``
 ``leak``                its record holds a password, a token or a key               never
-``lost``                the process that ran it was killed, so nobody saw its end,  max(1, ``retries``)
-                        or its node lacked what any program needs there
 ======================  ==========================================================  ====================
 
-What ran alone when it ran out of memory is not tried again. ``retries`` is the suite's; each session
-counts anew. The kernel's count of OOM kills is that of the control group where it has one, else of
-the machine, so that it can be another process's.
+What ran alone when it ran out of memory is not tried again. ``retries`` is the suite's, and counts over all
+sessions of a run, by its log. The kernel's count of OOM kills is that of the control group where it has one,
+else of the machine, so that it can be another process's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["failed", "deadline", "out_of_gpu_memory", "out_of_memory", "killed", "lost", "leak"]
+Kind = Literal[
+    "failed", "deadline", "killed", "out_of_gpu_memory", "out_of_memory",
+    "lost", "node_lost", "preempted", "leak",
+]  # fmt: skip
 How = Literal["again", "alone", "never"]
-LOST: Kind = "lost"
 KILLED: Kind = "killed"
+LOST: Kind = "lost"
+NODE_LOST: Kind = "node_lost"
+PREEMPTED: Kind = "preempted"
 LEAK: Kind = "leak"
+# Of these nobody saw an end of the program.
+UNSEEN: tuple[Kind, ...] = (LOST, NODE_LOST, PREEMPTED)
+_OF_MEMORY: tuple[Kind, ...] = ("out_of_gpu_memory", "out_of_memory")
 
 # Of a program that dies of these somebody else made an end; SIGSEGV and its like are its own.
 # SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGXCPU: numbers, since the core knows no system.
@@ -78,16 +90,33 @@ def failure_kind(return_code: int | None, log: str, device: str, oom_killed: boo
     return "killed" if number in _ENDING_SIGNALS else "failed"
 
 
-def next_try(failures: Sequence[Failure], retries: int) -> How:
-    """Whether a run is tried again after these attempts, the last of which has just failed."""
-    last = failures[-1]
+def next_try(earlier: Sequence[Failure], now: Sequence[Failure], retries: int) -> How:
+    """Whether a run is tried again after these attempts, the last of which has failed.
+
+    Args:
+        earlier: those of other sessions. now: those of this one.
+    """
+    every = [*earlier, *now]
+    last = every[-1]
     if last.kind == LEAK:
         return "never"
-    if last.kind in ("out_of_gpu_memory", "out_of_memory"):
-        before = sum(f.kind == last.kind for f in failures[:-1])
+    if last.kind in _OF_MEMORY:
+        before = sum(f.kind == last.kind for f in every[:-1])
         return "never" if last.alone or before else "alone"
-    if last.kind in ("killed", "lost"):
-        allowed, kinds = max(1, retries), ("killed", "lost")
-    else:
-        allowed, kinds = retries, ("failed", "deadline")
-    return "again" if sum(f.kind in kinds for f in failures) <= allowed else "never"
+    if last.kind in UNSEEN:
+        # A session that is lost again and again comes to its end all the same.
+        return "again" if sum(f.kind in UNSEEN for f in now) <= max(1, retries) else "never"
+    failed = sum(f.kind not in (*UNSEEN, *_OF_MEMORY) for f in every)
+    return "again" if failed <= retries else "never"
+
+
+def is_excused(kind: object, isolation: object) -> bool:
+    """Whether a program cannot have caused that its attempt was cut off.
+
+    Its engine says so, or walls kept it from the process that ran it.
+
+    Args:
+        kind, isolation: as its line has them.
+    """
+    walled = isinstance(isolation, Mapping) and isolation.get("by") not in (None, "none")
+    return kind in (NODE_LOST, PREEMPTED) or (kind == LOST and walled)

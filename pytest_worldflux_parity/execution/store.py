@@ -1,8 +1,9 @@
 """The run directory: what was asked, what every attempt gave, and what is still to do.
 
 ``<output>/<run_id>/<suite_id>/parity_runs.jsonl`` holds one line per attempt. It is only ever
-appended to, under a file lock, in one write, and synced before the plugin goes on. A line torn by
-a crash is passed over and counted; the next line starts afresh.
+appended to, under a file lock, in one write, and synced before the plugin goes on; each line carries
+the sha256 of all bytes before it (:mod:`.chain`). A line torn by a crash is passed over and counted;
+the next line starts afresh.
 """
 
 from __future__ import annotations
@@ -14,22 +15,26 @@ import marshal
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from .. import schemas, wire
 from ..errors import StoreError
-from ..schemas.json_text import KeyTwice, indented, loads
+from ..schemas.json_text import KeyTwice, indented, loads, utc_now
+from . import chain
+from .chain import Chain, Follower
 from .leases import try_lock
 from .left_files import left_record, left_request
 from .records import SUCCESS, StoredLine
 from .retention import FAILED_RECORD
+from .sessions import EVENT_SCHEMA, SESSIONS, Event, Sessions, read_events
 
 Line = dict[str, Any]
+_Found = TypeVar("_Found")
 
 _PRESENCE = ".running"
 PRESENCE_WAIT_SEC = 30.0
@@ -71,13 +76,16 @@ class Stored:
     """The lines of a ``parity_runs.jsonl`` in order, and how many were torn.
 
     ``unreadable``: the numbers (1-based) of lines that are whole, but that this plugin never wrote.
-    ``repeated``: those of lines in which a key stands twice, and which.
+    ``repeated``: those of lines in which a key stands twice, and which. ``chain``: what their hashes come to.
+    ``sessions``: those that made the run.
     """
 
     lines: tuple[Line, ...]
     torn: int = 0
     unreadable: tuple[int, ...] = ()
     repeated: Mapping[int, str] = field(default_factory=dict)
+    chain: Chain = field(default_factory=Chain)
+    sessions: Sessions = field(default_factory=Sessions)
 
     @cached_property
     def successes(self) -> Mapping[str, Line]:
@@ -108,32 +116,45 @@ class SuiteStore:
         self.path = self.folder / "parity_runs.jsonl"
 
     def read(self) -> Stored:
-        """All lines that are whole.
+        """All lines that are whole, and the sessions that made them.
 
         Raises:
-            StoreError: the file is there and cannot be read.
+            StoreError: a file is there and cannot be read.
         """
-        try:
-            with open(self.path, "rb") as handle:
-                return _read_lines(handle)
-        except FileNotFoundError:
-            return Stored(())
-        except OSError as error:
-            raise StoreError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
+        sessions = _read(self.folder / SESSIONS, read_events) or Sessions()
+        return replace(_read(self.path, _read_lines) or Stored(()), sessions=sessions)
 
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Add one line, durably.
+    def append(self, line: Mapping[str, Any]) -> Line:
+        """Add one line, durably; as it stands in the log.
 
         Raises:
             StoreError: the disk is full or the folder cannot be written; the file is as it was.
         """
-        text = wire.canonical_json(line).encode() + b"\n"
-        with translated(self.path):
+        return self._append(self.path, line)
+
+    def note_session(self, event: Event, run_id: str, command: Sequence[str]) -> None:
+        """Write down that a session begins, goes on or ends, with the head that the log has now.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        line = {
+            "schema_version": EVENT_SCHEMA,
+            "run_id": run_id,
+            "event": event,
+            "timestamp": utc_now(),
+            "command": list(command),
+            "log_sha256": wire.file_sha256(self.path) or chain.EMPTY,
+        }
+        self._append(self.folder / SESSIONS, line)
+
+    def _append(self, path: Path, line: Mapping[str, Any]) -> Line:
+        with translated(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                _append(descriptor, text)
+                return chain.append(descriptor, line)
             finally:
                 os.close(descriptor)
 
@@ -162,14 +183,6 @@ class SuiteStore:
         """Number and folder of every attempt at a run, ended or not."""
         folders = self._run_folder(task_id, seed, system).glob("attempt_*")
         return sorted((number, path) for path in folders if (number := _attempt_number(path)))
-
-    def unrecorded(self) -> Iterator[tuple[wire.RunRequest, wire.RunRecord, Path]]:
-        """Finished attempts that have no line, since their worker was killed before it wrote one."""
-        known = {(x["request_id"], x["attempt"]) for x in self.read().lines}
-        for path in sorted(self.folder.glob("executions/*/seed_*/*/attempt_*")):
-            found = answer_in(path)
-            if found is not None and (found[0].request_id, found[0].attempt) not in known:
-                yield *found, path
 
 
 def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
@@ -306,29 +319,25 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreError(what, where=str(path), mend=mend) from None
 
 
-def _append(descriptor: int, text: bytes) -> None:
-    size = os.fstat(descriptor).st_size
-    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-    data = (b"\n" if torn else b"") + text
+def _read(path: Path, parse: Callable[[BinaryIO], _Found]) -> _Found | None:
     try:
-        # Of a write that fell short the next one says why.
-        if rest := data[os.write(descriptor, data) :]:
-            os.write(descriptor, rest)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(descriptor)
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(descriptor, size)
-        raise
+        with open(path, "rb") as handle:
+            return parse(handle)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
 def _read_lines(handle: BinaryIO) -> Stored:
     lines, torn, unreadable, number = [], 0, [], 0
+    follower = Follower()
     repeated: dict[int, str] = {}
     values: dict[bytes, Any] = {}
     while texts := handle.readlines(_BATCH):
         for text, line in zip(texts, _parsed(texts), strict=True):
             number += 1
+            follower.add(text, line)
             if isinstance(line, KeyTwice):
                 repeated[number] = str(line)
             elif not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
@@ -339,7 +348,7 @@ def _read_lines(handle: BinaryIO) -> Stored:
                 lines.append(StoredLine(line))
             else:
                 unreadable.append(number)
-    return Stored(tuple(lines), torn, tuple(unreadable), repeated)
+    return Stored(tuple(lines), torn, tuple(unreadable), repeated, follower.chain())
 
 
 def _is_ours(line: Mapping[str, Any]) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ..suite.suite import SYSTEMS, Override
 
+# Among the choices of a run: that a resume tried anew what had failed, and why. It stands whoever judges.
+RETRIED = "retry_failed"
 # Whether programs are kept in their folders: where the machine can, or the run fails; or not at all.
 Isolate = Literal["auto", "require", "off"]
 # What stays of an attempt once it is recorded.
@@ -33,6 +35,7 @@ class RunContext:
         engine_settings: what the session says to its engine, by the name of the ini setting.
         names: what documents call files by, of a run that is judged anew (:func:`.lock_reference.names_of`).
         choices: what the command line chose in place of what the project has (:func:`chosen`).
+        retry_failed: why what failed in earlier sessions is tried anew; empty: it is not.
         candidate: the project whose files the candidate's commands name, where that is not ``root``.
     """
 
@@ -55,6 +58,7 @@ class RunContext:
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, Any] = field(default_factory=dict)
+    retry_failed: str = ""
     candidate: Path | None = None
 
 

@@ -122,6 +122,7 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
         yield f"{recovered} results were recovered without their exit status"
     if evidence.torn_lines:
         yield f"{evidence.torn_lines} torn lines of parity_runs.jsonl were passed over"
+    yield from evidence.log.warnings
     yield from noted_warnings(evidence.noted)
 
 

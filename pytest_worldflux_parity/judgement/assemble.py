@@ -12,7 +12,7 @@ from ..execution.attempt_files import AttemptFiles
 from ..execution.attempts import request_id
 from ..execution.match_program import MatchRun, last_run, read_match
 from ..execution.records import SUCCESS, is_readable, record_of
-from ..execution.retry import LOST
+from ..execution.retry import UNSEEN
 from ..execution.store import Line, Stored
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
@@ -34,6 +34,7 @@ from .gates.programs import Named, named_programs, repositories
 from .gates.repeats import repeats
 from .gates.validity import sealed_findings
 from .judgement_input import Evidence
+from .run_log import RunLog, attempts_of
 from .stats.measurements import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, observe
 from .stored_lines import line_findings
 
@@ -46,6 +47,7 @@ def assemble(
     changed: Iterable[str],
     files: AttemptFiles,
     entry: Mapping[str, Any],
+    log: RunLog,
 ) -> Evidence:
     """What was found for one suite.
 
@@ -53,7 +55,7 @@ def assemble(
         selected: names of the pairs and components that this session was to run.
         changed: names of the sealed files that are no longer as they were.
         files: those of the run's attempts.
-        entry: what the session sealed of the suite.
+        entry: what the session sealed of the suite. log: what the run's log says of itself.
     """
     expected = tuple(_expected(prepared))
     found = _used_lines(prepared, context, stored)
@@ -82,6 +84,8 @@ def assemble(
         doubts=doubts,
         components=_components(prepared.match, prepared, context, selected) if prepared.match else None,
         torn_lines=stored.torn,
+        log=log,
+        attempts={s: attempts_of(x for x in stored.lines if x["system"] == s) for s in SYSTEMS},
         repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
         lock_mismatch=reference.mismatch,
         table=reference.table,
@@ -196,7 +200,7 @@ def _absence(
     if system in prepared.tables:
         return NOT_IN_TABLE, f"no row in {prepared.tables[system].path.name}"
     # An attempt that was cut off says nothing of the program.
-    attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") != LOST]
+    attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") not in UNSEEN]
     if attempts and not attempts[-1].get("success"):
         return FAILED, str(attempts[-1].get("error"))
     if any(line["status"] == SUCCESS and not is_readable(line) for line in attempts):

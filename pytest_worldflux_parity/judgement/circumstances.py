@@ -8,6 +8,7 @@ from typing import Any
 
 from . import gates
 from .gates import Finding
+from .run_log import RunLog
 
 CIRCUMSTANCES = "circumstances.json"
 CIRCUMSTANCES_SCHEMA = "worldflux.parity.circumstances.v1"
@@ -28,6 +29,7 @@ class Circumstances:
         history: names of the earlier reports that it was held against, in their order.
         names: ``lock``, and ``tables`` by system: the paths that documents name them by.
         machine: the judging process, as ``evaluation_manifest`` has it.
+        log: the log as it was judged; None of a run of an earlier version.
     """
 
     resumed: bool = False
@@ -38,6 +40,7 @@ class Circumstances:
     history: tuple[str, ...] = ()
     names: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    log: RunLog | None = None
 
     def to_dict(self, suite_id: str, time: str) -> dict[str, Any]:
         """As ``schemas/circumstances.v1.json`` has it."""
@@ -53,6 +56,7 @@ class Circumstances:
             "history": list(self.history),
             "names": dict(self.names),
             "machine": dict(self.machine),
+            "log": self.log.to_dict() if self.log is not None else None,
         }
 
     @classmethod
@@ -67,4 +71,5 @@ class Circumstances:
             history=tuple(document["history"]),
             names=document.get("names", {}),
             machine=document.get("machine", {}),
+            log=RunLog.from_dict(document["log"]) if document.get("log") else None,
         )

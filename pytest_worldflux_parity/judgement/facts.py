@@ -5,13 +5,10 @@ Nothing is decided here. A release policy admits or refuses what stands here, by
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..execution.records import SUCCESS
-from ..execution.retry import KILLED, LOST
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.suite import SYSTEMS, Comparison
@@ -24,6 +21,7 @@ from .judgement_input import Evidence
 from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
 from .quick import Judged, Judgement
+from .run_log import Attempts, RunLog
 from .walls import NOTHING, Isolation
 
 
@@ -72,8 +70,7 @@ class Facts:
     Attributes:
         choices: what was asked other than by the suite (:func:`.context.chosen`).
         seeds: system -> the fewest and the most seeds of a task.
-        attempts: system -> how its attempts ended -> how many.
-        repeated: successes of a request that had succeeded before.
+        attempts: system -> how its attempts ended. log: what the run's log says of itself.
         lost_lines: torn or unreadable lines of the log.
         apart: tasks whose latest steps are far apart on the two sides, a sentence each.
         isolation: what kept programs in their folders.
@@ -97,8 +94,8 @@ class Facts:
     rules: tuple[Rule, ...]
     budgets: tuple[tuple[int, float], ...]
     choices: Mapping[str, str]
-    attempts: Mapping[str, Mapping[str, int]]
-    repeated: int
+    attempts: Mapping[str, Attempts]
+    log: RunLog
     lost_lines: int
     resumed: bool
     warnings: tuple[str, ...]
@@ -117,17 +114,6 @@ class Facts:
     saturated: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
     same_lock: bool = False
-
-    @property
-    def failed_share(self) -> float:
-        """Attempts that failed, of all that were made.
-
-        One that somebody else ended, or whose end nobody saw, has failed at nothing.
-        """
-        total = sum(sum(own.values()) for own in self.attempts.values())
-        others = (SUCCESS, KILLED, LOST)
-        good = sum(own.get(how, 0) for own in self.attempts.values() for how in others)
-        return (total - good) / total if total else 0.0
 
 
 def facts_of(
@@ -163,8 +149,8 @@ def facts_of(
         rules=tuple(_rules(judgement)),
         budgets=tuple(sorted(_budgets(prepared.parts))),
         choices=session.get("choices", {}),
-        attempts={s: _attempts(stored, s) for s in SYSTEMS},
-        repeated=_repeated(stored),
+        attempts=parts[0].attempts,
+        log=parts[0].log,
         lost_lines=stored.torn + len(stored.unreadable),
         resumed=circumstances.resumed,
         warnings=(*judgement.warnings, *(proof.warnings if proof is not None else ())),
@@ -259,11 +245,6 @@ def spelt_range(least: int, most: int) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-def _repeated(stored: Stored) -> int:
-    done = [line.get("request_id") for line in stored.lines if line.get("status") == SUCCESS]
-    return len(done) - len(set(done))
-
-
 def _seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:
     """The fewest and the most seeds that a task has values of."""
     counts = [
@@ -318,13 +299,3 @@ def _widest(
 def _budgets(parts: Iterable[PreparedSuite]) -> set[tuple[int, float]]:
     tasks = (task for part in parts for task in part.suite.tasks)
     return {(t.budget.step, t.budget.tolerance) for t in tasks if t.budget is not None}
-
-
-def _attempts(stored: Stored, system: str) -> Counter[str]:
-    return Counter(_ended(line) for line in stored.lines if line.get("system") == system)
-
-
-def _ended(line: Mapping[str, Any]) -> str:
-    if line.get("status") == SUCCESS:
-        return SUCCESS
-    return str(line.get("error_kind") or "failed")

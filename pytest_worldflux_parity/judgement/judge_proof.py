@@ -22,6 +22,7 @@ from .circumstances import Circumstances
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .proof_verdict import ProofEvidence, ProofJudgement, begin, judge_proof_suite
+from .run_log import run_log
 from .stored_lines import unlisted_attempts
 
 RUNS = "parity_runs.jsonl"
@@ -47,8 +48,9 @@ def judge_run(
     """
     assert prepared.proof is not None
     files = files or AttemptFolders(context.run_dir)
+    log = run_log(stored, circumstances.log)
     parts = tuple(
-        assemble(part, context, stored, _selected(part, circumstances.selected), (), files, entry)
+        assemble(part, context, stored, _selected(part, circumstances.selected), (), files, entry, log)
         for part in prepared.parts
     )
     with begin(prepared.proof, prepared.plan, parts) as begun:
@@ -58,6 +60,8 @@ def judge_run(
         )
         unlisted = unlisted_attempts(files, prepared.suite_id, stored)
         doubts = (*circumstances.findings, *changed, *lock_doubts(prepared, context), *unlisted)
+        # What explains the others comes first.
+        doubts = (*log.findings(claim=prepared.proof.is_claim), *doubts)
         folder = context.run_dir / prepared.suite_id
         return judge_proof_suite(
             ProofEvidence(

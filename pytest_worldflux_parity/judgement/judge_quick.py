@@ -13,6 +13,7 @@ from ..inputs.prepare import PreparedSuite
 from .assemble import assemble, selected_items
 from .circumstances import Circumstances
 from .quick import Judgement, judge
+from .run_log import run_log
 from .stored_lines import unlisted_attempts
 
 
@@ -35,7 +36,8 @@ def judge_quick(
     """
     files = files or AttemptFolders(context.run_dir)
     selected = selected_items(prepared, circumstances.selected)
-    found = assemble(prepared, context, stored, selected, circumstances.changed, files, entry)
+    log = run_log(stored, circumstances.log)
+    found = assemble(prepared, context, stored, selected, circumstances.changed, files, entry, log)
     unlisted = unlisted_attempts(files, prepared.suite.suite_id, stored)
-    doubts = (*found.doubts, *circumstances.findings, *unlisted)
+    doubts = (*log.findings(claim=False), *found.doubts, *circumstances.findings, *unlisted)
     return judge(replace(found, doubts=doubts, noted=circumstances.noted))

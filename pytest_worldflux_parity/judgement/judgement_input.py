@@ -18,6 +18,7 @@ from .gates.fixture import is_fixture_line
 from .gates.independence import Origin
 from .gates.programs import Named
 from .gates.repeats import Repeats
+from .run_log import Attempts, RunLog
 from .stats.measurements import Observed
 from .walls import Isolation, isolation_of
 
@@ -39,6 +40,7 @@ class Evidence:
         changed: sealed files that are no longer as they were.
         noted: what came beside the programs, and changed nothing that ran.
         doubts: findings about stored lines that may not be what the programs wrote.
+        log: what the run's log says of itself. attempts: system -> how those of the whole suite ended.
         lock_mismatch: how the official side's commit contradicts the lock; empty where it does not.
         table: whether an official table is the one that the lock pins.
         components: the match of components; None where they are not compared.
@@ -67,6 +69,8 @@ class Evidence:
     noted: tuple[str, ...] = ()
     doubts: tuple[Finding, ...] = ()
     torn_lines: int = 0
+    log: RunLog = field(default_factory=RunLog)
+    attempts: Mapping[str, Attempts] = field(default_factory=dict)
     lock_mismatch: str = ""
     table: TablePin = field(default_factory=TablePin)
     components: ComponentEvidence | None = None
@@ -95,12 +99,20 @@ class Evidence:
         """What kept the programs in their folders."""
         return isolation_of(ran(self.lines, (self.components,)))
 
+    @property
+    def _lost(self) -> dict[str, int]:
+        """Per side the attempts that its program may have cut off itself."""
+        return {s: own.lost - own.excused for s, own in self.attempts.items()}
+
     def sentence(self, reason: str) -> str:
         """The sentence of a verdict; it begins with what was chosen in place of what the project has.
 
-        And with what is compared, where that is one program on purpose.
+        And with the attempts that were lost, where their program may have done it, and with what is
+        compared, where that is one program on purpose.
         """
-        chosen = f"with {' and '.join(self.choices)}: {reason}" if self.choices else reason
+        lost = [f"{n} attempt{'s' * (n != 1)} of {s} lost" for s, n in self._lost.items() if n]
+        told = [*self.choices, *lost]
+        chosen = f"with {' and '.join(told)}: {reason}" if told else reason
         one = ONE_PROGRAM.get(self.suite.comparison)
         return f"{one}, so nothing is shown of another program: {chosen}" if one else chosen
 

@@ -25,6 +25,7 @@ from .judgement_input import Evidence, ran
 from .proof.decision import Begun, begin_cells, judge_proof
 from .proof.results import ProofDecision, ProofGates
 from .proof.validity import alike_findings, requirement_findings, unknown_backends
+from .run_log import RunLog
 from .stats.measurements import Missing, Observed, Value
 from .walls import Isolation, isolation_of
 
@@ -57,6 +58,11 @@ class ProofEvidence:
     def lines(self) -> tuple[Mapping[str, Any], ...]:
         """The lines that count, of all parts."""
         return tuple(line for part in self.parts for line in part.lines)
+
+    @property
+    def log(self) -> RunLog:
+        """What the run's log says of itself."""
+        return self.parts[0].log if self.parts else RunLog()
 
     @property
     def isolation(self) -> Isolation:

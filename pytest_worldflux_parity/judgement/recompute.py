@@ -17,7 +17,7 @@ from ..execution.attempt_files import AttemptFiles
 from ..execution.store import Stored, SuiteStore
 from ..inputs.backends import FILE as BACKEND_FILE
 from ..inputs.backends import Backend, read_backend
-from ..inputs.context import RunContext
+from ..inputs.context import RETRIED, RunContext
 from ..inputs.golden import held, read_golden
 from ..inputs.matches import MatchSpec
 from ..inputs.prepare import (
@@ -136,7 +136,7 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
         backend_folders=(folder / "inputs" / "backends",),
         resume=circumstances.resumed,
         seeds=tuple(seeds) if seeds is not None else None,
-        choices=session.get("choices", {}) if own else {},
+        choices={k: v for k, v in session.get("choices", {}).items() if own or k == RETRIED},
         names=circumstances.names,
     )
     prepared = _sealed(folder, suite_id, entry, context, asked.suite)

@@ -113,6 +113,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="keep what the run finished and run the rest (without --parity-run-id: the latest run)",
     )
+    group.addoption(
+        "--parity-retry-failed",
+        metavar="REASON",
+        help="with --parity-resume: try anew what has used up its retries; the verdict names the reason",
+    )
     group.addoption("--parity-output", metavar="DIR", help="folder of the run directories")
     group.addoption(
         "--parity-seeds", metavar="0,1,2", help="seeds for the live sides in place of the suite's"
@@ -250,6 +255,7 @@ def _context(config: pytest.Config) -> RunContext:
         isolate=_isolate(config),
         history=tuple(_value(config, "parity_history")),
         sign_key=_sign_key(config),
+        retry_failed=_retry_failed(config, resume),
     )
     return replace(context, choices=chosen(context, config.rootpath / INI["parity_lock"][1]))
 
@@ -433,6 +439,18 @@ def _isolate(config: pytest.Config) -> Isolate:
         if text == name:
             return name
     raise pytest.UsageError(f"parity_isolate is {text!r}: valid: {', '.join(ISOLATE)}")
+
+
+def _retry_failed(config: pytest.Config, resume: bool) -> str:
+    """Why failed runs are tried anew; it stands in the verdict's sentence."""
+    given = config.option.parity_retry_failed
+    if given is None:
+        return ""
+    if not resume:
+        raise pytest.UsageError("--parity-retry-failed goes with --parity-resume: nothing has failed yet")
+    if not (reason := printable(" ".join(given.split()))):
+        raise pytest.UsageError("--parity-retry-failed wants a reason, as in 'the disk was full'")
+    return str(reason)
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -715,7 +733,10 @@ def _conclude(session: pytest.Session) -> None:
     from ..session.conclude import conclude
     from .items import CONTEXT
 
-    state.conclusions = conclude(config.stash[CONTEXT], state.node_ids, state.lines)
+    arguments = list(config.invocation_params.args)
+    state.conclusions = conclude(
+        config.stash[CONTEXT], state.node_ids, state.lines, suites=state.suites, arguments=arguments
+    )
     session.testscollected = len(state.node_ids) + sum(len(c.cases) for c in state.conclusions)
     for conclusion in state.conclusions:
         for case in conclusion.cases:
@@ -769,3 +790,5 @@ def _summary(conclusion: Conclusion) -> Iterator[tuple[str, dict[str, bool]]]:
         rows = card_lines(conclusion.facts, conclusion.signature, beside=True)
         yield from ((f"  {row}", {}) for row in rows)
     yield from ((f"  {os.path.relpath(path)}", {}) for path in conclusion.documents)
+    if conclusion.log_head:
+        yield f"  log head: {conclusion.log_head}", {}

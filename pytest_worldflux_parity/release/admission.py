@@ -27,7 +27,6 @@ def admission_findings(rule: SuiteRule, facts: Facts, now: datetime | None = Non
     claim = facts.claim != "none"
     if not (rule.required or claim):
         return []
-    admitted = rule.admit | ({"failed_attempts"} if facts.failed_share <= rule.failed_attempts else set())
     found = [
         *_choices(facts),
         *_records(facts, rule),
@@ -39,7 +38,7 @@ def admission_findings(rule: SuiteRule, facts: Facts, now: datetime | None = Non
     if facts.comparison != "programs":
         text = f"the suite says `comparison: {facts.comparison}`, and a release rests on two programs"
         return [Finding("not_independent", text)]
-    kept = [_with_name(f) for f in found if NAMES.get(f.code, f.code) not in admitted]
+    kept = [_with_name(f) for f in found if NAMES.get(f.code, f.code) not in rule.admit]
     return [*kept, *_official_tables(facts), *_bounds(rule, facts, now or datetime.now(UTC))]
 
 
@@ -56,9 +55,11 @@ def _choices(facts: Facts) -> Iterator[Finding]:
 
 def _records(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:
     """What the log holds beside the runs that count."""
-    if facts.failed_share:
-        may = f", {rule.failed_attempts:.1%} may have" if rule.failed_attempts else ""
-        yield Finding("failed_attempts", f"{facts.failed_share:.1%} of all attempts did not succeed{may}")
+    for system, own in facts.attempts.items():
+        if own.exceed(rule.failed_attempts):
+            may = f"{rule.failed_attempts:.1%} of them" if rule.failed_attempts else "none"
+            text = f"{own.counted} of {own.total} attempts did not succeed, and {may} may have ({own.line()})"
+            yield Finding("failed_attempts", text, system=system)
     if facts.lost_lines:
         yield Finding("lost_lines", f"{facts.lost_lines} lines of the log are torn or cannot be read")
 
@@ -94,8 +95,8 @@ def _of_claims(facts: Facts) -> Iterator[Finding]:
         yield Finding("project_changed", f"the project had changes beside {facts.project['commit']}")
     if facts.resumed:
         yield Finding("resumed", "the run was resumed")
-    if facts.repeated:
-        yield Finding("repeated_attempts", f"{facts.repeated} runs were repeated after they had succeeded")
+    if repeated := sum(own.repeated for own in facts.attempts.values()):
+        yield Finding("repeated_attempts", f"{repeated} runs were repeated after they had succeeded")
     yield from (Finding("warnings", text) for text in facts.warnings)
 
 

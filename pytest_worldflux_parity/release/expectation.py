@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import DocumentError, ParityError, SourceError
 from ..inputs.command_program import COMMIT, project_commit
-from ..inputs.context import RunContext
+from ..inputs.context import RETRIED, RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import Circumstances
 from ..judgement.fingerprint import entry_of
@@ -128,6 +128,7 @@ class Expectation:
         entry = entry_of(session, suite_id, "run.json")
         seeds = session["seeds_override"] if chosen else None
         given = entry.get("overrides", {}) if chosen else {}
+        kept = ("lock", RETRIED)
         context = RunContext(
             root=self.root,
             track=session["track"],
@@ -138,7 +139,7 @@ class Expectation:
             backend_folders=tuple(self.root / b for b in self.backends),
             resume=circumstances.resumed,
             names=circumstances.names,
-            choices={k: v for k, v in session.get("choices", {}).items() if chosen or k == "lock"},
+            choices={k: v for k, v in session.get("choices", {}).items() if chosen or k in kept},
             seeds=tuple(seeds) if seeds is not None else None,
             overrides={s: _override(o, self.code) for s, o in given.items()},
             candidate=self.code if self.commit else None,

@@ -21,6 +21,8 @@ POLICY_SCHEMA = "worldflux.parity.policy.v1"
 POLICY_V2 = "worldflux.parity.policy.v2"
 REQUIRED, LISTED, WHERE_TABLE = "required", "listed", "required_where_table"
 BUNDLE, DOCUMENTS = "bundle", "documents"
+# Machines fail too.
+FAILED_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class SuiteRule:
     Attributes:
         suite: path of the suite file, or, of a v1 policy, the id of the suite.
         stage: ``required``, ``required_where_table``, or another word, which asks for nothing.
-        admit: names of what is no finding. failed_attempts: the share of attempts that may fail.
+        admit: names of what is no finding. failed_attempts: the share of a side's attempts that may
+            fail, of which one may in any case but where it is 0.
         least_seeds, largest_margin, largest_age_days: bounds; None: none.
     """
 
@@ -39,7 +42,7 @@ class SuiteRule:
     stage: str
     evidence: str = BUNDLE
     admit: frozenset[str] = frozenset()
-    failed_attempts: float = 0.0
+    failed_attempts: float = FAILED_SHARE
     least_seeds: int | None = None
     largest_margin: float | None = None
     largest_age_days: float | None = None
@@ -106,7 +109,7 @@ def _rule(suite: str, own: Mapping[str, Any], path: Path) -> SuiteRule:
         own["stage"],
         own["evidence"],
         frozenset(a for a in own.get("admit", ()) if isinstance(a, str)),
-        shares[0] if shares else 0.0,
+        shares[0] if shares else FAILED_SHARE,
         **{key: own.get(key) for key in bounds},
     )
 

@@ -38,7 +38,7 @@ class Reader:
     Attributes:
         key: PEM file of the public key that must have signed. signers: keys that his policy knows.
         asked: his own suite and lock. checkout: the checkout that he stands in.
-        commit: of the project, that must have run; empty: any.
+        commit: of the project, that must have run; empty: any. head: that the log must have; empty: any.
         admit: facts -> what his policy does not admit.
     """
 
@@ -47,6 +47,7 @@ class Reader:
     asked: Asked = NOTHING_ASKED
     checkout: Expectation | None = None
     commit: str = ""
+    head: str = ""
     admit: Callable[[Facts], Sequence[Finding]] = lambda facts: ()
     allow_unsigned: bool = False
 
@@ -117,6 +118,7 @@ def verify(path: Path, into: Path, reader: Reader, judge: Judge = judge_bundle) 
     words, findings, expected = _expected(bundle, reader, own)
     shown = expected or facts
     admitted = (*reader.admit(shown), *commit_findings(shown, reader.commit)) if shown else ()
+    admitted += tuple(_head_findings(bundle, own, reader.head))
     signer, vouched = signed_by(bundle)
     every = (*findings, *admitted, *signer_findings(bundle, reader.signers))
     return Verified(checked, words, every, shown, signer, vouched, reader.allow_unsigned)
@@ -133,6 +135,19 @@ def commit_findings(facts: Facts, commit: str) -> Iterator[Finding]:
         yield Finding("other_commit", f"the run is of the commit {project['commit']}, not of {commit}")
     elif project["changed"]:
         yield Finding("other_commit", f"the run is of {project['commit']} with changes that it does not hold")
+
+
+def _head_findings(bundle: OpenedBundle, judged: Rejudged | None, head: str) -> Iterator[Finding]:
+    """That the log is, to its last line, the one whose head somebody has published."""
+    if not head or judged is None:
+        return
+    log = judged.judgement.evidence.log
+    if head == log.head:
+        return
+    known = {event["log_sha256"] for event in judged.stored.sessions.events} | judged.stored.chain.heads
+    grown = ", which is that of an earlier state of this log" if head in known else ""
+    text = f"the head of the log is {log.head}, and {head} is asked for{grown}"
+    yield Finding("other_head", text)
 
 
 def signed_by(bundle: OpenedBundle) -> tuple[str, bool]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from ..errors import printable
+from ..execution.chain import EMPTY
 from ..judgement.facts import Facts, Program, Rule, spelt_range
 from ..judgement.gates.compared import Compared
 from ..judgement.judgement_input import ONE_PROGRAM
+from ..judgement.run_log import RunLog
 from ..suite.suite import SYSTEMS
 from .components import STANDINGS
 from .escaping import escaped
 
 NOT_SHOWN = (
     "that nobody with rights over the machine, and no signer, has lied; that what the suite does not "
-    "measure is alike; what a program leaves out of its own reports"
+    "measure is alike; what a program leaves out of its own reports; without a signature, or a head that was "
+    "published, that the log was not made anew"
 )
 _SHORT = 12
 
@@ -53,12 +56,12 @@ def card(facts: Facts, signer: str) -> Iterator[tuple[str, str]]:
         yield "points", "; ".join(facts.curves)
     yield "chosen", "; ".join(facts.choices.values()) or "nothing other than the suite"
     for system in SYSTEMS:
-        if facts.attempts[system]:
-            yield f"attempts of {system}", _attempts(facts.attempts[system])
+        if facts.attempts[system].total:
+            yield f"attempts of {system}", facts.attempts[system].line()
+    if facts.log.head != EMPTY:
+        yield "log", _log(facts.log)
     if facts.resumed:
         yield "resumed", "the run was resumed"
-    if facts.repeated:
-        yield "repeated", f"{facts.repeated} runs that had succeeded were made again; the first counts"
     if facts.lost_lines:
         yield "records", f"{facts.lost_lines} lines of the log are torn or cannot be read"
     if facts.warnings:
@@ -113,9 +116,10 @@ def _rule(rule: Rule) -> str:
     return f"{rule.rule}, margin {rule.margin:.1%}, alpha {rule.alpha:.3g}, widest interval {ends}: {word}"
 
 
-def _attempts(own: Mapping[str, int]) -> str:
-    rows = sorted(own.items(), key=lambda row: (row[0] != "success", row))
-    return ", ".join(f"{count} {how}" for how, count in rows)
+def _log(log: RunLog) -> str:
+    sessions = f"{log.sessions} session{'s' * (log.sessions != 1)}" if log.sessions else "sessions not known"
+    gap = f"; {log.unchained} lines without a hash" if log.unchained else ""
+    return f"head {log.head}, of {sessions}{gap}"
 
 
 def _run(facts: Facts) -> str:

@@ -101,6 +101,7 @@ def run_document(
         "gates": {g.name: _gate(g) for g in judgement.gates},
         "metrics": {m.metric.name: _metric(m, evidence) for m in judgement.metrics if m.metric},
         "runs": [_run(line) for line in evidence.lines],
+        **log_fields(evidence),
         "component_match": matched,
         "components_compared": compared(evidence.compared),
         "pass": judgement.verdict == "pass",
@@ -111,6 +112,14 @@ def run_document(
             "artifacts": artifacts,
         },
     }
+
+
+def log_fields(evidence: Evidence) -> dict[str, Any]:
+    """How the attempts of each side ended, and which log says so; of two tables there is none."""
+    if not evidence.suite.live_systems:
+        return {}
+    attempts = {system: own.to_dict() for system, own in evidence.attempts.items()}
+    return {"attempts": attempts, "log": evidence.log.summary()}
 
 
 def _tables(prepared: PreparedSuite, names: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

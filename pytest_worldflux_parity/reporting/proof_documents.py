@@ -22,7 +22,7 @@ from ..suite.proof_settings import MetricRule, ProofTask
 from ..suite.suite import SYSTEMS
 from . import proof_documents, proof_gates
 from .aggregates import fixture_mark
-from .documents import steps_document
+from .documents import log_fields, steps_document
 
 EQUIVALENCE_SCHEMA = "parity.v1"
 COVERAGE_SCHEMA = "parity.v1"
@@ -37,6 +37,7 @@ def equivalence_document(
     validity: Mapping[str, Any],
     component_match: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    log: Mapping[str, Any] | None = None,
     claim: str | None = None,
 ) -> dict[str, Any]:
     """``equivalence_report.json``, as ``schemas/equivalence.v1.json`` has it.
@@ -45,6 +46,7 @@ def equivalence_document(
         input: name of the file of records, within the document's folder. claim: the claim level that
             the suite names.
         validity, component_match, provenance: what their own documents say, as :func:`provenance` does.
+        log: as :func:`.documents.log_fields` has it.
     """
     return {
         "schema_version": EQUIVALENCE_SCHEMA,
@@ -56,6 +58,7 @@ def equivalence_document(
         "validity": dict(validity),
         "component_match": dict(component_match),
         "provenance": dict(provenance),
+        **(log or {}),
         "bayesian": {**asdict(decision.settings.bayesian), "pass": decision.pass_bayesian},
         "holm": _holm(decision),
         "seed_plan": decision.plan.to_dict() if decision.plan else None,
@@ -383,6 +386,7 @@ def documents_of(
         validity=proof_gates.validity_summary(judgement),
         component_match=proof_gates.components_summary(judgement, COMPONENTS),
         provenance=proof_documents.provenance(judgement.evidence.lines),
+        log=log_fields(judgement.evidence.parts[0]) if judgement.evidence.parts else None,
         claim=judgement.evidence.proof.claim,
     )
     stable = stability(equivalence, history)

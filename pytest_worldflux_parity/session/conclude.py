@@ -7,11 +7,12 @@ with and without xdist and after a resume.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .. import wire
 from ..errors import ParityError
 from ..execution.bytecode import altered
 from ..execution.copies import FOLDER
@@ -27,6 +28,7 @@ from ..judgement.fingerprint import changes, fingerprint, new_beside, read_sessi
 from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
+from ..judgement.run_log import run_log
 from ..judgement.stats.measurements import FAILED
 from ..judgement.stored_lines import rewritten_findings
 from ..reporting import documents, markdown
@@ -38,6 +40,7 @@ from ..suite import suite_file
 from ..suite.suite import Suite
 from .bundle import make_bundle, signature_line
 from .programs import described, look_again, since_sealed, written_meanwhile
+from .seal import end_session
 
 if TYPE_CHECKING:
     from .conclude_proof import ProofConclusion
@@ -63,6 +66,7 @@ class Conclusion:
         proof: of a proof suite what ``judgement`` is of others.
         document: the suite's ``run.json``.
         facts: of the claim card. signature: who vouches for the evidence, in words.
+        log_head: sha256 of the suite's log at the end of the session.
     """
 
     node_id: str
@@ -74,14 +78,21 @@ class Conclusion:
     document: Mapping[str, Any] | None = None
     facts: Facts | None = None
     signature: str = ""
+    log_head: str = ""
 
 
 def conclude(
-    context: RunContext, node_ids: Sequence[str], lines: Mapping[str, Mapping[str, str]]
+    context: RunContext,
+    node_ids: Sequence[str],
+    lines: Mapping[str, Mapping[str, str]],
+    *,
+    suites: Collection[str],
+    arguments: Sequence[str],
 ) -> list[Conclusion]:
     """Judge every suite of the run and write all documents.
 
     Args:
+        suites: node ids of those that this session was to run. arguments: its command line.
         lines: of each suite, the stored lines that this session knows of, as :func:`.rewritten_findings`
             takes them.
 
@@ -95,12 +106,31 @@ def conclude(
     # Of the session that sealed the run; a resume asks the same.
     context = replace(context, run_id=session["run_id"], choices=session.get("choices", {}))
     look_again()
-    conclusions = [_conclude_suite(context, n, sealed[n], node_ids, lines.get(n, {})) for n in sealed]
+    ended = {n: _ended(context, n, sealed[n]["suite_id"], arguments) for n in sealed if n in suites}
+    conclusions = [
+        ended.get(n) or _conclude_suite(context, n, sealed[n], node_ids, lines.get(n, {})) for n in sealed
+    ]
+    conclusions = [_with_head(context, c, sealed[c.node_id]["suite_id"]) for c in conclusions]
     if any(c.judgement for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
     elif any(c.proof for c in conclusions):
         conclusions[-1] = _with_proof_report(context, conclusions)
     return conclusions
+
+
+def _ended(context: RunContext, node_id: str, suite_id: str, arguments: Sequence[str]) -> Conclusion | None:
+    """Write down that the session has ended; why nothing can be concluded where that cannot be done."""
+    try:
+        end_session(suite_id, context, arguments)
+    except ParityError as error:
+        return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
+    return None
+
+
+def _with_head(context: RunContext, conclusion: Conclusion, suite_id: str) -> Conclusion:
+    """With the sha256 of the log as it is now; of tables alone there is none."""
+    path = SuiteStore(context.run_dir, suite_id).path
+    return replace(conclusion, log_head=wire.file_sha256(path) or "")
 
 
 def _since_sealed(
@@ -162,6 +192,7 @@ def _conclude_quick(
         noted=tuple(noted),
         names=names_of(prepared, context),
         machine=environment(),
+        log=run_log(stored),
     )
     judgement = judge_quick(prepared, context, stored, circumstances, entry)
     time = utc_now()

@@ -27,6 +27,7 @@ from ..inputs.scores import ScoreRow, load_table, task_key, write_canonical_json
 from ..inputs.scores.curves import Result
 from ..inputs.table_pins import PIN_TABLE
 from ..judgement.gates.validity import conflicting_successes, record_findings
+from ..judgement.run_log import run_log
 from ..judgement.stats.measurements import measure
 from ..judgement.stored_lines import line_findings
 from ..schemas.json_text import utc_now
@@ -163,6 +164,7 @@ def scores_of(part: PreparedSuite, context: RunContext, names: Collection[str] |
         rows.append(ScoreRow(pair.task.id, pair.seed, value.step, value.value))
         records += [found] if isinstance(found, RunRecord) else []
     warnings = tuple(_warnings(part, stored, records))
+    warnings += (*run_log(stored).problems,)
     torn = f"{stored.torn} torn lines of parity_runs.jsonl were passed over" if stored.torn else ""
     return Scores(tuple(rows), tuple(absent), tuple(records), warnings, torn)
 

@@ -27,6 +27,7 @@ from ..judgement.judge_proof import golden_paths, judge_run
 from ..judgement.proof.decision import plan_to_seal
 from ..judgement.proof_verdict import ProofJudgement
 from ..judgement.required_files import artifact_findings
+from ..judgement.run_log import run_log
 from ..judgement.stored_lines import rewritten_findings
 from ..reporting.missing_suite import write_missing_suite
 from ..reporting.proof_documents import EQUIVALENCE, REPORT, SCHEMAS, Documents, documents_of
@@ -161,6 +162,7 @@ def conclude_proof(
         tuple(history),
         names=names_of(prepared.parts[0], context),
         machine=environment(),
+        log=run_log(stored),
     )
     judgement = judge_run(prepared, context, stored, circumstances, entry)
     _seal_plan(judgement, store.folder)
@@ -241,6 +243,7 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         changed=tuple(changed),
         history=tuple(history),
         findings=(*kept, *_artifacts(prepared, context, stored)),
+        log=run_log(stored, known.log),
     )
     if output.resolve() != runs.parent:
         judgement = judge_run(prepared, context, stored, circumstances, entry)

@@ -46,6 +46,8 @@ def measure(suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: i
     Raises:
         ParityError: the suite, the backend or a run; runs that finished are kept.
     """
+    # Whoever asks again wants what failed tried again; no candidate gains by it.
+    context = replace(context, retry_failed="asked for again")
     prepared = _official_only(suite_path, context, seeds)
     store = SuiteStore(context.run_dir, prepared.suite.suite_id)
     with run_lock(context.run_dir):

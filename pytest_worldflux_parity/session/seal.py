@@ -14,9 +14,10 @@ from ..execution.attempts import recover
 from ..execution.cleaning import cleaner
 from ..execution.copies import FOLDER, forget_sealed, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
+from ..execution.sessions import Event
 from ..execution.store import SuiteStore, write_document
 from ..inputs.command_program import project_state
-from ..inputs.context import RunContext
+from ..inputs.context import RETRIED, RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..inputs.trees import base_of
 from ..judgement.all_gates import case_count
@@ -85,6 +86,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _check_sealed(context, asked, prepared)
+        _seal_choice(context)
         # Of attempts that were killed; a job of Slurm may still run from its own.
         if context.engine != "slurm":
             forget_starts(context.run_dir / FOLDER)
@@ -93,8 +95,38 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
             if part.match is not None:
                 folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
                 retire_failed(part.match, folder / part.match_folder)
+    event: Event = "resumed" if context.resume else "started"
+    for one in prepared.values():
+        store = SuiteStore(context.run_dir, one.suite_id)
+        store.note_session(event, context.run_id, _command(arguments, context))
     against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
     return sum(map(_case_count, prepared.values())), against
+
+
+def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) -> None:
+    """Write down that this session has ended its attempts at a suite.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    SuiteStore(context.run_dir, suite_id).note_session("ended", context.run_id, _command(arguments, context))
+
+
+def _command(arguments: Sequence[str], context: RunContext) -> list[str]:
+    """A command line without secrets, and without what places are called on this machine."""
+    clean = cleaner(context.root, context.run_dir, os.environ)
+    return ["pytest", *map(clean.text, arguments)]
+
+
+def _seal_choice(context: RunContext) -> None:
+    """Keep with what was asked that a resume tries anew what had failed: its verdict says so from here on."""
+    if not context.retry_failed:
+        return
+    session = read_session(context.run_dir)
+    choices = session.get("choices", {})
+    told = [choices.get(RETRIED), f"failed runs tried again: {context.retry_failed}"]
+    changed = {**session, "choices": {**choices, RETRIED: "; ".join(filter(None, told))}}
+    write_document(context.run_dir / "run.json", changed, "session.v1")
 
 
 def isolation_line(context: RunContext) -> Iterable[str]:

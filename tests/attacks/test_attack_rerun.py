@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity.execution.chain import BEFORE
+from pytest_worldflux_parity.execution.store import SuiteStore
 from tests.attacks.lab import (
     FACTOR,
     Attack,
     Kept,
+    ask,
     assert_not_released,
     assert_released,
     edit,
     lock,
     program,
     proof,
-    released,
 )
 
+HEAD = re.compile(r"log head: ([0-9a-f]{64})")
 CONTROLS = ("test_a_run_that_was_cut_off_is_resumed",)
 ATTACKS = (
     Attack(
@@ -33,16 +37,26 @@ ATTACKS = (
     ),
     Attack(
         "The folders of bad runs are taken away, or the lines and folders of attempts that failed.",
-        codes=("record_without_artifact", "attempt_without_line"),
+        codes=("record_without_artifact", "attempt_without_line", "log_broken"),
         ends="`validate` 1",
         tests=("test_a_line_without_its_folder_is_found", "test_an_attempt_that_is_left_out_is_found"),
         controls=CONTROLS,
     ),
     Attack(
         "Both the lines and the folders of bad runs are taken away, and the run is resumed.",
-        words="the run was resumed",
-        ends="the card says so; a claim is refused unless its policy admits `resumed`",
-        tests=("test_a_run_that_was_made_in_several_sessions_says_so",),
+        codes=("log_broken",),
+        ends="`validate` 1",
+        tests=(
+            "test_what_is_gone_with_its_folder_is_missed",
+            "test_the_last_lines_are_missed_by_the_sessions",
+        ),
+        controls=CONTROLS,
+    ),
+    Attack(
+        "As before, and every hash in the log and its sessions is made anew.",
+        codes=("other_head",),
+        ends="a pass, but for the head that was printed: `verify --head` 2",
+        tests=("test_a_log_that_is_made_anew_has_another_head",),
         controls=CONTROLS,
     ),
 )
@@ -121,12 +135,57 @@ def test_an_attempt_that_is_left_out_is_found(project: Kept, folders: bool) -> N
     take(project, failed, lines=True, folders=folders)
     project.run("--parity-resume")
     found = project.document("fake_proof/validity_report.json")["issues_by_code"]
-    assert found["attempt_without_line"] == 4
-    assert_not_released(project, "r")
+    # What still has its folder is given a line again, as an attempt that was cut off.
+    assert found.get("attempt_without_line", 0) == (4 if folders else 0)
+    assert found["log_broken"] >= 1
+    assert_not_released(project, "r", codes=["log_broken"])
 
 
-def test_a_run_that_was_made_in_several_sessions_says_so(project: Kept) -> None:
+def test_what_is_gone_with_its_folder_is_missed(project: Kept) -> None:
     until_good(project, lines=True, folders=True)
-    answer = released(project, "r")
-    assert "the run was resumed" in answer.text
-    assert "| resumed | the run was resumed |" in project.report()
+    assert_not_released(project, "r", codes=["log_broken"])
+    assert "a line was changed, taken away or put in" in project.report()
+
+
+def test_the_last_lines_are_missed_by_the_sessions(project: Kept) -> None:
+    """No line follows them, so that no hash tells; the session before has left the head that there was."""
+    project.run()
+    last = project.lines("fake_proof")[-1]
+    shutil.rmtree((project.run_dir() / last["artifacts"]["stderr"]).parent)
+    path = log(project)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    (project.root / "lucky").touch()
+    project.run("--parity-resume")
+    found = project.document("fake_proof/validity_report.json")["issues"]
+    told = [x["detail"] for x in found if x["code"] == "log_broken"]
+    assert told == [
+        "line 2 of sessions.jsonl says that a session ended with a log that parity_runs.jsonl does not begin "
+        "with: lines are gone or changed"
+    ]
+    assert_not_released(project, "r", codes=["log_broken"])
+
+
+def test_a_log_that_is_made_anew_has_another_head(project: Kept) -> None:
+    """Hashes keep nobody from making all of them again; the head that was printed is not among them."""
+    first = HEAD.search(project.run().stdout.str())
+    bad = [x for x in project.lines("fake_proof") if x["system"] == "worldflux"]
+    take(project, bad, lines=True, folders=True)
+    store = SuiteStore(project.run_dir(), "fake_proof")
+    kept = [{k: v for k, v in x.items() if k != BEFORE} for x in project.lines("fake_proof")]
+    log(project).unlink()
+    (store.folder / "sessions.jsonl").unlink()
+    store.note_session("started", "r", [])
+    for line in kept:
+        store.append(line)
+    store.note_session("ended", "r", [])
+    (project.root / "lucky").touch()
+    second = HEAD.search(project.run("--parity-resume").stdout.str())
+    assert first
+    assert second
+    assert first[1] != second[1]
+    bundle = store.folder / "evidence_bundle.zip"
+    known = ask(project, "verify", bundle, "--allow-unsigned", "--head", second[1])
+    assert known.status == 0, known.text
+    other = ask(project, "verify", bundle, "--allow-unsigned", "--head", first[1])
+    assert other.status == 2
+    assert f"not as expected: other_head: the head of the log is {second[1]}" in other.text

@@ -188,7 +188,7 @@ def _judge_log(folder: Path) -> str:
 
 def _end_session(folder: Path) -> str:
     node_ids = json.loads((folder / "node_ids.json").read_text(encoding="utf-8"))
-    conclusion = conclude(proof_folder.context_of(folder), node_ids, {})[-1]
+    conclusion = conclude(proof_folder.context_of(folder), node_ids, {}, suites=(), arguments=())[-1]
     failed = [case for case in conclusion.cases if case.outcome != "passed"]
     assert not failed, failed
     bundle = next(folder.glob("*/*/evidence_bundle.zip"))

@@ -3,11 +3,12 @@
     python tests/benchmarks/kills.py [--kills 200] [--seed 0] [--workers 2]
 
 A suite of 60 pairs (120 short programs) is run as often as it takes for that many kills with SIGKILL.
-After each run: every (system, task, seed) has succeeded exactly once, what had been stored is still
-there, verdict and documents are those of an undisturbed run but for timestamps, durations, host, run
-id, paths and attempts, and no process is left. Prints what was killed; ends with status 1 at the
-first thing that is not so. Of a record whose line was not yet written when its worker was killed, the
-exit status is unknown; the documents say so in a warning, which is set aside here and counted.
+After each run: every (system, task, seed) has succeeded exactly once, every attempt has a line, what had
+been stored is still there, the chain of the log and of its sessions is whole, verdict and documents are
+those of an undisturbed run but for timestamps, durations, host, run id, paths, attempts and the log's head,
+and no process is left. Prints what was killed; ends with status 1 at the first thing that is not so. Of a
+record whose line was not yet written when its worker was killed, the exit status is unknown; the documents
+say so in a warning, which is set aside here and counted.
 """
 
 from __future__ import annotations
@@ -28,14 +29,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_worldflux_parity.execution.store import SuiteStore
+from pytest_worldflux_parity.judgement.run_log import run_log
+
 RECIPE, PROTOCOL = {"level": 100.0}, {"eval_episodes": 1}
 KINDS = ("controller", "worker", "program")
 SYSTEMS, TASKS, SEEDS = ("official", "worldflux"), 6, 10
 VOLATILE = {
     "resumed",
     "generated_at_utc", "duration_sec", "platform", "timestamp", "run_id", "arguments", "command", "attempt",
-    "recovered",
+    "recovered", "attempts", "log",
 }  # fmt: skip
+# The verdict's sentence says of attempts that were cut off that they were.
+LOST = re.compile(r"with \d+ attempts? of \w+ lost(?: and \d+ attempts? of \w+ lost)?: ", re.IGNORECASE)
 RECOVERED = re.compile(r"\d+ results were recovered without their exit status")
 
 # A shell, since a Python takes longer to start than these programs are to run.
@@ -122,6 +128,11 @@ class Campaign:
         successes = Counter((x["system"], x["task_id"], x["seed"]) for x in lines if x["success"])
         if len(successes) != len(SYSTEMS) * self.tasks * self.seeds or set(successes.values()) != {1}:
             raise AssertionError(f"{run_id}: not every run once: {successes.most_common(3)}")
+        folders = [*self.run_dir(run_id).glob("kills/executions/*/seed_*/*/attempt_*")]
+        if len(folders) != len(lines):
+            raise AssertionError(f"{run_id}: {len(folders)} attempts have {len(lines)} lines")
+        if problems := run_log(SuiteStore(self.run_dir(run_id), "kills").read()).problems:
+            raise AssertionError(f"{run_id}: {problems}")
         self.recovered += sum(bool(x["recovered"]) for x in lines)
         found = self.documents(run_id)
         for name in sorted(undisturbed.keys() | found.keys()):
@@ -234,13 +245,13 @@ def normal(value: Any) -> Any:
         return {k: normal(v) for k, v in value.items() if k not in VOLATILE}
     if isinstance(value, list):
         return [normal(v) for v in value if not (isinstance(v, str) and RECOVERED.fullmatch(v))]
-    return re.sub(r"attempt_\d+", "attempt_N", value) if isinstance(value, str) else value
+    return LOST.sub("", re.sub(r"attempt_\d+", "attempt_N", value)) if isinstance(value, str) else value
 
 
 def plain(text: str) -> list[str]:
     # Of the claim card: when it ran, how many attempts it took, that it was resumed and what was recovered.
-    own = r"Judged at \S+|\| run \|.*|\| attempts of .*|\| resumed \|.*|\| warnings \|.*"
-    lines = re.sub(own, "", text).splitlines()
+    own = r"Judged at \S+|\| run \|.*|\| attempts of .*|\| log \|.*|\| resumed \|.*|\| warnings \|.*"
+    lines = LOST.sub("", re.sub(own, "", text)).casefold().splitlines()
     return [line for line in lines if line.strip() and not RECOVERED.search(line)]
 
 

@@ -29,7 +29,7 @@ pytestmark = [
 ]
 RAY = ("--parity-engine=ray", "--device=cuda", "-p", "no:cacheprovider")
 # What a line says of where, when and as which run something was done.
-ELSEWHERE = ("run_id", "timestamp", "duration_sec", "command", "gpus")
+ELSEWHERE = ("run_id", "timestamp", "duration_sec", "command", "gpus", "sha256_before")
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_node_that_can_run_nothing_is_left_out(project: Project, cluster: RayC
     stores = project.run_dir().glob("*/parity_runs.jsonl")
     lines = [json.loads(line) for path in stores for line in path.read_text(encoding="utf-8").splitlines()]
     failed = [x for x in lines if not x["success"]]
-    assert [x["error_kind"] for x in failed] == ["lost"], failed
+    assert [x["error_kind"] for x in failed] == ["node_lost"], failed
     assert "what was shipped cannot be used: " in failed[0]["error"]
     assert "no other run of this session goes there" in failed[0]["error"]
     result.stdout.fnmatch_lines(["*3 GPU(s) are asked for on one node*nodes that cannot be used: 1 (node*"])
@@ -217,7 +217,8 @@ def test_nodes_and_drivers_that_are_lost(project: Project, cluster: RayCluster) 
     wait_until(lambda: len(stored(project)) == 3 + count, "the lines of what was lost")
     wait_until(lambda: len(waiting(project, "attempt_2")) == count, "their second attempts")
     lost = stored(project)[3:]
-    assert {(x["attempt"], x["error_kind"]) for x in lost} == {(1, "lost")}
+    # The worker may be seen to end before its node is.
+    assert {(x["attempt"], x["error_kind"]) for x in lost} <= {(1, "lost"), (1, "node_lost")}
     assert all("node was lost" in x["error"] or "on its node was ended" in x["error"] for x in lost), lost
     assert len({gpu.partition(":")[0] for x in lost for gpu in x["gpus"]}) == 1
 

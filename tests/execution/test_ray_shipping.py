@@ -469,7 +469,7 @@ def own_environment(root: Path, **changes: str) -> Backend:
 def test_an_environment_that_cannot_be_built_is_one_line_of_the_node(root: Path, tmp_path: Path) -> None:
     sent = replace(parcel(root, tmp_path / "attempt"), program=own_environment(root))
     end, _ = run(sent, tmp_path)
-    assert (end.outcome.kind, end.unfit) == ("lost", "program"), "another node may have that Python"
+    assert (end.outcome.kind, end.unfit) == ("node_lost", "program"), "another node may have that Python"
     assert end.outcome.error.startswith("node far-away: ")
     assert "the environment of backend fake_worldflux cannot be built: " in end.outcome.error
     assert "to mend: on the node, put python3.4 on the PATH" in end.outcome.error
@@ -481,7 +481,7 @@ def test_a_cache_that_cannot_be_written_is_the_nodes_lack(root: Path, tmp_path: 
     sent = parcel(root, tmp_path / "attempt")
     *_, end = node.attempt(sent, {root: root}, tmp_path / "file" / "cache", HOST)
     assert isinstance(end, Ended)
-    assert (end.outcome.kind, end.unfit) == ("lost", "node")
+    assert (end.outcome.kind, end.unfit) == ("node_lost", "node")
     assert end.outcome.error.startswith("node far-away: ")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.execution import runner
-from pytest_worldflux_parity.execution.retry import Failure, failure_kind, next_try
+from pytest_worldflux_parity.execution.retry import UNSEEN, Failure, failure_kind, is_excused, next_try
 
 TORCH = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity"
 XLA = "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 B."
@@ -44,26 +44,54 @@ def test_kinds(return_code: int | None, log: str, device: str, oom_killed: bool,
 
 
 def tries(*failures: str, retries: int, alone: bool = False) -> str:
-    return next_try([Failure(kind, alone) for kind in failures], retries)  # type: ignore[arg-type]
+    """Of failures within one session."""
+    return next_try([], [Failure(kind, alone) for kind in failures], retries)  # type: ignore[arg-type]
 
 
 def test_each_kind_has_its_own_rule() -> None:
-    for kind in ("failed", "deadline"):
+    for kind in ("failed", "deadline", "killed"):
         assert tries(kind, retries=0) == "never"
         assert tries(kind, retries=1) == "again"
         assert tries(kind, "failed", retries=1) == "never"
-    for kind in ("killed", "lost"):
+        assert tries("lost", kind, retries=0) == "never"
+    for kind in UNSEEN:
         assert tries(kind, retries=0) == "again"
-        assert tries(kind, "killed", retries=0) == "never"
-        assert tries(kind, "killed", retries=2) == "again"
-        assert tries(kind, "failed", retries=1) == "again", "a kill uses up no retry"
+        assert tries(kind, "lost", retries=0) == "never"
+        assert tries(kind, "lost", retries=2) == "again"
+        assert tries(kind, "failed", retries=1) == "again", "a loss uses up no retry"
+        assert tries("failed", kind, retries=0) == "again"
     for kind in ("out_of_memory", "out_of_gpu_memory"):
         assert tries(kind, retries=0) == "alone"
         assert tries(kind, retries=9, alone=True) == "never"
         assert tries(kind, kind, retries=9) == "never"
 
 
-KINDS = st.sampled_from(["failed", "deadline", "killed", "lost", "out_of_memory", "out_of_gpu_memory"])
+def test_retries_count_over_all_sessions_and_losses_within_one() -> None:
+    failed, lost, memory = Failure("failed"), Failure("lost"), Failure("out_of_memory")
+    assert next_try([failed], [], retries=0) == "never"
+    assert next_try([failed], [], retries=1) == "again"
+    assert next_try([failed], [failed], retries=1) == "never"
+    assert next_try([lost] * 9, [], retries=0) == "again"
+    assert next_try([lost] * 9, [lost, lost], retries=0) == "never"
+    assert next_try([failed, lost], [failed], retries=1) == "never", "a loss between them changes nothing"
+    assert next_try([memory], [], retries=0) == "alone"
+    assert next_try([memory], [memory], retries=9) == "never"
+
+
+def test_what_a_program_cannot_have_caused() -> None:
+    """Its engine says so, or walls stood between it and what ran it."""
+    walled, open_ = {"by": "bubblewrap"}, {"by": "none", "why": "--parity-isolate=off"}
+    assert [is_excused("lost", within) for within in (walled, open_, None)] == [True, False, False]
+    for kind in ("node_lost", "preempted"):
+        assert is_excused(kind, open_)
+        assert is_excused(kind, None)
+    for kind in ("failed", "deadline", "killed", "out_of_memory", "out_of_gpu_memory", None):
+        assert not is_excused(kind, walled)
+
+
+KINDS = st.sampled_from(
+    ["failed", "deadline", "killed", "lost", "node_lost", "preempted", "out_of_memory", "out_of_gpu_memory"]
+)
 
 
 @given(st.lists(KINDS, min_size=25, max_size=25), st.integers(0, 5))

@@ -151,10 +151,10 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
     )
     found = {state: lines[folder] for folder, state in states.items()}
     kinds = {
-        "NODE_FAIL": "lost",
+        "NODE_FAIL": "node_lost",
         "TIMEOUT": "deadline",
         "OUT_OF_MEMORY": "out_of_memory",
-        "PREEMPTED": "killed",
+        "PREEMPTED": "preempted",
     }
     assert {state: line["error_kind"] for state, line in found.items()} == kinds
     pattern = r"fake_official: Slurm ended the job: {} \(job \d+(_\d)?, started 1 time\).*"
@@ -207,7 +207,7 @@ def test_preempted_and_queued_anew(project: Project, cluster: FakeSlurm) -> None
         "fake_official: Slurm has started the job 3 times and ended it each time; to mend: raise requeues in "
         "parity_slurm, or name another partition or qos"
     )
-    assert (first["error_kind"], second["success"], second["attempt"]) == ("killed", True, 2)
+    assert (first["error_kind"], second["success"], second["attempt"]) == ("lost", True, 2)
 
 
 def starts(folder: Path) -> int:
@@ -218,7 +218,7 @@ def starts(folder: Path) -> int:
 def test_a_session_that_was_killed_is_gone_on_with(project: Project, cluster: FakeSlurm) -> None:
     """What a job left is believed only where the job says that it came to its end."""
     configure(project)
-    waiting(project, seeds=3, retries=0)
+    waiting(project, seeds=3, retries=1)
     session = project.start(*SLURM, *ONE)
     running(project, 3)
     session.kill()
@@ -239,7 +239,7 @@ def test_a_session_that_was_killed_is_gone_on_with(project: Project, cluster: Fa
     for line in project.lines():
         folder = (project.run_dir() / line["artifacts"]["stdout"]).parents[1]
         kinds.setdefault(folder / "attempt_1", []).append(line["error_kind"])
-    assert kinds == {gone: ["lost", None], broken: ["killed", None], queued: [None]}
+    assert kinds == {gone: ["node_lost", None], broken: ["killed", None], queued: [None]}
     assert starts(queued) == 2
 
 
@@ -284,7 +284,7 @@ def test_another_engine_asks_slurm_what_became_of_a_job(
 ) -> None:
     """What still runs or waits is left to it; once it is over, the run is gone on with here."""
     configure(project)
-    waiting(project, seeds=2)
+    waiting(project, seeds=2, retries=1)
     session = project.start(*SLURM, *ONE)
     running(project, 2)
     session.kill()

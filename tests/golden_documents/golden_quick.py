@@ -184,12 +184,12 @@ def resumed(stage: Stage) -> None:
 
 
 def resumed_after_a_failure(stage: Stage) -> None:
-    """-x ends at the first failure; what failed is tried again by a resume, what succeeded is not."""
+    """-x ends at the first failure; what failed is tried again by a resume that says why, and no more."""
     recipe = {"level": 100.0, "behaviour": "flaky", "only": ["worldflux/alpha/1"]}
     stage.project().suite(tasks=["alpha"], recipe=recipe)
     stage.session("quick", "-x")
     stage.take("reports/parity/r/fake_quick/missing_pairs.yaml", "reports/parity/r/fake_quick/run.json")
-    stage.session("quick", "--parity-resume")
+    stage.session("quick", "--parity-resume", "--parity-retry-failed=its disk was full")
 
 
 # --- programs that fail ---

@@ -76,7 +76,7 @@ def waiting_family(project: Project, walls: str) -> Path:
     backend = project.root / "backends" / "fake_worldflux" / "backend.yaml"
     backend.write_text(backend.read_text() + "needs: {read: [../../flags]}\n")
     recipe = {"behaviour": "family", "until": str(flags / "go"), "only": ["worldflux/alpha/1"]}
-    project.suite(tasks=["alpha"], recipe={"level": 100.0, **recipe}, deadline_sec=200)
+    project.suite(tasks=["alpha"], recipe={"level": 100.0, **recipe}, deadline_sec=200, retries=1)
     return flags / "go"
 
 

@@ -87,7 +87,7 @@ def test_lf_mends_a_run_beside_a_table(project: Project) -> None:
     seeds = {"official": 4, "worldflux": 3}
     project.suite(official=table(project, "o.json", 4), seeds=seeds, tasks=["alpha"], recipe=broken)
     assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
-    result = project.run_here("--lf", "--parity-resume")
+    result = project.run_here("--lf", "--parity-resume", "--parity-retry-failed=why not")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
 
 

@@ -165,6 +165,7 @@ FINDERS: Mapping[str, Finder] = {
     "judgement/all_gates.py": VALIDITY,
     "judgement/assemble.py": VALIDITY,
     "judgement/stored_lines.py": VALIDITY,
+    "judgement/run_log.py": VALIDITY,
     "judgement/judge_proof.py": PROOF_VALIDITY,
     "judgement/proof/validity.py": PROOF_VALIDITY,
     "judgement/required_files.py": PROOF_VALIDITY,
@@ -181,6 +182,7 @@ FINDERS: Mapping[str, Finder] = {
 }
 # Where a code is not found by what its module's other codes are found by.
 OWN: Mapping[tuple[str, str], Finder] = {
+    ("judgement/run_log.py", "log_unchained"): PROOF_VALIDITY,
     ("judgement/gates/coverage.py", "steps_apart"): PROOF_VALIDITY,
     # A quick suite warns.
     ("judgement/gates/programs.py", "program_not_shown"): PROOF_VALIDITY,

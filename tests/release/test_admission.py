@@ -11,6 +11,7 @@ import pytest
 from pytest_worldflux_parity.inputs.lock import GoldenPin
 from pytest_worldflux_parity.judgement.facts import Facts, Program, Rule
 from pytest_worldflux_parity.judgement.gates.compared import Compared
+from pytest_worldflux_parity.judgement.run_log import Attempts, RunLog
 from pytest_worldflux_parity.judgement.walls import NOTHING, Isolation
 from pytest_worldflux_parity.release.admission import admission_findings
 from pytest_worldflux_parity.release.release_policy import LISTED, REQUIRED, SuiteRule
@@ -30,8 +31,9 @@ WHOLE = Facts(
     programs=(OFFICIAL, CANDIDATE), components={}, tasks=1,
     seeds={"official": (10, 10), "worldflux": (4, 4)},
     rules=(Rule("episode_return", "calibrated", 0.05, 0.05, (-0.01, 0.01), True),),
-    budgets=((1000, 0.0),), choices={}, attempts={"official": {}, "worldflux": {"success": 4}}, repeated=0,
-    lost_lines=0, resumed=False, warnings=(), apart=(), run_id="r", time="2026-01-01T00:00:00+00:00",
+    budgets=((1000, 0.0),), choices={}, attempts={"official": Attempts(), "worldflux": Attempts(ok=4)},
+    log=RunLog(), lost_lines=0, resumed=False, warnings=(), apart=(), run_id="r",
+    time="2026-01-01T00:00:00+00:00",
     device="cpu", machine={}, project={"commit": COMMIT, "changed": False}, fixture=False,
     isolation=Isolation(walled=4),
 )  # fmt: skip
@@ -59,13 +61,34 @@ def test_the_lock_of_the_command_line_is_a_choice_unless_it_is_the_judges() -> N
     assert codes(NEEDED, replace(chosen, same_lock=True)) == []
 
 
-@pytest.mark.parametrize("ended", ["killed", "lost"])
-def test_what_somebody_else_ended_has_not_failed(ended: str) -> None:
-    """A session that was interrupted, or a job that was put back into a queue."""
-    attempts = {"official": {}, "worldflux": {"success": 4, ended: 2}}
-    assert codes(NEEDED, replace(WHOLE, attempts=attempts)) == []
-    attempts["worldflux"]["failed"] = 1
-    assert codes(NEEDED, replace(WHOLE, attempts=attempts)) == ["failed_attempts"]
+def side(**counts: int) -> Facts:
+    """Facts with these attempts of the candidate."""
+    return replace(WHOLE, attempts={"official": Attempts(), "worldflux": Attempts(**counts)})
+
+
+def test_what_its_program_cannot_have_caused_has_not_failed() -> None:
+    """A session that was lost behind walls, a node that went down, a job that was preempted."""
+    assert codes(NEEDED, side(ok=4, lost=9, excused=9)) == []
+    assert codes(NEEDED, side(ok=4, lost=9, excused=8)) == []
+    assert codes(NEEDED, side(ok=4, lost=9, excused=7)) == ["failed_attempts"]
+
+
+@pytest.mark.parametrize("ended", ["failed", "killed", "lost"])
+def test_one_attempt_of_a_side_may_fail_and_one_in_fifty(ended: str) -> None:
+    assert codes(NEEDED, side(ok=4, **{ended: 1})) == []
+    assert codes(NEEDED, side(ok=4, **{ended: 2})) == ["failed_attempts"]
+    assert codes(NEEDED, side(ok=98, **{ended: 2})) == []
+    assert codes(NEEDED, side(ok=97, **{ended: 2})) == ["failed_attempts"]
+
+
+def test_each_side_has_a_share_of_its_own() -> None:
+    """Runs of the official program pay for no failure of the candidate."""
+    many = replace(
+        side(ok=4, failed=2), attempts={**side(ok=4, failed=2).attempts, "official": Attempts(900)}
+    )
+    assert codes(NEEDED, many) == ["failed_attempts"]
+    both = {"official": Attempts(ok=4, failed=1), "worldflux": Attempts(ok=4, failed=1)}
+    assert codes(NEEDED, replace(WHOLE, attempts=both)) == []
 
 
 # What is a finding -> facts that have it; by its name it is admitted.
@@ -80,7 +103,7 @@ OF_CLAIMS: dict[str, dict[str, Any]] = {
     "project_changed": {"project": {"commit": COMMIT, "changed": True}},
     "no_project_commit": {"project": None},
     "resumed": {"resumed": True},
-    "repeated_attempts": {"repeated": 1},
+    "repeated_attempts": {"attempts": {"official": Attempts(), "worldflux": Attempts(ok=4, repeated=1)}},
     "warnings": {"warnings": ("2 results were recovered without their exit status",)},
 }
 
@@ -97,10 +120,11 @@ def test_each_is_a_finding_until_it_is_admitted_by_its_name(name: str) -> None:
 
 
 def test_a_share_of_attempts_may_fail() -> None:
-    facts = replace(WHOLE, attempts={"official": {}, "worldflux": {"success": 9, "oom": 1}})
+    facts = side(ok=18, failed=2)
     assert codes(NEEDED, facts) == ["failed_attempts"]
     assert codes(replace(NEEDED, failed_attempts=0.1), facts) == []
     assert codes(replace(NEEDED, failed_attempts=0.09), facts) == ["failed_attempts"]
+    assert codes(replace(NEEDED, failed_attempts=0.0), side(ok=19, failed=1)) == ["failed_attempts"]
 
 
 LACKING: dict[str, tuple[Program, ...]] = {

@@ -34,7 +34,7 @@ from ...inputs.files.project_files import everything, tracked
 from ...inputs.trees import base_of
 from .. import runner
 from ..engine import Execution, Launch
-from ..retry import LOST, Kind
+from ..retry import LOST, NODE_LOST, Kind
 from . import bootstrap, placement, shipping
 from .delivery import Delivery
 from .node import Ended, Event, Parcel, Started, Unfit
@@ -384,7 +384,8 @@ class _Lost(ParityError):
         super().__init__("; ".join(filter(None, (what, further[unfit]))), **fields)
         self.lack = what
         self.died = died
-        self.kind = kind
+        # Ray says so, whatever the program did.
+        self.kind = NODE_LOST if died or unfit else kind
         self.unfit = unfit
         self.begun = begun
 

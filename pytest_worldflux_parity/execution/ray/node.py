@@ -33,7 +33,7 @@ from ..guardian import detach
 from ..isolation import OPEN, Walls
 from ..launching import Sealed, Start, started
 from ..leases import XLA_SHARE
-from ..retry import LOST
+from ..retry import NODE_LOST
 from .bootstrap import own_folder
 
 EVERY_SEC = 1.0
@@ -166,7 +166,7 @@ def attempt(parcel: Parcel, places: Mapping[Path, Path], cache: Path, host: Host
     except (ParityError, OSError) as problem:
         unfit = "" if ran else _unfit(problem)
         error = f"node {host.name}: {_line(problem)}"
-        yield Ended(runner.Outcome(None, error, None, 0.0, LOST if unfit else "failed"), unfit=unfit)
+        yield Ended(runner.Outcome(None, error, None, 0.0, NODE_LOST if unfit else "failed"), unfit=unfit)
 
 
 def _unfit(problem: ParityError | OSError) -> Unfit:

@@ -25,7 +25,7 @@ from ...suite.suite import Resources
 from .. import devices, launching, retention, runner
 from ..attempt_end import clean_attempt, cleaner_of
 from ..leases import Alone, Lease, Pool, leased
-from ..retry import LEAK
+from ..retry import LEAK, LOST
 from ..store import set_record_aside, translated
 from . import job_files
 from .job_files import JOB, NODE
@@ -103,7 +103,7 @@ class Work:
             where=self.request.adapter,
             mend="raise requeues in parity_slurm, or name another partition or qos",
         )
-        return _failed(problem.line(), "killed")
+        return _failed(problem.line(), LOST)
 
     def _ended(self, starts: int) -> dict[str, Any]:
         from submitit.core.utils import UncompletedJobError

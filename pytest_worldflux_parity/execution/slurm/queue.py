@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ...errors import ParityError
-from ..retry import LOST, Kind
+from ..retry import KILLED, LOST, NODE_LOST, PREEMPTED, Kind
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 ASK_SEC = 120.0
@@ -32,11 +32,11 @@ _KINDS: Mapping[str, Kind] = {
     "OUT_OF_MEMORY": "out_of_memory",
     "TIMEOUT": "deadline",
     "DEADLINE": "deadline",
-    "CANCELLED": "killed",
-    "PREEMPTED": "killed",
+    "CANCELLED": KILLED,
+    "PREEMPTED": PREEMPTED,
     "FAILED": "failed",
-    "NODE_FAIL": LOST,
-    "BOOT_FAIL": LOST,
+    "NODE_FAIL": NODE_LOST,
+    "BOOT_FAIL": NODE_LOST,
 }
 _MENDS = {
     "OUT_OF_MEMORY": "raise mem in parity_slurm",

@@ -151,6 +151,13 @@ _VALIDITY = {
     "missing_recipe_hash": Code("A record has no hash of its recipe.", _STATE),
     "missing_recipe_metadata": Code("A record says nothing of the recipe that it used.", _STATE),
     "missing_source_provenance": Code("A record names no tree and no commit of its program.", _STATE),
+    "log_broken": Code(
+        "Lines of the log or of its sessions were changed, taken away or put in.",
+        "Restore both files from a copy, or begin a new run.",
+    ),
+    "log_unchained": Code(
+        "Of a claim: lines of the log are of a version that did not chain them.", "Begin a new run."
+    ),
     "mock_mode_forbidden": Code("A record says that nothing ran for real.", _WORD),
     "model_id_mismatch": Code("The sides state other models.", _ALIKE),
     "model_profile_mismatch": Code("The sides, or the suite, name other model profiles.", _ALIKE),
@@ -228,7 +235,8 @@ _POLICY = {
         "Give its backend a `match:`, or admit it by this name.",
     ),
     "failed_attempts": Code(
-        "Attempts failed.", 'Look why; `{"failed_attempts": 0.1}` admits a share of them.'
+        "More attempts of a side failed than one and 2 % of them.",
+        'Look why; `{"failed_attempts": 0.1}` admits another share of them.',
     ),
     "frames_apart": Code(
         "Two tables end at steps that are far apart.", "Name a budget in the suite, or tables that end alike."
@@ -293,6 +301,10 @@ _EXPECTATION = {
     ),
     "not_passed": Code(
         "The verdict under what is expected is no pass.", "Read the reason: it names the gate or the metric."
+    ),
+    "other_head": Code(
+        "The log is not the one that `--head` names.",
+        "Get the bundle of that log.",
     ),
     "other_commit": Code("What ran is not the commit that `--commit` names.", "Run again at that commit."),
     "program_differs": Code(

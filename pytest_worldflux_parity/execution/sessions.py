@@ -1,0 +1,57 @@
+"""The sessions of a run: when each began, went on or ended, by which command, and the log's head then.
+
+``sessions.jsonl`` stands beside ``parity_runs.jsonl``, and its lines are chained as those are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal
+
+from .. import schemas
+from ..errors import StoreError
+from ..schemas.json_text import loads
+from .chain import Chain, Follower
+
+SESSIONS = "sessions.jsonl"
+EVENT_SCHEMA = "worldflux.parity.session_event.v1"
+Event = Literal["started", "resumed", "ended"]
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The lines of a ``sessions.jsonl`` in order; those that are none are numbered in ``unreadable``."""
+
+    events: tuple[Mapping[str, Any], ...] = ()
+    unreadable: tuple[int, ...] = ()
+    chain: Chain = field(default_factory=Chain)
+
+    @property
+    def begun(self) -> int:
+        """How many sessions there were."""
+        return sum(event["event"] != "ended" for event in self.events)
+
+
+def read_events(handle: BinaryIO) -> Sessions:
+    """Every line; one that was torn, or is none of ours, is numbered."""
+    follower = Follower()
+    events: list[Mapping[str, Any]] = []
+    unreadable: list[int] = []
+    for number, text in enumerate(handle, start=1):
+        event = _event(text)
+        follower.add(text, event)
+        if event is not None:
+            events.append(event)
+        elif text.strip():
+            unreadable.append(number)
+    return Sessions(tuple(events), tuple(unreadable), follower.chain())
+
+
+def _event(text: bytes) -> dict[str, Any] | None:
+    try:
+        event = loads(text)
+        schemas.check(event, "session_event.v1", str, StoreError)
+    except (ValueError, RecursionError, StoreError):
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,220 @@
+"""A candidate that runs again until its draw is good: by failing, by a signal, or by ending what runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_worldflux_parity.execution.sessions import SESSIONS
+from tests.attacks.lab import (
+    Attack,
+    Kept,
+    ask,
+    assert_not_released,
+    assert_released,
+    edit,
+    lock,
+    policy,
+    program,
+    proof,
+    quick,
+    released,
+)
+from tests.conftest import wait_until
+from tests.evidence.manipulations import Members, forged, replaced, saved
+from tests.execution.walls import needs_walls
+
+CONTROLS = (
+    "test_one_attempt_that_failed_is_admitted",
+    "test_a_session_that_was_killed_behind_walls_is_no_failure",
+)
+ATTACKS = (
+    Attack(
+        "The candidate fails, or dies of a signal, where its draw is bad, and is tried again.",
+        codes=("failed_attempts",),
+        ends="`validate` 1; the card counts them",
+        tests=("test_bad_draws_that_end_themselves_are_counted",),
+        controls=CONTROLS,
+    ),
+    Attack(
+        "What failed is resumed until it succeeds.",
+        words="the retries of the suite are used up",
+        ends="the pair fails; `--parity-retry-failed` is an `overrides`",
+        tests=("test_retries_count_over_all_sessions", "test_a_reason_belongs_to_a_resume"),
+        controls=CONTROLS,
+    ),
+    Attack(
+        "The candidate kills what runs it where its draw is bad, and the run is resumed.",
+        codes=("failed_attempts",),
+        words="attempts of worldflux lost",
+        ends="`validate` 1; the sentence says it",
+        tests=("test_a_candidate_that_kills_its_session_is_told",),
+        controls=CONTROLS,
+    ),
+    Attack(
+        "A session is taken out of `sessions.jsonl` in a bundle, or is said to be another one.",
+        codes=("log_broken",),
+        ends="`verify` 2",
+        tests=("test_the_sessions_of_a_bundle_are_those_that_were_judged",),
+        controls=CONTROLS,
+    ),
+)
+OK = "def ok(request):\n"
+BAD = "    bad = request.system == 'worldflux' and request.attempt == 1 and request.seed < {seeds}\n"
+SIGNALS = "    import signal\n"
+ENDS = {
+    "failed": "    bad and sys.exit(3)\n",
+    "killed": f"{SIGNALS}    bad and os.kill(os.getpid(), signal.SIGKILL)\n",
+    "lost": f"{SIGNALS}    bad and (os.kill(os.getppid(), signal.SIGKILL), time.sleep(60))\n",
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Kept:
+    return Kept(tmp_path / "project")
+
+
+def ending(project: Kept, how: str, seeds: int) -> None:
+    """The candidate's first attempts at so many seeds end in some way."""
+    edit(program(project), OK, OK + BAD.format(seeds=seeds) + ENDS[how])
+
+
+@pytest.mark.parametrize("how", ["failed", "killed"])
+def test_one_attempt_that_failed_is_admitted(project: Kept, how: str) -> None:
+    """The control: machines fail too."""
+    quick(project, retries=1)
+    lock(project)
+    ending(project, how, 1)
+    assert project.run().ret == pytest.ExitCode.OK
+    assert_released(project, "r")
+    assert f"| attempts of worldflux | 4 ok, 1 {how} |" in project.report()
+    counts = project.document()["attempts"]["worldflux"]
+    assert (counts["ok"], counts[how], sum(counts.values())) == (4, 1, 5)
+
+
+@pytest.mark.parametrize("how", ["failed", "killed"])
+def test_bad_draws_that_end_themselves_are_counted(project: Kept, how: str) -> None:
+    quick(project, retries=1)
+    lock(project)
+    ending(project, how, 2)
+    assert project.run().ret == pytest.ExitCode.OK
+    assert_not_released(project, "r", codes=["failed_attempts"])
+    assert f"2 of 6 attempts did not succeed, and 2.0% of them may have (4 ok, 2 {how})" in _refusal(project)
+    policy(project, {"failed_attempts": 0.5})
+    assert_released(project, "r")
+
+
+def _refusal(project: Kept) -> str:
+    return released(project, "r").text
+
+
+def test_retries_count_over_all_sessions(project: Kept) -> None:
+    quick(project, retries=1)
+    lock(project)
+    edit(program(project), OK, OK + "    request.attempt < 4 and request.seed == 0 and sys.exit(3)\n")
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
+    attempts = len(project.lines())
+    again = project.run("--parity-resume")
+    assert again.ret == pytest.ExitCode.TESTS_FAILED
+    assert len(project.lines()) == attempts, "nothing is tried again"
+    used_up = "the retries of the suite are used up, in earlier sessions of the run"
+    again.stdout.fnmatch_lines([f"*{used_up}; to mend: --parity-retry-failed REASON*"])
+    anew = project.run("--parity-resume", "--parity-retry-failed=the disk\nwas full")
+    assert anew.ret == pytest.ExitCode.OK
+    assert [x["attempt"] for x in project.lines() if x["seed"] == 0] == [1, 2, 3, 4]
+    sentence = "with failed runs tried again: the disk was full: "
+    assert project.document()["verdict_reason"].startswith(sentence)
+    assert_not_released(project, "r", codes=["overrides", "failed_attempts"])
+    assert "| chosen | failed runs tried again: the disk was full |" in project.report()
+    sessions = (project.run_dir() / "fake_quick" / SESSIONS).read_text(encoding="utf-8").splitlines()
+    events = [json.loads(line) for line in sessions]
+    assert [e["event"] for e in events] == ["started", "ended", *["resumed", "ended"] * 2]
+    assert "--parity-retry-failed=the disk\nwas full" in events[-1]["command"]
+    assert events[-1]["log_sha256"] == project.document()["log"]["head"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--parity-retry-failed=why",), "goes with --parity-resume"),
+        (("--parity-resume", "--parity-retry-failed= "), "wants a reason"),
+    ],
+)
+def test_a_reason_belongs_to_a_resume(project: Kept, arguments: tuple[str, ...], words: str) -> None:
+    quick(project)
+    lock(project)
+    project.run()
+    other = project.run(*arguments)
+    assert other.ret == pytest.ExitCode.USAGE_ERROR
+    other.stderr.fnmatch_lines([f"ERROR: --parity-retry-failed*{words}*"])
+
+
+def test_a_candidate_that_kills_its_session_is_told(project: Kept) -> None:
+    """Without walls nothing shows that it was somebody else; one time, it may have been."""
+    quick(project)
+    lock(project)
+    ending(project, "lost", 2)
+    for count in (1, 2):
+        killed = project.run(*(["--parity-resume"] if count > 1 else []))
+        assert killed.ret == -signal.SIGKILL
+    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
+    assert [x["error_kind"] for x in project.lines() if not x["success"]] == ["lost", "lost"]
+    assert project.document()["verdict_reason"].startswith("with 2 attempts of worldflux lost: ")
+    assert "| attempts of worldflux | 4 ok, 2 lost |" in project.report()
+    assert "of 3 sessions" in project.report()
+    assert_not_released(project, "r", codes=["failed_attempts"])
+
+
+@needs_walls
+def test_a_session_that_was_killed_behind_walls_is_no_failure(project: Kept) -> None:
+    """The control: its programs could not reach what ran them. It is killed three times."""
+    project.ini("filterwarnings = error", "parity_workers = 0", "parity_isolate = require")
+    flags = project.root / "flags"
+    flags.mkdir()
+    backend = project.root / "backends" / "fake_worldflux" / "backend.yaml"
+    backend.write_text(backend.read_text() + "needs: {read: [../../flags]}\n")
+    waits = {"behaviour": "waits", "until": str(flags / "go"), "only": ["worldflux/alpha/1"]}
+    quick(project, recipe={"level": 100.0, **waits}, deadline_sec=100)
+    lock(project)
+    for count in range(3):
+        session = project.start(*(["--parity-resume"] if count else []))
+        folder = project.out_dir("worldflux", "alpha", 1) / f"attempt_{count + 1}"
+        wait_until((folder / "pid").exists, "the program that waits")
+        session.kill()
+        session.wait()
+    (flags / "go").touch()
+    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
+    assert project.document()["attempts"]["worldflux"]["excused"] == 3
+    assert "lost" not in project.document()["verdict_reason"]
+    told = "4 ok, 3 lost (3 of them by no doing of the program)"
+    assert f"| attempts of worldflux | {told} |" in project.report()
+    assert_released(project, "r")
+
+
+FOLDER = "run/fake_proof"
+EDITS: dict[str, Callable[[Members], object]] = {
+    "another command": replaced(f"{FOLDER}/{SESSIONS}", '"pytest"', '"pytes_"'),
+    "another end": replaced(f"{FOLDER}/{SESSIONS}", '"ended"', '"resumed"'),
+    "no end": lambda m: m.update({f"{FOLDER}/{SESSIONS}": m[f"{FOLDER}/{SESSIONS}"].splitlines(True)[0]}),
+    "no file": lambda m: m.pop(f"{FOLDER}/{SESSIONS}"),
+}
+
+
+def test_the_sessions_of_a_bundle_are_those_that_were_judged(project: Kept) -> None:
+    proof(project)
+    lock(project)
+    assert project.run().ret == pytest.ExitCode.OK
+    bundle = project.run_dir() / "fake_proof" / "evidence_bundle.zip"
+    known = project.document("fake_proof/equivalence_report.json")["log"]["head"]
+    whole = ask(project, "verify", bundle, "--allow-unsigned", "--head", known)
+    assert whole.status == 0, whole.text
+    assert f"head {known}, of 1 session" in whole.text
+    for what, change in EDITS.items():
+        other = saved(project.root / "other.zip", forged(change)(bundle.read_bytes()))
+        answer = ask(project, "verify", other, "--allow-unsigned")
+        assert answer.status == 2, (what, answer.text)
+        assert "log_broken" in answer.text, (what, answer.text)
