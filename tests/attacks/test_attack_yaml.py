@@ -46,13 +46,15 @@ TWO_THINGS = {
     "a key twice, the wide one first": (with_first(f'"metrics": {WIDE}'), ":1: key 'metrics' stands twice"),
     "a key with an escape": (with_last(f'"\\x6detrics": {WIDE}'), ":1: key 'metrics' stands twice"),
     "a key without quotes": (with_last(f"metrics: {WIDE}"), ":1: key 'metrics' stands twice"),
-    "a merge key": (with_first('<<: {"retries": 9}'), ":1: unknown key '<<'"),
+    "a merge key twice": (
+        with_first('<<: {"retries": 9}, <<: {"retries": 0}'), ":1: key '<<' stands twice",
+    ),
     "a merge key in quotes": (with_first('"<<": {"retries": 9}'), ":1: unknown key '<<'"),
-    "a merge key of an anchor": (with_last('"resources": &r {"gpus": 1}, <<: *r'), ":1: unknown key '<<'"),
+    "a merge key of an unknown key": (with_last('"resources": &r {"gpus": 1}, <<: *r'), "unknown key 'gpus'"),
     "a combining mark": (with_last(f'"metrics\u0301": {WIDE}'), "did you mean 'metrics'?"),
     "a second document": (f"{WHOLE}\n---\n{WHOLE}\n", ":2: not YAML: but found another document"),
     "a character that ends a text": (f"{WHOLE}\0{WHOLE}", "not YAML: unacceptable character"),
-}
+}  # fmt: skip
 
 
 def of_ten(levels: int) -> str:
@@ -109,9 +111,12 @@ def test_a_suite_with_anchors_is_the_one_that_it_looks_like(tmp_path: Path) -> N
     path = project.suite(tasks=["alpha"], seeds={"official": [0, 1, 2], "worldflux": "ALIAS"})
     text = path.read_text(encoding="utf-8").replace('"official": [', '"official": &seeds [')
     text = text.replace('"ALIAS"', "*seeds").replace('"family"', "family")
+    # What is merged gives way to what stands there.
+    text = f'{{<<: {{"metrics": {WIDE}}},{text[1:]}'
     assert "&seeds" in text
     path.write_text(f"# A suite of one task.\n{text}\n", encoding="utf-8")
     result = project.run()
     assert result.ret == pytest.ExitCode.OK, result.outlines
     assert document(project, "r")["suite"]["tasks"] == ["alpha"]
+    assert document(project, "r")["metrics"]["episode_return"]["margin"] == 0.05
     assert len(document(project, "r")["pairs"]) == 3
