@@ -7,6 +7,7 @@ size that the programs of this repository write.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.execution.chain import BEFORE
 from pytest_worldflux_parity.execution.records import record_line
 from pytest_worldflux_parity.execution.store import SuiteStore, write_document
 from pytest_worldflux_parity.inputs.context import RunContext
@@ -50,6 +52,7 @@ def write_run(folder: Path, *, points: int = 40, settings: int = 12, spread: flo
     """
     context, rng = context_of(folder), np.random.default_rng(0)
     seal(context, {SUITE: ROOT / SUITE}, ["--parity=proof", SUITE, f"--parity-output={folder}"])
+    _name_checkouts(context.run_dir / "run.json")
     prepared = prepare(ROOT / SUITE, context)
     lines: list[Mapping[str, Any]] = []
     for part in prepared.parts:
@@ -58,8 +61,36 @@ def write_run(folder: Path, *, points: int = 40, settings: int = 12, spread: flo
             curves = {system: _curve(pair, points, spread, rng) for system in pair.systems}
             lines += [_write_attempt(part, pair, s, context, curves[s], settings) for s in pair.systems]
     log = SuiteStore(context.run_dir, prepared.suite_id).path
-    log.write_text("".join(wire.canonical_json(line) + "\n" for line in lines), encoding="utf-8")
+    log.write_bytes(b"".join(_chained(lines)))
     return [f"{SUITE}::{name}" for name in _items(prepared)]
+
+
+def _name_checkouts(path: Path) -> None:
+    """Let the session have seen the official checkouts, which need not be here."""
+    session = json.loads(path.read_text(encoding="utf-8"))
+    [entry] = session["suites"].values()
+    for program in entry["programs"].values():
+        if program["named"] is None:
+            row = {
+                "kind": "checkout",
+                "name": program["adapter"],
+                "repository": None,
+                "commit": None,
+                "version": None,
+                "paths": [],
+            }
+            named = {f"{program['adapter']}/train.py": wire.content_hash(program["adapter"])}
+            program["named"] = {"sources": [row], "files": named}
+    write_document(path, session, "session.v1")
+
+
+def _chained(lines: list[Mapping[str, Any]]) -> Iterator[bytes]:
+    """The lines of a log as the store writes them, without a sync of each."""
+    digest = hashlib.sha256()
+    for line in lines:
+        text = wire.canonical_json({**line, BEFORE: digest.hexdigest()}).encode() + b"\n"
+        digest.update(text)
+        yield text
 
 
 def _items(prepared: PreparedFile) -> Iterator[str]:
