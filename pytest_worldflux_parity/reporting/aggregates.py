@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..judgement.stats.effects import percent
+
 AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
 
 Row = Mapping[str, Any]
@@ -103,8 +105,8 @@ def _reason(suite: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     upper, margin = stats["ci_upper_ratio"], suite["margin_ratio"]
     word = "within" if stats["pass_non_inferiority"] else "above"
     return (
-        f"upper {suite['confidence']:.0%} bound of the mean drop is {upper:.2%}, {word} the margin of "
-        f"{margin:.2%} ({stats['sample_size']} pairs)"
+        f"upper {suite['confidence']:.0%} bound of the mean drop is {percent(upper, margin)}, {word} the "
+        f"margin of {margin:.2%} ({stats['sample_size']} pairs)"
     )
 
 

@@ -373,6 +373,22 @@ def test_tost_of_what_does_not_exist_is_undefined_and_says_what_to_use() -> None
 
 @untimed
 @given(
+    scores=st.lists(st.floats(10.0, 1000.0), min_size=2, max_size=6), margin=st.sampled_from([0.05, 0.1, 0.3])
+)
+@example(scores=[101.3, 99.1, 103.7], margin=0.05)
+def test_a_loss_of_just_the_margin_is_within_it(scores: list[float], margin: float) -> None:
+    """The drop of each pair is the margin but for rounding; a hair more is above, and is told in digits."""
+    u, rng = np.array(scores), np.random.default_rng(0)
+    at = drop_ratio_rule(u, (1 - margin) * u, margin=margin, rng=rng)
+    assert at.pass_
+    assert f"is {margin:.2%}, within the margin of {margin:.2%}" in at.reason
+    above = drop_ratio_rule(u, (1 - margin - 1e-6) * u, margin=margin, rng=rng)
+    assert not above.pass_
+    assert f"is {margin:.2%}, above" not in above.reason
+
+
+@untimed
+@given(
     scores=st.lists(st.floats(1.0, 2.0), min_size=2, max_size=20),
     scale=st.sampled_from([1e-30, 1e-3, 1.0, 730.0, 1e9]),
     factor=st.sampled_from([0.5, 0.95, 0.97, 1.0, 1.0 + 1 / 3, 1.05]),

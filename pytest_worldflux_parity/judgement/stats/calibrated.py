@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
 from .arrays import FloatArray, Outcome, moments, same_values, sample, spread
-from .effects import Contrast, PooledContrast, p_worse_than_margin, pool_contrasts, task_contrast
+from .effects import Contrast, PooledContrast, p_worse_than_margin, percent, pool_contrasts, task_contrast
 from .holm import holm
 from .noninferiority import RESAMPLES, SMALLEST_FLOOR, DropRatioResult, check_rule, drop_ratio_rule
 from .power import Component, noninferiority_power, se_and_df, seeds_needed
@@ -363,7 +363,7 @@ def _failure(result: CalibratedResult, broken_gates: Sequence[str]) -> str:
     if result.lower is not None and result.lower > result.margin and _difference_is_shown(result):
         return (
             f"worldflux is worse: mean contrast {result.contrast:.2%}, lower {result.confidence:.0%} bound "
-            f"{result.lower:.2%} above the margin of {result.margin:.2%}"
+            f"{percent(result.lower, result.margin)} above the margin of {result.margin:.2%}"
         )
     return ""
 
@@ -394,8 +394,8 @@ def _doubt(result: CalibratedResult) -> str:
         return "no score varies between seeds, so there is no variance to judge by"
     if result.upper > result.margin:
         return (
-            f"mean contrast {result.contrast:.2%}, upper {result.confidence:.0%} bound {result.upper:.2%} "
-            f"above the margin of {result.margin:.2%}"
+            f"mean contrast {result.contrast:.2%}, upper {result.confidence:.0%} bound "
+            f"{percent(result.upper, result.margin)} above the margin of {result.margin:.2%}"
         )
     if result.documented is None:
         return "no seed is on both sides, so the documented rule has no pair"
@@ -449,8 +449,9 @@ def _advice(result: CalibratedResult, needed: int | None) -> str:
 
 
 def _pass_reason(result: CalibratedResult) -> str:
+    assert result.upper is not None
+    upper = percent(result.upper, result.margin)
     return (
-        f"not worse: mean contrast {result.contrast:.2%}, upper {result.confidence:.0%} bound "
-        f"{result.upper:.2%} within the margin of {result.margin:.2%}, and no task of {len(result.tasks)} "
-        f"significantly worse"
+        f"not worse: mean contrast {result.contrast:.2%}, upper {result.confidence:.0%} bound {upper} within "
+        f"the margin of {result.margin:.2%}, and no task of {len(result.tasks)} significantly worse"
     )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
 from .arrays import FloatArray, check_level, pairs
-from .effects import drop_ratio
+from .effects import drop_ratio, exceeds, percent
 
 RESAMPLES = 4000
 SMALLEST_FLOOR = 1e-50
@@ -68,7 +68,7 @@ def drop_ratio_rule(
     drops = drop_ratio(u, w, higher_is_better=higher_is_better, floor=floor)
     means = bootstrap_means(drops, resamples, rng)
     lower, upper = np.quantile(means, [1 - confidence, confidence], method="linear")
-    passed = bool(upper <= margin)
+    passed = not exceeds(float(upper), margin)
     return DropRatioResult(
         sample_size=drops.size,
         mean_upstream_score=float(u.mean()),
@@ -80,7 +80,7 @@ def drop_ratio_rule(
         margin_ratio=margin,
         pass_=passed,
         identical=bool(np.array_equal(u, w)),
-        reason=f"upper {confidence:.0%} bound of the mean drop is {upper:.2%}, "
+        reason=f"upper {confidence:.0%} bound of the mean drop is {percent(upper, margin)}, "
         f"{'within' if passed else 'above'} the margin of {margin:.2%} ({drops.size} pairs)",
     )
 
