@@ -21,6 +21,7 @@ from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
 from . import retention, retry, runner
 from .attempt_end import clean_attempt, cleaner_of
+from .copies import sealed_mode
 from .engine import Engine, Execution, Launch, orphans
 from .isolation import Walls, left_in, tried, walls_of
 from .launching import sealed_in
@@ -318,9 +319,11 @@ def _stored_as(
 
 
 def _possible_walls(context: RunContext) -> Walls:
-    """Those that were asked for; none where this machine, on which programs run, has none."""
+    """Those that were asked for; none where the run was sealed without, or this machine, on which programs
+    run, has none."""
     walls = walls_of(context)
-    return replace(walls, mode="off") if context.engine == "local" and tried() is not None else walls
+    here = context.engine != "local" or tried() is None
+    return walls if here and sealed_mode(context.run_dir) != "off" else replace(walls, mode="off")
 
 
 def _wanted_later(prepared: PreparedSuite, pair: Pair, system: str) -> tuple[str, ...]:

@@ -131,6 +131,16 @@ def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
 def forget_sealed() -> None:
     """Of another session of this process nothing is known."""
     _trees.cache_clear()
+    sealed_mode.cache_clear()
+
+
+@lru_cache(maxsize=4)
+def sealed_mode(run_dir: Path) -> str:
+    """What a run was sealed to have around its programs; ``off`` where nothing says so. Read as trees are."""
+    try:
+        return str(wire.load_object(run_dir / "run.json").get("isolate", "off"))
+    except (OSError, wire.WireError):
+        return "off"
 
 
 @lru_cache(maxsize=4)

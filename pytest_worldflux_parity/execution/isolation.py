@@ -13,20 +13,26 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import site
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas, wire
-from ..errors import BackendError, IsolationError, StoreError
+from ..errors import BackendError, IsolationError, SourceError, StoreError
 from ..inputs.backends import FILE as BACKEND
 from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs, own_python
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
+from ..inputs.files.git import ask_git
+from ..inputs.files.project_files import everything
 from ..inputs.installed.interpreter import interpreter_at
 from ..inputs.interpreters import packages
 from ..suite.suite import ArtifactSide
@@ -48,6 +54,16 @@ NAMES = "/run/systemd/resolve"
 GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd", "/dev/dxg")
 # What makes a folder an environment of Python.
 PARTS = ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg")
+# The walls make these themselves: those of the machine show all processes, disks and settings.
+KERNEL = ("/proc", "/sys", "/dev")
+# What everything on the machine runs from, root's services too; data stands elsewhere.
+SYSTEM = (
+    "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/run", "/sbin", "/usr", "/var/spool/cron"
+)  # fmt: skip
+# What a project is judged by. Of its other folders, those are code or data that these files say.
+JUDGING = ("suites", "tests", "reports/parity")
+COLLECTED = (BACKEND, "conftest.py", "test_*.py", "*_test.py")
+_PLUGIN = Path(__file__).parents[1]
 # As containers have it: a lock or a queue fits, a batch of images does not.
 SMALL_SHM = 64 * 2**20
 TRIED_SEC = 60.0
@@ -63,7 +79,9 @@ class Walls:
         key: the file that evidence is signed with; no program sees it, wherever it is.
         tables: files that no program sees either: what it is compared with.
         goldens: folders of golden outputs. others: checkouts that the other side runs from.
-        backends: the folders of all backends.
+        backends: the folders of all backends. suites: those of the suites that are run.
+        programs: what the programs of all sides run from, as far as it is known on the controller.
+        theirs: what the other side names and needs outside of its folder.
         compiled: the folder of all caches of compiled code; None: the project's.
     """
 
@@ -75,6 +93,9 @@ class Walls:
     goldens: tuple[Path, ...] = ()
     others: tuple[Path, ...] = ()
     backends: tuple[Path, ...] = ()
+    suites: tuple[Path, ...] = ()
+    programs: tuple[Path, ...] = ()
+    theirs: tuple[Path, ...] = ()
     compiled: Path | None = None
 
     @property
@@ -92,8 +113,11 @@ def walls_of(context: RunContext, prepared: PreparedSuite | None = None, system:
     backends = [
         p.parent for at in context.backend_folders for n in (BACKEND, f"*/{BACKEND}") for p in at.glob(n)
     ]
-    goldens, others = [], []
+    goldens, others, programs, theirs, suites = [], [], [], [], []
     if prepared is not None:
+        programs = [p for _, one in sides_of(prepared) for p in runs_from(one, context.root)]
+        theirs = [p for of, one in sides_of(prepared) if of != system for p in _named(one, context.root)]
+        suites = [prepared.suite.path.parent]
         tables += [side.path for side in prepared.suite.sides.values() if isinstance(side, ArtifactSide)]
         goldens = [*_goldens(prepared)]
         others = [*_others(prepared, system)]
@@ -116,7 +140,25 @@ def walls_of(context: RunContext, prepared: PreparedSuite | None = None, system:
         goldens=tuple(goldens),
         others=tuple(others),
         backends=tuple(backends),
+        suites=tuple(suites),
+        programs=tuple(dict.fromkeys(programs)),
+        theirs=tuple(theirs),
     )
+
+
+def sides_of(prepared: PreparedSuite) -> Iterator[tuple[str, Backend | CommandProgram]]:
+    """The programs of a suite, with the side that each is of."""
+    yield from prepared.backends.items()
+    if prepared.match is not None:
+        yield "worldflux", prepared.match.backend
+
+
+def _named(program: Backend | CommandProgram, root: Path) -> Iterator[Path]:
+    """The files and folders that a program names beside its own folder and its checkouts."""
+    for paths in _places(program.needs, program.folder, root):
+        yield from paths
+    if isinstance(program, Backend) and program.program is not None:
+        yield from (Path(os.path.normpath(program.folder / name)) for name in program.program.files)
 
 
 def _goldens(prepared: PreparedSuite) -> Iterator[Path]:
@@ -276,6 +318,27 @@ def interpreter_folders(python: Path, hidden: Sequence[Path]) -> Iterator[Path]:
             yield folder
 
 
+def runs_from(program: Backend | CommandProgram, root: Path) -> Iterator[Path]:
+    """What a program runs from that is not the project's, and that nobody writes, as far as it is here."""
+    # Its own environment may be built on a node alone; there it stands in .worldflux.
+    with suppress(BackendError):
+        python = program.interpreter(root)
+        found = packages(python)
+        yield from interpreter_folders(python, [root])
+        yield from found.stdlib
+        yield from (p for p in (*found.projects, *found.mapped.values()) if not _holds(p, [root]))
+    commands = [program.argv] if isinstance(program, Backend) else [s.command for s in program.sides.values()]
+    for started in filter(None, (shutil.which(command[0]) for command in commands)):
+        yield from (p for p in program_folders(Path(started)) if not _holds(p, [root]))
+
+
+def _session_folders(root: Path) -> Iterator[Path]:
+    """Where this process, which runs open, finds modules and programs."""
+    users = site.getusersitepackages()
+    named = (*sys.path, *os.get_exec_path(), *([users] if isinstance(users, str) else users))
+    yield from (p for p in map(Path, filter(os.path.isabs, named)) if not _holds(p, [root]))
+
+
 def program_folders(path: Path) -> Iterator[Path]:
     """What a program runs from, of a Python its environment. It is not asked: it would run open."""
     yield path
@@ -306,36 +369,41 @@ def needed(needs: Needs, folder: Path, root: Path, walls: Walls, where: str) -> 
         folder: of the backend. root: the project.
 
     Raises:
-        BackendError: one of them is hidden from programs for a reason, or to be written and absent.
+        BackendError: one of them is hidden from programs for a reason, or to be written and absent or
+            not for programs to change.
     """
-    read, write = (
-        [Path(os.path.abspath(folder / os.path.expanduser(p.replace(PROJECT, str(root))))) for p in paths]
-        for paths in (needs.read, needs.write)
-    )
+    read, write = _places(needs, folder, root)
     kept, own = [*_kept(walls, root)], _resolved(folder)
     for path in (*read, *write):
         real = _resolved(path)
         for what, place in kept:
             # What is below the backend's own folder is its own, whatever that lies in.
             if real.is_relative_to(place) and not own.is_relative_to(place):
-                raise BackendError(
-                    f"needs names {path}, which is in {what}: no program sees another's",
-                    where=where,
-                    mend="name a folder elsewhere in needs",
-                )
+                raise _refused("needs", path, f"is in {what}: no program sees another's", where)
+        if real == Path("/") and path in read:
+            raise _refused("needs", path, "holds the processes of all: no program sees another's", where)
     for path in write:
-        for what, place in (("the project", _resolved(root)), *kept):
-            if place != own and place.is_relative_to(_resolved(path)):
-                raise BackendError(
-                    f"needs.write names {path}, which holds {what}: no program writes another's",
-                    where=where,
-                    mend="name a folder elsewhere in needs.write",
-                )
+        if held := _not_to_write(_resolved(path), own, root, walls, kept):
+            raise _refused("needs.write", path, f"{held}: no program writes another's", where)
         if not path.exists():
             raise BackendError(
                 f"needs.write names {path}, which is absent", where=where, mend=f"mkdir {path}"
             )
     return read, write
+
+
+def _places(needs: Needs, folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
+    """Where the folders that a backend declares are: to read, and to write."""
+    read, write = (
+        [Path(os.path.abspath(folder / os.path.expanduser(p.replace(PROJECT, str(root))))) for p in paths]
+        for paths in (needs.read, needs.write)
+    )
+    return read, write
+
+
+def _refused(key: str, path: Path, why: str, where: str) -> BackendError:
+    mend = f"name a folder elsewhere in {key}"
+    return BackendError(f"{key} names {path}, which {why}", where=where, mend=mend)
 
 
 def _kept(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
@@ -347,8 +415,69 @@ def _kept(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
         ("a golden folder", walls.goldens),
         ("a checkout of the other side", walls.others),
         (".worldflux", (root / ".worldflux",)),
+        (".git", git_folders(root)),
+        ("what the walls make themselves", map(Path, KERNEL)),
     ):
         yield from ((what, _resolved(place)) for place in places)
+
+
+def _fixed(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
+    """What nobody may write beside what nobody may see: in words, and where it is."""
+    for what, places in (
+        ("the system", map(Path, SYSTEM)),
+        ("the plugin", (_PLUGIN,)),
+        ("what a program runs from", walls.programs),
+        ("what the other side names or needs", walls.theirs),
+        ("what this session runs from", _session_folders(root)),
+        ("what the project is judged by", (*walls.suites, *(root / name for name in JUDGING))),
+    ):
+        yield from ((what, _resolved(place)) for place in places)
+
+
+def _not_to_write(real: Path, own: Path, root: Path, walls: Walls, kept: list[tuple[str, Path]]) -> str:
+    """Why a program may not write a folder; empty where it may. Who writes above a folder renames it."""
+    at = _resolved(root)
+    for what, place in (("the project", at), ("the home folder", _resolved(Path.home())), *kept):
+        if place != own and place.is_relative_to(real):
+            return f"holds {what}"
+    for what, place in _fixed(walls, root):
+        if place.is_relative_to(real):
+            return f"holds {what}"
+        if real.is_relative_to(place) and not (own.is_relative_to(place) and real.is_relative_to(own)):
+            return f"is in {what}"
+    if real.is_relative_to(at) and not real.is_relative_to(own) and _is_of_project(real, at):
+        return "holds files of the project"
+    return ""
+
+
+def _is_of_project(real: Path, root: Path) -> bool:
+    """Whether a path of the project is more than a folder of data: git tracks of it, or pytest collects."""
+    if real.exists() and not real.is_dir():
+        return True
+    with suppress(SourceError):
+        if ask_git(root, "--literal-pathspecs", "ls-files", "-z", "--cached", "--", str(real)).stdout:
+            return True
+    names = (path.name for path in (everything(real) if real.is_dir() else ()))
+    return any(fnmatchcase(name, pattern) for name in names for pattern in COLLECTED)
+
+
+def git_folders(root: Path) -> list[Path]:
+    """Where git keeps what it knows of the project: all that was ever committed, also what is hidden now.
+
+    A worktree has it elsewhere, and a project may be a part of what a repository holds.
+    """
+    found = [root / ".git"] if (root / ".git").is_dir() else []
+    with suppress(SourceError):
+        said = ask_git(root, "rev-parse", "--git-common-dir", "--git-dir")
+        if said.returncode == 0:
+            found += [root / os.fsdecode(line) for line in said.stdout.splitlines()]
+    return [*dict.fromkeys(_resolved(path) for path in found)]
+
+
+def needs_of(program: Backend | CommandProgram, root: Path, walls: Walls) -> tuple[list[Path], list[Path]]:
+    """As :func:`needed`, of a program; what it runs from here is known here alone."""
+    own = replace(walls, programs=(*walls.programs, *runs_from(program, root)))
+    return needed(program.needs, program.folder, root, own, program.adapter)
 
 
 def room_of(
@@ -373,11 +502,11 @@ def room_of(
     """
     if not in_force(walls, program.adapter):
         return None
-    hidden = (*walls.hidden, root)
+    hidden = (*walls.hidden, root, *git_folders(root))
     if isinstance(program, Backend):
         # A manifest's command may read what stands in the project.
         hidden = (*hidden, root / ".worldflux")
-    reads, writes = needed(program.needs, program.folder, root, walls, program.adapter)
+    reads, writes = needs_of(program, root, walls)
     started = shutil.which(command[0], path=env.get("PATH"))
     return Room(
         write=(*write, *writes),

@@ -75,6 +75,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     for one in prepared.values():
         _refuse_names(one, context)
         refuse_secrets(one, context)
+        _refuse_needs(one, context)
         refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
@@ -119,14 +120,18 @@ def _command(arguments: Sequence[str], context: RunContext) -> list[str]:
 
 
 def _seal_choice(context: RunContext) -> None:
-    """Keep with what was asked that a resume tries anew what had failed: its verdict says so from here on."""
-    if not context.retry_failed:
+    """Keep with what was asked that a resume tries anew what had failed: its verdict says so from here on;
+    and that its programs run open: what one of them leaves says nothing of its walls."""
+    if not context.retry_failed and context.isolate != "off":
         return
     session = read_session(context.run_dir)
-    choices = session.get("choices", {})
-    told = [choices.get(RETRIED), f"failed runs tried again: {context.retry_failed}"]
-    changed = {**session, "choices": {**choices, RETRIED: "; ".join(filter(None, told))}}
-    write_document(context.run_dir / "run.json", changed, "session.v1")
+    changed = {**session, **({"isolate": "off"} if context.isolate == "off" else {})}
+    if context.retry_failed:
+        choices = session.get("choices", {})
+        told = [choices.get(RETRIED), f"failed runs tried again: {context.retry_failed}"]
+        changed["choices"] = {**choices, RETRIED: "; ".join(filter(None, told))}
+    if changed != session:
+        write_document(context.run_dir / "run.json", changed, "session.v1")
 
 
 def isolation_line(context: RunContext) -> Iterable[str]:
@@ -225,6 +230,21 @@ def _refuse_shared_ids(prepared: dict[str, PreparedFile]) -> None:
         other = owners.setdefault(one.suite_id.casefold(), node_id)
         if other != node_id:
             raise StoreError(f"suite_id {one.suite_id!r} is also that of {other}", where=node_id)
+
+
+def _refuse_needs(prepared: PreparedFile, context: RunContext) -> None:
+    """Refuse what a program declares and cannot have. A node of a cluster has folders of its own, and looks.
+
+    Raises:
+        BackendError: one of them.
+    """
+    if context.engine != "local" or context.isolate == "off":
+        return
+    for part in prepared.parts:
+        for system, program in isolation.sides_of(part):
+            walls = isolation.walls_of(context, part, system)
+            if isolation.in_force(walls, program.adapter):
+                isolation.needs_of(program, context.root, walls)
 
 
 def _refuse_names(prepared: PreparedFile, context: RunContext) -> None:

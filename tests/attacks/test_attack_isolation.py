@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import pytest_worldflux_parity
 from tests.attacks.lab import (
     FACTOR,
     WORSE,
@@ -31,11 +34,13 @@ from tests.attacks.lab import (
     proof,
 )
 from tests.components import goldens
+from tests.conftest import wait_until
 from tests.execution.walls import needs_walls
 from tests.release.judged_runs import table
 
 WALLED = "--parity-isolate=require"
 OPEN = "--parity-isolate=off"
+PLUGIN = Path(pytest_worldflux_parity.__file__).parent
 
 ATTACKS = (
     Attack(
@@ -96,16 +101,38 @@ ATTACKS = (
     Attack(
         "The candidate declares that it needs the folder of the runs.",
         words="`no program sees another's`",
-        ends="session 1",
+        ends="session 4, nothing runs",
         tests=("test_the_folder_of_the_runs_is_nobodys_need",),
         controls=("test_an_honest_candidate_passes_within_walls", "test_what_is_declared_is_on_the_card"),
     ),
     Attack(
         "The candidate declares that it needs the official backend's folder, a golden or the project.",
         words="`no program sees another's`, `no program writes another's`",
-        ends="session 1",
+        ends="session 4, nothing runs",
         tests=("test_what_is_kept_from_programs_is_nobodys_need", "test_who_reads_the_project_reads_its_own"),
         controls=("test_what_is_declared_is_on_the_card",),
+    ),
+    Attack(
+        "The candidate declares that it writes where the official program or the session runs from, or what "
+        "the official backend reads.",
+        words="`no program writes another's`",
+        ends="session 4, nothing runs",
+        tests=("test_a_candidate_writes_nothing_that_others_run_from_or_read",),
+        controls=("test_a_folder_of_its_own_elsewhere_may_be_written",),
+    ),
+    Attack(
+        "The candidate reads the table or the goldens in the commits of the project.",
+        words="none of them is there",
+        ends="session as without it",
+        tests=("test_who_reads_the_project_does_not_read_its_commits",),
+        controls=("test_who_reads_the_project_reads_its_own",),
+    ),
+    Attack(
+        "An open candidate says of itself that it ran within walls, and kills the session, which is resumed.",
+        codes=("no_isolation",),
+        ends="`validate` 1",
+        tests=("test_an_open_attempt_is_not_believed_that_it_ran_within_walls",),
+        controls=("test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",),
     ),
     Attack(
         "A claim's programs ran open, all or one of them.",
@@ -433,9 +460,7 @@ def test_a_link_is_not_followed_for_it(project: Kept, signing_keys: Path, option
 @pytest.mark.parametrize("needs", ["read", "write"])
 def test_the_folder_of_the_runs_is_nobodys_need(project: Kept, needs: str) -> None:
     declares(project, f"needs: {{{needs}: [../../reports/parity]}}\n")
-    result = project.run(WALLED)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert "which is in the folder of the runs: no program sees another's" in "\n".join(result.outlines)
+    refused(project, "which is in the folder of the runs: no program sees another's")
 
 
 @needs_walls
@@ -452,9 +477,135 @@ def test_what_is_kept_from_programs_is_nobodys_need(project: Kept, kind: str, pa
     if "golden" in told:
         matched(project)
     declares(project, f"needs: {{{kind}: ['{path}']}}\n")
+    refused(project, told)
+
+
+def refused(project: Kept, told: str) -> None:
+    """It is one line, before the first run; where programs run open nothing comes of what they declare."""
     result = project.run(WALLED)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert told in "\n".join(result.outlines)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (text for text in result.errlines if "fake_worldflux: needs" in text)
+    assert told in line
+    assert not [*project.run_dir().rglob("request.json")]
+
+
+@needs_walls
+@pytest.mark.parametrize(
+    ("path", "told", "named"),
+    [
+        (sysconfig.get_path("purelib"), "is in what a program runs from", "needs"),
+        (str(PLUGIN), "holds the plugin", "needs"),
+        ("/etc", "holds the system", "needs"),
+        ("{repo_root}/suites", "holds what the project is judged by", "needs"),
+        ("{elsewhere}", "holds what the other side names or needs", "needs"),
+        ("{elsewhere}", "holds what the other side names or needs", "program"),
+    ],
+)
+def test_a_candidate_writes_nothing_that_others_run_from_or_read(
+    project: Kept, elsewhere: Path, path: str, told: str, named: str
+) -> None:
+    """What the official program reads, it declares or is."""
+    (elsewhere / "file").write_text("x = 1\n")
+    official = program(project).parent / "fake_official" / "backend.yaml"
+    if named == "needs":
+        official.write_text(official.read_text() + f"needs: {{read: ['{elsewhere}/file']}}\n")
+    else:
+        edit(official, "files: [", f"files: ['{elsewhere}/file', ")
+    declares(project, f"needs: {{write: ['{path.replace('{elsewhere}', str(elsewhere))}']}}\n")
+    refused(project, f"which {told}: no program writes another's")
+
+
+@needs_walls
+@pytest.mark.parametrize("where", ["elsewhere", "the home", "the project"])
+def test_a_folder_of_its_own_elsewhere_may_be_written(
+    project: Kept, elsewhere: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(elsewhere / "home"))
+    folders = {"elsewhere": elsewhere / "own", "the home": elsewhere / "home" / ".cache" / "data"}
+    folder = folders.get(where, project.root / "data")
+    folder.mkdir(parents=True)
+    named = {"the home": "~/.cache/data", "the project": "{repo_root}/data"}.get(where, str(folder))
+    declares(project, f"needs: {{write: ['{named}']}}\n")
+    writes = f"    request.system == 'worldflux' and Path({str(folder)!r}, str(request.seed)).touch()\n"
+    edit(program(project), OK, OK + writes)
+    assert project.run(WALLED).ret == pytest.ExitCode.OK
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
+def test_who_reads_the_project_does_not_read_its_commits(project: Kept, option: str) -> None:
+    """The controls: an open program finds them, and one within walls the files beside."""
+    declares(project, "needs: {read: ['{repo_root}']}\n")
+    committed(project)
+    ini, head = found_by_candidate(
+        project, [project.root / "pytest.ini", project.root / ".git" / "HEAD"], option
+    )
+    assert isinstance(ini, int)
+    assert (head == "FileNotFoundError") == (option == WALLED)
+
+
+def committed(project: Kept) -> None:
+    git = ["git", "-C", str(project.root), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+
+
+FORGES = """
+    if request.system == 'worldflux' and request.seed == 0:
+        import signal
+        said = Path(request.out_dir, 'isolation.json')
+        if json.loads(said.read_text())['by'] == 'none':
+            wire.write_record(request.out_dir, record(request))
+            said.unlink()
+            said.write_text(json.dumps({'by': 'bubblewrap', 'why': '', 'key_hidden': False, 'needs': {}}))
+            above = os.getppid()
+            while '-m\\0pytest' not in Path(f'/proc/{above}/cmdline').read_text():
+                above = int(Path(f'/proc/{above}/stat').read_text().rpartition(')')[2].split()[1])
+            os.kill(above, signal.SIGKILL)
+            time.sleep(5)
+"""
+# It has left its record, and is killed with its session.
+LINGERS = """
+    if request.system == 'worldflux' and request.seed == 0:
+        wire.write_record(request.out_dir, record(request))
+        time.sleep(60)
+"""
+
+
+@needs_walls
+@pytest.mark.parametrize("begun", ["open", "within walls"])
+def test_an_open_attempt_is_not_believed_that_it_ran_within_walls(project: Kept, begun: str) -> None:
+    """Neither of a run that began open, nor of one that a resume went on with so."""
+    edit(program(project), OK, OK + FORGES)
+    if begun == "within walls":
+        project.run(WALLED, "--parity-systems=official")
+    result = project.run(OPEN, *(["--parity-resume"] if begun != "open" else []))
+    assert result.ret == -signal.SIGKILL
+    project.run(WALLED, "--parity-resume")
+    line = recovered(project)
+    assert line["isolation"] is None
+    admit_no_open_run(project)
+    assert_not_released(project, "r", codes=["no_isolation"])
+
+
+@needs_walls
+def test_an_attempt_of_a_killed_session_within_walls_ran_within_walls(project: Kept) -> None:
+    edit(program(project), OK, OK + LINGERS)
+    session = project.start(WALLED)
+    wait_until(lambda: [*project.run_dir().rglob("seed_0/worldflux/*/metrics.json")], "a record")
+    session.kill()
+    session.wait()
+    assert project.run(WALLED, "--parity-resume").ret == pytest.ExitCode.OK
+    assert recovered(project)["isolation"]["by"] == "bubblewrap"
+    admit_no_open_run(project)
+    assert_released(project, "r")
+
+
+def recovered(project: Kept) -> dict[str, Any]:
+    """The line of the attempt whose end nobody saw."""
+    lines = [x for x in project.lines("fake_proof") if x["system"] == "worldflux" and x["seed"] == 0]
+    (line,) = (x for x in lines if x["recovered"])
+    return line
 
 
 @needs_walls

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import BackendError, IsolationError, RunFailed
 from pytest_worldflux_parity.execution import isolation, runner
 from pytest_worldflux_parity.execution.isolation import Room, Walls
-from pytest_worldflux_parity.inputs.backends import Needs, own_python
+from pytest_worldflux_parity.inputs.backends import Backend, Needs, own_python
 from tests.conftest import wait_until
 from tests.execution.walls import (
     USERS,
@@ -289,7 +291,7 @@ def test_an_environment_is_known_without_starting_its_python(tmp_path: Path) -> 
 def declared(tmp_path: Path) -> tuple[Path, Walls]:
     """A project with the folder of a backend that declares needs, and what a session knows of it."""
     root = tmp_path / "project"
-    for name in ("backends/mine/data", "backends/other", "golden", "data", ".worldflux/compiled"):
+    for name in ("backends/mine/data", "backends/other", "golden", "data", ".worldflux/compiled", ".git"):
         (root / name).mkdir(parents=True)
     for name in ("runs", "checkout", "data"):
         (tmp_path / name).mkdir()
@@ -333,6 +335,10 @@ def test_what_a_program_needs_is_found_from_its_folder(declared: tuple[Path, Wal
         ("{repo_root}/table.json", "a table of scores"),
         ("../../../checkout/x", "a checkout of the other side"),
         ("{repo_root}/.worldflux/compiled", ".worldflux"),
+        ("{repo_root}/.git/objects", ".git"),
+        ("/proc", "what the walls make themselves"),
+        ("/dev/shm", "what the walls make themselves"),
+        ("/sys/class", "what the walls make themselves"),
     ],
 )
 def test_nobody_needs_what_is_kept_from_programs(
@@ -354,6 +360,120 @@ def test_nobody_writes_what_holds_what_is_kept(declared: tuple[Path, Walls], pat
     with pytest.raises(BackendError) as caught:
         isolation.needed(Needs(write=(path,)), root / "backends" / "mine", root, walls, "mine")
     assert f"which holds {what}: no program writes another's" in caught.value.line()
+
+
+def test_nobody_reads_all_that_there_is(declared: tuple[Path, Walls]) -> None:
+    """The machine's own processes would be there, and by them what is hidden."""
+    root, walls = declared
+    with pytest.raises(BackendError, match="needs names /, which holds the processes of all"):
+        isolation.needed(Needs(read=("/",)), root / "backends" / "mine", root, walls, "mine")
+
+
+def written(root: Path, walls: Walls, path: object) -> list[Path]:
+    """The folders that a backend may write which declares one."""
+    backend = Backend(root / "backends" / "mine", "mine", "k", "f", "worldflux", ("{python}", "x"), "shared")
+    _, write = isolation.needs_of(replace(backend, needs=Needs(write=(str(path),))), root, walls)
+    return write
+
+
+PREFIX = Path(sys.prefix)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (sysconfig.get_path("purelib"), "is in what a program runs from"),
+        (Path(sysconfig.get_path("purelib"), "levels"), "is in what a program runs from"),
+        (PREFIX, "holds what a program runs from"),
+        (PREFIX.parent, "holds"),
+        (sysconfig.get_path("stdlib"), "is in "),
+        (Path(isolation.__file__).parents[1], "holds the plugin"),
+        (Path(isolation.__file__).parents[1] / "wire", "is in the plugin"),
+        ("/etc", "holds the system"),
+        ("/usr/lib", ""),
+        ("/usr/share", "is in the system"),
+        ("/var/spool", "holds the system"),
+        ("/proc", "is in what the walls make themselves"),
+        ("/sys", "is in what the walls make themselves"),
+        ("/dev", "is in what the walls make themselves"),
+        ("~", "holds the home folder"),
+        ("{repo_root}/suites", "holds what the project is judged by"),
+        ("{repo_root}/suites/quick/new", "is in what the project is judged by"),
+        ("{repo_root}/mine/suites", "holds what the project is judged by"),
+        ("{repo_root}/tests", "holds what the project is judged by"),
+        ("{repo_root}/reports", "holds what the project is judged by"),
+        ("{repo_root}/.git", "is in .git"),
+        ("{repo_root}/more", "holds files of the project"),
+        ("{repo_root}/pytest.ini", "holds files of the project"),
+        ("../../../shared/lake/part", "is in what the other side names or needs"),
+        ("../../../shared", "holds what the other side names or needs"),
+    ],
+)
+def test_nobody_writes_what_others_run_from_or_read(
+    declared: tuple[Path, Walls], path: object, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, walls = declared
+    for name in ("suites/quick", "mine/suites", "tests", "more/inner"):
+        (root / name).mkdir(parents=True)
+    (root / "more" / "inner" / "conftest.py").touch()
+    (root / "pytest.ini").touch()
+    (root.parent / "shared" / "lake" / "part").mkdir(parents=True)
+    (root.parent / "home").mkdir()
+    monkeypatch.setenv("HOME", str(root.parent / "home"))
+    walls = replace(walls, theirs=(root.parent / "shared" / "lake",), suites=(root / "mine" / "suites",))
+    with pytest.raises(BackendError) as caught:
+        written(root, walls, path)
+    line = caught.value.line()
+    assert f", which {why}" in line
+    assert "no program" in line
+    assert "to mend: name a folder elsewhere in needs" in line
+
+
+@pytest.mark.parametrize("path", ["../../../scratch", "~/.cache/data", "{repo_root}/data", "data"])
+def test_what_nobody_else_uses_may_be_written(
+    declared: tuple[Path, Walls], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, walls = declared
+    monkeypatch.setenv("HOME", str(root.parent / "home"))
+    for folder in (root.parent / "scratch", root.parent / "home" / ".cache" / "data"):
+        folder.mkdir(parents=True)
+    walls = replace(walls, theirs=(root.parent / "lake",), suites=(root / "suites" / "quick",))
+    (found,) = written(root, walls, path)
+    assert found.is_dir()
+
+
+def test_of_the_project_what_git_tracks_is_not_written(declared: tuple[Path, Walls]) -> None:
+    root, walls = declared
+    for name in ("outputs", "data/raw"):
+        (root / name).mkdir(parents=True)
+        (root / name / "x.bin").touch()
+    (root / ".gitignore").write_text("outputs\n")
+    assert written(root, walls, root / "data") == [root / "data"]
+    (root / ".git").rmdir()
+    for words in (["init", "-q"], ["add", "data", ".gitignore"]):
+        subprocess.run(["git", "-C", str(root), *words], check=True)
+    assert written(root, walls, root / "outputs") == [root / "outputs"]
+    with pytest.raises(BackendError, match="which holds files of the project"):
+        written(root, walls, root / "data")
+    # Of a folder with a file that git tracks, one that has none.
+    (root / "data" / "own").mkdir()
+    assert written(root, walls, root / "data" / "own") == [root / "data" / "own"]
+
+
+def test_what_git_knows_of_a_project_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path / "whole"), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    (tmp_path / "whole" / "part").mkdir(parents=True)
+    assert isolation.git_folders(tmp_path / "whole") == []
+    for words in (
+        ["init", "-q"],
+        ["commit", "-q", "--allow-empty", "-m", "x"],
+        ["worktree", "add", "-q", str(tmp_path / "tree")],
+    ):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    kept = tmp_path / "whole" / ".git"
+    assert isolation.git_folders(tmp_path / "whole") == [kept]
+    assert isolation.git_folders(tmp_path / "whole" / "part") == [kept]
+    assert isolation.git_folders(tmp_path / "tree") == [kept, kept / "worktrees" / "tree"]
 
 
 # --- whether they can be had ---
