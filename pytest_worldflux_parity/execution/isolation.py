@@ -32,7 +32,6 @@ from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs, own_python
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
 from ..inputs.files.git import ask_git
-from ..inputs.files.project_files import everything
 from ..inputs.installed.interpreter import interpreter_at
 from ..inputs.interpreters import packages
 from ..suite.suite import ArtifactSide
@@ -79,7 +78,7 @@ class Walls:
         key: the file that evidence is signed with; no program sees it, wherever it is.
         tables: files that no program sees either: what it is compared with.
         goldens: folders of golden outputs. others: checkouts that the other side runs from.
-        backends: the folders of all backends. suites: those of the suites that are run.
+        backends: the folders of all backends. suites: the suite, and its folder.
         programs: what the programs of all sides run from, as far as it is known on the controller.
         theirs: what the other side names and needs outside of its folder.
         compiled: the folder of all caches of compiled code; None: the project's.
@@ -115,9 +114,11 @@ def walls_of(context: RunContext, prepared: PreparedSuite | None = None, system:
     ]
     goldens, others, programs, theirs, suites = [], [], [], [], []
     if prepared is not None:
-        programs = [p for _, one in sides_of(prepared) for p in runs_from(one, context.root)]
         theirs = [p for of, one in sides_of(prepared) if of != system for p in _named(one, context.root)]
-        suites = [prepared.suite.path.parent]
+        suite = prepared.suite.path
+        suites = [p for p in (suite, suite.parent) if not _holds(p, [context.root])]
+        if context.isolate != "off":
+            programs = [p for _, one in sides_of(prepared) for p in runs_from(one, context.root)]
         tables += [side.path for side in prepared.suite.sides.values() if isinstance(side, ArtifactSide)]
         goldens = [*_goldens(prepared)]
         others = [*_others(prepared, system)]
@@ -431,13 +432,15 @@ def _fixed(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
         ("what this session runs from", _session_folders(root)),
         ("what the project is judged by", (*walls.suites, *(root / name for name in JUDGING))),
     ):
-        yield from ((what, _resolved(place)) for place in places)
+        # Who writes the folder of a link may lead it elsewhere.
+        yield from ((what, at) for p in places for at in {Path(os.path.abspath(p)), _resolved(p)})
 
 
 def _not_to_write(real: Path, own: Path, root: Path, walls: Walls, kept: list[tuple[str, Path]]) -> str:
     """Why a program may not write a folder; empty where it may. Who writes above a folder renames it."""
     at = _resolved(root)
-    for what, place in (("the project", at), ("the home folder", _resolved(Path.home())), *kept):
+    shared = [_resolved(Path(p)) for p in (*TEMPORARY, tempfile.gettempdir(), *HOMES, Path.home())]
+    for what, place in (("the project", at), *(("what all programs share", p) for p in shared), *kept):
         if place != own and place.is_relative_to(real):
             return f"holds {what}"
     for what, place in _fixed(walls, root):
@@ -457,7 +460,7 @@ def _is_of_project(real: Path, root: Path) -> bool:
     with suppress(SourceError):
         if ask_git(root, "--literal-pathspecs", "ls-files", "-z", "--cached", "--", str(real)).stdout:
             return True
-    names = (path.name for path in (everything(real) if real.is_dir() else ()))
+    names = (name for _, _, files in os.walk(real) for name in files)
     return any(fnmatchcase(name, pattern) for name in names for pattern in COLLECTED)
 
 

@@ -396,7 +396,10 @@ PREFIX = Path(sys.prefix)
         ("/proc", "is in what the walls make themselves"),
         ("/sys", "is in what the walls make themselves"),
         ("/dev", "is in what the walls make themselves"),
-        ("~", "holds the home folder"),
+        ("~", "holds what all programs share"),
+        ("/tmp", "holds "),
+        ("/home", "holds "),
+        ("{home}/tools", "holds what this session runs from"),
         ("{repo_root}/suites", "holds what the project is judged by"),
         ("{repo_root}/suites/quick/new", "is in what the project is judged by"),
         ("{repo_root}/mine/suites", "holds what the project is judged by"),
@@ -419,7 +422,13 @@ def test_nobody_writes_what_others_run_from_or_read(
     (root / "pytest.ini").touch()
     (root.parent / "shared" / "lake" / "part").mkdir(parents=True)
     (root.parent / "home").mkdir()
-    monkeypatch.setenv("HOME", str(root.parent / "home"))
+    home = root.parent / "home"
+    monkeypatch.setenv("HOME", str(home))
+    # A link that somebody else may lead elsewhere.
+    (home / "tools").mkdir()
+    (home / "tools" / "bin").symlink_to("/usr/bin")
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{home / 'tools' / 'bin'}")
+    path = str(path).replace("{home}", str(home))
     walls = replace(walls, theirs=(root.parent / "shared" / "lake",), suites=(root / "mine" / "suites",))
     with pytest.raises(BackendError) as caught:
         written(root, walls, path)
