@@ -650,7 +650,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     if state is None or state.sealed:
         return
     from ..errors import ParityError
-    from ..session.seal import isolation_line, plans, seal, suite_paths
+    from ..session.seal import isolation_line, plans, seal, suite_paths, unsearched_lines
     from .items import CONTEXT
 
     context = config.stash[CONTEXT]
@@ -661,7 +661,12 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
         _claim(context, state.claim)
         open_because = isolation_line(context)
         cases, against = seal(context, paths, list(config.invocation_params.args))
-        told = [*open_because, *plans(context, paths), *(f"parity: {text}" for text in against)]
+        told = [
+            *open_because,
+            *unsearched_lines(),
+            *plans(context, paths),
+            *(f"parity: {text}" for text in against),
+        ]
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     state.node_ids, state.sealed = node_ids, True
