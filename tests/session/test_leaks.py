@@ -244,6 +244,21 @@ def test_option_values_are_cleaned(project: Project, monkeypatch: pytest.MonkeyP
     assert not [a for a in arguments if "/some/where" in a or SECRET in a]
 
 
+def test_the_reason_of_a_resume_is_cleaned_everywhere(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "ghp_" + "aB3" * 12
+    monkeypatch.setenv("HOME", str(project.root.parent))
+    project.suite(tasks=["alpha"], seeds=1)
+    project.run_here()
+    reason = f"--parity-retry-failed=reset {key} in {project.root.parent}/x"
+    result = project.run_here("--parity-resume", reason)
+    text = everything(project.run_dir()) + result.stdout.str()
+    assert "failed runs tried again: reset <redacted:github_token> in <home>/x" in text
+    assert key not in text
+    assert f"{project.root.parent}/x" not in text
+
+
 def test_an_interpreter_below_the_home_folder_gets_its_evidence(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
