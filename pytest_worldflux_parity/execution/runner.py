@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import select
 import shutil
@@ -406,6 +407,16 @@ def _exit_text(return_code: int) -> str:
     return f"exit status {return_code}"
 
 
+_NO_MODULE = re.compile(r"No module named '\w+'")
+_NOT_SEALED = (
+    "; to mend: a program imports from its own folder and its environment alone: name the module's folder "
+    "under program.files, put a checkout on the path by source.checkout, or install it"
+)
+
+
 def _last_words(folder: Path) -> str:
     lines = log_tail(folder).splitlines()
-    return f": {lines[-1].strip()[:300]}" if lines else ""
+    if not lines:
+        return ""
+    last = lines[-1].strip()[:300]
+    return f": {last}{_NOT_SEALED if _NO_MODULE.search(last) else ''}"

@@ -39,17 +39,28 @@ def named(
     """
     names = backend.program or Names()
     found = list(_locked(source)) if backend.lock_suite else []
-    found += [_checkout(row, backend) for row in names.checkouts]
+    checkouts = [_checkout(row, backend) for row in names.checkouts]
+    found += checkouts
     found += [_package(row, backend, installed) for row in names.packages]
     if names.files:
         files = named_files(backend, base_of(backend, root.resolve()))
         found.append((_row("files", backend.name, paths=list(names.files)), files))
     if not found:
         return None
+    every = dict(sorted(item for _, files in found for item in files.items()))
+    left_out = {name for _, files in checkouts for name in files if is_left_out(name, names.ignore)}
     return {
         "sources": [row for row, _ in found],
-        "files": dict(sorted(item for _, files in found for item in files.items())),
+        "files": {name: sha256 for name, sha256 in every.items() if name not in left_out},
+        # Held against the other side all the same: what is left out makes no other program of the rest.
+        "ignored": {name: every[name] for name in sorted(left_out)},
     }
+
+
+def is_left_out(name: str, ignore: Sequence[str]) -> bool:
+    """Whether a file, by its path from above its checkout, is no part of it."""
+    below = name.partition("/")[2]
+    return any(fnmatchcase(below, pattern) for pattern in ignore)
 
 
 def _row(kind: str, name: str, **fields: Any) -> Row:
@@ -62,7 +73,7 @@ def _locked(source: Mapping[str, Any]) -> Iterator[tuple[Row, dict[str, str]]]:
     path = Path(str(source.get("checkout", "")))
     if "checkout" in source and path.is_dir():
         row = _row("checkout", path.parent.name, repository=source.get("repo"), commit=source.get("commit"))
-        yield row, _files(path, path.parent.name, ())
+        yield row, _files(path, path.parent.name)
 
 
 def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
@@ -83,7 +94,7 @@ def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
     origin = git(["config", "--get", "remote.origin.url"], path, missing="").strip()
     repository = wanted.repository or _without_login(origin) or None
     row = _row("checkout", path.name, repository=repository, commit=commit)
-    return row, _files(path, path.name, backend.program.ignore if backend.program else ())
+    return row, _files(path, path.name)
 
 
 def _without_login(url: str) -> str:
@@ -91,14 +102,13 @@ def _without_login(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.scheme else url
 
 
-def _files(checkout: Path, name: str, ignored: Sequence[str]) -> dict[str, str]:
+def _files(checkout: Path, name: str) -> dict[str, str]:
     """What git tracks, or would, as it is in the work tree; and code that it ignores, which runs as well."""
     kept = {path.relative_to(checkout) for path in tracked(checkout) if path.is_file()}
     code, _ = project_files(str(checkout))
     kept.update(Path(path).relative_to(checkout) for path in code)
     # Bytecode is not read where it stands.
     paths = [p for p in sorted(kept) if "__pycache__" not in p.parts and p.suffix != ".pyc"]
-    paths = [p for p in paths if not any(fnmatchcase(p.as_posix(), pattern) for pattern in ignored)]
     hashed = ((path.as_posix(), wire.file_sha256(checkout / path)) for path in paths)
     return {f"{name}/{path}": sha256 for path, sha256 in hashed if sha256 is not None}
 
@@ -125,19 +135,21 @@ def _canonical(name: str) -> str:
     return canonicalize_name(name)
 
 
-def written_since(backend: Backend, source: Mapping[str, Any], time_ns: int) -> list[str]:
-    """Files of the checkouts of a backend that were written to after a time, whatever they hold now.
+def written_since(backend: Backend, root: Path, source: Mapping[str, Any], time_ns: int) -> list[str]:
+    """What a backend names that was written to after a time, whatever it holds now.
 
-    Programs read them where they stand, so what is as it was may have been another in between.
+    Of checkouts, and of ``program.files`` outside of the project: programs read them where they stand, so
+    what is as it was may have been another in between.
     """
     places = backend.checkouts
     if backend.lock_suite and "checkout" in source:
         places.append(Path(str(source["checkout"])))
+    base = base_of(backend, root.resolve())
+    files = {n: place.parent / n for place in places if place.is_dir() for n in _files(place, place.name)}
+    files.update({n: base / n for n in named_files(backend, base) if n.startswith("../")})
     ignored = backend.program.ignore if backend.program else ()
     return [
         name
-        for place in places
-        if place.is_dir()
-        for name in _files(place, place.name, ignored)
-        if (place.parent / name).stat().st_ctime_ns > time_ns
+        for name, path in files.items()
+        if not is_left_out(name, ignored) and path.stat().st_ctime_ns > time_ns
     ]

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.suite import SYSTEMS, Comparison
@@ -165,7 +167,7 @@ def facts_of(
         comparison=suite.comparison,
         environments=tuple(_environments(entry)),
         ignored=tuple(_ignored(entry)),
-        common=tuple(text for evidence in parts for text in _common(evidence)),
+        common=(*(text for evidence in parts for text in _common(evidence)), *_installed_beside(entry)),
         saturated=tuple(s.line() for evidence in parts for s in evidence.repeats.saturated),
         curves=tuple(text for e in parts for s in SYSTEMS if (text := _curves(e, s))),
     )
@@ -203,11 +205,32 @@ def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> It
 def _environments(entry: Mapping[str, Any]) -> Iterator[str]:
     for key, program in sorted((entry.get("programs") or {}).items()):
         found = program.get("environment")
-        if found and found["pinned"]:
+        if found and not found["pinned"]:
+            yield f"{key}: nothing pinned"
+        elif found:
             off = len(found["not_as_pinned"])
             pins = f"{off} of {len(found['pinned'])} not as pinned" if off else "as pinned"
             count = f"{len(found['packages'])} packages, sha256 {found['sha256'][:12]}"
             yield f"{key}: Python {found['python']}, {count}, {pins}"
+
+
+def _installed_beside(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Packages that the official program names, and that the candidate's environment has beside its own."""
+    programs = entry.get("programs") or {}
+    for key, official in sorted(programs.items()):
+        part, _, system = key.rpartition(".")
+        candidate = programs.get(f"{part}.worldflux")
+        if system != "official" or not candidate:
+            continue
+        there = (candidate.get("environment") or {}).get("packages", {})
+        for name in sorted(_packages_named(official) - _packages_named(candidate)):
+            if name in there:
+                yield f"the candidate's environment has {name} too, which the official program names"
+
+
+def _packages_named(program: Mapping[str, Any]) -> set[str]:
+    sources = (program.get("named") or {}).get("sources", ())
+    return {canonicalize_name(row["name"]) for row in sources if row["kind"] == "package"}
 
 
 def _ignored(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -39,7 +39,7 @@ from ..schemas.json_text import utc_now
 from ..suite import suite_file
 from ..suite.suite import Suite
 from .bundle import make_bundle, signature_line
-from .programs import described, look_again, since_sealed, written_meanwhile
+from .programs import described, look_again, plugin_changed, since_sealed, written_meanwhile
 from .seal import end_session
 
 if TYPE_CHECKING:
@@ -141,7 +141,10 @@ def _since_sealed(
     others, noted = since_sealed(sealed, now)
     changed = [*changes(sealed, now, file, new_files=False), *others]
     if not others:
-        changed += written_meanwhile(file, sealed, read_session(context.run_dir)["generated_at_utc"])
+        changed += written_meanwhile(
+            file, context.root, sealed, read_session(context.run_dir)["generated_at_utc"]
+        )
+    changed += plugin_changed()
     changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
     return changed, [*noted, *new_beside(sealed, now, file)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from .. import wire
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.installed import Installed, against_pins, contents, document, interpreter_at, look
-from ..inputs.installed.files import CODE
+from ..inputs.installed.files import CODE, project_files, sha256_of_all
 from ..inputs.interpreters import Packages, packages
 from ..inputs.named import named, written_since
 from ..inputs.prepare import PreparedFile
@@ -25,6 +25,8 @@ _PLUGIN = Path(__file__).parents[1]
 MOST_NAMED = 3
 # Texts for people, which no program runs.
 _TEXTS = (".md", ".rst")
+# How programs are started.
+_STARTS = ("boot.py", "fill.py")
 
 
 def described(entry: dict[str, Any], prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
@@ -66,7 +68,9 @@ def _of_backend(
     if names is not None and names.ignore:
         found["ignored"] = list(names.ignore)
     if python is not None and not backend.requirements:
-        found["environment"] = _listed(packages(python))
+        found["environment"] = _listed(packages(python), context.root)
+    elif backend.requirements and backend.argv[0] != "{python}":
+        found["environment"] = _unseen(backend)
     elif installed is not None:
         claims = prepared.proof is not None and prepared.proof.claim != "none"
         found["environment"] = {
@@ -84,11 +88,44 @@ def _look(python: Path, root: Path | None) -> Installed:
     return look(interpreter_at(python), leave_out=[_PLUGIN] if root is None else [root, _PLUGIN])
 
 
-def _listed(there: Packages) -> dict[str, Any]:
-    """An environment of which nothing is pinned, and no file was looked at."""
-    seen = {"python": there.version, "packages": there.versions}
+def _listed(there: Packages, root: Path) -> dict[str, Any]:
+    """An environment of which nothing is pinned; of its files those of editable projects are looked at.
+
+    Projects within the project are sealed with its files.
+    """
+    seen = {"python": there.version, "packages": there.versions, "projects": dict(_projects(there, root))}
     nothing: dict[str, Any] = {"pinned": [], "not_as_pinned": [], "unlike_record": None}
     return {**seen, "sha256": wire.content_hash(seen), **nothing}
+
+
+def _projects(there: Packages, root: Path) -> Iterator[tuple[str, str]]:
+    for place in sorted({path.resolve() for path in (*there.projects, *there.mapped.values())}):
+        if not place.is_relative_to(root.resolve()):
+            files, _ = project_files(str(place))
+            yield place.name, wire.content_hash(sha256_of_all(files))
+
+
+def _unseen(backend: Backend) -> dict[str, Any]:
+    """The packages of a program of which nobody knows which Python runs it, and which it pins."""
+    what = (
+        f"its argv begins with {backend.argv[0]}: nothing shows which packages it runs with ({{python}} does)"
+    )
+    pinned = sorted(_names(backend.requirements))
+    known: dict[str, Any] = {"python": "unknown", "packages": {}, "sha256": "", "unlike_record": None}
+    return {**known, "pinned": pinned, "not_as_pinned": [what]}
+
+
+@cache
+def plugin_files() -> str:
+    """sha256 over what the plugin gives to programs, as it was when it was first asked for."""
+    given = [*sorted((_PLUGIN / "wire").glob("*.py")), *(_PLUGIN / "execution" / n for n in _STARTS)]
+    return wire.content_hash([[path.name, wire.file_sha256(path)] for path in given])
+
+
+def plugin_changed() -> list[str]:
+    """What the plugin gives to programs, where it is no longer what this session began with."""
+    same = plugin_files() == plugin_files.__wrapped__()
+    return [] if same else ["what the plugin gives to programs (wire, boot)"]
 
 
 def look_again() -> None:
@@ -109,7 +146,9 @@ def _names(requirements: tuple[str, ...]) -> Iterator[str]:
             continue
 
 
-def written_meanwhile(prepared: PreparedFile, sealed: Mapping[str, Any], sealed_at: str) -> list[str]:
+def written_meanwhile(
+    prepared: PreparedFile, root: Path, sealed: Mapping[str, Any], sealed_at: str
+) -> list[str]:
     """What was sealed, was written to since, and is read where it stands, by system.
 
     Args:
@@ -120,7 +159,7 @@ def written_meanwhile(prepared: PreparedFile, sealed: Mapping[str, Any], sealed_
     for part in prepared.parts:
         for system, program in part.backends.items():
             if isinstance(program, Backend):
-                names = written_since(program, part.sources[system], time_ns)
+                names = written_since(program, root, part.sources[system], time_ns)
                 entry = sealed.get("programs", {}).get(f"{part.key}.{system}", {})
                 before = (entry.get("named") or {}).get("files", ())
                 names = [name for name in names if name in before and not name.endswith(_TEXTS)]
@@ -169,6 +208,9 @@ def _packages(before: Mapping[str, Any], now: Mapping[str, Any], system: str) ->
         return [f"the packages of the {system} program ({_first(new['unlike_record'] or [])})"], []
     if old["sha256"] == new["sha256"]:
         return [], []
+    before_projects, projects = old.get("projects", {}), new.get("projects", {})
+    if edited := sorted(n for n in before_projects.keys() & projects if before_projects[n] != projects[n]):
+        return [f"the editable projects of the {system} program ({_first(edited)})"], []
     names = sorted(old["packages"].keys() | new["packages"].keys())
     moved = [n for n in names if old["packages"].get(n) != new["packages"].get(n)]
     own = [f"{n} {old['packages'].get(n)} -> {new['packages'].get(n)}" for n in moved if n in old["pinned"]]

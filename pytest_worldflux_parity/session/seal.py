@@ -33,7 +33,7 @@ from ..judgement.foreseen import foreseen
 from ..schemas.json_text import utc_now
 from ..suite.suite import is_suite_name
 from .bundle import BUNDLE, evidence_inputs, refuse_secrets, refuse_unsigning
-from .programs import described, since_sealed
+from .programs import described, plugin_files, since_sealed
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
 
@@ -79,6 +79,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
     forget_sealed()
+    plugin_files()
     asked = {n: described(fingerprint(p, context), p, context) for n, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:

@@ -20,7 +20,10 @@ ATTACKS = (
     Attack(
         "A candidate of a claim runs with another version of a package than it pins.",
         codes=("environment_not_as_pinned",),
-        tests=("test_a_claim_with_other_packages_is_broken",),
+        tests=(
+            "test_a_claim_with_other_packages_is_broken",
+            "test_a_claim_whose_pins_nobody_can_compare_is_broken",
+        ),
         controls=("test_what_is_as_pinned_is_no_finding",),
     ),
     Attack(
@@ -93,6 +96,15 @@ def test_what_is_as_pinned_is_no_finding(tmp_path: Path) -> None:
 
 def test_a_claim_with_other_packages_is_broken(tmp_path: Path) -> None:
     assert codes(claimed(tmp_path / "project", "2.0")) & ENVIRONMENT == {"environment_not_as_pinned"}
+
+
+def test_a_claim_whose_pins_nobody_can_compare_is_broken(tmp_path: Path) -> None:
+    """Who starts a Python by its path is not asked for its packages."""
+    project = claimed(tmp_path / "project")
+    path = project.root / "backends" / "fake_worldflux" / "backend.yaml"
+    [python] = project.root.glob(".worldflux/envs/*/bin/python")
+    edit(path, '"{python}"', json.dumps(str(python)))
+    assert "environment_not_as_pinned" in codes(project)
 
 
 @pytest.mark.parametrize("text", ["LEVEL = 2.0\n", MODULE + "# longer\n"])

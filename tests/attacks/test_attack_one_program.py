@@ -21,6 +21,7 @@ from tests.attacks.lab import (
     released,
 )
 from tests.components import goldens
+from tests.session.test_honest_programs import repository
 
 ATTACKS = (
     Attack(
@@ -34,7 +35,10 @@ ATTACKS = (
         "The candidate is the official program, and names a text beside it, or itself without its code.",
         codes=("same_program",),
         ends="session 1, `validate` 1",
-        tests=("test_the_official_program_that_names_a_decoy_is_refused",),
+        tests=(
+            "test_the_official_program_that_names_a_decoy_is_refused",
+            "test_the_official_checkout_without_its_code_is_refused",
+        ),
         controls=("test_two_programs_that_share_a_file_are_accepted",),
     ),
     Attack(
@@ -135,6 +139,22 @@ def test_the_official_program_that_names_a_decoy_is_refused(project: Kept, names
     assert project.run(run_id="decoy").ret == pytest.ExitCode.TESTS_FAILED
     assert '"same_program"' in findings(project, "decoy")
     assert_not_released(project, "decoy")
+
+
+def test_the_official_checkout_without_its_code_is_refused(project: Kept, tmp_path: Path) -> None:
+    """Each side runs one line that starts its checkout; the candidate's leaves the code out of what it is."""
+    for system, more in (("official", {}), ("worldflux", {"ignore": ["algo.py"]})):
+        checkout = tmp_path / system / "agent"
+        repository(
+            checkout, {"algo.py": program(project).read_text(encoding="utf-8"), "notes.md": "An agent.\n"}
+        )
+        path = fake(project, system) / "backend.yaml"
+        named = {"checkouts": [{"path": str(checkout)}], **more}
+        lines = [x for x in path.read_text(encoding="utf-8").splitlines() if not x.startswith("program:")]
+        path.write_text("\n".join([*lines, f"program: {json.dumps(named)}"]) + "\n", encoding="utf-8")
+    result = project.run(run_id="left_out")
+    assert before_anything_ran(result) == "same_program"
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:

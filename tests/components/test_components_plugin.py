@@ -14,7 +14,7 @@ from tests.components import goldens
 from tests.conftest import Project, alive, wait_until
 
 COUNTED = "components: 6 of 6 match, 11 of 11 outputs shown sensitive, 8 of 8 perturbations caught"
-STAMPS = ("generated_at_utc", "duration_sec", "evaluation_manifest", "runs")
+STAMPS = ("log", "generated_at_utc", "duration_sec", "evaluation_manifest", "runs")
 
 
 @pytest.fixture

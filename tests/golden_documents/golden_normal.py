@@ -24,7 +24,7 @@ _KEYS = (
 # With a backslash before each quotation mark: within JSON that is a text of JSON.
 _VALUE = re.compile(rf'((\\?")({"|".join(_KEYS)})\\?":\s*)(\\?"[^"\\]*\\?"|[-+.\w]+)')
 # What is installed beside a program.
-_PACKAGES = re.compile(r'(\\?"packages\\?":\s*)\{[^{}]*\}(?=,\s*\\?"sha256)')
+_PACKAGES = re.compile(r'(\\?"packages\\?":\s*)\{[^{}]*\}(?=,\s*\\?"(?:sha256|projects))')
 # What a parser says is its own: of libyaml, of json, and of Python where a program raised.
 _PARSERS = re.compile(r'(not (?:YAML|JSON|representable as JSON): )[^;\n"]*?(?= \(and |\\n|\\"|[;\n"]|$)')
 _LINE = re.compile(r"(?<=, )line \d+(?=, in )")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+import pytest_worldflux_parity
 from tests.conftest import Project
 from tests.inputs.upstreams import git
 from tests.session.test_honest_programs import (
     FROM_CHECKOUT,
     TELLS,
     describe,
+    editable,
     environment,
     passes,
     refuses_resume,
@@ -21,6 +24,7 @@ from tests.session.test_honest_programs import (
     write,
 )
 
+PACKAGE = Path(pytest_worldflux_parity.__file__).parent
 # What a candidate does to its checkout, ``c``, before it trains.
 DOES = "from pathlib import Path\nc = Path({checkout!r})\n{text}\n"
 FILES = {"train.py": TELLS, "helper.py": "", "notes.md": "1\n", ".gitignore": "build/\n"}
@@ -140,3 +144,52 @@ def test_a_package_that_is_not_pinned_is_told_of(project: Project) -> None:
     assert result.ret == pytest.ExitCode.OK, result.outlines
     [warning] = [w for w in project.document()["warnings"] if "environment" in w]
     assert "of the worldflux program's environment there changed other None -> 2.0" in warning
+
+
+def test_a_file_outside_that_is_changed_and_is_as_it_was(project: Project, tmp_path: Path) -> None:
+    """It is read where it stands, so it may have been another one in between."""
+    level = write(tmp_path / "away" / "level.txt", "1.0")
+    away = os.path.relpath(level, project.root / "backends" / "fake_worldflux")
+    folder = describe(project, "worldflux", ["{python}", "{backend_dir}/run.py"], {"files": [".", away]})
+    text = f"import time; time.sleep(2)\nopen({str(level)!r}, 'w').write('1.0')\n"
+    write(folder / "run.py", text + TELLS)
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    [finding] = project.document()["gates"]["validity"]["findings"]
+    assert "level.txt), written to meanwhile" in finding["detail"]
+
+
+def test_what_the_plugin_gives_to_programs_stays_as_it_was(project: Project) -> None:
+    """A copy of the plugin, whose contract a candidate edits while it runs."""
+    copied = project.root / "site"
+    shutil.copytree(PACKAGE, copied / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = copied / PACKAGE.name / "wire" / "record.py"
+    folder = describe(project, "worldflux", ["{python}", "{backend_dir}/run.py"], {"files": ["."]})
+    write(folder / "run.py", f"open({str(path)!r}, 'a').write('# another')\n" + TELLS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(copied))
+        result = project.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    [finding] = project.document()["gates"]["validity"]["findings"]
+    assert "what the plugin gives to programs (wire, boot) changed after the first run" in finding["detail"]
+
+
+def test_an_editable_package_that_nothing_pins_is_sealed(project: Project, tmp_path: Path) -> None:
+    """Nobody names it or pins it, and a program imports it from outside of the project."""
+    source = tmp_path / "away" / "agent"
+    helper = write(source / "src" / "agent" / "__init__.py", "LEVEL = 1.0\n")
+    folder = describe(
+        project, "worldflux", ["{python}", "{backend_dir}/run.py"], {"files": ["."]}, environment="own"
+    )
+    write(folder / "run.py", "import agent\n" + TELLS)
+    editable(environment(project, "worldflux"), source, "path")
+    passes(project)
+    passes(project, "--parity-resume")
+    write(helper, "LEVEL = 2.0\n")
+    refuses_resume(project, "the editable projects of the worldflux program (src)")
+
+
+def test_a_module_that_is_nowhere_is_told_of_with_what_mends_it(project: Project) -> None:
+    folder = describe(project, "worldflux", ["{python}", "{backend_dir}/run.py"], {"files": ["."]})
+    write(folder / "run.py", "import algo\n")
+    result = project.run_here()
+    assert "No module named 'algo'; to mend: a program imports from its own folder" in result.stdout.str()

@@ -30,7 +30,8 @@ class Named:
 
     Attributes:
         repositories: that it is of. names: of packages, checkouts and files, for a reader.
-        files: path -> sha256. tree: the same of all files that it runs from, as they were sealed.
+        files: path -> sha256, of what it leaves out of a checkout too.
+        tree: the same of all files that it runs from, as they were sealed.
         by_words: whether it is a command, whose words name its files, and whose tree is a script's folder.
         beside: paths of the tree that only a component match or a recording starts, and no run.
     """
@@ -123,7 +124,7 @@ def named_of(document: Mapping[str, Any] | None, tree: Mapping[str, str] | None 
     found = Named(
         repositories(s.get("repository") for s in sources),
         tuple(s["name"] for s in sources if s.get("name")),
-        (document or {}).get("files") or {},
+        {**((document or {}).get("files") or {}), **((document or {}).get("ignored") or {})},
         tree or {},
         bool(sources) and all(s.get("kind") == "files" and not s.get("paths") for s in sources),
     )
