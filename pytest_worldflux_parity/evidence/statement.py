@@ -23,6 +23,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 EVIDENCE_SCHEMA = "worldflux.parity.evidence.v3"
 CLAIM_NONE = "none"
 MAX_STATEMENT_BYTES = 64 << 20
+_VERSION = re.compile(r"worldflux\.parity\.evidence\.v[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # What the predicate says of the verdict of a proof -> (document, keys that lead to it within).
@@ -182,16 +183,25 @@ def _base64(text: str, what: str) -> bytes:
     return data
 
 
+def _refuse_other_version(document: Any) -> None:
+    version = _value(document, ("predicate", "schema_version"))
+    if version != EVIDENCE_SCHEMA and _VERSION.fullmatch(str(version)):
+        mend = "run `worldflux-parity verify` of the project's commit that built it, or build it anew"
+        raise EvidenceError(f"is {version}, and {EVIDENCE_SCHEMA} is read here", mend=mend)
+
+
 def decoded(data: bytes, name: str, schema: str) -> dict[str, Any]:
     """A statement or an envelope from its bytes.
 
     Raises:
+        EvidenceError: it is a statement of another version.
         TamperedError: it is not JSON in its one form, or does not keep its schema.
     """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         raise TamperedError(f"{name} is not JSON") from None
+    _refuse_other_version(document)
     _check(document, name, schema, TamperedError)
     try:
         same = wire.canonical_json(document).encode() == data

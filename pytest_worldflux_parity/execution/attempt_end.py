@@ -160,11 +160,12 @@ def _clean_line(line: bytes, clean: Cleaner) -> bytes:
     # Most lines are numbers under short names.
     if clean.data(line) == line:
         return line
-    try:
-        document = loads(line)
-        return wire.canonical_json(clean.document(document)).encode()
-    except (ValueError, RecursionError):
-        return clean.data(line)
+    with suppress(ValueError, RecursionError):
+        document = clean.document(loads(line))
+        # Its keys stay, whatever they name; not a secret.
+        if not clean.secret_in(document):
+            return wire.canonical_json(document).encode()
+    return clean.data(line)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -15,17 +15,20 @@ import socket
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .key_forms import known, looks_secret
+from .. import schemas
+from .key_forms import ESCAPE, known, looks_secret
 
-# Characters of a value from which on it is looked for anywhere; a shorter one counts as a whole word.
+# Characters of a value from which on it is looked for in documents too, and anywhere; a shorter one counts as
+# a whole word, and so does one of letters alone, up to as many as words of English and of programs have.
 ANYWHERE = 8
+LONGEST_WORD = 15
 SHORTEST_SECRET = 4
 # What variables say that are named like secrets and hold none.
 _NO_SECRETS = frozenset(
@@ -48,10 +51,16 @@ _REST = re.compile(rf"(?:/{_PART})*")
 # What stands before a path; after a letter or a dot, as in "train/loss/x", none begins.
 _OPENS = frozenset("\"'=:(,[{<>;|`")
 _OPTION = re.compile(r"(?:^|[\s\"'=,\[(])--?[A-Za-z]\w*$")
-_ESCAPES = ("\\n", "\\r", "\\t")
+# A character as JSON and URLs spell it, or a color of a terminal.
+_ESCAPE = re.compile(r"(?:\\[nrt]|%[0-9A-Fa-f]{2}|\[[0-9;]*m)$")
 _HOMES = ("/home", "/Users")
 _COMMON_FOLDERS = frozenset(["/usr", "/usr/local", "/opt"])
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
+# Lines of base64, as MIME and PEM break it, also within JSON.
+_BREAK = re.compile(r"\r?\n|(?:\\r)?\\n")
+_BROKEN_BASE64 = re.compile(
+    rf"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{{16,}}(?:{_BREAK.pattern}))+[A-Za-z0-9+/_-]+=*"
+)
 # What stands in the place of something, as it is written here.
 PLACEHOLDER = re.compile(
     r"<(?:run|root|python|python-base|home|tmp|system-tmp|user|host|dir-[0-9a-f]{8}|redacted:\w+)>"
@@ -89,20 +98,24 @@ class Cleaner:
         return self._without_places(_replaced(text, self._spans(text, self._values)))
 
     def document(self, value: Any) -> Any:
-        """JSON whose texts are clean; numbers, and words as short as those of the contract, stay.
+        """JSON whose texts are clean; keys, numbers, and words as short as those of the contract, stay.
 
-        A path within :attr:`own` becomes relative to it: a record lists files so.
+        Keys name metrics and scalars, and two of them must not become one. A path within :attr:`own` becomes
+        relative to it: a record lists files so.
         """
         if isinstance(value, str):
             if self.own and value.startswith(f"{self.own}/"):
                 value = value[len(self.own) + 1 :]
             return self._without_places(_replaced(value, self._spans(value, self._long_values)))
         if isinstance(value, Mapping):
-            return {self.document(key): self.document(entry) for key, entry in value.items()}
+            return {key: self.document(entry) for key, entry in value.items()}
         return [self.document(entry) for entry in value] if isinstance(value, list) else value
 
     def secret_in(self, value: Any, at: str = "") -> str:
-        """Where JSON holds a secret of 8 characters or more that is not only digits, and which; or empty."""
+        """Where JSON holds a secret of 8 characters or more, and which; or empty.
+
+        Digits alone, a plain word, and what has no more of a key than its name are none here.
+        """
         if isinstance(value, Mapping):
             entries = [(f"{at}.{key}" if at else str(key), key, entry) for key, entry in value.items()]
         elif isinstance(value, list):
@@ -119,18 +132,19 @@ class Cleaner:
         return ""
 
     def _named(self, text: str, at: str) -> str:
-        for start, end, name in self._spans(text, self._long_values):
+        telling = [value for value in self._long_values if value.anywhere]
+        for start, end, name in self._spans(text, telling, certain=True):
             if end - start >= ANYWHERE and not text[start:end].isdigit():
                 return f"{at or 'it'} holds {_described(name, self.secrets)}"
         return ""
 
-    def _spans(self, text: str, values: Iterable[_Value]) -> list[Span]:
+    def _spans(self, text: str, values: Sequence[_Value], certain: bool = False) -> list[Span]:
         small = text.lower()
         found = [span for value in values if value.hint in small for span in value.spans(text)]
-        return sorted([*found, *known(text)])
+        return sorted([*found, *_broken_base64(text, values), *known(text, certain)])
 
     def _without_places(self, text: str) -> str:
-        if "/" in text:
+        if "/" in text or "%2" in text:
             if self._places is not None:
                 text = self._places.sub(self._place, text)
             text = _PATH.sub(self._hidden, text)
@@ -147,7 +161,7 @@ class Cleaner:
 
     @cached_property
     def _long_values(self) -> tuple[_Value, ...]:
-        return tuple(value for value in self._values if value.anywhere)
+        return tuple(value for value in self._values if value.long)
 
     @cached_property
     def _places(self) -> re.Pattern[str] | None:
@@ -157,7 +171,7 @@ class Cleaner:
 
     @cached_property
     def _spelled_places(self) -> dict[str, str]:
-        return {text: word for path, word in self.places.items() for text in {path, json.dumps(path)[1:-1]}}
+        return {text: word for path, word in self.places.items() for text in _spellings_of_place(path)}
 
     @cached_property
     def _names(self) -> list[tuple[re.Pattern[str], str]]:
@@ -169,7 +183,7 @@ class Cleaner:
         if users:
             rows += [
                 (rf"(?<![\w.+-])(?:{users})@[\w.-]*\w", "<user>@<host>"),
-                (rf"(?<=[/\\])(?:{users})(?![\w.-])", "<user>"),
+                (rf"(?:(?<=[/\\])|(?<=%2[Ff]))(?:{users})(?![\w.-])", "<user>"),
                 (
                     rf"(?i:(?<![A-Za-z])((?:user(?:_?name)?|login|logname)[\"']?[ \t]*[=:][ \t]*[\"']?))"
                     rf"(?:{users})(?![\w.-])",
@@ -183,7 +197,7 @@ class Cleaner:
     def _place(self, match: re.Match[str]) -> str:
         text, start, found = match.string, match.start(), match[0]
         before = text[start - 1 : start]
-        inside = bool(re.match(r"[\w.-]", before)) and text[max(0, start - 2) : start] not in _ESCAPES
+        inside = bool(re.match(r"[\w.-]", before)) and not _after_escape(text, start)
         if (inside and not _is_option(text, start)) or _after_placeholder(text, start):
             return found
         rest = _REST.match(text, match.end())
@@ -209,10 +223,14 @@ def _opens(text: str, start: int) -> bool:
         not before
         or before in _OPENS
         or before.isspace()
-        or text[max(0, start - 2) : start] in _ESCAPES
+        or _after_escape(text, start)
         or text[max(0, start - 7) : start].lower() == "file://"
         or _is_option(text, start)
     )
+
+
+def _after_escape(text: str, start: int) -> bool:
+    return _ESCAPE.search(text, max(0, start - 12), start) is not None
 
 
 def _is_option(text: str, start: int) -> bool:
@@ -254,37 +272,72 @@ def _described(name: str, secrets: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class _Value:
-    """One spelling of a secret: ``hint`` in small letters, ``anywhere`` or as a whole word."""
+    """One spelling of a secret: ``hint`` in small letters, ``anywhere`` or as a whole word.
+
+    ``long`` ones are looked for in documents too.
+    """
 
     name: str
     hint: str
     pattern: re.Pattern[str]
     anywhere: bool
+    long: bool
     base64: bool = False
 
     def spans(self, text: str) -> Iterator[Span]:
+        done = 0
         for match in self.pattern.finditer(text):
             start, end = match.span()
+            if start < done:
+                continue
             # The text around it was encoded with it: "user:token".
             while self.base64 and start and text[start - 1] in _BASE64:
                 start -= 1
             while self.base64 and end < len(text) and (text[end] in _BASE64 or text[end] == "="):
                 end += 1
+            done = end
             yield start, end, self.name
+
+
+def _broken_base64(text: str, values: Sequence[_Value]) -> Iterator[Span]:
+    """Where base64 that is broken over lines holds a value."""
+    cores = [value for value in values if value.base64]
+    for match in _BROKEN_BASE64.finditer(text) if cores else ():
+        whole = _BREAK.sub("", match[0])
+        if held := next((value for value in cores if value.pattern.search(whole)), None):
+            yield *match.span(), held.name
+
+
+def is_word(value: str) -> bool:
+    """Whether a value may be a word by chance, and stand in an honest text: a name of a program, say."""
+    return len(value) <= LONGEST_WORD and value.isascii() and value.isalpha()
 
 
 def _spellings_of(value: str, name: str) -> Iterator[_Value]:
     """A value in plain, as JSON and URLs spell it, and in hex, in any case; and in base64."""
-    anywhere = len(value) >= ANYWHERE
-    around = "" if anywhere else r"\w"
+    long = len(value) >= ANYWHERE
     raw = value.encode("utf-8", "surrogateescape")
     plain = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    for text in (*sorted(plain | {quote(value, safe="", errors="replace")}), raw.hex()):
-        words = (f"(?<!{around})", f"(?!{around})") if around else ("", "")
+    for text in sorted({*plain, *_of_urls(value), raw.hex()}):
+        anywhere = long and not is_word(text)
+        words = ("", "") if anywhere else (rf"(?:(?<!\w)|{ESCAPE})", r"(?!\w)")
         pattern = re.compile(f"{words[0]}{re.escape(text)}{words[1]}", re.IGNORECASE)
-        yield _Value(name, text.lower(), pattern, anywhere)
-    for core in _base64_cores(raw) if anywhere else ():
-        yield _Value(name, core.lower(), re.compile(re.escape(core)), anywhere, base64=True)
+        yield _Value(name, text.lower(), pattern, anywhere, long)
+    for core in _base64_cores(raw) if long else ():
+        yield _Value(name, core.lower(), re.compile(re.escape(core)), anywhere=True, long=True, base64=True)
+
+
+def _of_urls(value: str) -> set[str]:
+    """As a part of a URL and as its path, and each within another URL."""
+    once = {quote(value, safe=safe, errors="replace") for safe in ("", "/")}
+    return once | {quote(text, safe=safe) for text in once for safe in ("", "/")}
+
+
+def _spellings_of_place(path: str) -> set[str]:
+    """A path in plain, as JSON spells it, and in URLs."""
+    quoted = quote(path, safe="", errors="replace")
+    small = re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), quoted)
+    return {path, json.dumps(path)[1:-1], path.replace("/", "\\/"), quoted, small}
 
 
 def _base64_cores(raw: bytes) -> set[str]:
@@ -326,11 +379,38 @@ def cleaner(
     paths = {text: _redacted(name) for text, name in values.items() if _is_place(text)}
     kept = {m[0] for text in texts for m in _PATH.finditer(text)}
     words = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
-    secrets = {text: name for text, name in values.items() if text not in paths}
+    # What we ask and write ourselves says nothing of a secret that is the same word.
+    public = _contract_words() | {word.lower() for word in words if is_word(word)}
+    secrets = {text: n for text, n in values.items() if text not in paths and text.lower() not in public}
     own_folder = str(own) if own is not None else ""
     return Cleaner(
         secrets, {**paths, **places}, _hosts(), _users(environ), frozenset(kept | words), own_folder
     )
+
+
+def words_of_contract(environ: Mapping[str, str]) -> list[str]:
+    """Names of variables whose secret is a word that every record holds, and so cannot be looked for."""
+    return sorted(n for n in environ if looks_secret(n) and environ[n].lower() in _contract_words())
+
+
+@cache
+def _contract_words() -> frozenset[str]:
+    """Keys, and words of a choice, in what is asked of a program and in what it answers; in small letters."""
+    named = {name for schema in ("request.v1", "record.v1") for name in _named_in(schemas.load(schema))}
+    parts = {part for name in named for part in re.split(r"[^A-Za-z0-9]+", name)}
+    return frozenset(word.lower() for word in named | parts if len(word) >= SHORTEST_SECRET)
+
+
+def _named_in(schema: Any) -> Iterator[str]:
+    if isinstance(schema, list):
+        for entry in schema:
+            yield from _named_in(entry)
+    elif isinstance(schema, Mapping):
+        choices = (schema.get("const"), *schema.get("enum", ()), *schema.get("required", ()))
+        yield from (choice for choice in choices if isinstance(choice, str))
+        for key, entry in schema.items():
+            yield from entry if key == "properties" else ()
+            yield from _named_in([*entry.values()] if key == "properties" else entry)
 
 
 def _hosts() -> tuple[str, ...]:

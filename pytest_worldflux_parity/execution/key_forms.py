@@ -1,6 +1,7 @@
 """Passwords, tokens and keys that a text shows by their form: one table, and names of what holds a secret.
 
-Nothing is guessed from how a text looks by chance (its entropy): a hash, a seed or a run id is no key.
+Nothing is guessed from how a text looks by chance alone: a hash, a seed or a run id is no key.
+A pattern reads each character of a text a bounded number of times, whatever a program prints.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ class Form:
         name: what it is called where it stood.
         hints: in small letters; a text that holds none of them holds no such key.
         pattern: of its group ``secret`` where it has one, else of all that it matches.
+        certain: whether it can be nothing else; a word that is called a password may be "not_required".
     """
 
     name: str
     hints: tuple[str, ...]
     pattern: re.Pattern[str]
+    certain: bool = True
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where in a text such keys stand."""
@@ -44,73 +47,107 @@ class Form:
         return (match.span(group) for match in self.pattern.finditer(text))
 
 
-def _form(name: str, hints: str, pattern: str) -> Form:
-    return Form(name, tuple(hints.split()), re.compile(pattern))
+def _form(name: str, hints: str, pattern: str, certain: bool = True) -> Form:
+    # ASCII: what ends a key must be what keeps another from beginning.
+    return Form(name, tuple(hints.split()), re.compile(pattern, re.ASCII), certain)
 
 
-# Not in the midst of a word.
-_B = r"(?<![A-Za-z0-9_-])"
+def looks_random(text: str) -> bool:
+    """Whether a text holds 16 letters and digits in one, that change between cases and digits thrice or more.
+
+    Words and versions do not (``embeddings20240101``, ``vqvae_16x16``), nearly all keys do.
+    """
+    return any(len(re.findall(r"[a-z]+|[A-Z]+|[0-9]+", run)) > 3 for run in _RUN.findall(text))
+
+
+_RUN = re.compile(r"[A-Za-z0-9]{16,}")
+# Behind a color of a terminal, or a character as JSON and URLs spell it, a word begins.
+ESCAPE = (
+    r"(?<=\\[abefnrtv])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})"
+    r"|(?<=\[[mK])|(?<=[\[;][0-9][mK])|(?<=[\[;][0-9]{2}[mK])|(?<=[\[;][0-9]{3}[mK])"
+)
+# Not in the midst of a word; and, of what no word begins with, not in the midst of letters.
+_B = rf"(?:(?<![A-Za-z0-9_-])|{ESCAPE})"
+_L = rf"(?:(?<![A-Za-z0-9])|{ESCAPE})"
 _SAID = (
-    r"password|passwd|passphrase|api[_-]?key|secret[_-]?key|access[_-]?key|private[_-]?key|client[_-]?secret"
+    r"password|passwd|passphrase|api[_-]?key|(?:secret|access|account|private)[_-]?key|client[_-]?secret"
     r"|(?:access|auth|api|refresh|session)[_-]?token"
 )
 _SCHEME = r"(?:bearer|basic|token)"
 # A value as it stands after a name, in JSON, YAML, a shell or a query; a placeholder is none.
-_VALUE = r"(?P<secret>[^\s\"'\\,;&<>(){}\[\]]{8,})"
+_SIGNS = r"\s\"'\\,;&<>(){}\[\]"
+_VALUE = rf"(?P<secret>[^{_SIGNS}]{{8,}})"
+# The digest of an image is no host.
+_AT = r"@(?!sha[0-9]+:)"
 _ASSIGNED = r"(?:\\?[\"'])?[ \t]*[=:][ \t]*(?:\\?[\"'])?"
 
 FORMS = (
     _form(
         "private_key",
         "private key-----",
-        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)",
+        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)",
     ),
-    _form("url_password", "://", r"://[^\s/:@\"'<>]*:(?P<secret>[^\s/@\"'<>]+)@"),
-    _form("url_token", "://", r"://(?P<secret>[^\s/:@\"'<>]{16,})@"),
-    _form("bearer_token", "bearer", r"(?i)\bbearer[ \t]+(?P<secret>[A-Za-z0-9._~+/-]{12,}=*)"),
+    _form("url_password", "://", rf"://[^\s/:@\"'<>]*:(?P<secret>[^\s/\"'<>]+){_AT}"),
+    _form("url_token", "://", rf"://(?P<secret>[^\s/:@\"'<>]{{16,}}){_AT}", certain=False),
+    _form(
+        "bearer_token",
+        "bearer",
+        r"(?i)\bbearer[ \t]+(?=[A-Za-z._~+/-]{0,64}[0-9])(?P<secret>[A-Za-z0-9._~+/-]{12,}=*)",
+        certain=False,
+    ),
     _form(
         "authorization",
         "authorization",
         rf"(?i)\bauthorization{_ASSIGNED}(?:{_SCHEME}[ \t]+)?(?!{_SCHEME}\b)(?P<secret>[\w.~+/-]{{4,}}=*)",
+        certain=False,
     ),
     _form(
         "github_token",
         "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
-        rf"{_B}(?:gh[pousr]_[A-Za-z0-9]{{16,}}|github_pat_\w{{22,}})",
+        rf"{_L}(?:gh[pousr]_[A-Za-z0-9]{{16,}}|github_pat_\w{{22,}})",
     ),
-    _form("gitlab_token", "glpat-", rf"{_B}glpat-[\w-]{{20,}}"),
-    _form("openai_or_anthropic_key", "sk-", rf"{_B}sk-(?=[\w-]*\d)[\w-]{{20,}}"),
-    _form("aws_access_key", "akia asia", rf"{_B}(?:AKIA|ASIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])"),
-    _form("google_api_key", "aiza", rf"{_B}AIza[\w-]{{35}}"),
-    _form("google_oauth_token", "ya29.", rf"{_B}ya29\.[\w-]{{20,}}"),
-    _form("slack_token", "xox", rf"{_B}xox[abeprs]-[A-Za-z0-9-]{{10,}}"),
+    _form("gitlab_token", "glpat-", rf"{_L}glpat-[\w-]{{20,}}"),
+    _form("openai_or_anthropic_key", "sk-", rf"{_B}sk-(?=[\w-]{{0,64}}?\d)[\w-]{{20,}}", certain=False),
+    _form("aws_access_key", "akia asia", rf"{_L}(?:AKIA|ASIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])"),
+    _form("google_api_key", "aiza", rf"{_L}AIza[\w-]{{35}}"),
+    _form("google_oauth_token", "ya29.", rf"{_L}ya29\.[\w-]{{20,}}"),
+    _form("slack_token", "xox", rf"{_L}xox[abeprs]-[A-Za-z0-9-]{{10,}}"),
     _form(
         "stripe_key",
         "sk_live_ sk_test_ rk_live_ rk_test_",
-        rf"{_B}[sr]k_(?:live|test)_[A-Za-z0-9]{{16,}}",
+        rf"{_L}[sr]k_(?:live|test)_[A-Za-z0-9]{{16,}}",
     ),
-    _form("hugging_face_token", "hf_", rf"{_B}hf_[A-Za-z0-9]{{30,}}"),
-    _form("npm_token", "npm_", rf"{_B}npm_[A-Za-z0-9]{{36}}"),
-    _form("pypi_token", "pypi-", rf"{_B}pypi-[\w-]{{50,}}"),
-    _form("sendgrid_key", "sg.", rf"{_B}SG\.[\w-]{{16,}}\.[\w-]{{16,}}"),
+    _form("hugging_face_token", "hf_", rf"{_L}hf_[A-Za-z0-9]{{30,}}"),
+    _form("npm_token", "npm_", rf"{_L}npm_[A-Za-z0-9]{{36}}"),
+    _form("pypi_token", "pypi-", rf"{_L}pypi-[\w-]{{50,}}"),
+    _form("sendgrid_key", "sg.", rf"{_L}SG\.[\w-]{{16,}}\.[\w-]{{16,}}"),
     _form("json_web_token", "eyj", rf"{_B}eyJ[\w-]{{10,}}\.eyJ[\w-]{{10,}}\.[\w-]{{10,}}"),
     _form(
         "named_secret",
-        "passw passphrase apikey api_key api-key secret token access_key access-key private_key private-key",
+        "passw passphrase key secret token",
         rf"(?i)(?:{_SAID}){_ASSIGNED}(?![0-9]+\b){_VALUE}",
+        certain=False,
     ),
     # Such names are also those of words and files: it is no key without a letter and a digit.
     _form(
         "named_secret",
         "token secret",
-        rf"(?i)(?<![A-Za-z0-9])(?:token|secret){_ASSIGNED}(?=\S*[A-Za-z])(?=\S*[0-9]){_VALUE}",
+        rf"(?i)(?<![A-Za-z0-9])(?:token|secret){_ASSIGNED}(?=[^{_SIGNS}A-Za-z]{{0,64}}[A-Za-z])"
+        rf"(?=[^{_SIGNS}0-9]{{0,64}}[0-9]){_VALUE}",
+        certain=False,
     ),
 )
 
 
-def known(text: str) -> Iterator[tuple[int, int, str]]:
-    """(start, end, name of the form) of every key that a text shows by its form; they may overlap."""
+def known(text: str, certain: bool = False) -> Iterator[tuple[int, int, str]]:
+    """(start, end, name of the form) of every key that a text shows by its form; they may overlap.
+
+    Args:
+        certain: leave out what can be something else, and does not look random.
+    """
     small = text.lower()
     for form in FORMS:
         if any(hint in small for hint in form.hints):
-            yield from ((start, end, form.name) for start, end in form.spans(text))
+            for start, end in form.spans(text):
+                if not certain or form.certain or looks_random(text[start:end]):
+                    yield start, end, form.name

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,23 +237,27 @@ def _read_match(folder: Path, spec: MatchSpec) -> Match:
             where=backend.adapter,
             mend="state wire.tree_sha256 of the backend's folder, or start a new run",
         )
-    most = _most_bytes(spec)
-    planted = max(1, len(document["perturbations"]))
+    components = [c.name for c in spec.golden.components]
+    planted = [row["component"] for row in document["perturbations"]]
     return Match(
         mapping=document["mapping"],
         parameters={name: tuple(shape) for name, shape in document["parameters"].items()},
         perturbations=tuple(Perturbation(**row) for row in document["perturbations"]),
-        outputs=read_arrays(folder / "outputs.npz", MatchError, most),
-        perturbed=read_arrays(folder / "perturbed.npz", MatchError, most * planted),
+        outputs=read_arrays(folder / "outputs.npz", MatchError, _most_bytes(spec, components)),
+        perturbed=read_arrays(folder / "perturbed.npz", MatchError, _most_bytes(spec, planted)),
         packages=document["packages"],
         tree_sha256=tree,
     )
 
 
-def _most_bytes(spec: MatchSpec) -> int:
-    """What outputs of this golden may unpack to: its elements as the widest numbers, and as much again."""
-    arrays = spec.golden.outputs.values()
-    return (1 << 20) + 2 * sum(8 * array.size + 4096 for array in arrays)
+def _most_bytes(spec: MatchSpec, components: Iterable[str]) -> int:
+    """What these components' outputs may unpack to: as the widest numbers, and as much again.
+
+    A name that the golden does not have adds nothing.
+    """
+    outputs = spec.golden.outputs
+    own = {c.name: sum(8 * outputs[k].size + 4096 for k in c.keys().values()) for c in spec.golden.components}
+    return (1 << 20) + 2 * sum(own.get(name, 0) for name in components)
 
 
 def _match_document(folder: Path, adapter: str) -> dict[str, Any]:

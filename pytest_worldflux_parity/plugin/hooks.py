@@ -187,6 +187,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from .arguments import check_arguments
 
         check_arguments(config, context)
+        _refuse_odd_names(config)
     _default_workers(config)
 
 
@@ -255,7 +256,7 @@ def _context(config: pytest.Config) -> RunContext:
         isolate=_isolate(config),
         history=tuple(_value(config, "parity_history")),
         sign_key=_sign_key(config),
-        retry_failed=_retry_failed(config, resume),
+        retry_failed=_retry_failed(config, resume, output / run_id),
     )
     return replace(context, choices=chosen(context, config.rootpath / INI["parity_lock"][1]))
 
@@ -441,8 +442,10 @@ def _isolate(config: pytest.Config) -> Isolate:
     raise pytest.UsageError(f"parity_isolate is {text!r}: valid: {', '.join(ISOLATE)}")
 
 
-def _retry_failed(config: pytest.Config, resume: bool) -> str:
-    """Why failed runs are tried anew; it stands in the verdict's sentence."""
+def _retry_failed(config: pytest.Config, resume: bool, run_dir: Path) -> str:
+    """Why failed runs are tried anew, cleaned; it stands in the verdict's sentence."""
+    from ..execution.cleaning import cleaner
+
     given = config.option.parity_retry_failed
     if given is None:
         return ""
@@ -450,7 +453,7 @@ def _retry_failed(config: pytest.Config, resume: bool) -> str:
         raise pytest.UsageError("--parity-retry-failed goes with --parity-resume: nothing has failed yet")
     if not (reason := printable(" ".join(given.split()))):
         raise pytest.UsageError("--parity-retry-failed wants a reason, as in 'the disk was full'")
-    return str(reason)
+    return cleaner(config.rootpath, run_dir, os.environ).text(reason)
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -561,7 +564,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 def _without_track(parent: pytest.Collector, path: Path) -> pytest.Collector | None:
     """Of a suite that is named without ``--parity``: what says what to type. Of other files nothing."""
-    if not parent.session.isinitpath(path) or b"suite_id" not in path.read_bytes():
+    if not parent.session.isinitpath(path) or not _looks_like_suite(path):
         return None
     from .arguments import SuiteWithoutTrack
 
@@ -571,7 +574,27 @@ def _without_track(parent: pytest.Collector, path: Path) -> pytest.Collector | N
 
 def _holds_suite(config: pytest.Config, path: Path) -> bool:
     """Whether a YAML file that nobody named is a suite: those of other tools are not ours to judge."""
-    return path.is_relative_to(_track_folder(config)) or b"suite_id" in path.read_bytes()
+    return path.is_relative_to(_track_folder(config)) or _looks_like_suite(path)
+
+
+# A key of the whole file. What is written as JSON has no lines that would tell.
+_OF_SUITE = re.compile(
+    rb"""(?m)^["']?(?:suite_id["']?[ \t]*:|schema_version["']?[ \t]*:[ \t]*["']?worldflux)"""
+    rb"""|\A\s*\{[\s\S]*["']?suite_id["']?\s*:"""
+)
+
+
+def _looks_like_suite(path: Path) -> bool:
+    return _OF_SUITE.search(path.read_bytes()) is not None
+
+
+def _refuse_odd_names(config: pytest.Config) -> None:
+    """Refuse a suite whose name would do something where pytest prints it: it is part of every node id."""
+    for path in _named_suites(config):
+        name = os.path.relpath(path, config.rootpath)
+        if printable(name) != name:
+            what = "the name of this suite's file is more than text in a terminal or a CI server"
+            raise pytest.UsageError(f"{printable(name)}: {what}; to mend: rename it")
 
 
 def _named_suites(config: pytest.Config) -> Iterator[Path]:
@@ -650,7 +673,7 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
     if state is None or state.sealed:
         return
     from ..errors import ParityError
-    from ..session.seal import isolation_line, plans, seal, suite_paths
+    from ..session.seal import isolation_line, plans, seal, suite_paths, unsearched_lines
     from .items import CONTEXT
 
     context = config.stash[CONTEXT]
@@ -661,7 +684,12 @@ def _seal(config: pytest.Config, node_ids: list[str]) -> None:
         _claim(context, state.claim)
         open_because = isolation_line(context)
         cases, against = seal(context, paths, list(config.invocation_params.args))
-        told = [*open_because, *plans(context, paths), *(f"parity: {text}" for text in against)]
+        told = [
+            *open_because,
+            *unsearched_lines(),
+            *plans(context, paths),
+            *(f"parity: {text}" for text in against),
+        ]
     except ParityError as error:
         raise pytest.UsageError(error.line()) from None
     state.node_ids, state.sealed = node_ids, True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import printable
 
-_HARMLESS = (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("](", "]\\("))
+_HARMLESS = (("&", "&amp;"), ("\\", "&#92;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("](", "]\\("))
 
 
 def escaped(value: object) -> str:

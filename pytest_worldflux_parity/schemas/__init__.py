@@ -95,6 +95,9 @@ def _translate(problem: Any, locate: Callable[[Path], str], error: type[ParityEr
     if problem.validator == "anyOf":
         kinds = [p.validator_value for p in problem.context if p.validator == "type"]
         return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
+    if problem.validator == "maxItems":
+        what = f"{name} has {len(problem.instance)} entries, and may have {problem.validator_value}"
+        return error(what, where=locate(path))
     return error(f"{name}: {problem.message}", where=locate(path))
 
 

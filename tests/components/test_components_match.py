@@ -38,6 +38,9 @@ WRONG = {
     "half_blind": "output_not_sensitive: heads: no perturbation moves 1 of 2 outputs beyond the tolerance of "
     "1e-05: positive",
     "copies": "match_failed: fake_worldflux: exit status 1: KeyError: ",
+    "large_perturbed": "match_failed: ",
+    "many_perturbations": "match_failed: fake_worldflux: match.json: perturbations has 308 entries, "
+    "and may have 256",
     "never_perturbed": "perturbation_missing: loss was never perturbed",
     "perturbs_nothing_known": "perturbation_not_caught: decoder: odd (the learning rate is 2 % higher): the "
     "golden has no such component",
@@ -104,7 +107,9 @@ def test_a_faithful_program_matches(project: Path) -> None:
 def test_what_is_wrong_is_named(project: Path, behaviour: str) -> None:
     evidence = match(project, behaviour)
     assert not evidence.passed
-    assert evidence.findings[0].line().startswith(WRONG[behaviour])
+    found = evidence.findings[0].line()
+    assert found.startswith(WRONG[behaviour])
+    assert ("it unpacks to 640" in found) == (behaviour == "large_perturbed"), "64 MB, of a golden of 2 kB"
     first = wire.load_object(project / match_program.REPORT)["first_divergence"]
     assert (first is not None) is WRONG[behaviour].startswith("component_mismatch")
 

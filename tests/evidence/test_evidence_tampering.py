@@ -302,6 +302,17 @@ CONTENT: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
+def test_a_bundle_of_another_version_is_none_that_was_tampered_with(unsigned: bytes, verify: Verify) -> None:
+    def earlier(document: dict[str, Any]) -> None:
+        document["predicate"]["schema_version"] = "worldflux.parity.evidence.v2"
+        del document["predicate"]["bundle"]["cleaned"]
+
+    code, said = verify(statement_edited(earlier)(unsigned))
+    assert code == 4, said
+    assert "is worldflux.parity.evidence.v2, and worldflux.parity.evidence.v3 is read here; to mend:" in said
+    assert "TAMPERED" not in said
+
+
 @pytest.mark.parametrize("name", CONTENT)
 def test_a_forged_bundle_contradicts_its_data(name: str, unsigned: bytes, verify: Verify) -> None:
     change, text = CONTENT[name]
@@ -362,7 +373,7 @@ SIGNATURES: dict[str, tuple[Change, str]] = {
     ),
     "no signature": (envelope_edited(lambda e: e.update(signatures=[])), "signatures: "),
     "a second signature": (
-        envelope_edited(lambda e: e["signatures"].append(e["signatures"][0])), "signatures: ",
+        envelope_edited(lambda e: e["signatures"].append(e["signatures"][0])), "signatures has 2 entries",
     ),
     "another type": (
         envelope_edited(lambda e: e.update(payloadType="text/plain")), "payloadType is 'text/plain'",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,7 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.execution.cleaning import Cleaner, cleaner, placeholders
+from pytest_worldflux_parity.execution.cleaning import (
+    Cleaner,
+    cleaner,
+    is_word,
+    placeholders,
+    words_of_contract,
+)
 from pytest_worldflux_parity.execution.key_forms import FORMS, known, looks_secret
 
 ENVIRON = {
@@ -176,7 +183,7 @@ def test_what_is_no_key(text: str) -> None:
 def test_where_a_record_holds_a_secret_is_told_and_not_what_it_is() -> None:
     found = CLEANER.secret_in({"metadata": {"env": [{"x": 1}, {"GH": f"x{SECRET}x"}]}})
     assert found == "metadata.env[1].GH holds the value of GITHUB_TOKEN"
-    named = CLEANER.secret_in({"metadata": {"wandb": {"api_key": "abcdefghij"}}})
+    named = CLEANER.secret_in({"metadata": {"wandb": {"api_key": LONG[:20]}}})
     assert named == "metadata.wandb.api_key holds what has the form of a named_secret"
     assert SECRET not in CLEANER.secret_in({"a": {SECRET: {"password": SECRET}}})
 
@@ -208,6 +215,144 @@ def test_what_was_taken_out_is_counted() -> None:
     assert placeholders("a <b> c") == {}
 
 
+TOKEN = f"ghp_{LONG[:36]}"
+OTHERS_TOKEN = f"hf_{LONG[:34]}"
+
+
+@pytest.mark.parametrize("key", [TOKEN, OTHERS_TOKEN])
+@pytest.mark.parametrize(
+    "before", ["\x1b[32m", '{"m": "a\\n', "t%3D", "MY_", "--", "\\u001b[1;32m", "\\x1b[0m"]
+)
+def test_a_key_begins_behind_an_escape_and_a_name(before: str, key: str) -> None:
+    assert CLEANER.text(f"{before}{key} b").startswith(f"{before}<redacted:")
+    assert CLEANER.secret_in({"note": f"{before}{key}"})
+
+
+SIGNS = "s3cr3t-Valu3/XY+z"
+LINES = base64.encodebytes(b"x" * 40 + SIGNS.encode() + b"y" * 60).decode()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        quote(SIGNS),
+        quote(quote(SIGNS, safe=""), safe=""),
+        LINES,
+        json.dumps(LINES),
+        LINES.replace("\n", "\r\n"),
+    ],
+    ids=["as a path", "twice", "over lines", "in JSON", "of a mail"],
+)
+def test_a_value_is_found_in_urls_and_over_lines(spelled: str) -> None:
+    """Base64 of more than 57 bytes is broken by those who write mails."""
+    found = cleaner(Path("/p"), Path("/p/r"), {"MY_TOKEN": SIGNS})
+    text = found.text(f"({spelled})")
+    assert "<redacted:MY_TOKEN>" in text
+    assert len(text) < 40, "all that was encoded with it is gone"
+    assert "MY_TOKEN" in found.secret_in({"metadata": {"x": spelled}})
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("https://me:pa@ss1234@host/x", "https://me:<redacted:url_password>@host/x"),
+        ("AccountKey=abcd1234/EFGH+abcd==;x", "AccountKey=<redacted:named_secret>;x"),
+        ("%2Fdata%2Fme%2Fx p%3D%2fdata%2fme%2fx", "<home>%2Fx p%3D<home>%2fx"),
+        ('"\\/data\\/me\\/x"', '"<home>\\/x"'),
+        ("%2Fscratch%2Falice", "%2Fscratch%2F<user>"),
+        ("\x1b[1m/data/me/x\x1b[0m", "\x1b[1m<home>/x\x1b[0m"),
+    ],
+)
+def test_ordinary_spellings(text: str, clean: str) -> None:
+    assert CLEANER.text(text) == clean
+    assert CLEANER.text(clean) == clean
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"container": "docker://tensorflow:2.16.1-gpu@sha256:abcd"},
+        {"image": "docker://pytorch-dreamerv3-image@sha256:abcd"},
+        {"tokenizer": {"mask_token": "extra_id_99"}},
+        {"token": "vqvae_16x16"},
+        {"token": "embeddings20240101"},
+        {"package": "sk-learn-contrib-metric-learn-2024"},
+        {"password": "not_required", "api_key": "unavailable", "authorization": "disabled"},
+        {"note": "Bearer authentication failed"},
+        {"db": "postgresql 15", "client": "postgres"},
+    ],
+    ids=str,
+)
+def test_an_honest_record_does_not_fail(metadata: dict[str, object]) -> None:
+    found = cleaner(Path("/p"), Path("/p/r"), {"DB_PASSWORD": "postgres"})
+    assert found.secret_in({"metadata": metadata}) == ""
+
+
+def test_a_word_of_ours_is_never_looked_for() -> None:
+    environ = {"CI_AUTH": "effective", "APP_KEY": "metadata", "MY_TOKEN": SECRET, "EDITOR": "metadata"}
+    found = cleaner(Path("/p"), Path("/p/r"), environ)
+    document = {"effective_recipe": {}, "metadata": {"effective": "metadata"}}
+    assert found.secret_in(document) == ""
+    assert found.document(document) == document
+    assert words_of_contract(environ) == ["APP_KEY", "CI_AUTH"]
+
+
+def test_a_plain_word_is_taken_out_alone() -> None:
+    """It stands in other words, and in what was asked, by chance."""
+    found = cleaner(Path("/p"), Path("/p/r"), {"DB_PASSWORD": "postgres", "MY_KEY": "cartpole"}, ["cartpole"])
+    document = {"db": "postgresql", "client": "postgres", "task": "cartpole"}
+    assert found.document(document) == {**document, "client": "<redacted:DB_PASSWORD>"}
+
+
+def test_keys_stay_and_two_never_become_one() -> None:
+    """They name what is judged: a metric must not be lost to the name of a machine or of a home folder."""
+    named = Cleaner({}, {"/home/late": "<home>"}, hosts=("vm",), users=("late",))
+    document = {
+        "scalars": {"loss/late": 1.0, "vm.loss": 2.0},
+        "/home/late/x": 1,
+        "<home>/x": 2,
+        "a/<user>": 3,
+    }
+    assert named.document(document) == document
+
+
+# What made patterns read a text again and again.
+WORST = {
+    "names": "token=",
+    "bearers": "bearer " * 3,
+    "URLs": "://a:",
+    "keys": "sk-",
+    "tokens": "eyJ",
+    "blanks": "password" + " " * 40,
+    "BEGIN": "-----BEGIN AAAA",
+    "accented keys": "\u00e9sk-",
+    "escaped keys": "1msk-",
+    "base64": base64.b64encode(SECRET.encode() * 3).decode(),
+    "lines": "QUJDQUJDQUJDQUJDQUJD\n",
+}
+
+
+MOST = 2 << 20
+PLAIN = "step 100 loss 0.1 in /data/me/project/x is return 12.3, bearer token secret password sk- eyJ ://\n"
+
+
+def seconds(line: str) -> float:
+    begun = time.perf_counter()
+    CLEANER.text(line * (MOST // len(line)))
+    return time.perf_counter() - begun
+
+
+@pytest.fixture(scope="module")
+def plain() -> float:
+    return seconds(PLAIN)
+
+
+@pytest.mark.parametrize("form", WORST.values(), ids=WORST.keys())
+def test_cleaning_takes_as_long_as_a_text_is_long(form: str, plain: float) -> None:
+    """A program that prints ``token=`` for megabytes holds no session: 180 KB took a minute."""
+    assert seconds(form) < 8 * plain + 1
+
+
 NEEDLES = st.text(st.characters(exclude_categories=["Cs"]), min_size=8, max_size=15)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -225,7 +370,7 @@ def test_a_secret_in_any_document_is_found(document: object, secret: str, ascii_
     text = clean.text(json.dumps(held, ensure_ascii=ascii_only))
     assert json.dumps(secret, ensure_ascii=ascii_only)[1:-1] not in text
     assert "<redacted:X>" in clean.document(held)["b"]
-    assert bool(clean.secret_in({"b": secret})) is not secret.isdigit()
+    assert bool(clean.secret_in({"b": secret})) is not (secret.isdigit() or is_word(secret))
     for encoded in (quote(secret, safe=""), base64.b64encode(secret.encode()).decode()):
         assert encoded not in clean.text(f"({encoded})")
 

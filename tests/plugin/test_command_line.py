@@ -77,6 +77,31 @@ def test_other_files_are_no_concern_of_ours(project: Project) -> None:
     project.plain().assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    "text", ["test_name: x\nstages:\n- request: {json: {suite_id: 3}}\n", "a: suite_id\n"]
+)
+def test_a_file_that_has_our_words_within_is_none_of_ours(project: Project, text: str) -> None:
+    """As of tavern, whose bodies of requests may say anything."""
+    (project.root / "test_api.tavern.yaml").write_text(text, encoding="utf-8")
+    result = project.plain("test_api.tavern.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR, "not found, as pytest says it"
+    assert "parity" not in result.stderr.str()
+
+
+@pytest.mark.parametrize("name", ["x\x1b[31m::error::", "a\u202eb", "##vso[a]"])
+def test_a_suite_whose_name_is_more_than_text_is_refused(project: Project, name: str) -> None:
+    path = project.suite(tasks=["alpha"], seeds=1)
+    shutil.move(path, path.with_name(f"{name}.yaml"))
+    for extra in ((), ("-n", "2")):
+        result = project.run("--junitxml=junit.xml", *extra)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        shown = result.stdout.str() + result.stderr.str()
+        assert "to mend: rename it" in shown
+        assert not [word for word in ("\x1b", "\u202e", "##vso[") if word in shown]
+    assert not (project.root / "junit.xml").exists()
+    assert not project.run_dir().exists()
+
+
 def test_a_name_in_capitals_is_a_suite(project: Project) -> None:
     path = project.suite(tasks=["alpha"], seeds=2)
     shutil.move(path, path.with_suffix(".YAML"))

@@ -18,7 +18,7 @@ from tests.conftest import Project
 COMMAND = re.compile(r"(?m)^\s*::|##\w*\[")
 WORDS = (
     "::error::x", "##vso[task.x]", "##[error]", "##teamcity[x]", "\x1b[2J", "\x1b]0;t\x07", "\r", "\n",
-    "\u2028", "\u202e", "\x9b31m", " ", "\t", "<script>", "](javascript:x)", "|", "`", "```", "#", ":",
+    "\u2028", "\u202e", "\x9b31m", " ", "\t", "<script>", "](javascript:x)", "|", "\\", "`", "```", "#", ":",
     "word",
 )  # fmt: skip
 NASTY = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=12).map("".join)
@@ -44,6 +44,7 @@ def test_no_tag_link_or_cell_can_be_made_in_a_page(text: str) -> None:
     shown = escaped(text)
     assert shown.isprintable()
     assert not re.search(r"<|`|\]\(|(?<!\\)\|", shown)
+    assert not re.search(r"\\(?![|(])|\\\\", shown), "a backslash before a bar would let it end a cell"
     assert not COMMAND.search(shown)
 
 

@@ -126,7 +126,10 @@ def test_what_a_program_says_is_cleaned_before_it_is_hashed(
             '{"url": "https://me:pa55word99@example.org"}',
             "metadata.url holds what has the form of a url_password",
         ),
-        ('{"wandb": {"api_key": "abcdefghij"}}', "metadata.wandb.api_key holds what has the form of"),
+        (
+            '{"wandb": {"api_key": "0aA1bB2cC3dD4eE5fF6g"}}',
+            "metadata.wandb.api_key holds what has the form of",
+        ),
     ],
 )
 def test_a_secret_in_a_record_fails_its_pair_at_once(
@@ -142,7 +145,7 @@ def test_a_secret_in_a_record_fails_its_pair_at_once(
     assert [(x["status"], x["error_kind"]) for x in lines] == [("failed", "leak")], "it is not tried again"
     assert sum(x["success"] for x in project.lines()) == 11, "and no other pair fails"
     text = everything(project.run_dir())
-    assert not [leak for leak in (SECRET, "pa55word99", "abcdefghij") if leak in text]
+    assert not [leak for leak in (SECRET, "pa55word99", "0aA1bB2cC3") if leak in text]
     assert (project.run_dir() / "fake_quick" / "evidence_bundle.zip").exists(), (
         "evidence is never refused for it"
     )
@@ -154,6 +157,59 @@ def test_digits_and_short_values_fail_nothing(project: Project, monkeypatch: pyt
     project.suite(recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]})
     assert project.run_here().ret == pytest.ExitCode.OK
     assert {x["task_id"] for x in project.lines()} == {"alpha", "beta"}
+
+
+def test_names_of_metrics_stay_whatever_machines_and_people_are_called(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = project.root / "backends" / "program.py"
+    host = socket.gethostname()
+    text = program.read_text(encoding="utf-8")
+    once = "loss + rng.gauss(0, 0.01)"
+    both = text.replace(f'"loss.late": {once}', f'"loss/late": {once}, "{host}.loss": {once}')
+    program.write_text(both, encoding="utf-8")
+    home = project.root.parent / "late"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    names = ("loss/late", f"{host}.loss")
+    project.suite(
+        tasks=["alpha"], metrics=[{"name": n, "rule": "equivalence", "margin": 0.05} for n in names]
+    )
+    assert project.run_here().ret == pytest.ExitCode.OK, "no metric is lost"
+
+
+def test_a_secret_that_is_a_word_of_every_record_fails_none(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saying(project, '{"db": "postgresql 15", "container": "docker://tf:2.16.1-gpu@sha256:ab"}', monkeypatch)
+    for name, word in {"CI_AUTH": "effective", "APP_KEY": "metadata", "DB_PASSWORD": "postgres"}.items():
+        monkeypatch.setenv(name, word)
+    project.suite(tasks=["alpha"], recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]})
+    result = project.run_here()
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["parity: the value of APP_KEY is a word of every record*", "*CI_AUTH*"])
+    assert "postgresql 15" in json.dumps(project.lines())
+
+
+def test_what_a_terminal_and_a_mailer_make_of_a_key_is_cleaned(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "ghp_" + "aB3" * 12
+    saying(project, PLACES, monkeypatch)
+    program = project.root / "backends" / "program.py"
+    said = f'print("\\x1b[32m{key}", json.dumps({{"m": "a\\n{key}"}}), "t%3D{key} MY_{key} --{key}")'
+    broken = 'print(base64.encodebytes(b"x" * 40 + secret.encode() + b"y" * 60).decode())'
+    text = program.read_text(encoding="utf-8")
+    program.write_text(
+        text.replace('    print("login"', f'    {said}\n    {broken}\n    print("login"'), encoding="utf-8"
+    )
+    project.suite(tasks=["alpha"], seeds=1, recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]})
+    project.run_here()
+    left = everything(project.run_dir())
+    assert "<redacted:github_token>" in left, "it was printed"
+    assert key not in left
+    pieces = base64.encodebytes(b"x" * 40 + SECRET.encode() + b"y" * 60).decode().split()
+    assert not [piece for piece in pieces if piece in left]
 
 
 def test_what_a_killed_worker_left_is_cleaned_by_the_next(
@@ -186,6 +242,21 @@ def test_option_values_are_cleaned(project: Project, monkeypatch: pytest.MonkeyP
     assert "--junitxml=<root>/j.xml" in arguments
     assert "not <redacted:MY_TOKEN>" in arguments
     assert not [a for a in arguments if "/some/where" in a or SECRET in a]
+
+
+def test_the_reason_of_a_resume_is_cleaned_everywhere(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "ghp_" + "aB3" * 12
+    monkeypatch.setenv("HOME", str(project.root.parent))
+    project.suite(tasks=["alpha"], seeds=1)
+    project.run_here()
+    reason = f"--parity-retry-failed=reset {key} in {project.root.parent}/x"
+    result = project.run_here("--parity-resume", reason)
+    text = everything(project.run_dir()) + result.stdout.str()
+    assert "failed runs tried again: reset <redacted:github_token> in <home>/x" in text
+    assert key not in text
+    assert f"{project.root.parent}/x" not in text
 
 
 def test_an_interpreter_below_the_home_folder_gets_its_evidence(

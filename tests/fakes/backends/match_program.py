@@ -115,6 +115,8 @@ def perturbations(behaviour):
         del rows["sign"]
     if behaviour == "half_blind":
         del rows["sign"]
+    many = {"large_perturbed": 200, "many_perturbations": 300}.get(behaviour, 0)
+    rows |= {f"p{i}": rows["loss_scale"] for i in range(many)}
     if behaviour == "never_perturbed":
         del rows["loss_scale"]
     if behaviour == "perturbs_nothing_known":
@@ -174,7 +176,9 @@ def deliver(behaviour, out, outputs, perturbed, params):
     if behaviour == "pickle":
         outputs["loss/value"] = np.array([{"a": 1}], dtype=object)
     np.savez(out / "outputs.npz", **outputs)
-    np.savez(out / "perturbed.npz", **perturbed)
+    if behaviour == "large_perturbed":
+        perturbed["p0/loss/value"] = np.zeros(8_000_000)
+    np.savez_compressed(out / "perturbed.npz", **perturbed)
     if behaviour == "torn_npz":
         whole = (out / "outputs.npz").read_bytes()
         (out / "outputs.npz").write_bytes(whole[: len(whole) // 2])
