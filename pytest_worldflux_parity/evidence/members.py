@@ -184,7 +184,8 @@ def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:
     for name, source in inputs.items():
         if not name.startswith(INPUTS):
             raise EvidenceError(f"an input is named {INPUTS}...", where=name, got=name)
-        yield Member(name, source)
+        # Whoever judges names it, by a link or not; a run's own files are none.
+        yield Member(name, source.resolve() if isinstance(source, Path) else source)
 
 
 def _files(folder: Path, names: Iterable[str]) -> Iterator[Path]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from pathlib import Path
 
 from ..errors import EvidenceError
-from ..execution.left_files import open_left
+from ..execution.left_files import open_left, read_left
 from . import container
 
 LOG_TAIL_BYTES = 4000
@@ -17,25 +17,13 @@ def content(path: str | Path) -> bytes:
     """All bytes of a file.
 
     Raises:
-        EvidenceError: it cannot be read, is no regular file, or is too large.
+        EvidenceError: it cannot be read, is a link or no regular file, or is too large.
     """
     try:
-        # Not to be kept waiting by a pipe.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as handle:
-            return handle.read(_checked(descriptor, path))
+        return read_left(path, container.MAX_MEMBER_BYTES)
     except OSError as error:
-        raise EvidenceError(f"cannot be read: {error.strerror}", where=str(path)) from None
-
-
-def _checked(descriptor: int, path: str | Path) -> int:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise EvidenceError("is no regular file", where=str(path))
-    if status.st_size > container.MAX_MEMBER_BYTES:
-        what = f"has {status.st_size} bytes, and a member of a bundle may have {container.MAX_MEMBER_BYTES}"
-        raise EvidenceError(what, where=str(path), mend="evaluate or log less often")
-    return status.st_size
+        mend = "evaluate or log less often" if error.errno == errno.EOVERFLOW else ""
+        raise EvidenceError(f"cannot be read: {error.strerror}", where=str(path), mend=mend) from None
 
 
 def log_end(path: str) -> str:

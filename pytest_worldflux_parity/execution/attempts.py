@@ -28,7 +28,7 @@ from .launching import sealed_in
 from .leases import Alone
 from .left_files import MOST_RECORD, read_left
 from .records import record_line
-from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, presence, translated
+from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, never_began, presence, translated
 
 
 class AttemptsFailed(RunFailed):
@@ -203,7 +203,7 @@ def _settle(
     written = {x["attempt"] for x in lines}
     settled: list[Line] = []
     for attempt, folder in store.started(pair.task.id, pair.seed, system):
-        if attempt in written or (engine is None and (folder / JOB_FILE).exists()):
+        if attempt in written or (engine is None and (folder / JOB_FILE).exists()) or never_began(folder):
             continue
         request = _request(prepared, pair, system, context, attempt, folder)
         seen = _ended(engine, request, folder, context) if engine is not None else None

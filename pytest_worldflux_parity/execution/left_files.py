@@ -35,18 +35,23 @@ def read_left(path: str | Path, most: int) -> bytes:
     with os.fdopen(descriptor, "rb") as handle:
         size = os.fstat(descriptor).st_size
         if size > most:
-            raise OSError(errno.EINVAL, f"has {size} bytes, and may have {most}", str(path))
+            raise OSError(errno.EOVERFLOW, f"has {size} bytes, and may have {most}", str(path))
         return handle.read(size)
 
 
-def open_left(path: str | Path) -> int:
-    """A descriptor of a regular file, for reading.
+def open_left(path: str | Path, how: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file, for reading, or as ``how`` says.
 
     Raises:
-        OSError: it cannot be read, or is a link or no regular file.
+        OSError: it cannot be opened, or is a link or no regular file.
     """
-    # Not to be kept waiting by a pipe.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # Not to be kept waiting by a pipe.
+        descriptor = os.open(path, how | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "is a link", str(path)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is no regular file", str(path))

@@ -16,12 +16,14 @@ kind (``error_kind``)   how it is told                                          
 ``node_lost``           its engine says that the node went down, or lacked what     as ``lost``
                         any program needs there
 ``preempted``           its engine says that it took the node back                  as ``lost``
+``disk_full``           as ``failed``, and our own look at the disk found no room   ``retries`` times in a
+                                                                                    session
 ``leak``                its record holds a password, a token or a key               never
 ======================  ==========================================================  ====================
 
 What ran alone when it ran out of memory is not tried again. ``retries`` is the suite's, and counts over all
-sessions of a run, by its log. The kernel's count of OOM kills is that of the control group where it has one,
-else of the machine, so that it can be another process's.
+sessions of a run, by its log; a full disk uses up none. The kernel's count of OOM kills is that of the
+control group where it has one, else of the machine, so that it can be another process's.
 """
 
 from __future__ import annotations
@@ -33,13 +35,14 @@ from typing import Literal
 
 Kind = Literal[
     "failed", "deadline", "killed", "out_of_gpu_memory", "out_of_memory",
-    "lost", "node_lost", "preempted", "leak",
+    "lost", "node_lost", "preempted", "disk_full", "leak",
 ]  # fmt: skip
 How = Literal["again", "alone", "never"]
 KILLED: Kind = "killed"
 LOST: Kind = "lost"
 NODE_LOST: Kind = "node_lost"
 PREEMPTED: Kind = "preempted"
+DISK_FULL: Kind = "disk_full"
 LEAK: Kind = "leak"
 # Of these nobody saw an end of the program.
 UNSEEN: tuple[Kind, ...] = (LOST, NODE_LOST, PREEMPTED)
@@ -106,7 +109,9 @@ def next_try(earlier: Sequence[Failure], now: Sequence[Failure], retries: int) -
     if last.kind in UNSEEN:
         # A session that is lost again and again comes to its end all the same.
         return "again" if sum(f.kind in UNSEEN for f in now) <= max(1, retries) else "never"
-    failed = sum(f.kind not in (*UNSEEN, *_OF_MEMORY) for f in every)
+    if last.kind == DISK_FULL:
+        return "again" if sum(f.kind == DISK_FULL for f in now) <= retries else "never"
+    failed = sum(f.kind not in (*UNSEEN, *_OF_MEMORY, DISK_FULL) for f in every)
     return "again" if failed <= retries else "never"
 
 

@@ -27,8 +27,11 @@ from ..errors import RecordError, RunFailed
 from .guardian import MARK, end_marked, guardian
 from .isolation import FILE, Room, return_code, wrapped
 from .left_files import left_record, open_left, take_away_odd
-from .retry import Kind, failure_kind
+from .retry import DISK_FULL, Kind, failure_kind
 
+# A disk with less is full.
+ROOM_BYTES = 1 << 20
+FULL = "the disk is full: free some space, then go on with --parity-resume"
 LOG_TAIL_BYTES = 4000
 # An allocator's report follows the line that names the reason.
 REASON_BYTES = 65536
@@ -125,10 +128,11 @@ def run(
         OSError: the request or the logs cannot be written.
     """
     folder = Path(request.out_dir)
-    (folder / "request.json").write_text(wire.request_to_json(request), encoding="utf-8")
+    asked = {"request.json": wire.request_to_json(request)}
     if isolation is not None:
         # Whoever finds the attempt without having seen its end knows by this how it ran.
-        (folder / FILE).write_text(wire.canonical_json(isolation), encoding="utf-8")
+        asked[FILE] = wire.canonical_json(isolation)
+    _ask(folder, asked)
     start, kills = time.monotonic(), oom_kills()
     return_code: int | None = None
     record, error = None, ""
@@ -153,7 +157,39 @@ def run(
     except (RunFailed, RecordError) as problem:
         error = problem.line()
         kind = failure_kind(return_code, _reason(folder), request.device, oom_kills() > kills)
+        # Looked for before the program's copy goes, which makes room.
+        if kind == "failed" and is_full(folder):
+            error, kind = f"{error}; {FULL}", DISK_FULL
     return Outcome(record, error, return_code, time.monotonic() - start, kind, isolation)
+
+
+def _ask(folder: Path, files: Mapping[str, str]) -> None:
+    """Write what the program is asked, or nothing: then its attempt has not begun."""
+    try:
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError:
+        for name in files:
+            (folder / name).unlink(missing_ok=True)
+        raise
+
+
+def is_full(folder: Path) -> bool:
+    """Whether a disk has no room for what an attempt leaves, whatever the program says of it."""
+    probe = folder / ".room"
+    try:
+        found = os.statvfs(folder)
+        blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+        if found.f_blocks and blocks * found.f_frsize < ROOM_BYTES:
+            return True
+        # A quota, or that there may be no more files, shows in nothing else.
+        probe.write_bytes(b"\0")
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return False
 
 
 def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

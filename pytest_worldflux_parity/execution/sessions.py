@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, BinaryIO, Literal
 
 from .. import schemas
 from ..errors import StoreError
-from ..schemas.json_text import loads
+from ..schemas.json_text import KeyTwice, loads
 from .chain import Chain, Follower
 
 SESSIONS = "sessions.jsonl"
@@ -21,10 +22,15 @@ Event = Literal["started", "resumed", "ended"]
 
 @dataclass(frozen=True)
 class Sessions:
-    """The lines of a ``sessions.jsonl`` in order; those that are none are numbered in ``unreadable``."""
+    """The lines of a ``sessions.jsonl`` in order.
+
+    Attributes:
+        unreadable: numbers of those that are none of ours. torn: of those that a crash cut off.
+    """
 
     events: tuple[Mapping[str, Any], ...] = ()
     unreadable: tuple[int, ...] = ()
+    torn: tuple[int, ...] = ()
     chain: Chain = field(default_factory=Chain)
 
     @property
@@ -32,26 +38,36 @@ class Sessions:
         """How many sessions there were."""
         return sum(event["event"] != "ended" for event in self.events)
 
+    @property
+    def unended(self) -> int:
+        """How many of them wrote down no end: they were killed, or still go on."""
+        words = [event["event"] for event in self.events]
+        return sum("ended" not in both for both in pairwise([*words, "none"]))
+
 
 def read_events(handle: BinaryIO) -> Sessions:
     """Every line; one that was torn, or is none of ours, is numbered."""
     follower = Follower()
     events: list[Mapping[str, Any]] = []
     unreadable: list[int] = []
+    torn: list[int] = []
     for number, text in enumerate(handle, start=1):
         event = _event(text)
-        follower.add(text, event)
-        if event is not None:
+        follower.add(text, event or None)
+        if event:
             events.append(event)
         elif text.strip():
-            unreadable.append(number)
-    return Sessions(tuple(events), tuple(unreadable), follower.chain())
+            (torn if event is None else unreadable).append(number)
+    return Sessions(tuple(events), tuple(unreadable), tuple(torn), follower.chain())
 
 
 def _event(text: bytes) -> dict[str, Any] | None:
+    """What a line says; nothing where it is none of ours, None where it is no JSON."""
     try:
         event = loads(text)
         schemas.check(event, "session_event.v1", str, StoreError)
-    except (ValueError, RecursionError, StoreError):
+    except (KeyTwice, StoreError):
+        return {}
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) else None
+    return event if isinstance(event, dict) else {}

@@ -28,7 +28,7 @@ from ..schemas.json_text import KeyTwice, indented, loads, utc_now
 from . import chain
 from .chain import Chain, Follower
 from .leases import try_lock
-from .left_files import left_record, left_request
+from .left_files import left_record, left_request, open_left
 from .records import SUCCESS, StoredLine
 from .retention import FAILED_RECORD
 from .sessions import EVENT_SCHEMA, SESSIONS, Event, Sessions, read_events
@@ -59,10 +59,12 @@ Run = tuple[str, int, str]
 
 _FULL = ("the disk is full", "free some space, then go on with --parity-resume")
 _LARGE = ("the file would be larger than it may be", "raise the limit (ulimit -f), then --parity-resume")
+_LINK = ("is a link", "take it away, then go on with --parity-resume")
 _FILES = ("too many open files", "raise the limit (ulimit -n), then go on with --parity-resume")
-# What this machine is short of: what went wrong, and what mends it.
+# What this machine is short of, or a program put in the place of a file: what is wrong, and what mends it.
 _SHORT = {
     errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _LARGE, errno.EMFILE: _FILES, errno.ENFILE: _FILES,
+    errno.ELOOP: _LINK,
 }  # fmt: skip
 
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
@@ -124,6 +126,14 @@ class SuiteStore:
         sessions = _read(self.folder / SESSIONS, read_events) or Sessions()
         return replace(_read(self.path, _read_lines) or Stored(()), sessions=sessions)
 
+    def head(self) -> str:
+        """sha256 of the log as it is now; of nothing where there is none.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return _read(self.path, _sha256) or chain.EMPTY
+
     def append(self, line: Mapping[str, Any]) -> Line:
         """Add one line, durably; as it stands in the log.
 
@@ -132,8 +142,11 @@ class SuiteStore:
         """
         return self._append(self.path, line)
 
-    def note_session(self, event: Event, run_id: str, command: Sequence[str]) -> None:
+    def note_session(self, event: Event, run_id: str, command: Sequence[str]) -> str:
         """Write down that a session begins, goes on or ends, with the head that the log has now.
+
+        Returns:
+            sha256 of ``sessions.jsonl`` with that line.
 
         Raises:
             StoreError: it cannot be written.
@@ -144,14 +157,15 @@ class SuiteStore:
             "event": event,
             "timestamp": utc_now(),
             "command": list(command),
-            "log_sha256": wire.file_sha256(self.path) or chain.EMPTY,
+            "log_sha256": self.head(),
         }
         self._append(self.folder / SESSIONS, line)
+        return _read(self.folder / SESSIONS, _sha256) or chain.EMPTY
 
     def _append(self, path: Path, line: Mapping[str, Any]) -> Line:
         with translated(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = open_left(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 return chain.append(descriptor, line)
@@ -197,6 +211,17 @@ def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
         return left_request(folder), left_record(folder)
     except (OSError, wire.WireError):
         return None
+
+
+def never_began(folder: Path) -> bool:
+    """Whether an attempt waited for its GPU when what was to run it was killed: its empty folder is removed.
+
+    Its request is the first thing that is put there.
+    """
+    with suppress(OSError):
+        folder.rmdir()
+        return True
+    return False
 
 
 def set_record_aside(folder: Path) -> None:
@@ -321,12 +346,19 @@ def translated(path: Path) -> Iterator[None]:
 
 def _read(path: Path, parse: Callable[[BinaryIO], _Found]) -> _Found | None:
     try:
-        with open(path, "rb") as handle:
+        with os.fdopen(open_left(path), "rb") as handle:
             return parse(handle)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StoreError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def _sha256(handle: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := handle.read(_BATCH):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _read_lines(handle: BinaryIO) -> Stored:

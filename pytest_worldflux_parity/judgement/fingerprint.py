@@ -15,6 +15,7 @@ from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
 from ..inputs.program_files import SCRIPTS, named_by_command, program_files
 from ..inputs.trees import Tree, backend_tree
+from .run_log import SEALED
 
 
 def read_session(run_dir: Path) -> dict[str, Any]:
@@ -147,6 +148,8 @@ def comparable(
     A campaign is not judged, so it may go on with other seeds and with a source more or less; what both
     times have must be the same.
     """
+    # Of what is sealed this alone is not asked for.
+    before, now = ({k: v for k, v in one.items() if k != SEALED} for one in (before, now))
     if prepared.campaign is None:
         return before, now
     kept: list[dict[str, Any]] = []

@@ -22,7 +22,7 @@ from .circumstances import Circumstances
 from .gates import Finding
 from .gates.components import ComponentEvidence
 from .proof_verdict import ProofEvidence, ProofJudgement, begin, judge_proof_suite
-from .run_log import run_log
+from .run_log import run_log, sealed_log
 from .stored_lines import unlisted_attempts
 
 RUNS = "parity_runs.jsonl"
@@ -48,7 +48,7 @@ def judge_run(
     """
     assert prepared.proof is not None
     files = files or AttemptFolders(context.run_dir)
-    log = run_log(stored, circumstances.log)
+    log = run_log(stored, sealed_log(entry), circumstances.log)
     parts = tuple(
         assemble(part, context, stored, _selected(part, circumstances.selected), (), files, entry, log)
         for part in prepared.parts

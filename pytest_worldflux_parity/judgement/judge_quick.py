@@ -13,7 +13,7 @@ from ..inputs.prepare import PreparedSuite
 from .assemble import assemble, selected_items
 from .circumstances import Circumstances
 from .quick import Judgement, judge
-from .run_log import run_log
+from .run_log import run_log, sealed_log
 from .stored_lines import unlisted_attempts
 
 
@@ -36,7 +36,7 @@ def judge_quick(
     """
     files = files or AttemptFolders(context.run_dir)
     selected = selected_items(prepared, circumstances.selected)
-    log = run_log(stored, circumstances.log)
+    log = run_log(stored, sealed_log(entry), circumstances.log)
     found = assemble(prepared, context, stored, selected, circumstances.changed, files, entry, log)
     unlisted = unlisted_attempts(files, prepared.suite.suite_id, stored)
     doubts = (*log.findings(claim=False), *found.doubts, *circumstances.findings, *unlisted)

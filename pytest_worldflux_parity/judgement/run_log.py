@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..execution.chain import EMPTY
 from ..execution.records import SUCCESS
-from ..execution.retry import KILLED, UNSEEN, is_excused
-from ..execution.sessions import Sessions
+from ..execution.retry import DISK_FULL, KILLED, UNSEEN, is_excused
+from ..execution.sessions import SESSIONS, Sessions
 from ..execution.store import Stored
 from .gates import Finding
 
+# In what ``run.json`` has of a suite: the sha256 of its sessions.jsonl when the run was sealed.
+SEALED = "sessions_sha256"
 UNCHAINED = "{} lines of parity_runs.jsonl are of a version that did not chain them: a gap would not show"
 
 
@@ -21,7 +23,7 @@ class Attempts:
     """How the attempts of one side ended: each counts once, but for ``excused``, a part of ``lost``.
 
     Attributes:
-        repeated: successes at what had succeeded before.
+        repeated: successes at what had succeeded before. disk_full: failed where the disk had no room.
         lost: cut off, so that nobody saw an end. excused: of these, what the program cannot have caused.
     """
 
@@ -31,10 +33,11 @@ class Attempts:
     lost: int = 0
     repeated: int = 0
     excused: int = 0
+    disk_full: int = 0
 
     @property
     def total(self) -> int:
-        return self.ok + self.failed + self.killed + self.lost + self.repeated
+        return self.ok + self.failed + self.killed + self.lost + self.repeated + self.disk_full
 
     @property
     def counted(self) -> int:
@@ -50,8 +53,9 @@ class Attempts:
 
     def line(self) -> str:
         """In words, without what did not happen."""
-        words = ("ok", "failed", "killed", "lost", "repeated")
-        found = [f"{getattr(self, word)} {word}" for word in words if word == "ok" or getattr(self, word)]
+        words = ("ok", "failed", "killed", "lost", "repeated", "disk_full")
+        counts = {word.replace("_", " "): getattr(self, word) for word in words}
+        found = [f"{count} {word}" for word, count in counts.items() if word == "ok" or count]
         excused = f" ({self.excused} of them by no doing of the program)" if self.excused else ""
         return ", ".join(f"{text}{excused}" if text.endswith("lost") else text for text in found)
 
@@ -62,25 +66,30 @@ class RunLog:
 
     Attributes:
         head: sha256 of the log. sessions_head: of ``sessions.jsonl``; both hashes of nothing where none is.
-        sessions: how many there were. unchained: lines of the log that carry no hash.
+        sessions: how many there were. unended: those of which nobody wrote down an end.
+        torn_sessions: lines of ``sessions.jsonl`` that were cut off. unchained: of the log, without a hash.
         problems: how lines were changed, taken away or put in, a sentence each.
     """
 
     head: str = EMPTY
     sessions_head: str = EMPTY
     sessions: int = 0
+    unended: int = 0
+    torn_sessions: int = 0
     unchained: int = 0
     problems: tuple[str, ...] = ()
 
     def findings(self, *, claim: bool) -> Iterator[Finding]:
         yield from (Finding("log_broken", text) for text in self.problems)
-        if claim:
-            yield from (Finding("log_unchained", text) for text in self.warnings)
+        if claim and self.unchained:
+            yield Finding("log_unchained", UNCHAINED.format(self.unchained))
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is none of a claim."""
-        return (UNCHAINED.format(self.unchained),) if self.unchained else ()
+    def warnings(self) -> Iterator[str]:
+        if self.torn_sessions:
+            yield f"{self.torn_sessions} torn lines of {SESSIONS} were passed over"
+        if self.unchained:
+            yield UNCHAINED.format(self.unchained)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "problems": list(self.problems)}
@@ -91,35 +100,48 @@ class RunLog:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> RunLog:
-        return cls(**{**document, "problems": tuple(document["problems"])})
+        return cls(**{**document, "problems": tuple(document.get("problems", ()))})
 
 
-def run_log(stored: Stored, before: RunLog | None = None) -> RunLog:
+def sealed_log(entry: Mapping[str, Any]) -> RunLog:
+    """What a session knew of a suite's log when it sealed the run: ``started``, and no line.
+
+    Args:
+        entry: what it sealed of the suite; of an earlier version that knew nothing.
+    """
+    return RunLog(sessions_head=entry.get(SEALED, EMPTY))
+
+
+def run_log(stored: Stored, *before: RunLog | None) -> RunLog:
     """What the lines of a log and of its sessions come to.
 
     Args:
-        before: what they came to when the run was judged; they may have grown since.
+        before: what they came to earlier. They may have grown since; what was wrong then stays so, or whoever
+            took lines away would only have to have the run judged twice.
     """
-    found = _run_log(stored)
-    if before is None or _goes_on(stored, before):
-        return found
-    text = "parity_runs.jsonl or sessions.jsonl does not begin with what was judged: lines are gone"
-    return replace(found, problems=(*found.problems, text))
-
-
-def _goes_on(stored: Stored, before: RunLog) -> bool:
-    return before.head in stored.chain.heads and before.sessions_head in stored.sessions.chain.heads
-
-
-def _run_log(stored: Stored) -> RunLog:
+    known = [log for log in before if log is not None]
     sessions = stored.sessions
+    problems = (*(text for log in known for text in log.problems), *_problems(stored, sessions))
     return RunLog(
         head=stored.chain.head,
         sessions_head=sessions.chain.head,
         sessions=sessions.begun,
+        unended=sessions.unended,
+        torn_sessions=len(sessions.torn),
         unchained=stored.chain.unchained,
-        problems=tuple(_problems(stored, sessions)),
+        problems=tuple(dict.fromkeys((*problems, *_gone(stored, known)))),
     )
+
+
+def _gone(stored: Stored, known: Iterable[RunLog]) -> Iterator[str]:
+    """That a file does not begin with what it was earlier."""
+    for log in known:
+        for name, head, heads in (
+            ("parity_runs.jsonl", log.head, stored.chain.heads),
+            (SESSIONS, log.sessions_head, stored.sessions.chain.heads),
+        ):
+            if head not in heads:
+                yield f"{name} does not begin with what was sealed or judged: lines are gone or changed"
 
 
 def _problems(stored: Stored, sessions: Sessions) -> Iterator[str]:
@@ -142,6 +164,8 @@ def _problems(stored: Stored, sessions: Sessions) -> Iterator[str]:
         yield f"{stored.chain.unchained} lines of parity_runs.jsonl carry no hash, and its sessions wrote one"
     if not sessions.begun and stored.chain.unchained < len(stored.lines):
         yield "sessions.jsonl is gone: no session says that it wrote parity_runs.jsonl"
+    elif not begun_empty and not stored.chain.unchained and sessions.events[0]["event"] != "started":
+        yield "sessions.jsonl does not say which session began parity_runs.jsonl: lines are gone"
 
 
 def attempts_of(lines: Iterable[Mapping[str, Any]]) -> Attempts:
@@ -157,5 +181,5 @@ def attempts_of(lines: Iterable[Mapping[str, Any]]) -> Attempts:
             counts["lost"] += 1
             counts["excused"] += is_excused(kind, line.get("isolation"))
         else:
-            counts["killed" if kind == KILLED else "failed"] += 1
+            counts[kind if kind in (KILLED, DISK_FULL) else "failed"] += 1
     return Attempts(**counts)

@@ -118,6 +118,7 @@ def _rule(rule: Rule) -> str:
 
 def _log(log: RunLog) -> str:
     sessions = f"{log.sessions} session{'s' * (log.sessions != 1)}" if log.sessions else "sessions not known"
+    sessions += f", {log.unended} without an end" if log.unended else ""
     gap = f"; {log.unchained} lines without a hash" if log.unchained else ""
     return f"head {log.head}, of {sessions}{gap}"
 

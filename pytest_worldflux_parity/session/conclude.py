@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .. import wire
 from ..errors import ParityError
 from ..execution.bytecode import altered
+from ..execution.chain import EMPTY
 from ..execution.copies import FOLDER
 from ..execution.devices import environment
 from ..execution.runner import log_tail
@@ -39,6 +40,7 @@ from ..schemas.json_text import utc_now
 from ..suite import suite_file
 from ..suite.suite import Suite
 from .bundle import make_bundle, signature_line
+from .earlier import earlier_logs
 from .programs import described, look_again, plugin_changed, since_sealed, written_meanwhile
 from .seal import end_session
 
@@ -129,8 +131,11 @@ def _ended(context: RunContext, node_id: str, suite_id: str, arguments: Sequence
 
 def _with_head(context: RunContext, conclusion: Conclusion, suite_id: str) -> Conclusion:
     """With the sha256 of the log as it is now; of tables alone there is none."""
-    path = SuiteStore(context.run_dir, suite_id).path
-    return replace(conclusion, log_head=wire.file_sha256(path) or "")
+    head = ""
+    # The suite's own case says what cannot be read.
+    with suppress(ParityError):
+        head = SuiteStore(context.run_dir, suite_id).head()
+    return replace(conclusion, log_head="" if head == EMPTY else head)
 
 
 def _since_sealed(
@@ -195,7 +200,7 @@ def _conclude_quick(
         noted=tuple(noted),
         names=names_of(prepared, context),
         machine=environment(),
-        log=run_log(stored),
+        log=run_log(stored, *earlier_logs(store.folder)),
     )
     judgement = judge_quick(prepared, context, stored, circumstances, entry)
     time = utc_now()

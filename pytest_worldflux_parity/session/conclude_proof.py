@@ -9,7 +9,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
-from .. import schemas, wire
 from ..errors import StoreError
 from ..evidence import BundleInfo
 from ..execution.devices import environment
@@ -34,6 +33,7 @@ from ..reporting.proof_documents import EQUIVALENCE, REPORT, SCHEMAS, Documents,
 from ..reporting.proof_markdown import equivalence_text
 from ..schemas.json_text import utc_now
 from .bundle import BUNDLE, make_bundle, refuse_unsigning, signature_line
+from .earlier import earlier_circumstances, earlier_logs
 from .live_match import FAILED as LIVE_FAILED
 from .live_match import match_live
 from .proof_options import read_history
@@ -162,7 +162,7 @@ def conclude_proof(
         tuple(history),
         names=names_of(prepared.parts[0], context),
         machine=environment(),
-        log=run_log(stored),
+        log=run_log(stored, *earlier_logs(store.folder)),
     )
     judgement = judge_run(prepared, context, stored, circumstances, entry)
     _seal_plan(judgement, store.folder)
@@ -230,7 +230,7 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         what = f"the suite is {prepared.suite_id!r}, the records are of {runs.parent.name!r}"
         raise StoreError(what, where=str(suite), mend=f"name the suite with the id {runs.parent.name}")
     changed = changes(entry, fingerprint(prepared, context), prepared, new_files=False)
-    known = _circumstances(runs.parent / CIRCUMSTANCES)
+    known = earlier_circumstances(runs.parent) or Circumstances(resumed=True)
     if not context.history:
         context = replace(context, history=known.history)
     if output.resolve() == runs.parent:
@@ -243,7 +243,7 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         changed=tuple(changed),
         history=tuple(history),
         findings=(*kept, *_artifacts(prepared, context, stored)),
-        log=run_log(stored, known.log),
+        log=run_log(stored, *earlier_logs(runs.parent)),
     )
     if output.resolve() != runs.parent:
         judgement = judge_run(prepared, context, stored, circumstances, entry)
@@ -271,18 +271,6 @@ def _as_sealed(context: RunContext, suite_id: str) -> tuple[RunContext, dict[str
         choices=session.get("choices", {}),
     )
     return sealed, entries[suite_id]
-
-
-def _circumstances(path: Path) -> Circumstances:
-    """Of a run that was killed before it was judged there are none."""
-    try:
-        document = wire.load_object(path)
-    except FileNotFoundError:
-        return Circumstances(resumed=True)
-    except (OSError, wire.WireError) as error:
-        raise StoreError(f"cannot be read: {error}", where=str(path)) from None
-    schemas.check(document, "circumstances.v1", lambda at: str(path), StoreError)
-    return Circumstances.from_dict(document)
 
 
 @_without_collector

@@ -30,6 +30,7 @@ from ..judgement.fingerprint import (
     tree_of,
 )
 from ..judgement.foreseen import foreseen
+from ..judgement.run_log import SEALED
 from ..schemas.json_text import utc_now
 from ..suite.suite import is_suite_name
 from .bundle import BUNDLE, evidence_inputs, refuse_secrets, refuse_unsigning
@@ -85,6 +86,8 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     path = context.run_dir / "run.json"
     if not context.resume:
         _copy_programs(context, prepared.values())
+        begun = _note("started", context, prepared, arguments)
+        asked = {n: {**entry, SEALED: begun[n]} for n, entry in asked.items()}
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _check_sealed(context, asked, prepared)
@@ -97,12 +100,18 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
             if part.match is not None:
                 folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
                 retire_failed(part.match, folder / part.match_folder)
-    event: Event = "resumed" if context.resume else "started"
-    for one in prepared.values():
-        store = SuiteStore(context.run_dir, one.suite_id)
-        store.note_session(event, context.run_id, _command(arguments, context))
+        _note("resumed", context, prepared, arguments)
     against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
     return sum(map(_case_count, prepared.values())), against
+
+
+def _note(
+    event: Event, context: RunContext, prepared: Mapping[str, PreparedFile], arguments: Sequence[str]
+) -> dict[str, str]:
+    """Write down with every suite that this session begins or goes on; node id -> sha256 of its sessions."""
+    command = _command(arguments, context)
+    stores = {n: SuiteStore(context.run_dir, one.suite_id) for n, one in prepared.items()}
+    return {n: store.note_session(event, context.run_id, command) for n, store in stores.items()}
 
 
 def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ from tests.execution.walls import needs_walls
 CONTROLS = (
     "test_one_attempt_that_failed_is_admitted",
     "test_a_session_that_was_killed_behind_walls_is_no_failure",
+    "test_an_attempt_that_never_began_is_none",
 )
 ATTACKS = (
     Attack(
@@ -192,6 +193,20 @@ def test_a_session_that_was_killed_behind_walls_is_no_failure(project: Kept) -> 
     assert "lost" not in project.document()["verdict_reason"]
     told = "4 ok, 3 lost (3 of them by no doing of the program)"
     assert f"| attempts of worldflux | {told} |" in project.report()
+    assert_released(project, "r")
+
+
+def test_an_attempt_that_never_began_is_none(project: Kept) -> None:
+    """The control: workers waited for a GPU when the session was killed. The folders they made are empty."""
+    quick(project)
+    lock(project)
+    assert project.run().ret == pytest.ExitCode.OK
+    waited = [project.out_dir("worldflux", "alpha", seed) / "attempt_2" for seed in (0, 1)]
+    for folder in waited:
+        folder.mkdir()
+    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
+    assert not any(folder.exists() for folder in waited)
+    assert "| attempts of worldflux | 4 ok |" in project.report()
     assert_released(project, "r")
 
 

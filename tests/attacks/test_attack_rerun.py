@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.attacks.lab import (
     program,
     proof,
 )
+from tests.conftest import wait_until
 
 HEAD = re.compile(r"log head: ([0-9a-f]{64})")
 CONTROLS = ("test_a_run_that_was_cut_off_is_resumed",)
@@ -49,11 +51,19 @@ ATTACKS = (
         tests=(
             "test_what_is_gone_with_its_folder_is_missed",
             "test_the_last_lines_are_missed_by_the_sessions",
+            "test_a_log_that_is_cut_is_missed_by_what_was_sealed_or_judged",
         ),
         controls=CONTROLS,
     ),
     Attack(
-        "As before, and every hash in the log and its sessions is made anew.",
+        "A session is killed in the middle of a bad run, whose folder is taken away, and the run is resumed.",
+        words="1 without an end",
+        ends="a pass; the card counts the sessions without an end",
+        tests=("test_a_session_that_was_killed_is_counted",),
+        controls=CONTROLS,
+    ),
+    Attack(
+        "As before, no document is left, and each hash in the log, its sessions and `run.json` is made anew.",
         codes=("other_head",),
         ends="a pass, but for the head that was printed: `verify --head` 2",
         tests=("test_a_log_that_is_made_anew_has_another_head",),
@@ -101,6 +111,7 @@ def test_a_run_that_was_cut_off_is_resumed(project: Kept) -> None:
     project.run("suites/proof/fake_proof.yaml::alpha[seed=0]")
     cut = project.run_dir() / "fake_proof" / "executions" / "alpha" / "seed_1" / "official" / "attempt_1"
     cut.mkdir(parents=True)
+    (cut / "request.json").touch()
     assert project.run("--parity-resume").ret == pytest.ExitCode.OK
     lines = [x for x in project.lines("fake_proof") if x["seed"] == 1 and x["system"] == "official"]
     assert [(x["attempt"], x["success"]) for x in lines] == [(1, False), (2, True)]
@@ -160,9 +171,74 @@ def test_the_last_lines_are_missed_by_the_sessions(project: Kept) -> None:
     told = [x["detail"] for x in found if x["code"] == "log_broken"]
     assert told == [
         "line 2 of sessions.jsonl says that a session ended with a log that parity_runs.jsonl does not begin "
-        "with: lines are gone or changed"
+        "with: lines are gone or changed",
+        "parity_runs.jsonl does not begin with what was sealed or judged: lines are gone or changed",
     ]
     assert_not_released(project, "r", codes=["log_broken"])
+
+
+def _without_end(folder: Path) -> None:
+    path = folder / "sessions.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+
+
+def _but_the_log(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_file() and path.name != "parity_runs.jsonl":
+            path.unlink()
+
+
+# What is done to the suite's folder beside the cut: -> what tells of it all the same.
+CUTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "sessions gone": (
+        lambda folder: (folder / "sessions.jsonl").unlink(),
+        "sessions.jsonl does not begin with",
+    ),
+    "end gone": (_without_end, "parity_runs.jsonl does not begin with what was sealed or judged"),
+    "circumstances too": (
+        lambda folder: [_without_end(folder), (folder / "circumstances.json").unlink()],
+        "parity_runs.jsonl does not begin with what was sealed or judged",
+    ),
+    "all documents": (_but_the_log, "sessions.jsonl does not begin with what was sealed"),
+    "all but run.json": (shutil.rmtree, "sessions.jsonl does not begin with what was sealed"),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_log_that_is_cut_is_missed_by_what_was_sealed_or_judged(project: Kept, cut: str) -> None:
+    """No hash is made anew. Judging it once more does not make it whole."""
+    project.run()
+    folder = log(project).parent
+    change, words = CUTS[cut]
+    first = next(i for i, x in enumerate(project.lines("fake_proof")) if x["system"] == "worldflux")
+    lines = project.lines("fake_proof")
+    for line in lines[first:]:
+        shutil.rmtree((project.run_dir() / line["artifacts"]["stderr"]).parent)
+    log(project).write_bytes(b"".join(log(project).read_bytes().splitlines(keepends=True)[:first]))
+    change(folder)
+    (project.root / "lucky").touch()
+    for _ in range(2):
+        assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+        found = project.document("fake_proof/validity_report.json")["issues"]
+        assert words in " ".join(x["detail"] for x in found if x["code"] == "log_broken")
+        assert_not_released(project, "r", codes=["log_broken"])
+
+
+def test_a_session_that_was_killed_is_counted(project: Kept) -> None:
+    """Nothing else tells of a bad run that nobody has written down: neither a line nor a folder is there."""
+    waits = {"behaviour": "waits", "until": str(project.root / "lucky"), "only": ["worldflux/alpha/1"]}
+    proof(project, recipe={"level": 100.0, **waits}, deadline_sec=100)
+    edit(program(project), "level *= 1.0 if", "level *= 1.0 if True or")
+    session = project.start()
+    folder = project.run_dir() / "fake_proof" / "executions" / "alpha" / "seed_1" / "worldflux"
+    wait_until((folder / "attempt_1" / "pid").exists, "the bad run")
+    session.kill()
+    session.wait()
+    shutil.rmtree(folder)
+    (project.root / "lucky").touch()
+    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
+    assert re.search(r"\| log \| head [0-9a-f]{64}, of 2 sessions, 1 without an end \|", project.report())
+    assert project.document("fake_proof/equivalence_report.json")["log"]["unended"] == 1
 
 
 def test_a_log_that_is_made_anew_has_another_head(project: Kept) -> None:
@@ -172,9 +248,12 @@ def test_a_log_that_is_made_anew_has_another_head(project: Kept) -> None:
     take(project, bad, lines=True, folders=True)
     store = SuiteStore(project.run_dir(), "fake_proof")
     kept = [{k: v for k, v in x.items() if k != BEFORE} for x in project.lines("fake_proof")]
-    log(project).unlink()
-    (store.folder / "sessions.jsonl").unlink()
-    store.note_session("started", "r", [])
+    for path in store.folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    run = project.run_dir() / "run.json"
+    sealed = next(iter(json.loads(run.read_text(encoding="utf-8"))["suites"].values()))
+    edit(run, sealed["sessions_sha256"], store.note_session("started", "r", []))
     for line in kept:
         store.append(line)
     store.note_session("ended", "r", [])

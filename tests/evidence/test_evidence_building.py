@@ -176,7 +176,7 @@ def test_names_that_could_not_be_opened_are_refused(own: Example, name: str, tex
 
 def test_what_is_too_large_is_refused(own: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "MAX_MEMBER_BYTES", 1000)
-    with pytest.raises(EvidenceError, match="and a member of a bundle may have 1000"):
+    with pytest.raises(EvidenceError, match="and may have 1000"):
         own.build()
     monkeypatch.undo()
     monkeypatch.setattr(container, "MAX_MEMBERS", 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_worldflux_parity.errors import StoreError
 from pytest_worldflux_parity.execution.chain import BEFORE, EMPTY
 from pytest_worldflux_parity.execution.sessions import SESSIONS
 from pytest_worldflux_parity.execution.store import Stored, SuiteStore
-from pytest_worldflux_parity.judgement.run_log import attempts_of, run_log
+from pytest_worldflux_parity.judgement.run_log import SEALED, attempts_of, run_log, sealed_log
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -182,7 +184,83 @@ def test_what_was_judged_is_where_a_log_goes_on_from(store: SuiteStore) -> None:
     assert run_log(store.read(), before).problems == ()
     rewrite(store.path, lambda x: x[:4])
     (store.folder / SESSIONS).unlink()
-    assert "does not begin with what was judged" in run_log(store.read(), before).problems[-1]
+    again = run_log(store.read(), before).problems
+    for name in ("parity_runs.jsonl", SESSIONS):
+        assert f"{name} does not begin with what was sealed or judged: lines are gone or changed" in again
+
+
+def test_what_was_wrong_stays_so(store: SuiteStore) -> None:
+    """Else whoever cut a log would have the run judged twice: what was judged last would be that log."""
+    whole = run_log(store.read())
+    rewrite(store.path, lambda x: x[:4])
+    rewrite(store.folder / SESSIONS, lambda x: x[:1])
+    assert problems(store) == (), "nothing follows what is gone"
+    first = run_log(store.read(), whole)
+    assert len(first.problems) == 2
+    assert run_log(store.read(), first).problems == first.problems
+
+
+def test_sessions_that_are_made_anew_are_not_those_that_were_sealed(tmp_path: Path) -> None:
+    store = SuiteStore(tmp_path, "s")
+    sealed = sealed_log({SEALED: store.note_session("started", "r", [])})
+    store.append(line(1))
+    assert run_log(store.read(), sealed).problems == ()
+    store.note_session("ended", "r", [])
+    (store.folder / SESSIONS).unlink()
+    store.note_session("resumed", "r", [])
+    assert "does not say which session began" in run_log(store.read()).problems[0]
+    store.path.unlink()
+    assert problems(store) != ()
+    (store.folder / SESSIONS).unlink()
+    store.note_session("resumed", "r", [])
+    assert problems(store) == (), "as of a run that was killed before its first attempt"
+    assert run_log(store.read(), sealed).problems[0].startswith("sessions.jsonl does not begin with what was")
+
+
+def test_sessions_without_an_end_are_counted(store: SuiteStore) -> None:
+    assert (run_log(store.read()).sessions, run_log(store.read()).unended) == (1, 0)
+    for event in ("resumed", "resumed", "ended", "resumed"):
+        store.note_session(event, "r", [])
+    found = run_log(store.read())
+    assert (found.sessions, found.unended, found.problems) == (4, 2, ())
+
+
+def test_a_line_of_sessions_that_was_torn_is_passed_over(store: SuiteStore) -> None:
+    """The power went when it was written: the session before has judged nothing of it."""
+    path = store.folder / SESSIONS
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole.splitlines(keepends=True)[0]) + 60])
+    store.note_session("resumed", "r", [])
+    store.note_session("ended", "r", [])
+    found = run_log(store.read())
+    assert (found.problems, found.torn_sessions, found.unended) == ((), 1, 1)
+    assert list(found.warnings) == ["1 torn lines of sessions.jsonl were passed over"]
+    assert list(found.findings(claim=True)) == []
+    for other in (b'{"event": "ended"}\n', b"[]\n", b'{"a": 1, "a": 1}\n'):
+        path.write_bytes(whole + other)
+        assert "line 3 of sessions.jsonl is none" in " ".join(problems(store))
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["parity_runs.jsonl", SESSIONS])
+def test_what_is_no_file_is_neither_read_nor_written(store: SuiteStore, kind: str, name: str) -> None:
+    """A link would have others read or write what it leads to, a pipe would keep whoever opens it waiting."""
+    path, other = store.folder / name, store.folder.parent / "private.txt"
+    other.write_text("private\n", encoding="utf-8")
+    path.unlink()
+    make: Callable[[], object] = {
+        "link": lambda: path.symlink_to(other), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir,
+    }[kind]  # fmt: skip
+    make()
+    words = {"link": "is a link", "pipe": "is no regular file", "folder": "is no regular file|Is a directory"}
+    with pytest.raises(StoreError, match=words[kind]):
+        store.read()
+    with pytest.raises(StoreError, match=words[kind]):
+        store.note_session("ended", "r", [])
+    if name != SESSIONS:
+        with pytest.raises(StoreError, match=words[kind]):
+            store.append(line(6))
+    assert other.read_text(encoding="utf-8") == "private\n"
 
 
 def test_an_empty_log_has_the_hash_of_nothing(tmp_path: Path) -> None:
@@ -216,10 +294,12 @@ def test_how_the_attempts_of_a_side_ended() -> None:
             line(3, **bad, error_kind="failed"), line(3, **bad, error_kind="out_of_memory"),
             line(4, **bad, error_kind="killed"),
             line(5, **bad, error_kind="lost", isolation=walled), line(5, **bad, error_kind="lost"),
+            line(7, **bad, error_kind="disk_full"),
             line(6, **bad, error_kind="node_lost"), line(6, **bad, error_kind="preempted"),
         ]
     )  # fmt: skip
-    assert found.to_dict() == {"ok": 2, "failed": 2, "killed": 1, "lost": 4, "repeated": 1, "excused": 3}
-    assert (found.total, found.counted) == (10, 4)
-    words = "2 ok, 2 failed, 1 killed, 4 lost (3 of them by no doing of the program), 1 repeated"
+    counts = {"ok": 2, "failed": 2, "killed": 1, "lost": 4, "repeated": 1, "excused": 3, "disk_full": 1}
+    assert found.to_dict() == counts
+    assert (found.total, found.counted) == (11, 4)
+    words = "2 ok, 2 failed, 1 killed, 4 lost (3 of them by no doing of the program), 1 repeated, 1 disk full"
     assert found.line() == words

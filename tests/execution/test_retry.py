@@ -60,6 +60,9 @@ def test_each_kind_has_its_own_rule() -> None:
         assert tries(kind, "lost", retries=2) == "again"
         assert tries(kind, "failed", retries=1) == "again", "a loss uses up no retry"
         assert tries("failed", kind, retries=0) == "again"
+    assert tries("disk_full", retries=0) == "never", "nobody frees space meanwhile"
+    assert tries("disk_full", retries=1) == "again"
+    assert tries("disk_full", "failed", retries=1) == "again", "a full disk uses up no retry"
     for kind in ("out_of_memory", "out_of_gpu_memory"):
         assert tries(kind, retries=0) == "alone"
         assert tries(kind, retries=9, alone=True) == "never"
@@ -68,6 +71,7 @@ def test_each_kind_has_its_own_rule() -> None:
 
 def test_retries_count_over_all_sessions_and_losses_within_one() -> None:
     failed, lost, memory = Failure("failed"), Failure("lost"), Failure("out_of_memory")
+    assert next_try([Failure("disk_full")] * 9, [], retries=0) == "again"
     assert next_try([failed], [], retries=0) == "never"
     assert next_try([failed], [], retries=1) == "again"
     assert next_try([failed], [failed], retries=1) == "never"
@@ -90,7 +94,7 @@ def test_what_a_program_cannot_have_caused() -> None:
 
 
 KINDS = st.sampled_from(
-    ["failed", "deadline", "killed", "lost", "node_lost", "preempted", "out_of_memory", "out_of_gpu_memory"]
+    ["failed", "deadline", "killed", *UNSEEN, "out_of_memory", "out_of_gpu_memory", "disk_full"]
 )
 
 
@@ -98,7 +102,7 @@ KINDS = st.sampled_from(
 def test_every_run_comes_to_an_end(kinds: list[str], retries: int) -> None:
     stops = [n for n in range(1, 26) if tries(*kinds[:n], retries=retries) == "never"]
     assert stops
-    assert stops[0] <= 2 * retries + 5
+    assert stops[0] <= 3 * retries + 6
 
 
 def test_the_kernels_count_of_oom_kills(tmp_path: Path) -> None:

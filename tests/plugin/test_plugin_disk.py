@@ -61,7 +61,7 @@ def test_a_full_disk(project: Project, small_disk: Path, workers: str, finished:
     recipe = {"behaviour": "waits", "until": str(until), "only": ["worldflux/alpha/1"]}
     # A line is longer than what the copy of a program that ends gives back.
     recipe = {"level": 100.0, "padding": "x" * 150_000, **recipe}
-    project.suite(tasks=["alpha"], recipe=recipe, deadline_sec=200)
+    project.suite(tasks=["alpha"], recipe=recipe, deadline_sec=200, retries=0)
     session = project.start("--parity-output", "small", "-n", workers)
     stored = small_disk / "r" / "fake_quick" / "parity_runs.jsonl"
     waiting = small_disk / "r" / "fake_quick" / "executions" / "alpha" / "seed_1" / "worldflux"
@@ -86,6 +86,10 @@ def test_a_full_disk(project: Project, small_disk: Path, workers: str, finished:
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert stored.read_bytes().startswith(before)
     assert successes(stored) == Counter(ALL), "nothing is lost or there twice"
+    kinds = [json.loads(text)["error_kind"] for text in stored.read_bytes().splitlines()]
+    assert [kind for kind in kinds if kind] == ["disk_full"], "it is no failure, and uses up no retry"
+    report = (small_disk / "r" / "report.md").read_text(encoding="utf-8")
+    assert "| attempts of worldflux | 3 ok, 1 disk full |" in report
 
 
 def test_a_torn_last_line_under_workers(project: Project) -> None:
@@ -95,6 +99,12 @@ def test_a_torn_last_line_under_workers(project: Project) -> None:
     stored = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
     lines = stored.read_bytes().splitlines(keepends=True)
     stored.write_bytes(b"".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
+    # Nobody had judged it, nor written down an end.
+    for path in stored.parent.iterdir():
+        if path.is_file() and path.suffix != ".jsonl":
+            path.unlink()
+    sessions = stored.with_name("sessions.jsonl")
+    sessions.write_bytes(sessions.read_bytes().splitlines(keepends=True)[0])
     for seed in (1, 2):
         (project.out_dir("worldflux", "alpha", seed) / "attempt_1" / "metrics.json").unlink()
     result = project.run_here("--parity-resume", "-n", "2")
@@ -138,4 +148,5 @@ def test_a_run_directory_that_becomes_read_only(project: Project, small_disk: Pa
     result.stderr.fnmatch_lines(["*small/r: cannot be written: *; to mend: choose a writable *"])
     assert stored.read_bytes() == before
     assert os.listdir(small_disk / "r" / "fake_quick") != []
-    assert project.run_here("--parity-output", "small", "--parity-resume").ret == pytest.ExitCode.OK
+    anew = ("--parity-resume", "--parity-retry-failed=its program is mended")
+    assert project.run_here("--parity-output", "small", *anew).ret == pytest.ExitCode.OK

@@ -281,3 +281,44 @@ def test_what_a_failed_program_left_is_no_result(project: Project, monkeypatch: 
     assert (folder / "failed_metrics.json").exists()
     project.run("--parity-systems=worldflux", "--parity-resume")
     assert [(x["attempt"], x["error_kind"]) for x in project.lines()] == [(1, "lost"), (2, "failed")]
+
+
+@pytest.mark.parametrize("name", ["parity_runs.jsonl", "sessions.jsonl"])
+@pytest.mark.parametrize("kind", ["is a link", "is no regular file"])
+def test_a_log_that_is_no_file_is_refused(project: Project, name: str, kind: str) -> None:
+    """In one line: nothing waits for a pipe, and what a link leads to is neither read nor written."""
+    project.suite(tasks=["alpha"], seeds=2)
+    assert project.run_here().ret == pytest.ExitCode.OK
+    path, other = project.run_dir() / "fake_quick" / name, project.root / "private.txt"
+    other.write_text("a diary\n", encoding="utf-8")
+    path.unlink()
+    if kind == "is a link":
+        path.symlink_to(other)
+    else:
+        os.mkfifo(path)
+    result = project.run("--parity-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *fake_quick/{name}: cannot be read: {kind}*"])
+    assert other.read_text(encoding="utf-8") == "a diary\n"
+
+
+def test_a_program_that_puts_a_link_in_the_place_of_the_log(project: Project) -> None:
+    """It runs open, and finds the folder of its suite: nothing is written through it, nor packed."""
+    project.suite(tasks=["alpha"], seeds=2)
+    other = project.root / "private.txt"
+    other.write_text("a diary\n", encoding="utf-8")
+    program = project.root / "backends" / "program.py"
+    text = program.read_text(encoding="utf-8")
+    links = f"""def ok(request):
+    place = Path(request.out_dir).parents[4] / "sessions.jsonl"
+    place.unlink(missing_ok=True)
+    place.symlink_to({str(other)!r})
+"""
+    assert "def ok(request):\n" in text
+    program.write_text(text.replace("def ok(request):\n", links), encoding="utf-8")
+    result = project.run("--parity-isolate=off")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*fake_quick/sessions.jsonl: is a link; to mend: take it away*"])
+    assert "Traceback" not in result.stdout.str()
+    assert other.read_text(encoding="utf-8") == "a diary\n"
+    assert not (project.run_dir() / "fake_quick" / "evidence_bundle.zip").exists()

@@ -153,7 +153,7 @@ _VALIDITY = {
     "missing_source_provenance": Code("A record names no tree and no commit of its program.", _STATE),
     "log_broken": Code(
         "Lines of the log or of its sessions were changed, taken away or put in.",
-        "Restore both files from a copy, or begin a new run.",
+        "Restore the folder of the suite from a copy, or begin a new run.",
     ),
     "log_unchained": Code(
         "Of a claim: lines of the log are of a version that did not chain them.", "Begin a new run."
