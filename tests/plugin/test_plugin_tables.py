@@ -15,6 +15,7 @@ import pytest
 
 from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.inputs.scores import load_table
+from pytest_worldflux_parity.reporting.escaping import escaped
 from tests.conftest import SUITE, Project
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -212,7 +213,7 @@ def test_an_older_suite_warns_where_it_is_blind(tables: Tables) -> None:
     in_junit = [p.get("value") for p in junit.iter("property") if p.get("name") == "warning"]
     for text in (*blind["warnings"], warning):
         assert text in result.stdout.str()
-        assert text in project.report()
+        assert escaped(text) in project.report()
         assert text in in_junit
 
 

@@ -59,7 +59,7 @@ def write_lines(folder: Path, *lines: dict[str, Any]) -> None:
 
 
 def test_estimates_are_recorded_durations_else_the_share_of_the_deadline(project: Project) -> None:
-    tasks = ["alpha", {"id": "beta", "budget": {"step": 500}}]
+    tasks = ["alpha", {"id": "beta", "budget": {"step": 500}, "points": "episodes"}]
     suite = suite_file.load(project.suite(tasks=tasks, seeds=[0, 3], deadline_sec=100))
     output = project.root / "reports" / "parity"
     other = {"recipe": {"level": 1}}

@@ -85,7 +85,7 @@ def test_every_document_of_a_run_has_a_schema() -> None:
     run = {"request.v1", "record.v1", "run_line.v1", "session.v1", "run.v1", "aggregate.v1", "isolation.v1"}
     match = {"golden.v1", "match_request.v1", "match.v1", "match_run.v1", "component_match.v1"}
     proof = {"equivalence.v1", "coverage.v1", "stability.v1", "seed_plan.v1", "validity.v1"}
-    proof |= {"component_match_set.v1", "circumstances.v1"}
+    proof |= {"component_match_set.v1", "circumstances.v1", "session_event.v1"}
     proof |= {"environment.v1", "statement.v1", "dsse.v1"}
     suites = {"suite.v1", "suite.proof_v1", "suite.quick_legacy", "suite.parity_v2"}
     suites |= {"suite.parity_manifest_v1", "campaign.v1", "campaign_table.v1", "doctor.v1"}
