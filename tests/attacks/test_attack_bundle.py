@@ -102,7 +102,7 @@ def two_signers(envelope: Envelope) -> None:
 # What is done to a signed bundle, and what is said by who has the key of its signer.
 SIGNATURES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "S + L": (enveloped(signature(malleable)), "the signature does not hold"),
-    "two signers": (enveloped(two_signers), "signatures: "),
+    "two signers": (enveloped(two_signers), "signatures has 2 entries"),
     "a type that differs in case": (
         enveloped(lambda e: e.update(payloadType=e["payloadType"].upper())), "payloadType is ",
     ),

@@ -38,7 +38,7 @@ SYSTEMS, TASKS, SEEDS = ("official", "worldflux"), 6, 10
 VOLATILE = {
     "resumed",
     "generated_at_utc", "duration_sec", "platform", "timestamp", "run_id", "arguments", "command", "attempt",
-    "recovered", "attempts", "log",
+    "recovered", "attempts", "log", "sessions_sha256",
 }  # fmt: skip
 # The verdict's sentence says of attempts that were cut off that they were.
 LOST = re.compile(r"with \d+ attempts? of \w+ lost(?: and \d+ attempts? of \w+ lost)?: ", re.IGNORECASE)

@@ -170,7 +170,9 @@ def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> N
     lines = path.read_text(encoding="utf-8").splitlines()
     # The last line as a crash leaves it: its run is finished, and its record stands in metrics.json.
     path.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][: len(lines[-1]) // 2], encoding="utf-8")
-    # Nor was the end of the session written down.
+    # Nor was anything judged, or the end of the session written down.
+    for name in ("run.json", "circumstances.json", "evidence_bundle.zip"):
+        path.with_name(name).unlink()
     sessions = path.with_name("sessions.jsonl")
     sessions.write_text(sessions.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     starts = len(list(project.root.glob("reports/**/attempt_*")))

@@ -15,7 +15,7 @@ from tests.conftest import Project
 # What may differ between two runs that did the same.
 VOLATILE = {
     "generated_at_utc", "duration_sec", "platform", "timestamp", "run_id", "arguments", "command",
-    "log", "sha256_before",
+    "log", "sha256_before", "sessions_sha256",
 }  # fmt: skip
 
 
