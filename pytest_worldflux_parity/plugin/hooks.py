@@ -591,7 +591,8 @@ def _looks_like_suite(path: Path) -> bool:
 def _refuse_odd_names(config: pytest.Config) -> None:
     """Refuse a suite whose name would do something where pytest prints it: it is part of every node id."""
     for path in _named_suites(config):
-        name = os.path.relpath(path, config.rootpath)
+        # Its bytes: in a locale of ASCII every other character is one that cannot be written.
+        name = os.fsencode(os.path.relpath(path, config.rootpath)).decode("utf-8", "replace")
         if printable(name) != name:
             what = "the name of this suite's file is more than text in a terminal or a CI server"
             raise pytest.UsageError(f"{printable(name)}: {what}; to mend: rename it")
