@@ -203,7 +203,10 @@ def _settle(
     written = {x["attempt"] for x in lines}
     settled: list[Line] = []
     for attempt, folder in store.started(pair.task.id, pair.seed, system):
-        if attempt in written or (engine is None and (folder / JOB_FILE).exists()) or never_began(folder):
+        if attempt in written or (engine is None and (folder / JOB_FILE).exists()):
+            continue
+        # Once pairs run, an empty folder is one that another process has just made.
+        if never_began(folder) if engine is None else not any(folder.iterdir()):
             continue
         request = _request(prepared, pair, system, context, attempt, folder)
         seen = _ended(engine, request, folder, context) if engine is not None else None

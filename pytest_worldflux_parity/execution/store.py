@@ -163,6 +163,8 @@ class SuiteStore:
         return _read(self.folder / SESSIONS, _sha256) or chain.EMPTY
 
     def _append(self, path: Path, line: Mapping[str, Any]) -> Line:
+        # What JSON does not know is refused before there is a file.
+        wire.canonical_json(line)
         with translated(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = open_left(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)

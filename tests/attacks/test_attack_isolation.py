@@ -593,7 +593,10 @@ def test_an_open_attempt_is_not_believed_that_it_ran_within_walls(project: Kept,
 def test_an_attempt_of_a_killed_session_within_walls_ran_within_walls(project: Kept) -> None:
     edit(program(project), OK, OK + LINGERS)
     session = project.start(WALLED)
-    wait_until(lambda: [*project.run_dir().rglob("seed_0/worldflux/*/metrics.json")], "a record")
+    wait_until(
+        lambda: [*project.run_dir().glob("fake_proof/executions/*/seed_0/worldflux/*/metrics.json")],
+        "a record",
+    )
     session.kill()
     session.wait()
     assert project.run(WALLED, "--parity-resume").ret == pytest.ExitCode.OK

@@ -97,11 +97,20 @@ def test_a_line_that_is_none_of_ours_is_passed_over_and_counted(suite: store.Sui
     assert stored.chain.broken == (2 if text.startswith("{") else 0)
 
 
-def test_a_full_disk_leaves_the_file_as_it_was(suite: store.SuiteStore) -> None:
-    suite.folder.mkdir(parents=True)
-    suite.path.symlink_to("/dev/full")
-    with pytest.raises(StoreError) as caught:
-        suite.append(line())
+def test_a_full_disk_leaves_the_file_as_it_was(
+    suite: store.SuiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.append(line())
+    before = suite.path.read_bytes()
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StoreError) as caught:
+            suite.append(line("2"))
+    assert suite.path.read_bytes() == before
     assert caught.value.what == "the disk is full"
     assert "--parity-resume" in caught.value.mend
 

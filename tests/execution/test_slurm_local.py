@@ -110,7 +110,8 @@ def test_jobs_outlive_a_killed_session_and_are_gone_on_with(here: Project) -> No
     waiting(here)
     session = here.start(*SLURM)
     wait_until(lambda: len(here.pids()) == 6, "both programs and their children")
-    programs = {p: int(p.read_text()) for p in here.root.glob("reports/**/attempt_1/pid")}
+    pids = "reports/parity/*/*/executions/**/pid"
+    programs = {p: int(p.read_text()) for p in here.root.glob(pids)}
     session.kill()
     session.wait()
     assert all(alive(pid) for pid in programs.values())
@@ -119,7 +120,7 @@ def test_jobs_outlive_a_killed_session_and_are_gone_on_with(here: Project) -> No
     (here.root / "go").touch()
     assert resumed.wait(120) == pytest.ExitCode.TESTS_FAILED, "a verdict of one seed is inconclusive"
     assert attempts(here) == {("official", True): 1, ("worldflux", True): 1}
-    assert {p: int(p.read_text()) for p in here.root.glob("reports/**/pid")} == programs, "nothing ran twice"
+    assert {p: int(p.read_text()) for p in here.root.glob(pids)} == programs, "nothing ran twice"
     assert all(x["duration_sec"] and x["command"] for x in here.lines()), "the job said how it ended"
     wait_until(lambda: not [p for p in here.pids() if alive(p)], "the end of their children")
 

@@ -42,7 +42,8 @@ def altered(project: Path, old: str, new: str) -> Path:
 
 
 def pids(project: Path) -> list[int]:
-    return [int(p.read_text()) for p in project.glob("reports/**/*pid") if p.read_text()]
+    found = project.glob("reports/parity/*/*/executions/**/*pid")
+    return [int(p.read_text()) for p in found if p.read_text()]
 
 
 def test_backends_and_lock_are_options(project, capsys):

@@ -274,7 +274,7 @@ def test_a_killed_campaign_goes_on_and_ends_in_the_same_table(project: Project) 
     recipe = {"behaviour": "waits", "until": str(flag), "only": ["worldflux/beta/0"]}
     campaign(project, worldflux__recipe=recipe)
     started = project.start("-n", "2", "--parity-source=worldflux")
-    wait_until(lambda: len(list(project.root.glob("reports/**/pid"))) == 1, "a run that waits")
+    wait_until(lambda: len(project.pids()) == 1, "a run that waits")
     wait_until(lambda: len(project.lines("c")) >= 2, "two runs that ended")
     before = {(x["task_id"], x["seed"]): x["attempt"] for x in project.lines("c")}
     os.killpg(started.pid, signal.SIGKILL)

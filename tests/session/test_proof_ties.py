@@ -47,11 +47,27 @@ def ran(project: Project, name: str, **changes: Any) -> Judged:
     path = project.proof(name, tasks=["alpha"], statistical={"bayesian": {"draws": 1000}}, **changes)
     project.run_here(str(path), run_id=name)
     folder = project.run_dir(name)
+    unchain(folder, name)
     lock = project.root / "reports" / "parity" / "upstream_lock.json"
     context = RunContext(
         project.root, "proof", name, folder, "cpu", lock, (project.root / "backends",), resume=True
     )
     return Judged(prepare(path, context), context, project.lines(name, name))
+
+
+def unchain(folder: Path, name: str) -> None:
+    """Make it a run of a version whose logs had no chain: lines are edited here."""
+    for document in ("sessions.jsonl", "circumstances.json", "equivalence_report.json"):
+        (folder / name / document).unlink()
+    session = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    for entry in session["suites"].values():
+        del entry["sessions_sha256"]
+    (folder / "run.json").write_text(json.dumps(session), encoding="utf-8")
+    log = folder / name / "parity_runs.jsonl"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        del line["sha256_before"]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def places(value: Any, at: At = ()) -> Iterator[At]:
