@@ -367,9 +367,6 @@ def cleaner(
     named = sorted(name for name in environ if looks_secret(name))
     # Of two names for one thing the first counts.
     values = {text: name for name in reversed(named) for text in _needles(environ[name])}
-    paths = {
-        text: _redacted(name) for text, name in values.items() if text.startswith("/") and "\n" not in text
-    }
     places = {
         path: word
         for word, folder in reversed(_folders(root, run_dir, environ))
