@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ParityError
 from .acceptance import Accepts, accepting
+from .patterns import PATTERNS
 
 Path = tuple[str | int, ...]
 
@@ -95,6 +96,9 @@ def _translate(problem: Any, locate: Callable[[Path], str], error: type[ParityEr
     if problem.validator == "anyOf":
         kinds = [p.validator_value for p in problem.context if p.validator == "type"]
         return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
+    if problem.validator == "pattern":
+        what = f"{name} is {problem.instance[:60]!r}, not {PATTERNS[problem.validator_value]}"
+        return error(what, where=locate(path))
     if problem.validator == "maxItems":
         what = f"{name} has {len(problem.instance)} entries, and may have {problem.validator_value}"
         return error(what, where=locate(path))
