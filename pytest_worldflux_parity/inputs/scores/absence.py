@@ -19,8 +19,8 @@ def absence(table: ScoreTable, task: str) -> str:
         return f"no row in {table.path.name}, which has {_listed('seed', seeds)} of this task"
     held = sorted({name for name, _, _ in (*table.points, *table.nulls)})
     nearest = difflib.get_close_matches(task, held, n=1)
-    more = f"; the nearest is {nearest[0]}" if nearest and len(held) > 1 else ""
-    return f"no row in {table.path.name}, which has no such task and {_listed('task', held)}{more}"
+    more = f", the nearest {nearest[0]}" if nearest and len(held) > _SHOWN else ""
+    return f"no row in {table.path.name}, which has not this task but {_listed('task', held)}{more}"
 
 
 def mend_absence(table: ScoreTable, task: str) -> str:
@@ -36,5 +36,6 @@ def _seeds(table: ScoreTable, task: str) -> list[int]:
 
 
 def _listed(what: str, values: Sequence[object]) -> str:
+    shown = ", ".join(map(str, values[:_SHOWN]))
     more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return f"the {what}{'s' if len(values) > 1 else ''} {', '.join(map(str, values[:_SHOWN]))}{more}"
+    return f"{what}{'s' if len(values) > 1 else ''} {shown}{more}"
