@@ -139,7 +139,8 @@ def test_an_evaluation_after_the_last_multiple_counts_on_both_sides_or_on_none()
     more = [*grid, (1000, 100.0)]
     for metric in CURVES:
         one = {s: v[0] for (s, _, _), v in observed(grid, more, task, metric).values.items()}
-        assert one["official"] == one["worldflux"] and one["worldflux"].step == 900
+        assert one["official"] == one["worldflux"]
+        assert one["worldflux"].step == 900
         both = observed(more, more, task, metric)
         assert both.values["worldflux", metric, "t"][0].step == 1000
     # A run that is missing anyway has no say, and a curve keeps the only point that is at the budget.
