@@ -154,7 +154,7 @@ def _entry(suite: Suite, before: Mapping[str, Any], path: Path, root: Path) -> d
     table = load_table(side.path, side.format, duplicates=side.duplicates)
     entry = {**before, **_source(suite, side, table, before, path), "oracle_format": side.format}
     entry |= _place(side, entry, root)
-    files = files_of(table, [t.id for t in suite.tasks])
+    files = files_of(table, [t.name_in("official") for t in suite.tasks])
     names = sorted(files, key=lambda name: Path(name).stem)
     pins = {f"{entry['oracle_path']}/{name}".rstrip("/"): files[name] for name in names}
     return {**entry, "oracle_files": pins}

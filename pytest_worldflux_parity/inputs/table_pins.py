@@ -42,7 +42,7 @@ def table_pin(suite: Suite, table: ScoreTable, entry: LockEntry | None, names: M
         text = f"no lock entry pins the official table {names['table']}"
         how = "" if replaced else f" (to pin it: {mend})"
         return TablePin(False, warning=f"{text}, so nothing says that it is the official one{how}")
-    differs = departure(table, pins, [t.id for t in suite.tasks])
+    differs = departure(table, pins, [t.name_in("official") for t in suite.tasks])
     if not differs:
         return TablePin(True)
     text = f"the official table {names['table']} is not the one that {names['lock']} pins: {differs}"

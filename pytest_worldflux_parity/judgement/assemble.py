@@ -213,7 +213,7 @@ def _absence(
 def _repeated_rows(prepared: PreparedSuite, system: str) -> int:
     """Rows of a table that repeat a (task, seed, step) of the suite's tasks, where one of them had to go."""
     table = prepared.tables[system]
-    tasks = {task_key(t.id) for t in prepared.suite.tasks}
+    tasks = {task_key(t.name_in(system)) for t in prepared.suite.tasks}
     return sum(n for task, n in table.merged.items() if task_key(task) in tasks) if table.duplicates else 0
 
 

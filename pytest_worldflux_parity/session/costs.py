@@ -68,7 +68,7 @@ def official_scores(
     for path, form in tables:
         table = load_table(path, form, duplicates="last")
         for part in proof.parts:
-            for (name, _), result in sorted(table_results(part, table).items()):
+            for (name, _), result in sorted(table_results(part, table, "official").items()):
                 task = _task_of(part, name)
                 for metric in part.metrics_of(task.id) if task else ():
                     assert task is not None

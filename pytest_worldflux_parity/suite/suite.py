@@ -136,6 +136,7 @@ class Task:
     Attributes:
         seeds: of both systems, where the suite or a sealed plan gives the task seeds of its own.
         points: None where the suite does not say what they are.
+        names: by system, how its table calls the task, where not by its id.
     """
 
     id: str
@@ -146,6 +147,11 @@ class Task:
     seeds: tuple[int, ...] | None = None
     resources: Resources = Resources()
     points: Points | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def name_in(self, system: str) -> str:
+        """How the table of a side calls the task."""
+        return self.names.get(system, self.id)
 
     @property
     def eval_window(self) -> EvalWindow:
@@ -291,6 +297,9 @@ def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
         _refuse_wide_tolerance(row, at, locate)
     for i, row in enumerate(rows):
         _refuse_repeats(row.get("seeds", ()), "seed", ("tasks", i, "seeds"), locate)
+    for system in SYSTEMS:
+        names = [row.get("names", {}).get(system, row["id"]) for row in rows]
+        _refuse_repeats(names, f"{system} table's name", ("tasks",), locate)
     tasks = tuple(_task(row, data, ("tasks", i), locate) for i, row in enumerate(rows))
     for i, task in enumerate(tasks):
         if task.budget is None:
@@ -316,6 +325,7 @@ def _task(own: Mapping[str, Any], data: Mapping[str, Any], at: tuple[str | int, 
         deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
         seeds=tuple(sorted(own["seeds"])) if "seeds" in own else None,
         resources=Resources(**{**data.get("resources", {}), **own.get("resources", {})}),
+        names=own.get("names", {}),
     )
 
 
