@@ -388,11 +388,11 @@ def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Resu
     """The table's rows as one :class:`Result` per (task, seed), under the suite's task names."""
     found: dict[tuple[str, int], Result] = {}
     tasks = {task_key(t.id): t for t in suite.tasks}
-    for name, seed, metric in dict.fromkeys((*table.curves, *table.nulls)):
+    for name, seed, metric in dict.fromkeys((*table.points, *table.nulls)):
         task = tasks.get(name)
         key = (task.id if task else name, seed)
         own = found.setdefault(key, Result((), {}))
-        curve = table.curves.get((name, seed, metric), ())
+        curve = table.curve(name, seed, metric)
         nulls = table.nulls.get((name, seed, metric), ())
         if metric == RETURN:
             found[key] = replace(own, curve=curve, nulls=nulls)
