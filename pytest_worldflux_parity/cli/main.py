@@ -213,7 +213,7 @@ def run_oracle(options: argparse.Namespace) -> None:
     command = f"worldflux-parity oracle {options.suite.as_posix()} {target}{''.join(extra)}"
     lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs)
     table = oracle.export(lines, options.output, suite_file.load(options.suite), command)
-    print(f"{options.output}: {len(table.rows)} rows, sha256 {table.sha256}")
+    print(f"{options.output}: {len(table)} rows, sha256 {table.sha256}")
     print(f"where it is the official table of a suite, pin it: {PIN_TABLE} {options.suite}")
 
 

@@ -401,13 +401,13 @@ def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[st
     tasks = {task_key(t.name_in(system)): t for t in suite.tasks}
     # What a table calls as the suite calls another task is none of the suite's.
     others = {task_key(t.id) for t in suite.tasks} - tasks.keys()
-    for name, seed, metric in dict.fromkeys((*table.curves, *table.nulls)):
+    for name, seed, metric in dict.fromkeys((*table.points, *table.nulls)):
         if name in others:
             continue
         task = tasks.get(name)
         key = (task.id if task else name, seed)
         own = found.setdefault(key, Result((), {}))
-        curve = table.curves.get((name, seed, metric), ())
+        curve = table.curve(name, seed, metric)
         nulls = table.nulls.get((name, seed, metric), ())
         if metric == RETURN:
             found[key] = replace(own, curve=curve, nulls=nulls)

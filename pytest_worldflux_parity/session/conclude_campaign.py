@@ -23,7 +23,8 @@ from ..inputs.command_program import CommandProgram, project_commit
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import official_table
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..inputs.scores import ScoreRow, load_table, task_key, write_canonical_json
+from ..inputs.scores import ScoreRow, load_table, task_key
+from ..inputs.scores.canonical import write_canonical_json
 from ..inputs.scores.curves import Result
 from ..inputs.table_pins import PIN_TABLE
 from ..judgement.gates.validity import conflicting_successes, record_findings
@@ -344,7 +345,7 @@ def _refuse_loss(path: Path, scores: Scores) -> None:
     if scores.absent:
         raise ScoreTableError("the complete table that is there stays as it is", where=str(path))
     ours = {(task_key(r.task), r.seed) for r in scores.rows}
-    lost = {(t, s) for t, s, _ in there.curves} - ours
+    lost = {(t, s) for t, s, _ in there.points} - ours
     if lost:
         task, seed = min(lost)
         raise ScoreTableError(

@@ -47,13 +47,13 @@ def is_suite_name(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class ArtifactSide:
-    """A side read from a score table. ``duplicates`` says which of two scores for one point counts."""
+    """A side read from a score table. ``duplicates`` says which of two runs of one (task, seed) counts."""
 
     path: Path
     format: str
     repo: str | None = None
     commit: str | None = None
-    duplicates: Literal["first", "last"] | None = None
+    duplicates: Literal["first", "last", "last_point"] | None = None
 
 
 @dataclass(frozen=True)
@@ -465,7 +465,7 @@ def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
         tasks=tuple(Task(id=t) for t in data["tasks"]),
         seeds=dict.fromkeys(SYSTEMS, None),
         sides={
-            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"), "last")
+            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"), "last_point")
             for s, v in sides.items()
         },
         metrics=(metric,),

@@ -274,9 +274,9 @@ def candidate(project: Project, suite: str) -> None:
     side = load(project.root / "suites" / "published" / f"{suite}.yaml").sides["official"]
     assert isinstance(side, ArtifactSide)
     ends: dict[str, dict[int, Any]] = {}
-    for (task, seed, metric), curve in load_table(side.path, side.format).curves.items():
+    for (task, seed, metric), points in load_table(side.path, side.format).points.items():
         if metric == RETURN:
-            ends.setdefault(task, {})[seed] = curve[-1]
+            ends.setdefault(task, {})[seed] = points.curve()[-1]
     rng = random.Random(suite)
     rows = [
         {"task": task, "seed": seed, "step": point.step,

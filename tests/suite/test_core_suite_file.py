@@ -71,7 +71,7 @@ def test_an_older_suite(tmp_path: Path) -> None:
     suite = load(tmp_path, json.dumps(LEGACY))
     assert (suite.legacy, suite.track, suite.primary.rule) == (True, "quick", "drop_ratio")
     assert suite.seeds == {"official": None, "worldflux": None}
-    assert suite.sides["official"].duplicates == "last", "as the earlier system had it, without a word"
+    assert suite.sides["official"].duplicates == "last_point", "as the earlier system had it, without a word"
 
 
 REFUSED = {

@@ -1,38 +1,31 @@
 """Score tables: published or measured scores, one loader per format.
 
-    table = load_table(path, "tdmpc2_results_csv_dir", duplicates="last")
+    table = load_table(path, "tdmpc2_results_csv_dir", duplicates="first")
     curve = table.curve("walker-walk", seed=1)
 
-Every refusal is a :class:`~pytest_worldflux_parity.errors.ScoreTableError` that names file, row and field.
+A new format is a module here with a ``load(path, duplicates)`` that gives columns to a ``TableBuilder``
+(:mod:`.columns` shows how), and a line of ``FORMATS``. Every refusal is a
+:class:`~pytest_worldflux_parity.errors.ScoreTableError` that names file, row and field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from ...errors import ScoreTableError
-from . import canonical, dreamerv3, tdmpc2
-from .canonical import write_canonical_json
 from .table import RETURN, SUCCESS, ScoreRow, ScoreTable
 from .tasks import task_key
 
-__all__ = [
-    "FORMATS",
-    "RETURN",
-    "SUCCESS",
-    "ScoreRow",
-    "ScoreTable",
-    "load_table",
-    "task_key",
-    "write_canonical_json",
-]
+__all__ = ["FORMATS", "RETURN", "SUCCESS", "ScoreRow", "ScoreTable", "load_table", "task_key"]
 
-FORMATS: dict[str, Callable[[Path, str | None], ScoreTable]] = {
-    "canonical_json": canonical.load_json,
-    "canonical_jsonl": canonical.load_jsonl,
-    "dreamerv3_scores_json_gz": dreamerv3.load,
-    "tdmpc2_results_csv_dir": tdmpc2.load,
+# Module and function of each; imported when they are called, since arrays are not for every session.
+FORMATS = {
+    "canonical_json": ("canonical", "load_json"),
+    "canonical_jsonl": ("canonical", "load_jsonl"),
+    "dreamerv3_scores_json_gz": ("dreamerv3", "load"),
+    "tdmpc2_results_csv_dir": ("tdmpc2", "load"),
 }
 
 
@@ -41,12 +34,15 @@ def load_table(path: Path, format: str, *, duplicates: str | None = None) -> Sco
 
     Args:
         format: a key of ``FORMATS``.
-        duplicates: which of two different scores for one (task, seed, step) counts, "first" or "last" in
-            file order; None refuses them. Equal repetitions are merged and counted either way.
+        duplicates: where a (task, seed, metric) has a step twice, which of its runs counts: "first" or
+            "last" in file order, or a row of each step by "last_point"; None refuses different scores.
+            Equal repetitions are merged and counted either way.
 
     Raises:
         ScoreTableError: naming file, row and field.
     """
     if format not in FORMATS:
         raise ScoreTableError("unknown format", where=str(path), valid=FORMATS, got=format)
-    return FORMATS[format](path, duplicates)
+    module, function = FORMATS[format]
+    load: Callable[[Path, str | None], ScoreTable] = getattr(import_module(f".{module}", __name__), function)
+    return load(path, duplicates)

@@ -8,27 +8,23 @@ publisher's business.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import ScoreTableError
-from .files import decoded, read_bytes, sha256
-from .table import RETURN, SUCCESS, RawRow, ScoreTable, TableBuilder, shown
+from .builder import TableBuilder
+from .columns import Columns, shown
+from .csv_files import CsvFile
+from .files import read_bytes, sha256
+from .table import RETURN, SUCCESS, ScoreTable
 
 _METRICS = {"reward": RETURN, "score": RETURN, "success": SUCCESS}
-# float() would take "1_000", " 1" and digits of any script.
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
-_LONGEST_NUMBER = 60
 
 
 def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read a folder of CSV files, or one. Raises ScoreTableError naming file, line and column."""
     files = _files(path)
-    builder = TableBuilder(path, lambda at: f"{at[0]}:{at[1]}", duplicates)
+    builder = TableBuilder(path, duplicates)
     digest = hashlib.sha256()
     hashes = {}
     for file in files:
@@ -36,7 +32,7 @@ def load(path: Path, duplicates: str | None) -> ScoreTable:
         hashes[file.name] = sha256(data)
         # As wire.tree_sha256 does, so that both name the same folder alike.
         digest.update(file.name.encode() + b"\0" + bytes.fromhex(hashes[file.name]))
-        builder.add(_rows(file, decoded(data, file)))
+        builder.add(_columns(CsvFile(file, data)))
     if files == [path]:
         return builder.table("tdmpc2_results_csv_dir", hashes[path.name], {})
     return builder.table("tdmpc2_results_csv_dir", digest.hexdigest(), {}, hashes)
@@ -51,32 +47,21 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _rows(file: Path, text: str) -> Iterator[RawRow]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        step, score, seed, metric = _columns(header, file)
-        task, width = file.stem, len(header)
-        found = False
-        for cells in reader:
-            at = (file, reader.line_num)
-            if not cells:
-                continue
-            if len(cells) != width:
-                raise ScoreTableError(f"{len(cells)} cells under {width} columns", where=f"{file}:{at[1]}")
-            yield RawRow(at, task, _seed(cells[seed]), _number(cells[step]), _number(cells[score]), metric)
-            found = True
-    except csv.Error as error:
-        raise ScoreTableError(f"not CSV: {error}", where=f"{file}:{reader.line_num}") from None
-    if not found:
-        raise ScoreTableError("no row below the header", where=str(file))
+def _columns(csv: CsvFile) -> Columns:
+    score = _score_column(csv)
+    cells = csv.columns(("step", "seed", score))
+    return Columns(
+        task=csv.file.stem,
+        seed=cells["seed"],
+        step=cells["step"],
+        score=cells[score],
+        metric=_METRICS[score],
+        where=csv.where,
+    )
 
 
-def _columns(header: list[str], file: Path) -> tuple[int, int, int, str]:
-    """Places of step, score and seed, and the metric that the score column holds."""
-    where = f"{file}:1"
-    if len(set(header)) != len(header):
-        raise ScoreTableError(f"a column stands twice in {shown(header)}", where=where)
+def _score_column(csv: CsvFile) -> str:
+    header, where = csv.header, f"{csv.file}:1"
     for name in ("step", "seed"):
         if name not in header:
             raise ScoreTableError(f"the column {name} is missing from {shown(header)}", where=where)
@@ -87,16 +72,4 @@ def _columns(header: list[str], file: Path) -> tuple[int, int, int, str]:
         raise ScoreTableError(
             f"no score column in {shown(header)}", where=where, valid=("reward", "score", "success")
         )
-    return header.index("step"), header.index(named[0]), header.index("seed"), _METRICS[named[0]]
-
-
-def _seed(cell: str) -> object:
-    """The seed, or the cell itself where it is not an integer, for the builder to refuse."""
-    return int(cell) if cell.isascii() and cell.isdecimal() and len(cell) < _LONGEST_NUMBER else cell
-
-
-def _number(cell: str) -> object:
-    """The number, None of an empty cell, or the cell itself for the builder to refuse."""
-    if len(cell) > _LONGEST_NUMBER or not _NUMBER.fullmatch(cell):
-        return cell or None
-    return int(cell) if cell.isdecimal() else float(cell)
+    return named[0]
