@@ -377,7 +377,7 @@ def _table(suite: Suite, system: str, context: RunContext) -> ScoreTable:
     side = suite.sides[system]
     assert isinstance(side, ArtifactSide)
     try:
-        return load_table(side.path, side.format, duplicates=side.duplicates)
+        return load_table(side.path, side.format, **side.reading)
     except ScoreTableError as error:
         if os.path.lexists(os.path.normpath(side.path)):
             raise

@@ -197,7 +197,7 @@ def _table(side: ArtifactSide, system: str, folder: Path) -> ScoreTable:
     if len(there) != 1:
         what = f"the bundle holds {len(there)} tables of the {system} side, and one is wanted"
         raise StoreError(what, where=f"inputs/tables/{system}")
-    return load_table(there[0], side.format, duplicates=side.duplicates)
+    return load_table(there[0], side.format, **side.reading)
 
 
 def _with_sources(

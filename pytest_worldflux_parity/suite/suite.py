@@ -47,13 +47,30 @@ def is_suite_name(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class ArtifactSide:
-    """A side read from a score table. ``duplicates`` says which of two runs of one (task, seed) counts."""
+    """A side read from a score table.
+
+    Attributes:
+        duplicates: which of two runs of one (task, seed) counts.
+        frames_per_step: environment frames that a step of the table is.
+        columns: where it has what, of a format that does not say so itself.
+    """
 
     path: Path
     format: str
     repo: str | None = None
     commit: str | None = None
     duplicates: Literal["first", "last", "last_point"] | None = None
+    frames_per_step: int | None = None
+    columns: Mapping[str, Any] | None = None
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """How the table is read, as the keywords of ``inputs.scores.load_table``."""
+        return {
+            "duplicates": self.duplicates,
+            "frames_per_step": self.frames_per_step,
+            "columns": self.columns,
+        }
 
 
 @dataclass(frozen=True)
@@ -255,9 +272,13 @@ def _overridden(side: Side, given: Override, system: str) -> ArtifactSide:
             where="command line",
             mend=f"give both {option} and {option}-format",
         )
-    if given.path is None and own:
-        return replace(own, format=format)
-    return ArtifactSide(path, format, duplicates=own.duplicates if own else None)
+    if own is None:
+        return ArtifactSide(path, format)
+    if own.format != format:
+        own = replace(own, frames_per_step=None, columns=None)
+    if given.path is not None:
+        own = replace(own, repo=None, commit=None)
+    return replace(own, path=path, format=format)
 
 
 def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:

@@ -166,7 +166,7 @@ REFUSED = {
     "a tag of YAML's own": ("track: quick", "track: !!str quick", 4, "the tag tag:yaml.org,2002:str means"),
     "a tag": ("track: quick", "track: !python quick", 4, "the tag !python means nothing here"),
     "half a character": ("suite_id: small", 'suite_id: "\\ud800"', 2, "not YAML: "),
-    "task with a line's end": ("  - cartpole-balance", '  - "cartpole\\n"', 6, "tasks.0: "),
+    "task with a line's end": ("  - cartpole-balance", '  - "cartpole\\n"', 6, "tasks.0 is "),
     "number without end": ("step: 1000", "step: 1e400", 17, "1e400 is too large for a number"),
     "step as text": ("step: 1000", "step: 1_000_", 17, 'budget.step is "1_000_" (str); valid: integer'),
 }
