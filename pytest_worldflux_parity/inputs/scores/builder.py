@@ -187,15 +187,15 @@ class _Chooser:
         again = ~_changes(self._rows.step[own])
         differs = again & _changes(self._rows.score[own])
         self.merged[task] += int((again & ~differs).sum())
-        if self._duplicates != "last_point":
+        kept = np.append(True, ~again)
+        if self._duplicates == "last_point":
+            kept = np.append(~again, True)
+            self.left_out[task] += int(differs.sum())
+            self.mixed[task] += int((run[kept] < run[kept].max()).sum())
+        else:
             self._refuse_two(own, differs)
-            kept: _Ints = own[np.append(True, ~again)]
-            return kept
-        last = np.append(~again, True)
-        self.left_out[task] += int(differs.sum())
-        self.mixed[task] += int((run[last] < run[last].max()).sum())
-        kept = own[last]
-        return kept
+        chosen: _Ints = own[kept]
+        return chosen
 
     def _runs(self, own: _Ints) -> _Ints:
         """The run of each row, from 0 in the order of the files; a row that stands there twice ends none."""

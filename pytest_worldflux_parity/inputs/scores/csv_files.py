@@ -8,7 +8,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,9 +128,8 @@ def _cell(cell: str) -> object:
 
 
 def _joined(parts: list[Column]) -> Column:
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return np.concatenate(parts)
-    joined: list[Any] = []
-    for part in parts:
-        joined += part.tolist() if isinstance(part, np.ndarray) else part
-    return joined
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts):
+        joined: NDArray[np.float64] = np.concatenate(arrays)
+        return joined
+    return [value for part in parts for value in (part if isinstance(part, list) else part.tolist())]
