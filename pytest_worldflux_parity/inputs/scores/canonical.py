@@ -26,7 +26,7 @@ _TOP_KEYS = ("scores", "provenance")
 def load_json(path: Path, duplicates: str | None) -> ScoreTable:
     """Read ``canonical_json``. Raises ScoreTableError naming file, row and field."""
     data = read_bytes(path)
-    rows, provenance = _document(parsed_json(decoded(unpacked(data, path), path), str(path)), path)
+    rows, provenance = _document(parsed_json(decoded(unpacked(data, path), path), path), path)
     builder = TableBuilder(path, duplicates)
     builder.add(_columns(rows, lambda i: f"{path}: scores[{i}]"))
     return builder.table("canonical_json", sha256(data), provenance)
@@ -90,7 +90,7 @@ def _lines(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     # Only these end a line: str.splitlines would also cut at characters that a JSON string may hold.
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if line.strip():
-            yield number, parsed_json(line, f"{path}:{number}")
+            yield number, parsed_json(line, path, number)
 
 
 def _columns(rows: Sequence[Any], where: Callable[[int], str]) -> Columns:

@@ -19,7 +19,7 @@ from .table import ScoreTable
 def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read one file. Raises ScoreTableError naming file, entry, point and field."""
     data = read_bytes(path)
-    entries = parsed_json(decoded(unpacked(data, path), path), str(path))
+    entries = parsed_json(decoded(unpacked(data, path), path), path)
     if not isinstance(entries, list):
         raise ScoreTableError(f"{shown(entries)} is not a list of curves", where=str(path))
     builder = TableBuilder(path, duplicates)

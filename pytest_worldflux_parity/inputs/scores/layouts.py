@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from .tasks import names_agent
 from .templates import Template
 
 # Of TD-MPC2, logs/<task>/<seed>/<exp_name>/eval.csv (common/parser.py, common/logger.py).
@@ -17,8 +18,6 @@ _DREAMERV3 = {"files": "**/scores.jsonl", "beside": "config.yaml", "score": "epi
 OWN: Mapping[str, Mapping[str, Any]] = {
     "columns": {}, "dreamerv3_logs": _DREAMERV3, "tdmpc2_logs": _TDMPC2,
 }  # fmt: skip
-# A column of one of these names says whose scores a row has: those of two are of no one program.
-WHOSE = ("agent", "algo", "algorithm", "method", "model", "variant", "exp")
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,9 @@ class Layout:
 
     @property
     def words(self) -> frozenset[str]:
-        """The columns whose cells are no numbers, those that may be there among them."""
-        return frozenset((self.task, self.seed, self.metric, *self.where, *WHOSE)) - {""}
+        """The columns, or keys beside, that the layout names and that hold no numbers of their own."""
+        return frozenset((self.task, self.seed, self.metric, *self.where)) - {""}
 
-    @property
-    def unchosen(self) -> tuple[str, ...]:
-        """The columns that say whose scores a row has, where the suite chose none of them."""
-        used = (self.task, self.seed, self.metric, *self.where)
-        return tuple(name for name in WHOSE if name not in used)
+    def unchosen(self, names: Iterable[str]) -> list[str]:
+        """Of these columns those that say whose scores a row has, and by which the suite chooses none."""
+        return [name for name in names if names_agent(name) and name not in self.words]

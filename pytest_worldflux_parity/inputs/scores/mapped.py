@@ -107,7 +107,7 @@ def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> S
         raise ScoreTableError(error.what, where=error.where) from None
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
-    return {key: document[key] for key in document.keys() & layout.words}
+    return {key: document[key] for key in (*(document.keys() & layout.words), *layout.unchosen(document))}
 
 
 class Source(Protocol):
@@ -135,7 +135,7 @@ class _JsonLines:
         # Only these end a line: a JSON string may hold what else str.splitlines cuts at.
         for line, text in enumerate(decoded(data, file).replace("\r\n", "\n").split("\n"), start=1):
             if text.strip():
-                row = parsed_json(text, f"{file}:{line}")
+                row = parsed_json(text, file, line)
                 if not isinstance(row, dict):
                     raise ScoreTableError(f"{shown(row)} is not an object", where=f"{file}:{line}")
                 self._rows.append((line, row))
@@ -173,7 +173,8 @@ class _Rows:
         self._runs = self._score_columns()
         bounds = [name + bound for name in self._runs for bound in BOUNDS]
         numbers = {self._found(layout.step, "step"), *self._runs, *bounds}
-        self._cells = source.columns(numbers, layout.words - numbers)
+        words = {*layout.words, *layout.unchosen(source.header)}
+        self._cells = source.columns(numbers, words - numbers)
         self._kept = self._where()
 
     def columns(self) -> Iterator[Columns]:
@@ -184,8 +185,8 @@ class _Rows:
 
     def whose(self) -> Iterator[tuple[str, list[str]]]:
         """Whose scores the rows say that they have: column and values."""
-        for name in self._layout.unchosen:
-            cells = self._taken(name, self._kept) if name in self._cells else [self._said.get(name, MISSING)]
+        for name in self._layout.unchosen({*self._cells, *self._said}):
+            cells = self._taken(name, self._kept) if name in self._cells else [self._said[name]]
             values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
             if values:
                 yield name, [*values]

@@ -1,9 +1,10 @@
 """``tdmpc2_results_csv_dir``: a folder like ``results/tdmpc2`` of nicklashansen/tdmpc2, or one CSV of it.
 
 A file per task, named after it, with the columns ``step`` (environment frames), ``reward`` or
-``score``, and ``seed``, in any order. Where there is neither ``reward`` nor ``score`` but ``success``,
-the rows are of the metric ``episode_success``, which is never mixed with returns. Other columns are the
-publisher's business.
+``score``, and ``seed``, in any order. Where neither ``reward`` nor ``score`` has a value but ``success``
+has, the rows are of the metric ``episode_success``, which is never mixed with returns. A column that names
+a task or environment must name the file's; one that names an agent, method, model or variant must hold one
+value in the whole table, which goes to its provenance. Other columns are the publisher's business.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import ScoreTableError
 from .builder import TableBuilder
-from .columns import Columns, shown
+from .columns import Column, Columns, shown
 from .csv_files import CsvFile
 from .files import read_bytes, sha256
 from .table import RETURN, SUCCESS, ScoreTable
+from .tasks import names_agent, names_task, task_key
 
 _METRICS = {"reward": RETURN, "score": RETURN, "success": SUCCESS}
 
@@ -25,6 +29,7 @@ def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read a folder of CSV files, or one. Raises ScoreTableError naming file, line and column."""
     files = _files(path)
     builder = TableBuilder(path, duplicates)
+    provenance: dict[str, str] = {}
     digest = hashlib.sha256()
     hashes = {}
     for file in files:
@@ -32,10 +37,10 @@ def load(path: Path, duplicates: str | None) -> ScoreTable:
         hashes[file.name] = sha256(data)
         # As wire.tree_sha256 does, so that both name the same folder alike.
         digest.update(file.name.encode() + b"\0" + bytes.fromhex(hashes[file.name]))
-        builder.add(_columns(CsvFile(file, data)))
+        builder.add(_columns(CsvFile(file, data), provenance))
     if files == [path]:
-        return builder.table("tdmpc2_results_csv_dir", hashes[path.name], {})
-    return builder.table("tdmpc2_results_csv_dir", digest.hexdigest(), {}, hashes)
+        return builder.table("tdmpc2_results_csv_dir", hashes[path.name], provenance)
+    return builder.table("tdmpc2_results_csv_dir", digest.hexdigest(), provenance, hashes)
 
 
 def _files(path: Path) -> list[Path]:
@@ -47,9 +52,13 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _columns(csv: CsvFile) -> Columns:
-    score = _score_column(csv)
-    cells = csv.columns(("step", "seed", score))
+def _columns(csv: CsvFile, provenance: dict[str, str]) -> Columns:
+    scores = _score_columns(csv)
+    naming = [name for name in csv.header if names_task(name) or names_agent(name)]
+    cells = csv.columns(("step", "seed", *scores), naming)
+    for name in naming:
+        _check_name(csv, name, cells[name], provenance)
+    score = next((name for name in scores if _is_filled(cells[name])), scores[0])
     return Columns(
         task=csv.file.stem,
         seed=cells["seed"],
@@ -60,7 +69,28 @@ def _columns(csv: CsvFile) -> Columns:
     )
 
 
-def _score_column(csv: CsvFile) -> str:
+def _check_name(csv: CsvFile, column: str, cells: Column, provenance: dict[str, str]) -> None:
+    """Refuse rows of another task, and of a second agent; of the only one take its name."""
+    task = csv.file.stem
+    if names_task(column):
+        row = next((i for i, cell in enumerate(cells) if cell and task_key(cell) != task_key(task)), None)
+        what = f"the file of the task {task}"
+        mend = "name the file after its task, or take the column out"
+    else:
+        only = provenance.setdefault(column, cells[0])
+        row = next((i for i, cell in enumerate(cells) if cell != only), None)
+        what = f"a table of {shown(only)}"
+        mend = f"keep the rows of one {column} per table"
+    if row is not None:
+        what = f"the column {column} says {shown(cells[row])} in {what}"
+        raise ScoreTableError(what, where=csv.where(row), mend=mend)
+
+
+def _is_filled(cells: Column) -> bool:
+    return isinstance(cells, np.ndarray) or any(cell is not None for cell in cells)
+
+
+def _score_columns(csv: CsvFile) -> list[str]:
     header, where = csv.header, f"{csv.file}:1"
     for name in ("step", "seed"):
         if name not in header:
@@ -72,4 +102,4 @@ def _score_column(csv: CsvFile) -> str:
         raise ScoreTableError(
             f"no score column in {shown(header)}", where=where, valid=("reward", "score", "success")
         )
-    return named[0]
+    return named
