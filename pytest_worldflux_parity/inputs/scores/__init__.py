@@ -19,7 +19,16 @@ from ...errors import ScoreTableError
 from .table import RETURN, SUCCESS, ScoreRow, ScoreTable
 from .tasks import task_key
 
-__all__ = ["FORMATS", "RETURN", "SUCCESS", "ScoreRow", "ScoreTable", "load_table", "task_key"]
+__all__ = [
+    "FORMATS",
+    "NAMED_AFTER_TASKS",
+    "RETURN",
+    "SUCCESS",
+    "ScoreRow",
+    "ScoreTable",
+    "load_table",
+    "task_key",
+]
 
 # Module and function of each; imported when they are called, since arrays are not for every session.
 FORMATS = {
@@ -31,6 +40,8 @@ FORMATS = {
     "dreamerv3_logs": ("mapped", "load"),
     "tdmpc2_logs": ("mapped", "load"),
 }
+# Folders with a file for each task.
+NAMED_AFTER_TASKS = ("tdmpc2_results_csv_dir",)
 # Read by columns that a suite may write.
 MAPPED = ("columns", "dreamerv3_logs", "tdmpc2_logs")
 # Steps of these are of no unit that the files say.

@@ -82,13 +82,14 @@ def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
             where=str(path),
             mend='add `files: "{task}/{seed}/*.csv"` to columns, in the form that they have',
         )
-    named = [(name, found) for name in _names(path) if (found := layout.path.match(name)) is not None]
+    named = [(name, found) for name in file_names(path) if (found := layout.path.match(name)) is not None]
     if not named:
         raise ScoreTableError(f"no file of the form {layout.files} in this folder", where=str(path))
     yield from ((path / name, name, {**layout.constants, **found}) for name, found in named)
 
 
-def _names(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
+    """The files of a folder and all below it, as paths within it, sorted."""
     found = [Path(here, file) for here, _, files in os.walk(folder) for file in files]
     return sorted(file.relative_to(folder).as_posix() for file in found)
 
@@ -107,7 +108,8 @@ def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> S
         raise ScoreTableError(error.what, where=error.where) from None
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
-    return {key: document[key] for key in (*(document.keys() & layout.words), *layout.unchosen(document))}
+    said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
+    return {key: said[key] for key in (*(said.keys() & layout.words), *layout.unchosen(said))}
 
 
 class Source(Protocol):
