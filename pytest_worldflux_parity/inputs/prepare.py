@@ -407,18 +407,23 @@ def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[st
         task = tasks.get(name)
         key = (task.id if task else name, seed)
         own = found.setdefault(key, Result((), {}))
+        if task is None:
+            # It is only counted.
+            continue
+        own = replace(own, metrics=(*own.metrics, metric))
         curve = table.curve(name, seed, metric)
         nulls = table.nulls.get((name, seed, metric), ())
         if metric == RETURN:
-            found[key] = replace(own, curve=curve, nulls=nulls)
+            own = replace(own, curve=curve, nulls=nulls)
         elif (point := _at_budget(curve, nulls, task)) is not None:
-            found[key] = replace(own, scalars={**own.scalars, metric: point.value})
+            own = replace(own, scalars={**own.scalars, metric: point.value})
+        found[key] = own
     return found
 
 
-def _at_budget(curve: tuple[CurvePoint, ...], nulls: tuple[int, ...], task: Task | None) -> CurvePoint | None:
+def _at_budget(curve: tuple[CurvePoint, ...], nulls: tuple[int, ...], task: Task) -> CurvePoint | None:
     """The value of a scalar metric at the task's budget; a later or earlier row, or a null, is not it."""
-    if task is None or task.budget is None:
+    if task.budget is None:
         return curve[-1] if len(curve) == 1 and not nulls else None
     point = point_near(curve, task.budget.step, task.budget.tolerance)
     return None if point is None or nulls_at(nulls, point, point, task.budget) else point

@@ -19,6 +19,7 @@ from ..execution.runner import log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite, prepare, stated
+from ..inputs.scores.absence import absence, mend_absence
 from ..inputs.scores.curves import Result
 from ..judgement.gates.validity import recipe_findings, record_findings
 from ..judgement.stats.measurements import measure
@@ -318,9 +319,9 @@ class PairItem(pytest.Item):
         result = Result.of(record) if record else prepared.results.get((system, task.id, seed))
         if result is None:
             raise ParityError(
-                f"no row for task {task.id!r}, seed {seed}",
+                f"{task.id} seed {seed}: {absence(prepared.tables[system], task.name_in(system))}",
                 where=str(prepared.tables[system].path),
-                mend="complete the table, or name the seeds that it holds in the suite",
+                mend=mend_absence(prepared.tables[system], task, system),
             )
         for metric in prepared.suite.metrics_of(task.id):
             try:

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import ParityError
 from .acceptance import Accepts, accepting
 from .formats import FORMATS
+from .patterns import PATTERNS
 
 Path = tuple[str | int, ...]
 
@@ -99,9 +100,10 @@ def _translate(problem: Any, locate: Callable[[Path], str], error: type[ParityEr
     if problem.validator == "anyOf":
         kinds = [p.validator_value for p in problem.context if p.validator == "type"]
         return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
-    if problem.validator == "format":
-        words = FORMATS[problem.validator_value].words
-        return error(f"{name} is {_shown(problem.instance)}, not {words}", where=locate(path))
+    if problem.validator in ("pattern", "format"):
+        word = problem.validator_value
+        words = PATTERNS[word] if problem.validator == "pattern" else FORMATS[word].words
+        return error(f"{name} is {problem.instance[:60]!r}, not {words}", where=locate(path))
     if problem.validator == "maxItems":
         what = f"{name} has {len(problem.instance)} entries, and may have {problem.validator_value}"
         return error(what, where=locate(path))

@@ -24,6 +24,7 @@ from ..inputs.context import RunContext
 from ..inputs.lock_reference import official_table
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..inputs.scores import ScoreRow, load_table, task_key
+from ..inputs.scores.absence import absence
 from ..inputs.scores.canonical import write_canonical_json
 from ..inputs.scores.curves import Result
 from ..inputs.table_pins import PIN_TABLE
@@ -183,7 +184,7 @@ def _found(
         if not selected:
             raise ScoreTableError("deselected")
         if (system, task, seed) not in part.results:
-            raise ScoreTableError(f"no row in {part.tables[system].path.name}")
+            raise ScoreTableError(absence(part.tables[system], task))
         return part.results[system, task, seed]
     line = stored.successes.get(request_id(part, pair, system, context))
     if line is None:

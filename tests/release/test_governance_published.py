@@ -124,7 +124,7 @@ def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
         (
             "tdmpc2_against_tdmpc_dmcontrol39",
             "mean contrast 15.41%, lower 95% bound 9.52%",
-            ["669 rows of the worldflux table repeat a (task, seed, step); the last of them counts"],
+            ["711 rows of the worldflux table are of second runs of a (task, seed): the first run counts"],
         ),
     ],
 )

@@ -63,4 +63,4 @@ def _provenance(entries: list[dict[str, Any]], path: Path) -> dict[str, Any]:
             where=str(path),
             mend="keep one method per file",
         )
-    return {"method": entries[0]["method"]} if "method" in entries[0] else {}
+    return {"method": entries[0]["method"]} if entries and "method" in entries[0] else {}
