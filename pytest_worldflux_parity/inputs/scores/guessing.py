@@ -17,7 +17,7 @@ from .columns import number
 from .files import decoded, parsed_json, read_bytes, unpacked
 from .layouts import OWN
 from .mapped import BOUNDS, JSONL, Source, file_names, source
-from .tasks import names_agent
+from .tasks import names_agent, names_task
 from .templates import Template
 
 _STEPS = (
@@ -76,7 +76,9 @@ def _rows(file: Path) -> Source:
 
 
 def _is_result(header: Sequence[str]) -> bool:
-    return {"step", "seed"} <= {*header} and bool({"reward", "score", "success"} & {*header})
+    """Whether a CSV is of one task, after which it is named."""
+    whole = {"step", "seed"} <= {*header} and bool({"reward", "score", "success"} & {*header})
+    return whole and not any(names_task(name) or names_agent(name) for name in header)
 
 
 def _document(document: Any, path: Path) -> Guess:

@@ -96,12 +96,12 @@ def file_names(folder: Path) -> list[str]:
 
 def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> Said:
     """What the YAML file beside a file says; it becomes a file of the table too."""
-    other = Path(os.path.normpath(file.parent / layout.beside))
-    if not path.is_dir() or not other.is_relative_to(path):
+    other, folder = (Path(os.path.normpath(p)) for p in (file.parent / layout.beside, path))
+    if not path.is_dir() or not other.is_relative_to(folder):
         what = f"{other} says what these scores are of, and is not in the folder that is the table"
         raise ScoreTableError(what, where=str(file), mend="name the folder that holds both")
     data = read_bytes(other)
-    hashes[other.relative_to(path).as_posix()] = sha256(data)
+    hashes[other.relative_to(folder).as_posix()] = sha256(data)
     try:
         document, _ = parse_yaml(data, str(other))
     except SuiteError as error:
