@@ -62,7 +62,10 @@ def eval_csv(logs: Path, task: str, seed: int, *, exp: str = "default", level: f
 def scores_jsonl(logdir: Path, task: str, seed: int, method: str = "name") -> Path:
     """As ``main.py`` of DreamerV3 leaves a run: configuration and scores."""
     config = f"logdir: x\nmethod: {method}\ntask: {task}\nseed: {seed}\nagent: {{dyn: {{typ: rssm}}}}\n"
-    written(logdir / "config.yaml", config + "run: {steps: 1e10, envs: 16}\nclock_addr: ''\n")
+    written(
+        logdir / "config.yaml",
+        config + "run: {steps: 1e10, envs: 16, debug: off, limit: .inf}\nclock_addr: ''\n",
+    )
     lines = [{"step": step, "episode/score": step / 100 + seed} for step in (212, 1008, 2000)]
     return written(logdir / "scores.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import yaml
 
-from ...errors import ScoreTableError, SuiteError
-from ...suite.suite_file import parse_yaml
+from ...errors import ScoreTableError
 from .builder import TableBuilder
 from .columns import MISSING, Column, Columns, number, shown
 from .csv_files import CsvFile
@@ -103,9 +103,10 @@ def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> S
     data = read_bytes(other)
     hashes[other.relative_to(folder).as_posix()] = sha256(data)
     try:
-        document, _ = parse_yaml(data, str(other))
-    except SuiteError as error:
-        raise ScoreTableError(error.what, where=error.where) from None
+        # Texts alone: a program's own settings may be read in two ways, and none of them is asked.
+        document = yaml.load(decoded(data, other), Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError):
+        raise ScoreTableError("not YAML", where=str(other)) from None
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
