@@ -80,9 +80,7 @@ def test_results_of_tdmpc2(name: str) -> None:
     folder = checkout("tdmpc2_dmcontrol39", "WORLDFLUX_OFFICIAL_TDMPC2") / "results" / name
     duplicates = None
     if name == "tdmpc":
-        with pytest.raises(
-            ScoreTableError, match="a second score 28.2 for cheetah-run-backwards seed 1 step 0"
-        ):
+        with pytest.raises(ScoreTableError, match=r"a second score .* for cheetah-run-backwards seed 1"):
             load_table(folder, "tdmpc2_results_csv_dir")
         duplicates = "first"
     table = load_table(folder, "tdmpc2_results_csv_dir", duplicates=duplicates)
