@@ -72,6 +72,15 @@ class ArtifactSide:
             "columns": self.columns,
         }
 
+    @property
+    def in_words(self) -> str:
+        """What the suite chooses of how the table is read; empty where that is nothing."""
+        where = (self.columns or {}).get("where", {})
+        chosen = [f"rows where {name} is {value}" for name, value in where.items()]
+        unit = [f"steps of {self.frames_per_step} frames"] if self.frames_per_step else []
+        run = [f"the {self.duplicates} of several runs"] if self.duplicates in ("first", "last") else []
+        return ", ".join((*chosen, *unit, *run))
+
 
 @dataclass(frozen=True)
 class BackendSide:

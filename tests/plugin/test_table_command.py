@@ -111,6 +111,13 @@ FORMS: dict[str, tuple[Callable[[Writer], Path], str]] = {
 }
 
 
+CHOSEN = {
+    "tdmpc2_logs": "; steps of 2 frames",
+    "long": "; rows where agent is TD-MPC2",
+    "results": "; the first of several runs",
+}
+
+
 def table(project: Project, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     capsys.readouterr()
     status = main(["--root", str(project.root), "table", *words])
@@ -145,6 +152,8 @@ def test_the_lines_that_are_printed_are_a_suite(
     assert run["counts"]["paired"] == 6
     budget = 200_000 if form == "tdmpc2_logs" else 100_000
     assert {pair["upstream_step"] for pair in run["pairs"]} == {budget}
+    official = next(line for line in result.outlines if line.startswith("  official "))
+    assert CHOSEN.get(form, "sha256") in official, "the card says how the table was read"
     status = main(["--root", str(project.root), "verify", "--allow-unsigned",
                    str(project.run_dir() / "pasted" / "evidence_bundle.zip")])  # fmt: skip
     assert status == 0, capsys.readouterr().out
