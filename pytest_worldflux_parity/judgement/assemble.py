@@ -199,7 +199,7 @@ def _absence(
     if system in prepared.tables and (system, task_id, seed) in prepared.results:
         return DESELECTED, "the pair was deselected"
     if system in prepared.tables:
-        return NOT_IN_TABLE, absence(prepared.tables[system], task_id)
+        return NOT_IN_TABLE, absence(prepared.tables[system], prepared.suite.task(task_id).name_in(system))
     # An attempt that was cut off says nothing of the program.
     attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") not in UNSEEN]
     if attempts and not attempts[-1].get("success"):
@@ -214,7 +214,7 @@ def _absence(
 def _repeated_rows(prepared: PreparedSuite, system: str) -> Iterator[str]:
     """What became of rows of the suite's tasks that are no points of their own."""
     table = prepared.tables[system]
-    tasks = {task_key(t.id) for t in prepared.suite.tasks}
+    tasks = {task_key(t.name_in(system)) for t in prepared.suite.tasks}
     equal, other, mixed = (
         sum(n for task, n in counted.items() if task_key(task) in tasks)
         for counted in (table.merged, table.left_out, table.mixed)

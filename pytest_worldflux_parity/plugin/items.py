@@ -319,9 +319,9 @@ class PairItem(pytest.Item):
         result = Result.of(record) if record else prepared.results.get((system, task.id, seed))
         if result is None:
             raise ParityError(
-                f"{task.id} seed {seed}: {absence(prepared.tables[system], task.id)}",
+                f"{task.id} seed {seed}: {absence(prepared.tables[system], task.name_in(system))}",
                 where=str(prepared.tables[system].path),
-                mend=mend_absence(prepared.tables[system], task.id),
+                mend=mend_absence(prepared.tables[system], task, system),
             )
         for metric in prepared.suite.metrics_of(task.id):
             try:
