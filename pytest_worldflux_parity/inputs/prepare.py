@@ -188,7 +188,8 @@ def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:
             mend=f"--parity-source {valid[0]}",
         )
     for source in wanted:
-        _refuse_output(campaign, source)
+        if not source.in_place:
+            _refuse_output(campaign, source)
     return PreparedFile(tuple(prepare_source(campaign, s, context) for s in wanted), campaign=campaign)
 
 
