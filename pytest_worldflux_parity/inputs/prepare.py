@@ -385,6 +385,18 @@ def mend_absent(path: Path, system: str, context: RunContext) -> str:
     return f"write the {system} scores there, or name another table with {option}=PATH"
 
 
+def mend_absent_row(prepared: PreparedSuite, task: str) -> str:
+    """What makes a suite of tables that lack a seed of a task one that can be judged.
+
+    A quick suite of the earlier system expects of both what either holds, and has no key for seeds.
+    """
+    if None not in prepared.suite.seeds.values():
+        return "complete the table, or name the seeds that it holds in the suite"
+    held = {s: sorted(n for system, t, n in prepared.results if (system, t) == (s, task)) for s in SYSTEMS}
+    shown = ", ".join(f"{system}: {seeds}" for system, seeds in held.items())
+    return f"complete the table, or write the suite as {suite_file.SUITE_SCHEMA} with `seeds: {{{shown}}}`"
+
+
 def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Result]:
     """The table's rows as one :class:`Result` per (task, seed), under the suite's task names."""
     found: dict[tuple[str, int], Result] = {}

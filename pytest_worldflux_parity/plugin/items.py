@@ -18,7 +18,7 @@ from ..execution.records import line_sha256, record_of
 from ..execution.runner import log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
-from ..inputs.prepare import PreparedSuite, prepare, stated
+from ..inputs.prepare import PreparedSuite, mend_absent_row, prepare, stated
 from ..inputs.scores.curves import Result
 from ..judgement.gates.validity import recipe_findings, record_findings
 from ..judgement.stats.measurements import measure
@@ -320,7 +320,7 @@ class PairItem(pytest.Item):
             raise ParityError(
                 f"no row for task {task.id!r}, seed {seed}",
                 where=str(prepared.tables[system].path),
-                mend="complete the table, or name the seeds that it holds in the suite",
+                mend=mend_absent_row(prepared, task.id),
             )
         for metric in prepared.suite.metrics_of(task.id):
             try:
