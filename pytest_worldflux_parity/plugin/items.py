@@ -15,6 +15,7 @@ from ..execution import attempts
 from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
 from ..execution.records import line_sha256, record_of
+from ..execution.request_checks import check_requests
 from ..execution.runner import log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
@@ -49,9 +50,10 @@ class SuiteFile(pytest.File):
             raise self.CollectError(f"{self.path}: a suite lies in the project, {self.config.rootpath}")
         try:
             parts = prepare(self.path, context).parts
-            if runs_items(self.config.option):
-                for part in parts:
+            for part in parts:
+                if runs_items(self.config.option):
                     check_runnable(part, context, self.config.stash[POOL])
+                check_requests(part, context)
         except ParityError as error:
             raise self.CollectError(error.line()) from None
         for part in parts:

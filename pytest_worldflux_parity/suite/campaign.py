@@ -7,7 +7,6 @@ Beside the fields of the earlier system a source may have ``duplicates``, ``reci
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +64,7 @@ class Source:
     @property
     def in_place(self) -> bool:
         """Whether what is read stands where the table would go, as in files of the earlier system."""
-        given = self.input_path if self.kind == "table" else None
-        return given is not None and os.path.normpath(given) == os.path.normpath(self.output_path)
+        return self.kind == "table" and self.input_path == self.output_path
 
     @property
     def side(self) -> Side:
@@ -215,7 +213,7 @@ def _refuse_shared_files(sources: Mapping[str, Source], locate: Locate) -> None:
     """A table that is written must be no other's, and no other's input."""
     for name, source in sources.items():
         others = [path for o in sources.values() if o is not source for path in (o.output_path, o.input_path)]
-        if os.path.normpath(source.output_path) in {os.path.normpath(p) for p in others if p is not None}:
+        if source.output_path in others:
             raise SuiteError(
                 f"{source.output_path} is also another table of this campaign",
                 where=locate(("sources", name, "output_path")),

@@ -136,6 +136,17 @@ def place(path: Path, *at: str | int) -> str:
     return locator(path, lines)(at)
 
 
+def place_of(path: Path, *ends: tuple[str | None, ...]) -> str:
+    """``file:line`` of a value whose keys end so, by the first of ``ends`` that there is; else the file.
+
+    Raises:
+        SuiteError: the file is no longer what was loaded.
+    """
+    _, lines = parse_yaml(_read(path), str(path))
+    found = (f"{path}:{line}" for end in ends for at, line in lines.items() if at[-len(end) :] == end)
+    return next(found, str(path))
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

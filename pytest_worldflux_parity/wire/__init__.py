@@ -54,6 +54,7 @@ from .record import (
 from .request import (
     REQUEST_SCHEMA,
     RunRequest,
+    check_main,
     eval_protocol_hash,
     read_request,
     request_by_hand,
@@ -80,6 +81,7 @@ __all__ = [
     "WireError",
     "canonical_json",
     "check_form",
+    "check_main",
     "content_hash",
     "eval_protocol_hash",
     "file_sha256",
