@@ -124,13 +124,16 @@ def conclude_source(
     scores = scores_of(part, context, names)
     warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
     path = Path(os.path.normpath(output or source.output_path))
+    where = relative(path, context.root)
+    if any(path.exists() and path.samefile(t.path) for t in part.tables.values()):
+        text = _text(scores, f"{where} is the input, too, and stays as it is", len(scores.absent))
+        return SourceTable(source.name, not scores.absent, text, warnings, path)
     provenance = provenance_of(file.campaign, source, part, context, scores)
     try:
         write(path, scores, provenance)
     except ParityError as error:
         # No table has the list then.
         return SourceTable(source.name, False, _text(scores, error.line(), len(scores.absent)), warnings)
-    where = relative(path, context.root)
     text = _text(scores, f"{'table' if not scores.absent else 'partial table'}: {where}")
     return SourceTable(source.name, not scores.absent, text, warnings, path)
 
