@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..judgement.stats.effects import percent
+from ..judgement.stats.noninferiority import reason_of
 
 AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
 
@@ -102,12 +102,9 @@ def row_of_run(run: Mapping[str, Any], run_path: str) -> dict[str, Any]:
 
 def _reason(suite: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     """A sentence for a document that has none, from its own numbers."""
-    upper, margin = stats["ci_upper_ratio"], suite["margin_ratio"]
-    word = "within" if stats["pass_non_inferiority"] else "above"
-    return (
-        f"upper {suite['confidence']:.0%} bound of the mean drop is {percent(upper, margin)}, {word} the "
-        f"margin of {margin:.2%} ({stats['sample_size']} pairs)"
-    )
+    numbers = {**stats, "margin_ratio": suite["margin_ratio"], "confidence": suite["confidence"]}
+    higher = suite.get("higher_is_better", True)
+    return reason_of(numbers, stats["pass_non_inferiority"], higher_is_better=higher)
 
 
 def row_of_proof(report: Mapping[str, Any], run_path: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def run_document(
         "verdict_reason": judgement.reason,
         "warnings": list(judgement.warnings),
         "gates": {g.name: _gate(g) for g in judgement.gates},
-        "metrics": {m.metric.name: _metric(m, evidence) for m in judgement.metrics if m.metric},
+        "metrics": {m.metric.name: metric_fields(m, evidence) for m in judgement.metrics if m.metric},
         "runs": [_run(line) for line in evidence.lines],
         **log_fields(evidence),
         "component_match": matched,
@@ -256,7 +256,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {k: v for k, v in asdict(finding).items() if v is not None}
 
 
-def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
+def metric_fields(judged: Judged, evidence: Evidence) -> dict[str, Any]:
     metric = judged.metric
     assert metric is not None
     return {

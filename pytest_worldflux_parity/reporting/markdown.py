@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..errors import printable_lines
 from ..judgement.gates.fixture import BANNER
@@ -11,9 +11,10 @@ from ..judgement.judgement_input import Evidence
 from ..judgement.quick import Judgement
 from ..suite.suite import SYSTEMS
 from .components import HEADER as COMPONENT_HEADER
-from .components import about_golden, headline, table
+from .components import about_golden, headline
+from .components import table as component_rows
 from .escaping import escaped
-from .tables import HEADER, rows
+from .estimates import HEADER, legend, panels_of
 
 SHOWN_LOG_LINES = 15
 
@@ -33,7 +34,7 @@ def report(
     Args:
         not_judged: suites that could not be judged -> why.
         notes: suite id -> sentences on what was asked other than by the suite.
-        log_tails: "system task seed n" of failed runs -> the end of their log.
+        log_tails: "suite: system task seed n" of failed runs -> the end of their log.
     """
     lines = [
         *banner(any(j.evidence.fixtures for j in judgements)),
@@ -58,6 +59,14 @@ def banner(fixture: bool) -> list[str]:
     return [f"> **{BANNER}**", ""] if fixture else []
 
 
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """A table, whatever its cells hold."""
+    yield "| " + " | ".join(header) + " |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(escaped(cell) for cell in row) + " |"
+
+
 def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
     evidence = judgement.evidence
     yield f"## {evidence.suite.suite_id}"
@@ -68,11 +77,9 @@ def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
     for warning in judgement.warnings:
         yield f"\n> Warning: {escaped(warning)}"
     yield ""
-    yield "| " + " | ".join(HEADER) + " |"
-    yield "|" + "---|" * len(HEADER)
-    for row in rows(judgement):
-        yield "| " + " | ".join(escaped(c) for c in row.cells()) + " |"
-    yield ""
+    panels = panels_of(judgement)
+    yield from table(HEADER, (row.cells() for panel in panels for row in panel.rows))
+    yield f"\n{_sentence(legend(panels))}\n"
     yield from _reasons(judgement)
     yield ""
     yield from _gates(judgement)
@@ -100,10 +107,7 @@ def _components(evidence: Evidence) -> Iterator[str]:
     yield f"\n{_sentence(f'{headline(found)}; {about_golden(found)}')}"
     if found.result:
         yield ""
-        yield "| " + " | ".join(COMPONENT_HEADER) + " |"
-        yield "|" + "---|" * len(COMPONENT_HEADER)
-        for row in table(found):
-            yield "| " + " | ".join(escaped(c) for c in row) + " |"
+        yield from table(COMPONENT_HEADER, component_rows(found))
 
 
 def _missing(evidence: Evidence) -> Iterator[str]:

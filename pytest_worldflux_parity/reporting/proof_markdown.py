@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..judgement.proof.planning import CellPlan, Cost, SuitePlan
-from ..judgement.proof.results import JudgedCell, ProofDecision
+from ..judgement.proof.results import ProofDecision
 from ..judgement.proof_verdict import ProofJudgement
 from .escaping import escaped
-from .markdown import banner
+from .estimates import HEADER, legend, panels_of_decision
+from .markdown import banner, table
 from .proof_documents import global_keys
 
 SHOWN_MISSING = 50
-CELL_HEADER = (
-    "task", "metric", "status", "n", "official", "worldflux", "difference", "90 % interval", "margin",
-    "p (TOST)", "p (Holm)", "P(equivalent)", "shown",
-)  # fmt: skip
+TESTS = ("p (TOST)", "p (Holm)", "P(equivalent)")
 
 
 def equivalence_markdown(
@@ -112,34 +109,11 @@ def _global(decision: ProofDecision) -> Iterator[str]:
 def _cells(decision: ProofDecision) -> Iterator[str]:
     yield "## Tasks"
     yield ""
-    yield "| " + " | ".join(CELL_HEADER) + " |"
-    yield "|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"
-    scope = decision.settings.holm_scope
-    for judged in decision.cells:
-        yield "| " + " | ".join(escaped(c) for c in cell_row(judged, scope)) + " |"
-
-
-def cell_row(judged: JudgedCell, scope: str) -> tuple[str, ...]:
-    """One metric of one task as the columns of ``CELL_HEADER``; ``scope`` is that of Holm's correction."""
-    cell, test = judged.cell, judged.cell.tost
-    adjusted = judged.holm_all_metrics if scope == "all_metrics" else judged.holm_primary
-    interval = cell.ci90 or (None, None)
-    word = "pass" if judged.passed else "different" if judged.different else "no"
-    return (
-        cell.task,
-        cell.rule.name,
-        cell.status,
-        str(cell.n_pairs),
-        _number(test.mean_upstream if test else None),
-        _number(test.mean_worldflux if test else None),
-        _percent(judged, test.effect if test else None),
-        f"{_percent(judged, interval[0])} to {_percent(judged, interval[1])}" if cell.ci90 else "-",
-        f"±{cell.rule.equivalence_margin:.1%}",
-        _p(test.p_value if test else None),
-        _p(adjusted),
-        f"{cell.bayes.p_equivalence:.3f}" if cell.bayes else "-",
-        word,
-    )
+    panels = panels_of_decision(decision)
+    rows = [row for panel in panels for row in panel.rows]
+    yield from table((*HEADER, *TESTS), ((*row.cells(), *row.tests) for row in rows))
+    if panels:
+        yield f"\n{_sentence(legend(panels))}"
 
 
 def _advice(decision: ProofDecision) -> Iterator[str]:
@@ -216,19 +190,8 @@ def _margin(margin: float | None) -> str:
     return "none" if margin is None else f"±{margin:.1%}"
 
 
-def _percent(judged: JudgedCell, effect: float | None) -> str:
-    if effect is None:
-        return "-"
-    shown = math.expm1(effect) if judged.cell.rule.effect == "log_ratio" else effect
-    return f"{shown:+.2%}"
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"
 
 
 def _sentence(text: str) -> str:

@@ -391,4 +391,4 @@ def _log_tails(context: RunContext, judgements: Sequence[Judgement]) -> Iterable
             if m.reason == FAILED and attempts:
                 folder = store.attempt_folder(m.task_id, m.seed, m.system, attempts[-1]["attempt"])
                 text = log_tail(folder) or "(the program wrote no log)"
-                yield f"{m.system} {m.task_id} seed {m.seed}", text
+                yield f"{store.folder.name}: {m.system} {m.task_id} seed {m.seed}", text

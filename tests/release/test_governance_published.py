@@ -123,7 +123,7 @@ def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
         ),
         (
             "tdmpc2_against_tdmpc_dmcontrol39",
-            "mean contrast 15.41%, lower 95% bound 9.52%",
+            "effect -14.31%, 90% interval -19.25% to -9.09%, bound -4.88%",
             ["669 rows of the worldflux table repeat a (task, seed, step); the last of them counts"],
         ),
     ],
