@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .aggregates import row_of_run, verdict_of
 from .escaping import escaped
 from .estimates import HEADER, Panel, counts_text, panels_of_equivalence, panels_of_run
 from .markdown import banner, table
@@ -38,10 +39,8 @@ def aggregate_report(
 
 def _suites(aggregate: Document) -> Iterator[list[object]]:
     for row in aggregate["suites"]:
-        verdict = row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail")
-        size = row.get("sample_size")
-        pairs = "-" if size is None else size
-        yield [row["suite_id"], row["family"], f"**{verdict}**", pairs, row.get("verdict_reason", "")]
+        pairs, reason = row.get("sample_size") or "-", row.get("verdict_reason", "")
+        yield [row["suite_id"], row["family"], f"**{verdict_of(row)}**", pairs, reason]
     for lost in aggregate.get("not_judged", ()):
         yield [lost["suite"], "-", "**not judged**", "-", lost["reason"]]
 
@@ -52,10 +51,9 @@ def _families(aggregate: Document) -> Iterator[list[object]]:
 
 
 def _run(run: Document) -> Iterator[str]:
-    verdict = run.get("verdict", "pass" if run["pass"] else "fail")
-    reason = run.get("verdict_reason") or run["stats"].get("verdict_reason", "")
-    yield from ("", f"## {escaped(run['suite']['suite_id'])}", "")
-    yield f"Verdict: **{verdict}**. {escaped(reason)}"
+    row = row_of_run(run, "")
+    yield from ("", f"## {escaped(row['suite_id'])}", "")
+    yield f"Verdict: **{row['verdict']}**. {escaped(row['verdict_reason'])}"
     yield f"\n{counts_text(run)}."
     for warning in run.get("warnings", ()):
         yield f"\n> Warning: {escaped(warning)}"

@@ -69,6 +69,11 @@ def _global(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+def verdict_of(row: Row) -> str:
+    """The word of a row; the earlier system's know pass and fail only."""
+    return str(row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail"))
+
+
 def families_of(row: Row) -> Sequence[str]:
     """The families that the suite of a row speaks for; a proof suite may have several."""
     return tuple(row.get("families") or (row["family"],))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..judgement.gates.fixture import BANNER
 from ..judgement.stats.shown_effect import ShownEffect
+from .aggregates import families_of, row_of_proof, row_of_run, verdict_of
 from .estimates import HEADER, Estimate, Panel, counts_text, panels_of_equivalence, panels_of_run
 
 Document = Mapping[str, Any]
@@ -124,53 +125,32 @@ def _summary(
     # Of a proof suite in an aggregate there is a row already.
     known = {row["suite_id"] for row in aggregate["suites"]} if aggregate else set()
     apart = [report for report in equivalence if report["suite_id"] not in known]
-    rows = [*_suite_rows(aggregate), *(_proof_summary(report) for report in apart)]
-    rows += [_lost(suite, why) for suite, why in not_judged.items()]
+    judged = [*(aggregate["suites"] if aggregate else ()), *(row_of_proof(report, "") for report in apart)]
+    lost = {**_not_judged(aggregate), **not_judged}
+    rows = [*map(_suite_row, judged), *(_lost(suite, why) for suite, why in lost.items())]
     yield from _table("Verdicts", ("suite", "family", "verdict", "pairs", "reason"), rows)
 
 
 def _overall(aggregate: Document) -> str:
     """The word of all suites: what is not a pass is a failure only where one of them failed."""
-    words = {_verdict(row) for row in aggregate["suites"]}
-    words |= {"not judged"} if aggregate.get("not_judged") else set()
+    words = {verdict_of(row) for row in aggregate["suites"]}
+    words |= {"not judged"} if _not_judged(aggregate) else set()
     return next((word for word in ("fail", "not judged", "inconclusive") if word in words), "pass")
 
 
-def _verdict(row: Document) -> str:
-    return str(row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail"))
+def _not_judged(aggregate: Document | None) -> dict[str, str]:
+    return {lost["suite"]: lost["reason"] for lost in (aggregate or {}).get("not_judged", ())}
 
 
-def _suite_rows(aggregate: Document | None) -> Iterator[list[str]]:
-    if aggregate is None:
-        return
-    for row in aggregate["suites"]:
-        size = row.get("sample_size")
-        yield [
-            _text(row["suite_id"]),
-            _text(row["family"]),
-            _word(_verdict(row)),
-            "-" if size is None else _text(size),
-            _reason(row.get("verdict_reason", "")),
-        ]
-    for lost in aggregate.get("not_judged", ()):
-        yield _lost(lost["suite"], lost["reason"])
+def _suite_row(row: Document) -> list[str]:
+    pairs = row.get("sample_size") or "-"
+    families = ", ".join(map(str, families_of(row)))
+    reason = _reason(row.get("verdict_reason", ""))
+    return [_text(row["suite_id"]), _text(families), _word(verdict_of(row)), _text(pairs), reason]
 
 
 def _lost(suite: str, why: str) -> list[str]:
     return [_text(suite), "-", _word("not judged"), "-", _reason(why)]
-
-
-def _proof_summary(report: Document) -> list[str]:
-    final, tasks = report["global"], report["tasks"]
-    families = ", ".join(dict.fromkeys(str(t["family"]) for t in tasks))
-    pairs = report["completeness"]["complete_task_seed_pairs"]
-    return [
-        _text(report["suite_id"]),
-        _text(families),
-        _word(final["verdict"]),
-        _text(pairs),
-        _reason(final["verdict_reason"]),
-    ]
 
 
 def _reason(text: object) -> str:
@@ -181,11 +161,9 @@ def _reason(text: object) -> str:
 
 
 def _run(run: Document) -> Iterator[str]:
-    suite = run["suite"]
-    verdict = run.get("verdict", "pass" if run["pass"] else "fail")
-    reason = run.get("verdict_reason") or run["stats"].get("verdict_reason", "")
-    yield f"<section><h2>{_text(suite['suite_id'])}</h2>"
-    yield f"<p>{_word(verdict)} {_text(reason)}</p>"
+    row = row_of_run(run, "")
+    yield f"<section><h2>{_text(row['suite_id'])}</h2>"
+    yield f"<p>{_word(row['verdict'])} {_text(row['verdict_reason'])}</p>"
     yield f"<p>{_text(counts_text(run))}.</p>"
     yield from _items("Warnings", run.get("warnings", ()))
     for panel in panels_of_run(run):

@@ -9,6 +9,7 @@ from ..errors import printable_lines
 from ..judgement.gates.fixture import BANNER
 from ..judgement.judgement_input import Evidence
 from ..judgement.quick import Judgement
+from ..judgement.stats.measurements import Missing
 from ..suite.suite import SYSTEMS
 from .components import HEADER as COMPONENT_HEADER
 from .components import about_golden, headline
@@ -37,11 +38,7 @@ def report(
         log_tails: "suite: system task seed n" of failed runs -> the end of their log.
     """
     lines = [
-        *banner(any(j.evidence.fixtures for j in judgements)),
-        f"# Parity report: {run_id}",
-        "",
-        f"Judged at {time}, device `{device}`.",
-        "",
+        *head(run_id, device, time, any(j.evidence.fixtures for j in judgements)),
         "| suite | verdict | reason |",
         "|---|---|---|",
         *(f"| {j.evidence.suite.suite_id} | **{j.verdict}** | {escaped(j.reason)} |" for j in judgements),
@@ -52,6 +49,12 @@ def report(
     if log_tails:
         lines += ["", "## Logs of failed runs", *_logs(log_tails)]
     return "\n".join(lines) + "\n"
+
+
+def head(run_id: str, device: str, time: str, fixture: bool) -> list[str]:
+    """The first lines of the report of a run."""
+    title = f"# Parity report: {run_id}"
+    return [*banner(fixture), title, "", f"Judged at {time}, device `{device}`.", ""]
 
 
 def banner(fixture: bool) -> list[str]:
@@ -71,15 +74,15 @@ def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
     evidence = judgement.evidence
     yield f"## {evidence.suite.suite_id}"
     yield ""
-    yield f"Verdict: **{judgement.verdict}**. {_sentence(judgement.reason)}"
+    yield f"Verdict: **{judgement.verdict}**. {sentence(judgement.reason)}"
     for note in notes:
-        yield f"\n{_sentence(note)}"
+        yield f"\n{sentence(note)}"
     for warning in judgement.warnings:
         yield f"\n> Warning: {escaped(warning)}"
     yield ""
     panels = panels_of(judgement)
     yield from table(HEADER, (row.cells() for panel in panels for row in panel.rows))
-    yield f"\n{_sentence(legend(panels))}\n"
+    yield f"\n{sentence(legend(panels))}\n"
     yield from _reasons(judgement)
     yield ""
     yield from _gates(judgement)
@@ -104,7 +107,7 @@ def _components(evidence: Evidence) -> Iterator[str]:
     found = evidence.components
     if found is None:
         return
-    yield f"\n{_sentence(f'{headline(found)}; {about_golden(found)}')}"
+    yield f"\n{sentence(f'{headline(found)}; {about_golden(found)}')}"
     if found.result:
         yield ""
         yield from table(COMPONENT_HEADER, component_rows(found))
@@ -113,9 +116,7 @@ def _components(evidence: Evidence) -> Iterator[str]:
 def _missing(evidence: Evidence) -> Iterator[str]:
     if evidence.observed.missing:
         yield "\nMissing:\n"
-        for m in evidence.observed.missing:
-            detail = f" ({m.detail})" if m.detail else ""
-            yield f"- {escaped(f'{m.system} {m.task_id} seed {m.seed}: {m.reason}{detail}')}"
+        yield from map(missing_line, evidence.observed.missing)
 
 
 def _sources(evidence: Evidence) -> Iterator[str]:
@@ -141,5 +142,13 @@ def _logs(log_tails: Mapping[str, str]) -> Iterator[str]:
         yield "</pre>"
 
 
-def _sentence(text: str) -> str:
-    return f"{escaped(text[:1].upper() + text[1:])}."
+def missing_line(missing: Missing) -> str:
+    """A result that is missing, and why, as an item of a list."""
+    detail = f" ({missing.detail})" if missing.detail else ""
+    where = f"{missing.system} {missing.task_id} seed {missing.seed}"
+    return f"- {escaped(f'{where}: {missing.reason}{detail}')}"
+
+
+def sentence(text: str) -> str:
+    """A text that begins with a capital and ends with a full stop."""
+    return f"{escaped(text[:1].upper() + text[1:])}{'' if text.endswith('.') else '.'}"

@@ -9,7 +9,7 @@ from ..judgement.proof.results import ProofDecision
 from ..judgement.proof_verdict import ProofJudgement
 from .escaping import escaped
 from .estimates import HEADER, legend, panels_of_decision
-from .markdown import banner, table
+from .markdown import banner, head, missing_line, sentence, table
 from .proof_documents import global_keys
 
 SHOWN_MISSING = 50
@@ -34,8 +34,8 @@ def equivalence_markdown(
         *banner(fixture),
         f"# Equivalence report: {decision.settings.suite_id}",
         "",
-        f"Judged at {time}. Verdict: **{decision.verdict}**. {_sentence(decision.reason)}",
-        *(f"\n> {_sentence(note)}" for note in notes),
+        f"Judged at {time}. Verdict: **{decision.verdict}**. {sentence(decision.reason)}",
+        *(f"\n> {sentence(note)}" for note in notes),
         "",
         *_global(decision),
         "",
@@ -54,11 +54,7 @@ def run_report(
 ) -> str:
     """``report.md`` of a run: suite id or node id -> (verdict, reason), and where each report stands."""
     lines = [
-        *banner(fixture),
-        f"# Parity report: {run_id}",
-        "",
-        f"Judged at {time}, device `{device}`.",
-        "",
+        *head(run_id, device, time, fixture),
         "| suite | verdict | reason | report |",
         "|---|---|---|---|",
     ]
@@ -113,7 +109,7 @@ def _cells(decision: ProofDecision) -> Iterator[str]:
     rows = [row for panel in panels for row in panel.rows]
     yield from table((*HEADER, *TESTS), ((*row.cells(), *row.tests) for row in rows))
     if panels:
-        yield f"\n{_sentence(legend(panels))}"
+        yield f"\n{sentence(legend(panels))}"
 
 
 def _advice(decision: ProofDecision) -> Iterator[str]:
@@ -146,9 +142,7 @@ def _missing(decision: ProofDecision) -> Iterator[str]:
     yield ""
     yield f"## Missing: {decision.missing_pairs} of {decision.expected} expected results"
     yield ""
-    for m in decision.missing[:SHOWN_MISSING]:
-        detail = f" ({m.detail})" if m.detail else ""
-        yield f"- {escaped(f'{m.system} {m.task_id} seed {m.seed}: {m.reason}{detail}')}"
+    yield from map(missing_line, decision.missing[:SHOWN_MISSING])
     if len(decision.missing) > SHOWN_MISSING:
         yield f"- ... and {len(decision.missing) - SHOWN_MISSING} more in coverage_report.json"
 
@@ -192,10 +186,6 @@ def _margin(margin: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
-
-
-def _sentence(text: str) -> str:
-    return f"{escaped(text[:1].upper() + text[1:])}{'' if text.endswith('.') else '.'}"
 
 
 def equivalence_text(judgement: ProofJudgement, time: str) -> str:

@@ -206,7 +206,7 @@ def proof(effect: str, cells: dict[str, Document]) -> Document:
     empty = {"status": "ok", "reason": "", "official_mean": 10.0, "worldflux_mean": 10.1, "mean_effect": 0.01,
              "ci90_effect": [-0.01, 0.03], "equivalence_bounds_effect": [-0.05, 0.05], "pass": True,
              "different": False, "seed_ids": {"official": [0, 1], "worldflux": [0, 1]},
-             "rule": {"effect": effect, "equivalence_margin": 0.05}}  # fmt: skip
+             "rule": {"effect": effect, "equivalence_margin": 0.05, "alpha": 0.05}}  # fmt: skip
     tasks = [{"task_id": task, "family": "fake", "metrics": {"auc_return": {**empty, **own}}}
              for task, own in cells.items()]  # fmt: skip
     keys = ("parity_pass_final", "parity_pass_frequentist", "parity_pass_bayesian", "validity_pass")
@@ -214,7 +214,8 @@ def proof(effect: str, cells: dict[str, Document]) -> Document:
              "verdict_reason": "too few seeds", "tasks_total": 2, "tasks_pass_all_metrics": 1,
              "missing_pairs": 0}  # fmt: skip
     counts = {"complete_task_seed_pairs": 4}
-    return {"suite_id": "a_proof", "tasks": tasks, "global": final, "completeness": counts}
+    config = {"parity_claim_level": None, "holm_scope": "primary"}
+    return {"suite_id": "a_proof", "tasks": tasks, "global": final, "completeness": counts, "config": config}
 
 
 def test_proof_suites_have_rows_of_their_own(runs: list[Document]) -> None:
