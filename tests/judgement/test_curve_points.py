@@ -132,6 +132,24 @@ def test_the_evaluation_at_0_counts_on_both_sides_or_on_none() -> None:
     assert both.values["official", "auc_return", "t"][0].value == pytest.approx(50.0)
 
 
+def test_an_evaluation_after_the_last_multiple_counts_on_both_sides_or_on_none() -> None:
+    """A budget that is no multiple of the interval: who evaluates at its end once more would add a point."""
+    task = replace(EVALUATIONS, budget=Budget(1000, 0.1), points=Points("evaluations", 300))
+    grid = [(300, 1.0), (600, 2.0), (900, 3.0)]
+    more = [*grid, (1000, 100.0)]
+    for metric in CURVES:
+        one = {s: v[0] for (s, _, _), v in observed(grid, more, task, metric).values.items()}
+        assert one["official"] == one["worldflux"]
+        assert one["worldflux"].step == 900
+        both = observed(more, more, task, metric)
+        assert both.values["worldflux", metric, "t"][0].step == 1000
+    # A run that is missing anyway has no say, and a curve keeps the only point that is at the budget.
+    strict = replace(task, budget=Budget(1000, 0.05))
+    lacking = observed(grid, more, strict, "episode_return")
+    assert lacking.values["worldflux", "episode_return", "t"][0].value == 100.0
+    assert [m.reason for m in lacking.missing] == ["no_point_at_budget"]
+
+
 # --- episodes ---
 
 
