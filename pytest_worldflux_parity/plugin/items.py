@@ -16,7 +16,7 @@ from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
 from ..execution.records import line_sha256, record_of
 from ..execution.request_checks import check_requests
-from ..execution.runner import log_tail
+from ..execution.runner import LOG_TAIL_BYTES, log_of, log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite, mend_absent_row, prepare, stated
@@ -208,7 +208,10 @@ class ComponentItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         if isinstance(error, MatchFailed) and error.folder is not None:
             self.add_report_section("call", "match log", _log_of(error.folder))
-            return f"match_failed: {error.line()}"
+            log = log_of(error.folder, LOG_TAIL_BYTES)[0]
+            return f"match_failed: {error.line()}" + (
+                f"; log: {os.path.relpath(error.folder / log)}" if log else ""
+            )
         return error.line()
 
     def reportinfo(self) -> tuple[Path, int, str]:

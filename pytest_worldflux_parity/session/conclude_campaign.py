@@ -16,7 +16,7 @@ from .. import schemas, wire
 from ..errors import ParityError, RecordError, RunFailed, ScoreTableError, StoreError
 from ..execution.attempt_files import AttemptFolders
 from ..execution.attempts import request_id
-from ..execution.records import record_of
+from ..execution.records import failure_text, record_of
 from ..execution.store import Stored, SuiteStore, relative, translated
 from ..inputs import lock
 from ..inputs.command_program import CommandProgram, project_commit
@@ -193,7 +193,7 @@ def _found(
     if line is None:
         attempts = stored.attempts(task, seed, system)
         failed = attempts and not attempts[-1].get("success")
-        raise RunFailed(str(attempts[-1].get("error")) if failed else "not run" if selected else "deselected")
+        raise RunFailed(failure_text(attempts[-1]) if failed else "not run" if selected else "deselected")
     adapter = part.backends[system].adapter
     files = AttemptFolders(context.run_dir)
     findings = line_findings(line, (system, task, seed), adapter, context.device, files, context.run_id)
