@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from .. import wire
 from ..errors import RecordError, RunFailed
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
-from ..inputs.context import RunContext
+from ..inputs.context import Isolate, RunContext
 from ..inputs.prepare import PreparedSuite
 from ..inputs.trees import Tree
 from ..schemas.json_text import utc_now
@@ -24,12 +23,12 @@ from . import retention, retry, runner
 from .attempt_end import clean_attempt, cleaner_of
 from .copies import sealed_mode
 from .engine import Engine, Execution, Launch, orphans
-from .isolation import Walls, left_in, tried, walls_of
+from .isolation import believed, left_in, tried
 from .launching import sealed_in
 from .leases import Alone
 from .left_files import MOST_RECORD, read_left
 from .records import log_path, record_line
-from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, never_began, presence, translated
+from .store import Line, Stored, SuiteStore, answer_in, never_began, presence, translated
 
 
 class AttemptsFailed(RunFailed):
@@ -154,9 +153,11 @@ def run_system(
             keep=_wanted_later(prepared, pair, system),
             present=present,
         )
+        orphans().note(folder, context.run_dir, job=engine.name == "slurm")
         with translated(folder):
             execution = engine.execute(launch)
-        line = _line(prepared, launch.request, folder, execution, context, launch.sealed.tree)
+        tree, walls = launch.sealed.tree, context.isolate
+        line = _line(prepared, launch.request, folder, execution, context, walls, tree)
         failures.append(retry.Failure(line["error_kind"], execution.alone))
         line = store.append(line)
         retention.apply(context.retention, folder, line, launch.keep)
@@ -210,32 +211,31 @@ def _settle(
     written = {x["attempt"] for x in lines}
     settled: list[Line] = []
     for attempt, folder in store.started(pair.task.id, pair.seed, system):
-        if attempt in written or (engine is None and (folder / JOB_FILE).exists()):
+        job = orphans().given(folder, context.run_dir)
+        if attempt in written or (engine is None and job):
             continue
         # Once pairs run, an empty folder is one that another process has just made.
         if never_began(folder) if engine is None else not any(folder.iterdir()):
             continue
         request = _request(prepared, pair, system, context, attempt, folder)
-        seen = _ended(engine, request, folder, context) if engine is not None else None
+        seen = _ended(engine, request, folder, context) if engine is not None and job else None
         if seen is not None:
-            line = _line(prepared, request, folder, seen, context)
+            line = _line(prepared, request, folder, seen, context, _possible_mode(context, job=True))
         else:
-            line = _unseen_line(prepared, request, folder, context)
+            line = _unseen_line(prepared, request, folder, context, job)
         settled.append(store.append(line))
         retention.apply(context.retention, folder, line, _wanted_later(prepared, pair, system))
     return settled
 
 
 def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunContext) -> Execution | None:
-    """How an attempt of an earlier session went, where what ran it has left word.
+    """How an attempt went that an earlier session gave to a job, where that has left word.
 
     A job of Slurm outlives its session, whatever the engine of the next one is.
 
     Raises:
         ParityError: a job may still run it, and this engine cannot wait for it.
     """
-    if not (folder / JOB_FILE).exists():
-        return engine.adopt(folder)
     jobs = orphans()
     if (other := jobs.disowned(folder, request.request_id)) is not None:
         return other
@@ -243,10 +243,15 @@ def _ended(engine: Engine, request: wire.RunRequest, folder: Path, context: RunC
 
 
 def _unseen_line(
-    prepared: PreparedSuite, request: wire.RunRequest, folder: Path, context: RunContext
+    prepared: PreparedSuite, request: wire.RunRequest, folder: Path, context: RunContext, job: bool
 ) -> Line:
-    """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost."""
-    found = answer_in(folder)
+    """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost.
+
+    Args:
+        job: a job was to run it. What is there may be of an earlier start, or of a program that failed
+            after all.
+    """
+    found = None if job else answer_in(folder)
     if found is not None and found[0].request_id == request.request_id and _answers(*found):
         return _stored_as(prepared, *found, folder, context, recovered=True)
     lost = "the process that ran it ended before it did"
@@ -275,8 +280,10 @@ def _line(
     folder: Path,
     execution: Execution,
     context: RunContext,
+    walls: Isolate,
     tree: Tree | None = None,
 ) -> Line:
+    """The line of an attempt; ``walls``: those that it can have run within."""
     outcome = execution.outcome
     return _stored_as(
         prepared,
@@ -289,7 +296,7 @@ def _line(
         gpus=execution.gpus,
         return_code=outcome.return_code,
         duration_sec=round(outcome.duration_sec, 3),
-        isolation=outcome.isolation,
+        isolation=believed(outcome.isolation, walls),
         program_sha256=tree.sha256 if tree is not None else None,
         command=list(execution.command),
     )
@@ -311,7 +318,7 @@ def _stored_as(
     if leak:
         seen = {**seen, "error": leak, "kind": retry.LEAK}
     unseen: dict[str, Any] = {"error": "", "return_code": None, "duration_sec": None, "command": []}
-    unseen["isolation"] = left_in(folder, _possible_walls(context))
+    unseen["isolation"] = left_in(folder, _possible_mode(context))
     line = record_line(
         prepared.suite,
         request,
@@ -328,12 +335,13 @@ def _stored_as(
     return {**line, **places, "error": line["error"] and clean.text(line["error"])}
 
 
-def _possible_walls(context: RunContext) -> Walls:
-    """Those that were asked for; none where the run was sealed without, or this machine, on which programs
-    run, has none."""
-    walls = walls_of(context)
-    here = context.engine != "local" or tried() is None
-    return walls if here and sealed_mode(context.run_dir) != "off" else replace(walls, mode="off")
+def _possible_mode(context: RunContext, *, job: bool = False) -> Isolate:
+    """The walls that were asked for; none where the run was sealed without, or where this machine has none.
+
+    Programs of a job, and of other engines, run elsewhere.
+    """
+    here = job or context.engine != "local" or tried() is None
+    return context.isolate if here and sealed_mode(context.run_dir) != "off" else "off"
 
 
 def _wanted_later(prepared: PreparedSuite, pair: Pair, system: str) -> tuple[str, ...]:

@@ -101,6 +101,16 @@ class Engine(Protocol):
 class Orphans(Protocol):
     """What tells of jobs that outlive their session, whatever the engine of the next one is."""
 
+    def note(self, folder: Path, run_dir: Path, *, job: bool) -> None:
+        """Write down whether a job is to run a new attempt.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+
+    def given(self, folder: Path, run_dir: Path) -> bool:
+        """Whether a session of the run gave an attempt to a job; else no file in its folder is a job's."""
+
     def disowned(self, folder: Path, request_id: str) -> Execution | None:
         """How a job's attempt is to be counted that was asked for something else; None: it was not."""
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .. import schemas, wire
 from ..errors import BackendError, IsolationError, SourceError, StoreError
@@ -225,18 +225,25 @@ def told(room: Room | None, walls: Walls) -> dict[str, Any]:
     return {"by": "none", "why": said, "key_hidden": False, "needs": {}}
 
 
-def left_in(folder: Path, walls: Walls) -> dict[str, Any] | None:
-    """What was in force for an attempt whose end nobody saw; None where that cannot be known.
-
-    A program that ran open may have written it; so where this session runs programs open, nothing is
-    believed that speaks for one.
-    """
+def left_in(folder: Path, walls: Isolate) -> dict[str, Any] | None:
+    """What was in force for an attempt whose end nobody saw; None where that cannot be known."""
     try:
         found = wire.load_object(folder / FILE)
         schemas.check(found, "isolation.v1", str, StoreError)
     except (OSError, wire.WireError, StoreError):
         return None
-    return None if found["by"] == BY and walls.mode == "off" else found
+    return believed(found, walls)
+
+
+_Said = TypeVar("_Said", bound=Mapping[str, Any])
+
+
+def believed(said: _Said | None, walls: Isolate) -> _Said | None:
+    """What an attempt's folder says of its walls; None where programs run open and it speaks for some.
+
+    A program that ran open may have written it.
+    """
+    return None if said is not None and said["by"] == BY and walls == "off" else said
 
 
 @cache

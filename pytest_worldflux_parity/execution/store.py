@@ -53,8 +53,6 @@ _OF_METADATA = (
 )  # fmt: skip
 # Bytes of lines that are read together.
 _BATCH = 1 << 18
-# In the folder of an attempt that a job of a cluster runs, whether or not anybody waits for it.
-JOB_FILE = "slurm_job.json"
 Run = tuple[str, int, str]
 
 _FULL = ("the disk is full", "free some space, then go on with --parity-resume")
@@ -202,13 +200,7 @@ class SuiteStore:
 
 
 def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
-    """The request and the record of an attempt, where both are there and whole.
-
-    None where a job of a cluster runs it, or ran it: what is there may be of an earlier start or of a program
-    that failed after all, and its engine alone knows.
-    """
-    if (folder / JOB_FILE).exists():
-        return None
+    """The request and the record of an attempt, where both are there and whole."""
     try:
         return left_request(folder), left_record(folder)
     except (OSError, wire.WireError):

@@ -135,6 +135,18 @@ ATTACKS = (
         controls=("test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",),
     ),
     Attack(
+        "A candidate that no job runs leaves a job's word that it was lost, or ran well within walls, and kills "
+        "its session.",
+        codes=("no_isolation",),
+        words="its attempt is lost as any other",
+        ends="`validate` 1",
+        tests=("test_a_session_that_gave_nothing_to_a_job_believes_no_job",),
+        controls=(
+            "test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",
+            "test_what_jobs_have_finished_counts_with_another_engine",
+        ),
+    ),
+    Attack(
         "A claim's programs ran open, all or one of them.",
         codes=("no_isolation",),
         ends="`validate` 1",
@@ -565,6 +577,33 @@ FORGES = """
             os.kill(above, signal.SIGKILL)
             time.sleep(5)
 """
+# As a job's node would say it: once lost, once well; then it kills its session.
+JOB_FORGES = """
+    if request.system == 'worldflux' and request.seed < 2:
+        import hashlib, signal
+        if Path(request.out_dir).name == 'attempt_1':
+            out, lost = Path(request.out_dir), request.seed == 0
+            digest = None
+            if not lost:
+                wire.write_record(out, record(request))
+                digest = hashlib.sha256((out / 'metrics.json').read_bytes()).hexdigest()
+            walls = {'by': 'bubblewrap', 'why': '', 'key_hidden': True, 'needs': {}}
+            outcome = {'error': 'the node was lost' if lost else '', 'kind': 'lost' if lost else None,
+                       'return_code': None if lost else 0, 'duration_sec': 1.0, 'command': [], 'gpus': [],
+                       'alone': False, 'metrics_sha256': digest, 'refusal': None, 'isolation': walls}
+            said = {'schema_version': 'worldflux.parity.slurm_node.v1', 'job_id': '4711', 'revoked': False,
+                    'starts': [], 'outcome': outcome}
+            job = {'schema_version': 'worldflux.parity.slurm_job.v1', 'cluster': 'slurm',
+                   'adapter': request.adapter, 'job_id': '4711', 'request_id': request.request_id,
+                   'host': 'n1', 'written_at_utc': '2026-11-30T18:00:00+00:00'}
+            (out / 'slurm_job.json').write_text(json.dumps(job))
+            (out / 'slurm_node.json').write_text(json.dumps(said))
+            above = os.getppid()
+            while '-m\\0pytest' not in Path(f'/proc/{above}/cmdline').read_text():
+                above = int(Path(f'/proc/{above}/stat').read_text().rpartition(')')[2].split()[1])
+            os.kill(above, signal.SIGKILL)
+            time.sleep(5)
+"""
 # It has left its record, and is killed with its session.
 LINGERS = """
     if request.system == 'worldflux' and request.seed == 0:
@@ -585,6 +624,20 @@ def test_an_open_attempt_is_not_believed_that_it_ran_within_walls(project: Kept,
     project.run(WALLED, "--parity-resume")
     line = recovered(project)
     assert line["isolation"] is None
+    admit_no_open_run(project)
+    assert_not_released(project, "r", codes=["no_isolation"])
+
+
+def test_a_session_that_gave_nothing_to_a_job_believes_no_job(project: Kept) -> None:
+    edit(program(project), OK, OK + JOB_FORGES)
+    assert project.run(OPEN).ret == -signal.SIGKILL
+    assert project.run(OPEN, "--parity-resume").ret == -signal.SIGKILL
+    text = "\n".join(project.run(OPEN, "--parity-resume").outlines)
+    lines = [x for x in project.lines("fake_proof") if x["system"] == "worldflux"]
+    assert {bool(x["isolation"]) and x["isolation"]["by"] for x in lines} <= {False, "none"}, lines
+    (lost,) = (x for x in lines if x["error_kind"] == "lost")
+    assert lost["error"] == "the process that ran it ended before it did"
+    assert "by no doing of the program" not in text
     admit_no_open_run(project)
     assert_not_released(project, "r", codes=["no_isolation"])
 

@@ -586,11 +586,11 @@ def test_what_was_in_force_stands_in_schemas_alike() -> None:
 def test_what_a_program_wrote_of_its_own_walls_is_not_believed_where_it_runs_open(tmp_path: Path) -> None:
     said = {"by": "bubblewrap", "why": "", "key_hidden": True, "needs": {}}
     (tmp_path / isolation.FILE).write_text(json.dumps(said))
-    assert isolation.left_in(tmp_path, Walls("off")) is None
-    assert isolation.left_in(tmp_path, Walls("auto")) == said
+    assert isolation.left_in(tmp_path, "off") is None
+    assert isolation.left_in(tmp_path, "auto") == said
     (tmp_path / isolation.FILE).write_text(json.dumps({"by": "my word"}))
-    assert isolation.left_in(tmp_path, Walls("auto")) is None
-    assert isolation.left_in(tmp_path / "absent", Walls("auto")) is None
+    assert isolation.left_in(tmp_path, "auto") is None
+    assert isolation.left_in(tmp_path / "absent", "auto") is None
 
 
 # --- how programs end ---

@@ -20,9 +20,9 @@ from typing import Any
 from ... import schemas, wire
 from ...errors import StoreError
 from ...schemas.json_text import utc_now
-from ..store import JOB_FILE, translated, write_document
+from ..store import translated, write_document
 
-JOB, NODE = JOB_FILE, "slurm_node.json"
+JOB, NODE = "slurm_job.json", "slurm_node.json"
 JOB_SCHEMA, NODE_SCHEMA = "worldflux.parity.slurm_job.v1", "worldflux.parity.slurm_node.v1"
 Document = dict[str, Any]
 CLAIM_SEC = 5.0

@@ -23,6 +23,7 @@ from ...errors import ParityError, RecordError, RunFailed
 from .. import runner
 from ..engine import Execution
 from ..retry import LOST
+from ..store import translated
 from . import job_files
 from . import queue as slurm_queue
 from .job_files import JOB, NODE, Document
@@ -31,6 +32,31 @@ FOLDER = ".slurm"
 # A file of another node can be this late where attributes are cached.
 LATE_SEC = 120.0
 LOOK_SEC = 0.5
+
+
+def note(folder: Path, run_dir: Path, *, job: bool) -> None:
+    """Write down whether a job is to run a new attempt, where no program within walls writes.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    path = _note(folder, run_dir)
+    with translated(path):
+        if job:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        else:
+            # Of one of the same number, whose folder was removed.
+            path.unlink(missing_ok=True)
+
+
+def given(folder: Path, run_dir: Path) -> bool:
+    """Whether a session of the run gave an attempt to a job; else no file in its folder is a job's."""
+    return _note(folder, run_dir).is_file()
+
+
+def _note(folder: Path, run_dir: Path) -> Path:
+    return run_dir / FOLDER / "given" / folder.resolve().relative_to(run_dir.resolve())
 
 
 def settled(folder: Path, run_dir: Path) -> Execution | None:
