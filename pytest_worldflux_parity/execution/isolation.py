@@ -35,6 +35,8 @@ from ..inputs.files.git import ask_git
 from ..inputs.installed.interpreter import interpreter_at
 from ..inputs.interpreters import packages
 from ..suite.suite import ArtifactSide
+from .around import NOTHING, TEMPORARY, Around, look_around, resolved, sealed_around, shared_folders
+from .compiled import caches_below
 
 if TYPE_CHECKING:
     from ..inputs.prepare import PreparedSuite
@@ -44,10 +46,8 @@ PROGRAM, BY = "bwrap", "bubblewrap"
 FILE = "isolation.json"
 # What a program finds in the folder of its results and cannot change.
 ASKED = ("request.json", "match_request.json", FILE, "slurm_job.json", "slurm_node.json")
-TEMPORARY = ("/tmp", "/var/tmp")
 # Sockets of services are here, and a read-only mount does not stop whoever connects to one.
 EMPTY = ("/run",)
-HOMES = ("/home", "/root")
 # Where names are resolved to addresses, of a program that has the network.
 NAMES = "/run/systemd/resolve"
 GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd", "/dev/dxg")
@@ -60,7 +60,8 @@ SYSTEM = (
     "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/run", "/sbin", "/usr", "/var/spool/cron"
 )  # fmt: skip
 # What a project is judged by. Of its other folders, those are code or data that these files say.
-JUDGING = ("suites", "tests", "reports/parity")
+OUTPUT = "reports/parity"
+JUDGING = ("suites", "tests", OUTPUT)
 COLLECTED = (BACKEND, "conftest.py", "test_*.py", "*_test.py")
 _PLUGIN = Path(__file__).parents[1]
 # As containers have it: a lock or a queue fits, a batch of images does not.
@@ -73,8 +74,8 @@ class Walls:
     """What a session asks for; it travels to the nodes of a cluster.
 
     Attributes:
-        hidden: folders of which a program sees what it needs alone: the project, the runs.
-        runs: folders in which nobody may declare that a program needs something.
+        hidden: folders of which a program sees what it needs alone: the project.
+        runs: folders of runs: no program sees one, nor may declare something in it.
         key: the file that evidence is signed with; no program sees it, wherever it is.
         tables: files that no program sees either: what it is compared with.
         goldens: folders of golden outputs. others: checkouts that the other side runs from.
@@ -82,6 +83,7 @@ class Walls:
         programs: what the programs of all sides run from, as far as it is known on the controller.
         theirs: what the other side names and needs outside of its folder.
         compiled: the folder of all caches of compiled code; None: the project's.
+        around: where links of the project lead, as the run sealed it.
     """
 
     mode: Isolate = "off"
@@ -96,6 +98,7 @@ class Walls:
     programs: tuple[Path, ...] = ()
     theirs: tuple[Path, ...] = ()
     compiled: Path | None = None
+    around: Around = NOTHING
 
     @property
     def secret(self) -> tuple[Path, ...]:
@@ -123,19 +126,21 @@ def walls_of(context: RunContext, prepared: PreparedSuite | None = None, system:
         goldens = [*_goldens(prepared)]
         others = [*_others(prepared, system)]
     tables = [Path(os.path.abspath(path)) for path in tables]
+    hidden = (
+        context.root,
+        *context.backend_folders,
+        *backends,
+        # A table of some formats is a folder of files.
+        *(path for path in tables if path.is_dir()),
+        *goldens,
+        *others,
+    )
+    output = context.run_dir.parent
+    around = _around(context, prepared, (*hidden, output)) if context.isolate != "off" else NOTHING
     return Walls(
         context.isolate,
-        hidden=(
-            context.root,
-            context.run_dir.parent,
-            *context.backend_folders,
-            *backends,
-            # A table of some formats is a folder of files.
-            *(path for path in tables if path.is_dir()),
-            *goldens,
-            *others,
-        ),
-        runs=(context.run_dir.parent,),
+        hidden=(*hidden, output, *around.runs),
+        runs=(output, context.root / OUTPUT, *around.runs),
         key=context.sign_key,
         tables=tuple(path for path in tables if not path.is_dir()),
         goldens=tuple(goldens),
@@ -144,7 +149,18 @@ def walls_of(context: RunContext, prepared: PreparedSuite | None = None, system:
         suites=tuple(suites),
         programs=tuple(dict.fromkeys(programs)),
         theirs=tuple(theirs),
+        around=around,
     )
+
+
+def _around(context: RunContext, prepared: PreparedSuite | None, hidden: Sequence[Path]) -> Around:
+    """What stands around the project, as the run sealed it; where nothing is sealed yet, as it is now."""
+    if (sealed := sealed_around(context.run_dir)) is not None:
+        return sealed
+    sides = [one for _, one in sides_of(prepared)] if prepared is not None else []
+    places = [_places(one.needs, one.folder, context.root) for one in sides]
+    read, written = ([p for two in places for p in two[i]] for i in (0, 1))
+    return look_around(hidden, read, [*written, caches_below(context.root)])
 
 
 def sides_of(prepared: PreparedSuite) -> Iterator[tuple[str, Backend | CommandProgram]]:
@@ -175,9 +191,9 @@ def _others(prepared: PreparedSuite, system: str) -> Iterator[Path]:
     for name, program in prepared.backends.items():
         of = found.setdefault(name, set())
         if checkout := prepared.sources.get(name, {}).get("checkout"):
-            of.add(_resolved(Path(checkout)))
+            of.add(resolved(Path(checkout)))
         if isinstance(program, Backend):
-            of.update(map(_resolved, program.checkouts))
+            of.update(map(resolved, program.checkouts))
     yield from sorted(
         {p for name, of in found.items() if name != system for p in of} - found.get(system, set())
     )
@@ -190,11 +206,13 @@ class Room:
     Attributes:
         write: folders that it may write; they must be there.
         read: files and folders within what is hidden; those that are absent are left out.
+        linked: folders elsewhere that links of the project lead to: they are as much of it.
     """
 
     write: tuple[Path, ...] = ()
     read: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    linked: tuple[Path, ...] = ()
     secret: tuple[Path, ...] = ()
     needs: Needs = field(default=NO_NEEDS)
 
@@ -320,9 +338,9 @@ def interpreter_folders(python: Path, hidden: Sequence[Path]) -> Iterator[Path]:
     yield from (python, asked.python)
     for folder in (asked.prefix, asked.base_prefix):
         yield from (folder / part for part in PARTS) if _holds(folder, hidden) else [folder]
-    ours = {path for place in hidden for path in found.editable_in(_resolved(place))}
+    ours = {path for place in hidden for path in found.editable_in(resolved(place))}
     for folder in (*found.folders, *found.mapped.values()):
-        if not _holds(folder, hidden) and _resolved(folder) not in ours:
+        if not _holds(folder, hidden) and resolved(folder) not in ours:
             yield folder
 
 
@@ -367,7 +385,7 @@ def library_folders(env: Mapping[str, str], hidden: Sequence[Path]) -> list[Path
 
 
 def _holds(folder: Path, hidden: Sequence[Path]) -> bool:
-    return any(_resolved(h).is_relative_to(_resolved(folder)) for h in hidden)
+    return any(resolved(h).is_relative_to(resolved(folder)) for h in hidden)
 
 
 def needed(needs: Needs, folder: Path, root: Path, walls: Walls, where: str) -> tuple[list[Path], list[Path]]:
@@ -381,9 +399,9 @@ def needed(needs: Needs, folder: Path, root: Path, walls: Walls, where: str) -> 
             not for programs to change.
     """
     read, write = _places(needs, folder, root)
-    kept, own = [*_kept(walls, root)], _resolved(folder)
+    kept, own = [*_kept(walls, root)], resolved(folder)
     for path in (*read, *write):
-        real = _resolved(path)
+        real = resolved(path)
         for what, place in kept:
             # What is below the backend's own folder is its own, whatever that lies in.
             if real.is_relative_to(place) and not own.is_relative_to(place):
@@ -391,7 +409,7 @@ def needed(needs: Needs, folder: Path, root: Path, walls: Walls, where: str) -> 
         if real == Path("/") and path in read:
             raise _refused("needs", path, "holds the processes of all: no program sees another's", where)
     for path in write:
-        if held := _not_to_write(_resolved(path), own, root, walls, kept):
+        if held := _not_to_write(resolved(path), own, root, walls, kept):
             raise _refused("needs.write", path, f"{held}: no program writes another's", where)
         if not path.exists():
             raise BackendError(
@@ -407,6 +425,11 @@ def _places(needs: Needs, folder: Path, root: Path) -> tuple[list[Path], list[Pa
         for paths in (needs.read, needs.write)
     )
     return read, write
+
+
+def absent_reads(program: Backend | CommandProgram, root: Path) -> list[Path]:
+    """What a program declares to read, and that is not there."""
+    return [path for path in _places(program.needs, program.folder, root)[0] if not path.exists()]
 
 
 def _refused(key: str, path: Path, why: str, where: str) -> BackendError:
@@ -426,7 +449,7 @@ def _kept(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
         (".git", git_folders(root)),
         ("what the walls make themselves", map(Path, KERNEL)),
     ):
-        yield from ((what, _resolved(place)) for place in places)
+        yield from ((what, resolved(place)) for place in places)
 
 
 def _fixed(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
@@ -440,13 +463,13 @@ def _fixed(walls: Walls, root: Path) -> Iterator[tuple[str, Path]]:
         ("what the project is judged by", (*walls.suites, *(root / name for name in JUDGING))),
     ):
         # Who writes the folder of a link may lead it elsewhere.
-        yield from ((what, at) for p in places for at in {Path(os.path.abspath(p)), _resolved(p)})
+        yield from ((what, at) for p in places for at in {Path(os.path.abspath(p)), resolved(p)})
 
 
 def _not_to_write(real: Path, own: Path, root: Path, walls: Walls, kept: list[tuple[str, Path]]) -> str:
     """Why a program may not write a folder; empty where it may. Who writes above a folder renames it."""
-    at = _resolved(root)
-    shared = [_resolved(Path(p)) for p in (*TEMPORARY, tempfile.gettempdir(), *HOMES, Path.home())]
+    at = resolved(root)
+    shared = [*map(resolved, shared_folders())]
     for what, place in (("the project", at), *(("what all programs share", p) for p in shared), *kept):
         if place != own and place.is_relative_to(real):
             return f"holds {what}"
@@ -481,7 +504,7 @@ def git_folders(root: Path) -> list[Path]:
         said = ask_git(root, "rev-parse", "--git-common-dir", "--git-dir")
         if said.returncode == 0:
             found += [root / os.fsdecode(line) for line in said.stdout.splitlines()]
-    return [*dict.fromkeys(_resolved(path) for path in found)]
+    return [*dict.fromkeys(resolved(path) for path in found)]
 
 
 def needs_of(program: Backend | CommandProgram, root: Path, walls: Walls) -> tuple[list[Path], list[Path]]:
@@ -512,11 +535,14 @@ def room_of(
     """
     if not in_force(walls, program.adapter):
         return None
-    hidden = (*walls.hidden, root, *git_folders(root))
+    hidden = (*walls.hidden, *walls.runs, root, *git_folders(root))
     if isinstance(program, Backend):
         # A manifest's command may read what stands in the project.
         hidden = (*hidden, root / ".worldflux")
     reads, writes = needs_of(program, root, walls)
+    # Who reads a folder sees what its links lead to.
+    links = walls.around.links.items()
+    beside = [at for link, at in links if any(link.is_relative_to(resolved(p)) for p in reads)]
     started = shutil.which(command[0], path=env.get("PATH"))
     return Room(
         write=(*write, *writes),
@@ -525,9 +551,11 @@ def room_of(
             *(program_folders(Path(started)) if started else ()),
             *library_folders(env, hidden),
             *reads,
+            *beside,
             *read,
         ),
         hidden=hidden,
+        linked=tuple(at for _, at in links if at not in beside and at.is_dir()),
         secret=walls.secret,
         needs=program.needs,
     )
@@ -549,7 +577,7 @@ def wrapped(
         "--die-with-parent", "--unshare-user", "--disable-userns", "--cap-drop", "ALL",
         "--unshare-pid", "--unshare-ipc", *(() if room.needs.network else ("--unshare-net",)),
         "--ro-bind", "/", "/", *_devices(room), "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys",
-        *_mounts(room, cwd), "--chdir", str(_resolved(cwd)),
+        *_mounts(room, cwd), "--chdir", str(resolved(cwd)),
     ]  # fmt: skip
     outside = [_tool("env"), "--ignore-signal=TERM", _tool(PROGRAM)]
     # For env, a program whose path holds a = is none.
@@ -573,7 +601,7 @@ def _devices(room: Room) -> Iterator[str]:
 
 def _environment(env: Mapping[str, str], room: Room) -> dict[str, str]:
     """The environment without what names or holds a key; temporary files go to the private folder."""
-    secrets = {str(p) for p in room.secret} | {str(_resolved(p)) for p in room.secret}
+    secrets = {str(p) for p in room.secret} | {str(resolved(p)) for p in room.secret}
     kept = {k: v for k, v in env.items() if "PRIVATE KEY" not in v and not any(s in v for s in secrets)}
     return {**kept, "TMPDIR": TEMPORARY[0]}
 
@@ -606,7 +634,7 @@ def _mounts(room: Room, cwd: Path) -> list[str]:
         # Elsewhere it is there already.
         if _kind_at(link.parent, kinds) in ("empty", "private") and link not in kinds:
             said += ("--symlink", target, str(link))
-    for path in map(_resolved, room.secret):
+    for path in map(resolved, room.secret):
         if path.exists() and _kind_at(path, kinds) not in ("empty", "private"):
             said += ("--ro-bind", "/dev/null", str(path))
     # At the end, when all that is mounted below has its place.
@@ -616,47 +644,20 @@ def _mounts(room: Room, cwd: Path) -> list[str]:
 
 def _wanted(room: Room) -> Iterator[tuple[Path, _Kind]]:
     """What each path is to be."""
-    hidden = [_resolved(p) for p in room.hidden]
+    hidden = [resolved(p) for p in room.hidden]
     # What a link leads to may be a part of the interpreter, or of what is needed.
-    seen = [_resolved(path) for path in room.read]
-    linked = (t for t in _linked(hidden) if not any(t.is_relative_to(path) for path in seen))
+    seen = [resolved(path) for path in room.read]
+    linked = (t for t in room.linked if not any(t.is_relative_to(path) for path in seen))
     for path in (*map(Path, EMPTY), *hidden, *linked):
         yield path, "empty"
     # What the system has for all.
-    for name in (*TEMPORARY, *HOMES, tempfile.gettempdir(), os.path.expanduser("~")):
-        if _resolved(Path(name)) != Path("/"):
-            yield Path(name), "private"
+    for place in shared_folders():
+        if resolved(place) != Path("/"):
+            yield place, "private"
     for path in (*room.read, *([Path(NAMES)] if room.needs.network else [])):
         yield path, "read"
     for path in room.write:
         yield path, "write"
-
-
-def _linked(hidden: Sequence[Path]) -> Iterator[Path]:
-    """Folders elsewhere that links of the hidden ones lead to: they are as much of the project."""
-    for folder in hidden:
-        links = (
-            p for pattern in ("*", "*/*", ".worldflux/*/*") for p in folder.glob(pattern) if p.is_symlink()
-        )
-        for target in (_resolved(path) for path in links if path.is_dir()):
-            within = any(target.is_relative_to(h) or h.is_relative_to(target) for h in hidden)
-            if not within and not _is_system(target):
-                yield target
-
-
-def _is_system(path: Path) -> bool:
-    """Whether a folder is one that programs cannot do without."""
-    return path == Path("/") or path.parts[1] in (
-        "usr",
-        "bin",
-        "sbin",
-        "lib",
-        "lib64",
-        "etc",
-        "dev",
-        "proc",
-        "sys",
-    )
 
 
 def _mount(path: Path, kind: _Kind) -> tuple[str, ...]:
@@ -682,16 +683,12 @@ def _followed(path: Path, links: dict[Path, str]) -> Path:
             real = real.parent
         elif (real / part) in links or not (real / part).is_symlink():
             # A link that was met before leads in a circle, or to where it led then.
-            real = _resolved(real / part)
+            real = resolved(real / part)
         else:
             links[real / part] = target = os.readlink(real / part)
             real = Path("/") if os.path.isabs(target) else real
             left += [p for p in reversed(Path(target).parts) if p != "/"]
     return real
-
-
-def _resolved(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 # --- how it ended ---

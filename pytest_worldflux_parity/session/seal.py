@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution import isolation
+from ..execution.around import NOTHING, seal_around
 from ..execution.attempts import recover
 from ..execution.cleaning import cleaner, words_of_contract
-from ..execution.copies import FOLDER, forget_sealed, forget_starts, seal_copy
+from ..execution.copies import FOLDER, forget_sealed, forget_starts, large_files, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.sessions import Event
 from ..execution.store import SuiteStore, write_document
 from ..inputs.command_program import project_state
 from ..inputs.context import RETRIED, RunContext
 from ..inputs.prepare import PreparedFile, prepare
-from ..inputs.trees import base_of
+from ..inputs.trees import Tree, base_of
 from ..judgement.all_gates import case_count
 from ..judgement.fingerprint import (
     changes,
@@ -101,7 +104,11 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
                 folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
                 retire_failed(part.match, folder / part.match_folder)
         _note("resumed", context, prepared, arguments)
+    _seal_around(context, prepared.values())
     against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
+    against += dict.fromkeys(
+        text for n, one in prepared.items() for text in _told_before(one, asked[n], context)
+    )
     return sum(map(_case_count, prepared.values())), against
 
 
@@ -261,6 +268,35 @@ def _refuse_needs(prepared: PreparedFile, context: RunContext) -> None:
             walls = isolation.walls_of(context, part, system)
             if isolation.in_force(walls, program.adapter):
                 isolation.needs_of(program, context.root, walls)
+
+
+def _seal_around(context: RunContext, files: Iterable[PreparedFile]) -> None:
+    """Keep what stands around the project before its first program within walls runs.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    if context.isolate != "off":
+        parts = [(part, system) for file in files for part in file.parts for system in part.backends]
+        found = [isolation.walls_of(context, part, system).around for part, system in parts]
+        seal_around(context.run_dir, reduce(or_, found, NOTHING))
+
+
+def _told_before(prepared: PreparedFile, entry: Mapping[str, Any], context: RunContext) -> Iterator[str]:
+    """What is no mistake and may not be meant: what each start copies, and what is to be read and absent.
+
+    Args:
+        entry: what the session seals of the suite.
+    """
+    mend = "move it elsewhere, or leave it out by program.ignore, and name its place in needs.read"
+    for key, program in programs_of(prepared):
+        tree, base = Tree(entry["trees"][key]), base_of(program, context.root.resolve())
+        for name, size in large_files(tree, base):
+            yield f"{program.adapter}: each start copies {name} ({size / 1e6:.0f} MB); to mend: {mend}"
+        # A node of a cluster has folders of its own.
+        if context.engine == "local" and context.isolate != "off":
+            for path in isolation.absent_reads(program, context.root):
+                yield f"{program.adapter}: needs.read names {path}, which is absent: its programs lack it"
 
 
 def _refuse_names(prepared: PreparedFile, context: RunContext) -> None:

@@ -121,6 +121,21 @@ ATTACKS = (
         controls=("test_a_folder_of_its_own_elsewhere_may_be_written",),
     ),
     Attack(
+        "The candidate makes a link in a folder that it may write, so that the official program finds what "
+        "it leads to empty.",
+        words="where links lead is sealed",
+        ends="session as without it",
+        tests=("test_a_link_that_a_program_makes_hides_nothing_from_another",),
+        controls=("test_what_the_project_links_to_is_seen_by_who_reads_the_project",),
+    ),
+    Attack(
+        "The candidate declares that it reads a folder with runs of another output.",
+        words="`no program sees another's`",
+        ends="session 4, nothing runs",
+        tests=("test_runs_of_another_output_are_nobodys_need",),
+        controls=("test_what_is_declared_is_on_the_card",),
+    ),
+    Attack(
         "The candidate reads the table or the goldens in the commits of the project.",
         words="none of them is there",
         ends="session as without it",
@@ -135,16 +150,13 @@ ATTACKS = (
         controls=("test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",),
     ),
     Attack(
-        "A candidate that no job runs leaves a job's word that it was lost, or ran well within walls, and kills "
-        "its session.",
+        "A candidate that no job runs leaves a job's word that it was lost, or ran well within walls, and "
+        "kills its session.",
         codes=("no_isolation",),
         words="its attempt is lost as any other",
         ends="`validate` 1",
         tests=("test_a_session_that_gave_nothing_to_a_job_believes_no_job",),
-        controls=(
-            "test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",
-            "test_what_jobs_have_finished_counts_with_another_engine",
-        ),
+        controls=("test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",),
     ),
     Attack(
         "A claim's programs ran open, all or one of them.",
@@ -561,6 +573,55 @@ def committed(project: Kept) -> None:
     git = ["git", "-C", str(project.root), "-c", "user.name=x", "-c", "user.email=x@example.org"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *words], check=True)
+
+
+@needs_walls
+def test_a_link_that_a_program_makes_hides_nothing_from_another(project: Kept, elsewhere: Path) -> None:
+    """Neither in its run, nor in the next."""
+    folder = project.root / "data"
+    folder.mkdir()
+    declares(project, "needs: {write: ['{repo_root}/data']}\n")
+    code = f"""
+    if request.system == 'worldflux':
+        link = Path({str(folder)!r}, 'link')
+        link.is_symlink() or link.symlink_to({str(elsewhere)!r})
+    else:
+        Path(request.out_dir, 'seen.json').write_text(json.dumps(os.listdir({str(elsewhere)!r})))
+"""
+    edit(program(project), OK, OK + code)
+    for run in ("r", "again"):
+        assert project.run(WALLED, run_id=run).ret == pytest.ExitCode.OK
+        seen = [json.loads(path.read_text()) for path in project.run_dir(run).rglob("seen.json")]
+        assert seen == [["beside"]] * 4
+    assert (folder / "link").is_symlink(), "the control: it did what it tried"
+
+
+@needs_walls
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_the_project_links_to_is_seen_by_who_reads_the_project(
+    project: Kept, elsewhere: Path, reads: bool
+) -> None:
+    """As an open program sees it; it is as much of the project for who does not read that."""
+    (project.root / "data").symlink_to(elsewhere)
+    if reads:
+        declares(project, "needs: {read: ['{repo_root}']}\n")
+    paths = [project.root / "data" / "beside", elsewhere / "beside"]
+    assert found_by_candidate(project, paths, WALLED) == ([1, 1] if reads else ["FileNotFoundError"] * 2)
+
+
+@needs_walls
+def test_runs_of_another_output_are_nobodys_need(project: Kept) -> None:
+    """Beside them a folder may be read, and the runs in it are hidden."""
+    earlier = project.root / "earlier"
+    assert project.run(OPEN, f"--parity-output={earlier / 'runs'}").ret == pytest.ExitCode.OK
+    (earlier / "notes").write_text("x")
+    backend = program(project).parent / "fake_worldflux" / "backend.yaml"
+    said = backend.read_text()
+    declares(project, "needs: {read: ['{repo_root}/earlier/runs/r']}\n")
+    refused(project, "which is in the folder of the runs: no program sees another's")
+    backend.write_text(said + "needs: {read: ['{repo_root}/earlier']}\n")
+    paths = [earlier / "notes", earlier / "runs" / "r" / "run.json"]
+    assert found_by_candidate(project, paths, WALLED) == [1, "FileNotFoundError"]
 
 
 FORGES = """

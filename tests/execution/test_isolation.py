@@ -21,6 +21,7 @@ import pytest
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.errors import BackendError, IsolationError, RunFailed
 from pytest_worldflux_parity.execution import isolation, runner
+from pytest_worldflux_parity.execution.around import look_around
 from pytest_worldflux_parity.execution.isolation import Room, Walls
 from pytest_worldflux_parity.inputs.backends import Backend, Needs, own_python
 from tests.conftest import wait_until
@@ -213,7 +214,9 @@ def test_links_out_of_the_project_lead_nowhere(project: Path) -> None:
         code = f"[listed('{elsewhere}'), read('{elsewhere}/golden')]"
         before = say(project / "attempt", code)
         (project / "goldens" / "linked").symlink_to(elsewhere)
-        after = say(project / "attempt", code, hidden=[project])
+        found = look_around([project], [], [])
+        assert found.links == {project / "goldens" / "linked": elsewhere}
+        after = say(project / "attempt", code, hidden=[project], linked=[elsewhere])
     finally:
         (elsewhere / "golden").unlink()
         elsewhere.rmdir()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import BackendError, ParityError, StoreError
-from pytest_worldflux_parity.execution.copies import copy, copy_of, own_copy, seal_copy
+from pytest_worldflux_parity.execution.copies import copy, copy_of, large_files, own_copy, seal_copy
 from pytest_worldflux_parity.inputs.trees import Tree
 
 FILES = {"a.py": "a", "deep/b.py": "b", "run.sh": "#!/bin/sh\n"}
@@ -59,6 +60,23 @@ def test_a_copy_is_what_was_sealed_and_cannot_be_written_by_mistake(base: Path, 
     assert (folder / "run.sh").stat().st_mode & 0o777 == 0o555
     assert [p.name for p in place.iterdir()] == [folder.name], "nothing half made is left"
     shutil.rmtree(place.parent)
+
+
+def test_a_large_file_is_never_whole_in_memory(base: Path, place: Path) -> None:
+    """Piece by piece, and with the bytes that it has."""
+    with open(base / "weights.bin", "wb") as file:
+        for i in range(64):
+            file.write(bytes([i]) * 2**20)
+    tree = sealed(base)
+    tracemalloc.start()
+    try:
+        folder = seal_copy(place, tree, base)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * 2**20
+    assert wire.tree_files(folder) == dict(tree.files)
+    assert [*large_files(tree, base)] == [("weights.bin", 64 * 2**20)]
 
 
 def test_a_copy_is_made_once(base: Path, place: Path) -> None:

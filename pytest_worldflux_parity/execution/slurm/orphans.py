@@ -56,7 +56,9 @@ def given(folder: Path, run_dir: Path) -> bool:
 
 
 def _note(folder: Path, run_dir: Path) -> Path:
-    return run_dir / FOLDER / "given" / folder.resolve().relative_to(run_dir.resolve())
+    """A file for each attempt, by its place in the run, which may be moved."""
+    place = folder.resolve().relative_to(run_dir.resolve())
+    return run_dir / FOLDER / "given" / wire.content_hash([place.as_posix()])
 
 
 def settled(folder: Path, run_dir: Path) -> Execution | None:

@@ -1,0 +1,141 @@
+"""What stands around a project, looked for once, before the first run: where its links lead, and other runs.
+
+Who programs let write could lead a link to anything later, so what was found is sealed with the run, and in
+folders that programs write nothing is looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import wire
+from .copies import FOLDER
+from .store import translated
+
+TEMPORARY = ("/tmp", "/var/tmp")
+HOMES = ("/home", "/root")
+# What programs cannot do without.
+_SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys")
+_LINKS = ("*", "*/*", "*/*/*", ".worldflux/*/*")
+# Where runs keep what they were asked; so deep below a folder runs are looked for.
+_RUN, _DEPTH = "run.json", 5
+_OURS = "worldflux.parity."
+_NO_RUNS = (".git", ".worldflux", "node_modules", "__pycache__")
+
+
+@dataclass(frozen=True)
+class Around:
+    """What stands around a project.
+
+    Attributes:
+        links: link in the project -> the file or folder elsewhere that it leads to.
+        runs: folders of runs in what programs may declare that they read.
+    """
+
+    links: Mapping[Path, Path] = field(default_factory=dict)
+    runs: tuple[Path, ...] = ()
+
+    def __or__(self, other: Around) -> Around:
+        return Around({**self.links, **other.links}, tuple(dict.fromkeys((*self.runs, *other.runs))))
+
+
+NOTHING = Around()
+
+
+def look_around(hidden: Iterable[Path], read: Iterable[Path], written: Iterable[Path]) -> Around:
+    """What stands around a project.
+
+    Args:
+        hidden: its folders. read, written: what programs declare that they read and write.
+    """
+    hidden, written = [*map(resolved, hidden)], [*map(resolved, written)]
+    links = dict(_links(hidden, written))
+    return Around(links, tuple(dict.fromkeys(p for at in (*read, *links.values()) for p in _runs(at))))
+
+
+def sealed_around(run_dir: Path) -> Around | None:
+    """What was sealed with a run; None where nothing was. Read once a process, as trees are."""
+    with suppress(OSError, wire.WireError, LookupError, TypeError, AttributeError):
+        return _read(_place(run_dir))
+    return None
+
+
+def seal_around(run_dir: Path, found: Around) -> None:
+    """Keep what was found for as long as the run goes on, unless an earlier session has.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    _read.cache_clear()
+    if sealed_around(run_dir) is not None:
+        return
+    links = {str(link): str(target) for link, target in found.links.items()}
+    document: dict[str, Any] = {"links": links, "runs": [str(path) for path in found.runs]}
+    path = _place(run_dir)
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wire.write_atomic(path, wire.canonical_json(document))
+
+
+def _place(run_dir: Path) -> Path:
+    return run_dir / FOLDER / "around.json"
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> Around:
+    document = wire.load_object(path)
+    links = {Path(link): Path(target) for link, target in document["links"].items()}
+    return Around(links, tuple(map(Path, document["runs"])))
+
+
+def shared_folders() -> tuple[Path, ...]:
+    """Folders of which each program has one of its own: temporary ones and homes."""
+    return tuple(map(Path, (*TEMPORARY, *HOMES, tempfile.gettempdir(), os.path.expanduser("~"))))
+
+
+def _links(hidden: Sequence[Path], written: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Links of the project's folders that lead elsewhere, but for those that a program can have made."""
+    shared = [*map(resolved, shared_folders())]
+    for link in (p for at in hidden for pattern in _LINKS for p in at.glob(pattern) if p.is_symlink()):
+        target = resolved(link)
+        theirs = any(resolved(link.parent).is_relative_to(place) for place in written)
+        within = any(target.is_relative_to(h) or h.is_relative_to(target) for h in hidden)
+        if theirs or within or _is_system(target) or any(s.is_relative_to(target) for s in shared):
+            continue
+        if target.exists():
+            yield link, target
+
+
+def _is_system(path: Path) -> bool:
+    return path == Path("/") or path.parts[1] in _SYSTEM
+
+
+def _runs(folder: Path) -> Iterator[Path]:
+    """The folders of runs that a path lies in, or that are not far below it."""
+    real = resolved(folder)
+    yield from (above for above in (real, *real.parents) if _is_run(above))
+    for place, folders, _ in os.walk(real):
+        at = Path(place)
+        if at != real and _is_run(at):
+            yield at
+            folders.clear()
+        deep = len(at.parts) - len(real.parts) >= _DEPTH
+        folders[:] = [] if deep else [name for name in folders if name not in _NO_RUNS]
+
+
+def _is_run(folder: Path) -> bool:
+    with suppress(OSError, wire.WireError):
+        return str(wire.load_object(folder / _RUN).get("schema_version")).startswith(_OURS)
+    return False
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads, every link followed."""
+    return Path(os.path.realpath(path))
