@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from .. import schemas, wire
 from ..errors import BackendError, IsolationError, SourceError, StoreError
 from ..inputs.backends import FILE as BACKEND
-from ..inputs.backends import NO_NEEDS, PROJECT, Backend, Needs, own_python
+from ..inputs.backends import NO_NEEDS, Backend, Needs, own_python
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import Isolate, RunContext
 from ..inputs.files.git import ask_git
@@ -158,7 +158,7 @@ def _around(context: RunContext, prepared: PreparedSuite | None, hidden: Sequenc
     if (sealed := sealed_around(context.run_dir)) is not None:
         return sealed
     sides = [one for _, one in sides_of(prepared)] if prepared is not None else []
-    places = [_places(one.needs, one.folder, context.root) for one in sides]
+    places = [one.needs.places(one.folder, context.root) for one in sides]
     read, written = ([p for two in places for p in two[i]] for i in (0, 1))
     return look_around(hidden, read, [*written, caches_below(context.root)])
 
@@ -172,7 +172,7 @@ def sides_of(prepared: PreparedSuite) -> Iterator[tuple[str, Backend | CommandPr
 
 def _named(program: Backend | CommandProgram, root: Path) -> Iterator[Path]:
     """The files and folders that a program names beside its own folder and its checkouts."""
-    for paths in _places(program.needs, program.folder, root):
+    for paths in program.needs.places(program.folder, root):
         yield from paths
     if isinstance(program, Backend) and program.program is not None:
         yield from (Path(os.path.normpath(program.folder / name)) for name in program.program.files)
@@ -398,7 +398,7 @@ def needed(needs: Needs, folder: Path, root: Path, walls: Walls, where: str) -> 
         BackendError: one of them is hidden from programs for a reason, or to be written and absent or
             not for programs to change.
     """
-    read, write = _places(needs, folder, root)
+    read, write = needs.places(folder, root)
     kept, own = [*_kept(walls, root)], resolved(folder)
     for path in (*read, *write):
         real = resolved(path)
@@ -418,18 +418,9 @@ def needed(needs: Needs, folder: Path, root: Path, walls: Walls, where: str) -> 
     return read, write
 
 
-def _places(needs: Needs, folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
-    """Where the folders that a backend declares are: to read, and to write."""
-    read, write = (
-        [Path(os.path.abspath(folder / os.path.expanduser(p.replace(PROJECT, str(root))))) for p in paths]
-        for paths in (needs.read, needs.write)
-    )
-    return read, write
-
-
 def absent_reads(program: Backend | CommandProgram, root: Path) -> list[Path]:
     """What a program declares to read, and that is not there."""
-    return [path for path in _places(program.needs, program.folder, root)[0] if not path.exists()]
+    return [path for path in program.needs.places(program.folder, root)[0] if not path.exists()]
 
 
 def _refused(key: str, path: Path, why: str, where: str) -> BackendError:

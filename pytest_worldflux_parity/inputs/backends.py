@@ -93,6 +93,18 @@ class Needs:
     write: tuple[str, ...] = ()
     dev_shm: bool = False
 
+    def places(self, folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
+        """Where the files and folders are: to read, and to write.
+
+        Args:
+            folder: of the backend. root: the project.
+        """
+        read, write = (
+            [Path(os.path.abspath(folder / os.path.expanduser(p.replace(PROJECT, str(root))))) for p in paths]
+            for paths in (self.read, self.write)
+        )
+        return read, write
+
     def document(self) -> dict[str, Any]:
         """What is needed, as ``backend.yaml`` says it; empty where nothing is."""
         stated = {

@@ -19,7 +19,7 @@ from .checkouts import git
 from .files.project_files import tracked
 from .installed import Installed, package_files
 from .installed.files import project_files
-from .trees import base_of, named_files
+from .trees import base_of, copied_checkouts, named_files
 
 Row = dict[str, Any]
 
@@ -49,6 +49,9 @@ def named(
         return None
     every = dict(sorted(item for _, files in found for item in files.items()))
     left_out = {name for _, files in checkouts for name in files if is_left_out(name, names.ignore)}
+    # What is copied is sealed with the tree, whatever is ignored.
+    copied = copied_checkouts(backend, base_of(backend, root.resolve()))
+    left_out -= {path.relative_to(place.parent).as_posix() for place, path in copied}
     return {
         "sources": [row for row, _ in found],
         "files": {name: sha256 for name, sha256 in every.items() if name not in left_out},

@@ -70,16 +70,16 @@ def backend_tree(backend: Backend, root: Path) -> Tree:
     found.update(_hashed(_beside(backend, base), base))
     found.update(named_files(backend, base))
     found.update(_hashed(_editable(backend, root.resolve()), base))
-    found.update(_hashed(_run_from(backend, base), base))
+    found.update(_hashed((path for _, path in copied_checkouts(backend, base)), base))
     return Tree(found)
 
 
-def _run_from(backend: Backend, base: Path) -> Iterator[Path]:
-    """The files of declared checkouts within ``base`` that a command line leads into."""
+def copied_checkouts(backend: Backend, base: Path) -> Iterator[tuple[Path, Path]]:
+    """(checkout, file) of declared checkouts within ``base`` that a command line leads into."""
     words = {path for path in _beside(backend, base) if path.is_absolute()}
     for place in backend.checkouts:
         if place.is_relative_to(base) and place != base and any(w.is_relative_to(place) for w in words):
-            yield from (path for path in tracked(place) if path.is_file())
+            yield from ((place, path) for path in tracked(place) if path.is_file())
 
 
 def _editable(backend: Backend, root: Path) -> Iterator[Path]:

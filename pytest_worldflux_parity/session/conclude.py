@@ -147,9 +147,7 @@ def _since_sealed(
     others, noted = since_sealed(sealed, now)
     changed = [*changes(sealed, now, file, new_files=False), *others]
     if not others:
-        changed += written_meanwhile(
-            file, context.root, sealed, read_session(context.run_dir)["generated_at_utc"]
-        )
+        changed += written_meanwhile(file, context, sealed, read_session(context.run_dir)["generated_at_utc"])
     changed += plugin_changed()
     changed += [f"{name}, bytecode of the run," for name in altered(context.run_dir / FOLDER)[:3]]
     return changed, [*noted, *new_beside(sealed, now, file)]

@@ -12,13 +12,15 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .. import wire
-from ..inputs.backends import Backend
+from ..execution.isolation import OUTPUT
+from ..inputs.backends import FILE, Backend
 from ..inputs.context import RunContext
 from ..inputs.installed import Installed, against_pins, contents, document, interpreter_at, look
 from ..inputs.installed.files import CODE, project_files, sha256_of_all
 from ..inputs.interpreters import Packages, packages
 from ..inputs.named import named, written_since
 from ..inputs.prepare import PreparedFile
+from ..inputs.read_files import ALL_DATA, HASHED, read_files, read_since
 from ..judgement.fingerprint import command_named
 
 _PLUGIN = Path(__file__).parents[1]
@@ -67,6 +69,8 @@ def _of_backend(
     found: dict[str, Any] = {"named": named(backend, context.root, source, every) if known else None}
     if names is not None and names.ignore:
         found["ignored"] = list(names.ignore)
+    if backend.needs.read:
+        found["read"] = read_files(backend, context.root, _not_read(context))
     if python is not None and not backend.requirements:
         found["environment"] = _listed(packages(python), context.root)
     elif backend.requirements and backend.argv[0] != "{python}":
@@ -80,6 +84,12 @@ def _of_backend(
             "unlike_record": _unlike(installed) if claims else None,
         }
     return found
+
+
+def _not_read(context: RunContext) -> list[Path]:
+    """What is no part of what a program declares to read: runs change while they run, backends are sealed."""
+    backends = (path.parent for at in context.backend_folders for path in at.glob(f"*/{FILE}"))
+    return [context.run_dir.parent, context.root / OUTPUT, *context.backend_folders, *backends]
 
 
 @lru_cache(maxsize=4)
@@ -147,7 +157,7 @@ def _names(requirements: tuple[str, ...]) -> Iterator[str]:
 
 
 def written_meanwhile(
-    prepared: PreparedFile, root: Path, sealed: Mapping[str, Any], sealed_at: str
+    prepared: PreparedFile, context: RunContext, sealed: Mapping[str, Any], sealed_at: str
 ) -> list[str]:
     """What was sealed, was written to since, and is read where it stands, by system.
 
@@ -159,10 +169,15 @@ def written_meanwhile(
     for part in prepared.parts:
         for system, program in part.backends.items():
             if isinstance(program, Backend):
-                names = written_since(program, root, part.sources[system], time_ns)
+                names = written_since(program, context.root, part.sources[system], time_ns)
                 entry = sealed.get("programs", {}).get(f"{part.key}.{system}", {})
                 before = (entry.get("named") or {}).get("files", ())
                 names = [name for name in names if name in before and not name.endswith(_TEXTS)]
+                names += [
+                    name
+                    for name in read_since(program, context.root, _not_read(context), time_ns)
+                    if name in entry.get("read", ())
+                ]
                 found += (
                     [f"what the {system} program reads ({_first(names)}), written to meanwhile,"]
                     if names
@@ -178,7 +193,7 @@ def since_sealed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[lis
     old, new = before.get("programs") or {}, now.get("programs") or {}
     for key in sorted(old.keys() & new.keys()):
         system = key.rpartition(".")[2]
-        for found, more in (_named(old[key], new[key], system), _packages(old[key], new[key], system)):
+        for found, more in (how(old[key], new[key], system) for how in (_named, _read, _packages)):
             changed += found
             noted += more
     return changed, noted
@@ -198,6 +213,22 @@ def _named(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tu
     other = [path for path in differ if path not in told]
     changed = [f"what the {system} program names ({_first(other)})"] if other else []
     return changed, [f"{_first(told)} changed or came beside the {system} program"] if told else []
+
+
+def _read(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tuple[list[str], list[str]]:
+    """What is declared to be read; data that came is told of. Runs of earlier versions say nothing of it."""
+    old, new = before.get("read"), now.get("read")
+    if old is None or new is None:
+        return [], []
+    differ = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    told = [
+        p
+        for p in differ
+        if p.endswith((*_TEXTS, ALL_DATA)) or (p not in old and not p.lower().endswith(HASHED))
+    ]
+    other = [path for path in differ if path not in told]
+    changed = [f"what the {system} program declares to read ({_first(other)})"] if other else []
+    return changed, [f"{_first(told)}, which the {system} program reads, changed or came"] if told else []
 
 
 def _packages(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tuple[list[str], list[str]]:

@@ -22,11 +22,12 @@ from tests.attacks.lab import (
 CONTROLS = ("test_a_program_that_nobody_edits_is_accepted",)
 ATTACKS = (
     Attack(
-        "A program is edited between two sessions of a run, in its folder or behind a link of it.",
+        "A program is edited between two sessions of a run, in its folder, behind a link of it, or where it "
+        "declares to read.",
         words="changed since the run was sealed",
         ends="session 4, nothing more runs",
         tests=("test_a_program_that_is_edited_between_two_sessions_is_not_resumed",),
-        controls=CONTROLS,
+        controls=(*CONTROLS, "test_data_that_comes_to_what_is_read_is_told_of"),
     ),
     Attack(
         "A program is edited while it runs, or edits itself, and later runs are of the new one.",
@@ -122,12 +123,24 @@ def linked(project: Kept, folder: Path) -> Path:
     return folder / "level.txt"
 
 
-@pytest.mark.parametrize("where", ["program", "linked"])
+def read(project: Kept) -> Path:
+    """The candidate takes its level from code of the project that it declares to read; returns the file."""
+    path = project.root / "src" / "level.py"
+    path.parent.mkdir()
+    path.write_text("0.7", encoding="utf-8")
+    backend = project.root / "backends" / "fake_worldflux" / "backend.yaml"
+    backend.write_text(backend.read_text(encoding="utf-8") + "needs: {read: ['{repo_root}/src']}\n")
+    worse(project, f"level *= float(Path({str(path)!r}).read_text())")
+    return path
+
+
+@pytest.mark.parametrize("where", ["program", "linked", "read"])
 def test_a_program_that_is_edited_between_two_sessions_is_not_resumed(
     project: Kept, where: str, tmp_path: Path
 ) -> None:
     """Two source trees in one run, each right for its own seeds."""
-    path = linked(project, tmp_path / "outside") if where == "linked" else program(project)
+    made = {"linked": lambda: linked(project, tmp_path / "outside"), "read": lambda: read(project)}
+    path = made.get(where, lambda: program(project))()
     project.run(*(f"suites/proof/fake_proof.yaml::alpha[seed={seed}]" for seed in (0, 1)))
     assert len(project.lines("fake_proof")) == 4
     path.write_text(path.read_text(encoding="utf-8").replace("0.7", "1.0") + " ", encoding="utf-8")
@@ -135,6 +148,22 @@ def test_a_program_that_is_edited_between_two_sessions_is_not_resumed(
     assert resumed.ret == pytest.ExitCode.USAGE_ERROR
     assert "changed since the run was sealed" in resumed.stderr.str()
     assert len(project.lines("fake_proof")) == 4, "nothing more was run"
+
+
+def test_data_that_comes_to_what_is_read_is_told_of(project: Kept) -> None:
+    """The control: what it reads is as it was, and a cache may grow."""
+    path = read(project)
+    path.write_text("1.0", encoding="utf-8")
+    (path.parent / "weights.bin").write_bytes(b"x" * 100)
+    project.run(*(f"suites/proof/fake_proof.yaml::alpha[seed={seed}]" for seed in (0, 1)))
+    (path.parent / "more.bin").touch()
+    resumed = project.run("--parity-resume")
+    assert resumed.ret == pytest.ExitCode.OK, resumed.outlines
+    assert "src/more.bin, which the worldflux program reads, changed or came" in resumed.stdout.str()
+    programs = project.document("run.json")["suites"]["suites/proof/fake_proof.yaml"]["programs"]
+    (sealed,) = (x["read"] for x in programs.values() if "read" in x)
+    assert {*sealed} == {"src/level.py", "src/weights.bin"}
+    assert_released(project, "r")
 
 
 def test_a_program_that_edits_itself_stays_what_was_sealed(project: Kept) -> None:

@@ -49,6 +49,13 @@ ATTACKS = (
         controls=("test_two_programs_that_share_a_file_are_accepted",),
     ),
     Attack(
+        "A program leaves code of its checkout out by `ignore`, and runs it unsealed where it stands.",
+        codes=("program_not_shown",),
+        ends="session 1, `validate` 1; a warning in a quick suite",
+        tests=("test_code_of_a_checkout_that_is_left_out_proves_nothing",),
+        controls=("test_texts_of_a_checkout_may_be_left_out",),
+    ),
+    Attack(
         "A suite of one program on purpose is required, or claims.",
         codes=("not_independent",),
         ends="`validate` 1; usage error 4 with a claim",
@@ -83,10 +90,16 @@ def findings(project: Kept, run_id: str) -> str:
 
 
 def before_anything_ran(result: pytest.RunResult) -> str:
-    """The code of the finding that is told before the first run, when nothing is lost yet."""
-    [(number, line)] = [(n, x) for n, x in enumerate(result.outlines) if " cannot pass: " in x]
-    assert number < min(n for n, x in enumerate(result.outlines) if x.startswith("suites/proof/"))
-    return line.partition("cannot pass: ")[2].partition(" ")[0].rstrip(":")
+    """The code of the one finding that is told before the first run, when nothing is lost yet."""
+    [code] = all_before_anything_ran(result)
+    return code
+
+
+def all_before_anything_ran(result: pytest.RunResult) -> list[str]:
+    found = [(n, x) for n, x in enumerate(result.outlines) if " cannot pass: " in x]
+    first = min(n for n, x in enumerate(result.outlines) if x.startswith("suites/proof/"))
+    assert all(number < first for number, _ in found)
+    return [x.partition("cannot pass: ")[2].partition(" ")[0].rstrip(":") for _, x in found]
 
 
 def one_program(project: Kept) -> None:
@@ -153,8 +166,39 @@ def test_the_official_checkout_without_its_code_is_refused(project: Kept, tmp_pa
         lines = [x for x in path.read_text(encoding="utf-8").splitlines() if not x.startswith("program:")]
         path.write_text("\n".join([*lines, f"program: {json.dumps(named)}"]) + "\n", encoding="utf-8")
     result = project.run(run_id="left_out")
-    assert before_anything_ran(result) == "same_program"
+    assert all_before_anything_ran(result) == ["same_program", "program_not_shown"]
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def beside_a_checkout(project: Kept, folder: Path, ignore: str) -> None:
+    """The candidate names a checkout of its own beside its files, but for what it ignores of that."""
+    repository(folder, {"lib.py": "x = 1\n", "notes.md": "A library.\n"})
+    named = {"files": [".", "../program.py"], "checkouts": [{"path": str(folder)}], "ignore": [ignore]}
+    path = fake(project, "worldflux") / "backend.yaml"
+    lines = [x for x in path.read_text(encoding="utf-8").splitlines() if not x.startswith("program:")]
+    path.write_text("\n".join([*lines, f"program: {json.dumps(named)}"]) + "\n", encoding="utf-8")
+
+
+def test_code_of_a_checkout_that_is_left_out_proves_nothing(project: Kept, tmp_path: Path) -> None:
+    """It could be edited between two sessions, and nothing would tell."""
+    beside_a_checkout(project, tmp_path / "library", "lib.py")
+    result = project.run(run_id="left_out")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert before_anything_ran(result) == "program_not_shown"
+    assert "`ignore` leaves out library/lib.py, which is read where it stands" in result.stdout.str()
+    assert '"program_not_shown"' in findings(project, "left_out")
+    assert_not_released(project, "left_out")
+    project.track = "quick"
+    project.suite(tasks=["alpha"], seeds=4)
+    assert project.run(run_id="quick").ret == pytest.ExitCode.OK
+    assert [w for w in project.document(run_id="quick")["warnings"] if "leaves out library/lib.py" in w]
+
+
+def test_texts_of_a_checkout_may_be_left_out(project: Kept, tmp_path: Path) -> None:
+    beside_a_checkout(project, tmp_path / "library", "*.md")
+    result = project.run(run_id="texts")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    assert_released(project, "texts")
 
 
 def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:

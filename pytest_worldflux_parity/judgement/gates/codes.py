@@ -209,8 +209,8 @@ _INDEPENDENCE = {
         "Name backends of one program, or leave `comparison` out.",
     ),
     "program_not_shown": Code(
-        "Of a proof: nothing shows which program a side is.",
-        "Name its files in its `backend.yaml`: `program:`.",
+        "Of a proof: nothing shows which program a side is, or which code of its checkout.",
+        "Name its files in its `backend.yaml` (`program:`), and leave no code of a checkout out by `ignore`.",
     ),
     "repeated_run": Code(
         "A seed's record is that of another seed to nine digits, so both are one run.",

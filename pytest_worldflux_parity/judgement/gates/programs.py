@@ -33,6 +33,7 @@ class Named:
         files: path -> sha256, of what it leaves out of a checkout too.
         tree: the same of all files that it runs from, as they were sealed.
         by_words: whether it is a command, whose words name its files, and whose tree is a script's folder.
+        unsealed: code that it leaves out of a checkout, and that runs where it stands.
         beside: paths of the tree that only a component match or a recording starts, and no run.
     """
 
@@ -41,6 +42,7 @@ class Named:
     files: Mapping[str, str] = field(default_factory=dict)
     tree: Mapping[str, str] = field(default_factory=dict)
     by_words: bool = False
+    unsealed: tuple[str, ...] = ()
     beside: frozenset[str] = frozenset()
 
     @property
@@ -127,6 +129,7 @@ def named_of(document: Mapping[str, Any] | None, tree: Mapping[str, str] | None 
         {**((document or {}).get("files") or {}), **((document or {}).get("ignored") or {})},
         tree or {},
         bool(sources) and all(s.get("kind") == "files" and not s.get("paths") for s in sources),
+        tuple(p for p in sorted((document or {}).get("ignored") or ()) if p.lower().endswith(CODE)),
     )
     return found if found.contents else None
 
@@ -196,10 +199,15 @@ def _installed_for_both(official: Named, worldflux: Named) -> bool:
 
 
 def not_shown(named: Mapping[str, Named | None]) -> Iterator[Finding]:
-    """Sides that run, and of which nobody can tell which program that is."""
+    """Sides that run, and of which nobody can tell which program that is, or which code of it."""
     for system, own in named.items():
         if own is None:
             text = "nothing shows which program it is: its backend.yaml names no files (`program:`)"
+            yield Finding("program_not_shown", text, system=system)
+        elif own.unsealed:
+            more = f" and {len(own.unsealed) - 1} more" if len(own.unsealed) > 1 else ""
+            left_out = f"`ignore` leaves out {own.unsealed[0]}{more}, which is read where it stands"
+            text = f"nothing shows which code of its checkout runs: {left_out}"
             yield Finding("program_not_shown", text, system=system)
 
 
