@@ -13,7 +13,7 @@ from typing import Any
 
 from ..judgement.gates.fixture import BANNER
 from ..judgement.stats.shown_effect import ShownEffect
-from .aggregates import families_of, row_of_proof, row_of_run, verdict_of
+from .aggregates import SUMMARY, not_judged_of, row_of_proof, row_of_run, summary_rows, verdict_of
 from .estimates import HEADER, Estimate, Panel, counts_text, panels_of_equivalence, panels_of_run
 
 Document = Mapping[str, Any]
@@ -126,31 +126,19 @@ def _summary(
     known = {row["suite_id"] for row in aggregate["suites"]} if aggregate else set()
     apart = [report for report in equivalence if report["suite_id"] not in known]
     judged = [*(aggregate["suites"] if aggregate else ()), *(row_of_proof(report, "") for report in apart)]
-    lost = {**_not_judged(aggregate), **not_judged}
-    rows = [*map(_suite_row, judged), *(_lost(suite, why) for suite, why in lost.items())]
-    yield from _table("Verdicts", ("suite", "family", "verdict", "pairs", "reason"), rows)
+    lost = {**not_judged_of(aggregate or {}), **not_judged}
+    rows = [
+        [_text(suite), _text(family), _word(word), _text(pairs), _reason(reason)]
+        for suite, family, word, pairs, reason in summary_rows(judged, lost)
+    ]
+    yield from _table("Verdicts", SUMMARY, rows)
 
 
 def _overall(aggregate: Document) -> str:
     """The word of all suites: what is not a pass is a failure only where one of them failed."""
     words = {verdict_of(row) for row in aggregate["suites"]}
-    words |= {"not judged"} if _not_judged(aggregate) else set()
+    words |= {"not judged"} if not_judged_of(aggregate) else set()
     return next((word for word in ("fail", "not judged", "inconclusive") if word in words), "pass")
-
-
-def _not_judged(aggregate: Document | None) -> dict[str, str]:
-    return {lost["suite"]: lost["reason"] for lost in (aggregate or {}).get("not_judged", ())}
-
-
-def _suite_row(row: Document) -> list[str]:
-    pairs = row.get("sample_size") or "-"
-    families = ", ".join(map(str, families_of(row)))
-    reason = _reason(row.get("verdict_reason", ""))
-    return [_text(row["suite_id"]), _text(families), _word(verdict_of(row)), _text(pairs), reason]
-
-
-def _lost(suite: str, why: str) -> list[str]:
-    return [_text(suite), "-", _word("not judged"), "-", _reason(why)]
 
 
 def _reason(text: object) -> str:
