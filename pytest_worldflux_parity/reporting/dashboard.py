@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from ..judgement.gates.fixture import BANNER
-from ..judgement.stats.shown_effect import ShownEffect
+from ..judgement.stats.shown_effect import Ends, ShownEffect
 from .aggregates import SUMMARY, not_judged_of, row_of_proof, row_of_run, summary_rows, verdict_of
 from .estimates import HEADER, Estimate, Panel, counts_text, panels_of_equivalence, panels_of_run
 
@@ -170,7 +170,9 @@ def _panel(panel: Panel) -> Iterator[str]:
         scale = _scale(panel.rows)
         # Its heading names the metric and the rule.
         header = ("task", _axis(scale), *HEADER[3:])
-        yield from _table(f"{panel.metric}: {panel.legend}", header, [_row(r, scale) for r in panel.rows])
+        yield from _table(
+            f"{panel.metric}: {panel.legend} (the band)", header, [_row(r, scale) for r in panel.rows]
+        )
 
 
 def _row(row: Estimate, scale: float) -> list[str]:
@@ -253,14 +255,8 @@ def _axis(scale: float) -> str:
 def _drawing(row: Estimate, scale: float) -> str:
     """One row of the forest: bounds as a band, the interval as a bar, arrows where it leaves the scale."""
     middle = HEIGHT / 2
-    left, right = (
-        x if bound is None else _x(bound, scale)
-        for bound, x in zip(row.shown.bounds, (0.0, WIDTH), strict=True)
-    )
-    parts = [
-        f'<rect class="band" x="{left}" y="1" width="{max(right - left, 0):.1f}" height="{HEIGHT - 2}"/>'
-    ]
     zero = _x(0.0, scale)
+    parts = [*_band(row.shown.bounds, scale)]
     parts.append(f'<line class="zero" x1="{zero}" y1="0" x2="{zero}" y2="{HEIGHT}"/>')
     value = row.shown.value
     if value is not None:
@@ -273,6 +269,15 @@ def _drawing(row: Estimate, scale: float) -> str:
     # The numbers stand beside it.
     drawn = "".join(parts)
     return f'<svg width="{WIDTH}" height="{HEIGHT}" aria-hidden="true" focusable="false">{drawn}</svg>'
+
+
+def _band(bounds: Ends, scale: float) -> Iterator[str]:
+    """The bounds, to the edge on an open side; nothing where there are none."""
+    if bounds != (None, None):
+        edges = zip(bounds, (0.0, WIDTH), strict=True)
+        left, right = (edge if bound is None else _x(bound, scale) for bound, edge in edges)
+        width = max(right - left, 0)
+        yield f'<rect class="band" x="{left}" y="1" width="{width:.1f}" height="{HEIGHT - 2}"/>'
 
 
 def _drawn_ends(shown: ShownEffect) -> tuple[float, float]:
