@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..suite.suite import SYSTEMS, Comparison
+from ..suite.suite import SYSTEMS, ArtifactSide, Comparison
 from .circumstances import Circumstances
 from .fingerprint import entry_of
 from .gates.compared import Compared
@@ -36,6 +36,7 @@ class Program:
         tree_sha256: of the program's folder as it was sealed, or of the table. commit: None where none is
             known.
         provenance: what a table says of where its rows come from.
+        reading: how the suite has a table read, in words; empty where it says nothing of that.
         pinned: whether an official table is the one that the lock file pins.
     """
 
@@ -47,6 +48,7 @@ class Program:
     tree_sha256: str
     is_table: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    reading: str = ""
     pinned: bool = False
 
 
@@ -190,7 +192,8 @@ def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> It
             repo = getattr(side, "repo", None)
             about = (system, part.label, table.path.name, repo, commit, name)
             own = pinned and system == "official"
-            yield Program(*about, is_table=True, provenance=table.provenance, pinned=own)
+            reading = side.in_words if isinstance(side, ArtifactSide) else ""
+            yield Program(*about, is_table=True, provenance=table.provenance, reading=reading, pinned=own)
         elif key in entry.get("programs", {}):
             source = entry["sources"][key]
             yield Program(

@@ -99,7 +99,8 @@ def _program(program: Program) -> str:
     kind = "table" if program.is_table else "program"
     # The candidate is the project's own; its commit is that of the run.
     shown = commit if program.system == "official" or program.commit else ""
-    return f"{kind} {program.adapter}{where}{shown}, sha256 {program.tree_sha256[:_SHORT]}"
+    reading = f"; {program.reading}" if program.reading else ""
+    return f"{kind} {program.adapter}{where}{shown}, sha256 {program.tree_sha256[:_SHORT]}{reading}"
 
 
 def _components(compared: Compared) -> str:

@@ -23,7 +23,9 @@ from ..inputs.command_program import CommandProgram, project_commit
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import official_table
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..inputs.scores import ScoreRow, load_table, task_key, write_canonical_json
+from ..inputs.scores import ScoreRow, load_table, task_key
+from ..inputs.scores.absence import absence
+from ..inputs.scores.canonical import write_canonical_json
 from ..inputs.scores.curves import Result
 from ..inputs.table_pins import PIN_TABLE
 from ..judgement.gates.validity import conflicting_successes, record_findings
@@ -122,13 +124,16 @@ def conclude_source(
     scores = scores_of(part, context, names)
     warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
     path = Path(os.path.normpath(output or source.output_path))
+    where = relative(path, context.root)
+    if any(path.exists() and path.samefile(t.path) for t in part.tables.values()):
+        text = _text(scores, f"{where} is the input, too, and stays as it is", len(scores.absent))
+        return SourceTable(source.name, not scores.absent, text, warnings, path)
     provenance = provenance_of(file.campaign, source, part, context, scores)
     try:
         write(path, scores, provenance)
     except ParityError as error:
         # No table has the list then.
         return SourceTable(source.name, False, _text(scores, error.line(), len(scores.absent)), warnings)
-    where = relative(path, context.root)
     text = _text(scores, f"{'table' if not scores.absent else 'partial table'}: {where}")
     return SourceTable(source.name, not scores.absent, text, warnings, path)
 
@@ -182,7 +187,7 @@ def _found(
         if not selected:
             raise ScoreTableError("deselected")
         if (system, task, seed) not in part.results:
-            raise ScoreTableError(f"no row in {part.tables[system].path.name}")
+            raise ScoreTableError(absence(part.tables[system], task))
         return part.results[system, task, seed]
     line = stored.successes.get(request_id(part, pair, system, context))
     if line is None:
@@ -344,7 +349,7 @@ def _refuse_loss(path: Path, scores: Scores) -> None:
     if scores.absent:
         raise ScoreTableError("the complete table that is there stays as it is", where=str(path))
     ours = {(task_key(r.task), r.seed) for r in scores.rows}
-    lost = {(t, s) for t, s, _ in there.curves} - ours
+    lost = {(t, s) for t, s, _ in there.points} - ours
     if lost:
         task, seed = min(lost)
         raise ScoreTableError(

@@ -84,9 +84,9 @@ def measure(result: Result, metric: str, task: Task, ends: Ends = ALL) -> Value:
     """
     if metric not in CURVE_METRICS:
         if metric not in result.scalars:
-            raise StatisticsError(
-                f"{NO_METRIC}: no metric {metric!r}", got=metric, valid=sorted(result.scalars)
-            )
+            at = " at the budget" if metric in result.metrics else ""
+            what = f"{NO_METRIC}: no metric {metric!r}{at}"
+            raise StatisticsError(what, got=metric, valid=sorted(result.scalars))
         return Value(result.scalars[metric])
     points = judged_curve(result, task, ends)
     step = points[-1].step
@@ -105,6 +105,8 @@ def judged_curve(result: Result, task: Task, ends: Ends = ALL) -> tuple[CurvePoi
     Raises:
         StatisticsError: as :func:`measure`.
     """
+    if not result.curve and result.metrics:
+        raise StatisticsError(f"{NO_POINT}: {_no_point(result)}")
     points = measured(within_budget(result.curve, task), task, ends)
     first = window(points, task.eval_window)[0]
     nulls = nulls_at(result.nulls, first, points[-1], task.budget)
@@ -112,6 +114,13 @@ def judged_curve(result: Result, task: Task, ends: Ends = ALL) -> tuple[CurvePoi
         more = f" and {len(nulls) - 1} more" if len(nulls) > 1 else ""
         raise StatisticsError(f"{NULL_SCORE}: the score at {nulls[0]} frames{more} is null")
     return points
+
+
+def _no_point(result: Result) -> str:
+    """Why the rows of a table are no curve."""
+    if result.nulls:
+        return f"all {len(result.nulls)} scores are null"
+    return f"no row of episode_return, and there are rows of {', '.join(result.metrics)}"
 
 
 def within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
