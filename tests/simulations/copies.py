@@ -133,7 +133,7 @@ def published(folder: Path) -> Iterator[tuple[str, ScoreTable]]:
             table = load_table(path, format)
         except ScoreTableError:
             # One repeats rows.
-            table = load_table(path, format, duplicates="last")
+            table = load_table(path, format, duplicates="first")
         yield path.relative_to(folder).as_posix(), table
 
 
