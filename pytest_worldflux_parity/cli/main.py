@@ -31,6 +31,7 @@ from .pins import add_pin_golden, add_pin_table
 from .plan import add_plan
 from .proof_report import add_proof_report
 from .report import add_report
+from .table import add_table
 from .validate import add_validate
 from .verify import add_verify
 
@@ -297,6 +298,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_oracle,
     add_campaign,
     add_component_match,
+    add_table,
     add_pin_golden,
     add_pin_table,
     add_plan,

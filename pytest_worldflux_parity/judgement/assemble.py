@@ -11,7 +11,7 @@ from ..errors import ParityError
 from ..execution.attempt_files import AttemptFiles
 from ..execution.attempts import request_id
 from ..execution.match_program import MatchRun, last_run, read_match
-from ..execution.records import SUCCESS, is_readable, record_of
+from ..execution.records import SUCCESS, failure_text, is_readable, record_of
 from ..execution.retry import UNSEEN
 from ..execution.store import Line, Stored
 from ..inputs.backends import Backend
@@ -199,11 +199,11 @@ def _absence(
     if system in prepared.tables and (system, task_id, seed) in prepared.results:
         return DESELECTED, "the pair was deselected"
     if system in prepared.tables:
-        return NOT_IN_TABLE, absence(prepared.tables[system], task_id)
+        return NOT_IN_TABLE, absence(prepared.tables[system], prepared.suite.task(task_id).name_in(system))
     # An attempt that was cut off says nothing of the program.
     attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") not in UNSEEN]
     if attempts and not attempts[-1].get("success"):
-        return FAILED, str(attempts[-1].get("error"))
+        return FAILED, failure_text(attempts[-1])
     if any(line["status"] == SUCCESS and not is_readable(line) for line in attempts):
         return FAILED, "its stored line cannot be read"
     if f"{task_id}[seed={seed}]" not in selected:
@@ -214,7 +214,7 @@ def _absence(
 def _repeated_rows(prepared: PreparedSuite, system: str) -> Iterator[str]:
     """What became of rows of the suite's tasks that are no points of their own."""
     table = prepared.tables[system]
-    tasks = {task_key(t.id) for t in prepared.suite.tasks}
+    tasks = {task_key(t.name_in(system)) for t in prepared.suite.tasks}
     equal, other, mixed = (
         sum(n for task, n in counted.items() if task_key(task) in tasks)
         for counted in (table.merged, table.left_out, table.mixed)

@@ -46,6 +46,8 @@ class Source:
     input_path: Path | None = None
     input_format: str = ""
     duplicates: Literal["first", "last"] | None = None
+    frames_per_step: int | None = None
+    columns: Mapping[str, Any] | None = None
     command: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     retries: int = 0
@@ -62,12 +64,20 @@ class Source:
         return "backend" if self.input_path is None else "table"
 
     @property
+    def in_place(self) -> bool:
+        """Whether what is read stands where the table would go, as in files of the earlier system."""
+        return self.kind == "table" and self.input_path == self.output_path
+
+    @property
     def side(self) -> Side:
         """As the side of a suite."""
         if self.kind != "table":
             return BackendSide(self.adapter)
         assert self.input_path is not None
-        return ArtifactSide(self.input_path, self.input_format, self.repo, self.commit, self.duplicates)
+        return ArtifactSide(
+            self.input_path, self.input_format, self.repo, self.commit, self.duplicates,
+            self.frames_per_step, self.columns,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -197,6 +207,8 @@ def _source(name: str, row: Mapping[str, Any], folder: Path, locate: Locate) -> 
         input_path=None if given is None else folder / given,
         input_format=row.get("input_format", ""),
         duplicates=row.get("duplicates"),
+        frames_per_step=row.get("frames_per_step"),
+        columns=row.get("columns"),
         command=tuple(row.get("command_template") or ()),
         settings={k: row[k] for k in ("recipe", "eval_protocol", "deadline_sec") if k in row},
         retries=row.get("retries", 0),
@@ -205,11 +217,10 @@ def _source(name: str, row: Mapping[str, Any], folder: Path, locate: Locate) -> 
 
 
 def _refuse_shared_files(sources: Mapping[str, Source], locate: Locate) -> None:
-    """A table that is written must be no other's, and nobody's input."""
+    """A table that is written must be no other's, and no other's input."""
     for name, source in sources.items():
-        others = [o.output_path for o in sources.values() if o is not source]
-        inputs = [o.input_path for o in sources.values() if o.input_path is not None]
-        if source.output_path in (*others, *inputs):
+        others = [path for o in sources.values() if o is not source for path in (o.output_path, o.input_path)]
+        if source.output_path in others:
             raise SuiteError(
                 f"{source.output_path} is also another table of this campaign",
                 where=locate(("sources", name, "output_path")),

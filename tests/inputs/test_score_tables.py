@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import ScoreTableError
 from pytest_worldflux_parity.inputs.scores import (
-    FORMATS,
     RETURN,
     SUCCESS,
     ScoreRow,
@@ -373,7 +372,7 @@ PIECES = [
 
 @untimed
 @given(st.data())
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", VALID)
 def test_a_damaged_file_gives_a_table_or_a_refusal(tmp_path: Path, format: str, data: st.DataObject) -> None:
     content = VALID[format]
     for _ in range(data.draw(st.integers(1, 3))):

@@ -290,7 +290,7 @@ def test_every_published_curve_is_whole_and_its_scores_are_what_they_were(
     """What the suites say of the published points misses none, and moves no final score."""
     suite = suite_file.load(ROOT / "suites" / name)
     form = "tdmpc2_results_csv_dir" if table.startswith("tdmpc2") else "dreamerv3_scores_json_gz"
-    found = table_results(suite, load_table(ORACLES / table, form, duplicates="first"))
+    found = table_results(suite, load_table(ORACLES / table, form, duplicates="first"), "official")
     compared = 0
     for task in suite.tasks:
         assert task.points is not None
@@ -308,7 +308,9 @@ def test_every_published_curve_is_whole_and_its_scores_are_what_they_were(
 def test_areas_of_published_evaluations_are_what_they_were() -> None:
     proof = proof_file.load(ROOT / "suites/proof/official_vs_worldflux_full.yaml")
     part = next(p for p in proof.parts if p.family == "tdmpc2")
-    found = table_results(part, load_table(ORACLES / "tdmpc2/results/tdmpc2", "tdmpc2_results_csv_dir"))
+    found = table_results(
+        part, load_table(ORACLES / "tdmpc2/results/tdmpc2", "tdmpc2_results_csv_dir"), "official"
+    )
     equal = 0
     for task in part.tasks:
         assert task.budget is not None
@@ -342,7 +344,7 @@ def test_the_official_programs_report_where_the_suites_say() -> None:
     for name, step in (("tdmpc2_quick", 6000), ("dreamerv3_quick", 1002)):
         suite = suite_file.load(ROOT / f"suites/quick/{name}.yaml")
         table = load_table(ROOT / f"suites/quick/oracle/{name}.json", "canonical_json")
-        found = table_results(suite, table)
+        found = table_results(suite, table, "official")
         for task in suite.tasks:
             own = [curve for (key, _), curve in found.items() if key == task.id]
             assert own

@@ -176,7 +176,7 @@ REFUSED = {
         "  - cartpole-balance",
         '  - "cartpole\\n"',
         6,
-        "tasks.0 is 'cartpole\\n', not a name of letters",
+        "tasks.0 is 'cartpole\\n', not the name of a task",
     ),
     "number without end": ("step: 1000", "step: 1e400", 17, "1e400 is too large for a number"),
     "step as text": ("step: 1000", "step: 1_000_", 17, 'budget.step is "1_000_" (str); valid: integer'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from ...suite.suite import Task
 from .table import ScoreTable
 from .tasks import task_key
 
@@ -17,17 +18,33 @@ def absence(table: ScoreTable, task: str) -> str:
     seeds = _seeds(table, task)
     if seeds:
         return f"no row in {table.path.name}, which has {_listed('seed', seeds)} of this task"
-    held = sorted({name for name, _, _ in (*table.points, *table.nulls)})
-    nearest = difflib.get_close_matches(task, held, n=1)
-    more = f", the nearest {nearest[0]}" if nearest and len(held) > _SHOWN else ""
+    held = _held(table)
+    nearest = _nearest(table, task)
+    more = f", the nearest {nearest}" if nearest and len(held) > 1 else ""
     return f"no row in {table.path.name}, which has not this task but {_listed('task', held)}{more}"
 
 
-def mend_absence(table: ScoreTable, task: str) -> str:
+def mend_absence(table: ScoreTable, task: Task, system: str) -> str:
     """What brings the row."""
-    if _seeds(table, task):
+    name = task.name_in(system)
+    if _seeds(table, name):
         return "complete the table, or name the seeds that it holds in the suite"
-    return "name the task in the suite as the table does, or complete the table"
+    nearest = _nearest(table, name) or "<its name there>"
+    return (
+        f"add `names: {{{system}: {nearest}}}` to the task where the table calls it so, or complete the table"
+    )
+
+
+def _held(table: ScoreTable) -> list[str]:
+    return sorted({name for name, _, _ in (*table.points, *table.nulls)})
+
+
+def _nearest(table: ScoreTable, task: str) -> str:
+    """The table's task that looks most like another; what spells the same letters otherwise does so too."""
+    held = _held(table)
+    plain = {"".join(filter(str.isalnum, name.lower())): name for name in held}
+    close = difflib.get_close_matches("".join(filter(str.isalnum, task.lower())), plain, n=1)
+    return plain[close[0]] if close else held[0] if len(held) == 1 else ""
 
 
 def _seeds(table: ScoreTable, task: str) -> list[int]:

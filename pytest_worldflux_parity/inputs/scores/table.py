@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 
+from ...errors import ScoreTableError
 from ...wire import CurvePoint
 from .tasks import task_key
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 RETURN = "episode_return"
 SUCCESS = "episode_success"
+
+_LARGEST_STEP = 2**63 - 1
 
 # Task key, seed, metric.
 CurveKey: TypeAlias = tuple[str, int, str]
@@ -113,6 +116,25 @@ class ScoreTable:
     def merged_rows(self) -> int:
         """Rows that are no points of a curve because of another with their (task, seed)."""
         return sum(self.merged.values()) + sum(self.left_out.values())
+
+    def in_frames(self, frames_per_step: int) -> ScoreTable:
+        """The table with its steps, of so many frames each, as frames.
+
+        Raises:
+            ScoreTableError: they would be more than a number of frames can be.
+        """
+        if frames_per_step == 1:
+            return self
+        last = max([int(p.steps[-1]) for p in self.points.values()], default=0)
+        last = max([last, *(steps[-1] for steps in self.nulls.values() if steps)])
+        if last > _LARGEST_STEP // frames_per_step:
+            what = f"step {last} of {frames_per_step} frames is no number of frames"
+            raise ScoreTableError(what, where=str(self.path))
+        return replace(
+            self,
+            points={k: replace(p, steps=p.steps * frames_per_step) for k, p in self.points.items()},
+            nulls={k: tuple(s * frames_per_step for s in steps) for k, steps in self.nulls.items()},
+        )
 
     def curve(self, task: str, seed: int, metric: str = RETURN) -> tuple[CurvePoint, ...]:
         """The curve of a (task, seed), by any of the task's names; empty where there is none."""

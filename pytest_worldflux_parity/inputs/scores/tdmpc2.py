@@ -10,7 +10,6 @@ value in the whole table, which goes to its provenance. Other columns are the pu
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +20,9 @@ from .columns import Column, Columns, shown
 from .csv_files import CsvFile
 from .files import read_bytes, sha256
 from .table import RETURN, SUCCESS, ScoreTable
-from .tasks import task_key
+from .tasks import names_agent, names_task, task_key
 
 _METRICS = {"reward": RETURN, "score": RETURN, "success": SUCCESS}
-# Columns that say whose rows these are: ``agent``, ``env_id``, ``Task Name``.
-_TASKS = re.compile("task|env|game", re.IGNORECASE)
-_NAMES = re.compile(
-    "(task|env|environment|game|agent|method|algo|algorithm|model|policy|variant|ablation|config|exp|experiment)"
-    "(_?(name|id|key))?",
-    re.IGNORECASE,
-)
 
 
 def load(path: Path, duplicates: str | None) -> ScoreTable:
@@ -63,7 +55,7 @@ def _files(path: Path) -> list[Path]:
 
 def _columns(csv: CsvFile, provenance: dict[str, str]) -> Columns:
     scores = _score_columns(csv)
-    naming = [name for name in csv.header if _NAMES.fullmatch(re.sub(r"\W", "_", name))]
+    naming = [name for name in csv.header if names_task(name) or names_agent(name)]
     cells = csv.columns(("step", "seed", *scores), naming)
     for name in naming:
         _check_name(csv, name, cells[name], provenance)
@@ -81,7 +73,7 @@ def _columns(csv: CsvFile, provenance: dict[str, str]) -> Columns:
 def _check_name(csv: CsvFile, column: str, cells: Column, provenance: dict[str, str]) -> None:
     """Refuse rows of another task, and of a second agent; of the only one take its name."""
     task = csv.file.stem
-    if _TASKS.match(column):
+    if names_task(column):
         odd = {cell for cell in set(cells) if cell and task_key(cell) != task_key(task)}
         what = f"the file of the task {task}"
         mend = "name the file after its task, or take the column out"
