@@ -175,7 +175,7 @@ def test_a_chart_of_wandb_is_read_as_it_is_exported(tmp_path: Path) -> None:
 def test_a_mean_over_runs_is_no_run(tmp_path: Path) -> None:
     path = written(tmp_path / "w.csv", CHART.replace('"12.5","12.5","12.5"', '"12.5","10","15"'))
     line = refusal(path, columns=RUNS)
-    assert "w.csv:3: walker-walk__ppo__2__18 - charts/return is a mean of scores from 10 to 15" in line
+    assert "w.csv:3: walker-walk__ppo__2__18 - charts/return is a mean of scores from 10.0 to 15.0" in line
     assert "to mend: export the runs without grouping" in line
 
 

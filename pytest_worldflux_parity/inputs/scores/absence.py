@@ -18,10 +18,9 @@ def absence(table: ScoreTable, task: str) -> str:
     seeds = _seeds(table, task)
     if seeds:
         return f"no row in {table.path.name}, which has {_listed('seed', seeds)} of this task"
-    held = _held(table)
-    nearest = _nearest(table, task)
-    more = f"; the nearest is {nearest}" if nearest and len(held) > 1 else ""
-    return f"no row in {table.path.name}, which has no such task and {_listed('task', held)}{more}"
+    held, nearest = _held(table), _nearest(table, task)
+    more = f", the nearest {nearest}" if nearest and len(held) > _SHOWN else ""
+    return f"no row in {table.path.name}, which has not this task but {_listed('task', held)}{more}"
 
 
 def mend_absence(table: ScoreTable, task: Task, system: str) -> str:
@@ -53,5 +52,6 @@ def _seeds(table: ScoreTable, task: str) -> list[int]:
 
 
 def _listed(what: str, values: Sequence[object]) -> str:
+    shown = ", ".join(map(str, values[:_SHOWN]))
     more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return f"the {what}{'s' if len(values) > 1 else ''} {', '.join(map(str, values[:_SHOWN]))}{more}"
+    return f"{what}{'s' if len(values) > 1 else ''} {shown}{more}"

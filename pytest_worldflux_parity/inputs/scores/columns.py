@@ -45,7 +45,8 @@ class Columns:
         task, metric: names: text, or a list with a text a row.
         seed: whole numbers from 0, or text of such (``"0"``, ``"1.0"``).
         step: environment frames; whole numbers from 0, floats too (``1e5``).
-        score: finite numbers, and None where there is none; NaN is refused.
+        score: finite numbers, and where there is none None in a list and masked in an array; NaN is
+            refused.
         where: turns the number of a row, from 0, into ``file: row`` text; only called for an error.
         is_run: the rows are one run, in any order of step. Elsewhere the rows of a (task, seed, metric)
             that holds a step twice are cut into runs where the step does not rise.
@@ -130,10 +131,10 @@ def _names(values: object, rows: int) -> tuple[tuple[str, ...], NDArray[np.int32
     if not isinstance(values, list):
         codes = np.broadcast_to(np.int32(0), rows)
         return (str(values),), codes, None if _is_name(values) else 0
-    bad = next((i for i, v in enumerate(values) if not _is_name(v)), None)
-    if bad is not None:
-        return (), np.zeros(0, np.int32), bad
-    places = {name: code for code, name in enumerate(dict.fromkeys(values))}
+    distinct = dict.fromkeys(values) if set(map(type, values)) == {str} else ()
+    if not distinct or not all(map(_is_name, distinct)):
+        return (), np.zeros(0, np.int32), next(i for i, v in enumerate(values) if not _is_name(v))
+    places = {name: code for code, name in enumerate(distinct)}
     return tuple(places), np.fromiter(map(places.__getitem__, values), np.int32, rows), None
 
 
@@ -152,7 +153,7 @@ def _whole(values: Column, as_text: bool = False) -> tuple[NDArray[np.int64], in
             values = np.array([_whole_one(value, as_text) for value in values], np.int64)
     with np.errstate(invalid="ignore"):
         good = (values >= 0) & (values < 2.0**63) & (np.floor(values) == values)
-        return values.astype(np.int64), _first(~good)
+        return np.ma.getdata(values).astype(np.int64), _first(~np.ma.filled(good, False))
 
 
 def _whole_one(value: object, as_text: bool) -> int:
@@ -166,7 +167,8 @@ def _whole_one(value: object, as_text: bool) -> int:
 def _scores(values: Column) -> tuple[NDArray[np.float64], int | None]:
     """Finite numbers, NaN for None, and the first row that has something else."""
     if isinstance(values, np.ndarray):
-        return values.astype(np.float64), _first(~(abs(values) <= _LARGEST_SCORE))
+        scores = np.ma.filled(values.astype(np.float64), np.nan)
+        return scores, _first(~((abs(scores) <= _LARGEST_SCORE) | np.ma.getmaskarray(values)))
     # Exact types: true is no number. An integer may be too large for a float, so size comes first.
     if set(map(type, values)) <= {int, float, type(None)}:
         try:
@@ -198,8 +200,8 @@ MISSING = _Missing()
 
 def shown(value: object) -> str:
     """A value for an error line, cut at 60 characters."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic | np.ma.core.MaskedConstant):
+        value = value.tolist()
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, float) and not math.isfinite(value):

@@ -16,7 +16,7 @@ from ...errors import ScoreTableError
 from .columns import number
 from .files import decoded, parsed_json, read_bytes, unpacked
 from .layouts import OWN
-from .mapped import BOUNDS, JSONL, Source, file_names, source
+from .mapped import BOUNDS, JSONL, Source, file_names, is_empty, source
 from .tasks import names_agent, names_task
 from .templates import Template
 
@@ -194,7 +194,7 @@ def _long(rows: Source, header: Sequence[str]) -> tuple[dict[str, Any], tuple[st
     notes = [f"other columns that may be scores: {', '.join(others)}"] if others else []
     cells = rows.columns((score,))[score]
     columns: dict[str, Any] = {"score": score}
-    if any(cell is None for cell in cells):
+    if any(map(is_empty, cells)):
         columns["empty"] = "absent"
         notes.append("assumed: an empty score is no row; leave `empty` out where it is one that is lost")
     return columns, tuple(notes)

@@ -244,9 +244,9 @@ class _Rows:
 
     def _one(self, score: str, said: Said) -> Iterator[Columns]:
         """The rows of one column of scores; where they are of one run, cut where another begins."""
-        skipped = (MISSING, None) if self._layout.skips_empty else (MISSING,)
-        cells = self._taken(score, self._kept)
-        rows = [i for i, cell in zip(self._kept, cells, strict=True) if cell not in skipped]
+        skips = self._layout.skips_empty
+        cells = zip(self._kept, self._taken(score, self._kept), strict=True)
+        rows = [i for i, cell in cells if cell is not MISSING and not (skips and is_empty(cell))]
         if not rows:
             return
         task: Any = self._field("task", said, rows)
@@ -293,7 +293,7 @@ class _Rows:
         for i, *cells in zip(self._kept, low, middle, high, strict=True):
             if cells[0] != cells[2] or cells[1] != cells[0]:
                 raise ScoreTableError(
-                    f"{name} is a mean of scores from {cells[0]} to {cells[2]}, not the score of one run",
+                    f"{name} is a mean of scores from {shown(cells[0])} to {shown(cells[2])}, not the score of one run",
                     where=self._source.where(i),
                     mend="export the runs without grouping, and every point of them",
                 )
@@ -328,6 +328,11 @@ def _rising(steps: Column) -> Iterator[slice]:
             yield slice(begin, i)
             begin = i
     yield slice(begin, len(values))
+
+
+def is_empty(cell: object) -> bool:
+    """Whether a cell is there and says nothing: a null, or masked in an array."""
+    return cell is None or cell is np.ma.masked
 
 
 def is_number(value: object) -> bool:

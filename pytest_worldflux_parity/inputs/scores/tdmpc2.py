@@ -73,21 +73,24 @@ def _check_name(csv: CsvFile, column: str, cells: Column, provenance: dict[str, 
     """Refuse rows of another task, and of a second agent; of the only one take its name."""
     task = csv.file.stem
     if names_task(column):
-        row = next((i for i, cell in enumerate(cells) if cell and task_key(cell) != task_key(task)), None)
+        odd = {cell for cell in set(cells) if cell and task_key(cell) != task_key(task)}
         what = f"the file of the task {task}"
         mend = "name the file after its task, or take the column out"
     else:
         only = provenance.setdefault(column, cells[0])
-        row = next((i for i, cell in enumerate(cells) if cell != only), None)
+        odd = {cell for cell in set(cells) if cell != only}
         what = f"a table of {shown(only)}"
         mend = f"keep the rows of one {column} per table"
-    if row is not None:
+    if odd:
+        row = next(i for i, cell in enumerate(cells) if cell in odd)
         what = f"the column {column} says {shown(cells[row])} in {what}"
         raise ScoreTableError(what, where=csv.where(row), mend=mend)
 
 
 def _is_filled(cells: Column) -> bool:
-    return isinstance(cells, np.ndarray) or any(cell is not None for cell in cells)
+    if isinstance(cells, np.ndarray):
+        return not np.ma.getmaskarray(cells).all()
+    return any(cell is not None for cell in cells)
 
 
 def _score_columns(csv: CsvFile) -> list[str]:
