@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -170,7 +171,9 @@ def test_gaps_and_early_ends_are_said(project: Project, capsys: pytest.CaptureFi
     ends = "steps 0 to 40 (the first run to 30)"
     assert f"seeds 0-1, 3  12 points  {ends}, each 10, but a gap of 30 after 10 (seed 1)\n" in out
     assert "1 nulls, which are no points" in out
-    assert "budget: {step: 30, tolerance: 0.34}" in out
+    # 30 of 40 frames are no 40, and 40 are no 30: a budget tolerates a fifth of itself.
+    assert "# left out, with no point near the budget: a, seeds 3\n" in out
+    assert "seeds: [0, 1]\nbudget: {step: 40}\n" in out
 
 
 @pytest.mark.parametrize(
@@ -182,6 +185,7 @@ def test_gaps_and_early_ends_are_said(project: Project, capsys: pytest.CaptureFi
         ("x.csv", "step,b\n1,2\n", "x.csv: no column of scores is known; valid: step, b"),
         ("x.csv", 'Step,"run - return"\n1,2\n', "1 runs, and their names do not say which seed each is: run"),
         ("x.json", "{}", "no table that is known"),
+        ("d/a/scores.json.txt", "", "no table is in this folder"),
         ("x.json", "[1, 2", "not JSON"),
         ("x.jsonl", "3\n", "x.jsonl:1: 3 is not an object"),
         ("d/notes.txt", "hello", "no table is in this folder; valid: <task>.csv, "),
@@ -195,10 +199,26 @@ def test_what_is_no_table_is_one_line(
     path = project.root / name
     if text is not None:
         Writer(project.root, "x").file(name, text)
-    status, out, err = table(project, capsys, str(path if path.suffix != ".txt" else path.parent))
+    status, out, err = table(project, capsys, str(path if path.suffix != ".txt" else project.root / "d"))
     assert (status, out) == (1, "")
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_what_could_never_be_judged_is_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"task": "a", "seed": 0, "step": 0, "score": 1}]
+    path = Writer(project.root, "x").file("t.json", json.dumps(rows))
+    status, out, _ = table(project, capsys, str(path))
+    assert status == 0
+    assert out.endswith("one point a run\nno suite can judge it: no run has a point after step 0\n")
+
+
+def test_a_pipe_is_not_waited_for(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(project.root / "p.csv")
+    for name in ("p.csv", "/dev/zero"):
+        status, _, err = table(project, capsys, str(project.root / name))
+        assert (status, err.count("\n")) == (1, 1)
+        assert "cannot be read: is no file" in err
 
 
 def test_the_format_and_the_unit_can_be_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,9 +37,11 @@ _RUNS = (
 # And files; ``.*`` is their kind.
 _LOGS = (
     "{task}/{exp}/{seed}/*", "{task}/{seed}/{exp}/*", "{task}/{seed}/*", "{task}/seed_{seed}/*",
-    "{task}/seed{seed}/*", "{task}/{seed}.*", "{task}-{seed}.*", "{task}_{seed}.*", "{task}_seed{seed}.*",
-    "{task}.*", "*",
+    "{task}/seed{seed}/*", "{task}__{exp}__{seed}__*/*", "{task}-{seed}/*", "{task}_{seed}/*",
+    "{task}/{seed}.*", "{task}-{seed}.*", "{task}_{seed}.*", "{task}_seed{seed}.*", "{task}.*", "*",
 )  # fmt: skip
+# Files that a message lists.
+_SHOWN = 30
 # Of TD-MPC2 the domains whose wrappers step the simulator once per action.
 _ONE_FRAME = ("myo-", "mujoco-", "bipedal-walker", "lunarlander-")
 
@@ -103,6 +105,10 @@ def _folder(path: Path) -> Guess:
         return Guess("dreamerv3_logs", notes=("steps are frames, as the program logs them",))
     tables = [name for name in names if name.lower().endswith((".csv", *JSONL))]
     if not tables:
+        documents = [name for name in names if name.lower().endswith((".json", ".json.gz"))]
+        if documents:
+            what = "a folder of this format is no table, and one file of it is"
+            raise ScoreTableError(what, where=str(path), valid=documents[:_SHOWN])
         valid = ("<task>.csv", *(str(row["files"]) for row in OWN.values() if row), "*.csv", "*.jsonl")
         raise ScoreTableError("no table is in this folder", where=str(path), valid=valid)
     top = [name for name in tables if "/" not in name and name.lower().endswith(".csv")]
