@@ -46,9 +46,12 @@ PROFILER_WHY = "no trace of updates 100 to 120 is recorded; no official flag rea
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do the run that the command line asks for; the exit status: 0 done, 1 not done, 2 usage."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["--check"]:
+        return wire.check_main("official_dreamerv3", check_values, (Refused,), words[1:])
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        run(request_of(sys.argv[1:] if argv is None else list(argv)))
+        run(request_of(words))
     except (Refused, wire.WireError) as error:
         return _say(str(error))
     except ModuleNotFoundError as error:
@@ -179,6 +182,24 @@ def check(request: wire.RunRequest) -> tuple[str, dict[str, Any]]:
             raise Refused(f"eval_protocol.{key}: DreamerV3 is scored by its training episodes; leave it out")
     task = recipes.official_task(request.task_id)
     return task, recipes.checked(task, request.recipe)
+
+
+def check_values(request: wire.RunRequest) -> None:
+    """As :func:`check`, and that the official configuration has what the recipe names.
+
+    Raises:
+        Refused: as there.
+    """
+    import elements
+    import ruamel.yaml
+
+    task, asked = check(request)
+    path = Path(request.source["checkout"]).expanduser() / "dreamerv3" / "configs.yaml"
+    try:
+        named = ruamel.yaml.YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; to mend: {source.MEND}") from None
+    recipes.check_values(task, asked, elements.Config(named["defaults"]).flat)
 
 
 def fresh_run_dir(out_dir: Path) -> Path:

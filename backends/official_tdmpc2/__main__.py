@@ -33,9 +33,12 @@ KIND = "torch_subprocess"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do the run that the command line asks for; the exit status: 0 done, 1 not done, 2 usage."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["--check"]:
+        return wire.check_main("official_tdmpc2", check, (Refused,), words[1:])
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        run(request_of(sys.argv[1:] if argv is None else list(argv)))
+        run(request_of(words))
     except (Refused, wire.WireError) as error:
         return _say(str(error))
     except Terminated:

@@ -39,6 +39,8 @@ class Refused(ValueError):
 def main(argv: list[str] | None = None) -> int:
     """Run the program; the exit status."""
     options = parse_arguments(argv)
+    if options.check:
+        return wire.check_main("worldflux_dreamerv3", check, (Refused, RecipeError), options.check)
     try:
         request = (
             wire.read_request(options.request)
@@ -75,8 +77,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--window", action="append", default=[], metavar="NAME=FIRST:LAST", help="updates")
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="save the run every so often")
     parser.add_argument("--resume", metavar="DIR", help="go on from the checkpoint in this directory")
+    parser.add_argument("--check", nargs="+", metavar="REQUEST", help="only say whether it would be answered")
     options = parser.parse_args(argv)
-    if not options.request and not (options.task and options.out):
+    if not options.check and not options.request and not (options.task and options.out):
         parser.error("give request.json, or --task and --out")
     if options.checkpoint_every is not None and options.checkpoint_every < 1:
         parser.error("--checkpoint-every: 1 or more")

@@ -7,6 +7,7 @@ with one is not changed behind its program's back, and does not count.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from .store import set_record_aside
 
 # Bytes of a log that are kept: of a longer one its beginning and its end.
 MOST_LOG, LOG_BEGINNING = 64 << 20, 1 << 20
-_TEXTS = ("stdout.log", "stderr.log", FAILED_RECORD)
+_LOGS = ("stdout.log", "stderr.log")
 # What we wrote ourselves for the program, with this machine's paths.
 _ASKED = ("request.json", "match_request.json", "isolation.json")
 # What ties a record to its request, and the plugin compares.
@@ -103,8 +104,9 @@ def clean_texts(folder: Path, clean: Cleaner) -> None:
         OSError: a file cannot be written.
     """
     take_away_odd(folder)
-    for name in _TEXTS:
-        _rewrite(folder / name, clean.data)
+    for name in _LOGS:
+        _rewrite(folder / name, lambda data: clean.data(_without_bars(data)))
+    _rewrite(folder / FAILED_RECORD, clean.data)
     _rewrite(folder / "progress.jsonl", lambda data: _clean_lines(data, clean))
     for name in _ASKED:
         with suppress(OSError, wire.WireError):
@@ -145,10 +147,23 @@ def _bounded(path: Path) -> tuple[bytes, bool]:
         first = handle.read(LOG_BEGINNING)
         handle.seek(size - (MOST_LOG - 2 * LOG_BEGINNING))
         last = handle.read(MOST_LOG - 2 * LOG_BEGINNING)
-    # Cut at lines: no half of what is looked for is left over.
-    first, last = first.rpartition(b"\n")[0], last.partition(b"\n")[2]
+    # Cut at lines, or states of a progress bar: no half of what is looked for is left over.
+    first = first[: max(first.rfind(b"\n"), first.rfind(b"\r"), 0)]
+    begins = re.search(rb"[\r\n]", last)
+    last = last[begins.end() :] if begins else b""
     note = f"\n... {size - len(first) - len(last)} bytes of this log are left out here ...\n"
     return first + note.encode() + last, False
+
+
+def _without_bars(data: bytes) -> bytes:
+    """A log as a terminal shows it in the end: of a progress bar its last state."""
+    lines = data.split(b"\n") if b"\r" in data else ()
+    return b"\n".join(map(_last_state, lines)) if lines else data
+
+
+def _last_state(line: bytes) -> bytes:
+    shown = line.rstrip(b"\r")
+    return line[shown.rfind(b"\r") + 1 :]
 
 
 def _clean_lines(data: bytes, clean: Cleaner) -> bytes:

@@ -141,6 +141,24 @@ def match_started(
 
 
 @contextmanager
+def check_started(
+    backend: Backend, requests: Sequence[Path], threads: int, root: Path, sealed: Sealed, read: Sequence[Path]
+) -> Iterator[Start]:
+    """As :func:`started`, of the check program, which the backend must have.
+
+    Args:
+        requests: in one folder. read: what they name, such as a checkout.
+    """
+
+    def words(own: Backend, python: Path) -> list[str]:
+        return own.check_command(python, requests)
+
+    out = requests[0].parent
+    with _backend_started(backend, words, out, threads, root, sealed, read) as start:
+        yield start
+
+
+@contextmanager
 def record_started(
     backend: Backend, places: Mapping[str, str], work: Path, threads: int, root: Path, sealed: Sealed
 ) -> Iterator[Start]:
@@ -190,7 +208,7 @@ def _backend_started(
         env = {**runner.environment(os.environ, first, threads), **(variables(cache) if cache else {})}
         env["PYTHONPYCACHEPREFIX"] = str(kept)
         own: Bytecode | None = None
-        if backend.argv[0] == "{python}":
+        if words(backend, Path("{python}"))[0] == "{python}":
             found = packages(python)
             behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
             own = bytecode.bytecode_of(found, sealed.place, folder, behind, sealed.tree, sealed.source)

@@ -13,6 +13,7 @@ from ..wire import (
     RunRequest,
     WireError,
     content_hash,
+    one_line,
     record_from_dict,
     record_to_dict,
 )
@@ -126,12 +127,24 @@ class StoredLine(dict[str, Any]):
     """
 
     @cached_property
-    def readable(self) -> bool:
-        return _is_readable(self)
+    def unreadable(self) -> str:
+        return _unreadable(self)
 
     @cached_property
     def record(self) -> RunRecord | None:
         return _record_of(self)
+
+
+def log_path(line: Mapping[str, Any]) -> str:
+    """Which log says why an attempt failed, from the run directory; nothing where none does."""
+    found = (line.get("artifacts") or {}).get("log")
+    return found if isinstance(found, str) else ""
+
+
+def failure_text(line: Mapping[str, Any]) -> str:
+    """Why an attempt failed, and which log says so."""
+    log = log_path(line)
+    return f"{line.get('error')}; log: {log}" if log else str(line.get("error"))
 
 
 def line_sha256(line: Mapping[str, Any]) -> str:
@@ -141,20 +154,35 @@ def line_sha256(line: Mapping[str, Any]) -> str:
 
 def is_readable(line: Mapping[str, Any]) -> bool:
     """Whether the line of a success has what a verdict reads of it, and a valid record."""
-    return line.readable if isinstance(line, StoredLine) else _is_readable(line)
+    return not unreadable(line)
 
 
-def _is_readable(line: Mapping[str, Any]) -> bool:
-    typed = all(
-        isinstance(line.get(k, ...), types) and not isinstance(line[k], bool) for k, types in _TYPES.items()
-    )
-    return (
-        typed
-        and line.get("schema_version") == RECORD_SCHEMA
-        and _texts(line["artifacts"])
-        and _texts(line.get("artifacts_sha256", {}))
-        and bool(record_of(line))
-    )
+def unreadable(line: Mapping[str, Any]) -> str:
+    """Why the line of a success is not :func:`is_readable`; empty where it is."""
+    return line.unreadable if isinstance(line, StoredLine) else _unreadable(line)
+
+
+def _unreadable(line: Mapping[str, Any]) -> str:
+    for key, types in _TYPES.items():
+        if key not in line:
+            return f"{key} is missing"
+        if not isinstance(line[key], types) or isinstance(line[key], bool):
+            return f"{key} is {one_line(repr(line[key]))}, not {' or '.join(t.__name__ for t in types)}"
+    if line.get("schema_version") != RECORD_SCHEMA:
+        return f"schema_version is {one_line(repr(line.get('schema_version')))}, not {RECORD_SCHEMA!r}"
+    if not (_texts(line["artifacts"]) and _texts(line.get("artifacts_sha256", {}))):
+        return "artifacts are not texts by name"
+    return "" if record_of(line) else _why_no_record(line)
+
+
+def _why_no_record(line: Mapping[str, Any]) -> str:
+    if line["status"] != SUCCESS:
+        return f"its status is {one_line(repr(line['status']))}"
+    try:
+        record_from_dict(line["metrics"], "its record")
+    except WireError as error:
+        return str(error)
+    return ""
 
 
 def _texts(value: object) -> bool:

@@ -8,6 +8,7 @@ Keys: ``adapter`` (its id), ``kind``, ``family``, ``system``, ``argv`` (a list; 
 ``program: {checkouts, packages, files, ignore}`` for what the program is beside its folder,
 ``match: {argv, golden, deadline_sec}`` for one whose components can be compared with a golden folder,
 ``record: {argv, deadline_sec}`` for an official one that can record such a folder from a run's checkpoint,
+``check: {argv, deadline_sec}`` for one that can say of requests whether it would answer them,
 and ``needs: {network, read, write, dev_shm}`` for what it cannot do without where programs are isolated.
 """
 
@@ -67,6 +68,14 @@ class RecordProgram:
 
     argv: tuple[str, ...]
     deadline_sec: float = 900.0
+
+
+@dataclass(frozen=True)
+class CheckProgram:
+    """The program of a backend that says of requests whether it would answer them."""
+
+    argv: tuple[str, ...]
+    deadline_sec: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,7 @@ class Backend:
     lock_suite: str = ""
     match: MatchProgram | None = None
     record: RecordProgram | None = None
+    check: CheckProgram | None = None
     needs: Needs = NO_NEEDS
     program: Names | None = None
 
@@ -210,6 +220,10 @@ class Backend:
             )
         return self.environment_dir(root) / "bin" / "python"
 
+    def is_ready(self, root: Path) -> bool:
+        """Whether an interpreter for the program is here."""
+        return self.environment == "shared" or not self.environment_lack(root)
+
     def environment_lack(self, root: Path) -> str:
         """What keeps the own environment from being used, empty when it is ready."""
         folder = self.environment_dir(root)
@@ -231,6 +245,12 @@ class Backend:
         """As :meth:`command`, of the match program, which the backend must have."""
         assert self.match is not None
         return self._filled_argv(self.match.argv, python, request_path)
+
+    def check_command(self, python: Path, request_paths: Sequence[Path]) -> list[str]:
+        """As :meth:`command`, of the check program, which the backend must have, for several requests."""
+        assert self.check is not None
+        first, *others = request_paths
+        return [*self._filled_argv(self.check.argv, python, first), *map(str, others)]
 
     def record_command(self, python: Path, places: Mapping[str, str]) -> list[str]:
         """The command line of the record program, which the backend must have.
@@ -322,26 +342,28 @@ def read_backend(path: Path) -> Backend:
     return _backend(path, document, lines)
 
 
+_PROGRAMS: Mapping[str, Any] = {"match": MatchProgram, "record": RecordProgram, "check": CheckProgram}
+
+
 def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backend:
     locate = suite_file.locator(path, lines)
     if not isinstance(document, dict):
         raise BackendError("a backend is a mapping of keys", where=f"{path}:1")
     _refuse_shell_argv(document, (), locate)
-    for key in ("match", "record"):
+    for key in _PROGRAMS:
         if isinstance(document.get(key), dict):
             _refuse_shell_argv(document[key], (key,), locate)
     schemas.check(document, "backend.v1", locate, BackendError)
-    for at in ((), *((key,) for key in ("match", "record") if key in document)):
+    for at in ((), *((key,) for key in _PROGRAMS if key in document)):
         argv = (document[at[0]] if at else document)["argv"]
         if argv[0] == "{python}":
             count_options(argv[1:], locate((*at, "argv")))
     values = {**document, "argv": tuple(document["argv"])}
     values["requirements"] = tuple(document.get("requirements", ()))
     values["lock_suite"] = values.pop("source", {}).get("lock", "")
-    if "match" in values:
-        values["match"] = MatchProgram(**{**document["match"], "argv": tuple(document["match"]["argv"])})
-    if "record" in values:
-        values["record"] = RecordProgram(**{**document["record"], "argv": tuple(document["record"]["argv"])})
+    for key, kind in _PROGRAMS.items():
+        if key in values:
+            values[key] = kind(**{**document[key], "argv": tuple(document[key]["argv"])})
     needs = document.get("needs", {})
     folders = {key: tuple(needs.get(key, ())) for key in ("read", "write")}
     values["needs"] = Needs(**{**needs, **folders})

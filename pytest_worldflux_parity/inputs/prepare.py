@@ -22,6 +22,7 @@ from . import checkouts, lock
 from .backends import Backend, load_backends
 from .context import RunContext
 from .scores import RETURN, ScoreTable, load_table, task_key
+from .scores.absence import mend_absence
 from .scores.curves import Result, nulls_at, point_near
 
 if TYPE_CHECKING:
@@ -188,7 +189,8 @@ def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:
             mend=f"--parity-source {valid[0]}",
         )
     for source in wanted:
-        _refuse_output(campaign, source)
+        if not source.in_place:
+            _refuse_output(campaign, source)
     return PreparedFile(tuple(prepare_source(campaign, s, context) for s in wanted), campaign=campaign)
 
 
@@ -393,6 +395,18 @@ def mend_absent(path: Path, system: str, context: RunContext) -> str:
                 return f"{checkouts.FETCH} --suite {entry.suite_id}"
     option = "--parity-upstream" if system == "official" else "--parity-worldflux"
     return f"write the {system} scores there, or name another table with {option}=PATH"
+
+
+def mend_absent_row(prepared: PreparedSuite, task: Task, system: str) -> str:
+    """What makes a suite of tables that lack a row one that can be judged.
+
+    A quick suite of the earlier system expects of both what either holds, and has no key for seeds.
+    """
+    if None not in prepared.suite.seeds.values():
+        return mend_absence(prepared.tables[system], task, system)
+    held = {s: sorted(n for at, t, n in prepared.results if (at, t) == (s, task.id)) for s in SYSTEMS}
+    shown = ", ".join(f"{side}: {seeds}" for side, seeds in held.items())
+    return f"complete the table, or write the suite as {suite_file.SUITE_SCHEMA} with `seeds: {{{shown}}}`"
 
 
 def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[str, int], Result]:

@@ -11,7 +11,7 @@ from ..errors import ParityError
 from ..execution.attempt_files import AttemptFiles
 from ..execution.attempts import request_id
 from ..execution.match_program import MatchRun, last_run, read_match
-from ..execution.records import SUCCESS, is_readable, record_of
+from ..execution.records import SUCCESS, failure_text, is_readable, record_of
 from ..execution.retry import UNSEEN
 from ..execution.store import Line, Stored
 from ..inputs.backends import Backend
@@ -203,7 +203,7 @@ def _absence(
     # An attempt that was cut off says nothing of the program.
     attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") not in UNSEEN]
     if attempts and not attempts[-1].get("success"):
-        return FAILED, str(attempts[-1].get("error"))
+        return FAILED, failure_text(attempts[-1])
     if any(line["status"] == SUCCESS and not is_readable(line) for line in attempts):
         return FAILED, "its stored line cannot be read"
     if f"{task_id}[seed={seed}]" not in selected:

@@ -7,14 +7,14 @@ held to everything else that a proof asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import wire
 from ..errors import StoreError
-from ..execution.records import SUCCESS, StoredLine, is_readable, record_of
+from ..execution.records import SUCCESS, StoredLine, is_readable, record_of, unreadable
 from ..execution.store import Line
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import lock_reference
@@ -73,7 +73,8 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
         SourceError: the lock file is there and is not a lock.
     """
     assert prepared.proof is not None
-    unsealed = replace(prepared.proof, claim="none", warnings=(*prepared.proof.warnings, UNSEALED))
+    said = (*prepared.proof.warnings, UNSEALED, *_strangers(prepared, lines))
+    unsealed = replace(prepared.proof, claim="none", warnings=said)
     parts = tuple(
         replace(_part_evidence(part, lines), golden=lock_reference(part, context).golden)
         for part in prepared.parts
@@ -93,15 +94,18 @@ def judge_lines(prepared: PreparedFile, context: RunContext, lines: Sequence[Lin
 def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:
     own = list(_own_lines(part, lines))
     used: dict[RunKey, Line] = {}
+    doubts: dict[RunKey, str] = {}
     for line in own:
-        if _succeeded(line):
-            used.setdefault((line["system"], line["task_id"], line["seed"]), line)
+        key = line["system"], line["task_id"], line["seed"]
+        if doubt := _doubt(line):
+            doubts[key] = doubt
+        elif used.setdefault(key, line) is line and (why := unreadable(line)):
+            doubts[key] = f"its line cannot be read: {why}"
     readable = {key: line for key, line in used.items() if is_readable(line)}
     records = {k: record for k, line in readable.items() if (record := record_of(line)) is not None}
     expected = tuple(_expected(part))
-    tried = {(line["system"], line["task_id"], line["seed"]) for line in own}
     absent = {
-        key: (FAILED, "no attempt succeeded, or its line cannot be read") if key in tried else (NOT_RUN, "")
+        key: (FAILED, doubts[key]) if key in doubts else (NOT_RUN, "")
         for key in ((system, task, seed) for task, seed, system in expected)
         if key not in records
     }
@@ -122,18 +126,26 @@ def _part_evidence(part: PreparedSuite, lines: Sequence[Line]) -> Evidence:
     )
 
 
-def _succeeded(line: Line) -> bool:
-    """Whether nothing that a line says of itself contradicts its success."""
+def _doubt(line: Line) -> str:
+    """What a line says of itself that contradicts its success; empty where it is one."""
+    if line.get("status") != SUCCESS:
+        return f"its status is {_said(line, 'status')}, its error {_said(line, 'error')}"
+    if line.get("success", True) is not True or line.get("error"):
+        return f"it says success {_said(line, 'success')}, error {_said(line, 'error')}"
+    if line.get("return_code") not in (None, 0):
+        return f"its return_code is {_said(line, 'return_code')}"
     metrics = line.get("metrics")
-    return (
-        line.get("status") == SUCCESS
-        and line.get("success", True) is True
-        and not line.get("error")
-        and line.get("return_code") in (None, 0)
-        and isinstance(metrics, Mapping)
-        and metrics.get("success", True) is True
-        and (metrics.get("task_id"), metrics.get("seed")) == (line["task_id"], line["seed"])
-    )
+    if not isinstance(metrics, Mapping):
+        return "it has no metrics"
+    if metrics.get("success", True) is not True:
+        return "its record says that it is no success"
+    if (metrics.get("task_id"), metrics.get("seed")) != (line["task_id"], line["seed"]):
+        return f"its record is of {_said(metrics, 'task_id')}, seed {_said(metrics, 'seed')}"
+    return ""
+
+
+def _said(document: Mapping[str, Any], key: str) -> str:
+    return wire.one_line(repr(document.get(key)))
 
 
 def _expected(part: PreparedSuite) -> Iterator[tuple[str, int, str]]:
@@ -143,14 +155,25 @@ def _expected(part: PreparedSuite) -> Iterator[tuple[str, int, str]]:
                 yield task.id, seed, system
 
 
+def _strangers(prepared: PreparedFile, lines: Sequence[Line]) -> Iterator[str]:
+    """What is to be known of lines that are about nothing of the suite."""
+    tasks = {task_key(t.id) for part in prepared.parts for t in part.suite.tasks}
+    if odd := [line for line in lines if not _is_of(line, tasks)]:
+        shown = ", ".join(f"{key} {_said(odd[0], key)}" for key in ("task_id", "seed", "system"))
+        yield f"{len(odd)} of {len(lines)} lines are of no task, seed and system here; the first: {shown}"
+
+
+def _is_of(line: Line, tasks: Container[str]) -> bool:
+    name, seed, system = line.get("task_id"), line.get("seed"), line.get("system")
+    return isinstance(name, str) and task_key(name) in tasks and type(seed) is int and system in SYSTEMS
+
+
 def _own_lines(part: PreparedSuite, lines: Iterable[Line]) -> Iterator[Line]:
     """The lines about this part's tasks, under the suite's names of them, with the keys that ours have."""
     tasks = {task_key(t.id): t.id for t in part.suite.tasks}
     for line in lines:
-        name, seed, system = line.get("task_id"), line.get("seed"), line.get("system")
-        known = isinstance(name, str) and task_key(name) in tasks
-        if known and type(seed) is int and system in SYSTEMS:
-            yield _completed(line, tasks[task_key(str(name))], part)
+        if _is_of(line, tasks):
+            yield _completed(line, tasks[task_key(line["task_id"])], part)
 
 
 def _completed(line: Line, task: str, part: PreparedSuite) -> Line:

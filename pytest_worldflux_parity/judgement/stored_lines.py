@@ -11,7 +11,7 @@ from typing import Any
 from .. import wire
 from ..errors import StoreError
 from ..execution.attempt_files import Attempt, AttemptFiles
-from ..execution.records import is_readable, line_sha256, record_of
+from ..execution.records import line_sha256, record_of, unreadable
 from ..execution.store import Line, Stored, attempt_place
 from ..schemas.json_text import Unclear, is_plainly
 from ..suite.pairs import RunKey
@@ -45,8 +45,9 @@ def line_findings(
     """
     system, task_id, seed = key
     about: dict[str, Any] = {"task_id": task_id, "seed": seed, "system": system}
-    if not is_readable(line):
-        return [Finding("unreadable_record", "the stored line is not one that this plugin writes", **about)]
+    if why := unreadable(line):
+        text = f"the stored line is not one that this plugin writes: {why}"
+        return [Finding("unreadable_record", text, **about)]
     wanted = {**about, "adapter": adapter, "device": device}
     found = [Finding("foreign_record", text, **about) for text in _foreign(line, wanted, run_id)]
     doubt = _doubt(line, files)

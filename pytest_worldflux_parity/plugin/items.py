@@ -15,11 +15,12 @@ from ..execution import attempts
 from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
 from ..execution.records import line_sha256, record_of
-from ..execution.runner import log_tail
+from ..execution.request_checks import check_requests
+from ..execution.runner import LOG_TAIL_BYTES, log_of, log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
-from ..inputs.prepare import PreparedSuite, prepare, stated
-from ..inputs.scores.absence import absence, mend_absence
+from ..inputs.prepare import PreparedSuite, mend_absent_row, prepare, stated
+from ..inputs.scores.absence import absence
 from ..inputs.scores.curves import Result
 from ..judgement.gates.validity import recipe_findings, record_findings
 from ..judgement.stats.measurements import measure
@@ -50,9 +51,10 @@ class SuiteFile(pytest.File):
             raise self.CollectError(f"{self.path}: a suite lies in the project, {self.config.rootpath}")
         try:
             parts = prepare(self.path, context).parts
-            if runs_items(self.config.option):
-                for part in parts:
+            for part in parts:
+                if runs_items(self.config.option):
                     check_runnable(part, context, self.config.stash[POOL])
+                check_requests(part, context)
         except ParityError as error:
             raise self.CollectError(error.line()) from None
         for part in parts:
@@ -206,7 +208,10 @@ class ComponentItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         if isinstance(error, MatchFailed) and error.folder is not None:
             self.add_report_section("call", "match log", _log_of(error.folder))
-            return f"match_failed: {error.line()}"
+            log = log_of(error.folder, LOG_TAIL_BYTES)[0]
+            return f"match_failed: {error.line()}" + (
+                f"; log: {os.path.relpath(error.folder / log)}" if log else ""
+            )
         return error.line()
 
     def reportinfo(self) -> tuple[Path, int, str]:
@@ -321,7 +326,7 @@ class PairItem(pytest.Item):
             raise ParityError(
                 f"{task.id} seed {seed}: {absence(prepared.tables[system], task.name_in(system))}",
                 where=str(prepared.tables[system].path),
-                mend=mend_absence(prepared.tables[system], task, system),
+                mend=mend_absent_row(prepared, task, system),
             )
         for metric in prepared.suite.metrics_of(task.id):
             try:

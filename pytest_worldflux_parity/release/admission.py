@@ -157,7 +157,8 @@ def _bounds(rule: SuiteRule, facts: Facts, now: datetime) -> Iterator[Finding]:
             yield Finding("too_few_seeds", text, system=system)
     for own in facts.rules:
         if rule.largest_margin is not None and own.margin > rule.largest_margin:
-            text = f"{own.metric} has the margin {own.margin:.1%}, {rule.largest_margin:.1%} is the largest"
+            margin, largest = 100 * own.margin, 100 * rule.largest_margin
+            text = f"{own.metric} has the margin {margin:g} %, and {largest:g} % is the largest"
             yield Finding("margin_too_wide", text)
     if rule.largest_age_days is not None and not 0 <= (age := _age(facts.time, now)) <= rule.largest_age_days:
         text = f"the run is of {facts.time}, and {rule.largest_age_days:g} days is the largest age"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -59,6 +59,14 @@ def check(
     problems = list(_validator(name).iter_errors(document))
     if problems:
         raise _translate(min(map(_deepest, problems), key=_order), locate, error)
+
+
+def texts_for_numbers(document: object, name: str) -> Iterator[tuple[Path, str]]:
+    """Where a document has a text and the schema ``name`` wants a number, and the text."""
+    for problem in _validator(name).iter_errors(document):
+        wanted = problem.validator == "type" and problem.validator_value in ("number", "integer")
+        if wanted and isinstance(problem.instance, str):
+            yield tuple(problem.absolute_path), problem.instance
 
 
 def _deepest(problem: Any) -> Any:

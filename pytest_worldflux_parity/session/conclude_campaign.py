@@ -16,7 +16,7 @@ from .. import schemas, wire
 from ..errors import ParityError, RecordError, RunFailed, ScoreTableError, StoreError
 from ..execution.attempt_files import AttemptFolders
 from ..execution.attempts import request_id
-from ..execution.records import record_of
+from ..execution.records import failure_text, record_of
 from ..execution.store import Stored, SuiteStore, relative, translated
 from ..inputs import lock
 from ..inputs.command_program import CommandProgram, project_commit
@@ -124,13 +124,16 @@ def conclude_source(
     scores = scores_of(part, context, names)
     warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
     path = Path(os.path.normpath(output or source.output_path))
+    where = relative(path, context.root)
+    if any(path.exists() and path.samefile(t.path) for t in part.tables.values()):
+        text = _text(scores, f"{where} is the input, too, and stays as it is", len(scores.absent))
+        return SourceTable(source.name, not scores.absent, text, warnings, path)
     provenance = provenance_of(file.campaign, source, part, context, scores)
     try:
         write(path, scores, provenance)
     except ParityError as error:
         # No table has the list then.
         return SourceTable(source.name, False, _text(scores, error.line(), len(scores.absent)), warnings)
-    where = relative(path, context.root)
     text = _text(scores, f"{'table' if not scores.absent else 'partial table'}: {where}")
     return SourceTable(source.name, not scores.absent, text, warnings, path)
 
@@ -190,7 +193,7 @@ def _found(
     if line is None:
         attempts = stored.attempts(task, seed, system)
         failed = attempts and not attempts[-1].get("success")
-        raise RunFailed(str(attempts[-1].get("error")) if failed else "not run" if selected else "deselected")
+        raise RunFailed(failure_text(attempts[-1]) if failed else "not run" if selected else "deselected")
     adapter = part.backends[system].adapter
     files = AttemptFolders(context.run_dir)
     findings = line_findings(line, (system, task, seed), adapter, context.device, files, context.run_id)

@@ -64,6 +64,11 @@ class Source:
         return "backend" if self.input_path is None else "table"
 
     @property
+    def in_place(self) -> bool:
+        """Whether what is read stands where the table would go, as in files of the earlier system."""
+        return self.kind == "table" and self.input_path == self.output_path
+
+    @property
     def side(self) -> Side:
         """As the side of a suite."""
         if self.kind != "table":
@@ -212,11 +217,10 @@ def _source(name: str, row: Mapping[str, Any], folder: Path, locate: Locate) -> 
 
 
 def _refuse_shared_files(sources: Mapping[str, Source], locate: Locate) -> None:
-    """A table that is written must be no other's, and nobody's input."""
+    """A table that is written must be no other's, and no other's input."""
     for name, source in sources.items():
-        others = [o.output_path for o in sources.values() if o is not source]
-        inputs = [o.input_path for o in sources.values() if o.input_path is not None]
-        if source.output_path in (*others, *inputs):
+        others = [path for o in sources.values() if o is not source for path in (o.output_path, o.input_path)]
+        if source.output_path in others:
             raise SuiteError(
                 f"{source.output_path} is also another table of this campaign",
                 where=locate(("sources", name, "output_path")),

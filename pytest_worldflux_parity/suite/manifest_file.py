@@ -14,7 +14,7 @@ from .. import schemas
 from ..errors import SuiteError
 from .manifest import V1, V2, Manifest, parse_manifest
 from .suite import SYSTEMS, Locate
-from .suite_file import locator, parse_yaml
+from .suite_file import locator, numeral, parse_yaml
 
 SCHEMAS = {V2: "suite.parity_v2", V1: "suite.parity_manifest_v1"}
 _SHELL = ("`", "$(", "${", "\n", "\r", ";", "&", "|", ">", "<")
@@ -44,12 +44,12 @@ def load(path: Path) -> Manifest:
         document.setdefault(
             "suite_id", re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem).lstrip("_.-") or "manifest"
         )
-    split = _with_lists(document, version == V1, locate)
+    read_as = _with_lists(document, version == V1, locate) + _with_numbers(document, SCHEMAS[version], locate)
     schemas.check(document, SCHEMAS[version], locate, SuiteError)
     manifest = parse_manifest(document, locate)
     return replace(
         manifest,
-        warnings=(*manifest.warnings, *split),
+        warnings=(*manifest.warnings, *read_as),
         path=str(path),
         sha256=hashlib.sha256(raw).hexdigest(),
     )
@@ -74,6 +74,23 @@ def _with_lists(document: dict[str, Any], allowed: bool, locate: Locate) -> list
                 )
             side["command"] = words(command, where)
             warnings.append(f"{where}: the command of {system} is one string; write it as a list")
+    return warnings
+
+
+def _with_numbers(document: dict[str, Any], schema: str, locate: Locate) -> list[str]:
+    """Turn texts into the numbers that they stand for, as the earlier system does; warn of each.
+
+    Older readers of YAML make a text of ``1e-08``, and what wrote a manifest anew kept that.
+    """
+    warnings = []
+    for at, text in list(schemas.texts_for_numbers(document, schema)):
+        if (number := numeral(text)) is not None:
+            holder: Any = document
+            for key in at[:-1]:
+                holder = holder[key]
+            holder[at[-1]] = number
+            name = ".".join(map(str, at))
+            warnings.append(f"{locate(at)}: {name} is the text {text!r}, and is read as {number}")
     return warnings
 
 

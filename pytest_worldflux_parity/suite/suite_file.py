@@ -136,6 +136,17 @@ def place(path: Path, *at: str | int) -> str:
     return locator(path, lines)(at)
 
 
+def place_of(path: Path, *ends: tuple[str | None, ...]) -> str:
+    """``file:line`` of a value whose keys end so, by the first of ``ends`` that there is; else the file.
+
+    Raises:
+        SuiteError: the file is no longer what was loaded.
+    """
+    _, lines = parse_yaml(_read(path), str(path))
+    found = (f"{path}:{line}" for end in ends for at, line in lines.items() if at[-len(end) :] == end)
+    return next(found, str(path))
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -219,6 +230,16 @@ def _not_yaml(error: Exception, raw: bytes, where: str) -> SuiteError:
     return SuiteError(f"not YAML: {problem}", where=where + line)
 
 
+def numeral(text: str) -> int | float | None:
+    """The number that a text stands for, infinity where it is too large; None where it is none."""
+    if _INT.match(text) and len(text) < 400:
+        return int(text)
+    if _POWER.match(text):
+        mantissa, _, exponent = text.lower().partition("e")
+        return int(mantissa) * int(10 ** int(exponent))
+    return float(text) if _FLOAT.match(text) else None
+
+
 class _Construction:
     """Builds plain values from YAML nodes and remembers the line of each."""
 
@@ -279,16 +300,10 @@ class _Construction:
         if text in _CONSTANTS:
             return _CONSTANTS[text]
         self._refuse_two_readings(text, node)
-        if _INT.match(text) and len(text) < 400:
-            return int(text)
-        if _POWER.match(text):
-            mantissa, _, exponent = text.lower().partition("e")
-            return int(mantissa) * 10 ** int(exponent)
-        if _FLOAT.match(text):
-            if not math.isfinite(float(text)):
-                raise self._fail(f"{text} is too large for a number", node)
-            return float(text)
-        return text
+        number = numeral(text)
+        if type(number) is float and not math.isfinite(number):
+            raise self._fail(f"{text} is too large for a number", node)
+        return text if number is None else number
 
     def _refuse_two_readings(self, text: str, node: yaml.Node) -> None:
         """Refuse what YAML 1.1 and 1.2 read otherwise: the authors of official programs use both."""

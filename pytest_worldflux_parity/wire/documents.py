@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import operator
 import os
 import threading
 from pathlib import Path
@@ -155,6 +157,62 @@ def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 _REQUIRED: Any = object()
+_PLAIN = (bool, int, float, str)
+
+
+def number(value: Any) -> Any:
+    """A scalar, or an array of one, of numpy, torch, jax or the like as a number of Python.
+
+    Whatever else ``value`` is stays as it is, for who checks it to refuse; nothing is raised.
+    """
+    if value is None or type(value) in _PLAIN:
+        return value
+    try:
+        found = value.item() if callable(getattr(value, "item", None)) else value
+        if type(found) not in _PLAIN and hasattr(found, "__index__"):
+            return operator.index(found)
+        return float(found) if type(found) not in _PLAIN and hasattr(found, "__float__") else found
+    # An array of several numbers, or of none; of a device that failed, whatever its library raises.
+    except Exception:
+        return value
+
+
+def plain(value: Any) -> Any:
+    """A value in the types that JSON has.
+
+    Mappings, lists and arrays are gone into; scalars are as :func:`number` has them. NaN, infinities and
+    what else JSON has no form for become their text: what a program tells of itself must not cost its run.
+
+    Raises:
+        WireError: two keys of a mapping have one text. RecursionError: it is nested too deep.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return _plain_keys(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=canonical_json)
+    found = number(value)
+    if found is value and callable(getattr(value, "tolist", None)):
+        return plain(value.tolist())
+    if found is None or (type(found) in _PLAIN and not (type(found) is float and not math.isfinite(found))):
+        return found
+    return one_line(str(found))
+
+
+def _plain_keys(value: Mapping[Any, Any]) -> Dict[str, Any]:
+    found = {str(plain(key)): plain(item) for key, item in value.items()}
+    if len(found) < len(value):
+        raise WireError(f"two keys have one text, of {one_line(str(list(value)))}")
+    return found
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """A text of whoever, as a message can hold it: one line of at most ``most`` characters."""
+    line = " ".join(text[: 10 * most].split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def typed(data: Mapping[str, Any], key: str, kind: type, where: str, default: Any = _REQUIRED) -> Any:
@@ -165,13 +223,13 @@ def typed(data: Mapping[str, Any], key: str, kind: type, where: str, default: An
     value = data[key]
     # bool is an int in Python, but true is not a seed.
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise WireError(f"{where}: {key} is {value!r}, not {kind.__name__}")
+        raise WireError(f"{where}: {key} is {one_line(repr(value))}, not {kind.__name__}")
     return value
 
 
 def finite(value: Any, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise WireError(f"{where}: {key} is {value!r}, not a finite number")
+        raise WireError(f"{where}: {key} is {one_line(repr(value))}, not a finite number")
     # Compared as it is: an integer may have no float, and NaN is not below anything.
     if not abs(value) <= LARGEST_NUMBER:
         shown = repr(value) if isinstance(value, float) else "an integer"

@@ -21,7 +21,7 @@ from typing import (
     Type,
 )
 
-from .documents import WireError, load_object, write_atomic
+from .documents import WireError, load_object, plain, write_atomic
 
 MATCH_REQUEST_SCHEMA = "worldflux.parity.match_request.v1"
 MATCH_SCHEMA = "worldflux.parity.match.v1"
@@ -249,7 +249,7 @@ def write_match(
         out_dir / "perturbed.npz",
         {f"{name}/{k}": v for name, arrays in below.items() for k, v in arrays.items()},
     )
-    document = {"schema_version": MATCH_SCHEMA, **described}
+    document = {"schema_version": MATCH_SCHEMA, **plain(described)}
     write_atomic(out_dir / "match.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
@@ -261,5 +261,5 @@ def _save(path: Path, arrays: Mapping[str, Any]) -> None:
     import numpy as np
 
     with open(path, "wb") as handle:
-        plain: Dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-        np.savez(handle, **plain)
+        whole: Dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
+        np.savez(handle, **whole)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import (
+    Any,
     Dict,
     Iterable,
     Iterator,
@@ -14,7 +16,7 @@ from typing import (
     Tuple,
 )
 
-from .documents import WireError
+from .documents import LARGEST_NUMBER, WireError, number, one_line
 
 
 class Progress:
@@ -27,21 +29,28 @@ class Progress:
         self._last = -math.inf
 
     def beat(self, step: int, force: bool = False, **numbers: float) -> None:
-        """Record that ``step`` (frames) of ``total`` was reached, with any numbers beside it."""
+        """Record that ``step`` (frames) of ``total`` was reached, with any numbers beside it.
+
+        Nothing is raised: what is no finite number is left out, and so is a line that no disk has room for.
+        """
         now = time.monotonic()
         if not force and now - self._last < self._every:
             return
         self._last = now
-        line = {"time": time.time(), "step": step, "total": self._total}
-        line.update({k: v for k, v in numbers.items() if math.isfinite(v)})
-        with open(self._path, "a", encoding="utf-8") as handle:
+        said = {"time": time.time(), "step": step, "total": self._total, **numbers}
+        line = {key: found for key, value in said.items() if _is_finite(found := number(value))}
+        with suppress(OSError), open(self._path, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= LARGEST_NUMBER
 
 
 class Windows:
     """Means of training statistics over named windows of updates (1-based, inclusive).
 
-    A window that was not filled to its last update is left out, never averaged short.
+    A statistic that some update of a window is without is left out of it, never averaged short.
     """
 
     def __init__(self, windows: Mapping[str, Iterable[int]]) -> None:
@@ -53,13 +62,18 @@ class Windows:
         return any(first <= update <= last for first, last in self._bounds.values())
 
     def add(self, update: int, numbers: Mapping[str, float]) -> None:
-        """Add the statistics of one update."""
+        """Add the statistics of one update.
+
+        Raises:
+            WireError: one of them is no number.
+        """
         for name, (first, last) in self._bounds.items():
             if first <= update <= last:
                 sums = self._sums[name]
-                sums["#"] = sums.get("#", 0) + 1
-                for key, value in numbers.items():
-                    sums[key] = sums.get(key, 0.0) + float(value)
+                own = {
+                    k: sums.get(k, 0.0) + _value(k, v) for k, v in numbers.items() if k in sums or not sums
+                }
+                self._sums[name] = {**own, "#": sums.get("#", 0) + 1}
 
     def means(self) -> Iterator[Tuple[str, float]]:
         """Pairs (``statistic.window``, mean) of the windows that are full."""
@@ -67,6 +81,13 @@ class Windows:
             sums, wanted = self._sums[name], last - first + 1
             if sums.get("#") == wanted:
                 yield from ((f"{k}.{name}", v / wanted) for k, v in sums.items() if k != "#")
+
+
+def _value(key: str, value: Any) -> float:
+    found = number(value)
+    if not isinstance(found, (int, float)):
+        raise WireError(f"the statistic {key!r} is {one_line(repr(value))}, not a number")
+    return float(found)
 
 
 def _bounds(name: str, pair: Iterable[int]) -> Tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import (
     Any,
@@ -25,6 +25,9 @@ from .documents import (
     canonical_json,
     finite,
     load_object,
+    number,
+    one_line,
+    plain,
     typed,
     write_atomic,
 )
@@ -106,13 +109,30 @@ def record_from_dict(data: Mapping[str, Any], where: str = "metrics.json") -> Ru
 def write_record(out_dir: str, record: RunRecord) -> None:
     """Write ``metrics.json`` into ``out_dir``, atomically.
 
+    Scalars of numpy, torch and jax are numbers, and what JSON has no form for in ``metadata`` is its text.
+
     Raises:
         WireError: as :func:`record_from_dict`; nothing is written then.
     """
-    data = record_to_dict(record)
+    data = record_to_dict(_plainly(record))
     record_from_dict(data)
     canonical_json(data)
     write_atomic(Path(out_dir) / "metrics.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def _plainly(record: RunRecord) -> RunRecord:
+    try:
+        curve = tuple(CurvePoint(number(step), number(value)) for step, value in record.curve)
+        scalars = {key: number(value) for key, value in record.scalars.items()}
+    except (AttributeError, TypeError, ValueError):
+        shown = f"curve {one_line(repr(record.curve))}, scalars {one_line(repr(record.scalars))}"
+        raise WireError(f"wanted pairs of step and return, and numbers by name, not {shown}") from None
+    seed, success = number(record.seed), number(record.success)
+    try:
+        metadata = plain(record.metadata)
+    except RecursionError:
+        raise WireError("metadata is nested too deep") from None
+    return replace(record, seed=seed, curve=curve, scalars=scalars, success=success, metadata=metadata)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -184,9 +204,9 @@ def _curve_point_by_point(points: List[Any], where: str) -> Tuple[CurvePoint, ..
     curve: List[CurvePoint] = []
     last = -1
     for i, point in enumerate(points):
-        plain = type(point) is dict and point.keys() >= _POINT
-        step: Any = point["step"] if plain else None
-        value: Any = point["return"] if plain else None
+        regular = type(point) is dict and point.keys() >= _POINT
+        step: Any = _whole(point["step"]) if regular else None
+        value: Any = point["return"] if regular else None
         if not (
             type(step) is int
             and last < step <= LARGEST_STEP
@@ -199,13 +219,18 @@ def _curve_point_by_point(points: List[Any], where: str) -> Tuple[CurvePoint, ..
     return tuple(curve)
 
 
+def _whole(step: Any) -> Any:
+    """A step that is written as 1000.0, as the earlier system writes some, is 1000."""
+    return int(step) if type(step) is float and step.is_integer() else step
+
+
 def _refuse_point(point: Any, last: int, i: int, where: str) -> NoReturn:
     if not isinstance(point, dict):
-        raise WireError(f"{where}: curve[{i}] is {point!r}, not an object")
-    step = typed(point, "step", int, f"{where}: curve[{i}]")
+        raise WireError(f"{where}: curve[{i}] is {one_line(repr(point))}, not an object")
+    step = typed({**point, "step": _whole(point.get("step"))}, "step", int, f"{where}: curve[{i}]")
     if step <= last:
         raise WireError(f"{where}: curve[{i}].step is {step}, not above the one before")
     if step > LARGEST_STEP:
         raise WireError(f"{where}: curve[{i}].step is above {LARGEST_STEP}")
     finite(point.get("return"), f"curve[{i}].return", where)
-    raise WireError(f"{where}: curve[{i}] is {point!r}, no plain JSON")
+    raise WireError(f"{where}: curve[{i}] is {one_line(repr(point))}, no plain JSON")

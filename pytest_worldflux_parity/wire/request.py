@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import (
     Any,
+    Callable,
     Dict,
     List,
     Mapping,
     Optional,
+    Sequence,
     Tuple,
+    Type,
 )
 
 from .documents import WireError, content_hash, load_object
+from .progress import Windows
 
 REQUEST_SCHEMA = "worldflux.parity.request.v1"
 
@@ -111,6 +116,29 @@ def _window(text: str) -> Tuple[str, List[int]]:
     except ValueError:
         raise WireError(f"--window {text}: wanted NAME=FIRST:LAST, both whole numbers") from None
     return name, [first, last]
+
+
+def check_main(
+    program: str,
+    check: Callable[[RunRequest], Any],
+    refusals: Tuple[Type[Exception], ...],
+    paths: Sequence[str],
+) -> int:
+    """A check program: say in one line which of some requests it would refuse first; the exit status.
+
+    Args:
+        check: raises one of ``refusals``, whose text is for the user, where it would refuse.
+        paths: of ``request.json`` files.
+    """
+    for path in paths:
+        request = read_request(path)
+        try:
+            check(request)
+            Windows(request.eval_protocol.get("windows") or {})
+        except (WireError, *refusals) as error:  # type: ignore[misc]
+            print(f"{program}, {request.task_id}: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1
+    return 0
 
 
 def request_to_json(request: RunRequest) -> str:

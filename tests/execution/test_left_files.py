@@ -88,6 +88,39 @@ def test_a_long_log_keeps_its_ends_and_is_clean(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "stdout.log").read_text(encoding="utf-8") == before
 
 
+BAR = b"\r 12%%|####      | %d/1000000 [00:10<10:00, 123.4it/s, loss=0.123]"
+
+
+def test_of_a_progress_bar_its_last_state_is_kept(tmp_path: Path) -> None:
+    """As a terminal shows it in the end, whether the state stands before or behind the return."""
+    log = b"begun\r\n" + b"".join(BAR % i for i in range(5)) + b"\nepoch 1\n1%\r2%\r3%\r\r\nepoch 2\n\r 7%"
+    (tmp_path / "stderr.log").write_bytes(log)
+    (tmp_path / "stdout.log").write_bytes(b"a\r\nb\n\n\tc\r\n")
+    (tmp_path / "progress.jsonl").write_bytes(b'{"a":\r1}\n')
+    for _ in range(2):
+        clean_texts(tmp_path, Cleaner({"hunter2-and-more": "X"}, {}))
+        shown = b"begun\r\n" + BAR[1:] % 4 + b"\nepoch 1\n3%\r\r\nepoch 2\n 7%"
+        assert (tmp_path / "stderr.log").read_bytes() == shown
+        assert (tmp_path / "stdout.log").read_bytes() == b"a\r\nb\n\n\tc\r\n"
+        assert (tmp_path / "progress.jsonl").read_bytes() == b'{"a":\r1}\n'
+
+
+@pytest.mark.parametrize("end", [b"", b"\nTraceback (most recent call last):\nRuntimeError: boom\n"])
+def test_a_hundred_megabytes_of_a_progress_bar_are_one_line(tmp_path: Path, end: bytes) -> None:
+    with open(tmp_path / "stderr.log", "wb") as log:
+        log.write(b"begun\n")
+        log.writelines(
+            b"".join(BAR % (10**6 + i) for i in range(k, k + 10_000)) for k in range(0, 1_500_000, 10_000)
+        )
+        log.write(end)
+    assert (tmp_path / "stderr.log").stat().st_size > 10**8
+    clean_texts(tmp_path, Cleaner({"hunter2-and-more": "X"}, {}))
+    kept = (tmp_path / "stderr.log").read_bytes()
+    assert kept.startswith(b"begun\n")
+    assert kept.endswith(BAR[1:] % 2_499_999 + end)
+    assert len(kept) < 1000
+
+
 def test_what_is_read_is_a_regular_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     (tmp_path / "link").symlink_to("file")

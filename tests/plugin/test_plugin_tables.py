@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.inputs.scores import load_table
@@ -180,6 +181,22 @@ def test_a_task_of_an_older_suite_that_no_table_has_is_a_finding(tables: Tables)
     assert project.document("whole/run.json")["verdict"] == "pass"
     found = project.document("empty/run.json")["gates"]["coverage"]["findings"]
     assert [(f["code"], f["task_id"]) for f in found] == [("task_missing", "gamma")]
+
+
+def test_what_an_older_suite_of_unequal_seeds_is_told_can_be_done(tables: Tables) -> None:
+    """It has no key for seeds, so it is not told to name them."""
+    one = tables.json("one.json", rows("o", seeds=range(6)))
+    other = tables.json("other.json", rows("w", seeds=(0, 1, 2)))
+    tables.legacy("older", one, other, ["alpha", "beta"])
+    result = tables.project.run_here("suites/quick/older.yaml")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (advice,) = set(re.findall(r"no row for task 'alpha', seed [345]; to mend: (.*)", result.stdout.str()))
+    seeds = "{official: [0, 1, 2, 3, 4, 5], worldflux: [0, 1, 2]}"
+    assert advice.endswith(f"write the suite as worldflux.parity.suite.v1 with `seeds: {seeds}`")
+    rule = [{"name": "episode_return", "rule": "drop_ratio", "margin": 0.05}]
+    tables.suite("newer", one, other, seeds=yaml.safe_load(seeds), metrics=rule)
+    result = tables.project.run_here("suites/quick/newer.yaml", run_id="newer")
+    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
 
 
 def test_an_older_suite_warns_where_it_is_blind(tables: Tables) -> None:

@@ -247,7 +247,7 @@ def test_a_task_that_the_table_spells_otherwise_is_named(project: Project) -> No
     }
     project.suite(tasks=["walker-walk"], **sides)
     result = project.run_here()
-    result.stdout.fnmatch_lines(["*add `names: {official: dmc_walker_walk}` to the task*"])
+    result.stdout.fnmatch_lines(["*or name the task as it does: `names: {official: dmc_walker_walk}` beside its id"])
     task = {"id": "walker-walk", "names": {"official": "dmc_walker_walk"}}
     project.suite(tasks=[task], **sides)
     assert project.run_here(run_id="named").ret == 0

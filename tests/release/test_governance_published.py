@@ -123,7 +123,7 @@ def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
         ),
         (
             "tdmpc2_against_tdmpc_dmcontrol39",
-            "mean contrast 16.38%, lower 95% bound 10.13%",
+            "effect -15.14%, 90% interval -20.33% to -9.64%, bound -4.88%",
             ["679 rows of the worldflux table are of second runs of a (task, seed): the first run counts"],
         ),
     ],

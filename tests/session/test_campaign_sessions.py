@@ -18,6 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.errors import SuiteError
 from pytest_worldflux_parity.inputs.checkouts import checkout_path
 from pytest_worldflux_parity.inputs.lock import read_lock
@@ -140,6 +141,25 @@ def test_one_source_and_other_seeds(project: Project) -> None:
     result = project.run_here(run_id="o")
     assert result.ret != pytest.ExitCode.OK
     assert "absent.json" in result.stdout.str()
+
+
+def test_a_table_that_is_its_own_input_stays_as_it_is(project: Project) -> None:
+    """Files of the earlier system name one path for both; points at other steps are not lost for it."""
+    table = campaign(project, oracle__output_path="./in.json").parent / "in.json"
+    before = table.read_bytes()
+    result = project.run_here("--parity-source=oracle")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["*4 of 4 (task, seed) have a score; *in.json is the input, too, and stays as it is"]
+    )
+    result = project.run_here("--parity-source=oracle", "--parity-seeds=0,7", run_id="more")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*missing: alpha seed 7 (no row in in.json), beta seed 7 (*"])
+    assert table.read_bytes() == before
+    export = ["campaign", "export", FILE, "--source", "worldflux"]
+    campaign(project, worldflux__input_path="in.json", worldflux__input_format="canonical_json")
+    assert cli.main(["--root", str(project.root), *export, "--output", str(table)]) == 0
+    assert table.read_bytes() == before
 
 
 def test_a_command_is_run_per_task_and_seed(project: Project) -> None:

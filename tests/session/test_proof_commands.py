@@ -123,6 +123,20 @@ def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> Non
     found = report(project, "validity_report.json", suite_id)["issues_by_code"]
     assert {"missing_recipe_hash", "lock_mismatch"} <= set(found)
     assert found["missing_artifact"] == 8, "no checkpoint is there; each left its metrics"
+    assert "steps_apart" not in found
+
+
+def test_a_manifest_whose_sides_trained_to_other_budgets_fails_validity(project: Project) -> None:
+    suite_id = commands(project, defaults={})
+    document = json.loads((project.root / SUITE).read_text(encoding="utf-8"))
+    document["tasks"][0]["worldflux"]["env"]["LONGER"] = "2"
+    (project.root / SUITE).write_text(json.dumps(document), encoding="utf-8")
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    found = [
+        i for i in report(project, "validity_report.json", suite_id)["issues"] if i["code"] == "steps_apart"
+    ]
+    assert {i["task_id"] for i in found} == {document["tasks"][0]["task_id"]}
+    assert any("official at 20 frames on average, worldflux at 40" in i["detail"] for i in found)
 
 
 @pytest.mark.parametrize("claim", ["proof_grade", "none"])
@@ -155,13 +169,17 @@ given = dict(a.removeprefix("--").split("=", 1) for a in sys.argv if a.startswit
 assert os.path.basename(os.getcwd()) == "bin" and sys.argv[-1] == "{x}"
 with open(os.path.join(os.path.dirname(given["out"]), "request.json")) as file:
     adapter = json.load(file)["adapter"]
+longer = int(os.environ.get("LONGER", "1"))
 record = {
     "schema_version": "parity.v1",
     "adapter": adapter,
     "task_id": given["task"],
     "seed": int(given["seed"]),
     "device": sys.argv[-2],
-    "curve": [{"step": s, "return": 1.0 + i * int(os.environ["LEVEL"])} for i, s in enumerate((10, 20))],
+    "curve": [
+        {"step": 10.0 * (i + 1) * longer, "return": 1.0 + i * int(os.environ["LEVEL"])}
+        for i in range(2)
+    ],
     "success": True,
     "metadata": {"mode": "live", "policy_mode": "parity_candidate"},
 }

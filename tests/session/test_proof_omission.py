@@ -142,6 +142,47 @@ def test_a_line_that_contradicts_its_own_success_is_a_failed_run(contradiction: 
     assert verdict(rows) == "fail"
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"adapter": None}, "its line cannot be read: adapter is None, not str"),
+        ({"schema_version": "parity.v0"}, "its line cannot be read: schema_version is 'parity.v0'"),
+        ({"metrics": {"curve": [{"step": 10.5, "return": 1.0}]}}, "curve[0]: step is 10.5, not int"),
+        ({"metrics": {"curve": [{"step": 1, "return": "high"}]}}, "return is 'high', not a finite number"),
+        ({"metrics": {"device": None}}, "its record: device is None, not str"),
+        ({"metrics": {"seed": 7}}, "its record is of 'alpha', seed 7"),
+        ({"metrics": {"success": False}}, "its record says that it is no success"),
+        ({"metrics": None}, "it has no metrics"),
+        ({"status": "failed", "error": "killed"}, "its status is 'failed', its error 'killed'"),
+        ({"return_code": 1}, "its return_code is 1"),
+    ],
+)
+def test_a_foreign_record_that_cannot_be_read_says_why(changes: dict[str, Any], told: str) -> None:
+    rows = lines(0, 1.0, 0.002)
+    inner = changes.get("metrics")
+    rows[0].update({**changes, **({"metrics": {**rows[0]["metrics"], **inner}} if inner else {})})
+    judgement = judge_lines(WHOLE, CONTEXT, rows)
+    (missing,) = judgement.evidence.parts[0].observed.missing[:1]
+    assert told in missing.detail
+    assert judgement.verdict != "pass"
+
+
+def test_steps_of_foreign_records_may_be_floats() -> None:
+    rows = lines(0, 1.0, 0.002)
+    for point in (p for row in rows for p in row["metrics"]["curve"]):
+        point["step"] = float(point["step"])
+    assert verdict(rows) == "pass"
+
+
+def test_lines_of_nothing_here_are_told() -> None:
+    rows = lines(0, 1.0, 0.002)
+    odd = [{**rows[0], "task_id": "gamma"}, {**rows[0], "seed": "0"}, {**rows[0], "system": "ours"}, {}]
+    judgement = judge_lines(WHOLE, CONTEXT, [*rows, *odd])
+    told = "4 of 16 lines are of no task, seed and system here; the first: task_id 'gamma', seed 0, system"
+    assert any(told in note for note in judgement.notes)
+    assert not any("lines are of no task" in note for note in judge_lines(WHOLE, CONTEXT, rows).notes)
+
+
 def test_a_second_success_with_other_numbers_is_a_finding_whatever_it_answers() -> None:
     rows = lines(0, 1.0, 0.002)
     better = copy.deepcopy(rows[0])

@@ -121,6 +121,28 @@ def test_what_both_sides_must_state_alike(key: str, code: str) -> None:
     assert alike_findings(both) == [], "what none of them states is not"
 
 
+def test_sides_that_trained_to_other_budgets_are_found() -> None:
+    def found(official: Any, worldflux: Any) -> list[tuple[str, str]]:
+        pair = [line(train_budget=official), line("worldflux", train_budget=worldflux)]
+        return [(f.code, f.detail) for f in alike_findings(pair)]
+
+    assert found({"steps": 500}, {"steps": 500.0, "frames": 1000}) == [], "what both name is the same"
+    assert found({"steps": 500, "notes": "a"}, {"steps": 500, "notes": "b"}) == []
+    assert found({"steps": 500}, {"frames": 1000}) == found("all", {"steps": 1}) == []
+    ((code, detail),) = found({"steps": 500}, {"steps": 250})
+    assert code == "steps_apart"
+    assert detail == "train_budget is {'steps': 500} (official) and {'steps': 250} (worldflux)"
+
+
+def test_a_profile_may_be_written_with_its_family() -> None:
+    """As the earlier system does."""
+    assert codes(line(model_profile="dreamerv3:official_xl")) == set()
+    for other in ("tdmpc2:official_xl", "dreamerv3:size1m", ":official_xl", "dreamerv3:"):
+        assert codes(line(model_profile=other)) == {"model_profile_mismatch"}
+    pair = [line(), line("worldflux", model_profile="dreamerv3:official_xl")]
+    assert alike_findings(pair) == []
+
+
 @given(
     st.dictionaries(st.sampled_from(sorted(line()["metrics"]["metadata"])), st.sampled_from([0, [], {}, "x"]))
 )

@@ -48,8 +48,10 @@ class Study:
         source = ROOT / "backends" / self.backend / "backend.yaml"
         backend = yaml.safe_load(source.read_text(encoding="utf-8"))
         backend["argv"] = ["{python}", str(ROOT / "tests" / self.family / "mistaken_backend.py"), mistake]
-        # What is studied is the suite's own power, so the components are not matched here.
-        backend.pop("match", None)
+        # What is studied is the suite's own power, so the components are not matched here; and what a recipe
+        # may be is checked by a program in another folder.
+        for key in ("match", "check"):
+            backend.pop(key, None)
         path = folder / self.backend / "backend.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(backend), encoding="utf-8")

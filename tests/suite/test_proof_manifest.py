@@ -42,6 +42,22 @@ def test_a_manifest_of_65_tasks(tmp_path: Path) -> None:
     assert any("never shifted" in w for w in found.warnings)
 
 
+def test_numbers_that_are_texts_are_read_and_told(tmp_path: Path) -> None:
+    """YAML 1.1 reads ``1e-08`` as a text, and what wrote a manifest anew kept it."""
+    document = manifest()
+    document["defaults"].update(eps="1e-08", alpha="0.05")
+    document.update(alpha="5e-2", statistical={"bayesian": {"draws": "20000"}})
+    found = read(tmp_path, document)
+    assert found.tasks[0].rules[0].alpha == 0.05
+    assert found.settings.bayesian.draws == 20_000
+    told = [w for w in found.warnings if "is read as" in w]
+    assert len(told) == 4
+    assert any("defaults.eps is the text '1e-08', and is read as 1e-08" in w for w in told)
+    for wrong in ("nan", "inf", "1e400", "5%", "", "0.05 ", "9" * 5000):
+        with pytest.raises(SuiteError, match="alpha"):
+            read(tmp_path, manifest(alpha=wrong))
+
+
 def test_a_task_overrides_what_the_suite_says(tmp_path: Path) -> None:
     document = manifest()
     document["tasks"][3].update(

@@ -92,3 +92,15 @@ def test_a_request_by_hand_holds_what_the_options_say() -> None:
 def test_an_option_that_cannot_be_read_is_refused_by_name(option: dict[str, list[str]], said: str) -> None:
     with pytest.raises(wire.WireError, match=said):
         by_hand(**option)
+
+
+def test_steps_that_are_written_as_floats_are_whole_numbers(tmp_path: Path) -> None:
+    """As programs of the earlier system write them, and JavaScript cannot but do."""
+    path = tmp_path / "metrics.json"
+    path.write_text(text(curve=[{"step": 0.0, "return": 1}, {"step": 1000.0, "return": 2.5}]))
+    assert wire.read_record(path).curve == (wire.CurvePoint(0, 1.0), wire.CurvePoint(1000, 2.5))
+    assert {type(p.step) for p in wire.read_record(path).curve} == {int}
+    for step in (1000.5, 1e300, True, "1000"):
+        path.write_text(text(curve=[{"step": step, "return": 1}]))
+        with pytest.raises(wire.WireError, match=r"curve\[0\]:? ?\.?step is "):
+            wire.read_record(path)

@@ -28,10 +28,8 @@ def mend_absence(table: ScoreTable, task: Task, system: str) -> str:
     name = task.name_in(system)
     if _seeds(table, name):
         return "complete the table, or name the seeds that it holds in the suite"
-    nearest = _nearest(table, name) or "<its name there>"
-    return (
-        f"add `names: {{{system}: {nearest}}}` to the task where the table calls it so, or complete the table"
-    )
+    nearest = _nearest(table, name) or "its name there"
+    return f"complete the table, or name the task as it does: `names: {{{system}: {nearest}}}` beside its id"
 
 
 def _held(table: ScoreTable) -> list[str]:

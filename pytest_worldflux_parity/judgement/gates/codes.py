@@ -183,7 +183,7 @@ _VALIDITY = {
         "The records of one side state several source trees, or some state none.",
         "Begin a new run, of one tree: what ran with another is another program.",
     ),
-    "steps_apart": Code("Of a claim: one side trained longer than the other.", _ALIKE),
+    "steps_apart": Code("Of a claim or a manifest: one side trained longer than the other.", _ALIKE),
     "table_not_as_pinned": Code("The official table is not the one that the lock pins.", _TABLE),
     "unknown_env_backend": Code(
         "Of a claim: a record names an environment that nobody knows.",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
-from ...execution.records import is_readable, record_of
+from ...execution.records import record_of, unreadable
 from ...suite.pairs import Pair, RunKey
 from ...suite.suite import SYSTEMS, Suite
 from ...suite.words import is_never, refusal
@@ -37,8 +37,10 @@ def record_findings(suite: Suite, line: Mapping[str, Any]) -> list[Finding]:
     """Findings about one successful line by itself."""
     about = {"task_id": line["task_id"], "seed": line["seed"], "system": line["system"]}
     record = record_of(line)
-    if record is None or not is_readable(line) or line["task_id"] not in {t.id for t in suite.tasks}:
-        return [Finding("unreadable_record", "the stored record is not a valid parity.v1 record", **about)]
+    known = line["task_id"] in {t.id for t in suite.tasks}
+    if (why := unreadable(line)) or record is None or not known:
+        text = f"the stored record is not a valid parity.v1 record: {why or 'its task is not of the suite'}"
+        return [Finding("unreadable_record", text, **about)]
     return [Finding(code, detail, **about) for code, detail in _problems(suite, line, record)]
 
 

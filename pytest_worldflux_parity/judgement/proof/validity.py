@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ...suite.proof import Requirements
+from ...suite.proof import CANONICAL_PROFILES, Requirements
 from ...suite.suite import SYSTEMS, Task
 from ...suite.words import KNOWN, is_never, refusal
 from ...wire import content_hash
@@ -84,8 +84,14 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _named(profile: object) -> object:
+    """A profile without its family, which the earlier system writes before it: ``tdmpc2:proof_5m``."""
+    family, _, name = profile.partition(":") if isinstance(profile, str) else ("", "", "")
+    return name if name and CANONICAL_PROFILES.get(family) == name else profile
+
+
 def _profile(metadata: Mapping[str, Any], required: Requirements) -> Iterator[tuple[str, str]]:
-    profile = metadata.get("model_profile")
+    profile = _named(metadata.get("model_profile"))
     if required.model_profile is None:
         return
     if not profile:
@@ -157,9 +163,18 @@ def alike_findings(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
     return [
         Finding(code, f"{key} is {_shown(pair, key)}", task, seed)
         for (task, seed), pair in sorted(found.items())
-        for key, code in ALIKE.items()
-        if len(pair) == len(SYSTEMS) and not _same(*(m.get(key) for m in pair.values()))
+        if len(pair) == len(SYSTEMS)
+        for key, code in {**ALIKE, **_budgets_apart(pair)}.items()
+        if not _same(*(_named(m.get(key)) for m in pair.values()))
     ]
+
+
+def _budgets_apart(pair: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
+    """The code of budgets that are not the same, where both sides name a number of the same thing."""
+    said = (m.get("train_budget") for m in pair.values())
+    one, other = (own if isinstance(own, Mapping) else {} for own in said)
+    numbers = [k for k in one.keys() & other.keys() if {type(one[k]), type(other[k])} <= {int, float}]
+    return {"train_budget": "steps_apart"} if any(one[k] != other[k] for k in numbers) else {}
 
 
 def _same(one: object, other: object) -> bool:

@@ -1,0 +1,108 @@
+"""What a program would refuse is refused before the first run: its own check is asked, of every task.
+
+A backend's ``check:`` is started as its program is, with the paths of requests: one for each task, with the
+recipe and the protocol that its runs would get. Its exit status is 0 where it would answer all of them;
+else the last line of its log is what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from .. import wire
+from ..errors import RunFailed, SuiteError
+from ..inputs.backends import Backend
+from ..inputs.context import RunContext
+from ..inputs.prepare import PreparedSuite
+from ..suite import pairs, suite_file
+from . import runner
+from .isolation import walls_of
+from .launching import check_started, sealed_now
+
+_KEY = re.compile(r"(recipe|eval_protocol)(?:\.([A-Za-z0-9_][A-Za-z0-9_.]*[A-Za-z0-9_]))?")
+
+
+def check_requests(prepared: PreparedSuite, context: RunContext) -> None:
+    """Ask the programs of live sides whether they would answer the suite's requests.
+
+    Not asked is a program without a check, and one whose environment or checkout is not here.
+
+    Raises:
+        SuiteError: one would not; the text is the program's own, at the line of the key that it names.
+        IsolationError: walls are required, and cannot be had.
+    """
+    for system in [s for s in prepared.backends if s in context.systems]:
+        backend, checkout = prepared.backends[system], prepared.sources[system].get("checkout")
+        if not isinstance(backend, Backend) or backend.check is None or not backend.is_ready(context.root):
+            continue
+        if checkout is None or Path(checkout).is_dir():
+            with tempfile.TemporaryDirectory(prefix="parity_check_") as folder:
+                place = Path(folder).resolve()
+                asked = list(_asked(prepared, backend, system, context, place / "requests"))
+                if asked:
+                    _ask(prepared, backend, system, context, place, asked)
+
+
+def _asked(
+    prepared: PreparedSuite, backend: Backend, system: str, context: RunContext, folder: Path
+) -> Iterator[Path]:
+    """The paths of a request for each task, written below ``folder``."""
+    folder.mkdir()
+    first = {p.task.id: p for p in reversed(prepared.pairs) if system in p.systems}
+    for number, pair in enumerate(reversed(first.values())):
+        request = pairs.request(
+            prepared.suite,
+            pair,
+            system,
+            adapter=backend.adapter,
+            device=context.device,
+            source=prepared.sources[system],
+            run_id="check",
+            out_dir=str(folder),
+            attempt=1,
+        )
+        path = folder / f"request_{number}.json"
+        path.write_text(wire.request_to_json(request), encoding="utf-8")
+        yield path
+
+
+def _ask(
+    prepared: PreparedSuite,
+    backend: Backend,
+    system: str,
+    context: RunContext,
+    place: Path,
+    asked: list[Path],
+) -> None:
+    assert backend.check is not None
+    walls = replace(walls_of(context, prepared, system), compiled=place / "compiled")
+    sealed = replace(sealed_now(backend, context.root, place / "programs"), walls=walls)
+    source, threads = prepared.sources[system], prepared.suite.threads
+    read = [Path(source["checkout"])] if "checkout" in source else []
+    try:
+        with check_started(backend, asked, threads, context.root, sealed, read) as start:
+            status = runner.execute(
+                start.command,
+                start.env,
+                asked[0].parent,
+                backend.check.deadline_sec,
+                where=backend.adapter,
+                mend="raise deadline_sec of `check:` in its backend.yaml",
+                room=start.room,
+            )
+    except RunFailed as error:
+        raise SuiteError(f"its check: {error.what}", where=backend.adapter, mend=error.mend) from None
+    if status != 0:
+        lines = runner.log_tail(asked[0].parent).splitlines() or [f"its check ended with status {status}"]
+        raise SuiteError(lines[-1].strip(), where=_place(prepared, lines[-1]))
+
+
+def _place(prepared: PreparedSuite, line: str) -> str:
+    """Where the key that a program names stands in the suite, for a task or for all."""
+    named = _KEY.search(line)
+    ends = [(named[1], named[2]), (named[1],)] if named else []
+    return suite_file.place_of(prepared.suite.path, *ends)
