@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pytest_worldflux_parity.cli.main import main
+from pytest_worldflux_parity.inputs.prepare import table_results
+from pytest_worldflux_parity.inputs.scores import load_table
+from pytest_worldflux_parity.judgement.stats.measurements import measure
+from pytest_worldflux_parity.suite import suite_file
+from pytest_worldflux_parity.suite.pairs import expected_seeds
+from pytest_worldflux_parity.suite.suite import ArtifactSide
 from tests.conftest import Project
 
 HEAD = "schema_version: worldflux.parity.suite.v1\nsuite_id: pasted\nfamily: fake\ntrack: quick\n"
+OTHER = "worldflux: {artifact: {path: t.json, format: canonical_json}}\n"
 STEPS = (0, 50_000, 100_000)
 
 
@@ -160,6 +169,43 @@ def test_the_lines_that_are_printed_are_a_suite(
     assert status == 0, capsys.readouterr().out
 
 
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
+    lambda name: name.isprintable() and name.strip() != ""
+)
+RUNS = st.lists(st.integers(0, 2000), min_size=1, max_size=6, unique=True)
+CURVES = st.dictionaries(st.integers(0, 5), RUNS, min_size=1, max_size=4)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables=st.dictionaries(NAMES, CURVES, min_size=1, max_size=4))
+def test_a_suite_of_any_table_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tables: dict[str, dict[int, list[int]]]
+) -> None:
+    """Whatever tasks are called and wherever runs end: each task and seed of the lines has a score."""
+    rows = [
+        {"task": task, "seed": seed, "step": step, "score": 1.0}
+        for task, curves in tables.items()
+        for seed, steps in curves.items()
+        for step in steps
+    ]
+    path = Writer(tmp_path, "x").file("suites/quick/t.json", json.dumps(rows))
+    capsys.readouterr()
+    status = main(["--root", str(tmp_path), "table", str(path)])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    lines = out.partition("in a suite of suites/quick:\n")[2]
+    if not lines:
+        assert not any(step for curves in tables.values() for steps in curves.values() for step in steps)
+        return
+    suite = suite_file.load(Writer(tmp_path, "x").file("suites/quick/s.yaml", f"{HEAD}{lines}{OTHER}"))
+    side = suite.sides["official"]
+    assert isinstance(side, ArtifactSide)
+    found = table_results(suite, load_table(side.path, side.format, **side.reading), "official")
+    for task in suite.tasks:
+        for seed in expected_seeds(suite, "official", task.id, {}):
+            assert measure(found[task.id, seed], "episode_return", task).value == 1.0
+
+
 def test_gaps_and_early_ends_are_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     steps = {0: (0, 10, 20, 30, 40), 1: (0, 10, 40), 3: (0, 10, 20, 30)}
     rows: list[dict[str, Any]] = [
@@ -247,7 +293,7 @@ def test_a_task_that_the_table_spells_otherwise_is_named(project: Project) -> No
     }
     project.suite(tasks=["walker-walk"], **sides)
     result = project.run_here()
-    result.stdout.fnmatch_lines(["*or name the task as it does: `names: {official: dmc_walker_walk}` beside its id"])
+    result.stdout.fnmatch_lines(["*name the task as it does: `names: {official: dmc_walker_walk}` beside*"])
     task = {"id": "walker-walk", "names": {"official": "dmc_walker_walk"}}
     project.suite(tasks=[task], **sides)
     assert project.run_here(run_id="named").ret == 0
