@@ -409,7 +409,7 @@ def test_published_atari_tables_load(tmp_path: Path) -> None:
         table = load_table(folder / name, "dreamerv3_scores_json_gz")
         assert (len(table.rows), len(table.tasks())) == (points, 26)
         assert all(table.seeds(task) == (0, 1, 2, 3, 4) for task in table.tasks())
-        assert all(point_near(points.curve(), 400_000, 0.2) for points in table.points.values())
+        assert all(point_near(points, 400_000, 0.2) for points in table.points.values())
 
 
 @needs_oracles

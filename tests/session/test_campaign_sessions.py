@@ -170,7 +170,9 @@ def test_a_table_that_is_its_own_input_stays_as_it_is(project: Project) -> None:
     )
     result = project.run_here("--parity-source=oracle", "--parity-seeds=0,7", run_id="more")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*missing: alpha seed 7 (no row in in.json, which has seeds 0, 1 of this task), beta seed 7 (*"])
+    result.stdout.fnmatch_lines(
+        ["*missing: alpha seed 7 (no row in in.json, which has seeds 0, 1 of this task), beta seed 7 (*"]
+    )
     assert table.read_bytes() == before
     export = ["campaign", "export", FILE, "--source", "worldflux"]
     campaign(project, worldflux__input_path="in.json", worldflux__input_format="canonical_json")
