@@ -206,6 +206,24 @@ def test_a_suite_of_any_table_is_one(
             assert measure(found[task.id, seed], "episode_return", task).value == 1.0
 
 
+def test_of_two_experiments_the_first_is_chosen(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    header = [
+        "Step",
+        *(f"walker-walk__{exp}__{seed}__17 - return" for exp in ("ppo", "sac") for seed in (1, 2)),
+    ]
+    path = Writer(project.root, "x").csv("chart.csv", header, [["0", *"1234"], ["100", *"5678"]])
+    status, out, _ = table(project, capsys, str(path))
+    assert status == 0
+    assert "chosen of exp: ppo; also there: sac" in out
+    assert 'score: "{task}__{exp}__{seed}__* - return", where: {exp: ppo}}' in out
+    for seed in (1, 2):
+        eval_csv = f"logs/walker-walk/{seed}/default-{seed}/eval.csv"
+        path = Writer(project.root, "x").file(eval_csv, "step,episode_reward\n0,1\n100,2\n")
+    _, out, _ = table(project, capsys, str(project.root / "logs"))
+    assert "columns: {where: {exp: default-1}}" in out
+    assert "seeds: [1]\n" in out
+
+
 def test_gaps_and_early_ends_are_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     steps = {0: (0, 10, 20, 30, 40), 1: (0, 10, 40), 3: (0, 10, 20, 30)}
     rows: list[dict[str, Any]] = [

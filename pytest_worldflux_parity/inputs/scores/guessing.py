@@ -164,7 +164,8 @@ def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
         raise ScoreTableError("no column of steps is known", where=str(rows.file), valid=header)
     wide = _wide(rows, [name for name in header if name != step])
     columns, notes = wide or _long(rows, header)
-    places = {**said, **{name: [name] for name in re.findall(r"\{(\w+)\}", columns["score"])}}
+    runs = [run for name in header if wide and (run := Template.of(columns["score"], "score").match(name))]
+    places = {**said, **{name: [run[name] for run in runs] for run in runs[:1] for name in run}}
     columns = {"step": step, **columns}
     for key, names in (("task", _TASKS), ("seed", _SEEDS)):
         found = None if key in places else _named(header, names)
@@ -173,7 +174,7 @@ def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
         if found is None and key not in places:
             columns.setdefault("constants", {})[key] = _constant(key, rows.file)
             notes = (*notes, f"assumed: the {key} of all rows, which nothing says")
-    where, more = _chosen({**_agents(rows, header), **{k: v for k, v in said.items() if names_agent(k)}})
+    where, more = _chosen({**_agents(rows, header), **{k: v for k, v in places.items() if names_agent(k)}})
     columns = {**{k: v for k, v in columns.items() if k != v}, **({"where": where} if where else {})}
     unit = () if "frame" in step else (f"assumed: {step} counts frames; else add frames_per_step",)
     return Guess("columns", {"columns": columns}, (*unit, *notes, *more))

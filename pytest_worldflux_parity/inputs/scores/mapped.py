@@ -46,7 +46,7 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
     layout = Layout(**{**OWN[format], **columns})
     builder = TableBuilder(path, duplicates)
     hashes: dict[str, str] = {}
-    whose: dict[str, dict[str, Path]] = {}
+    whose: dict[tuple[str, str], dict[str, Path]] = {}
     choices: dict[str, dict[str, bool]] = {}
     for file, name, said in _found(path, layout):
         data = read_bytes(file)
@@ -56,8 +56,8 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
         parts = list(rows.columns())
         for part in parts:
             builder.add(part)
-        for column, values in rows.whose() if parts else ():
-            whose.setdefault(column, {}).update(dict.fromkeys(values, file))
+        for column, task, value in rows.whose() if parts else ():
+            whose.setdefault((column, task), {})[value] = file
         for column, found in rows.choices.items():
             choices.setdefault(column, {}).update(found)
     _refuse_several(whose)
@@ -110,7 +110,7 @@ def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> S
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
-    return {key: said[key] for key in (*(said.keys() & layout.words), *layout.unchosen(said))}
+    return {key: said[key] for key in (*(said.keys() & layout.words), *layout.agents(said))}
 
 
 class Source(Protocol):
@@ -173,13 +173,13 @@ class _Rows:
         self._source = source
         self._layout = layout
         self._said = said
+        # Of each column of ``where``: its values as text, and whether they are chosen.
+        self.choices: dict[str, dict[str, bool]] = {}
         self._runs = self._score_columns()
         bounds = [name + bound for name in self._runs for bound in BOUNDS]
         numbers = {self._found(layout.step, "step"), layout.seed, *self._runs, *bounds}
-        words = {*layout.words, *layout.unchosen(source.header)}
+        words = {*layout.words, *layout.agents(source.header), *layout.tasks(source.header)}
         self._cells = source.columns(numbers, words - numbers)
-        # Of each column of ``where``: its values as text, and whether they are chosen.
-        self.choices: dict[str, dict[str, bool]] = {}
         self._kept = self._where()
 
     def columns(self) -> Iterator[Columns]:
@@ -188,13 +188,25 @@ class _Rows:
             self._refuse_means(name)
             yield from self._one(name, {**self._said, **run})
 
-    def whose(self) -> Iterator[tuple[str, list[str]]]:
-        """Whose scores the rows say that they have: column and values."""
-        for name in self._layout.unchosen({*self._cells, *self._said}):
-            cells = self._taken(name, self._kept) if name in self._cells else [self._said[name]]
+    def whose(self) -> Iterator[tuple[str, str, str]]:
+        """What the rows say that they are of: column, task, value, of which each column and task has one.
+
+        A column that names an agent has one in all rows; then the task is empty.
+        """
+        said = (self._said, *self._runs.values())
+        for name in self._layout.agents(dict.fromkeys([*self._cells, *(key for s in said for key in s)])):
+            own = [s[name] for s in said if name in s]
+            cells = self._taken(name, self._kept) if name in self._cells else own
             values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
-            if values:
-                yield name, [*values]
+            yield from ((name, "", value) for value in values)
+        task = self._layout.task
+        for name in self._layout.tasks(self._cells):
+            values = self._taken(name, self._kept)
+            tasks = (
+                self._taken(task, self._kept) if task in self._cells else [self._said.get(task)] * len(values)
+            )
+            pairs = zip(map(str, tasks), map(str, values), strict=True)
+            yield from ((name, of, value) for of, value in dict.fromkeys(pairs))
 
     def _score_columns(self) -> dict[str, Said]:
         """The columns of scores, and what the name of each says."""
@@ -205,6 +217,10 @@ class _Rows:
         if not runs:
             what = f"no column of the form {layout.score}"
             raise ScoreTableError(what, where=str(self._source.file), valid=self._names)
+        for name, wanted in layout.where.items():
+            if all(name in run for run in runs.values()):
+                self.choices[name] = {str(run[name]): is_same(run[name], wanted) for run in runs.values()}
+                runs = {column: run for column, run in runs.items() if is_same(run[name], wanted)}
         return runs
 
     @property
@@ -221,6 +237,8 @@ class _Rows:
         """The rows that count."""
         kept = list(range(len(self._cells[self._layout.step])))
         for name, wanted in self._layout.where.items():
+            if name in self.choices:
+                continue
             if name not in self._said:
                 self._found(name, f"where.{name}")
             cells = self._cells[name] if name in self._cells else [self._said[name]] * len(kept)
@@ -303,12 +321,13 @@ class _Rows:
                 raise ScoreTableError(what, where=self._source.where(i), mend=mend)
 
 
-def _refuse_several(whose: Mapping[str, Mapping[str, Path]]) -> None:
-    for column, values in whose.items():
+def _refuse_several(whose: Mapping[tuple[str, str], Mapping[str, Path]]) -> None:
+    for (column, task), values in whose.items():
         if len(values) > 1:
             first = next(iter(values))
+            of = f" for the task {task}" if task else ""
             raise ScoreTableError(
-                f"scores of {len(values)} values of {column} in one table",
+                f"scores of {len(values)} values of {column}{of} in one table",
                 where=", ".join(map(str, dict.fromkeys(values.values()))),
                 valid=values,
                 mend=f"choose one in columns: `where: {{{column}: {first}}}`",
