@@ -425,7 +425,7 @@ def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[st
             # It is only counted.
             continue
         own = replace(own, metrics=(*own.metrics, metric))
-        curve = table.curve(name, seed, metric)
+        curve = table.points.get((name, seed, metric), ())
         nulls = table.nulls.get((name, seed, metric), ())
         if metric == RETURN:
             own = replace(own, curve=curve, nulls=nulls)
@@ -435,7 +435,7 @@ def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[st
     return found
 
 
-def _at_budget(curve: tuple[CurvePoint, ...], nulls: tuple[int, ...], task: Task) -> CurvePoint | None:
+def _at_budget(curve: Sequence[CurvePoint], nulls: tuple[int, ...], task: Task) -> CurvePoint | None:
     """The value of a scalar metric at the task's budget; a later or earlier row, or a null, is not it."""
     if task.budget is None:
         return curve[-1] if len(curve) == 1 and not nulls else None

@@ -258,7 +258,14 @@ def _context(config: pytest.Config) -> RunContext:
         sign_key=_sign_key(config),
         retry_failed=_retry_failed(config, resume, output / run_id),
     )
-    return replace(context, choices=chosen(context, config.rootpath / INI["parity_lock"][1]))
+    own_lock = config.rootpath / INI["parity_lock"][1]
+    return replace(context, choices=chosen(context, own_lock, _given(config, "parity_backends")))
+
+
+def _given(config: pytest.Config, name: str) -> str:
+    """What ``-o`` says of an ini setting in place of the project's own file; empty where it says nothing."""
+    given = (option.partition("=") for option in config.option.override_ini or ())
+    return next((value for key, _, value in given if key.strip() == name), "")
 
 
 def _engine(config: pytest.Config) -> str:
