@@ -180,7 +180,7 @@ def test_a_bad_field_is_named_with_its_row(tmp_path: Path, change: dict[str, Any
 @pytest.mark.parametrize("key", ["task", "seed", "step", "score"])
 def test_a_missing_field_is_named_with_its_row(tmp_path: Path, key: str) -> None:
     row = {k: v for k, v in ROW.items() if k != key}
-    assert refusal(canonical, tmp_path, [row]) == f"table.json: scores[0]: {key} is missing"
+    assert refusal(canonical, tmp_path, [row]) == f"table.json:1: scores[0]: {key} is missing"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from pytest_worldflux_parity.inputs.scores import RETURN, SUCCESS, ScoreTable, l
 
 ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 CSV = "tdmpc2_results_csv_dir"
+DREAMER = "dreamerv3_scores_json_gz"
+ROW = {"task": "a", "seed": 0, "step": 1}
 untimed = settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -167,7 +169,7 @@ def curve(seed: Any, xs: list[int], ys: list[float | None], **more: Any) -> dict
 def dreamer(tmp_path: Path, content: list[Any], rule: str | None = None) -> ScoreTable:
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    return load_table(path, "dreamerv3_scores_json_gz", duplicates=rule)
+    return load_table(path, DREAMER, duplicates=rule)
 
 
 def test_each_curve_of_a_curve_file_is_a_run_however_its_steps_interleave(tmp_path: Path) -> None:
@@ -284,6 +286,32 @@ def test_a_fault_of_json_is_named_with_its_line_and_row(tmp_path: Path, text: st
     with pytest.raises(ScoreTableError) as caught:
         load_table(path, "canonical_json")
     assert message in str(caught.value)
+
+
+JSON_ROWS = {
+    "not an object": (
+        "canonical_json",
+        {"provenance": {"scores": [[1]]}, "scores": [1, {}]},
+        ":10: scores[0]: 1 is",
+    ),
+    "a score": ("canonical_json", [{**ROW, "score": s} for s in (1, "2")], ":8: scores[1]: score is '2'"),
+    "a curve": (
+        "dreamerv3_scores_json_gz",
+        [curve(0, [1], [2]), curve(1, [1], [])],
+        ":13: [1]: 1 xs and 0 ys",
+    ),
+    "a point": ("dreamerv3_scores_json_gz", [curve(0, [1, 2], [2, True])], ":2: [0] point 1: score is True"),
+}
+
+
+@pytest.mark.parametrize("name", JSON_ROWS)
+def test_a_row_of_json_that_is_none_is_named_with_its_line(tmp_path: Path, name: str) -> None:
+    format, content, message = JSON_ROWS[name]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    with pytest.raises(ScoreTableError) as caught:
+        load_table(path, format)
+    assert f"t.json{message}" in str(caught.value)
 
 
 # What it costs.
