@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
-# The files that take longest, the longest first; the rest follow as they are found. A file that takes
-# half a minute and is not here may be begun last, and then one core waits for it.
-LONGEST = (
-    "tdmpc2/test_quick_suite.py",
-    "golden_documents/test_golden_documents.py",
-    "execution/test_ray_sessions.py",
-    "execution/test_slurm_cluster.py",
-    "dreamerv3/test_match_dreamerv3.py",
-    "tdmpc2/test_program.py",
-    "dreamerv3/test_agent_dreamerv3.py",
-    "session/test_proof_sessions.py",
-    "dreamerv3/test_environments_dreamerv3.py",
-    "dreamerv3/test_program_dreamerv3.py",
-    "evidence/test_evidence_runs.py",
-    "plugin/test_plugin_resume.py",
-    "plugin/test_plugin_selection.py",
-    "plugin/test_plugin_sessions.py",
-    "components/test_components_plugin.py",
-    "plugin/test_endings.py",
-    "plugin/test_kills.py",
-)
+# Seconds of each test file that takes five or more, as UPDATE_TEST_DURATIONS=1 pytest recorded them: the
+# longest are begun first, so that no core waits for one that was begun last.
+DURATIONS = Path(__file__).parent / "tests" / "durations.json"
+UPDATE = "UPDATE_TEST_DURATIONS"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,6 +42,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest files first, so that no worker is left with one while the others have nothing to do."""
-    rank = {str(config.rootpath / "tests" / name): place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(str(item.path), len(rank)))
+    """The longest files first."""
+    known = json.loads(DURATIONS.read_text(encoding="utf-8"))
+    items.sort(key=lambda item: -known.get(item.nodeid.partition("::")[0], 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where it is asked for, record how long each file took."""
+    if not os.environ.get(UPDATE):
+        return
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    longest = {name: round(seconds[name]) for name, _ in seconds.most_common() if seconds[name] >= 5}
+    DURATIONS.write_text(json.dumps(longest, indent=0) + "\n", encoding="utf-8")

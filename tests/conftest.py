@@ -22,7 +22,7 @@ WITHOUT = ("-p", "no:benchmark", "-p", "no:hypothesispytest")
 # others would be by each run.
 importlib.import_module("jsonschema")
 _MODULES = ("session.conclude", "session.conclude_proof", "session.conclude_campaign", "plugin.items")
-for _module in (*_MODULES, "reporting.proof_terminal"):
+for _module in _MODULES:
     importlib.import_module(f"pytest_worldflux_parity.{_module}")
 
 FAKES = Path(__file__).parent / "fakes" / "backends"

@@ -118,7 +118,7 @@ def table_name(suite: Published, side: str) -> str:
 
 def _write_table(output: Path, suite: Published, side: str) -> str:
     """Write a table; its sha256."""
-    from ..inputs.scores import write_canonical_json
+    from ..inputs.scores.canonical import write_canonical_json
 
     provenance = {"fixture": True, "note": BANNER, "suite_id": suite.suite_id, "side": side}
     return write_canonical_json(output / table_name(suite, side), _rows(suite, side), provenance).sha256

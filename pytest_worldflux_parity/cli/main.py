@@ -31,6 +31,7 @@ from .pins import add_pin_golden, add_pin_table
 from .plan import add_plan
 from .proof_report import add_proof_report
 from .report import add_report
+from .table import add_table
 from .validate import add_validate
 from .verify import add_verify
 from .waiting import last_line, say, waiting
@@ -222,7 +223,7 @@ def run_oracle(options: argparse.Namespace) -> None:
     command = f"worldflux-parity oracle {options.suite.as_posix()} {target}{''.join(extra)}"
     lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs, say)
     table = oracle.export(lines, options.output, suite_file.load(options.suite), command)
-    print(f"{options.output}: {len(table.rows)} rows, sha256 {table.sha256}")
+    print(f"{options.output}: {len(table)} rows, sha256 {table.sha256}")
     print(f"where it is the official table of a suite, pin it: {PIN_TABLE} {options.suite}")
 
 
@@ -314,6 +315,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_oracle,
     add_campaign,
     add_component_match,
+    add_table,
     add_pin_golden,
     add_pin_table,
     add_plan,

@@ -151,10 +151,10 @@ def _entry(suite: Suite, before: Mapping[str, Any], path: Path, root: Path) -> d
     if not isinstance(side, ArtifactSide):
         what = "the official side is run, so there is no table to pin"
         raise SuiteError(what, where=suite_file.place(suite.path, "official"))
-    table = load_table(side.path, side.format, duplicates=side.duplicates)
+    table = load_table(side.path, side.format, **side.reading)
     entry = {**before, **_source(suite, side, table, before, path), "oracle_format": side.format}
     entry |= _place(side, entry, root)
-    files = files_of(table, [t.id for t in suite.tasks])
+    files = files_of(table, [t.name_in("official") for t in suite.tasks])
     names = sorted(files, key=lambda name: Path(name).stem)
     pins = {f"{entry['oracle_path']}/{name}".rstrip("/"): files[name] for name in names}
     return {**entry, "oracle_files": pins}

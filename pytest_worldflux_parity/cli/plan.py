@@ -16,7 +16,7 @@ def add_plan(commands: Subparsers) -> None:
         "--official", action="append", type=Path, default=[], metavar="TABLE",
         help="official scores (repeatable; default: the locked tables that were fetched)",
     )  # fmt: skip
-    parser.add_argument("--format", metavar="FORMAT", help="of the tables (default: by their names)")
+    parser.add_argument("--format", metavar="FORMAT", help="of the tables (default: by what stands in them)")
     parser.add_argument(
         "--runs", action="append", type=Path, metavar="FILE",
         help="parity_runs.jsonl that tells durations (repeatable; default: those in reports/parity)",
@@ -32,13 +32,15 @@ def run_plan(options: argparse.Namespace) -> int:
         ParityError: the suite or a table cannot be read.
     """
     from ..errors import ScoreTableError
+    from ..inputs.scores.guessing import Guess, guess
     from ..reporting.proof_markdown import plan_markdown
     from ..session import costs
     from ..suite import proof_file
 
     root = project_root(options)
     proof = proof_file.load(options.suite)
-    named = [(path, options.format or costs.table_format(path)) for path in options.official]
+    form = options.format
+    named = [(path, Guess(form) if form else guess(path)) for path in options.official]
     runs = options.runs or sorted((root / "reports" / "parity").glob("*/*/parity_runs.jsonl"))
     plan = costs.plan_of(proof, named or costs.locked_tables(proof, root, lock_path(options, root)), runs)
     if plan is None and named:

@@ -48,7 +48,7 @@ def run_proof_report(options: argparse.Namespace) -> int:
     Raises:
         ParityError: the suite, the records or something that they need cannot be read.
     """
-    from ..reporting.proof_terminal import proof_summary
+    from ..reporting.terminal import proof_summary
     from ..session.conclude_proof import judge_existing, judge_foreign
 
     root = project_root(options)

@@ -37,6 +37,7 @@ from .members import (
     Member,
     input_members,
     most_bytes,
+    place_of,
     refuse_names,
     run_members,
 )
@@ -70,7 +71,7 @@ class OpenedBundle:
     """A bundle whose every member is what its statement says.
 
     Attributes:
-        folder: where the members were unpacked, under their names.
+        folder: where the members were unpacked, as :func:`.members.place_of` says.
         sha256: of the file. keyid: of the key that the envelope names; empty where it is unsigned.
     """
 
@@ -424,7 +425,7 @@ def _unpacked(
     sha256s = {row["name"]: row["digest"]["sha256"] for row in document["subject"]}
     for entry in entries:
         try:
-            found = _unpack_one(handle, entry, into / entry.name)
+            found = _unpack_one(handle, entry, into / place_of(entry.name))
         except TamperedError as error:
             yield error.what
             continue

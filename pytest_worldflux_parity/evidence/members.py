@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import EvidenceError
-from ..execution.store import safe_name
+from ..errors import EvidenceError, TamperedError
+from ..execution.store import named_by, safe_name
 from . import container
 from .reading import content
 from .statement import SIGNED, UNSIGNED
 
 RUN, INPUTS = "run/", "inputs/"
+TABLES = f"{INPUTS}tables/"
 EQUIVALENCE, VERDICT = "equivalence_report.json", "run.json"
 # Of a proof, and of a quick run ``run.json`` and its components.
 REPORTS = (
@@ -36,7 +37,7 @@ CIRCUMSTANCES = "circumstances.json"
 # their hash, but also requests, whose ids are hashes themselves.
 VERBATIM = (
     f"{INPUTS}suite.yaml", f"{INPUTS}upstream_lock.json", f"{INPUTS}suite_policy.json", f"{INPUTS}golden/",
-    f"{INPUTS}backends/", f"{INPUTS}tables/",
+    f"{INPUTS}backends/", TABLES,
 )  # fmt: skip
 _RECORDED = re.compile(rf"{RUN}[^/]+/component_match[^/]*/golden/manifest\.json")
 
@@ -52,13 +53,33 @@ def _either(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names))
 
 
+def table_member(system: str, path: Path) -> str:
+    """The member for a file of a side's table; ``path``: its name, below that of the table's folder."""
+    return f"{TABLES}{system}/{'/'.join(map(safe_name, path.parts))}"
+
+
+def place_of(member: str) -> str:
+    """Where a member is unpacked: files of tables under the names that they had, which may name tasks.
+
+    Raises:
+        TamperedError: no file of a table is named so.
+    """
+    if not member.startswith(TABLES):
+        return member
+    system, *parts = member.removeprefix(TABLES).split("/")
+    try:
+        return "/".join((TABLES + system, *map(named_by, parts)))
+    except ValueError as error:
+        raise TamperedError(f"{member}: {error}") from None
+
+
 # Every member that is written here, but for the statement: what else stands in a bundle, nobody reads.
 _KNOWN = (
     re.escape(ENVIRONMENT),
     rf"{INPUTS}(suite\.yaml|upstream_lock\.json|suite_policy\.json)",
     rf"{INPUTS}golden/[^/]+/({_either(_OF_GOLDEN)})",
     rf"{INPUTS}backends/[^/]+/backend\.yaml",
-    rf"{INPUTS}tables/[^/]+/.+",
+    rf"{TABLES}[^/]+/.+",
     rf"{INPUTS}history/\d+\.json",
     rf"{RUN}run\.json",
     rf"{RUN}[^/]+/({_either((LINES, SESSIONS, CIRCUMSTANCES, 'seed_plan.json', *REPORTS))})",

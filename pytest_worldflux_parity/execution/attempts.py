@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from .isolation import Walls, left_in, tried, walls_of
 from .launching import sealed_in
 from .leases import Alone
 from .left_files import MOST_RECORD, read_left
-from .records import record_line
+from .records import log_path, record_line
 from .store import JOB_FILE, Line, Stored, SuiteStore, answer_in, never_began, presence, translated
 
 
@@ -162,7 +163,7 @@ def run_system(
         if line["success"]:
             return line
         how = retry.next_try(earlier, failures, prepared.suite.retries)
-    raise AttemptsFailed(str(line["error"]), logs={system: folder})
+    raise _failed(line, folder)
 
 
 def _alone(how: retry.How, failures: Sequence[retry.Failure]) -> Alone:
@@ -179,10 +180,16 @@ def _failures(lines: Sequence[Line], asked: str, context: RunContext) -> list[re
 
 
 def _used_up(line: Line, store: SuiteStore) -> AttemptsFailed:
-    what = f"{line['error']}; the retries of the suite are used up, in earlier sessions of the run"
     folder = store.attempt_folder(line["task_id"], line["seed"], line["system"], line["attempt"])
+    used = "the retries of the suite are used up, in earlier sessions of the run"
     mend = "to mend: --parity-retry-failed REASON, which the verdict then names"
-    return AttemptsFailed(f"{what}; {mend}", logs={line["system"]: folder})
+    return _failed(line, folder, f"; {used}; {mend}")
+
+
+def _failed(line: Line, folder: Path, more: str = "") -> AttemptsFailed:
+    """The failure of a side: which one, why, and where its log is, from where the session was started."""
+    log = f"; log: {os.path.relpath(folder / Path(path).name)}" if (path := log_path(line)) else ""
+    return AttemptsFailed(f"{line['system']}: {line['error']}{log}{more}", logs={line["system"]: folder})
 
 
 def _settle(
@@ -312,7 +319,7 @@ def _stored_as(
         adapter_id=_adapter_id(backend),
         backend_kind=backend.kind,
         timestamp=utc_now(),
-        artifacts=_artifacts(folder, context),
+        artifacts=_artifacts(folder, context, failed=record is None),
         artifacts_sha256=_artifacts_sha256(folder) if record is not None else None,
         **{**unseen, **seen},
     )
@@ -338,9 +345,11 @@ def _adapter_id(program: Backend | CommandProgram) -> str:
     return program.adapter_id if isinstance(program, CommandProgram) else program.adapter
 
 
-def _artifacts(folder: Path, context: RunContext) -> dict[str, str]:
-    """Paths relative to the run directory, so that it can be moved."""
+def _artifacts(folder: Path, context: RunContext, *, failed: bool) -> dict[str, str]:
+    """Paths relative to the run directory, so that it can be moved; ``log``: which one says why it failed."""
     names = {"metrics": "metrics.json", "stdout": "stdout.log", "stderr": "stderr.log"}
+    if failed and (log := runner.log_of(folder, runner.LOG_TAIL_BYTES)[0]):
+        names["log"] = log
     return {
         key: str((folder / name).relative_to(context.run_dir))
         for key, name in names.items()

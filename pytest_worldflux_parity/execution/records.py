@@ -135,6 +135,18 @@ class StoredLine(dict[str, Any]):
         return _record_of(self)
 
 
+def log_path(line: Mapping[str, Any]) -> str:
+    """Which log says why an attempt failed, from the run directory; nothing where none does."""
+    found = (line.get("artifacts") or {}).get("log")
+    return found if isinstance(found, str) else ""
+
+
+def failure_text(line: Mapping[str, Any]) -> str:
+    """Why an attempt failed, and which log says so."""
+    log = log_path(line)
+    return f"{line.get('error')}; log: {log}" if log else str(line.get("error"))
+
+
 def line_sha256(line: Mapping[str, Any]) -> str:
     """sha256 of a line's content, whoever wrote it down and however."""
     return content_hash(dict(line))

@@ -26,6 +26,7 @@ from .. import wire
 from ..errors import RecordError, RunFailed
 from .guardian import MARK, end_marked, guardian
 from .isolation import FILE, Room, return_code, wrapped
+from .last_words import last_words
 from .left_files import left_record, open_left, take_away_odd
 from .retry import DISK_FULL, Kind, failure_kind
 
@@ -222,8 +223,13 @@ def _reason(folder: Path) -> str:
 
 def log_tail(folder: Path) -> str:
     """The last lines of the program's stderr, or of its stdout when stderr is empty."""
-    texts = (_tail(folder / name, LOG_TAIL_BYTES) for name in ("stderr.log", "stdout.log"))
-    return next((text for text in texts if text), "")
+    return log_of(folder, LOG_TAIL_BYTES)[1]
+
+
+def log_of(folder: Path, size: int) -> tuple[str, str]:
+    """Which of a program's logs it wrote into, stderr before stdout, and its last ``size`` bytes, as text."""
+    texts = ((name, _tail(folder / name, size)) for name in ("stderr.log", "stdout.log"))
+    return next(((name, text) for name, text in texts if text), ("", ""))
 
 
 def _tail(path: Path, size: int) -> str:
@@ -393,10 +399,10 @@ def check_exit(return_code: int, folder: Path, where: str) -> None:
     """Check that a program ended well.
 
     Raises:
-        RunFailed: its exit status is not 0; the text has the last line of its log.
+        RunFailed: its exit status is not 0; the text has why, in the words of its log.
     """
     if return_code != 0:
-        raise RunFailed(_exit_text(return_code) + _last_words(folder), where=where)
+        raise RunFailed(_exit_text(return_code) + _reason_text(return_code, folder), where=where)
 
 
 def _accepted(request: wire.RunRequest, folder: Path) -> wire.RunRecord:
@@ -450,9 +456,6 @@ _NOT_SEALED = (
 )
 
 
-def _last_words(folder: Path) -> str:
-    lines = log_tail(folder).splitlines()
-    if not lines:
-        return ""
-    last = lines[-1].strip()[:300]
-    return f": {last}{_NOT_SEALED if _NO_MODULE.search(last) else ''}"
+def _reason_text(return_code: int, folder: Path) -> str:
+    said = last_words(log_of(folder, REASON_BYTES)[1], killed=return_code < 0)
+    return f": {said}{_NOT_SEALED if _NO_MODULE.search(said) else ''}" if said else ""

@@ -241,9 +241,30 @@ def attempt_place(task_id: str, seed: int, system: str, attempt: int) -> str:
     return f"executions/{safe_name(task_id)}/seed_{seed}/{system}/attempt_{attempt}"
 
 
-def safe_name(task_id: str) -> str:
-    """A task id as one path component."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", task_id).lstrip(".") or "_"
+def safe_name(name: str) -> str:
+    """A task id, or any name, as one component of a path that every file system and evidence can hold.
+
+    No two names share one: the bytes of other signs than letters, digits and ``_ . + @ -``, and a first dot,
+    are written as ``=2F``. :func:`named_by` reads them back.
+    """
+    return re.sub(r"^\.|[^A-Za-z0-9_.+@-]", lambda found: _hex(found[0]), name) or "="
+
+
+def _hex(sign: str) -> str:
+    return "".join(f"={byte:02X}" for byte in sign.encode("utf-8", "surrogateescape"))
+
+
+def named_by(component: str) -> str:
+    """The name that :func:`safe_name` made a component of.
+
+    Raises:
+        ValueError: it made this one of none.
+    """
+    raw = re.sub(rb"=([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), component.encode())
+    name = raw.decode("utf-8", "surrogateescape")
+    if safe_name(name) != component or name in ("", ".", "..") or {"/", "\0"} & {*name}:
+        raise ValueError(f"{component!r} stands for no name")
+    return name
 
 
 def write_document(path: Path, document: Mapping[str, Any], schema: str) -> None:

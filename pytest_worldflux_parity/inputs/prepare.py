@@ -22,6 +22,7 @@ from . import checkouts, lock
 from .backends import Backend, load_backends
 from .context import RunContext
 from .scores import RETURN, ScoreTable, load_table, task_key
+from .scores.absence import mend_absence
 from .scores.curves import Result, nulls_at, point_near
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def prepare_source(campaign: Campaign, source: Source, context: RunContext) -> P
     seeds = context.seeds or campaign.seeds
     suite, system = campaign.suite(source, seeds), source.system
     tables = {system: _table(suite, system, context)} if source.kind == "table" else {}
-    results = {(system, *k): r for table in tables.values() for k, r in table_results(suite, table).items()}
+    results = {(s, *k): r for s, table in tables.items() for k, r in table_results(suite, table, s).items()}
     programs = {} if source.kind == "table" else {system: _source_program(campaign, source, context)}
     return PreparedSuite(
         suite=suite,
@@ -296,11 +297,12 @@ def prepare_suite(
     Args:
         proof: the suite that ``suite`` is a part of.
     """
+    _refuse_names_of_programs(suite)
     tables = {s: _table(suite, s, context) for s in only if isinstance(suite.sides[s], ArtifactSide)}
     results = {
         (system, task, seed): result
         for system, table in tables.items()
-        for (task, seed), result in table_results(suite, table).items()
+        for (task, seed), result in table_results(suite, table, system).items()
     }
     commands = proof is not None and bool(proof.commands)
     backends = _command_programs(suite, proof) if commands else _backends(suite, context, only)
@@ -314,6 +316,16 @@ def prepare_suite(
         match=_match(suite, backends.get("worldflux"), context),
         live=proof is not None and proof.component_match == "live",
     )
+
+
+def _refuse_names_of_programs(suite: Suite) -> None:
+    for i, task in enumerate(suite.tasks):
+        for system in task.names.keys() & set(suite.live_systems):
+            raise SuiteError(
+                f"the {system} side is a program, which is asked for task {task.id!r} by its id",
+                where=suite_file.place(suite.path, "tasks", i, "names", system),
+                mend="leave the name out: names are of tables",
+            )
 
 
 def _command_programs(suite: Suite, proof: ProofSuite | None) -> dict[str, Backend | CommandProgram]:
@@ -367,7 +379,7 @@ def _table(suite: Suite, system: str, context: RunContext) -> ScoreTable:
     side = suite.sides[system]
     assert isinstance(side, ArtifactSide)
     try:
-        return load_table(side.path, side.format, duplicates=side.duplicates)
+        return load_table(side.path, side.format, **side.reading)
     except ScoreTableError as error:
         if os.path.lexists(os.path.normpath(side.path)):
             raise
@@ -385,38 +397,47 @@ def mend_absent(path: Path, system: str, context: RunContext) -> str:
     return f"write the {system} scores there, or name another table with {option}=PATH"
 
 
-def mend_absent_row(prepared: PreparedSuite, task: str) -> str:
-    """What makes a suite of tables that lack a seed of a task one that can be judged.
+def mend_absent_row(prepared: PreparedSuite, task: Task, system: str) -> str:
+    """What makes a suite of tables that lack a row one that can be judged.
 
     A quick suite of the earlier system expects of both what either holds, and has no key for seeds.
     """
     if None not in prepared.suite.seeds.values():
-        return "complete the table, or name the seeds that it holds in the suite"
-    held = {s: sorted(n for system, t, n in prepared.results if (system, t) == (s, task)) for s in SYSTEMS}
-    shown = ", ".join(f"{system}: {seeds}" for system, seeds in held.items())
+        return mend_absence(prepared.tables[system], task, system)
+    held = {s: sorted(n for at, t, n in prepared.results if (at, t) == (s, task.id)) for s in SYSTEMS}
+    shown = ", ".join(f"{side}: {seeds}" for side, seeds in held.items())
     return f"complete the table, or write the suite as {suite_file.SUITE_SCHEMA} with `seeds: {{{shown}}}`"
 
 
-def table_results(suite: Suite, table: ScoreTable) -> dict[tuple[str, int], Result]:
-    """The table's rows as one :class:`Result` per (task, seed), under the suite's task names."""
+def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[str, int], Result]:
+    """The rows of a side's table as one :class:`Result` per (task, seed), under the suite's ids of tasks."""
     found: dict[tuple[str, int], Result] = {}
-    tasks = {task_key(t.id): t for t in suite.tasks}
-    for name, seed, metric in dict.fromkeys((*table.curves, *table.nulls)):
+    tasks = {task_key(t.name_in(system)): t for t in suite.tasks}
+    # What a table calls as the suite calls another task is none of the suite's.
+    others = {task_key(t.id) for t in suite.tasks} - tasks.keys()
+    for name, seed, metric in dict.fromkeys((*table.points, *table.nulls)):
+        if name in others:
+            continue
         task = tasks.get(name)
         key = (task.id if task else name, seed)
         own = found.setdefault(key, Result((), {}))
-        curve = table.curves.get((name, seed, metric), ())
+        if task is None:
+            # It is only counted.
+            continue
+        own = replace(own, metrics=(*own.metrics, metric))
+        curve = table.curve(name, seed, metric)
         nulls = table.nulls.get((name, seed, metric), ())
         if metric == RETURN:
-            found[key] = replace(own, curve=curve, nulls=nulls)
+            own = replace(own, curve=curve, nulls=nulls)
         elif (point := _at_budget(curve, nulls, task)) is not None:
-            found[key] = replace(own, scalars={**own.scalars, metric: point.value})
+            own = replace(own, scalars={**own.scalars, metric: point.value})
+        found[key] = own
     return found
 
 
-def _at_budget(curve: tuple[CurvePoint, ...], nulls: tuple[int, ...], task: Task | None) -> CurvePoint | None:
+def _at_budget(curve: tuple[CurvePoint, ...], nulls: tuple[int, ...], task: Task) -> CurvePoint | None:
     """The value of a scalar metric at the task's budget; a later or earlier row, or a null, is not it."""
-    if task is None or task.budget is None:
+    if task.budget is None:
         return curve[-1] if len(curve) == 1 and not nulls else None
     point = point_near(curve, task.budget.step, task.budget.tolerance)
     return None if point is None or nulls_at(nulls, point, point, task.budget) else point
@@ -500,7 +521,7 @@ def stated(
             found[key] = record.metadata[what]
     for pair in pairs:
         for system, table in prepared.tables.items():
-            own = value_at(table.provenance, "tasks", pair.task.id, what)
+            own = value_at(table.provenance, "tasks", pair.task.name_in(system), what)
             if isinstance(own, dict):
                 found[system, pair.task.id, pair.seed] = own
     return found

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from ..suite.suite import Suite
 from .lock import LockEntry
-from .scores import ScoreTable, task_key
+from .scores import NAMED_AFTER_TASKS, ScoreTable, task_key
 
 PIN_TABLE = "worldflux-parity pin-table"
 
@@ -42,7 +42,7 @@ def table_pin(suite: Suite, table: ScoreTable, entry: LockEntry | None, names: M
         text = f"no lock entry pins the official table {names['table']}"
         how = "" if replaced else f" (to pin it: {mend})"
         return TablePin(False, warning=f"{text}, so nothing says that it is the official one{how}")
-    differs = departure(table, pins, [t.id for t in suite.tasks])
+    differs = departure(table, pins, [t.name_in("official") for t in suite.tasks])
     if not differs:
         return TablePin(True)
     text = f"the official table {names['table']} is not the one that {names['lock']} pins: {differs}"
@@ -61,12 +61,12 @@ def pinned_files(entry: LockEntry) -> dict[str, str]:
 
 
 def files_of(table: ScoreTable, tasks: Collection[str]) -> dict[str, str]:
-    """The files with scores of the tasks: of a folder those that are named after one; name -> sha256."""
+    """The files with scores of the tasks, where they are named after tasks; else all. Name -> sha256."""
     wanted = {task_key(task) for task in tasks}
     return {
         name: sha256
         for name, sha256 in table.files.items()
-        if not name or task_key(PurePosixPath(name).stem) in wanted
+        if table.format not in NAMED_AFTER_TASKS or not name or task_key(PurePosixPath(name).stem) in wanted
     }
 
 

@@ -113,10 +113,7 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
     for system, side in evidence.suite.replaced.items():
         what = f"the table {side.path.name}" if isinstance(side, ArtifactSide) else f"the live {side.adapter}"
         yield f"the {system} side is a table of the command line, in place of {what} that the suite names"
-    for system, count in evidence.repeated_rows.items():
-        side = evidence.suite.sides[system]
-        which = side.duplicates if isinstance(side, ArtifactSide) else None
-        yield f"{count} rows of the {system} table repeat a (task, seed, step); the {which} of them counts"
+    yield from evidence.repeated_rows
     recovered = sum(line.get("recovered") is True for line in evidence.lines)
     if recovered:
         yield f"{recovered} results were recovered without their exit status"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ..errors import ParityError
 from ..execution.attempt_files import AttemptFiles
 from ..execution.attempts import request_id
 from ..execution.match_program import MatchRun, last_run, read_match
-from ..execution.records import SUCCESS, is_readable, record_of
+from ..execution.records import SUCCESS, failure_text, is_readable, record_of
 from ..execution.retry import UNSEEN
 from ..execution.store import Line, Stored
 from ..inputs.backends import Backend
@@ -20,6 +20,7 @@ from ..inputs.lock_reference import lock_reference
 from ..inputs.matches import MatchSpec
 from ..inputs.prepare import PreparedSuite, found_seeds, stated, value_at
 from ..inputs.scores import task_key
+from ..inputs.scores.absence import absence
 from ..inputs.scores.curves import Result
 from ..inputs.trees import Tree, only_beside
 from ..suite.pairs import RunKey, expected_seeds
@@ -86,7 +87,7 @@ def assemble(
         torn_lines=stored.torn,
         log=log,
         attempts={s: attempts_of(x for x in stored.lines if x["system"] == s) for s in SYSTEMS},
-        repeated_rows={s: n for s in prepared.tables if (n := _repeated_rows(prepared, s))},
+        repeated_rows=tuple(w for s in prepared.tables for w in _repeated_rows(prepared, s)),
         lock_mismatch=reference.mismatch,
         table=reference.table,
         golden=reference.golden,
@@ -198,11 +199,11 @@ def _absence(
     if system in prepared.tables and (system, task_id, seed) in prepared.results:
         return DESELECTED, "the pair was deselected"
     if system in prepared.tables:
-        return NOT_IN_TABLE, f"no row in {prepared.tables[system].path.name}"
+        return NOT_IN_TABLE, absence(prepared.tables[system], prepared.suite.task(task_id).name_in(system))
     # An attempt that was cut off says nothing of the program.
     attempts = [x for x in stored.attempts(task_id, seed, system) if x.get("error_kind") not in UNSEEN]
     if attempts and not attempts[-1].get("success"):
-        return FAILED, str(attempts[-1].get("error"))
+        return FAILED, failure_text(attempts[-1])
     if any(line["status"] == SUCCESS and not is_readable(line) for line in attempts):
         return FAILED, "its stored line cannot be read"
     if f"{task_id}[seed={seed}]" not in selected:
@@ -210,11 +211,28 @@ def _absence(
     return NOT_RUN, "the run ended before it, or --parity-systems left it out"
 
 
-def _repeated_rows(prepared: PreparedSuite, system: str) -> int:
-    """Rows of a table that repeat a (task, seed, step) of the suite's tasks, where one of them had to go."""
+def _repeated_rows(prepared: PreparedSuite, system: str) -> Iterator[str]:
+    """What became of rows of the suite's tasks that are no points of their own."""
     table = prepared.tables[system]
-    tasks = {task_key(t.id) for t in prepared.suite.tasks}
-    return sum(n for task, n in table.merged.items() if task_key(task) in tasks) if table.duplicates else 0
+    tasks = {task_key(t.name_in(system)) for t in prepared.suite.tasks}
+    equal, other, mixed = (
+        sum(n for task, n in counted.items() if task_key(task) in tasks)
+        for counted in (table.merged, table.left_out, table.mixed)
+    )
+    if equal:
+        yield f"{equal} rows of the {system} table repeat another with its score, and count once"
+    if other and table.duplicates != "last_point":
+        yield (
+            f"{other} rows of the {system} table are of second runs of a (task, seed): "
+            f"the {table.duplicates} run counts"
+        )
+    elif other:
+        yield f"{other} rows of the {system} table repeat a (task, seed, step); the last of them counts"
+    if mixed:
+        yield (
+            f"{mixed} points of the {system} table are of earlier runs than others of their curve, as the "
+            "earlier system has it; `duplicates: first` of worldflux.parity.suite.v1 takes one run"
+        )
 
 
 def _origin(prepared: PreparedSuite, system: str, records: Mapping[RunKey, RunRecord]) -> Origin:

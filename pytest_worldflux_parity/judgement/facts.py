@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..suite.suite import SYSTEMS, Comparison
+from ..suite.suite import SYSTEMS, ArtifactSide, Comparison
 from .circumstances import Circumstances
 from .fingerprint import entry_of
 from .gates.compared import Compared
@@ -24,6 +24,7 @@ from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
 from .quick import Judged, Judgement
 from .run_log import Attempts, RunLog
+from .stats.shown_effect import Ends, ShownEffect, of_contrast, of_drop, of_test
 from .walls import NOTHING, Isolation
 
 
@@ -35,6 +36,7 @@ class Program:
         tree_sha256: of the program's folder as it was sealed, or of the table. commit: None where none is
             known.
         provenance: what a table says of where its rows come from.
+        reading: how the suite has a table read, in words; empty where it says nothing of that.
         pinned: whether an official table is the one that the lock file pins.
     """
 
@@ -46,6 +48,7 @@ class Program:
     tree_sha256: str
     is_table: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    reading: str = ""
     pinned: bool = False
 
 
@@ -54,7 +57,7 @@ class Rule:
     """How one metric was judged; margins are relative.
 
     Attributes:
-        interval: the widest of its tasks, None where there is none.
+        interval: of its effect, the widest of its tasks; None where there is none.
     """
 
     metric: str
@@ -189,7 +192,8 @@ def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> It
             repo = getattr(side, "repo", None)
             about = (system, part.label, table.path.name, repo, commit, name)
             own = pinned and system == "official"
-            yield Program(*about, is_table=True, provenance=table.provenance, pinned=own)
+            reading = side.in_words if isinstance(side, ArtifactSide) else ""
+            yield Program(*about, is_table=True, provenance=table.provenance, reading=reading, pinned=own)
         elif key in entry.get("programs", {}):
             source = entry["sources"][key]
             yield Program(
@@ -294,25 +298,31 @@ def _rules(judgement: Judgement | ProofJudgement) -> Iterator[Rule]:
     for name, cells in own.items():
         rule = max((c.cell.rule for c in cells), key=lambda r: r.equivalence_margin)
         alpha = max(c.cell.rule.alpha for c in cells)
-        widest = _widest(c.cell.ci90 for c in cells)
+        widest = _widest(_effect(c).interval for c in cells)
         passed = all(c.passed for c in cells)
         yield Rule(name, f"TOST, {rule.effect}", rule.equivalence_margin, alpha, widest, passed)
 
 
-def _quick_intervals(judged: Judged) -> Iterator[tuple[float | None, float | None]]:
+def _quick_intervals(judged: Judged) -> Iterator[Ends]:
+    assert judged.metric is not None
+    higher, calibrated = judged.metric.higher_is_better, judged.calibrated
     if judged.equivalence is not None:
         yield from ((t.tost.ci_low, t.tost.ci_high) for t in judged.equivalence.tasks)
-    elif judged.calibrated is not None and judged.metric is not None and judged.metric.rule == "calibrated":
-        yield judged.calibrated.lower, judged.calibrated.upper
+    elif calibrated is not None and judged.metric.rule == "calibrated":
+        tasks = [vars(t) for t in calibrated.tasks]
+        yield of_contrast(vars(calibrated), tasks, higher_is_better=higher).interval
     elif judged.documented is not None:
-        yield judged.documented.ci_lower_ratio, judged.documented.ci_upper_ratio
+        yield of_drop(vars(judged.documented), higher_is_better=higher).interval
 
 
-def _widest(
-    intervals: Iterable[tuple[float | None, float | None] | None],
-) -> tuple[float, float] | None:
+def _effect(judged: JudgedCell) -> ShownEffect:
+    ends: Ends = judged.cell.ci90 or (None, None)
+    return of_test(judged.cell.rule.effect, None, ends, (None, None))
+
+
+def _widest(intervals: Iterable[Ends]) -> tuple[float, float] | None:
     """From the lowest to the highest end; None where one has no end, or there is none."""
-    found = [ends for ends in intervals if ends is not None]
+    found = list(intervals)
     lows, highs = [low for low, _ in found], [high for _, high in found]
     if not found or None in (*lows, *highs):
         return None

@@ -46,8 +46,7 @@ class Evidence:
         components: the match of components; None where they are not compared.
         golden: what the lock pins for the suite's family to compare components with, whether or not
             anything was compared.
-        repeated_rows: per system, the rows of its table that repeat a (task, seed, step), where the
-            suite says which of them counts.
+        repeated_rows: what became of rows of the tables that repeat a (task, seed, step), a sentence each.
         label: of the part of a proof suite; empty where there is one alone.
         choices: what the run's command line chose in place of what the project has, a sentence each.
         fixture_tables: systems whose table says that it is a fixture.
@@ -75,7 +74,7 @@ class Evidence:
     table: TablePin = field(default_factory=TablePin)
     components: ComponentEvidence | None = None
     golden: GoldenPin | None = None
-    repeated_rows: Mapping[str, int] = field(default_factory=dict)
+    repeated_rows: tuple[str, ...] = ()
     label: str = ""
     fixture_tables: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()

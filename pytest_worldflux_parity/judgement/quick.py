@@ -85,6 +85,8 @@ def _deciding(verdict: Word, parts: Sequence[Part]) -> str:
         if len(judged) == 1:
             return judged[0].reason
         return f"all {len(judged)} metrics are within their margins and every gate holds"
+    # A metric that cannot be compared because of a gate says nothing more.
+    deciding = [p for p in deciding if isinstance(p, Gate)] or deciding
     first = deciding[0]
     more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
     return f"{first.name}: {first.reason}{more}"

@@ -183,7 +183,7 @@ def _sealed_quick(
     if context.seeds is not None:
         suite = suite.with_live_seeds(context.seeds)
     tables = {s: _table(side, s, folder) for s, side in suite.sides.items() if isinstance(side, ArtifactSide)}
-    results = {(s, *key): r for s, table in tables.items() for key, r in table_results(suite, table).items()}
+    results = {(s, *k): r for s, table in tables.items() for k, r in table_results(suite, table, s).items()}
     part = PreparedSuite(
         suite=suite, pairs=tuple(pairs(suite, found_seeds(results))), tables=tables, results=results
     )
@@ -197,7 +197,7 @@ def _table(side: ArtifactSide, system: str, folder: Path) -> ScoreTable:
     if len(there) != 1:
         what = f"the bundle holds {len(there)} tables of the {system} side, and one is wanted"
         raise StoreError(what, where=f"inputs/tables/{system}")
-    return load_table(there[0], side.format, duplicates=side.duplicates)
+    return load_table(there[0], side.format, **side.reading)
 
 
 def _with_sources(

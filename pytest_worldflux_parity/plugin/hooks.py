@@ -816,8 +816,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def _summary(conclusion: Conclusion) -> Iterator[tuple[str, dict[str, bool]]]:
     """What the terminal shows of a suite: verdict, table, of a pass its claim card, and the documents."""
     from ..reporting.card import card_lines
-    from ..reporting.proof_terminal import proof_summary
-    from ..reporting.terminal import summary
+    from ..reporting.terminal import proof_summary, summary
 
     if conclusion.judgement is not None:
         yield from summary([(conclusion.judgement, conclusion.notes)])

@@ -16,10 +16,11 @@ from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
 from ..execution.records import line_sha256, record_of
 from ..execution.request_checks import check_requests
-from ..execution.runner import log_tail
+from ..execution.runner import LOG_TAIL_BYTES, log_of, log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite, mend_absent_row, prepare, stated
+from ..inputs.scores.absence import absence
 from ..inputs.scores.curves import Result
 from ..judgement.gates.validity import recipe_findings, record_findings
 from ..judgement.stats.measurements import measure
@@ -207,7 +208,10 @@ class ComponentItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         if isinstance(error, MatchFailed) and error.folder is not None:
             self.add_report_section("call", "match log", _log_of(error.folder))
-            return f"match_failed: {error.line()}"
+            log = log_of(error.folder, LOG_TAIL_BYTES)[0]
+            return f"match_failed: {error.line()}" + (
+                f"; log: {os.path.relpath(error.folder / log)}" if log else ""
+            )
         return error.line()
 
     def reportinfo(self) -> tuple[Path, int, str]:
@@ -320,9 +324,9 @@ class PairItem(pytest.Item):
         result = Result.of(record) if record else prepared.results.get((system, task.id, seed))
         if result is None:
             raise ParityError(
-                f"no row for task {task.id!r}, seed {seed}",
+                f"{task.id} seed {seed}: {absence(prepared.tables[system], task.name_in(system))}",
                 where=str(prepared.tables[system].path),
-                mend=mend_absent_row(prepared, task.id),
+                mend=mend_absent_row(prepared, task, system),
             )
         for metric in prepared.suite.metrics_of(task.id):
             try:

@@ -97,7 +97,7 @@ def _of_tables(suite: Suite, expected: Expectation, rule: SuiteRule, lock: Lock)
             text = f"the {system} table {name} is not here, and the suite is required: {_brings(there, lock)}"
             yield Finding("table_missing", text, system=system)
         elif system == "worldflux":
-            table = load_table(path, side.format, duplicates=side.duplicates)
+            table = load_table(path, side.format, **side.reading)
             yield from provenance_findings(rule, path.name, table.provenance)
 
 

@@ -90,7 +90,7 @@ AnyRun = RunFile | ProofFile
 
 
 def read_any(path: Path) -> AnyRun:
-    """The document of one suite, quick or proof, as :func:`read_run` does.
+    """The document of one suite, quick or proof, valid by its schema; what it says is not computed again.
 
     Raises:
         DocumentError: it cannot be read, is neither, or has no statistics.
@@ -101,17 +101,6 @@ def read_any(path: Path) -> AnyRun:
         return _proof(path, raw, document)
     also = f"{EQUIVALENCE_SCHEMA} (an {proof_documents.EQUIVALENCE})"
     _check_version(document, RUN_SCHEMA, path, also=also)
-    return _run(path, raw, document)
-
-
-def read_run(path: Path) -> RunFile:
-    """The document of one quick suite, valid by its schema; what it says is not computed again.
-
-    Raises:
-        DocumentError: it cannot be read, is no run document, or has no statistics.
-    """
-    raw, document = read_json(path, DocumentError)
-    _check_version(document, RUN_SCHEMA, path)
     return _run(path, raw, document)
 
 

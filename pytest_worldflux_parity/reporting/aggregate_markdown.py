@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .aggregates import row_of_run, verdict_of
 from .escaping import escaped
-from .intervals import Panel, counts_text, interval_text, panels_of_equivalence, panels_of_run, percent
-from .markdown import banner
+from .estimates import HEADER, Panel, counts_text, panels_of_equivalence, panels_of_run
+from .markdown import banner, table
 
 Document = Mapping[str, Any]
 
-SUITES = ("suite", "family", "verdict", "pairs", "mean drop", "upper bound", "margin", "reason")
-INTERVALS = ("", "effect", "interval", "official", "worldflux", "verdict")
+SUITES = ("suite", "family", "verdict", "pairs", "reason")
 
 
 def aggregate_report(
@@ -28,9 +28,9 @@ def aggregate_report(
         "",
         f"{passed} of {total} suites pass. Aggregated {time}.",
         "",
-        *_table(SUITES, [*_suites(aggregate)]),
+        *table(SUITES, [*_suites(aggregate)]),
         "",
-        *_table(("family", "suites", "pass", "not pass"), [*_families(aggregate)]),
+        *table(("family", "suites", "pass", "not pass"), [*_families(aggregate)]),
     ]
     lines += [line for run in runs for line in _run(run)]
     lines += [line for report in equivalence for line in _proof(report)]
@@ -39,20 +39,10 @@ def aggregate_report(
 
 def _suites(aggregate: Document) -> Iterator[list[object]]:
     for row in aggregate["suites"]:
-        verdict = row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail")
-        size = row.get("sample_size")
-        numbers = [percent(row.get(k)) for k in ("mean_drop_ratio", "ci_upper_ratio", "margin_ratio")]
-        reason = row.get("verdict_reason", "")
-        yield [
-            row["suite_id"],
-            row["family"],
-            f"**{verdict}**",
-            "-" if size is None else size,
-            *numbers,
-            reason,
-        ]
+        pairs, reason = row.get("sample_size") or "-", row.get("verdict_reason", "")
+        yield [row["suite_id"], row["family"], f"**{verdict_of(row)}**", pairs, reason]
     for lost in aggregate.get("not_judged", ()):
-        yield [lost["suite"], "-", "**not judged**", "-", "-", "-", "-", lost["reason"]]
+        yield [lost["suite"], "-", "**not judged**", "-", lost["reason"]]
 
 
 def _families(aggregate: Document) -> Iterator[list[object]]:
@@ -61,10 +51,9 @@ def _families(aggregate: Document) -> Iterator[list[object]]:
 
 
 def _run(run: Document) -> Iterator[str]:
-    verdict = run.get("verdict", "pass" if run["pass"] else "fail")
-    reason = run.get("verdict_reason") or run["stats"].get("verdict_reason", "")
-    yield from ("", f"## {escaped(run['suite']['suite_id'])}", "")
-    yield f"Verdict: **{verdict}**. {escaped(reason)}"
+    row = row_of_run(run, "")
+    yield from ("", f"## {escaped(row['suite_id'])}", "")
+    yield f"Verdict: **{row['verdict']}**. {escaped(row['verdict_reason'])}"
     yield f"\n{counts_text(run)}."
     for warning in run.get("warnings", ()):
         yield f"\n> Warning: {escaped(warning)}"
@@ -87,15 +76,7 @@ def _proof(report: Document) -> Iterator[str]:
 def _panel(panel: Panel) -> Iterator[str]:
     margin = f"{panel.rule}, margin {panel.margin:.1%}"
     yield f"\n### {escaped(panel.metric)}: {panel.verdict}\n"
-    yield f"{escaped(panel.reason)} ({margin}; {panel.meaning})\n"
-    rows = [
-        [r.label, percent(r.value), interval_text(r), *r.sides, r.note or r.word or "-"] for r in panel.rows
-    ]
-    yield from _table(INTERVALS, rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    yield "| " + " | ".join(header) + " |"
-    yield "|" + "---|" * len(header)
-    for row in rows:
-        yield "| " + " | ".join(escaped(cell) for cell in row) + " |"
+    yield f"{escaped(panel.reason)} ({margin}; {panel.legend})\n"
+    # Its heading names the metric.
+    rows = [(*row.cells()[1:], row.note) for row in panel.rows]
+    yield from table((*HEADER[1:], "note"), rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..judgement.stats.effects import percent
+from ..judgement.stats.noninferiority import reason_of
 
 AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
 
@@ -69,6 +69,11 @@ def _global(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+def verdict_of(row: Row) -> str:
+    """The word of a row; the earlier system's know pass and fail only."""
+    return str(row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail"))
+
+
 def families_of(row: Row) -> Sequence[str]:
     """The families that the suite of a row speaks for; a proof suite may have several."""
     return tuple(row.get("families") or (row["family"],))
@@ -102,12 +107,9 @@ def row_of_run(run: Mapping[str, Any], run_path: str) -> dict[str, Any]:
 
 def _reason(suite: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     """A sentence for a document that has none, from its own numbers."""
-    upper, margin = stats["ci_upper_ratio"], suite["margin_ratio"]
-    word = "within" if stats["pass_non_inferiority"] else "above"
-    return (
-        f"upper {suite['confidence']:.0%} bound of the mean drop is {percent(upper, margin)}, {word} the "
-        f"margin of {margin:.2%} ({stats['sample_size']} pairs)"
-    )
+    numbers = {**stats, "margin_ratio": suite["margin_ratio"], "confidence": suite["confidence"]}
+    higher = suite.get("higher_is_better", True)
+    return reason_of(numbers, stats["pass_non_inferiority"], higher_is_better=higher)
 
 
 def row_of_proof(report: Mapping[str, Any], run_path: str) -> dict[str, Any]:

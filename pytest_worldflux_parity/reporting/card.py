@@ -13,6 +13,7 @@ from ..judgement.run_log import RunLog
 from ..suite.suite import SYSTEMS
 from .components import STANDINGS
 from .escaping import escaped
+from .estimates import interval_text
 
 NOT_SHOWN = (
     "that nobody with rights over the machine, and no signer, has lied; that what the suite does not "
@@ -98,7 +99,8 @@ def _program(program: Program) -> str:
     kind = "table" if program.is_table else "program"
     # The candidate is the project's own; its commit is that of the run.
     shown = commit if program.system == "official" or program.commit else ""
-    return f"{kind} {program.adapter}{where}{shown}, sha256 {program.tree_sha256[:_SHORT]}"
+    reading = f"; {program.reading}" if program.reading else ""
+    return f"{kind} {program.adapter}{where}{shown}, sha256 {program.tree_sha256[:_SHORT]}{reading}"
 
 
 def _components(compared: Compared) -> str:
@@ -111,7 +113,7 @@ def _components(compared: Compared) -> str:
 
 
 def _rule(rule: Rule) -> str:
-    ends = "none" if rule.interval is None else f"[{rule.interval[0]:+.3g}, {rule.interval[1]:+.3g}]"
+    ends = "none" if rule.interval is None else interval_text(rule.interval)
     word = "shown" if rule.passed else "not shown"
     return f"{rule.rule}, margin {rule.margin:.1%}, alpha {rule.alpha:.3g}, widest interval {ends}: {word}"
 

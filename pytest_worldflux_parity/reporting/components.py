@@ -51,7 +51,7 @@ def component_match_document(evidence: ComponentEvidence, *, golden_path: str, t
             "mapped": result.mapped if result else 0,
             "own_parameters": result.own if result else 0,
             "covered": result.covered if result else 0,
-            "findings": [_finding(f) for f in result.mapping_findings] if result else [],
+            "findings": [finding_fields(f) for f in result.mapping_findings] if result else [],
         },
         "sensitivity": _sensitivity(result),
         "perturbations": {
@@ -59,7 +59,7 @@ def component_match_document(evidence: ComponentEvidence, *, golden_path: str, t
             "caught": sum(p.caught for p in result.perturbations) if result else 0,
             "results": [_perturbation(p) for p in result.perturbations] if result else [],
         },
-        "findings": [_finding(f) for f in evidence.findings],
+        "findings": [finding_fields(f) for f in evidence.findings],
     }
 
 
@@ -85,7 +85,8 @@ def _first_divergence(result: MatchResult | None) -> dict[str, str] | None:
     }
 
 
-def _finding(finding: Any) -> dict[str, Any]:
+def finding_fields(finding: Any) -> dict[str, Any]:
+    """A finding, without what it does not name."""
     return {k: v for k, v in asdict(finding).items() if v is not None}
 
 

@@ -6,26 +6,21 @@ stands as numbers beside its drawing, so nothing is said by a picture or a colou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from ..judgement.gates.fixture import BANNER
-from .intervals import (
-    Interval,
-    Panel,
-    counts_text,
-    interval_text,
-    panels_of_equivalence,
-    panels_of_run,
-    percent,
-)
+from ..judgement.stats.shown_effect import ShownEffect
+from .aggregates import families_of, row_of_proof, row_of_run, verdict_of
+from .estimates import HEADER, Estimate, Panel, counts_text, panels_of_equivalence, panels_of_run
 
 Document = Mapping[str, Any]
 
 SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "not judged": "!"}
 SHOWN_MISSING = 20
-# Beyond twice the scale a contrast saturates and a drop says no more; arrows show what lies outside.
+# Three times the official score, or as much below 0, says no more; arrows show what lies outside.
 LARGEST_SCALE = 2.0
 WIDTH, HEIGHT = 180, 18
 
@@ -125,58 +120,37 @@ def _summary(
 ) -> Iterator[str]:
     if aggregate is not None:
         passed, total = aggregate["suite_pass_count"], aggregate["run_count"]
-        word = _word("pass" if aggregate["all_suites_pass"] else "fail")
-        yield f"<p>{word} {passed} of {total} suites pass."
+        yield f"<p>{_word(_overall(aggregate))} {passed} of {total} suites pass."
         yield f'<span class="dim">{_text(aggregate.get("generated_at_utc", ""))}</span></p>'
     # Of a proof suite in an aggregate there is a row already.
     known = {row["suite_id"] for row in aggregate["suites"]} if aggregate else set()
     apart = [report for report in equivalence if report["suite_id"] not in known]
-    rows = [*_suite_rows(aggregate), *(_proof_summary(report) for report in apart)]
-    rows += [_lost(suite, why) for suite, why in not_judged.items()]
-    header = ("suite", "family", "verdict", "pairs", "mean drop", "upper bound", "margin", "reason")
-    yield from _table("Verdicts", header, rows)
+    judged = [*(aggregate["suites"] if aggregate else ()), *(row_of_proof(report, "") for report in apart)]
+    lost = {**_not_judged(aggregate), **not_judged}
+    rows = [*map(_suite_row, judged), *(_lost(suite, why) for suite, why in lost.items())]
+    yield from _table("Verdicts", ("suite", "family", "verdict", "pairs", "reason"), rows)
 
 
-def _suite_rows(aggregate: Document | None) -> Iterator[list[str]]:
-    if aggregate is None:
-        return
-    for row in aggregate["suites"]:
-        verdict = row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail")
-        size = row.get("sample_size")
-        yield [
-            _text(row["suite_id"]),
-            _text(row["family"]),
-            _word(verdict),
-            "-" if size is None else _text(size),
-            percent(row.get("mean_drop_ratio")),
-            percent(row.get("ci_upper_ratio")),
-            percent(row.get("margin_ratio")),
-            _reason(row.get("verdict_reason", "")),
-        ]
-    for lost in aggregate.get("not_judged", ()):
-        yield _lost(lost["suite"], lost["reason"])
+def _overall(aggregate: Document) -> str:
+    """The word of all suites: what is not a pass is a failure only where one of them failed."""
+    words = {verdict_of(row) for row in aggregate["suites"]}
+    words |= {"not judged"} if _not_judged(aggregate) else set()
+    return next((word for word in ("fail", "not judged", "inconclusive") if word in words), "pass")
+
+
+def _not_judged(aggregate: Document | None) -> dict[str, str]:
+    return {lost["suite"]: lost["reason"] for lost in (aggregate or {}).get("not_judged", ())}
+
+
+def _suite_row(row: Document) -> list[str]:
+    pairs = row.get("sample_size") or "-"
+    families = ", ".join(map(str, families_of(row)))
+    reason = _reason(row.get("verdict_reason", ""))
+    return [_text(row["suite_id"]), _text(families), _word(verdict_of(row)), _text(pairs), reason]
 
 
 def _lost(suite: str, why: str) -> list[str]:
-    return [_text(suite), "-", _word("not judged"), *["-"] * 4, _reason(why)]
-
-
-def _proof_summary(report: Document) -> list[str]:
-    final, tasks = report["global"], report["tasks"]
-    families = ", ".join(dict.fromkeys(str(t["family"]) for t in tasks))
-    pairs = report["completeness"]["complete_task_seed_pairs"]
-    margins = [cell["rule"]["equivalence_margin"] for t in tasks for cell in t["metrics"].values()]
-    margin = f"±{max(margins):.1%}" if margins else "-"
-    return [
-        _text(report["suite_id"]),
-        _text(families),
-        _word(final["verdict"]),
-        _text(pairs),
-        "-",
-        "-",
-        margin,
-        _reason(final["verdict_reason"]),
-    ]
+    return [_text(suite), "-", _word("not judged"), "-", _reason(why)]
 
 
 def _reason(text: object) -> str:
@@ -187,11 +161,9 @@ def _reason(text: object) -> str:
 
 
 def _run(run: Document) -> Iterator[str]:
-    suite = run["suite"]
-    verdict = run.get("verdict", "pass" if run["pass"] else "fail")
-    reason = run.get("verdict_reason") or run["stats"].get("verdict_reason", "")
-    yield f"<section><h2>{_text(suite['suite_id'])}</h2>"
-    yield f"<p>{_word(verdict)} {_text(reason)}</p>"
+    row = row_of_run(run, "")
+    yield f"<section><h2>{_text(row['suite_id'])}</h2>"
+    yield f"<p>{_word(row['verdict'])} {_text(row['verdict_reason'])}</p>"
     yield f"<p>{_text(counts_text(run))}.</p>"
     yield from _items("Warnings", run.get("warnings", ()))
     for panel in panels_of_run(run):
@@ -208,23 +180,16 @@ def _panel(panel: Panel) -> Iterator[str]:
     yield f'<p>{_text(panel.reason)} <span class="dim">({_text(panel.rule)}, {margin})</span></p>'
     if panel.rows:
         scale = _scale(panel.rows)
-        header = ("", _axis(scale), "effect", "interval", "official", "worldflux", "")
-        yield from _table(f"{panel.metric}: {panel.meaning}", header, [_row(r, scale) for r in panel.rows])
+        # Its heading names the metric and the rule.
+        header = ("task", _axis(scale), *HEADER[3:])
+        yield from _table(f"{panel.metric}: {panel.legend}", header, [_row(r, scale) for r in panel.rows])
 
 
-def _row(row: Interval, scale: float) -> list[str]:
-    last = _word(row.word) if row.word else ""
-    if row.note:
-        last += f' <span class="dim">{_text(row.note)}</span>'
-    return [
-        _text(row.label),
-        _drawing(row, scale),
-        f'<td class="number">{percent(row.value)}</td>',
-        f'<td class="number">{interval_text(row)}</td>',
-        f'<td class="number">{_text(row.sides[0])}</td>',
-        f'<td class="number">{_text(row.sides[1])}</td>',
-        last,
-    ]
+def _row(row: Estimate, scale: float) -> list[str]:
+    word = _word(row.word) if row.word in SYMBOLS else row.word
+    note = f' <span class="dim">{_text(row.note)}</span>' if row.note else ""
+    numbers = [f'<td class="number">{_text(cell)}</td>' for cell in row.cells()[3:-1]]
+    return [_text(row.task), _drawing(row, scale), *numbers, word + note]
 
 
 def _gates(gates: Mapping[str, Document]) -> Iterator[str]:
@@ -280,10 +245,10 @@ def _proof(report: Document) -> Iterator[str]:
 # --- drawing ---
 
 
-def _scale(rows: Sequence[Interval]) -> float:
+def _scale(rows: Sequence[Estimate]) -> float:
     """The largest magnitude that the drawings of a panel show, at least twice the bounds."""
-    found = [abs(x) for r in rows for x in (r.value, r.low, r.high) if x is not None]
-    bounds = [2 * abs(x) for r in rows for x in r.within if x is not None]
+    found = [abs(x) for r in rows for x in (r.shown.value, *r.shown.interval) if x is not None]
+    bounds = [2 * abs(x) for r in rows for x in r.shown.bounds if x is not None]
     return max(min(max([*found, *bounds], default=1.0), LARGEST_SCALE), 1e-6)
 
 
@@ -297,27 +262,37 @@ def _axis(scale: float) -> str:
     return f'<span class="dim">-{text} … +{text}</span>'
 
 
-def _drawing(row: Interval, scale: float) -> str:
+def _drawing(row: Estimate, scale: float) -> str:
     """One row of the forest: bounds as a band, the interval as a bar, arrows where it leaves the scale."""
     middle = HEIGHT / 2
     left, right = (
-        x if bound is None else _x(bound, scale) for bound, x in zip(row.within, (0.0, WIDTH), strict=True)
+        x if bound is None else _x(bound, scale)
+        for bound, x in zip(row.shown.bounds, (0.0, WIDTH), strict=True)
     )
     parts = [
         f'<rect class="band" x="{left}" y="1" width="{max(right - left, 0):.1f}" height="{HEIGHT - 2}"/>'
     ]
     zero = _x(0.0, scale)
     parts.append(f'<line class="zero" x1="{zero}" y1="0" x2="{zero}" y2="{HEIGHT}"/>')
-    ends = [row.value if end is None else end for end in (row.low, row.high)]
-    if row.value is not None and ends[0] is not None and ends[1] is not None:
+    value = row.shown.value
+    if value is not None:
+        ends = _drawn_ends(row.shown)
         x1, x2 = _x(ends[0], scale), _x(ends[1], scale)
         parts.append(f'<line class="bar" x1="{x1}" y1="{middle}" x2="{x2}" y2="{middle}"/>')
         parts += _arrows(ends[0], ends[1], scale)
-        if abs(row.value) <= scale:
-            parts.append(f'<circle class="dot" cx="{_x(row.value, scale)}" cy="{middle}" r="4"/>')
+        if abs(value) <= scale:
+            parts.append(f'<circle class="dot" cx="{_x(value, scale)}" cy="{middle}" r="4"/>')
     # The numbers stand beside it.
     drawn = "".join(parts)
     return f'<svg width="{WIDTH}" height="{HEIGHT}" aria-hidden="true" focusable="false">{drawn}</svg>'
+
+
+def _drawn_ends(shown: ShownEffect) -> tuple[float, float]:
+    """The ends of an interval; of none at all both are the estimate."""
+    low, high = shown.interval
+    if low is None and high is None:
+        return shown.value or 0.0, shown.value or 0.0
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _arrows(low: float, high: float, scale: float) -> Iterator[str]:

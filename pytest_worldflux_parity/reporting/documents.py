@@ -1,4 +1,4 @@
-"""Judgement -> ``worldflux.parity.run.v1`` and ``worldflux.parity.aggregate.v1``.
+"""Judgement -> ``worldflux.parity.run.v1``.
 
 Field names are those of the earlier system, so that tools which read its documents read ours;
 ``verdict``, ``gates`` and ``metrics`` stand beside them.
@@ -15,15 +15,14 @@ from ..inputs.lock_reference import LockReference
 from ..inputs.prepare import PreparedSuite
 from ..judgement.all_gates import Gate
 from ..judgement.circumstances import Circumstances
-from ..judgement.gates import Finding
 from ..judgement.gates.coverage import StepsApart, steps_apart
 from ..judgement.judgement_input import Evidence
 from ..judgement.quick import Judged, Judgement
 from ..judgement.stats.effects import drop_ratio
 from ..judgement.stats.measurements import shared_seeds
 from ..suite.suite import SYSTEMS, ArtifactSide, Suite
-from .aggregates import aggregate_of_rows, fixture_mark
-from .components import compared, component_match_document, reference
+from .aggregates import fixture_mark
+from .components import compared, component_match_document, finding_fields, reference
 
 RUN_SCHEMA = "worldflux.parity.run.v1"
 RUN = "run.json"
@@ -99,7 +98,7 @@ def run_document(
         "verdict_reason": judgement.reason,
         "warnings": list(judgement.warnings),
         "gates": {g.name: _gate(g) for g in judgement.gates},
-        "metrics": {m.metric.name: _metric(m, evidence) for m in judgement.metrics if m.metric},
+        "metrics": {m.metric.name: metric_fields(m, evidence) for m in judgement.metrics if m.metric},
         "runs": [_run(line) for line in evidence.lines],
         **log_fields(evidence),
         "component_match": matched,
@@ -247,16 +246,12 @@ def _gate(gate: Gate) -> dict[str, Any]:
     return {
         "verdict": gate.verdict,
         "reason": gate.reason,
-        "findings": [_finding(f) for f in gate.findings],
+        "findings": [finding_fields(f) for f in gate.findings],
         "warnings": list(gate.warnings),
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {k: v for k, v in asdict(finding).items() if v is not None}
-
-
-def _metric(judged: Judged, evidence: Evidence) -> dict[str, Any]:
+def metric_fields(judged: Judged, evidence: Evidence) -> dict[str, Any]:
     metric = judged.metric
     assert metric is not None
     return {
@@ -306,43 +301,3 @@ def _run(line: Mapping[str, Any]) -> dict[str, Any]:
         "recipe_hash", "duration_sec", "artifacts",
     )  # fmt: skip
     return {k: line.get(k) for k in keys}
-
-
-def aggregate_document(
-    judgements: Sequence[Judgement],
-    *,
-    not_judged: Mapping[str, str],
-    time: str,
-    run_paths: Sequence[str],
-    aggregate_json: str,
-    report_md: str,
-    dashboard_html: str | None = None,
-) -> dict[str, Any]:
-    """The document of a run, as :func:`.aggregates.aggregate_of_rows` has it."""
-    return aggregate_of_rows(
-        [_row(j, p) for j, p in zip(judgements, run_paths, strict=True)],
-        not_judged=not_judged,
-        time=time,
-        aggregate_json=aggregate_json,
-        report_md=report_md,
-        dashboard_html=dashboard_html,
-    )
-
-
-def _row(judgement: Judgement, run_path: str) -> dict[str, Any]:
-    suite, documented = judgement.evidence.suite, judgement.primary.documented
-    return {
-        "suite_id": suite.suite_id,
-        "family": suite.family,
-        "verdict": judgement.verdict,
-        "pass": judgement.verdict == "pass",
-        "sample_size": documented.sample_size if documented else None,
-        "margin_ratio": suite.primary.margin,
-        "confidence": suite.primary.confidence,
-        "mean_drop_ratio": documented.mean_drop_ratio if documented else None,
-        "ci_upper_ratio": documented.ci_upper_ratio if documented else None,
-        "pass_non_inferiority": documented.pass_ if documented else None,
-        "verdict_reason": judgement.reason,
-        "run_path": run_path,
-        **fixture_mark(bool(judgement.evidence.fixtures)),
-    }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..errors import printable_lines
 from ..judgement.gates.fixture import BANNER
 from ..judgement.judgement_input import Evidence
 from ..judgement.quick import Judgement
+from ..judgement.stats.measurements import Missing
 from ..suite.suite import SYSTEMS
 from .components import HEADER as COMPONENT_HEADER
-from .components import about_golden, headline, table
+from .components import about_golden, headline
+from .components import table as component_rows
 from .escaping import escaped
-from .tables import HEADER, rows
+from .estimates import HEADER, legend, panels_of
 
 SHOWN_LOG_LINES = 15
 
@@ -33,14 +35,10 @@ def report(
     Args:
         not_judged: suites that could not be judged -> why.
         notes: suite id -> sentences on what was asked other than by the suite.
-        log_tails: "system task seed n" of failed runs -> the end of their log.
+        log_tails: "suite: system task seed n" of failed runs -> the end of their log.
     """
     lines = [
-        *banner(any(j.evidence.fixtures for j in judgements)),
-        f"# Parity report: {run_id}",
-        "",
-        f"Judged at {time}, device `{device}`.",
-        "",
+        *head(run_id, device, time, any(j.evidence.fixtures for j in judgements)),
         "| suite | verdict | reason |",
         "|---|---|---|",
         *(f"| {j.evidence.suite.suite_id} | **{j.verdict}** | {escaped(j.reason)} |" for j in judgements),
@@ -53,26 +51,38 @@ def report(
     return "\n".join(lines) + "\n"
 
 
+def head(run_id: str, device: str, time: str, fixture: bool) -> list[str]:
+    """The first lines of the report of a run."""
+    title = f"# Parity report: {run_id}"
+    return [*banner(fixture), title, "", f"Judged at {time}, device `{device}`.", ""]
+
+
 def banner(fixture: bool) -> list[str]:
     """The first lines of a report on made-up numbers; no other report has them."""
     return [f"> **{BANNER}**", ""] if fixture else []
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """A table, whatever its cells hold."""
+    yield "| " + " | ".join(header) + " |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(escaped(cell) for cell in row) + " |"
 
 
 def _suite(judgement: Judgement, notes: Sequence[str]) -> Iterator[str]:
     evidence = judgement.evidence
     yield f"## {evidence.suite.suite_id}"
     yield ""
-    yield f"Verdict: **{judgement.verdict}**. {_sentence(judgement.reason)}"
+    yield f"Verdict: **{judgement.verdict}**. {sentence(judgement.reason)}"
     for note in notes:
-        yield f"\n{_sentence(note)}"
+        yield f"\n{sentence(note)}"
     for warning in judgement.warnings:
         yield f"\n> Warning: {escaped(warning)}"
     yield ""
-    yield "| " + " | ".join(HEADER) + " |"
-    yield "|" + "---|" * len(HEADER)
-    for row in rows(judgement):
-        yield "| " + " | ".join(escaped(c) for c in row.cells()) + " |"
-    yield ""
+    panels = panels_of(judgement)
+    yield from table(HEADER, (row.cells() for panel in panels for row in panel.rows))
+    yield f"\n{sentence(legend(panels))}\n"
     yield from _reasons(judgement)
     yield ""
     yield from _gates(judgement)
@@ -97,21 +107,16 @@ def _components(evidence: Evidence) -> Iterator[str]:
     found = evidence.components
     if found is None:
         return
-    yield f"\n{_sentence(f'{headline(found)}; {about_golden(found)}')}"
+    yield f"\n{sentence(f'{headline(found)}; {about_golden(found)}')}"
     if found.result:
         yield ""
-        yield "| " + " | ".join(COMPONENT_HEADER) + " |"
-        yield "|" + "---|" * len(COMPONENT_HEADER)
-        for row in table(found):
-            yield "| " + " | ".join(escaped(c) for c in row) + " |"
+        yield from table(COMPONENT_HEADER, component_rows(found))
 
 
 def _missing(evidence: Evidence) -> Iterator[str]:
     if evidence.observed.missing:
         yield "\nMissing:\n"
-        for m in evidence.observed.missing:
-            detail = f" ({m.detail})" if m.detail else ""
-            yield f"- {escaped(f'{m.system} {m.task_id} seed {m.seed}: {m.reason}{detail}')}"
+        yield from map(missing_line, evidence.observed.missing)
 
 
 def _sources(evidence: Evidence) -> Iterator[str]:
@@ -137,5 +142,13 @@ def _logs(log_tails: Mapping[str, str]) -> Iterator[str]:
         yield "</pre>"
 
 
-def _sentence(text: str) -> str:
-    return f"{escaped(text[:1].upper() + text[1:])}."
+def missing_line(missing: Missing) -> str:
+    """A result that is missing, and why, as an item of a list."""
+    detail = f" ({missing.detail})" if missing.detail else ""
+    where = f"{missing.system} {missing.task_id} seed {missing.seed}"
+    return f"- {escaped(f'{where}: {missing.reason}{detail}')}"
+
+
+def sentence(text: str) -> str:
+    """A text that begins with a capital and ends with a full stop."""
+    return f"{escaped(text[:1].upper() + text[1:])}{'' if text.endswith('.') else '.'}"

@@ -83,7 +83,8 @@ def _quick(
             # Also where the command line gave another table than the suite names.
             own = document[system]["artifact"] if system not in prepared.suite.replaced else {}
             named = own.get("path") or os.path.abspath(side.path)
-            table = {**own, "path": os.path.join(base, named), "format": side.format}
+            read = {key: value for key, value in side.reading.items() if value is not None}
+            table = {**own, **read, "path": os.path.join(base, named), "format": side.format}
             document[system] = {"artifact": table}
     metrics = []
     for metric in document["metrics"]:

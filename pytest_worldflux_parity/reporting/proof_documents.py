@@ -62,7 +62,7 @@ def equivalence_document(
         "bayesian": {**asdict(decision.settings.bayesian), "pass": decision.pass_bayesian},
         "holm": _holm(decision),
         "seed_plan": decision.plan.to_dict() if decision.plan else None,
-        "tasks": [_task(t) for t in decision.tasks],
+        "tasks": [task_fields(t) for t in decision.tasks],
         "global": global_keys(decision),
     }
 
@@ -217,7 +217,7 @@ def _holm(decision: ProofDecision) -> dict[str, Any]:
     }
 
 
-def _task(judged: JudgedTask) -> dict[str, Any]:
+def task_fields(judged: JudgedTask) -> dict[str, Any]:
     return {
         "task_id": judged.task.id,
         "family": judged.task.family,

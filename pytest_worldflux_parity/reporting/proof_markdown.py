@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..judgement.proof.planning import CellPlan, Cost, SuitePlan
-from ..judgement.proof.results import JudgedCell, ProofDecision
+from ..judgement.proof.results import ProofDecision
 from ..judgement.proof_verdict import ProofJudgement
 from .escaping import escaped
-from .markdown import banner
+from .estimates import HEADER, legend, panels_of_decision
+from .markdown import banner, head, missing_line, sentence, table
 from .proof_documents import global_keys
 
 SHOWN_MISSING = 50
-CELL_HEADER = (
-    "task", "metric", "status", "n", "official", "worldflux", "difference", "90 % interval", "margin",
-    "p (TOST)", "p (Holm)", "P(equivalent)", "shown",
-)  # fmt: skip
+TESTS = ("p (TOST)", "p (Holm)", "P(equivalent)")
 
 
 def equivalence_markdown(
@@ -37,8 +34,8 @@ def equivalence_markdown(
         *banner(fixture),
         f"# Equivalence report: {decision.settings.suite_id}",
         "",
-        f"Judged at {time}. Verdict: **{decision.verdict}**. {_sentence(decision.reason)}",
-        *(f"\n> {_sentence(note)}" for note in notes),
+        f"Judged at {time}. Verdict: **{decision.verdict}**. {sentence(decision.reason)}",
+        *(f"\n> {sentence(note)}" for note in notes),
         "",
         *_global(decision),
         "",
@@ -57,11 +54,7 @@ def run_report(
 ) -> str:
     """``report.md`` of a run: suite id or node id -> (verdict, reason), and where each report stands."""
     lines = [
-        *banner(fixture),
-        f"# Parity report: {run_id}",
-        "",
-        f"Judged at {time}, device `{device}`.",
-        "",
+        *head(run_id, device, time, fixture),
         "| suite | verdict | reason | report |",
         "|---|---|---|---|",
     ]
@@ -112,34 +105,11 @@ def _global(decision: ProofDecision) -> Iterator[str]:
 def _cells(decision: ProofDecision) -> Iterator[str]:
     yield "## Tasks"
     yield ""
-    yield "| " + " | ".join(CELL_HEADER) + " |"
-    yield "|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"
-    scope = decision.settings.holm_scope
-    for judged in decision.cells:
-        yield "| " + " | ".join(escaped(c) for c in cell_row(judged, scope)) + " |"
-
-
-def cell_row(judged: JudgedCell, scope: str) -> tuple[str, ...]:
-    """One metric of one task as the columns of ``CELL_HEADER``; ``scope`` is that of Holm's correction."""
-    cell, test = judged.cell, judged.cell.tost
-    adjusted = judged.holm_all_metrics if scope == "all_metrics" else judged.holm_primary
-    interval = cell.ci90 or (None, None)
-    word = "pass" if judged.passed else "different" if judged.different else "no"
-    return (
-        cell.task,
-        cell.rule.name,
-        cell.status,
-        str(cell.n_pairs),
-        _number(test.mean_upstream if test else None),
-        _number(test.mean_worldflux if test else None),
-        _percent(judged, test.effect if test else None),
-        f"{_percent(judged, interval[0])} to {_percent(judged, interval[1])}" if cell.ci90 else "-",
-        f"±{cell.rule.equivalence_margin:.1%}",
-        _p(test.p_value if test else None),
-        _p(adjusted),
-        f"{cell.bayes.p_equivalence:.3f}" if cell.bayes else "-",
-        word,
-    )
+    panels = panels_of_decision(decision)
+    rows = [row for panel in panels for row in panel.rows]
+    yield from table((*HEADER, *TESTS), ((*row.cells(), *row.tests) for row in rows))
+    if panels:
+        yield f"\n{sentence(legend(panels))}"
 
 
 def _advice(decision: ProofDecision) -> Iterator[str]:
@@ -172,9 +142,7 @@ def _missing(decision: ProofDecision) -> Iterator[str]:
     yield ""
     yield f"## Missing: {decision.missing_pairs} of {decision.expected} expected results"
     yield ""
-    for m in decision.missing[:SHOWN_MISSING]:
-        detail = f" ({m.detail})" if m.detail else ""
-        yield f"- {escaped(f'{m.system} {m.task_id} seed {m.seed}: {m.reason}{detail}')}"
+    yield from map(missing_line, decision.missing[:SHOWN_MISSING])
     if len(decision.missing) > SHOWN_MISSING:
         yield f"- ... and {len(decision.missing) - SHOWN_MISSING} more in coverage_report.json"
 
@@ -216,23 +184,8 @@ def _margin(margin: float | None) -> str:
     return "none" if margin is None else f"±{margin:.1%}"
 
 
-def _percent(judged: JudgedCell, effect: float | None) -> str:
-    if effect is None:
-        return "-"
-    shown = math.expm1(effect) if judged.cell.rule.effect == "log_ratio" else effect
-    return f"{shown:+.2%}"
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"
-
-
-def _sentence(text: str) -> str:
-    return f"{escaped(text[:1].upper() + text[1:])}{'' if text.endswith('.') else '.'}"
 
 
 def equivalence_text(judgement: ProofJudgement, time: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from ..errors import ParityError
 from .acceptance import Accepts, accepting
+from .formats import FORMATS
+from .patterns import PATTERNS
 
 Path = tuple[str | int, ...]
 
@@ -24,12 +26,15 @@ def load(name: str) -> dict[str, Any]:
 
 @cache
 def _validator(name: str) -> Any:
-    from jsonschema import Draft202012Validator, validators
+    from jsonschema import Draft202012Validator, FormatChecker, validators
 
     # JSON Schema calls 3.0 an integer; what is written as one here is counted with.
     extend: Any = validators.extend
     kinds = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    return extend(Draft202012Validator, type_checker=kinds)(load(name))
+    formats = FormatChecker(())
+    for word, format in FORMATS.items():
+        formats.checks(word)(lambda value, holds=format.holds: not isinstance(value, str) or holds(value))
+    return extend(Draft202012Validator, type_checker=kinds)(load(name), format_checker=formats)
 
 
 @cache
@@ -103,6 +108,10 @@ def _translate(problem: Any, locate: Callable[[Path], str], error: type[ParityEr
     if problem.validator == "anyOf":
         kinds = [p.validator_value for p in problem.context if p.validator == "type"]
         return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
+    if problem.validator in ("pattern", "format"):
+        word = problem.validator_value
+        words = PATTERNS[word] if problem.validator == "pattern" else FORMATS[word].words
+        return error(f"{name} is {problem.instance[:60]!r}, not {words}", where=locate(path))
     if problem.validator == "maxItems":
         what = f"{name} has {len(problem.instance)} entries, and may have {problem.validator_value}"
         return error(what, where=locate(path))

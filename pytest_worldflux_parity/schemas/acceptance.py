@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .formats import FORMATS
+
 Accepts = Callable[[Any], bool]
 Schema = Mapping[str, Any]
 
@@ -151,6 +153,11 @@ def _pattern(wanted: str) -> Accepts:
     return lambda value: type(value) is not str or search(value) is not None
 
 
+def _format(wanted: str) -> Accepts:
+    holds = FORMATS[wanted].holds
+    return lambda value: type(value) is not str or holds(value)
+
+
 def _of(kinds: tuple[type, ...], holds: Callable[[Any, Any], bool]) -> Callable[[Any], Accepts]:
     """What is asked of values of these types, and of no others."""
     return lambda wanted: lambda value: type(value) not in kinds or holds(value, wanted)
@@ -161,6 +168,7 @@ _PLAIN: Mapping[str, Callable[[Any], Accepts]] = {
     "const": _const,
     "enum": _enum,
     "pattern": _pattern,
+    "format": _format,
     "minimum": _of(_NUMBERS, lambda value, wanted: value >= wanted),
     "maximum": _of(_NUMBERS, lambda value, wanted: value <= wanted),
     "exclusiveMinimum": _of(_NUMBERS, lambda value, wanted: value > wanted),

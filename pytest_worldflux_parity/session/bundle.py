@@ -11,6 +11,7 @@ from typing import Any
 from .. import wire
 from ..errors import ParityError, StoreError
 from ..evidence import BundleInfo, build, check_inputs
+from ..evidence.members import table_member
 from ..evidence.statement import SIGNED
 from ..execution.store import translated
 from ..inputs.backends import FILE as BACKEND_FILE
@@ -44,7 +45,7 @@ def evidence_inputs(
         for system, table in part.tables.items():
             for name in table.files:
                 # The name of one file is empty.
-                member = f"inputs/tables/{system}/{Path(table.path.name, name).as_posix()}"
+                member = table_member(system, Path(os.path.basename(os.path.normpath(table.path)), name))
                 yield member, table.path / name if name else table.path
     for i, document in enumerate(history.values()):
         yield f"inputs/history/{i}.json", wire.canonical_json(document).encode()

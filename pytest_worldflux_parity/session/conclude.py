@@ -33,6 +33,7 @@ from ..judgement.run_log import run_log
 from ..judgement.stats.measurements import FAILED
 from ..judgement.stored_lines import rewritten_findings
 from ..reporting import documents, markdown
+from ..reporting.aggregates import aggregate_of_rows, row_of_run
 from ..reporting.card import card_section
 from ..reporting.dashboard import dashboard
 from ..reporting.missing_suite import write_missing_suite
@@ -308,8 +309,8 @@ def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) 
     try:
         notes = {c.judgement.evidence.suite.suite_id: c.notes for c in conclusions if c.judgement}
         write_text(report, _report(context, judgements, not_judged, notes) + _cards(conclusions))
-        document = _aggregate_document(judgements, not_judged)
         runs = [c.document for c in conclusions if c.document is not None]
+        document = _aggregate_document(runs, not_judged)
         write_text(page, dashboard(document, runs, title=f"Parity: {context.run_id}"))
         write_document(aggregate, document, "aggregate.v1")
     except ParityError as error:
@@ -352,12 +353,11 @@ def _proof_row(conclusion: Conclusion) -> tuple[str, tuple[str, str]]:
     return judgement.suite_id, (judgement.verdict, judgement.reason)
 
 
-def _aggregate_document(judgements: Sequence[Judgement], not_judged: Mapping[str, str]) -> dict[str, Any]:
-    return documents.aggregate_document(
-        judgements,
+def _aggregate_document(runs: Sequence[Mapping[str, Any]], not_judged: Mapping[str, str]) -> dict[str, Any]:
+    return aggregate_of_rows(
+        [row_of_run(run, f"{run['suite']['suite_id']}/{documents.RUN}") for run in runs],
         not_judged=not_judged,
         time=utc_now(),
-        run_paths=[f"{j.evidence.suite.suite_id}/run.json" for j in judgements],
         aggregate_json="aggregate.json",
         report_md="report.md",
         dashboard_html="dashboard.html",
@@ -391,4 +391,4 @@ def _log_tails(context: RunContext, judgements: Sequence[Judgement]) -> Iterable
             if m.reason == FAILED and attempts:
                 folder = store.attempt_folder(m.task_id, m.seed, m.system, attempts[-1]["attempt"])
                 text = log_tail(folder) or "(the program wrote no log)"
-                yield f"{m.system} {m.task_id} seed {m.seed}", text
+                yield f"{store.folder.name}: {m.system} {m.task_id} seed {m.seed}", text

@@ -16,14 +16,16 @@ from .. import schemas, wire
 from ..errors import ParityError, RecordError, RunFailed, ScoreTableError, StoreError
 from ..execution.attempt_files import AttemptFolders
 from ..execution.attempts import request_id
-from ..execution.records import record_of
+from ..execution.records import failure_text, record_of
 from ..execution.store import Stored, SuiteStore, relative, translated
 from ..inputs import lock
 from ..inputs.command_program import CommandProgram, project_commit
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import official_table
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..inputs.scores import ScoreRow, load_table, task_key, write_canonical_json
+from ..inputs.scores import ScoreRow, load_table, task_key
+from ..inputs.scores.absence import absence
+from ..inputs.scores.canonical import write_canonical_json
 from ..inputs.scores.curves import Result
 from ..inputs.table_pins import PIN_TABLE
 from ..judgement.gates.validity import conflicting_successes, record_findings
@@ -185,13 +187,13 @@ def _found(
         if not selected:
             raise ScoreTableError("deselected")
         if (system, task, seed) not in part.results:
-            raise ScoreTableError(f"no row in {part.tables[system].path.name}")
+            raise ScoreTableError(absence(part.tables[system], task))
         return part.results[system, task, seed]
     line = stored.successes.get(request_id(part, pair, system, context))
     if line is None:
         attempts = stored.attempts(task, seed, system)
         failed = attempts and not attempts[-1].get("success")
-        raise RunFailed(str(attempts[-1].get("error")) if failed else "not run" if selected else "deselected")
+        raise RunFailed(failure_text(attempts[-1]) if failed else "not run" if selected else "deselected")
     adapter = part.backends[system].adapter
     files = AttemptFolders(context.run_dir)
     findings = line_findings(line, (system, task, seed), adapter, context.device, files, context.run_id)
@@ -347,7 +349,7 @@ def _refuse_loss(path: Path, scores: Scores) -> None:
     if scores.absent:
         raise ScoreTableError("the complete table that is there stays as it is", where=str(path))
     ours = {(task_key(r.task), r.seed) for r in scores.rows}
-    lost = {(t, s) for t, s, _ in there.curves} - ours
+    lost = {(t, s) for t, s, _ in there.points} - ours
     if lost:
         task, seed = min(lost)
         raise ScoreTableError(

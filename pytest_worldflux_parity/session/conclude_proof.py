@@ -93,7 +93,7 @@ def _stability_case(documents: Documents) -> ProofCase:
         others = len(found.in_part) - 1
         left_out += f"; {name} {text}" + (f" ({others} other reports too)" if others else "")
     if found.status == "verdict_failed":
-        text = "verdict_failed: a verdict that is not a pass cannot be stable"
+        text = f"{found.current.verdict}: a verdict that is not a pass cannot be stable"
         return "stability", "failed", text + left_out, ()
     if found.status == "unstable":
         flips = len(found.verdict_flips), len(found.sign_flips), len(found.current.mismatches)

@@ -12,29 +12,16 @@ from ..inputs import checkouts, lock
 from ..inputs.prepare import table_results
 from ..inputs.scores import load_table, task_key
 from ..inputs.scores.curves import Result
+from ..inputs.scores.guessing import Guess
 from ..judgement.proof.planning import SuitePlan, plan_suite
 from ..judgement.stats.measurements import measure
 from ..schemas.json_text import loads
 from ..suite.proof import ProofSuite
 from ..suite.suite import Budget, Suite, Task
 
-FORMATS = {
-    ".json.gz": "dreamerv3_scores_json_gz",
-    ".jsonl": "canonical_jsonl",
-    ".json": "canonical_json",
-    ".csv": "tdmpc2_results_csv_dir",
-}
 
-
-def table_format(path: Path) -> str:
-    """The format of a table by its name; of a folder that of the published TD-MPC2 results."""
-    if path.is_dir():
-        return "tdmpc2_results_csv_dir"
-    return next((f for end, f in FORMATS.items() if path.name.endswith(end)), "canonical_json")
-
-
-def locked_tables(proof: ProofSuite, root: Path, lock_path: Path) -> Iterator[tuple[Path, str]]:
-    """(path, format) of the locked oracle tables that were fetched, published ones only.
+def locked_tables(proof: ProofSuite, root: Path, lock_path: Path) -> Iterator[tuple[Path, Guess]]:
+    """Path and format of the locked oracle tables that were fetched, published ones only.
 
     They are scores of the canonical profiles at full budgets, so a suite that claims nothing, and may train
     anything, has none.
@@ -49,11 +36,11 @@ def locked_tables(proof: ProofSuite, root: Path, lock_path: Path) -> Iterator[tu
     tables = dict.fromkeys(
         (checkouts.oracle_path(e, root), e.oracle_format) for e in entries if e.oracle_in == "source"
     )
-    yield from ((path, form) for path, form in tables if path.exists())
+    yield from ((path, Guess(form)) for path, form in tables if path.exists())
 
 
 def official_scores(
-    proof: ProofSuite, tables: Iterable[tuple[Path, str]]
+    proof: ProofSuite, tables: Iterable[tuple[Path, Guess]]
 ) -> dict[tuple[str, str], list[float]]:
     """(metric, task) -> the official scores, one a seed, of the tasks that the tables hold.
 
@@ -65,10 +52,10 @@ def official_scores(
         ScoreTableError: a table cannot be read.
     """
     found: dict[tuple[str, str], list[float]] = {}
-    for path, form in tables:
-        table = load_table(path, form, duplicates="last")
+    for path, own in tables:
+        table = load_table(path, own.format, duplicates="last", **own.keywords)
         for part in proof.parts:
-            for (name, _), result in sorted(table_results(part, table).items()):
+            for (name, _), result in sorted(table_results(part, table, "official").items()):
                 task = _task_of(part, name)
                 for metric in part.metrics_of(task.id) if task else ():
                     assert task is not None
@@ -123,7 +110,7 @@ def _objects(path: Path) -> Iterator[Mapping[str, object]]:
 
 
 def plan_of(
-    proof: ProofSuite, tables: Iterable[tuple[Path, str]], runs: Iterable[Path] = ()
+    proof: ProofSuite, tables: Iterable[tuple[Path, Guess]], runs: Iterable[Path] = ()
 ) -> SuitePlan | None:
     """The plan of a suite, or None where no official score of its tasks is known.
 

@@ -23,7 +23,8 @@ from ..execution.store import Line, SuiteStore, run_lock
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite, prepare_suite
-from ..inputs.scores import ScoreRow, ScoreTable, write_canonical_json
+from ..inputs.scores import ScoreRow, ScoreTable
+from ..inputs.scores.canonical import write_canonical_json
 from ..inputs.trees import backend_tree, base_of
 from ..judgement.gates.validity import record_findings
 from ..suite import suite_file

@@ -46,6 +46,8 @@ class Source:
     input_path: Path | None = None
     input_format: str = ""
     duplicates: Literal["first", "last"] | None = None
+    frames_per_step: int | None = None
+    columns: Mapping[str, Any] | None = None
     command: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     retries: int = 0
@@ -72,7 +74,10 @@ class Source:
         if self.kind != "table":
             return BackendSide(self.adapter)
         assert self.input_path is not None
-        return ArtifactSide(self.input_path, self.input_format, self.repo, self.commit, self.duplicates)
+        return ArtifactSide(
+            self.input_path, self.input_format, self.repo, self.commit, self.duplicates,
+            self.frames_per_step, self.columns,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,8 @@ def _source(name: str, row: Mapping[str, Any], folder: Path, locate: Locate) -> 
         input_path=None if given is None else folder / given,
         input_format=row.get("input_format", ""),
         duplicates=row.get("duplicates"),
+        frames_per_step=row.get("frames_per_step"),
+        columns=row.get("columns"),
         command=tuple(row.get("command_template") or ()),
         settings={k: row[k] for k in ("recipe", "eval_protocol", "deadline_sec") if k in row},
         retries=row.get("retries", 0),

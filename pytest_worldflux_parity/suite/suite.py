@@ -47,13 +47,39 @@ def is_suite_name(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class ArtifactSide:
-    """A side read from a score table. ``duplicates`` says which of two scores for one point counts."""
+    """A side read from a score table.
+
+    Attributes:
+        duplicates: which of two runs of one (task, seed) counts.
+        frames_per_step: environment frames that a step of the table is.
+        columns: where it has what, of a format that does not say so itself.
+    """
 
     path: Path
     format: str
     repo: str | None = None
     commit: str | None = None
-    duplicates: Literal["first", "last"] | None = None
+    duplicates: Literal["first", "last", "last_point"] | None = None
+    frames_per_step: int | None = None
+    columns: Mapping[str, Any] | None = None
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """How the table is read, as the keywords of ``inputs.scores.load_table``."""
+        return {
+            "duplicates": self.duplicates,
+            "frames_per_step": self.frames_per_step,
+            "columns": self.columns,
+        }
+
+    @property
+    def in_words(self) -> str:
+        """What the suite chooses of how the table is read; empty where that is nothing."""
+        where = (self.columns or {}).get("where", {})
+        chosen = [f"rows where {name} is {value}" for name, value in where.items()]
+        unit = [f"steps of {self.frames_per_step} frames"] if self.frames_per_step else []
+        run = [f"the {self.duplicates} of several runs"] if self.duplicates in ("first", "last") else []
+        return ", ".join((*chosen, *unit, *run))
 
 
 @dataclass(frozen=True)
@@ -136,6 +162,7 @@ class Task:
     Attributes:
         seeds: of both systems, where the suite or a sealed plan gives the task seeds of its own.
         points: None where the suite does not say what they are.
+        names: by system, how its table calls the task, where not by its id.
     """
 
     id: str
@@ -146,6 +173,11 @@ class Task:
     seeds: tuple[int, ...] | None = None
     resources: Resources = Resources()
     points: Points | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def name_in(self, system: str) -> str:
+        """How the table of a side calls the task."""
+        return self.names.get(system, self.id)
 
     @property
     def eval_window(self) -> EvalWindow:
@@ -249,9 +281,13 @@ def _overridden(side: Side, given: Override, system: str) -> ArtifactSide:
             where="command line",
             mend=f"give both {option} and {option}-format",
         )
-    if given.path is None and own:
-        return replace(own, format=format)
-    return ArtifactSide(path, format, duplicates=own.duplicates if own else None)
+    if own is None:
+        return ArtifactSide(path, format)
+    if own.format != format:
+        own = replace(own, frames_per_step=None, columns=None)
+    if given.path is not None:
+        own = replace(own, repo=None, commit=None)
+    return replace(own, path=path, format=format)
 
 
 def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:
@@ -291,6 +327,9 @@ def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
         _refuse_wide_tolerance(row, at, locate)
     for i, row in enumerate(rows):
         _refuse_repeats(row.get("seeds", ()), "seed", ("tasks", i, "seeds"), locate)
+    for system in SYSTEMS:
+        names = [row.get("names", {}).get(system, row["id"]) for row in rows]
+        _refuse_repeats(names, f"{system} table's name", ("tasks",), locate)
     tasks = tuple(_task(row, data, ("tasks", i), locate) for i, row in enumerate(rows))
     for i, task in enumerate(tasks):
         if task.budget is None:
@@ -316,6 +355,7 @@ def _task(own: Mapping[str, Any], data: Mapping[str, Any], at: tuple[str | int, 
         deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
         seeds=tuple(sorted(own["seeds"])) if "seeds" in own else None,
         resources=Resources(**{**data.get("resources", {}), **own.get("resources", {})}),
+        names=own.get("names", {}),
     )
 
 
@@ -455,7 +495,7 @@ def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
         tasks=tuple(Task(id=t) for t in data["tasks"]),
         seeds=dict.fromkeys(SYSTEMS, None),
         sides={
-            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"), "last")
+            s: ArtifactSide(folder / v["path"], v["format"], v.get("repo"), v.get("commit"), "last_point")
             for s, v in sides.items()
         },
         metrics=(metric,),

@@ -106,7 +106,11 @@ def test_a_program_that_crashes_says_so_once_per_item_with_its_log(matched: Proj
     result = matched.run_here("-v")
     assert len([n for n in names(result.outlines, "FAILED") if n.startswith("component[")]) == 6
     result.stdout.fnmatch_lines(
-        ["match_failed: fake_worldflux: exit status 3: *no weights", "*match log*", "match program: crash"]
+        [
+            "match_failed: fake_worldflux: exit status 3: *no weights; log: *stderr.log",
+            "*match log*",
+            "match program: crash",
+        ]
     )
     assert attempts(matched) == ["attempt_1"], "it is not started again for each item"
     assert matched.document()["gates"]["components"]["findings"][0]["code"] == "match_failed"

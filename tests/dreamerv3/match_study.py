@@ -52,8 +52,8 @@ def print_table(names: list[str], whole: bool) -> int:
 
 def seen_by(name: str, whole: bool) -> list[str]:
     """The components that show a mistake, planted into this process."""
-    from backends.worldflux_dreamerv3.match import prepare_jax
-    from backends.worldflux_dreamerv3.match_components import SINGLE, group_of
+    from backends.worldflux_dreamerv3.match.__main__ import prepare_jax
+    from backends.worldflux_dreamerv3.match.components import SINGLE, group_of
     from tests.dreamerv3 import matches
 
     prepare_jax(1)

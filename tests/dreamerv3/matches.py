@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from backends.worldflux_dreamerv3.match import FAMILY, MEND
-from backends.worldflux_dreamerv3.match_components import SINGLE, Needed, group_of
-from backends.worldflux_dreamerv3.match_perturbations import Session
+from backends.worldflux_dreamerv3.match.__main__ import FAMILY, MEND
+from backends.worldflux_dreamerv3.match.components import SINGLE, Needed, group_of
+from backends.worldflux_dreamerv3.match.perturbations import Session
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import MatchError
 from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden

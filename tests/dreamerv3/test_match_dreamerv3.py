@@ -23,7 +23,6 @@ from backends.worldflux_dreamerv3 import (
     heads,
     layers,
     losses,
-    match,
     model,
     networks,
     normalise,
@@ -31,9 +30,10 @@ from backends.worldflux_dreamerv3 import (
     rssm,
 )
 from backends.worldflux_dreamerv3.agent import Agent
-from backends.worldflux_dreamerv3.match_components import group_of, spaces_of
-from backends.worldflux_dreamerv3.match_parameters import our_name
-from backends.worldflux_dreamerv3.match_perturbations import Session
+from backends.worldflux_dreamerv3.match import __main__ as match
+from backends.worldflux_dreamerv3.match.components import group_of, spaces_of
+from backends.worldflux_dreamerv3.match.parameters import our_name
+from backends.worldflux_dreamerv3.match.perturbations import Session
 from backends.worldflux_dreamerv3.model import parameter_shapes
 from backends.worldflux_dreamerv3.recipe import SIZES, parse_recipe
 from pytest_worldflux_parity import wire

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,23 @@ def test_attempts_get_folders_of_their_own(suite: store.SuiteStore) -> None:
     assert number == 2
     assert folder == suite.attempt_folder("t", 0, "official", 2)
     assert list(folder.iterdir()) == []
-    assert store.safe_name("../a b/c") == "_a_b_c"
-    assert store.safe_name("..") == "_"
+
+
+@given(st.text())
+def test_a_name_as_a_component_of_a_path_is_read_back(name: str) -> None:
+    component = store.safe_name(name)
+    assert re.fullmatch(r"[A-Za-z0-9_=+@-][A-Za-z0-9_.=+@-]*", component)
+    if name not in ("", ".", "..") and not {"/", "\0"} & {*name}:
+        assert store.named_by(component) == name
+
+
+def test_components_that_lead_elsewhere_stand_for_no_name() -> None:
+    assert store.safe_name("ALE/Pong-v5") == "ALE=2FPong-v5"
+    assert store.safe_name("walker-walk_1.0") == "walker-walk_1.0"
+    assert store.safe_name("café") == "caf=C3=A9"
+    for component in ("=2E.", "=2E", "a=2Fb", "a=00", "=41", "=c3=a9", "a=", "=", ""):
+        with pytest.raises(ValueError, match="stands for no name"):
+            store.named_by(component)
 
 
 def test_a_run_is_held_by_one_session(tmp_path: Path) -> None:

@@ -132,6 +132,24 @@ def test_the_evaluation_at_0_counts_on_both_sides_or_on_none() -> None:
     assert both.values["official", "auc_return", "t"][0].value == pytest.approx(50.0)
 
 
+def test_an_evaluation_after_the_last_multiple_counts_on_both_sides_or_on_none() -> None:
+    """A budget that is no multiple of the interval: who evaluates at its end once more would add a point."""
+    task = replace(EVALUATIONS, budget=Budget(1000, 0.1), points=Points("evaluations", 300))
+    grid = [(300, 1.0), (600, 2.0), (900, 3.0)]
+    more = [*grid, (1000, 100.0)]
+    for metric in CURVES:
+        one = {s: v[0] for (s, _, _), v in observed(grid, more, task, metric).values.items()}
+        assert one["official"] == one["worldflux"]
+        assert one["worldflux"].step == 900
+        both = observed(more, more, task, metric)
+        assert both.values["worldflux", metric, "t"][0].step == 1000
+    # A run that is missing anyway has no say, and a curve keeps the only point that is at the budget.
+    strict = replace(task, budget=Budget(1000, 0.05))
+    lacking = observed(grid, more, strict, "episode_return")
+    assert lacking.values["worldflux", "episode_return", "t"][0].value == 100.0
+    assert [m.reason for m in lacking.missing] == ["no_point_at_budget"]
+
+
 # --- episodes ---
 
 
@@ -272,7 +290,7 @@ def test_every_published_curve_is_whole_and_its_scores_are_what_they_were(
     """What the suites say of the published points misses none, and moves no final score."""
     suite = suite_file.load(ROOT / "suites" / name)
     form = "tdmpc2_results_csv_dir" if table.startswith("tdmpc2") else "dreamerv3_scores_json_gz"
-    found = table_results(suite, load_table(ORACLES / table, form, duplicates="last"))
+    found = table_results(suite, load_table(ORACLES / table, form, duplicates="first"), "official")
     compared = 0
     for task in suite.tasks:
         assert task.points is not None
@@ -290,7 +308,9 @@ def test_every_published_curve_is_whole_and_its_scores_are_what_they_were(
 def test_areas_of_published_evaluations_are_what_they_were() -> None:
     proof = proof_file.load(ROOT / "suites/proof/official_vs_worldflux_full.yaml")
     part = next(p for p in proof.parts if p.family == "tdmpc2")
-    found = table_results(part, load_table(ORACLES / "tdmpc2/results/tdmpc2", "tdmpc2_results_csv_dir"))
+    found = table_results(
+        part, load_table(ORACLES / "tdmpc2/results/tdmpc2", "tdmpc2_results_csv_dir"), "official"
+    )
     equal = 0
     for task in part.tasks:
         assert task.budget is not None
@@ -324,7 +344,7 @@ def test_the_official_programs_report_where_the_suites_say() -> None:
     for name, step in (("tdmpc2_quick", 6000), ("dreamerv3_quick", 1002)):
         suite = suite_file.load(ROOT / f"suites/quick/{name}.yaml")
         table = load_table(ROOT / f"suites/quick/oracle/{name}.json", "canonical_json")
-        found = table_results(suite, table)
+        found = table_results(suite, table, "official")
         for task in suite.tasks:
             own = [curve for (key, _), curve in found.items() if key == task.id]
             assert own

@@ -126,7 +126,7 @@ def test_bayesian_bootstrap_of_two_values_is_uniform_between_them() -> None:
 def documented(upstream: ScoreTable, worldflux: ScoreTable) -> DropRatioResult:
     """The documented rule on the latest scores of the pairs that both tables have."""
     u, w = (
-        {key: curve[-1].value for key, curve in table.curves.items() if key[2] == RETURN}
+        {key: float(points.scores[-1]) for key, points in table.points.items() if key[2] == RETURN}
         for table in (upstream, worldflux)
     )
     both = sorted(u.keys() & w.keys())
@@ -149,7 +149,7 @@ def test_drop_ratio_of_ppo_against_dreamerv3() -> None:
 def test_drop_ratio_of_tdmpc_against_tdmpc2() -> None:
     folder, name = SHARED / "oracles/tdmpc2/results", "tdmpc2_results_csv_dir"
     upstream = load_table(folder / "tdmpc2", name)
-    result = documented(upstream, load_table(folder / "tdmpc", name, duplicates="last"))
+    result = documented(upstream, load_table(folder / "tdmpc", name, duplicates="last_point"))
     assert result.sample_size == 117
     assert result.mean_drop_ratio == pytest.approx(0.1804502540, abs=1e-9)
     assert result.ci_upper_ratio == pytest.approx(0.226, abs=5e-4)

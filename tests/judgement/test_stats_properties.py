@@ -381,10 +381,12 @@ def test_a_loss_of_just_the_margin_is_within_it(scores: list[float], margin: flo
     u, rng = np.array(scores), np.random.default_rng(0)
     at = drop_ratio_rule(u, (1 - margin) * u, margin=margin, rng=rng)
     assert at.pass_
-    assert f"is {margin:.2%}, within the margin of {margin:.2%}" in at.reason
+    assert f"within the margin of {margin:.2%} over " in at.reason
+    assert at.reason.endswith(f"-{margin:.2%} to -{margin:.2%}, bound -{margin:.2%}")
     above = drop_ratio_rule(u, (1 - margin - 1e-6) * u, margin=margin, rng=rng)
     assert not above.pass_
-    assert f"is {margin:.2%}, above" not in above.reason
+    assert not above.reason.startswith("within")
+    assert f"-{margin:.2%} to" not in above.reason
 
 
 @untimed

@@ -51,7 +51,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "family.yaml:4: fake_official is of the family 'fake', the suite of 'other'",
     ),
     "absent": ({"official": artifact("none.json")}, "none.json: cannot be read: "),
-    "nan": ({"official": artifact("nan.json")}, "nan.json: not JSON for scores: NaN is not a number"),
+    "nan": (
+        {"official": artifact("nan.json")},
+        "nan.json:1: scores[1].score: not JSON for scores: NaN is not a number",
+    ),
     "seed": ({"official": artifact("seed.json")}, "seed.json: scores[0]: seed is 0.5, not a non-negative"),
     "no_step": ({"official": artifact("no_step.json")}, "no_step.json: scores[0]: step is missing"),
     "two": (

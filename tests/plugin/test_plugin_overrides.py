@@ -177,3 +177,19 @@ def test_a_table_outside_the_project_needs_the_equals_sign(
     result.stderr.fnmatch_lines(["*write --parity-worldflux=*"])
     project.run_here(*given("worldflux", path))
     assert sources(project)["worldflux"]["path"] == "w.jsonl"
+
+
+def test_columns_and_units_are_of_a_format(project: Project) -> None:
+    """Another table of the suite's format is read by its columns; one of another format has its own."""
+    rows = [json.loads(line) for line in table(project.root / "t.jsonl", "o").read_text().splitlines()]
+    lines = [f"{row['task']},{row['seed']},{row['step'] // 2},{row['score']}" for row in rows]
+    (project.root / "other.csv").write_text("\n".join(("env,seed,step,score", *lines)), encoding="utf-8")
+    artifact = {
+        "path": "absent.csv", "format": "columns", "columns": {"task": "env"}, "frames_per_step": 2,
+    }  # fmt: skip
+    project.suite(official={"artifact": artifact})
+    assert project.run_here("--parity-upstream=other.csv", run_id="same").ret == 0
+    assert project.run_here(*given("upstream", "t.jsonl"), run_id="other").ret == 0
+    for run_id in ("same", "other"):
+        run = project.document(run_id=run_id)
+        assert {pair["upstream_step"] for pair in run["pairs"]} == {1000}

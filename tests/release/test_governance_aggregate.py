@@ -62,7 +62,7 @@ def test_documents_of_the_earlier_system(copied: Path, command: Command) -> None
     assert {s: (row["verdict"], row["pass"]) for s, row in rows.items()} == {
         "good": ("pass", True), "worse": ("fail", False),
     }  # fmt: skip
-    assert "within the margin of 5.00% (8 pairs)" in rows["good"]["verdict_reason"]
+    assert "within the margin of 5.00% over 8 pairs: effect -" in rows["good"]["verdict_reason"]
 
 
 def test_nothing_is_an_error(copied: Path, command: Command) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_worldflux_parity.reporting.aggregate_markdown import aggregate_report
 from pytest_worldflux_parity.reporting.aggregates import aggregate_of_rows, row_of_run
 from pytest_worldflux_parity.reporting.dashboard import LARGEST_SCALE, WIDTH, dashboard
-from pytest_worldflux_parity.reporting.intervals import panels_of_run
+from pytest_worldflux_parity.reporting.estimates import panels_of_run
 from tests.release.judged_runs import Document, earlier, read, run_path, write
 
 Command = Callable[..., tuple[int, str, str]]
@@ -122,8 +122,9 @@ def test_every_number_of_a_suite_is_there(runs: list[Document]) -> None:
     page = page_of(*runs)
     good = runs[0]
     calibrated = good["metrics"]["episode_return"]["calibrated"]
-    for value in (calibrated["contrast"], calibrated["lower"], calibrated["upper"]):
-        assert f"{value:+.1%}" in page.text
+    # Of positive scores a contrast d is the ratio (1 - d / 2) / (1 + d / 2).
+    value, high, low = (-d / (1 + d / 2) for d in (calibrated[k] for k in ("contrast", "lower", "upper")))
+    assert f"{value:+.1%}[{low:+.1%}, {high:+.1%}]from -4.9%" in page.text
     for run in runs:
         assert run["suite"]["suite_id"] in page.text
         assert run["verdict_reason"] in page.text
@@ -133,7 +134,7 @@ def test_every_number_of_a_suite_is_there(runs: list[Document]) -> None:
             assert name in page.text
     assert "8 official and 8 worldflux results, 8 pairs, 0 missing" in page.text
     markdown = aggregate_report(aggregate_of(runs), runs)
-    assert f"[{calibrated['lower']:+.1%}, {calibrated['upper']:+.1%}]" in markdown
+    assert f"| {value:+.1%} | [{low:+.1%}, {high:+.1%}] | from -4.9% |" in markdown
     assert markdown.count("\n## ") == len(runs)
 
 
@@ -142,11 +143,14 @@ def test_intervals_are_drawn_where_they_are(runs: list[Document]) -> None:
     text = dashboard(aggregate_of(runs[:1]), runs[:1])
     [panel] = panels_of_run(runs[0])
     found = re.findall(r'class="bar" x1="([\d.]+)" y1="9.0" x2="([\d.]+)"', text)
-    rows = [row for row in panel.rows if row.low is not None]
-    assert len(found) == len(rows) == 4
-    biggest = max(abs(x) for r in rows for x in (r.low, r.high, 2 * 0.05) if x is not None)
-    for (x1, x2), row in zip(found, rows, strict=True):
-        for x, value in ((x1, row.low), (x2, row.high)):
+    ends = [row.shown.interval for row in panel.rows]
+    assert len(found) == len(ends) == 3
+    bound = panel.rows[0].shown.bounds[0]
+    assert bound == pytest.approx(-0.05 / 1.025)
+    biggest = max(abs(x) for x in (*ends[0], *ends[1], *ends[2], 2 * bound) if x is not None)
+    for drawn, row in zip(found, ends, strict=True):
+        for x, value in zip(drawn, row, strict=True):
+            assert value is not None
             assert float(x) == pytest.approx(WIDTH / 2 + value / biggest * (WIDTH / 2 - 8), abs=0.06)
 
 
@@ -156,7 +160,7 @@ def test_what_leaves_the_scale_is_an_arrow(runs: list[Document]) -> None:
     page = dashboard(aggregate_of([run]), [run])
     assert page.count('class="arrow"') == 2
     assert 'class="dot"' not in page
-    assert "-38800.0%" in page
+    assert "+38800.0%" in page
 
 
 def nasty(value: Any) -> Any:
@@ -194,7 +198,7 @@ def test_everything_is_escaped(runs: list[Document]) -> None:
     markdown = aggregate_report(aggregate, attacked)
     assert "<script" not in markdown
     widths = {line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("|")}
-    assert widths == {5, 7, 9}
+    assert widths == {5, 6, 10}
 
 
 def proof(effect: str, cells: dict[str, Document]) -> Document:
@@ -202,7 +206,7 @@ def proof(effect: str, cells: dict[str, Document]) -> Document:
     empty = {"status": "ok", "reason": "", "official_mean": 10.0, "worldflux_mean": 10.1, "mean_effect": 0.01,
              "ci90_effect": [-0.01, 0.03], "equivalence_bounds_effect": [-0.05, 0.05], "pass": True,
              "different": False, "seed_ids": {"official": [0, 1], "worldflux": [0, 1]},
-             "rule": {"effect": effect, "equivalence_margin": 0.05}}  # fmt: skip
+             "rule": {"effect": effect, "equivalence_margin": 0.05, "alpha": 0.05}}  # fmt: skip
     tasks = [{"task_id": task, "family": "fake", "metrics": {"auc_return": {**empty, **own}}}
              for task, own in cells.items()]  # fmt: skip
     keys = ("parity_pass_final", "parity_pass_frequentist", "parity_pass_bayesian", "validity_pass")
@@ -210,7 +214,8 @@ def proof(effect: str, cells: dict[str, Document]) -> Document:
              "verdict_reason": "too few seeds", "tasks_total": 2, "tasks_pass_all_metrics": 1,
              "missing_pairs": 0}  # fmt: skip
     counts = {"complete_task_seed_pairs": 4}
-    return {"suite_id": "a_proof", "tasks": tasks, "global": final, "completeness": counts}
+    config = {"parity_claim_level": None, "holm_scope": "primary"}
+    return {"suite_id": "a_proof", "tasks": tasks, "global": final, "completeness": counts, "config": config}
 
 
 def test_proof_suites_have_rows_of_their_own(runs: list[Document]) -> None:

@@ -123,8 +123,8 @@ def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
         ),
         (
             "tdmpc2_against_tdmpc_dmcontrol39",
-            "mean contrast 15.41%, lower 95% bound 9.52%",
-            ["669 rows of the worldflux table repeat a (task, seed, step); the last of them counts"],
+            "effect -15.14%, 90% interval -20.33% to -9.64%, bound -4.88%",
+            ["679 rows of the worldflux table are of second runs of a (task, seed): the first run counts"],
         ),
     ],
 )
@@ -274,9 +274,9 @@ def candidate(project: Project, suite: str) -> None:
     side = load(project.root / "suites" / "published" / f"{suite}.yaml").sides["official"]
     assert isinstance(side, ArtifactSide)
     ends: dict[str, dict[int, Any]] = {}
-    for (task, seed, metric), curve in load_table(side.path, side.format).curves.items():
+    for (task, seed, metric), points in load_table(side.path, side.format).points.items():
         if metric == RETURN:
-            ends.setdefault(task, {})[seed] = curve[-1]
+            ends.setdefault(task, {})[seed] = points.curve()[-1]
     rng = random.Random(suite)
     rows = [
         {"task": task, "seed": seed, "step": point.step,

@@ -140,14 +140,6 @@ def test_the_tables_are_those_of_the_code() -> None:
         assert table == stands, "\n".join((f"the table of {name}", *sorted(different), ADVICE))
 
 
-@pytest.mark.parametrize("page", ["README.md", "reports/README.md"])
-def test_links_lead_to_files(page: str) -> None:
-    path = t.CHECKOUT / page
-    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
-    assert links
-    assert [link for link in links if not (path.parent / link).exists()] == []
-
-
 def test_the_page_has_every_exit_status_of_verify() -> None:
     statuses = {checking.PASS, checking.NOT_A_PASS, checking.DOES_NOT_FOLLOW, checking.TAMPERED}
     statuses |= {checking.UNREADABLE, VOUCHED_BY_NOBODY}

@@ -28,7 +28,10 @@ def test_a_table_is_exported(project: Project, export: Command, capsys: pytest.C
     document = json.loads((project.root / "o.json").read_text())
     assert [(r["seed"], r["step"]) for r in document["scores"]] == [(1, 990), (1, 990)]
     assert export("--source", "oracle", "--seeds", "0,1,2", "--output", "p.json") == 1
-    assert "missing: alpha seed 2 (no row in in.json)" in capsys.readouterr().out
+    assert (
+        "missing: alpha seed 2 (no row in in.json, which has seeds 0, 1 of this task)"
+        in capsys.readouterr().out
+    )
     assert json.loads((project.root / "p.json").read_text())["provenance"]["complete"] is False
 
 

@@ -72,7 +72,12 @@ def test_a_table_that_lacks_a_row_cannot_be_run(project: Project) -> None:
     assert read.path.resolve() == table
     project.run_here(str(path), "--parity-resume")
     assert project.document()["missing"]["worldflux_only"] == [
-        {"task": "beta", "seed": 1, "reason": "not_in_table", "detail": "no row in official.json"}
+        {
+            "task": "beta",
+            "seed": 1,
+            "reason": "not_in_table",
+            "detail": "no row in official.json, which has seed 0 of this task",
+        }
     ]
     assert not missing(project, "fake_quick").exists()
 

@@ -14,6 +14,7 @@ import pytest
 from pytest_worldflux_parity.inputs import checkouts
 from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.inputs.scores.curves import Result
+from pytest_worldflux_parity.inputs.scores.guessing import Guess
 from pytest_worldflux_parity.session import costs
 from pytest_worldflux_parity.suite import proof_file
 from pytest_worldflux_parity.suite.suite import Budget, Task
@@ -218,8 +219,8 @@ def test_the_published_suite_is_read_and_planned_from_the_published_scores(tmp_p
         pytest.skip("the published scores are not beside the checkout")
     shutil.copy(oracles / "dreamerv3/scores/atari100k-dreamerv3.json.gz", tmp_path)
     tables = [
-        (tmp_path / "atari100k-dreamerv3.json.gz", "dreamerv3_scores_json_gz"),
-        (oracles / "tdmpc2/results/tdmpc2", "tdmpc2_results_csv_dir"),
+        (tmp_path / "atari100k-dreamerv3.json.gz", Guess("dreamerv3_scores_json_gz")),
+        (oracles / "tdmpc2/results/tdmpc2", Guess("tdmpc2_results_csv_dir")),
     ]
     plan = costs.plan_of(proof, tables)
     assert plan is not None

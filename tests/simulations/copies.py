@@ -139,8 +139,8 @@ def published(folder: Path) -> Iterator[tuple[str, ScoreTable]]:
 
 def _cells(table: ScoreTable, take: Callable[[Sequence[float]], float]) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
-    for (task, seed, metric), curve in table.curves.items():
-        found.setdefault(f"{task} {metric}", {})[seed] = take([p.value for p in curve])
+    for (task, seed, metric), points in table.points.items():
+        found.setdefault(f"{task} {metric}", {})[seed] = take(points.scores.tolist())
     return found
 
 
@@ -163,8 +163,8 @@ def pairs_of(tables: Mapping[str, ScoreTable]) -> Iterator[tuple[str, str, int, 
 def repeats_of(table: ScoreTable) -> Repeats:
     """The equal records of a table."""
     results = {
-        ("official", f"{task} {metric}", seed): Result(curve)
-        for (task, seed, metric), curve in table.curves.items()
+        ("official", f"{task} {metric}", seed): Result(points.curve())
+        for (task, seed, metric), points in table.points.items()
     }
     return repeats(suite_of(sorted({task for _, task, _ in results})), results, sorted(results))
 

@@ -71,7 +71,7 @@ def test_an_older_suite(tmp_path: Path) -> None:
     suite = load(tmp_path, json.dumps(LEGACY))
     assert (suite.legacy, suite.track, suite.primary.rule) == (True, "quick", "drop_ratio")
     assert suite.seeds == {"official": None, "worldflux": None}
-    assert suite.sides["official"].duplicates == "last", "as the earlier system had it, without a word"
+    assert suite.sides["official"].duplicates == "last_point", "as the earlier system had it, without a word"
 
 
 REFUSED = {
@@ -80,6 +80,12 @@ REFUSED = {
         "suite_idd: small",
         2,
         "unknown key 'suite_idd'; did you mean 'suite_id'?; valid: bins, budget, ",
+    ),
+    "a name with what no name holds": (
+        "suite_id: small",
+        "suite_id: smäll one",
+        2,
+        "suite_id is 'smäll one', not a name of letters, digits, '_', '.' and '-' that begins with a letter",
     ),
     "missing key": ("suite_id: small\n", "", 1, "key 'suite_id' is missing; to mend: add `suite_id:`"),
     "unknown key of a metric": (
@@ -166,7 +172,12 @@ REFUSED = {
     "a tag of YAML's own": ("track: quick", "track: !!str quick", 4, "the tag tag:yaml.org,2002:str means"),
     "a tag": ("track: quick", "track: !python quick", 4, "the tag !python means nothing here"),
     "half a character": ("suite_id: small", 'suite_id: "\\ud800"', 2, "not YAML: "),
-    "task with a line's end": ("  - cartpole-balance", '  - "cartpole\\n"', 6, "tasks.0: "),
+    "task with a line's end": (
+        "  - cartpole-balance",
+        '  - "cartpole\\n"',
+        6,
+        "tasks.0 is 'cartpole\\n', not the name of a task",
+    ),
     "number without end": ("step: 1000", "step: 1e400", 17, "1e400 is too large for a number"),
     "step as text": ("step: 1000", "step: 1_000_", 17, 'budget.step is "1_000_" (str); valid: integer'),
 }

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import mistakes
 
-from backends.worldflux_tdmpc2 import match
+from backends.worldflux_tdmpc2.match import __main__ as match
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in mistakes.MISTAKES:

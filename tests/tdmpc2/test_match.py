@@ -19,9 +19,9 @@ import matches
 import mistakes
 import torch
 
-from backends.worldflux_tdmpc2 import match
 from backends.worldflux_tdmpc2.agent import Agent
-from backends.worldflux_tdmpc2.match_components import official_name, to_official, to_ours
+from backends.worldflux_tdmpc2.match import __main__ as match
+from backends.worldflux_tdmpc2.match.components import official_name, to_official, to_ours
 from backends.worldflux_tdmpc2.recipe import PROFILES, parse_recipe
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.inputs.golden import read_golden

@@ -7,14 +7,16 @@ top level ``provenance``. Of ``canonical_jsonl`` each line is one such row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import ScoreTableError
 from ...wire import write_atomic
+from .builder import TableBuilder
+from .columns import MISSING, Columns, shown
 from .files import decoded, parsed_json, read_bytes, sha256, unpacked
-from .table import MISSING, RETURN, RawRow, ScoreRow, ScoreTable, TableBuilder, shown
+from .table import RETURN, ScoreRow, ScoreTable
 
 _ROW_KEYS = ("task", "seed", "step", "score", "metric")
 _ROW_KEY_SET = frozenset(_ROW_KEYS)
@@ -24,17 +26,19 @@ _TOP_KEYS = ("scores", "provenance")
 def load_json(path: Path, duplicates: str | None) -> ScoreTable:
     """Read ``canonical_json``. Raises ScoreTableError naming file, row and field."""
     data = read_bytes(path)
-    rows, provenance = _document(parsed_json(decoded(unpacked(data, path), path), str(path)), path)
-    builder = TableBuilder(path, lambda i: f"{path}: scores[{i}]", duplicates)
-    builder.add(_raw(row, i, f"{path}: scores[{i}]") for i, row in enumerate(rows))
+    rows, provenance = _document(parsed_json(decoded(unpacked(data, path), path), path), path)
+    builder = TableBuilder(path, duplicates)
+    builder.add(_columns(rows, lambda i: f"{path}: scores[{i}]"))
     return builder.table("canonical_json", sha256(data), provenance)
 
 
 def load_jsonl(path: Path, duplicates: str | None) -> ScoreTable:
     """Read ``canonical_jsonl``; blank lines are skipped. Raises ScoreTableError as :func:`load_json`."""
     data = read_bytes(path)
-    builder = TableBuilder(path, lambda line: f"{path}:{line}", duplicates)
-    builder.add(_lines(decoded(unpacked(data, path), path), path))
+    lines = dict(_lines(decoded(unpacked(data, path), path), path))
+    numbers = list(lines)
+    builder = TableBuilder(path, duplicates)
+    builder.add(_columns(list(lines.values()), lambda i: f"{path}:{numbers[i]}"))
     return builder.table("canonical_jsonl", sha256(data), {})
 
 
@@ -47,8 +51,8 @@ def write_canonical_json(
         ScoreTableError: the rows are not a table that :func:`load_json` takes, or the provenance is not
             JSON. An existing file is left as it was then.
     """
-    checked = TableBuilder(path, lambda i: f"{path}: scores[{i}]", None)
-    checked.add(RawRow(i, *row) for i, row in enumerate(rows))
+    checked = TableBuilder(path, None)
+    checked.add(_columns([row._asdict() for row in rows], lambda i: f"{path}: scores[{i}]"))
     table = checked.table("canonical_json", "", {})
     write_atomic(path, _text(path, table.rows, provenance or {}))
     return load_json(path, None)
@@ -82,28 +86,22 @@ def _document(document: Any, path: Path) -> tuple[list[Any], Mapping[str, Any]]:
     return rows, provenance
 
 
-def _lines(text: str, path: Path) -> Iterator[RawRow]:
+def _lines(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     # Only these end a line: str.splitlines would also cut at characters that a JSON string may hold.
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if line.strip():
-            where = f"{path}:{number}"
-            yield _raw(parsed_json(line, where), number, where)
+            yield number, parsed_json(line, path, number)
 
 
-def _raw(row: Any, at: int, where: str) -> RawRow:
-    if not isinstance(row, dict):
-        raise ScoreTableError(f"{shown(row)} is not an object with task, seed, step and score", where=where)
-    if not row.keys() <= _ROW_KEY_SET:
-        _known_keys(row, _ROW_KEYS, where)
-    get = row.get
-    return RawRow(
-        at,
-        get("task", MISSING),
-        get("seed", MISSING),
-        get("step", MISSING),
-        get("score", MISSING),
-        get("metric", RETURN),
-    )
+def _columns(rows: Sequence[Any], where: Callable[[int], str]) -> Columns:
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict):
+            what = f"{shown(row)} is not an object with task, seed, step and score"
+            raise ScoreTableError(what, where=where(i))
+        if not row.keys() <= _ROW_KEY_SET:
+            _known_keys(row, _ROW_KEYS, where(i))
+    task, seed, step, score = ([row.get(key, MISSING) for row in rows] for key in _ROW_KEYS[:4])
+    return Columns(task, seed, step, score, where, [row.get("metric", RETURN) for row in rows])
 
 
 def _known_keys(row: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -94,12 +94,15 @@ def _checked(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
 class Result:
     """What one run or the rows of one (task, seed) hold. ``curve`` steps are environment frames.
 
-    ``nulls``: steps at which a table has a null in place of a score; no record has one.
+    Attributes:
+        nulls: steps at which a table has a null in place of a score; no record has one.
+        metrics: that the rows of a table are of, judged or not.
     """
 
     curve: tuple[CurvePoint, ...]
     scalars: Mapping[str, float] = field(default_factory=dict)
     nulls: tuple[int, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: RunRecord) -> Result:

@@ -6,32 +6,41 @@ nulls (atari57 has leading ones); other keys are the publisher's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...errors import ScoreTableError
+from .builder import TableBuilder
+from .columns import MISSING, Columns, shown
 from .files import decoded, parsed_json, read_bytes, sha256, unpacked
-from .table import MISSING, RawRow, ScoreTable, TableBuilder, shown
-from .tasks import task_key
+from .table import ScoreTable
 
 
 def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read one file. Raises ScoreTableError naming file, entry, point and field."""
     data = read_bytes(path)
-    entries = parsed_json(decoded(unpacked(data, path), path), str(path))
+    entries = parsed_json(decoded(unpacked(data, path), path), path)
     if not isinstance(entries, list):
         raise ScoreTableError(f"{shown(entries)} is not a list of curves", where=str(path))
-    builder = TableBuilder(path, lambda at: f"{path}: [{at[0]}] point {at[1]}", duplicates)
-    seen: dict[tuple[str, object], int] = {}
+    builder = TableBuilder(path, duplicates)
     for i, entry in enumerate(entries):
-        curve = _curve(entry, f"{path}: [{i}]")
-        builder.add(_points(i, curve))
-        _refuse_second_curve(seen, curve, i, path, duplicates)
+        builder.add(_columns(entry, f"{path}: [{i}]"))
     return builder.table("dreamerv3_scores_json_gz", sha256(data), _provenance(entries, path))
 
 
-def _curve(entry: Any, where: str) -> dict[str, Any]:
+def _columns(entry: Any, where: str) -> Columns:
+    _check(entry, where)
+    return Columns(
+        task=entry["task"],
+        seed=entry["seed"],
+        step=entry["xs"],
+        score=entry["ys"],
+        where=lambda point: f"{where} point {point}",
+        is_run=True,
+    )
+
+
+def _check(entry: Any, where: str) -> None:
     if not isinstance(entry, dict):
         raise ScoreTableError(f"{shown(entry)} is not an object with task, seed, xs and ys", where=where)
     for key in ("task", "seed", "xs", "ys"):
@@ -44,26 +53,6 @@ def _curve(entry: Any, where: str) -> dict[str, Any]:
         raise ScoreTableError(f"{len(entry['xs'])} xs and {len(entry['ys'])} ys", where=where)
     if not entry["xs"]:
         raise ScoreTableError("xs is empty: a curve without a point", where=where)
-    return entry
-
-
-def _points(i: int, entry: dict[str, Any]) -> Iterator[RawRow]:
-    task, seed = entry["task"], entry["seed"]
-    for j, (x, y) in enumerate(zip(entry["xs"], entry["ys"], strict=True)):
-        yield RawRow((i, j), task, seed, x, y)
-
-
-def _refuse_second_curve(
-    seen: dict[tuple[str, object], int], entry: dict[str, Any], i: int, path: Path, duplicates: str | None
-) -> None:
-    """Two curves of one (task, seed) whose steps interleave would read as one run."""
-    first = seen.setdefault((task_key(entry["task"]), entry["seed"]), i)
-    if first != i and duplicates is None:
-        raise ScoreTableError(
-            f"a second curve for {entry['task']} seed {entry['seed']}, after the one at [{first}]",
-            where=f"{path}: [{i}]",
-            mend="say which run counts with `duplicates: first` or `duplicates: last`",
-        )
 
 
 def _provenance(entries: list[dict[str, Any]], path: Path) -> dict[str, Any]:
@@ -74,4 +63,4 @@ def _provenance(entries: list[dict[str, Any]], path: Path) -> dict[str, Any]:
             where=str(path),
             mend="keep one method per file",
         )
-    return {"method": entries[0]["method"]} if "method" in entries[0] else {}
+    return {"method": entries[0]["method"]} if entries and "method" in entries[0] else {}

@@ -7,11 +7,11 @@ import hashlib
 import io
 import json
 import zlib
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ...errors import ScoreTableError
+from .json_faults import fault_in
 
 # The largest published table has 15 MB when unpacked; this is a guard against a bomb.
 LARGEST_FILE = 512 * 2**20
@@ -66,22 +66,25 @@ def decoded(data: bytes, path: Path) -> str:
         raise ScoreTableError(f"not UTF-8: {error.reason} at byte {error.start}", where=str(path)) from None
 
 
-def parsed_json(text: str, where: str) -> Any:
-    """``text`` as JSON without NaN, infinities and duplicate keys.
+def parsed_json(text: str, path: Path, first_line: int = 1) -> Any:
+    """``text``, which begins at a line of ``path``, as JSON without NaN, infinities and duplicate keys.
 
     Raises:
-        ScoreTableError: anything else.
+        ScoreTableError: anything else; names the line and the row.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ScoreTableError(
-            f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})", where=where
-        ) from None
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
     except RecursionError:
+        where = f"{path}:{first_line}"
         raise ScoreTableError("not a score table: JSON nested too deeply", where=where) from None
-    except ValueError as error:
-        raise ScoreTableError(f"not JSON for scores: {error}", where=where) from None
+    except json.JSONDecodeError as error:
+        fault = fault_in(text, error.pos)
+        what = f"not JSON: {error.msg} (column {error.colno})"
+    except ValueError:
+        fault = fault_in(text, len(text))
+        what = f"not JSON for scores: {fault.what}"
+    line = first_line + text.count("\n", 0, fault.position)
+    raise ScoreTableError(what, where=": ".join(filter(None, [f"{path}:{line}", fault.path])))
 
 
 def sha256(data: bytes) -> str:
@@ -89,13 +92,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _refuse_constant(token: str) -> None:
-    raise ValueError(f"{token} is not a number")
+def _refuse(token: str) -> None:
+    raise ValueError(token)
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(members)
     if len(result) != len(members):
-        twice = Counter(key for key, _ in members).most_common(1)[0][0]
-        raise ValueError(f"the key {twice[:60]!a} stands twice in one object")
+        raise ValueError(members)
     return result

@@ -1,34 +1,35 @@
 """``tdmpc2_results_csv_dir``: a folder like ``results/tdmpc2`` of nicklashansen/tdmpc2, or one CSV of it.
 
 A file per task, named after it, with the columns ``step`` (environment frames), ``reward`` or
-``score``, and ``seed``, in any order. Where there is neither ``reward`` nor ``score`` but ``success``,
-the rows are of the metric ``episode_success``, which is never mixed with returns. Other columns are the
-publisher's business.
+``score``, and ``seed``, in any order. Where neither ``reward`` nor ``score`` has a value but ``success``
+has, the rows are of the metric ``episode_success``, which is never mixed with returns. A column that names
+a task or environment must name the file's; one that names an agent, method, model or variant must hold one
+value in the whole table, which goes to its provenance. Other columns are the publisher's business.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import ScoreTableError
-from .files import decoded, read_bytes, sha256
-from .table import RETURN, SUCCESS, RawRow, ScoreTable, TableBuilder, shown
+from .builder import TableBuilder
+from .columns import Column, Columns, shown
+from .csv_files import CsvFile
+from .files import read_bytes, sha256
+from .table import RETURN, SUCCESS, ScoreTable
+from .tasks import names_agent, names_task, task_key
 
 _METRICS = {"reward": RETURN, "score": RETURN, "success": SUCCESS}
-# float() would take "1_000", " 1" and digits of any script.
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
-_LONGEST_NUMBER = 60
 
 
 def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read a folder of CSV files, or one. Raises ScoreTableError naming file, line and column."""
     files = _files(path)
-    builder = TableBuilder(path, lambda at: f"{at[0]}:{at[1]}", duplicates)
+    builder = TableBuilder(path, duplicates)
+    provenance: dict[str, str] = {}
     digest = hashlib.sha256()
     hashes = {}
     for file in files:
@@ -36,10 +37,10 @@ def load(path: Path, duplicates: str | None) -> ScoreTable:
         hashes[file.name] = sha256(data)
         # As wire.tree_sha256 does, so that both name the same folder alike.
         digest.update(file.name.encode() + b"\0" + bytes.fromhex(hashes[file.name]))
-        builder.add(_rows(file, decoded(data, file)))
+        builder.add(_columns(CsvFile(file, data), provenance))
     if files == [path]:
-        return builder.table("tdmpc2_results_csv_dir", hashes[path.name], {})
-    return builder.table("tdmpc2_results_csv_dir", digest.hexdigest(), {}, hashes)
+        return builder.table("tdmpc2_results_csv_dir", hashes[path.name], provenance)
+    return builder.table("tdmpc2_results_csv_dir", digest.hexdigest(), provenance, hashes)
 
 
 def _files(path: Path) -> list[Path]:
@@ -51,32 +52,49 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _rows(file: Path, text: str) -> Iterator[RawRow]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        step, score, seed, metric = _columns(header, file)
-        task, width = file.stem, len(header)
-        found = False
-        for cells in reader:
-            at = (file, reader.line_num)
-            if not cells:
-                continue
-            if len(cells) != width:
-                raise ScoreTableError(f"{len(cells)} cells under {width} columns", where=f"{file}:{at[1]}")
-            yield RawRow(at, task, _seed(cells[seed]), _number(cells[step]), _number(cells[score]), metric)
-            found = True
-    except csv.Error as error:
-        raise ScoreTableError(f"not CSV: {error}", where=f"{file}:{reader.line_num}") from None
-    if not found:
-        raise ScoreTableError("no row below the header", where=str(file))
+def _columns(csv: CsvFile, provenance: dict[str, str]) -> Columns:
+    scores = _score_columns(csv)
+    naming = [name for name in csv.header if names_task(name) or names_agent(name)]
+    cells = csv.columns(("step", "seed", *scores), naming)
+    for name in naming:
+        _check_name(csv, name, cells[name], provenance)
+    score = next((name for name in scores if _is_filled(cells[name])), scores[0])
+    return Columns(
+        task=csv.file.stem,
+        seed=cells["seed"],
+        step=cells["step"],
+        score=cells[score],
+        metric=_METRICS[score],
+        where=csv.where,
+    )
 
 
-def _columns(header: list[str], file: Path) -> tuple[int, int, int, str]:
-    """Places of step, score and seed, and the metric that the score column holds."""
-    where = f"{file}:1"
-    if len(set(header)) != len(header):
-        raise ScoreTableError(f"a column stands twice in {shown(header)}", where=where)
+def _check_name(csv: CsvFile, column: str, cells: Column, provenance: dict[str, str]) -> None:
+    """Refuse rows of another task, and of a second agent; of the only one take its name."""
+    task = csv.file.stem
+    if names_task(column):
+        odd = {cell for cell in set(cells) if cell and task_key(cell) != task_key(task)}
+        what = f"the file of the task {task}"
+        mend = "name the file after its task, or take the column out"
+    else:
+        only = provenance.setdefault(column, cells[0])
+        odd = {cell for cell in set(cells) if cell != only}
+        what = f"a table of {shown(only)}"
+        mend = f"keep the rows of one {column} per table"
+    if odd:
+        row = next(i for i, cell in enumerate(cells) if cell in odd)
+        what = f"the column {column} says {shown(cells[row])} in {what}"
+        raise ScoreTableError(what, where=csv.where(row), mend=mend)
+
+
+def _is_filled(cells: Column) -> bool:
+    if isinstance(cells, np.ndarray):
+        return not np.ma.getmaskarray(cells).all()
+    return any(cell is not None for cell in cells)
+
+
+def _score_columns(csv: CsvFile) -> list[str]:
+    header, where = csv.header, f"{csv.file}:1"
     for name in ("step", "seed"):
         if name not in header:
             raise ScoreTableError(f"the column {name} is missing from {shown(header)}", where=where)
@@ -87,16 +105,4 @@ def _columns(header: list[str], file: Path) -> tuple[int, int, int, str]:
         raise ScoreTableError(
             f"no score column in {shown(header)}", where=where, valid=("reward", "score", "success")
         )
-    return header.index("step"), header.index(named[0]), header.index("seed"), _METRICS[named[0]]
-
-
-def _seed(cell: str) -> object:
-    """The seed, or the cell itself where it is not an integer, for the builder to refuse."""
-    return int(cell) if cell.isascii() and cell.isdecimal() and len(cell) < _LONGEST_NUMBER else cell
-
-
-def _number(cell: str) -> object:
-    """The number, None of an empty cell, or the cell itself for the builder to refuse."""
-    if len(cell) > _LONGEST_NUMBER or not _NUMBER.fullmatch(cell):
-        return cell or None
-    return int(cell) if cell.isdecimal() else float(cell)
+    return named

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..stats.measurements import UNDECIDED_REASONS
+from ..stats.shown_effect import relative
 from .results import JudgedCell, ProofDecision
 
 
@@ -93,8 +92,8 @@ def _effect(judged: JudgedCell) -> str:
     tost = judged.cell.tost
     if tost is None or tost.effect is None:
         return "effect unknown"
-    shown = float(np.expm1(tost.effect)) if judged.cell.rule.effect == "log_ratio" else tost.effect
-    return f"{shown:+.1%}"
+    shown = relative(judged.cell.rule.effect, tost.effect)
+    return "effect beyond all numbers" if shown is None else f"{shown:+.1%}"
 
 
 def pilot_reason(decision: ProofDecision) -> str:

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
 from .arrays import FloatArray, Outcome, moments, same_values, sample, spread
-from .effects import Contrast, PooledContrast, p_worse_than_margin, percent, pool_contrasts, task_contrast
+from .effects import Contrast, PooledContrast, p_worse_than_margin, pool_contrasts, task_contrast
 from .holm import holm
 from .noninferiority import RESAMPLES, SMALLEST_FLOOR, DropRatioResult, check_rule, drop_ratio_rule
 from .power import Component, noninferiority_power, se_and_df, seeds_needed
+from .shown_effect import of_contrast, of_task
 from .student import separation_p
 
 POWER_TARGET = 0.8
@@ -166,7 +167,7 @@ def calibrated_rule(
         power_target=power_target,
         seeds_needed=None,
     )
-    return _with_verdict(result, tasks, broken_gates)
+    return _with_verdict(result, tasks, broken_gates, higher_is_better)
 
 
 @dataclass(frozen=True)
@@ -338,39 +339,43 @@ def _seeds_needed(tasks: Sequence[_Task], result: CalibratedResult) -> int | Non
 
 
 def _with_verdict(
-    result: CalibratedResult, tasks: Sequence[_Task], broken_gates: Sequence[str]
+    result: CalibratedResult, tasks: Sequence[_Task], broken_gates: Sequence[str], higher: bool
 ) -> CalibratedResult:
-    failure = _failure(result, broken_gates)
+    failure = _failure(result, broken_gates, higher)
     if failure:
         return replace(result, verdict="fail", reason=failure)
-    doubt = _doubt(result)
+    doubt = _doubt(result, higher)
     if not doubt:
-        return replace(result, verdict="pass", reason=_pass_reason(result))
+        return replace(result, verdict="pass", reason=_pass_reason(result, higher))
     needed = _seeds_needed(tasks, result) if _seeds_can_help(result) else None
     return replace(result, reason=doubt + _advice(result, needed), seeds_needed=needed)
 
 
-def _failure(result: CalibratedResult, broken_gates: Sequence[str]) -> str:
+def _failure(result: CalibratedResult, broken_gates: Sequence[str], higher: bool) -> str:
     """Why the verdict is fail, or nothing."""
     if broken_gates:
         return "not comparable: " + "; ".join(broken_gates)
     if result.worse_tasks:
         return (
             f"{len(result.worse_tasks)} of {len(result.tasks)} tasks significantly worse than the margin of "
-            f"{result.margin:.2%}: {_named(result)}"
+            f"{result.margin:.2%}: {_named(result, higher)}"
         )
     # Without any spread the bound is the estimate itself; a difference in every seed is one all the same.
     if result.lower is not None and result.lower > result.margin and _difference_is_shown(result):
-        return (
-            f"worldflux is worse: mean contrast {result.contrast:.2%}, lower {result.confidence:.0%} bound "
-            f"{percent(result.lower, result.margin)} above the margin of {result.margin:.2%}"
-        )
+        return f"worse by more than the margin of {result.margin:.2%}: {_measured(result, higher)}"
     return ""
 
 
-def _named(result: CalibratedResult) -> str:
-    worst = sorted((t for t in result.tasks if t.worse), key=lambda t: -t.contrast)
-    names = ", ".join(f"{t.task} ({t.contrast:+.1%})" for t in worst[:3])
+def _measured(result: CalibratedResult, higher: bool) -> str:
+    shown = of_contrast(vars(result), [vars(t) for t in result.tasks], higher_is_better=higher)
+    return shown.sentence(2 * result.confidence - 1)
+
+
+def _named(result: CalibratedResult, higher: bool) -> str:
+    worse = [t for t in result.tasks if t.worse]
+    shown = {t.task: of_task(vars(result), vars(t), higher_is_better=higher) for t in worse}
+    worst = sorted(shown, key=lambda task: -shown[task].badness)
+    names = ", ".join(f"{task} ({shown[task].text})" for task in worst[:3])
     return names + (", ..." if len(worst) > 3 else "")
 
 
@@ -381,7 +386,7 @@ def _difference_is_shown(result: CalibratedResult) -> bool:
     return float(np.prod(p)) <= 1 - result.confidence
 
 
-def _doubt(result: CalibratedResult) -> str:
+def _doubt(result: CalibratedResult, higher: bool) -> str:
     """Why the verdict is not pass although nothing failed, or nothing."""
     if result.identical:
         return "both sides hold the same scores in every task: a copy, not a comparison"
@@ -393,14 +398,11 @@ def _doubt(result: CalibratedResult) -> str:
     if result.df is None:
         return "no score varies between seeds, so there is no variance to judge by"
     if result.upper > result.margin:
-        return (
-            f"mean contrast {result.contrast:.2%}, upper {result.confidence:.0%} bound "
-            f"{percent(result.upper, result.margin)} above the margin of {result.margin:.2%}"
-        )
+        return f"not shown to be within the margin of {result.margin:.2%}: {_measured(result, higher)}"
     if result.documented is None:
         return "no seed is on both sides, so the documented rule has no pair"
     if not result.documented.pass_:
-        return f"the contrast passes but the documented rule does not: {result.documented.reason}"
+        return f"the task means pass but the documented rule does not: {result.documented.reason}"
     return ""
 
 
@@ -439,7 +441,7 @@ def _advice(result: CalibratedResult, needed: int | None) -> str:
     if not result.floor_admitted or result.identical or result.upper is None or result.df is None:
         return ""
     if result.contrast > result.margin:
-        return "; the estimate itself is above the margin, so more seeds are not expected to make it pass"
+        return "; the estimate itself is beyond its bound, so more seeds are not expected to make it pass"
     if needed is None:
         return "; no affordable number of seeds would do at this spread"
     return (
@@ -448,10 +450,8 @@ def _advice(result: CalibratedResult, needed: int | None) -> str:
     )
 
 
-def _pass_reason(result: CalibratedResult) -> str:
-    assert result.upper is not None
-    upper = percent(result.upper, result.margin)
+def _pass_reason(result: CalibratedResult, higher: bool) -> str:
     return (
-        f"not worse: mean contrast {result.contrast:.2%}, upper {result.confidence:.0%} bound {upper} within "
-        f"the margin of {result.margin:.2%}, and no task of {len(result.tasks)} significantly worse"
+        f"not worse by more than the margin of {result.margin:.2%}: {_measured(result, higher)}, and no task "
+        f"of {len(result.tasks)} significantly worse"
     )

@@ -29,13 +29,6 @@ def exceeds(ratio: float, margin: float) -> bool:
     return ratio > margin + 8 * float(np.finfo(np.float64).eps) * max(1.0, abs(ratio))
 
 
-def percent(ratio: float, margin: float) -> str:
-    """``4.21%``, with as many digits as tell it from the margin that it stands beside."""
-    digits = (2, 3, 4, 6, 9, 12)
-    shown = ((f"{ratio:.{n}%}", f"{margin:.{n}%}") for n in digits)
-    return next((own for own, other in shown if own != other), f"{ratio:.2%}")
-
-
 @dataclass(frozen=True)
 class Contrast:
     """Task-mean contrasts and their derivatives, all of one shape.

@@ -7,6 +7,7 @@ taken from it by the same code, so no side is measured by a ruler of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...errors import StatisticsError
@@ -14,7 +15,7 @@ from ...inputs.scores.curves import Result, auc_return, final_return_mean, nulls
 from ...suite.pairs import RunKey
 from ...suite.suite import CURVE_METRICS, Metric, Suite, Task
 from ...wire import CurvePoint
-from .points import Shape, area, has_zero, measured, shape
+from .points import ALL, Ends, Shape, area, common_ends, measured, shape
 
 # Reasons for which a number is missing. The first two are not the fault of either program.
 DESELECTED, NOT_RUN = "deselected", "not_run"
@@ -67,7 +68,7 @@ class Observed:
         return {seed: v for seed, v in found.items() if (system, task, seed) not in self.repeated}
 
 
-def measure(result: Result, metric: str, task: Task, *, at_zero: bool = True) -> Value:
+def measure(result: Result, metric: str, task: Task, ends: Ends = ALL) -> Value:
     """The number that ``metric`` names.
 
     ``episode_return`` is the evaluation at the task's budget (the latest where there is none),
@@ -75,7 +76,7 @@ def measure(result: Result, metric: str, task: Task, *, at_zero: bool = True) ->
     other name is a scalar of the record.
 
     Args:
-        at_zero: whether an evaluation at step 0 counts.
+        ends: which optional evaluations count.
 
     Raises:
         StatisticsError: the curve has no point at the budget, a null there, or lacks points that the suite
@@ -83,11 +84,11 @@ def measure(result: Result, metric: str, task: Task, *, at_zero: bool = True) ->
     """
     if metric not in CURVE_METRICS:
         if metric not in result.scalars:
-            raise StatisticsError(
-                f"{NO_METRIC}: no metric {metric!r}", got=metric, valid=sorted(result.scalars)
-            )
+            at = " at the budget" if metric in result.metrics else ""
+            what = f"{NO_METRIC}: no metric {metric!r}{at}"
+            raise StatisticsError(what, got=metric, valid=sorted(result.scalars))
         return Value(result.scalars[metric])
-    points = judged_curve(result, task, at_zero=at_zero)
+    points = judged_curve(result, task, ends)
     step = points[-1].step
     if metric == "episode_return":
         return Value(points[-1].value, step)
@@ -98,19 +99,28 @@ def measure(result: Result, metric: str, task: Task, *, at_zero: bool = True) ->
     return Value(area(points, task.points, task.budget.step), step)
 
 
-def judged_curve(result: Result, task: Task, *, at_zero: bool = True) -> tuple[CurvePoint, ...]:
+def judged_curve(result: Result, task: Task, ends: Ends = ALL) -> tuple[CurvePoint, ...]:
     """The points from which numbers are taken, the last of them the budget's.
 
     Raises:
         StatisticsError: as :func:`measure`.
     """
-    points = measured(within_budget(result.curve, task), task, at_zero=at_zero)
+    if not result.curve and result.metrics:
+        raise StatisticsError(f"{NO_POINT}: {_no_point(result)}")
+    points = measured(within_budget(result.curve, task), task, ends)
     first = window(points, task.eval_window)[0]
     nulls = nulls_at(result.nulls, first, points[-1], task.budget)
     if nulls:
         more = f" and {len(nulls) - 1} more" if len(nulls) > 1 else ""
         raise StatisticsError(f"{NULL_SCORE}: the score at {nulls[0]} frames{more} is null")
     return points
+
+
+def _no_point(result: Result) -> str:
+    """Why the rows of a table are no curve."""
+    if result.nulls:
+        return f"all {len(result.nulls)} scores are null"
+    return f"no row of episode_return, and there are rows of {', '.join(result.metrics)}"
 
 
 def within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
@@ -154,7 +164,7 @@ def observe(
     values: dict[tuple[str, str, str], dict[int, Value]] = {}
     missing: list[Missing] = []
     wanted = list(expected)
-    zeros = _at_zero(suite, wanted, results)
+    ends = _ends(suite, wanted, results)
     for task_id, seed, system in wanted:
         key = (system, task_id, seed)
         if key not in results:
@@ -162,9 +172,7 @@ def observe(
             continue
         for metric in suite.metrics_of(task_id):
             try:
-                value = measure(
-                    results[key], metric.name, suite.task(task_id), at_zero=zeros.get(task_id, True)
-                )
+                value = measure(results[key], metric.name, suite.task(task_id), ends.get(task_id, ALL))
             except StatisticsError as error:
                 reason, _, detail = error.what.partition(": ")
                 missing.append(Missing(task_id, seed, system, reason, detail))
@@ -174,17 +182,19 @@ def observe(
     return Observed(values, tuple(sorted(missing)), unused, repeated, shapes)
 
 
-def _at_zero(
+def _ends(
     suite: Suite, expected: Iterable[tuple[str, int, str]], results: Mapping[RunKey, Result]
-) -> dict[str, bool]:
-    """Task -> whether every run has its optional evaluation at step 0: both sides are measured alike."""
-    found: dict[str, bool] = {}
-    points = {t.id: t.points for t in suite.tasks if t.points and t.points.kind == "evaluations"}
-    for task, seed, system in expected:
-        own, result = points.get(task), results.get((system, task, seed))
-        if own is not None and result is not None:
-            found[task] = found.get(task, True) and has_zero(result.curve, own)
-    return found
+) -> dict[str, Ends]:
+    """Task -> the optional evaluations that count, so that both sides are measured alike."""
+    curves: dict[str, list[tuple[CurvePoint, ...]]] = {task.id: [] for task in suite.tasks if task.points}
+    for task_id, seed, system in expected:
+        if task_id in curves and (system, task_id, seed) in results:
+            # A curve without a point at the budget is missing data, and has no say.
+            with suppress(StatisticsError):
+                curves[task_id].append(
+                    within_budget(results[system, task_id, seed].curve, suite.task(task_id))
+                )
+    return {task_id: common_ends(found, suite.task(task_id)) for task_id, found in curves.items()}
 
 
 def _shapes(

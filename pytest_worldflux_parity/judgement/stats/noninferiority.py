@@ -6,14 +6,17 @@ candidate. :mod:`.calibrated` adds the contrast of task means, which is not, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
 from .arrays import FloatArray, check_level, pairs
-from .effects import drop_ratio, exceeds, percent
+from .effects import drop_ratio, exceeds
+from .shown_effect import of_drop
 
 RESAMPLES = 4000
 SMALLEST_FLOOR = 1e-50
@@ -68,8 +71,7 @@ def drop_ratio_rule(
     drops = drop_ratio(u, w, higher_is_better=higher_is_better, floor=floor)
     means = bootstrap_means(drops, resamples, rng)
     lower, upper = np.quantile(means, [1 - confidence, confidence], method="linear")
-    passed = not exceeds(float(upper), margin)
-    return DropRatioResult(
+    result = DropRatioResult(
         sample_size=drops.size,
         mean_upstream_score=float(u.mean()),
         mean_worldflux_score=float(w.mean()),
@@ -78,11 +80,18 @@ def drop_ratio_rule(
         ci_upper_ratio=float(upper),
         confidence=confidence,
         margin_ratio=margin,
-        pass_=passed,
+        pass_=not exceeds(float(upper), margin),
         identical=bool(np.array_equal(u, w)),
-        reason=f"upper {confidence:.0%} bound of the mean drop is {percent(upper, margin)}, "
-        f"{'within' if passed else 'above'} the margin of {margin:.2%} ({drops.size} pairs)",
+        reason="",
     )
+    return replace(result, reason=reason_of(vars(result), result.pass_, higher_is_better=higher_is_better))
+
+
+def reason_of(result: Mapping[str, Any], passed: bool, *, higher_is_better: bool) -> str:
+    """What the rule says of a result, or of the ``stats`` of a document."""
+    shown = of_drop(result, higher_is_better=higher_is_better).sentence(2 * result["confidence"] - 1)
+    word = "within" if passed else "not shown to be within"
+    return f"{word} the margin of {result['margin_ratio']:.2%} over {result['sample_size']} pairs: {shown}"
 
 
 def bootstrap_means(values: FloatArray, resamples: int, rng: np.random.Generator) -> FloatArray:

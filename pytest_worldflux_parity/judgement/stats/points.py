@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 
 from ...errors import StatisticsError
-from ...inputs.scores.curves import auc_return
-from ...suite.suite import Points, Task
+from ...inputs.scores.curves import auc_return, point_near
+from ...suite.suite import Budget, Points, Task
 from ...wire import CurvePoint
 
 POINTS_MISSING = "points_missing"
@@ -46,6 +46,22 @@ class Shape:
         return f"{frames} frames" + (f" ({self.share(frames):.1%})" if self.budget else "")
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Which of the optional evaluations a run has, or count: those that every run of its task has.
+
+    Attributes:
+        zero: the one at step 0.
+        closing: one near the budget, after the last multiple of the interval.
+    """
+
+    zero: bool = True
+    closing: bool = True
+
+
+ALL = Ends()
+
+
 def shape(curve: Sequence[CurvePoint], task: Task) -> Shape | None:
     """The shape of a curve up to its budget; None where it has no point."""
     budget = task.budget.step if task.budget else None
@@ -57,12 +73,12 @@ def shape(curve: Sequence[CurvePoint], task: Task) -> Shape | None:
     return Shape(len(steps), steps[0], max((b - a for a, b in pairwise(ends)), default=0), budget)
 
 
-def measured(curve: tuple[CurvePoint, ...], task: Task, *, at_zero: bool = True) -> tuple[CurvePoint, ...]:
+def measured(curve: tuple[CurvePoint, ...], task: Task, ends: Ends = ALL) -> tuple[CurvePoint, ...]:
     """The points of a curve that count: of evaluations one a multiple of the interval, else all.
 
     Args:
         curve: up to the point that counts as the budget's.
-        at_zero: whether the evaluation at step 0 counts, which is optional.
+        ends: which optional evaluations count.
 
     Raises:
         StatisticsError: points are missing (``what`` begins with the reason).
@@ -70,14 +86,21 @@ def measured(curve: tuple[CurvePoint, ...], task: Task, *, at_zero: bool = True)
     if task.points is None or task.budget is None:
         return curve
     if task.points.kind == "evaluations":
-        return _evaluations(curve, task.points.interval, task.budget.step, at_zero)
+        return _evaluations(curve, task.points.interval, task.budget, ends)
     _check_episodes(curve, task.points, task.budget.step)
     return curve
 
 
-def has_zero(curve: Sequence[CurvePoint], points: Points) -> bool:
-    """Whether a curve of evaluations has the one at step 0."""
-    return bool(curve) and _multiple(curve[0].step, points.interval) == 0
+def common_ends(curves: Iterable[Sequence[CurvePoint]], task: Task) -> Ends:
+    """The optional evaluations that each of these curves has: who leaves one out gains nothing.
+
+    Args:
+        curves: each up to the point that counts as the budget's.
+    """
+    if task.points is None or task.points.kind != "evaluations" or task.budget is None:
+        return ALL
+    found = [_on_grid(curve, task.points.interval, task.budget.step) for curve in curves]
+    return Ends(all(0 in grid for grid, _ in found), all(closing for _, closing in found))
 
 
 def area(curve: Sequence[CurvePoint], points: Points, budget: int) -> float:
@@ -125,17 +148,28 @@ def _multiple(step: int, interval: int) -> int:
     return (2 * step + interval) // (2 * interval)
 
 
-def _evaluations(
-    curve: Sequence[CurvePoint], interval: int, budget: int, at_zero: bool
-) -> tuple[CurvePoint, ...]:
-    """The point nearest to each multiple, the earlier of two; and the one that counts as the budget's."""
+def _on_grid(
+    curve: Sequence[CurvePoint], interval: int, budget: int
+) -> tuple[dict[int, CurvePoint], CurvePoint | None]:
+    """The point nearest to each multiple up to the budget, the earlier of two; the last, if after them."""
     nearest: dict[int, CurvePoint] = {}
     for point in curve:
         multiple = _multiple(point.step, interval)
+        if multiple > budget // interval:
+            break
         rival = nearest.setdefault(multiple, point)
         if abs(point.step - multiple * interval) < abs(rival.step - multiple * interval):
             nearest[multiple] = point
-    last = min(_multiple(curve[-1].step, interval), budget // interval)
+    last = nearest[max(nearest)] if nearest else None
+    return nearest, None if curve[-1] == last else curve[-1]
+
+
+def _evaluations(
+    curve: Sequence[CurvePoint], interval: int, budget: Budget, ends: Ends
+) -> tuple[CurvePoint, ...]:
+    """The evaluations that count, in order of step."""
+    nearest, closing = _on_grid(curve, interval, budget.step)
+    last = min(_multiple(curve[-1].step, interval), budget.step // interval)
     lacking = last - sum(1 <= multiple <= last for multiple in nearest)
     if lacking:
         first = next(m for m in count(1) if m not in nearest)
@@ -143,10 +177,13 @@ def _evaluations(
         raise StatisticsError(
             f"{POINTS_MISSING}: no evaluation within {interval / 2:g} frames of {first * interval}{more}"
         )
-    if not at_zero:
+    if not ends.zero:
         nearest.pop(0, None)
-    kept = {point.step: point for point in (*nearest.values(), curve[-1])}
-    return tuple(kept[step] for step in sorted(kept))
+    kept = [nearest[multiple] for multiple in sorted(nearest)]
+    # Without it a curve may have no point at the budget: then it is no choice.
+    if closing and (ends.closing or point_near(kept, budget.step, budget.tolerance) is None):
+        kept.append(closing)
+    return tuple(kept)
 
 
 def _check_episodes(curve: Sequence[CurvePoint], points: Points, budget: int) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 
 from pytest_worldflux_parity import wire
 
-from .recipe import RecipeError
+from ..recipe import RecipeError
 
 FAMILY = "tdmpc2"
 MEND = "python -m backends.official_tdmpc2.record"
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,21 +42,21 @@ def run(request: Mapping[str, Any]) -> None:
         os.environ.setdefault(name, str(request["threads"]))
     import torch
 
-    from . import match_components, match_perturbations
+    from . import components, perturbations
 
     torch.set_num_threads(request["threads"])
     names = list(golden.components)
-    check_components(names, match_components.COMPONENTS)
-    match_components.check_weights(golden)
-    outputs = {name: match_components.compute(match_components.Subject(golden), name) for name in names}
-    perturbations = match_perturbations.fitting(golden, names)
-    perturbed = {p.name: {p.component: p.compute(golden)} for p in perturbations}
+    check_components(names, components.COMPONENTS)
+    components.check_weights(golden)
+    outputs = {name: components.compute(components.Subject(golden), name) for name in names}
+    planted = perturbations.fitting(golden, names)
+    perturbed = {p.name: {p.component: p.compute(golden)} for p in planted}
     wire.write_match(
         out_dir,
         outputs,
         perturbed,
-        **match_components.describe(golden),
-        perturbations=[p.described() for p in perturbations],
+        **components.describe(golden),
+        perturbations=[p.described() for p in planted],
         packages={p: importlib.metadata.version(p) for p in ("torch", "dm_control", "mujoco", "numpy")},
         source={"tree_sha256": wire.tree_sha256(HERE)},
     )

@@ -19,9 +19,9 @@ import numpy as np
 
 from pytest_worldflux_parity import wire
 
-from . import heads, losses, model, networks, normalise, optimiser, rssm
-from .agent import Agent, Carry
-from .distributions import (
+from .. import heads, losses, model, networks, normalise, optimiser, rssm
+from ..agent import Agent, Carry
+from ..distributions import (
     categorical_entropy,
     categorical_kl,
     log_probabilities,
@@ -32,14 +32,14 @@ from .distributions import (
     two_hot_loss,
     two_hot_mean,
 )
-from .environments import make_env
-from .layers import Params
-from .match_parameters import learned_name, our_name, our_shapes, train_state
-from .model import Batch, Model, Noise, TrainState
-from .recipe import Recipe, parse_recipe
-from .replay import Replay
-from .rssm import Latent
-from .spaces import BOOKKEEPING, Space, Spaces
+from ..environments import make_env
+from ..layers import Params
+from ..model import Batch, Model, Noise, TrainState
+from ..recipe import Recipe, parse_recipe
+from ..replay import Replay
+from ..rssm import Latent
+from ..spaces import BOOKKEEPING, Space, Spaces
+from .parameters import learned_name, our_name, our_shapes, train_state
 
 Array = Any
 Outputs = dict[str, Array]
@@ -566,7 +566,7 @@ def batch_major(losses: Mapping[str, Array], batch: Batch) -> Outputs:
 
 
 def state_after(m: Model, after: TrainState, last: Latent, metrics: Outputs) -> Outputs:
-    """What an update changes, under names of :func:`~.match_parameters.our_shapes`, latents, metrics."""
+    """What an update changes, under names of :func:`~.parameters.our_shapes`, latents, metrics."""
     outputs = {f"params/{k}": v for k, v in after.params.items()}
     outputs |= {f"slow_value/{k}": v for k, v in after.slow_value.items()}
     for key, statistics in after.normalisers.items():

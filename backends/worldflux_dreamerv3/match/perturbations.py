@@ -16,11 +16,11 @@ import numpy as np
 
 from pytest_worldflux_parity import wire
 
-from . import recipe as recipes
-from . import rssm
-from .match_components import SINGLE, Needed, Outputs, Setting, check_golden, group_of, optimiser_program
-from .match_parameters import train_state
-from .model import TrainState
+from .. import recipe as recipes
+from .. import rssm
+from ..model import TrainState
+from .components import SINGLE, Needed, Outputs, Setting, check_golden, group_of, optimiser_program
+from .parameters import train_state
 
 Edit = Callable[[np.ndarray, Setting], np.ndarray]
 
@@ -29,7 +29,7 @@ class Session:
     """The settings of a golden folder and their compiled programs.
 
     Raises:
-        MatchError, RecipeError: as :func:`~.match_components.check_golden`.
+        MatchError, RecipeError: as :func:`~.components.check_golden`.
     """
 
     def __init__(self, golden: wire.Golden) -> None:

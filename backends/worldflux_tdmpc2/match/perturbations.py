@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pytest_worldflux_parity import wire
 
-from .agent import UpdateNoise
-from .environments import Environment, make_env
-from .match_components import Subject, compute, own_tensors
-from .networks import Network
-from .optimiser import Adam
-from .replay import Batch, Replay
+from ..agent import UpdateNoise
+from ..environments import Environment, make_env
+from ..networks import Network
+from ..optimiser import Adam
+from ..replay import Batch, Replay
+from .components import Subject, compute, own_tensors
 
 Change = Callable[[Subject], None]
 PERTURBATIONS: list[Perturbation] = []

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_worldflux_parity import wire
 
-from .recipe import RecipeError
+from ..recipe import RecipeError
 
 if TYPE_CHECKING:
-    from .match_perturbations import Session
+    from .perturbations import Session
 
 FAMILY = "dreamerv3"
 MEND = "python -m backends.official_dreamerv3.record"
 PACKAGES = ("jax", "jaxlib", "optax", "dm_control", "mujoco", "ale-py", "pillow", "numpy")
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,18 +43,18 @@ def run(request: Mapping[str, Any]) -> None:
     (out_dir / "match.json").unlink(missing_ok=True)
     golden = wire.read_golden(Path(request["golden"]), FAMILY, MEND)
     prepare_jax(request["threads"])
-    from . import match_perturbations
+    from . import perturbations
 
-    session = match_perturbations.Session(golden)
+    session = perturbations.Session(golden)
     outputs = session.faithful()
-    perturbations = match_perturbations.fitting(session)
-    perturbed = {p.name: {p.component: p.fault.compute(session, p.setting)} for p in perturbations}
+    planted = perturbations.fitting(session)
+    perturbed = {p.name: {p.component: p.fault.compute(session, p.setting)} for p in planted}
     wire.write_match(
         out_dir,
         outputs,
         perturbed,
         **describe(session),
-        perturbations=[p.described() for p in perturbations],
+        perturbations=[p.described() for p in planted],
         packages={p: importlib.metadata.version(p) for p in PACKAGES},
         source={"tree_sha256": wire.tree_sha256(HERE)},
     )
@@ -73,14 +73,14 @@ def prepare_jax(threads: int) -> None:
         flags.append("--xla_cpu_multi_thread_eigen=false")
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()
     os.environ["JAX_PLATFORMS"] = "cpu"
-    from . import compilation
+    from .. import compilation
 
     compilation.enable()
 
 
 def describe(session: Session) -> dict[str, Any]:
     """Which of our parameters each official one is, and what ours are."""
-    from .match_parameters import our_name
+    from .parameters import our_name
 
     mapping, parameters = {}, {}
     for name in session.golden.manifest["parameters"]:

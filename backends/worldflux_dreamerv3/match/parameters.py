@@ -13,10 +13,10 @@ import numpy as np
 
 from pytest_worldflux_parity import wire
 
-from . import model, normalise
-from .layers import Params
-from .model import Model, TrainState
-from .optimiser import ROW, OptimiserState
+from .. import model, normalise
+from ..layers import Params
+from ..model import Model, TrainState
+from ..optimiser import ROW, OptimiserState
 
 # Official name of a learned parameter -> ours; the first pattern that fits counts.
 LEARNED: tuple[tuple[str, str], ...] = (

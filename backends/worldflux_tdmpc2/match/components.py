@@ -17,13 +17,13 @@ from torch import Tensor
 
 from pytest_worldflux_parity import wire
 
-from .agent import Agent
-from .checkpoint import named_tensors
-from .environments import Environment, make_env
-from .noise import Noise
-from .planner import Planner
-from .recipe import Recipe, parse_recipe
-from .replay import Batch, Replay
+from ..agent import Agent
+from ..checkpoint import named_tensors
+from ..environments import Environment, make_env
+from ..noise import Noise
+from ..planner import Planner
+from ..recipe import Recipe, parse_recipe
+from ..replay import Batch, Replay
 
 Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, Tensor]

@@ -1,0 +1,1 @@
+"""The component match of this backend: the algorithm beside it does not know of it."""

@@ -1,0 +1,217 @@
+"""``table``: what a file or folder of scores holds, as the program sees it, and the suite that reads it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ScoreTableError, printable
+from ..suite.suite import SYSTEMS
+from .options import Subparsers, project_root
+
+if TYPE_CHECKING:
+    from ..inputs.scores import ScoreTable
+
+# Where suites without a path are looked for, and so where the lines are to be pasted.
+SUITES = Path("suites", "quick")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_WORDS = ("true", "false", "null", "on", "off", "yes", "no", "y", "n")
+# Rows of the list of tasks.
+_SHOWN = 60
+
+
+def add_table(commands: Subparsers) -> None:
+    """Add the parser of ``table``."""
+    parser = commands.add_parser("table", help="what a table of scores holds, and the suite that reads it")
+    parser.add_argument("path", type=Path, metavar="PATH", help="a table, or a folder of tables or logs")
+    parser.add_argument("--format", metavar="FORMAT", help="of the table (default: by what stands in it)")
+    parser.add_argument(
+        "--frames-per-step", type=int, metavar="N", help="environment frames of a step (default: guessed)"
+    )
+    parser.add_argument(
+        "--side", choices=SYSTEMS, default=SYSTEMS[0], help="whose scores they are (default: official)"
+    )
+    parser.set_defaults(run=run_table)
+
+
+def run_table(options: argparse.Namespace) -> None:
+    """Print it.
+
+    Raises:
+        ScoreTableError: it is no table, or none that a suite could read.
+    """
+    from ..inputs.scores.guessing import Guess, guess
+
+    own = Guess(options.format) if options.format else guess(options.path)
+    keywords = dict(own.keywords)
+    if options.frames_per_step is not None:
+        if options.frames_per_step < 1:
+            raise ScoreTableError("--frames-per-step is a whole number from 1 on")
+        keywords["frames_per_step"] = options.frames_per_step
+    table, notes = _loaded(options.path, own.format, keywords)
+    print("\n".join(map(printable, _description(table, (*own.notes, *notes)))))
+    shown = os.path.relpath(options.path.resolve(), project_root(options) / SUITES)
+    artifact = {"path": shown, "format": own.format, **keywords}
+    print(f"in a suite of {SUITES}:", *_suite(table, options.side, artifact), sep="\n")
+
+
+def _loaded(path: Path, format: str, keywords: dict[str, Any]) -> tuple[ScoreTable, list[str]]:
+    """The table; where two runs contradict each other, with the first of them and a word on it."""
+    from ..inputs.scores import load_table
+
+    try:
+        return load_table(path, format, **keywords), []
+    except ScoreTableError as error:
+        if "duplicates: first" not in error.mend:
+            raise
+        what = error.what
+    keywords["duplicates"] = "first"
+    return load_table(path, format, **keywords), [f"chosen: the first of two runs ({what})"]
+
+
+# --- what it holds ---
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """The curves of one (task, metric): the steps of each seed, in frames."""
+
+    task: str
+    metric: str
+    steps: Mapping[int, Sequence[int]]
+
+    @property
+    def points(self) -> int:
+        return sum(map(len, self.steps.values()))
+
+    @property
+    def ends(self) -> list[int]:
+        return [steps[-1] for steps in self.steps.values()]
+
+    @property
+    def span(self) -> str:
+        """From the first step to the last, and where the first run ends."""
+        begin, first, last = min(own[0] for own in self.steps.values()), min(self.ends), max(self.ends)
+        return f"{begin} to {last}{f' (the first run to {first})' if first < last else ''}"
+
+    def interval(self) -> str:
+        """How far apart the steps are, and the longest gap where they are not all so."""
+        gaps = [(b - a, a, seed) for seed, own in self.steps.items() for a, b in pairwise(own)]
+        if not gaps:
+            return "one point a run"
+        usual, times = Counter(gap for gap, _, _ in gaps).most_common(1)[0]
+        longest, begin, seed = max(gaps)
+        if longest == usual:
+            return f"each {usual}{'' if times == len(gaps) else ' at the most'}"
+        every = f"each {usual}, but" if 2 * times > len(gaps) else "irregular, with"
+        return f"{every} a gap of {longest} after {begin} (seed {seed})"
+
+
+def _curves(table: ScoreTable) -> list[_Curves]:
+    found: dict[tuple[str, str], dict[int, Sequence[int]]] = {}
+    for (_, seed, metric), points in table.points.items():
+        found.setdefault((points.task, metric), {})[seed] = points.steps.tolist()
+    return [_Curves(task, metric, steps) for (task, metric), steps in found.items()]
+
+
+def _description(table: ScoreTable, notes: Iterable[str]) -> Iterator[str]:
+    curves = _curves(table)
+    files = f", {len(table.files)} files" if "" not in table.files else ""
+    tasks = len({curve.task for curve in curves})
+    yield f"{table.path}: {table.format}{files}, {tasks} tasks, {len(table)} points; steps in frames"
+    yield f"  sha256   {table.sha256}"
+    yield from (f"  {key:<8} {value}" for key, value in table.provenance.items() if isinstance(value, str))
+    yield from (f"  {note}" for note in (*notes, *_counted(table)))
+    width = max(len(curve.task) for curve in curves)
+    for curve in curves[:_SHOWN]:
+        runs = f"seeds {_ranges(curve.steps)}  {curve.points} points"
+        yield f"  {curve.task:<{width}}  {curve.metric}  {runs}  steps {curve.span}, {curve.interval()}"
+    if len(curves) > _SHOWN:
+        yield f"  and {len(curves) - _SHOWN} more"
+
+
+def _counted(table: ScoreTable) -> Iterator[str]:
+    for what, count in (
+        ("nulls, which are no points", sum(map(len, table.nulls.values()))),
+        ("rows that repeat another", sum(table.merged.values())),
+        ("rows of runs that do not count", sum(table.left_out.values())),
+    ):
+        if count:
+            yield f"{count} {what}"
+
+
+def _ranges(seeds: Iterable[int]) -> str:
+    """``0-4, 7``."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(own[0]) if len(own) == 1 else f"{own[0]}-{own[-1]}" for own in runs)
+
+
+# --- the suite that reads it ---
+
+
+def _suite(table: ScoreTable, side: str, artifact: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of a suite: its tasks, seeds, budget and metric, and the side that is this table."""
+    curves = _curves(table)
+    metric = curves[0].metric
+    curves = [curve for curve in curves if curve.metric == metric]
+    seeds = [tuple(sorted(curve.steps)) for curve in curves]
+    budgets = [_flow(_budget(curve)) for curve in curves]
+    usual, budget = (Counter(own).most_common(1)[0][0] for own in (seeds, budgets))
+    yield "tasks:"
+    for curve, own, limit in zip(curves, seeds, budgets, strict=True):
+        row = _named(curve.task, side)
+        words = [f"{key}: {_flow(value)}" for key, value in row.items()]
+        words += [f"seeds: {_flow(list(own))}"] if own != usual else []
+        words += [f"budget: {limit}"] if limit != budget else []
+        yield f"  - {'{' + ', '.join(words) + '}' if len(words) > 1 else _flow(row['id'])}"
+    yield f"seeds: {_flow(list(usual))}"
+    yield f"budget: {budget}"
+    yield f"metrics: [{_flow({'name': metric, 'rule': 'calibrated', 'margin': 0.05})}]"
+    yield f"{side}:"
+    yield "  artifact:"
+    yield from (f"    {key}: {_flow(value)}" for key, value in artifact.items())
+
+
+def _named(task: str, side: str) -> dict[str, Any]:
+    """A task of a suite; one with a name that a suite cannot have gets another."""
+    from ..schemas.formats import is_task
+
+    if is_task(task):
+        return {"id": task}
+    plain = re.sub(r"[^A-Za-z0-9_ ./-]+", "-", task).strip(" -") or "task"
+    return {"id": plain, "names": {side: task}}
+
+
+def _budget(curve: _Curves) -> dict[str, Any]:
+    """Where all runs have a point: the last such step, or where the first run ends, with a tolerance."""
+    common = set.intersection(*(set(own) for own in curve.steps.values())) - {0}
+    if common and max(common) >= 0.8 * max(curve.ends):
+        return {"step": max(common)}
+    end = max(min(curve.ends), 1)
+    furthest = max(min(abs(step - end) for step in own) for own in curve.steps.values())
+    tolerance = -(-100 * furthest // end) / 100
+    return {"step": end, **({"tolerance": tolerance} if tolerance else {})}
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line, whichever version of it is read."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_flow(k)}: {_flow(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    return json.dumps(value)

@@ -1,0 +1,58 @@
+"""What a score table holds in place of the row that is asked of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from ...suite.suite import Task
+from .table import ScoreTable
+from .tasks import task_key
+
+# Names and seeds that a message lists.
+_SHOWN = 6
+
+
+def absence(table: ScoreTable, task: str) -> str:
+    """That a table has no row of some (task, seed), what it has, and the nearest name."""
+    seeds = _seeds(table, task)
+    if seeds:
+        return f"no row in {table.path.name}, which has {_listed('seed', seeds)} of this task"
+    held = _held(table)
+    nearest = _nearest(table, task)
+    more = f", the nearest {nearest}" if nearest and len(held) > 1 else ""
+    return f"no row in {table.path.name}, which has not this task but {_listed('task', held)}{more}"
+
+
+def mend_absence(table: ScoreTable, task: Task, system: str) -> str:
+    """What brings the row."""
+    name = task.name_in(system)
+    if _seeds(table, name):
+        return "complete the table, or name the seeds that it holds in the suite"
+    nearest = _nearest(table, name) or "<its name there>"
+    return (
+        f"add `names: {{{system}: {nearest}}}` to the task where the table calls it so, or complete the table"
+    )
+
+
+def _held(table: ScoreTable) -> list[str]:
+    return sorted({name for name, _, _ in (*table.points, *table.nulls)})
+
+
+def _nearest(table: ScoreTable, task: str) -> str:
+    """The table's task that looks most like another; what spells the same letters otherwise does so too."""
+    held = _held(table)
+    plain = {"".join(filter(str.isalnum, name.lower())): name for name in held}
+    close = difflib.get_close_matches("".join(filter(str.isalnum, task.lower())), plain, n=1)
+    return plain[close[0]] if close else held[0] if len(held) == 1 else ""
+
+
+def _seeds(table: ScoreTable, task: str) -> list[int]:
+    key = task_key(task)
+    return sorted({seed for name, seed, _ in (*table.points, *table.nulls) if name == key})
+
+
+def _listed(what: str, values: Sequence[object]) -> str:
+    shown = ", ".join(map(str, values[:_SHOWN]))
+    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    return f"{what}{'s' if len(values) > 1 else ''} {shown}{more}"

@@ -1,0 +1,254 @@
+"""Columns of any number of files -> a score table: sorted by step, and one run a (task, seed, metric)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ScoreTableError
+from .columns import Checked, Columns, checked
+from .table import CurveKey, Points, ScoreTable
+from .tasks import task_key
+
+# Which of two runs of one (task, seed, metric) counts. By "last_point", which is the rule of the earlier
+# system, the last row of a step counts, whatever run it is of.
+DUPLICATES = ("first", "last", "last_point")
+
+_Ints: TypeAlias = NDArray[np.int64]
+_Floats: TypeAlias = NDArray[np.float64]
+_Bools: TypeAlias = NDArray[np.bool_]
+_T = TypeVar("_T", bound=np.generic)
+
+
+class TableBuilder:
+    """Gathers columns, and makes the table of them.
+
+    Args:
+        duplicates: one of ``DUPLICATES``; None refuses two runs that differ.
+    """
+
+    def __init__(self, path: Path, duplicates: str | None) -> None:
+        if duplicates is not None and duplicates not in DUPLICATES:
+            raise ScoreTableError(
+                "not a rule for duplicates", where=str(path), valid=DUPLICATES, got=duplicates
+            )
+        self._path = path
+        self._duplicates = duplicates
+        self._blocks: list[_Block] = []
+
+    def add(self, columns: Columns) -> None:
+        """Check and keep rows.
+
+        Raises:
+            ScoreTableError: names the file, the row and the field.
+        """
+        if len(columns):
+            self._blocks.append(_Block(checked(columns), columns.where, columns.is_run))
+
+    def table(
+        self, format: str, sha256: str, provenance: Mapping[str, Any], files: Mapping[str, str] | None = None
+    ) -> ScoreTable:
+        """The table of all rows that were added.
+
+        Args:
+            files: those of a folder, as :attr:`ScoreTable.files` has them.
+
+        Raises:
+            ScoreTableError: there is no score, or two scores contradict each other.
+        """
+        points: dict[CurveKey, Points] = {}
+        nulls: dict[CurveKey, tuple[int, ...]] = {}
+        if not self._blocks:
+            raise self._empty()
+        chooser = _Chooser(_Rows(self._blocks), self._duplicates)
+        for key, task, steps, scores in chooser.curves():
+            null = np.isnan(scores)
+            if null.any():
+                nulls[key] = tuple(steps[null].tolist())
+                steps, scores = steps[~null], scores[~null]
+            if len(steps):
+                points[key] = Points(task, steps, scores)
+        if not points:
+            raise self._empty()
+        return ScoreTable(
+            path=self._path,
+            format=format,
+            sha256=sha256,
+            points=points,
+            provenance=provenance,
+            nulls=nulls,
+            merged=+chooser.merged,
+            left_out=+chooser.left_out,
+            mixed=+chooser.mixed,
+            duplicates=self._duplicates,
+            files=files or {"": sha256},
+        )
+
+    def _empty(self) -> ScoreTableError:
+        return ScoreTableError("the table holds no score", where=str(self._path))
+
+
+class _Block(NamedTuple):
+    checked: Checked
+    where: Callable[[int], str]
+    is_run: bool
+
+
+class _Rows:
+    """All rows in the order of the files, and their order by (task, seed, metric, step).
+
+    Attributes:
+        names: task key -> the first name that the files have for it.
+        task, metric: places in ``tasks`` (sorted task keys) and ``metrics``.
+        run: the number of the block that is one run, -1 elsewhere.
+        order: rows sorted, shape (rows,); rows of one step stay in the order of the files.
+        starts: where in ``order`` each (task, seed, metric) begins, and at the end the number of rows.
+    """
+
+    def __init__(self, blocks: list[_Block]) -> None:
+        self._blocks = blocks
+        own = [block.checked for block in blocks]
+        self.names = {task_key(name): name for c in reversed(own) for name in reversed(c.tasks)}
+        self.tasks = sorted(self.names)
+        self.metrics = sorted({name for c in own for name in c.metrics})
+        self.task = _joined([_places(self.tasks, map(task_key, c.tasks), c.task) for c in own])
+        self.metric = _joined([_places(self.metrics, c.metrics, c.metric) for c in own])
+        self.seed = _joined([c.seed for c in own])
+        self.step = _joined([c.step for c in own])
+        self.score = _joined([c.score for c in own])
+        runs = [np.int32(i if block.is_run else -1) for i, block in enumerate(blocks)]
+        self.run = _joined([np.broadcast_to(run, len(c.step)) for run, c in zip(runs, own, strict=True)])
+        # What is the same in all rows takes no memory and sorts nothing.
+        keys = [column for column in (self.metric, self.seed, self.task) if column.strides != (0,)]
+        self.order = np.lexsort([self.step, *keys])
+        new = np.zeros(len(self.order) - 1, bool)
+        for column in keys:
+            new |= _changes(column[self.order])
+        self.starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(self.order)]])
+
+    def where(self, row: int) -> str:
+        """``file: row`` text."""
+        ends = np.cumsum([len(block.checked.step) for block in self._blocks])
+        place = int(np.searchsorted(ends, row, "right"))
+        block = self._blocks[place]
+        return block.where(int(row - ends[place] + len(block.checked.step)))
+
+    def key(self, row: int) -> CurveKey:
+        """(task key, seed, metric)."""
+        return self.tasks[self.task[row]], int(self.seed[row]), self.metrics[self.metric[row]]
+
+    def repeated(self) -> set[int]:
+        """Places in ``starts`` of those that have a step twice, or rows of two runs."""
+        again = ~_changes(self.step[self.order]) | _changes(self.run[self.order])
+        again[self.starts[1:-1] - 1] = False
+        return set((np.searchsorted(self.starts, np.flatnonzero(again), "right") - 1).tolist())
+
+
+class _Chooser:
+    """Chooses the rows that count of each (task, seed, metric), and counts the others.
+
+    Attributes:
+        merged, left_out, mixed: as :class:`ScoreTable` has them.
+    """
+
+    def __init__(self, rows: _Rows, duplicates: str | None) -> None:
+        self._rows = rows
+        self._duplicates = duplicates
+        self.merged: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.mixed: Counter[str] = Counter()
+
+    def curves(self) -> Iterator[tuple[CurveKey, str, _Ints, _Floats]]:
+        """(Task key, seed, metric), the task's name, steps rising, and scores with NaN for null."""
+        rows = self._rows
+        repeated = rows.repeated()
+        for place, (start, end) in enumerate(pairwise(rows.starts.tolist())):
+            own = rows.order[start:end]
+            key = rows.key(own[0])
+            task = rows.names[key[0]]
+            if place in repeated:
+                own = self._chosen(own, task)
+            yield key, task, rows.step[own], rows.score[own]
+
+    def _chosen(self, own: _Ints, task: str) -> _Ints:
+        """Of the rows of one (task, seed, metric), in order of step, those that count."""
+        run = self._runs(own)
+        if self._duplicates in ("first", "last"):
+            counts = run == (0 if self._duplicates == "first" else run.max())
+            self.left_out[task] += int((~counts).sum())
+            own, run = own[counts], run[counts]
+        again = ~_changes(self._rows.step[own])
+        differs = again & _changes(self._rows.score[own])
+        self.merged[task] += int((again & ~differs).sum())
+        kept = np.append(True, ~again)
+        if self._duplicates == "last_point":
+            kept = np.append(~again, True)
+            self.left_out[task] += int(differs.sum())
+            self.mixed[task] += int((run[kept] < run[kept].max()).sum())
+        else:
+            self._refuse_two(own, differs)
+        chosen: _Ints = own[kept]
+        return chosen
+
+    def _runs(self, own: _Ints) -> _Ints:
+        """The run of each row, from 0 in the order of the files; a row that stands there twice ends none."""
+        rows, place = self._rows, np.argsort(own)
+        step, score, block = (column[own[place]] for column in (rows.step, rows.score, rows.run))
+        falls = (step[1:] < step[:-1]) | (~_changes(step) & _changes(score))
+        run = np.empty(len(own), np.int64)
+        run[place] = np.append(0, np.cumsum(_changes(block) | (falls & (block[1:] < 0))))
+        return run
+
+    def _refuse_two(self, own: _Ints, differs: _Bools) -> None:
+        """Refuse a second score of one step, and a second run however its steps interleave."""
+        rows = self._rows
+        task, seed, _ = rows.key(own[0])
+        blocks = rows.run[own]
+        if blocks.max() != blocks.min():
+            second = int(own[blocks != rows.run[own.min()]].min())
+            what = f"a second curve for {rows.names[task]} seed {seed}, after the one at "
+            what += rows.where(int(own.min()))
+        elif differs.any():
+            later = np.append(False, differs)
+            second = int(own[later].min())
+            first = own[np.flatnonzero(own == second)[0] - 1]
+            what = f"a second score {_score(rows.score[second])} for {rows.names[task]} seed {seed} step "
+            what += f"{rows.step[second]}, which has {_score(rows.score[first])}"
+        else:
+            return
+        raise ScoreTableError(
+            what,
+            where=rows.where(second),
+            mend=""
+            if self._duplicates
+            else "say which run counts with `duplicates: first` or `duplicates: last`",
+        )
+
+
+def _joined(parts: list[NDArray[_T]]) -> NDArray[_T]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _places(names: list[str], own: Iterable[str], codes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Codes of a block's own names as places in ``names``."""
+    places = np.array([bisect_left(names, name) for name in own], np.int32)
+    return np.broadcast_to(places[0], len(codes)) if len(places) == 1 else places[codes]
+
+
+def _changes(values: NDArray[Any]) -> _Bools:
+    """Where a value is not the one before, shape (values - 1,); NaN equals NaN."""
+    changes: _Bools = values[1:] != values[:-1]
+    if values.dtype.kind == "f":
+        changes &= ~np.isnan(values[1:]) | ~np.isnan(values[:-1])
+    return changes
+
+
+def _score(value: np.float64) -> str:
+    return "null" if np.isnan(value) else repr(float(value))

@@ -1,0 +1,153 @@
+"""CSV files as columns: read by numpy where all cells are plain numbers, and else row by row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ScoreTableError
+from .columns import Column, number, shown
+from .files import decoded
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+# What plain numbers, and the lines that they stand in, are written with.
+_PLAIN = b"0123456789+-.eE,\r\n"
+_INK = re.compile(rb"\S")
+_PLAIN_TEXT = dict.fromkeys(map(ord, "0123456789+-.eE,"))
+# Whole numbers up to this are exact as floats.
+_EXACT = 2.0**53
+# Rows that stand in memory as text at a time: fewer lists than have Python look for garbage (700).
+_CHUNK = 512
+
+
+class CsvFile:
+    """The header and the columns of a CSV file; blank lines are passed over.
+
+    Raises:
+        ScoreTableError: not CSV, not UTF-8, or a column stands twice.
+    """
+
+    def __init__(self, file: Path, data: bytes) -> None:
+        self.file = file
+        self._data = data
+        reader = self._reader()
+        with self._refusing(reader):
+            self.header: list[str] = next(filter(None, reader), [])
+        if len(set(self.header)) != len(self.header):
+            raise ScoreTableError(f"a column stands twice in {shown(self.header)}", where=f"{file}:1")
+
+    def columns(self, numbers: Collection[str], texts: Collection[str] = ()) -> dict[str, Column]:
+        """The columns of these names.
+
+        Args:
+            numbers: an array, masked where a cell is empty; or a list, in which a cell that is no number
+                stays text.
+            texts: a list of the cells as they are.
+
+        Raises:
+            ScoreTableError: names the line with too few or too many cells; or there is no row.
+        """
+        names = [name for name in self.header if name in numbers or name in texts]
+        plain = None if any(name in texts for name in names) else self._plain()
+        if plain is not None:
+            return {name: plain[:, self.header.index(name)] for name in names}
+        found: dict[str, list[Column]] = {name: [] for name in names}
+        known: dict[str, str] = {}
+        for cells in self._chunks():
+            for name in names:
+                own = cells[self.header.index(name)]
+                found[name].append([known.setdefault(c, c) for c in own] if name in texts else _numbers(own))
+        if not any(found.values()):
+            raise ScoreTableError("no row below the header", where=str(self.file))
+        return {name: _joined(parts) for name, parts in found.items()}
+
+    def where(self, row: int) -> str:
+        """``file:line`` of a row, counted from 0 below the header."""
+        reader = self._reader()
+        next(islice(filter(None, reader), row + 1, None))
+        return f"{self.file}:{reader.line_num}"
+
+    def _plain(self) -> NDArray[np.float64] | None:
+        """All cells, shape (rows, columns), where numpy reads them and none could be read otherwise."""
+        end = self._data.find(b"\n") % (len(self._data) + 1) + 1
+        marks = self._data.translate(None, _PLAIN)
+        returns = self._data.count(b"\r") - self._data.count(b"\r\n")
+        if returns or marks != self._data[:end].translate(None, _PLAIN) or not _INK.search(self._data, end):
+            return None
+        lines = self._lines()
+        next(lines)
+        try:
+            cells = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+        except ValueError:
+            return None
+        known = cells.shape[1] == len(self.header) and (abs(cells) < _EXACT).all()
+        return cells if known else None
+
+    def _chunks(self) -> Iterator[list[tuple[str, ...]]]:
+        """Cells by column, of so many rows at a time."""
+        reader, width, count = self._reader(), len(self.header), 0
+        rows = filter(None, reader)
+        next(rows)
+        while True:
+            with self._refusing(reader):
+                chunk = list(islice(rows, _CHUNK))
+            if not chunk:
+                return
+            if set(map(len, chunk)) != {width}:
+                odd = next(i for i, cells in enumerate(chunk) if len(cells) != width)
+                what = f"{len(chunk[odd])} cells under {width} columns"
+                raise ScoreTableError(what, where=self.where(count + odd))
+            count += len(chunk)
+            yield list(zip(*chunk, strict=True))
+
+    def _reader(self) -> Reader:
+        return csv.reader(self._lines(), strict=True)
+
+    @contextmanager
+    def _refusing(self, reader: Reader) -> Iterator[None]:
+        try:
+            yield
+        except csv.Error as error:
+            raise ScoreTableError(f"not CSV: {error}", where=f"{self.file}:{reader.line_num}") from None
+        except UnicodeDecodeError:
+            decoded(self._data, self.file)
+            raise
+
+    def _lines(self) -> io.TextIOWrapper:
+        return io.TextIOWrapper(io.BytesIO(self._data), encoding="utf-8-sig", newline="")
+
+
+def _numbers(cells: Sequence[str]) -> Column:
+    if not ",".join(cells).translate(_PLAIN_TEXT):
+        try:
+            values = np.fromiter(map(float, cells), np.float64)
+        except ValueError:
+            pass
+        else:
+            if (abs(values) < _EXACT).all():
+                return values
+    each = [number(cell) if cell else None for cell in cells]
+    if any(cell and value is None for cell, value in zip(cells, each, strict=True)):
+        return [cell or None if value is None else value for cell, value in zip(cells, each, strict=True)]
+    values = np.array(each, np.float64)
+    empty = np.isnan(values)
+    return np.ma.array(values, mask=empty) if (empty | (abs(values) < _EXACT)).all() else each
+
+
+def _joined(parts: list[Column]) -> Column:
+    if all(isinstance(part, np.ndarray) for part in parts):
+        masked = any(isinstance(part, np.ma.MaskedArray) for part in parts)
+        joined: NDArray[np.float64] = (np.ma.concatenate if masked else np.concatenate)(parts)
+        return joined
+    return [value for part in parts for value in (part if isinstance(part, list) else part.tolist())]

@@ -1,0 +1,250 @@
+"""What a file or folder of scores is, by what stands in it: the format, and the columns that it takes.
+
+A guess is for a person to look at: nothing that is judged rests on one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ...errors import ScoreTableError
+from .columns import number
+from .files import decoded, parsed_json, read_bytes, unpacked
+from .layouts import OWN
+from .mapped import BOUNDS, JSONL, Source, file_names, source
+from .tasks import names_agent, names_task
+from .templates import Template
+
+_STEPS = (
+    "step", "_step", "steps", "global_step", "env_step", "env_steps", "frame", "frames", "timesteps",
+    "total_timesteps", "time/total_timesteps", "timestep", "t",
+)  # fmt: skip
+_SEEDS = ("seed", "random_seed", "trial", "run")
+_TASKS = ("task", "task_id", "env", "env_id", "environment", "game", "domain")
+_SCORES = ("score", "episode_return", "episode_reward", "episodic_return", "return", "reward", "value")
+_SCORE = re.compile(r"score|return|rew", re.IGNORECASE)
+# How people, CleanRL and the official programs name runs; the first that fits all names is taken.
+_RUNS = (
+    "{task}__{exp}__{seed}__*", "{task}-{exp}-seed{seed}", "{task}-seed{seed}", "{task}_seed{seed}",
+    "{task}-seed-{seed}", "{task}_seed_{seed}", "{task}/{exp}/{seed}", "{task}/{seed}", "{task}-{seed}",
+    "{task}_{seed}", "seed: {seed}", "seed={seed}", "seed{seed}", "seed_{seed}", "seed-{seed}", "{seed}",
+)  # fmt: skip
+# And files; ``.*`` is their kind.
+_LOGS = (
+    "{task}/{exp}/{seed}/*", "{task}/{seed}/{exp}/*", "{task}/{seed}/*", "{task}/seed_{seed}/*",
+    "{task}/seed{seed}/*", "{task}/{seed}.*", "{task}-{seed}.*", "{task}_{seed}.*", "{task}_seed{seed}.*",
+    "{task}.*", "*",
+)  # fmt: skip
+# Of TD-MPC2 the domains whose wrappers step the simulator once per action.
+_ONE_FRAME = ("myo-", "mujoco-", "bipedal-walker", "lunarlander-")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A format, and the keywords of ``load_table`` and of an artifact; ``notes`` say what is assumed."""
+
+    format: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def guess(path: Path) -> Guess:
+    """What ``path`` is.
+
+    Raises:
+        ScoreTableError: it cannot be read, or is nothing that a suite could read.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if path.name.lower().endswith((".json", ".json.gz")):
+        return _document(parsed_json(decoded(unpacked(read_bytes(path), path), path), path), path)
+    rows = _rows(path)
+    if path.name.lower().endswith(JSONL) and {"task", "seed", "step", "score"} <= {*rows.header}:
+        return Guess("canonical_jsonl")
+    if path.name.lower().endswith(".csv") and _is_result(rows.header):
+        return Guess("tdmpc2_results_csv_dir")
+    return _columns(rows, {})
+
+
+def _rows(file: Path) -> Source:
+    return source(file, unpacked(read_bytes(file), file))
+
+
+def _is_result(header: Sequence[str]) -> bool:
+    """Whether a CSV is of one task, after which it is named."""
+    whole = {"step", "seed"} <= {*header} and bool({"reward", "score", "success"} & {*header})
+    return whole and not any(names_task(name) or names_agent(name) for name in header)
+
+
+def _document(document: Any, path: Path) -> Guess:
+    rows = document.get("scores") if isinstance(document, dict) else document
+    first = rows[0] if isinstance(rows, list) and rows else None
+    if isinstance(first, dict) and "xs" in first:
+        return Guess("dreamerv3_scores_json_gz")
+    if isinstance(first, dict) and {"task", "score"} & first.keys():
+        return Guess("canonical_json")
+    what = "no table that is known: neither a list of curves {task, seed, xs, ys} nor of scores"
+    raise ScoreTableError(what, where=str(path), mend="write rows of {task, seed, step, score}")
+
+
+def _folder(path: Path) -> Guess:
+    names = [name for name in file_names(path) if not PurePosixPath(name).name.startswith(".")]
+    own = Template.of(OWN["tdmpc2_logs"]["files"], "files", is_path=True)
+    runs = [found for name in names if (found := own.match(name)) is not None]
+    if runs:
+        return _tdmpc2(path, runs)
+    scores = [PurePosixPath(name) for name in names if PurePosixPath(name).name == "scores.jsonl"]
+    if scores and all((path / name).with_name("config.yaml").is_file() for name in scores):
+        return Guess("dreamerv3_logs", notes=("steps are frames, as the program logs them",))
+    tables = [name for name in names if name.lower().endswith((".csv", *JSONL))]
+    if not tables:
+        valid = ("<task>.csv", *(str(row["files"]) for row in OWN.values() if row), "*.csv", "*.jsonl")
+        raise ScoreTableError("no table is in this folder", where=str(path), valid=valid)
+    top = [name for name in tables if "/" not in name and name.lower().endswith(".csv")]
+    if top and all(_is_result(_rows(path / name).header) for name in top):
+        return Guess("tdmpc2_results_csv_dir")
+    return _logs(path, tables)
+
+
+def _tdmpc2(path: Path, runs: Sequence[Mapping[str, str]]) -> Guess:
+    once = [run["task"] for run in runs if run["task"].startswith(_ONE_FRAME)]
+    frames = 1 if len(once) == len(runs) else 2
+    what = "its wrappers of DMControl, Meta-World and ManiSkill repeat an action twice, others do not"
+    keywords: dict[str, Any] = {"frames_per_step": frames}
+    chosen, note = _chosen({"exp": [run["exp"] for run in runs]})
+    if chosen:
+        keywords["columns"] = {"where": chosen}
+    mixed = [f"{once[0]} has 1 frame a step, others 2: read it apart"] if 0 < len(once) < len(runs) else []
+    return Guess("tdmpc2_logs", keywords, (f"assumed: {frames} frames a step ({what})", *mixed, *note))
+
+
+def _logs(path: Path, tables: Sequence[str]) -> Guess:
+    """Files of one name or kind, whose places say what their columns do not."""
+    kind = Counter(PurePosixPath(name).suffix for name in tables).most_common(1)[0][0]
+    tables = [name for name in tables if name.endswith(kind)]
+    rows = _rows(path / tables[0])
+    lacking = {"task"} - _there(rows.header, "task", _TASKS) | {"seed"} - _there(rows.header, "seed", _SEEDS)
+    for form in _LOGS:
+        text = form.replace(".*", kind) if form.endswith(".*") else f"{form.rstrip('*')}*{kind}"
+        template = Template.of(text, "files", is_path=True)
+        found = [template.match(name) for name in tables]
+        if all(said is not None and lacking <= said.keys() for said in found):
+            said = {key: [run[key] for run in found if run] for key in (found[0] or {})}
+            own = _columns(rows, said)
+            columns = {"files": text, **own.keywords["columns"]}
+            return Guess("columns", {**own.keywords, "columns": columns}, own.notes)
+    raise ScoreTableError(
+        f"{len(tables)} files, and neither columns nor names say the {' and the '.join(sorted(lacking))}",
+        where=str(path / tables[0]),
+        valid=_LOGS,
+        mend="rename the files, or write `files:` and `constants:` in columns",
+    )
+
+
+def _there(header: Iterable[str], field: str, names: Sequence[str]) -> set[str]:
+    return {field} if _named(header, names) else set()
+
+
+def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
+    """Of a long table, or of one with a column a run; ``said``: what the names of files say."""
+    header = [name for name in rows.header if not name.endswith(BOUNDS)]
+    step = _named(header, _STEPS)
+    if step is None:
+        raise ScoreTableError("no column of steps is known", where=str(rows.file), valid=header)
+    wide = _wide(rows, [name for name in header if name != step])
+    columns, notes = wide or _long(rows, header)
+    places = {**said, **{name: [name] for name in re.findall(r"\{(\w+)\}", columns["score"])}}
+    columns = {"step": step, **columns}
+    for key, names in (("task", _TASKS), ("seed", _SEEDS)):
+        found = None if key in places else _named(header, names)
+        if found not in (None, key):
+            columns[key] = found
+        if found is None and key not in places:
+            columns.setdefault("constants", {})[key] = _constant(key, rows.file)
+            notes = (*notes, f"assumed: the {key} of all rows, which nothing says")
+    where, more = _chosen({**_agents(rows, header), **{k: v for k, v in said.items() if names_agent(k)}})
+    columns = {**{k: v for k, v in columns.items() if k != v}, **({"where": where} if where else {})}
+    unit = () if "frame" in step else (f"assumed: {step} counts frames; else add frames_per_step",)
+    return Guess("columns", {"columns": columns}, (*unit, *notes, *more))
+
+
+def _constant(key: str, file: Path) -> object:
+    if key == "task":
+        return file.name.partition(".")[0]
+    found = re.search(r"seed[-_=]?(\d+)", str(file), re.IGNORECASE)
+    return int(found[1]) if found else 0
+
+
+def _named(header: Iterable[str], names: Sequence[str]) -> str | None:
+    """The column of the first of these names, in capital letters or not."""
+    lower = {name.lower(): name for name in reversed([*header])}
+    return next((lower[name] for name in names if name in lower), None)
+
+
+def _long(rows: Source, header: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    score = _named(header, _SCORES) or next((n for n in header if _SCORE.search(n)), None)
+    if score is None:
+        raise ScoreTableError("no column of scores is known", where=str(rows.file), valid=header)
+    others = [n for n in header if n != score and _SCORE.search(n)]
+    notes = [f"other columns that may be scores: {', '.join(others)}"] if others else []
+    cells = rows.columns((score,))[score]
+    columns: dict[str, Any] = {"score": score}
+    if any(cell is None for cell in cells):
+        columns["empty"] = "absent"
+        notes.append("assumed: an empty score is no row; leave `empty` out where it is one that is lost")
+    return columns, tuple(notes)
+
+
+def _wide(rows: Source, header: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]] | None:
+    """Of an export of W&B, ``<run> - <metric>``, how its runs are named; None where this is none."""
+    parts = [name.rpartition(" - ") for name in header]
+    metrics = Counter(metric for run, _, metric in parts if run and not metric.startswith("_"))
+    if not metrics:
+        return None
+    metric = next((m for m in metrics if _SCORE.search(m)), metrics.most_common(1)[0][0])
+    runs = [run for run, _, own in parts if own == metric]
+    form = next(_forms(runs), None)
+    if form is None:
+        raise ScoreTableError(
+            f"{len(runs)} runs, and their names do not say which seed each is: {', '.join(runs[:3])}",
+            where=str(rows.file),
+            valid=_RUNS,
+            mend='name the seed in each column, or write `score: "{task}-{seed} - metric"` in columns',
+        )
+    others = [m for m in metrics if m != metric]
+    return {"score": f"{form} - {metric}"}, tuple([f"other metrics: {', '.join(others)}"] if others else [])
+
+
+def _forms(runs: Sequence[str]) -> Iterator[str]:
+    """The forms that fit all names of runs, each another task or seed."""
+    for form in _RUNS:
+        template = Template.of(form, "score")
+        found = [template.match(run) for run in runs]
+        said = [(run.get("task"), run["seed"], run.get("exp")) for run in found if run is not None]
+        if len(set(said)) == len(runs):
+            yield form
+
+
+def _agents(rows: Source, header: Sequence[str]) -> dict[str, list[str]]:
+    names = [name for name in header if names_agent(name)]
+    cells = rows.columns((), names) if names else {}
+    return {name: [str(cell) for cell in cells[name]] for name in names}
+
+
+def _chosen(values: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Of what says whose scores these are, the first of several."""
+    several = {name: [*dict.fromkeys(own)] for name, own in values.items() if len(set(own)) > 1}
+    where = {name: _value(own[0]) for name, own in several.items()}
+    return where, tuple(
+        f"chosen of {name}: {own[0]}; also there: {', '.join(own[1:])}" for name, own in several.items()
+    )
+
+
+def _value(text: str) -> object:
+    """As YAML would have it back."""
+    return text if number(text) is None else number(text)

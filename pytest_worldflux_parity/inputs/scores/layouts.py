@@ -1,0 +1,69 @@
+"""What ``columns`` of a suite says: which files are read, and where they have what a score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .tasks import names_agent
+from .templates import Template
+
+# Of TD-MPC2, logs/<task>/<seed>/<exp_name>/eval.csv (common/parser.py, common/logger.py).
+_TDMPC2 = {"files": "**/{task}/{seed}/{exp}/eval.csv", "score": "episode_reward"}
+# Of DreamerV3, <logdir>/scores.jsonl beside the configuration (dreamerv3/main.py); its steps are frames.
+_DREAMERV3 = {"files": "**/scores.jsonl", "beside": "config.yaml", "score": "episode/score"}
+# What each format says itself.
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "columns": {}, "dreamerv3_logs": _DREAMERV3, "tdmpc2_logs": _TDMPC2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What ``columns`` of a suite says.
+
+    Attributes:
+        files: of a folder, which files are read, and what their names say.
+        beside: a YAML file, relative to each of them, whose keys hold for all of its rows.
+        task, seed, step, score, metric: columns; ``score`` may be a template of several, each of one run.
+        where: column -> the one value of the rows that count.
+        constants: what no file says.
+        empty: what an empty score is: a ``null``, or ``absent``, which is no row.
+    """
+
+    files: str = ""
+    beside: str = ""
+    task: str = "task"
+    seed: str = "seed"
+    step: str = "step"
+    score: str = "score"
+    metric: str = ""
+    where: Mapping[str, object] = field(default_factory=dict)
+    constants: Mapping[str, object] = field(default_factory=dict)
+    empty: str = "null"
+
+    @cached_property
+    def path(self) -> Template | None:
+        """The template of the files of a folder."""
+        return Template.of(self.files, "files", is_path=True) if self.files else None
+
+    @cached_property
+    def wide(self) -> Template | None:
+        """The template of columns that hold one run each; None where a row names its run."""
+        return Template.of(self.score, "score") if "{" in self.score else None
+
+    @property
+    def skips_empty(self) -> bool:
+        """Whether an empty score is no row: a wide table has a cell for each run and step."""
+        return self.empty == "absent" or self.wide is not None
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The columns, or keys beside, that the layout names and that hold no numbers of their own."""
+        return frozenset((self.task, self.seed, self.metric, *self.where)) - {""}
+
+    def unchosen(self, names: Iterable[str]) -> list[str]:
+        """Of these columns those that say whose scores a row has, and by which the suite chooses none."""
+        return [name for name in names if names_agent(name) and name not in self.words]

@@ -1,0 +1,346 @@
+"""``columns``: any long CSV or JSONL, or a folder of such files, by a mapping that the suite writes.
+
+    columns: {task: env, seed: seed, step: global_step, score: eval/return, where: {agent: TD-MPC2}}
+
+``tdmpc2_logs`` and ``dreamerv3_logs`` are such mappings: of what the official programs leave in their log
+folders. suites/README.md says what each key means. Rows are of the metric ``episode_return``, unless a column
+names another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import yaml
+
+from ...errors import ScoreTableError
+from .builder import TableBuilder
+from .columns import MISSING, Column, Columns, number, shown
+from .csv_files import CsvFile
+from .files import decoded, parsed_json, read_bytes, sha256, unpacked
+from .layouts import OWN, Layout
+from .table import RETURN, ScoreTable
+
+# How an export of a chart of W&B names, beside a column, the lowest and highest values behind its cells.
+BOUNDS = ("__MIN", "__MAX")
+JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+
+# What the names of a file and of a column, and a file beside it, say of all rows: column -> value.
+Said = Mapping[str, object]
+
+
+def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format: str) -> ScoreTable:
+    """Read a file or a folder.
+
+    Args:
+        columns: as a suite has them; over those that the format has itself.
+
+    Raises:
+        ScoreTableError: naming file, row and field; or the columns are not those of the file.
+    """
+    layout = Layout(**{**OWN[format], **columns})
+    builder = TableBuilder(path, duplicates)
+    hashes: dict[str, str] = {}
+    whose: dict[str, dict[str, Path]] = {}
+    choices: dict[str, dict[str, bool]] = {}
+    for file, name, said in _found(path, layout):
+        data = read_bytes(file)
+        hashes[name] = sha256(data)
+        beside = _beside(file, path, layout, hashes) if layout.beside else {}
+        rows = _Rows(source(file, unpacked(data, file)), layout, {**beside, **said})
+        parts = list(rows.columns())
+        for part in parts:
+            builder.add(part)
+        for column, values in rows.whose() if parts else ():
+            whose.setdefault(column, {}).update(dict.fromkeys(values, file))
+        for column, value, chosen in rows.choices():
+            choices.setdefault(column, {})[value] = chosen
+    _refuse_several(whose)
+    _refuse_no_choice(path, layout, choices)
+    if list(hashes) == [""]:
+        return builder.table(format, hashes[""], {})
+    digest = hashlib.sha256()
+    for name in sorted(hashes):
+        digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(hashes[name]))
+    return builder.table(format, digest.hexdigest(), {}, hashes)
+
+
+def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
+    """Each file, its name within the folder ("" of a table that is one file), and what its name says."""
+    if not path.is_dir():
+        found = layout.path.match(path.name) if layout.path else None
+        yield path, "", {**layout.constants, **(found or {})}
+        return
+    if layout.path is None:
+        raise ScoreTableError(
+            "is a folder, and columns do not say which of its files are read",
+            where=str(path),
+            mend='add `files: "{task}/{seed}/*.csv"` to columns, in the form that they have',
+        )
+    named = [(name, found) for name in file_names(path) if (found := layout.path.match(name)) is not None]
+    if not named:
+        raise ScoreTableError(f"no file of the form {layout.files} in this folder", where=str(path))
+    yield from ((path / name, name, {**layout.constants, **found}) for name, found in named)
+
+
+def file_names(folder: Path) -> list[str]:
+    """The files of a folder and all below it, as paths within it, sorted."""
+    found = [Path(here, file) for here, _, files in os.walk(folder) for file in files]
+    return sorted(file.relative_to(folder).as_posix() for file in found)
+
+
+def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> Said:
+    """What the YAML file beside a file says; it becomes a file of the table too."""
+    other, folder = (Path(os.path.normpath(p)) for p in (file.parent / layout.beside, path))
+    if not path.is_dir() or not other.is_relative_to(folder):
+        what = f"{other} says what these scores are of, and is not in the folder that is the table"
+        raise ScoreTableError(what, where=str(file), mend="name the folder that holds both")
+    data = read_bytes(other)
+    hashes[other.relative_to(folder).as_posix()] = sha256(data)
+    try:
+        # Texts alone: a program's own settings may be read in two ways, and none of them is asked.
+        document = yaml.load(decoded(data, other), Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError):
+        raise ScoreTableError("not YAML", where=str(other)) from None
+    if not isinstance(document, dict):
+        raise ScoreTableError("is no mapping of keys", where=str(other))
+    said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
+    return {key: said[key] for key in (*(said.keys() & layout.words), *layout.unchosen(said))}
+
+
+class Source(Protocol):
+    """A file as columns."""
+
+    @property
+    def file(self) -> Path: ...
+
+    @property
+    def header(self) -> Sequence[str]: ...
+
+    def columns(self, numbers: Collection[str], texts: Collection[str] = ()) -> dict[str, Column]:
+        """The columns of these names that there are, an entry a row."""
+
+    def where(self, row: int) -> str:
+        """``file: row`` text."""
+
+
+class _JsonLines:
+    """A file with an object a line; a key that a line lacks is :data:`~.columns.MISSING` there."""
+
+    def __init__(self, file: Path, data: bytes) -> None:
+        self.file = file
+        self._rows: list[tuple[int, dict[str, Any]]] = []
+        # Only these end a line: a JSON string may hold what else str.splitlines cuts at.
+        for line, text in enumerate(decoded(data, file).replace("\r\n", "\n").split("\n"), start=1):
+            if text.strip():
+                row = parsed_json(text, file, line)
+                if not isinstance(row, dict):
+                    raise ScoreTableError(f"{shown(row)} is not an object", where=f"{file}:{line}")
+                self._rows.append((line, row))
+        self.header = list(dict.fromkeys(key for _, row in self._rows for key in row))
+        if not self.header:
+            raise ScoreTableError("the file holds no row", where=str(file))
+
+    def columns(self, numbers: Collection[str], texts: Collection[str] = ()) -> dict[str, Column]:
+        return {
+            name: [row.get(name, MISSING) for _, row in self._rows]
+            for name in self.header
+            if name in numbers or name in texts
+        }
+
+    def where(self, row: int) -> str:
+        return f"{self.file}:{self._rows[row][0]}"
+
+
+def source(file: Path, data: bytes) -> Source:
+    """A file as columns, by its name.
+
+    Raises:
+        ScoreTableError: it is neither CSV nor lines of JSON.
+    """
+    return _JsonLines(file, data) if file.name.lower().endswith(JSONL) else CsvFile(file, data)
+
+
+class _Rows:
+    """The rows of one file that count, and what is said of all of them."""
+
+    def __init__(self, source: Source, layout: Layout, said: Said) -> None:
+        self._source = source
+        self._layout = layout
+        self._said = said
+        self._runs = self._score_columns()
+        bounds = [name + bound for name in self._runs for bound in BOUNDS]
+        numbers = {self._found(layout.step, "step"), *self._runs, *bounds}
+        words = {*layout.words, *layout.unchosen(source.header)}
+        self._cells = source.columns(numbers, words - numbers)
+        self._kept = self._where()
+
+    def columns(self) -> Iterator[Columns]:
+        """What a table's builder is given."""
+        for name, run in self._runs.items():
+            self._refuse_means(name)
+            yield from self._one(name, {**self._said, **run})
+
+    def whose(self) -> Iterator[tuple[str, list[str]]]:
+        """Whose scores the rows say that they have: column and values."""
+        for name in self._layout.unchosen({*self._cells, *self._said}):
+            cells = self._taken(name, self._kept) if name in self._cells else [self._said[name]]
+            values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
+            if values:
+                yield name, [*values]
+
+    def choices(self) -> Iterator[tuple[str, str, bool]]:
+        """What stands in the columns by which rows are chosen: column, value, and whether it is chosen."""
+        for name, wanted in self._layout.where.items():
+            cells = self._cells[name] if name in self._cells else [self._said[name]]
+            for text, cell in {str(cell): cell for cell in cells if cell is not MISSING}.items():
+                yield name, text, is_same(cell, wanted)
+
+    def _score_columns(self) -> dict[str, Said]:
+        """The columns of scores, and what the name of each says."""
+        layout = self._layout
+        if layout.wide is None:
+            return {self._found(layout.score, "score"): {}}
+        runs: dict[str, Said] = {n: s for n in self._source.header if (s := layout.wide.match(n)) is not None}
+        if not runs:
+            what = f"no column of the form {layout.score}"
+            raise ScoreTableError(what, where=str(self._source.file), valid=self._names)
+        return runs
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self._source.header if not name.endswith(BOUNDS)]
+
+    def _found(self, name: str, key: str) -> str:
+        if name in self._source.header:
+            return name
+        what = f"no column {name!r}, which columns.{key} names"
+        raise ScoreTableError(what, where=str(self._source.file), valid=self._names, got=name)
+
+    def _where(self) -> list[int]:
+        """The rows that count.
+
+        Raises:
+            ScoreTableError: none does.
+        """
+        kept = list(range(len(self._cells[self._layout.step])))
+        for name, wanted in self._layout.where.items():
+            if name not in self._said:
+                self._found(name, f"where.{name}")
+            cells = self._taken(name, kept) if name in self._cells else [self._said[name]] * len(kept)
+            kept = [i for i, cell in zip(kept, cells, strict=True) if is_same(cell, wanted)]
+        return kept
+
+    def _taken(self, name: str, rows: Sequence[int]) -> Any:
+        cells = self._cells[name]
+        if isinstance(cells, np.ndarray):
+            return cells[np.asarray(rows, np.int64)]
+        return [cells[i] for i in rows]
+
+    def _one(self, score: str, said: Said) -> Iterator[Columns]:
+        """The rows of one column of scores; where they are of one run, cut where another begins."""
+        skipped = (MISSING, None) if self._layout.skips_empty else (MISSING,)
+        cells = self._taken(score, self._kept)
+        rows = [i for i, cell in zip(self._kept, cells, strict=True) if cell not in skipped]
+        if not rows:
+            return
+        task: Any = self._field("task", said, rows)
+        seed = self._field("seed", said, rows)
+        metric: Any = self._field("metric", said, rows) if self._layout.metric else RETURN
+        own = Columns(task, seed, self._taken(self._layout.step, rows), self._taken(score, rows), str, metric)
+        single = not any(isinstance(cells, list) for cells in (task, seed, metric))
+        for part in _rising(own.step) if single else [slice(0, len(rows))]:
+            yield self._cut(own, part, rows[part], single)
+
+    def _cut(self, own: Columns, part: slice, rows: Sequence[int], is_run: bool) -> Columns:
+        fields: dict[str, Any] = {name: getattr(own, name) for name in ("task", "seed", "metric")}
+        fields = {name: cells[part] if isinstance(cells, list) else cells for name, cells in fields.items()}
+        where = self._source.where
+        return Columns(
+            **fields,
+            step=own.step[part],
+            score=own.score[part],
+            where=lambda i: where(rows[i]),
+            is_run=is_run,
+        )
+
+    def _field(self, key: str, said: Said, rows: Sequence[int]) -> Any:
+        """The cells of a field, or the one value that is said of all rows.
+
+        Raises:
+            ScoreTableError: neither is there, or they contradict each other.
+        """
+        name = getattr(self._layout, key)
+        if name not in said:
+            return list(self._taken(self._found(name, key), rows))
+        if name in self._cells:
+            for i, cell in zip(rows, self._taken(name, rows), strict=True):
+                if not is_same(cell, said[name]):
+                    what = f"{name} is {shown(cell)}, and {shown(said[name])} by the name of file or column"
+                    raise ScoreTableError(what, where=self._source.where(i))
+        return said[name]
+
+    def _refuse_means(self, name: str) -> None:
+        """Refuse a column of W&B whose cells are means: of several runs, or of several steps."""
+        if any(name + bound not in self._cells for bound in BOUNDS):
+            return
+        low, middle, high = (self._taken(n, self._kept) for n in (name + BOUNDS[0], name, name + BOUNDS[1]))
+        for i, *cells in zip(self._kept, low, middle, high, strict=True):
+            if cells[0] != cells[2] or cells[1] != cells[0]:
+                raise ScoreTableError(
+                    f"{name} is a mean of scores from {cells[0]} to {cells[2]}, not the score of one run",
+                    where=self._source.where(i),
+                    mend="export the runs without grouping, and every point of them",
+                )
+
+
+def _refuse_several(whose: Mapping[str, Mapping[str, Path]]) -> None:
+    for column, values in whose.items():
+        if len(values) > 1:
+            first = next(iter(values))
+            raise ScoreTableError(
+                f"scores of {len(values)} values of {column} in one table",
+                where=", ".join(map(str, dict.fromkeys(values.values()))),
+                valid=values,
+                mend=f"choose one in columns: `where: {{{column}: {first}}}`",
+            )
+
+
+def _refuse_no_choice(path: Path, layout: Layout, choices: Mapping[str, Mapping[str, bool]]) -> None:
+    for column, values in choices.items():
+        if not any(values.values()):
+            wanted = layout.where[column]
+            what = f"no row has {shown(wanted)} in {column}"
+            raise ScoreTableError(what, where=str(path), valid=values, got=wanted)
+
+
+def _rising(steps: Column) -> Iterator[slice]:
+    """One run; or, where a step stands twice, the runs of which each rises."""
+    values = list(steps)
+    begin, twice = 0, len(set(map(str, values))) < len(values)
+    for i in range(1, len(values)):
+        if twice and is_number(values[i - 1]) and is_number(values[i]) and values[i] <= values[i - 1]:
+            yield slice(begin, i)
+            begin = i
+    yield slice(begin, len(values))
+
+
+def is_number(value: object) -> bool:
+    """Whether a cell is a number; true is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_same(cell: object, wanted: object) -> bool:
+    """Whether a cell says what a suite or a name says: the same text, or the same number."""
+    if isinstance(wanted, bool) or isinstance(cell, bool):
+        return str(cell).lower() == str(wanted).lower()
+    if is_number(wanted) and isinstance(cell, str):
+        return number(cell) == wanted
+    if is_number(cell) and isinstance(wanted, str):
+        return number(wanted) == cell
+    return cell == wanted

@@ -1,0 +1,306 @@
+"""Tables of others: any long CSV or JSONL by a mapping, exports of W&B, and logs of the official programs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_worldflux_parity.errors import ScoreTableError
+from pytest_worldflux_parity.inputs.scores import ScoreTable, load_table
+from pytest_worldflux_parity.inputs.scores.templates import Template
+from pytest_worldflux_parity.wire import CurvePoint
+
+LONG = "env,agent,seed,global_step,eval/return\n" + "".join(
+    f"{env},{agent},{seed},{step},{step / 100 + seed}\n"
+    for env in ("walker-walk", "ALE/Pong-v5")
+    for agent in ("TD-MPC2", "SAC")
+    for seed in (0, 1)
+    for step in (0, 500, 1000)
+)
+MAPPING = {"task": "env", "step": "global_step", "score": "eval/return", "where": {"agent": "TD-MPC2"}}
+# As W&B exports a chart of two runs that ended at different steps.
+CHART = """"Step","walker-walk__ppo__1__17 - charts/return","walker-walk__ppo__1__17 - charts/return__MIN",\
+"walker-walk__ppo__1__17 - charts/return__MAX","walker-walk__ppo__2__18 - charts/return",\
+"walker-walk__ppo__2__18 - charts/return__MIN","walker-walk__ppo__2__18 - charts/return__MAX"
+"0","1.5","1.5","1.5","2","2","2"
+"500","","","","12.5","12.5","12.5"
+"1000","21","21","21","","",""
+"""
+RUNS = {"step": "Step", "score": "{task}__{exp}__{seed}__* - charts/return"}
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mapped(path: Path, columns: dict[str, Any], **more: Any) -> ScoreTable:
+    return load_table(path, "columns", columns=columns, **more)
+
+
+def refusal(path: Path, format: str = "columns", **keywords: Any) -> str:
+    with pytest.raises(ScoreTableError) as caught:
+        load_table(path, format, **keywords)
+    line = caught.value.line()
+    assert "\n" not in line
+    return line.replace(f"{path.parent}/", "")
+
+
+def eval_csv(logs: Path, task: str, seed: int, *, exp: str = "default", level: float = 100.0) -> Path:
+    """As ``common/logger.py`` of TD-MPC2 writes it."""
+    rows = "".join(f"{step:.1f},{level + seed + step / 1000}\n" for step in (0, 50000, 100000))
+    return written(logs / task / str(seed) / exp / "eval.csv", f"step,episode_reward\n{rows}")
+
+
+def scores_jsonl(logdir: Path, task: str, seed: int, method: str = "name") -> Path:
+    """As ``main.py`` of DreamerV3 leaves a run: configuration and scores."""
+    config = f"logdir: x\nmethod: {method}\ntask: {task}\nseed: {seed}\nagent: {{dyn: {{typ: rssm}}}}\n"
+    written(
+        logdir / "config.yaml",
+        config + "run: {steps: 1e10, envs: 16, debug: off, limit: .inf}\nclock_addr: ''\n",
+    )
+    lines = [{"step": step, "episode/score": step / 100 + seed} for step in (212, 1008, 2000)]
+    return written(logdir / "scores.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+# Long tables.
+
+
+def test_a_long_table_is_read_by_the_names_that_it_has(tmp_path: Path) -> None:
+    table = mapped(written(tmp_path / "runs.csv", LONG), MAPPING)
+    assert table.tasks() == ("ALE/Pong-v5", "walker-walk")
+    assert table.seeds("walker-walk") == (0, 1)
+    assert table.curve("ALE/Pong-v5", 1) == tuple(CurvePoint(s, s / 100 + 1) for s in (0, 500, 1000))
+
+
+def test_lines_of_json_and_gzip_are_read_alike(tmp_path: Path) -> None:
+    names, *rows = (line.split(",") for line in LONG.splitlines())
+    objects = [{**dict(zip(names, row, strict=True)), "seed": int(row[2])} for row in rows]
+    objects = [{**row, "global_step": int(row["global_step"]), "eval/return": float(row["eval/return"])}
+               for row in objects]  # fmt: skip
+    # A log of events: what has no score is another event.
+    text = "\n".join(map(json.dumps, [{"loss": 3}, *objects, {"done": True}]))
+    path = tmp_path / "runs.jsonl.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    mapping = {**MAPPING, "where": {"agent": "TD-MPC2"}}
+    assert mapped(path, mapping).rows == mapped(written(tmp_path / "runs.csv", LONG), MAPPING).rows
+
+
+def test_steps_of_several_frames_are_frames(tmp_path: Path) -> None:
+    path = written(tmp_path / "runs.csv", LONG)
+    table = mapped(path, MAPPING, frames_per_step=4)
+    assert [p.step for p in table.curve("walker-walk", 0)] == [0, 2000, 4000]
+    far = written(tmp_path / "far.csv", f"task,seed,step,score\na,0,{2**61},1\n")
+    assert "is no number of frames" in refusal(far, columns={"step": "step"}, frames_per_step=8)
+
+
+def test_two_agents_are_never_one_side(tmp_path: Path) -> None:
+    path = written(tmp_path / "runs.csv", LONG)
+    line = refusal(path, columns={k: v for k, v in MAPPING.items() if k != "where"})
+    said = "runs.csv: scores of 2 values of agent in one table; valid: TD-MPC2, SAC"
+    assert line == f"{said}; to mend: choose one in columns: `where: {{agent: TD-MPC2}}`"
+    line = refusal(path, columns={**MAPPING, "where": {"agent": "TDMPC2"}})
+    assert "no row has 'TDMPC2' in agent; did you mean 'TD-MPC2'?" in line
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            {**MAPPING, "score": "eval/returns"},
+            "no column 'eval/returns', which columns.score names; did",
+        ),
+        (
+            {**MAPPING, "where": {"agnt": 1}},
+            "no column 'agnt', which columns.where.agnt names; did you mean 'agent'?",
+        ),
+        ({**MAPPING, "task": "name"}, "no column 'name', which columns.task names"),
+        ({**MAPPING, "score": "{task} - return"}, "no column of the form {task} - return; valid: env, agent"),
+        ({**MAPPING, "score": "{ta sk} - return"}, "in which '{ta sk}' is no place for a word"),
+        ({**MAPPING, "score": "{task - return"}, "in which '{' is no place for a word"),
+    ],
+)
+def test_what_columns_say_and_a_file_has_not_is_one_line(
+    tmp_path: Path, columns: dict[str, Any], said: str
+) -> None:
+    assert said in refusal(written(tmp_path / "runs.csv", LONG), columns=columns)
+
+
+def test_an_empty_score_is_a_null_unless_the_suite_says_that_it_is_no_row(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "task,seed,step,score\na,0,0,1\na,0,10,\na,0,20,3\n")
+    table = mapped(path, {"step": "step"})
+    assert table.nulls == {("a", 0, "episode_return"): (10,)}
+    assert mapped(path, {"empty": "absent"}).nulls == {}
+
+
+def test_constants_and_the_name_of_a_file_say_what_no_column_does(tmp_path: Path) -> None:
+    path = written(tmp_path / "walker-walk_3.csv", "step,score\n0,1\n10,2\n")
+    table = mapped(path, {"files": "{task}_{seed}.csv"})
+    assert (table.tasks(), table.seeds("walker-walk")) == (("walker-walk",), (3,))
+    assert mapped(path, {"constants": {"task": "b", "seed": 7}}).seeds("b") == (7,)
+    both = written(tmp_path / "x" / "a_1.csv", "task,step,score\na,0,1\nb,10,2\n")
+    line = refusal(both, columns={"files": "{task}_{seed}.csv"})
+    assert line.startswith("a_1.csv:3: task is 'b', and 'a' by the name of file or column")
+
+
+def test_a_second_run_of_one_seed_is_refused_or_chosen(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "step,score\n0,1\n10,2\n20,3\n0,5\n10,6\n")
+    said = {"constants": {"task": "a", "seed": 0}}
+    assert "a second curve for a seed 0" in refusal(path, columns=said)
+    assert [p.value for p in mapped(path, said, duplicates="last").curve("a", 0)] == [5, 6]
+    # Another file of the same task and seed is another run, however their steps interleave.
+    written(tmp_path / "d" / "a" / "0" / "one.csv", "step,score\n0,1\n20,3\n")
+    written(tmp_path / "d" / "a" / "0" / "two.csv", "step,score\n10,9\n30,9\n")
+    line = refusal(tmp_path / "d", columns={"files": "{task}/{seed}/*.csv"})
+    assert "a second curve for a seed 0" in line
+
+
+# Exports of W&B.
+
+
+def test_a_chart_of_wandb_is_read_as_it_is_exported(tmp_path: Path) -> None:
+    table = mapped(written(tmp_path / "wandb_export.csv", CHART), RUNS)
+    assert table.curve("walker-walk", 1) == (CurvePoint(0, 1.5), CurvePoint(1000, 21.0))
+    assert table.curve("walker-walk", 2) == (CurvePoint(0, 2.0), CurvePoint(500, 12.5))
+    assert table.nulls == {}, "a cell is empty where another run has a point"
+
+
+def test_a_mean_over_runs_is_no_run(tmp_path: Path) -> None:
+    path = written(tmp_path / "w.csv", CHART.replace('"12.5","12.5","12.5"', '"12.5","10","15"'))
+    line = refusal(path, columns=RUNS)
+    assert "w.csv:3: walker-walk__ppo__2__18 - charts/return is a mean of scores from 10 to 15" in line
+    assert "to mend: export the runs without grouping" in line
+
+
+# Logs of the official programs.
+
+
+def test_a_tree_of_tdmpc2_is_read_in_frames(tmp_path: Path) -> None:
+    for task in ("walker-walk", "dog-run"):
+        for seed in (1, 2):
+            eval_csv(tmp_path / "logs", task, seed)
+    written(tmp_path / "logs" / "walker-walk" / "1" / "default" / "models" / "note.txt", "x")
+    for path in (tmp_path / "logs", tmp_path):
+        table = load_table(path, "tdmpc2_logs", frames_per_step=2)
+        assert table.tasks() == ("dog-run", "walker-walk")
+        assert [p.step for p in table.curve("dog-run", 2)] == [0, 100000, 200000]
+        assert len(table.files) == 4
+    line = refusal(tmp_path / "logs", "tdmpc2_logs")
+    assert "nothing says how many frames each is; to mend: add `frames_per_step: n`" in line
+
+
+def test_two_experiments_are_told_apart(tmp_path: Path) -> None:
+    eval_csv(tmp_path, "walker-walk", 1)
+    eval_csv(tmp_path, "walker-walk", 2, exp="ablation", level=5.0)
+    line = refusal(tmp_path, "tdmpc2_logs", frames_per_step=2)
+    assert "scores of 2 values of exp in one table; valid: default, ablation; to mend: choose one" in line
+    chosen = {"where": {"exp": "default"}}
+    table = load_table(tmp_path, "tdmpc2_logs", frames_per_step=2, columns=chosen)
+    assert table.seeds("walker-walk") == (1,)
+
+
+def test_a_tree_of_dreamerv3_is_read_by_its_configurations(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        scores_jsonl(tmp_path / f"20260101T{seed}", "atari100k_pong", seed)
+    table = load_table(tmp_path, "dreamerv3_logs")
+    assert (table.tasks(), table.seeds("atari_pong")) == (("atari100k_pong",), (0, 1))
+    assert table.curve("atari_pong", 1)[0] == CurvePoint(212, 3.12)
+    assert set(table.files) == {f"20260101T{s}/{n}" for s in (0, 1) for n in ("scores.jsonl", "config.yaml")}
+    scores_jsonl(tmp_path / "other", "atari100k_pong", 2, method="ablation")
+    assert "scores of 2 values of method in one table" in refusal(tmp_path, "dreamerv3_logs")
+    (tmp_path / "other" / "config.yaml").unlink()
+    assert "other/config.yaml: cannot be read: No such file" in refusal(tmp_path, "dreamerv3_logs")
+
+
+def test_a_log_that_was_cut_off_names_the_line(tmp_path: Path) -> None:
+    path = scores_jsonl(tmp_path / "run", "dmc_walker_walk", 0)
+    path.write_text(path.read_text()[:-9], encoding="utf-8")
+    assert "scores.jsonl:3" in refusal(tmp_path, "dreamerv3_logs")
+
+
+def test_a_changed_file_is_another_table(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        scores_jsonl(tmp_path / str(seed), "dmc_walker_walk", seed)
+    before = load_table(tmp_path, "dreamerv3_logs").sha256
+    config = tmp_path / "1" / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 1", "seed: 5"), encoding="utf-8")
+    after = load_table(tmp_path, "dreamerv3_logs")
+    assert after.sha256 != before
+    assert after.seeds("dmc_walker_walk") == (0, 5)
+
+
+# Templates.
+
+
+@pytest.mark.parametrize(
+    ("text", "is_path", "name", "found"),
+    [
+        ("{task}-{seed}", False, "walker-walk-2", {"task": "walker-walk", "seed": "2"}),
+        ("{task}-{seed}", False, "walker-walk-b", None),
+        ("**/{task}/{seed}/eval.csv", True, "a/b/c/1/eval.csv", {"task": "c", "seed": "1"}),
+        ("**/{task}/{seed}/eval.csv", True, "c/1/eval.csv", {"task": "c", "seed": "1"}),
+        ("{task}/eval.csv", True, "a/b/eval.csv", None),
+        ("{task}/{task}_{seed}.csv", True, "a/a_1.csv", {"task": "a", "seed": "1"}),
+        ("{task}/{task}_{seed}.csv", True, "a/b_1.csv", None),
+        ("{task} - a.b(c)", False, "x - a.b(c)", {"task": "x"}),
+        ("{task} - a.b(c)", False, "x - a+b(c)", None),
+        ("{task} - *", False, "x - charts/return", {"task": "x"}),
+    ],
+)
+def test_names_of_files_and_columns(text: str, is_path: bool, name: str, found: Any) -> None:
+    assert Template.of(text, "files", is_path=is_path).match(name) == found
+
+
+PIECES = [
+    b"",
+    b"nan",
+    b"-",
+    b"1e999",
+    b'"',
+    b"{",
+    b"]",
+    b",",
+    b"\n",
+    b"\x00",
+    b"\xff",
+    b"9" * 50,
+    b" - ",
+    b"__MIN",
+]
+
+
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # fmt: skip
+@given(st.data())
+@pytest.mark.parametrize("kind", ["long", "chart", "lines"])
+def test_a_damaged_file_is_a_table_or_one_line(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+    rows = [{"env": "a", "agent": "TD-MPC2", "seed": s, "global_step": 1, "eval/return": 2} for s in (0, 1)]
+    lines = "\n".join(map(json.dumps, rows))
+    texts = {"long": (LONG, MAPPING), "chart": (CHART, RUNS), "lines": (lines, MAPPING)}
+    text, mapping = texts[kind]
+    content = text.encode()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content)))
+        end = data.draw(st.integers(at, min(len(content), at + 6)))
+        content = content[:at] + data.draw(st.sampled_from(PIECES)) + content[end:]
+    path = tmp_path / ("t.jsonl" if kind == "lines" else "t.csv")
+    path.write_bytes(content)
+    text = outcome(path, mapping)
+    assert "\n" not in text
+    assert not text or str(tmp_path) in text
+
+
+def outcome(path: Path, columns: dict[str, Any]) -> str:
+    """The line of a refusal, empty of a table; any other exception is a defect."""
+    try:
+        return "" if len(mapped(path, columns)) else "an empty table"
+    except ScoreTableError as error:
+        return error.line()
