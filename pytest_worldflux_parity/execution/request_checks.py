@@ -20,7 +20,7 @@ from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite
 from ..suite import pairs, suite_file
 from . import runner
-from .isolation import walls_of
+from .isolation import tried, walls_of
 from .launching import check_started, sealed_now
 
 _KEY = re.compile(r"(recipe|eval_protocol)(?:\.([A-Za-z0-9_][A-Za-z0-9_.]*[A-Za-z0-9_]))?")
@@ -29,7 +29,8 @@ _KEY = re.compile(r"(recipe|eval_protocol)(?:\.([A-Za-z0-9_][A-Za-z0-9_.]*[A-Za-
 def check_requests(prepared: PreparedSuite, context: RunContext) -> None:
     """Ask the programs of live sides whether they would answer the suite's requests.
 
-    Not asked is a program without a check, and one whose environment or checkout is not here.
+    Not asked is a program without a check, and one whose environment or checkout is not here, or that is to
+    run on other machines within walls that this one has not.
 
     Raises:
         SuiteError: one would not; the text is the program's own, at the line of the key that it names.
@@ -39,7 +40,8 @@ def check_requests(prepared: PreparedSuite, context: RunContext) -> None:
         backend, checkout = prepared.backends[system], prepared.sources[system].get("checkout")
         if not isinstance(backend, Backend) or backend.check is None or not backend.is_ready(context.root):
             continue
-        if checkout is None or Path(checkout).is_dir():
+        elsewhere = context.engine != "local" and context.isolate == "require" and tried() is not None
+        if not elsewhere and (checkout is None or Path(checkout).is_dir()):
             with tempfile.TemporaryDirectory(prefix="parity_check_") as folder:
                 place = Path(folder).resolve()
                 asked = list(_asked(prepared, backend, system, context, place / "requests"))

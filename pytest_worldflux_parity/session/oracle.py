@@ -19,6 +19,7 @@ from ..execution.copies import FOLDER, seal_copy
 from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
 from ..execution.records import record_of
+from ..execution.request_checks import check_requests
 from ..execution.store import Line, SuiteStore, run_lock
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
@@ -98,7 +99,9 @@ def _official_only(suite_path: Path, context: RunContext, seeds: Sequence[int]) 
         seeds={**suite.seeds, SYSTEM: tuple(seeds)},
     )
     prepared = prepare_suite(suite, replace(context, systems=(SYSTEM,)), only=(SYSTEM,))
-    return replace(prepared, pairs=tuple(Pair(t, s, (SYSTEM,)) for t in suite.tasks for s in seeds))
+    own = replace(prepared, pairs=tuple(Pair(t, s, (SYSTEM,)) for t in suite.tasks for s in seeds))
+    check_requests(own, context)
+    return own
 
 
 def export(lines: Iterable[Mapping[str, Any]], path: Path, suite: Suite, command: str) -> ScoreTable:
