@@ -2,7 +2,8 @@
 
 A backend's ``check:`` is started as its program is, with the paths of requests: one for each task, with the
 recipe and the protocol that its runs would get. Its exit status is 0 where it would answer all of them;
-else the last line of its log is what is wrong.
+else the last line of its log is what is wrong. Nothing is sealed yet, so what it changed would be taken for
+what was there: it is within walls wherever these can be had.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def _ask(
     asked: list[Path],
 ) -> None:
     assert backend.check is not None
+    context = replace(context, isolate="auto" if context.isolate == "off" else context.isolate)
     walls = replace(walls_of(context, prepared, system), compiled=place / "compiled")
     sealed = replace(sealed_now(backend, context.root, place / "programs"), walls=walls)
     source, threads = prepared.sources[system], prepared.suite.threads
