@@ -55,7 +55,7 @@ def test_what_is_no_file_of_its_size_fails_its_pair_in_one_line(project: Project
     ending(project, code)
     result = project.run_here()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines([f"fake_worldflux: the program {said}; to mend: *"])
+    result.stdout.fnmatch_lines([f"worldflux: fake_worldflux: the program {said}; to mend: *"])
     assert [(x["system"], x["status"]) for x in project.lines()] == [
         ("official", "success"),
         ("worldflux", "failed"),
