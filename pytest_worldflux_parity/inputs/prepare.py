@@ -400,11 +400,14 @@ def mend_absent(path: Path, system: str, context: RunContext) -> str:
 def mend_absent_row(prepared: PreparedSuite, task: Task, system: str) -> str:
     """What makes a suite of tables that lack a row one that can be judged.
 
-    A quick suite of the earlier system expects of both what either holds, and has no key for seeds.
+    A quick suite of the earlier system expects of both what either holds, and has no key for seeds or names.
     """
+    held = {s: sorted(n for at, t, n in prepared.results if (at, t) == (s, task.id)) for s in SYSTEMS}
     if None not in prepared.suite.seeds.values():
         return mend_absence(prepared.tables[system], task, system)
-    held = {s: sorted(n for at, t, n in prepared.results if (at, t) == (s, task.id)) for s in SYSTEMS}
+    if not held[system]:
+        words = mend_absence(prepared.tables[system], task, system)
+        return f"write the suite as {suite_file.SUITE_SCHEMA}, and {words}"
     shown = ", ".join(f"{side}: {seeds}" for side, seeds in held.items())
     return f"complete the table, or write the suite as {suite_file.SUITE_SCHEMA} with `seeds: {{{shown}}}`"
 
