@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from functools import cache, lru_cache
@@ -12,6 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .. import wire
+from ..execution.cleaning import cleaner
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.installed import Installed, against_pins, contents, document, interpreter_at, look
@@ -40,13 +42,15 @@ def described(entry: dict[str, Any], prepared: PreparedFile, context: RunContext
     if "programs" not in entry:
         return entry
     programs = {key: dict(program) for key, program in entry["programs"].items()}
+    clean = cleaner(context.root, context.run_dir, os.environ)
     for part in prepared.parts:
         for system, program in part.backends.items():
             if isinstance(program, Backend):
                 found = _of_backend(program, part.sources[system], prepared, context)
             else:
                 found = {"named": command_named(program, context)}
-            programs[f"{part.key}.{system}"].update(found)
+            # Sentences on packages, and where a checkout is from, name places of this machine.
+            programs[f"{part.key}.{system}"].update(clean.document(found))
     return {**entry, "programs": programs}
 
 

@@ -10,12 +10,13 @@ from typing import Any
 from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution import isolation
+from ..execution.attempt_end import note_secret_names
 from ..execution.attempts import recover
 from ..execution.cleaning import cleaner, words_of_contract
 from ..execution.copies import FOLDER, forget_sealed, forget_starts, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.sessions import Event
-from ..execution.store import SuiteStore, write_document
+from ..execution.store import SuiteStore, translated, write_document
 from ..inputs.command_program import project_state
 from ..inputs.context import RETRIED, RunContext
 from ..inputs.prepare import PreparedFile
@@ -86,11 +87,13 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     path = context.run_dir / "run.json"
     if not context.resume:
         _copy_programs(context, prepared, asked)
+        _note_secrets(context)
         begun = _note("started", context, prepared, arguments)
         asked = {n: {**entry, SEALED: begun[n]} for n, entry in asked.items()}
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
         _copy_programs(context, prepared, _check_sealed(context, asked, prepared))
+        _note_secrets(context)
         _seal_choice(context)
         # Of attempts that were killed; a job of Slurm may still run from its own.
         if context.engine != "slurm":
@@ -103,6 +106,12 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         _note("resumed", context, prepared, arguments)
     against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
     return sum(map(_case_count, prepared.values())), against
+
+
+def _note_secrets(context: RunContext) -> None:
+    """A session that settles what this one leaves has to know what could stand in its logs."""
+    with translated(context.run_dir):
+        note_secret_names(context.run_dir)
 
 
 def _note(
