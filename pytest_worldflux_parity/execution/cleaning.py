@@ -76,6 +76,8 @@ PLACEHOLDER = re.compile(
     r"<(?:run|root|python|python-base|home|tmp|system-tmp|user|host|dir-[0-9a-f]{8}|redacted:\w+)>"
 )
 Span = tuple[int, int, str]
+# The place of a secret in a document, and its name.
+_Found = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -121,31 +123,41 @@ class Cleaner:
             return {key: self.document(entry) for key, entry in value.items()}
         return [self.document(entry) for entry in value] if isinstance(value, list) else value
 
-    def secret_in(self, value: Any, at: str = "") -> str:
+    def secret_in(self, value: Any) -> str:
         """Where JSON holds a secret of 8 characters or more, and which; or empty.
 
         Digits alone, a plain word, and what has no more of a key than its name are none here.
         """
-        if isinstance(value, Mapping):
-            entries = [(f"{at}.{key}" if at else str(key), key, entry) for key, entry in value.items()]
-        elif isinstance(value, list):
-            entries = [(f"{at}[{i}]", "", entry) for i, entry in enumerate(value)]
+        if isinstance(value, str):
+            found: _Found | None = ("", name) if (name := self._named(value)) else None
         else:
-            return self._named(value, at) if isinstance(value, str) else ""
-        for place, key, entry in entries:
-            # What a value is can be told by its key: {"api_key": "..."}.
-            pair = f"{key}={entry}" if key and isinstance(entry, str) else str(key)
-            # A key may itself be what is not to be told.
-            shown = self.text(place)
-            if found := self._named(pair, shown) or self.secret_in(entry, shown):
-                return found
-        return ""
+            found = self._found_in(value)
+        if found is None:
+            return ""
+        # A key may itself be what is not to be told.
+        return f"{self.text(found[0].removeprefix('.')) or 'it'} holds {_described(found[1], self.secrets)}"
 
-    def _named(self, text: str, at: str) -> str:
+    def _found_in(self, value: Mapping[str, Any] | list[Any]) -> _Found | None:
+        """The place of the first secret in an object or a list, and its name."""
+        named = isinstance(value, Mapping)
+        for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
+            at = f".{key}" if named else f"[{key}]"
+            texts = [str(key)] if named else []
+            if isinstance(entry, str):
+                # What a value is can be told by its key: {"api_key": "..."}.
+                texts = [*(f"{text}={entry}" for text in texts if text), entry]
+            if name := next(filter(None, map(self._named, texts)), ""):
+                return at, name
+            if isinstance(entry, (Mapping, list)) and (found := self._found_in(entry)) is not None:
+                return at + found[0], found[1]
+        return None
+
+    def _named(self, text: str) -> str:
+        """The name of a secret that a text holds, or empty."""
         telling = [value for value in self._long_values if value.anywhere]
         for start, end, name in self._spans(text, telling, certain=True):
             if end - start >= ANYWHERE and not text[start:end].isdigit():
-                return f"{at or 'it'} holds {_described(name, self.secrets)}"
+                return name
         return ""
 
     def _spans(self, text: str, values: Sequence[_Value], certain: bool = False) -> list[Span]:

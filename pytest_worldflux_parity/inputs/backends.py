@@ -207,7 +207,7 @@ class Backend:
         return wire.content_hash({"python": self.python, "requirements": self.requirements})
 
     def environment_dir(self, root: Path) -> Path:
-        """Where the backend's own virtual environment stands."""
+        """Where the backend's own virtual environment is found: a link, since equal ones are shared."""
         return root / ".worldflux" / "envs" / self.name
 
     def interpreter(self, root: Path) -> Path:
@@ -225,7 +225,7 @@ class Backend:
                 where=str(self.environment_dir(root)),
                 mend=f"worldflux-parity env create {self.name}",
             )
-        return self.environment_dir(root) / "bin" / "python"
+        return self.environment_dir(root).resolve() / "bin" / "python"
 
     def is_ready(self, root: Path) -> bool:
         """Whether an interpreter for the program is here."""
@@ -233,7 +233,10 @@ class Backend:
 
     def environment_lack(self, root: Path) -> str:
         """What keeps the own environment from being used, empty when it is ready."""
-        folder = self.environment_dir(root)
+        return self.lack_of(self.environment_dir(root))
+
+    def lack_of(self, folder: Path) -> str:
+        """As :meth:`environment_lack`, of an environment in a folder."""
         if not folder.is_dir():
             return "is absent"
         try:

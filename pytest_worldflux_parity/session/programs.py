@@ -13,6 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .. import wire
+from ..errors import StoreError
 from ..execution.cleaning import cleaner
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
@@ -159,7 +160,10 @@ def written_meanwhile(
     Args:
         sealed: the suite's entry of ``run.json``; what came beside is told of by :func:`since_sealed`.
     """
-    time_ns = int(datetime.fromisoformat(sealed_at).timestamp() + 1) * 10**9
+    try:
+        time_ns = int(datetime.fromisoformat(sealed_at).timestamp() + 1) * 10**9
+    except ValueError:
+        raise StoreError(f"generated_at_utc is {sealed_at!r}, no time", where="run.json") from None
     found = []
     for part in prepared.parts:
         for system, program in part.backends.items():

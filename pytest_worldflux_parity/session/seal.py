@@ -120,7 +120,8 @@ def _note(
     """Write down with every suite that this session begins or goes on; node id -> sha256 of its sessions."""
     command = _command(arguments, context)
     stores = {n: SuiteStore(context.run_dir, one.suite_id) for n, one in prepared.items()}
-    return {n: store.note_session(event, context.run_id, command) for n, store in stores.items()}
+    about = (event, context.run_id, command, context.retry_failed)
+    return {n: store.note_session(*about) for n, store in stores.items()}
 
 
 def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) -> None:

@@ -244,6 +244,8 @@ def test_where_a_record_holds_a_secret_is_told_and_not_what_it_is() -> None:
     named = CLEANER.secret_in({"metadata": {"wandb": {"api_key": LONG[:20]}}})
     assert named == "metadata.wandb.api_key holds what has the form of a named_secret"
     assert SECRET not in CLEANER.secret_in({"a": {SECRET: {"password": SECRET}}})
+    long = {"": [1.5] * 200_000 + [{"b c": f"x{SECRET}x"}]}
+    assert CLEANER.secret_in(long).startswith("[200000].b c holds")
 
 
 def test_digits_and_short_words_do_not_make_a_record_fail() -> None:

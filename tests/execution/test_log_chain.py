@@ -300,6 +300,6 @@ def test_how_the_attempts_of_a_side_ended() -> None:
     )  # fmt: skip
     counts = {"ok": 2, "failed": 2, "killed": 1, "lost": 4, "repeated": 1, "excused": 3, "disk_full": 1}
     assert found.to_dict() == counts
-    assert (found.total, found.counted) == (11, 4)
+    assert (found.total, found.counted) == (11, 5)
     words = "2 ok, 2 failed, 1 killed, 4 lost (3 of them by no doing of the program), 1 repeated, 1 disk full"
     assert found.line() == words

@@ -46,7 +46,8 @@ def load(path: Path, duplicates: str | None) -> ScoreTable:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(f for f in path.glob("*.csv") if f.is_file() and not f.name.startswith("."))
+    named = (f for f in path.iterdir() if f.suffix.lower() == ".csv" and not f.name.startswith("."))
+    files = sorted(f for f in named if f.is_file())
     if not files:
         raise ScoreTableError("no .csv file in this folder", where=str(path))
     return files
