@@ -21,7 +21,7 @@ from ..suite import pairs
 from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
 from . import retention, retry, runner
-from .attempt_end import clean_attempt, cleaner_of
+from .attempt_end import clean_attempt, cleaner_of, withhold_logs
 from .copies import sealed_mode
 from .engine import Engine, Execution, Launch, orphans
 from .isolation import Walls, left_in, tried, walls_of
@@ -246,6 +246,8 @@ def _unseen_line(
     prepared: PreparedSuite, request: wire.RunRequest, folder: Path, context: RunContext
 ) -> Line:
     """The line of an attempt whose end nobody saw: its record where it left one, else that it is lost."""
+    with translated(folder):
+        withhold_logs(folder, context.run_dir)
     found = answer_in(folder)
     if found is not None and found[0].request_id == request.request_id and _answers(*found):
         return _stored_as(prepared, *found, folder, context, recovered=True)

@@ -26,7 +26,7 @@ from .. import schemas, wire
 from ..errors import BackendError, SuiteError
 from ..suite import suite_file
 from ..suite.suite import Locate
-from .files.project_files import is_secret
+from .files.project_files import is_secret, refuse_odd_names
 from .python_options import count_options
 
 FILE = "backend.yaml"
@@ -152,6 +152,7 @@ class Backend:
         python: ``3.N`` that an own environment is built with; empty: any.
         lock_suite: the suite of the lock file whose checkout it runs; empty: none.
         program: what it says that its program is; None where it says nothing.
+        sealed_tree: sha256 of its folder as a run sealed it, which its programs run from; empty: of none.
     """
 
     folder: Path
@@ -170,6 +171,7 @@ class Backend:
     check: CheckProgram | None = None
     needs: Needs = NO_NEEDS
     program: Names | None = None
+    sealed_tree: str = ""
 
     @property
     def name(self) -> str:
@@ -183,16 +185,21 @@ class Backend:
 
     @property
     def files(self) -> dict[str, str]:
-        """Path below the backend's folder -> sha256 of each file there that is not ignored; no keys."""
+        """Path below the backend's folder -> sha256 of each file there that is not ignored; no keys.
+
+        Raises:
+            BackendError: the name of one is no UTF-8.
+        """
         ignored = self.program.ignore if self.program else ()
         found = wire.tree_files(self.folder).items()
         kept = {name: sha for name, sha in found if not any(fnmatchcase(name, p) for p in ignored)}
+        refuse_odd_names(kept, self.folder)
         return {name: sha for name, sha in kept.items() if not is_secret(PurePosixPath(name))}
 
     @property
     def tree_sha256(self) -> str:
-        """sha256 over :attr:`files`."""
-        return wire.files_sha256(self.files)
+        """sha256 over :attr:`files`, or what a run sealed of them."""
+        return self.sealed_tree or wire.files_sha256(self.files)
 
     @property
     def requirements_sha256(self) -> str:

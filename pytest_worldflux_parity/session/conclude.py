@@ -22,14 +22,15 @@ from ..execution.runner import log_tail
 from ..execution.store import SuiteStore, write_document, write_text
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import lock_reference, names_of
-from ..inputs.prepare import PreparedFile, prepare
+from ..inputs.prepare import PreparedFile
+from ..judgement.all_gates import noted_warnings
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
-from ..judgement.fingerprint import changes, fingerprint, new_beside, read_session
+from ..judgement.fingerprint import changes, fingerprint, new_beside, prepare_sealed, read_session
 from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
-from ..judgement.run_log import run_log
+from ..judgement.run_log import run_log, sealed_log
 from ..judgement.stats.measurements import FAILED
 from ..judgement.stored_lines import rewritten_findings
 from ..reporting import documents, markdown
@@ -143,7 +144,7 @@ def _since_sealed(
     """What changed since the run was sealed, and what came beside it."""
     now = described(fingerprint(file, context), file, context)
     others, noted = since_sealed(sealed, now)
-    changed = [*changes(sealed, now, file, new_files=False), *others]
+    changed = [*changes(sealed, now, file), *others]
     if not others:
         changed += written_meanwhile(
             file, context.root, sealed, read_session(context.run_dir)["generated_at_utc"]
@@ -162,12 +163,12 @@ def _conclude_suite(
 ) -> Conclusion:
     names = _names(node_id, node_ids)
     try:
-        file = prepare((context.root / node_id).resolve(), context)
+        file = prepare_sealed((context.root / node_id).resolve(), context)
         changed, noted = _since_sealed(context, file, sealed)
         if file.proof is not None:
             return _conclude_proof(context, node_id, file, names, changed, noted, sealed, lines)
         if file.campaign is not None:
-            return _conclude_campaign(context, node_id, file, names, changed)
+            return _conclude_campaign(context, node_id, file, names, changed, noted, sealed)
         return _conclude_quick(context, node_id, file, names, changed, noted, sealed, lines)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
@@ -258,16 +259,24 @@ def _conclude_proof(
 
 
 def _conclude_campaign(
-    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    prepared: PreparedFile,
+    names: Sequence[str],
+    changed: Sequence[str],
+    noted: Sequence[str],
+    entry: Mapping[str, Any],
 ) -> Conclusion:
     from .conclude_campaign import conclude_source
 
-    done = [conclude_source(prepared, part, context, names, changed) for part in prepared.parts]
+    log = sealed_log(entry)
+    done = [conclude_source(prepared, part, context, names, changed, log) for part in prepared.parts]
     cases = tuple(
         Case(d.source, "passed" if d.complete else "failed", d.text, d.warnings, "campaign") for d in done
     )
     paths = tuple(d.path for d in done if d.path is not None)
-    return Conclusion(node_id, cases, None, tuple(line for d in done for line in d.lines()), paths)
+    notes = [*(line for d in done for line in d.lines()), *(f"  warning: {t}" for t in noted_warnings(noted))]
+    return Conclusion(node_id, cases, None, tuple(notes), paths)
 
 
 def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:

@@ -53,7 +53,7 @@ OPEN = {
     "statement.v1": {"global", "taken_out"},
     "run_line.v1": {"metrics", "artifacts", "artifacts_sha256", "recipe", "eval_protocol", "source"},
     "campaign.v1": {"recipe", "eval_protocol", "cells"},
-    "campaign_table.v1": {"tasks"},
+    "campaign_table.v1": {"tasks", "attempts", "choices"},
     # A program may say more than it is asked for.
     "record.v1": {"", "curve", "scalars", "metadata", "effective_recipe", "eval_protocol", "source"},
 }

@@ -100,8 +100,8 @@ def commit(project: Project) -> str:
 
 
 def lasting(document: dict[str, Any]) -> dict[str, Any]:
-    """A table without the time at which it was written."""
-    return {**document, "provenance": {**document["provenance"], "generated_at": ""}}
+    """A table without the time at which it was written, and how often its runs were begun."""
+    return {**document, "provenance": {**document["provenance"], "generated_at": "", "attempts": {}}}
 
 
 def test_both_sources_become_tables_and_cases(project: Project) -> None:
