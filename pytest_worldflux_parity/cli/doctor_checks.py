@@ -28,9 +28,11 @@ from ..execution import isolation
 from ..inputs import checkouts, context, lock, prepare
 from ..inputs.backends import Backend, load_backends
 from ..inputs.table_pins import PIN_TABLE, pinned_files
+from ..release.release_policy import read_policy
 from ..schemas.json_text import read_json
 from ..suite import suite_file
 from ..suite.suite import ArtifactSide, BackendSide, is_suite_name
+from .options import DEFAULT_LOCK, DEFAULT_POLICY
 
 DISTRIBUTION = "pytest-worldflux-parity"
 LEAST_FREE = 2 << 30
@@ -94,7 +96,7 @@ def examine(place: Place) -> list[Check]:
     checks += _gpus()
     checks.append(_isolation())
     checks += [_disk(place.output), _writable(place.output)]
-    checks += _locked(place, backends, needs.adapters)
+    checks += [*_locked(place, backends, needs.adapters), _policy(place)]
     return [*checks, *needs.checks]
 
 
@@ -252,7 +254,7 @@ def _environment(backend: Backend, root: Path, needed: bool) -> Iterator[Check]:
         return
     paths = [str(p) for p in folder.glob("lib/python*/site-packages")]
     # What is complete is not built again, so it has to go first.
-    mend = f"rm -r {shlex.quote(_shown(folder, root))} && {create}"
+    mend = f"rm -r {shlex.quote(_shown(folder.resolve(), root.resolve()))} && {create}"
     yield _fit("backends", backend.name, _requirements(backend), paths, needed, mend)
 
 
@@ -339,13 +341,18 @@ def _writable(output: Path) -> Check:
 
 def _locked(place: Place, backends: Sequence[Backend], adapters: set[str]) -> Iterator[Check]:
     """Official checkouts, tables of the project, and goldens, held to the lock file."""
+    wanted = {b.lock_suite for b in backends if b.adapter in adapters and b.lock_suite}
+    # One that the command line names is to be there.
+    if not place.lock_path.exists() and not wanted and place.lock_path == place.root / DEFAULT_LOCK:
+        text = "none is here, and none is needed: it would pin official sources, tables and goldens"
+        yield Check("sources", "lock file", "absent", text)
+        return
     try:
         locked = lock.read_lock(place.lock_path)
     except ParityError as error:
         mend = error.mend or f"correct {place.lock_path}"
         yield Check("sources", "lock file", "wrong", error.what, True, mend)
         return
-    wanted = {b.lock_suite for b in backends if b.adapter in adapters}
     entries: dict[tuple[str, str], list[lock.LockEntry]] = {}
     for entry in locked.suites.values():
         entries.setdefault((entry.repo, entry.commit), []).append(entry)
@@ -354,6 +361,19 @@ def _locked(place: Place, backends: Sequence[Backend], adapters: set[str]) -> It
         yield _checkout(checkouts.checkout_path(place.root, repo, commit), same, needed)
     yield from (_table(e, place.root) for e in locked.suites.values() if e.oracle_in == "project")
     yield from _goldens(locked, backends, adapters)
+
+
+def _policy(place: Place) -> Check:
+    """What a release asks for; runs do without."""
+    path = place.root / DEFAULT_POLICY
+    if not path.exists():
+        text = "none is here, and runs need none: a release says in it what it asks for"
+        return Check("sources", "policy", "absent", text)
+    try:
+        read_policy(path)
+    except ParityError as error:
+        return Check("sources", "policy", "wrong", error.what, False, error.mend or f"correct {error.where}")
+    return Check("sources", "policy", "ok", f"{_shown(path, place.root)} can be read")
 
 
 def _checkout(path: Path, entries: Sequence[lock.LockEntry], needed: bool) -> Check:

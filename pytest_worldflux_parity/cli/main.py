@@ -34,6 +34,7 @@ from .report import add_report
 from .table import add_table
 from .validate import add_validate
 from .verify import add_verify
+from .waiting import last_line, say, waiting
 
 if TYPE_CHECKING:
     from ..inputs.backends import Backend
@@ -103,7 +104,8 @@ def run_fetch_oracles(options: argparse.Namespace) -> None:
     entries = [locked.entry(suite) for suite in options.suite or locked.suites]
     mirrors = dict(_mirror(text) for text in options.mirror)
     for entry in entries:
-        fetched = checkouts.fetch(entry, root, mirrors, oracles=not options.repo_only)
+        with waiting(f"{entry.suite_id}: {checkouts.repo_name(entry.repo)} at {entry.commit[:12]}"):
+            fetched = checkouts.fetch(entry, root, mirrors, oracles=not options.repo_only)
         word = "already there" if fetched.already_there else "fetched"
         print(f"{entry.suite_id}: {word}: {fetched.path}")
 
@@ -145,8 +147,13 @@ def run_env_create(options: argparse.Namespace) -> None:
 
     root = project_root(options)
     backend = _named(_backends(options, root), options.backend)
-    built = venvs.create(backend, root, options.python)
-    print(f"{backend.name}: {'built' if built else 'already there'}: {backend.environment_dir(root)}")
+    log = venvs.log_of(backend, root)
+    with waiting(f"{backend.name}: its environment (log: {log})", lambda: last_line(log)):
+        built = venvs.create(backend, root, options.python)
+    word = "built" if built else "already there"
+    others = venvs.shared_with(backend, root)
+    shared = f", shared with {', '.join(others)}" if others else ""
+    print(f"{backend.name}: {word}: {backend.environment_dir(root)}{shared}")
 
 
 def run_env_list(options: argparse.Namespace) -> None:
@@ -194,8 +201,10 @@ def run_oracle(options: argparse.Namespace) -> None:
     if options.seeds < 1 or options.jobs < 1:
         raise ParityError("--seeds and --jobs are whole numbers from 1 on")
     # Said before the hours of measuring, not after.
-    if not options.output.parent.is_dir():
-        raise ParityError("the folder is absent", where=str(options.output.parent), mend="create it")
+    _make_folder(options.output.parent)
+    device, word = devices.resolve(options.device)
+    if word:
+        say(word)
     root = project_root(options)
     run_id = options.run_id or f"oracle_{options.suite.stem}"
     context = RunContext(
@@ -203,7 +212,7 @@ def run_oracle(options: argparse.Namespace) -> None:
         track="oracle",
         run_id=run_id,
         run_dir=root / "reports" / "parity" / run_id,
-        device=devices.resolve(options.device),
+        device=device,
         lock_path=lock_path(options, root),
         backend_folders=backend_folders(options, root),
         resume=True,
@@ -212,10 +221,18 @@ def run_oracle(options: argparse.Namespace) -> None:
     extra += [f" --lock {options.lock.as_posix()}"] if options.lock else []
     target = f"--seeds {options.seeds} --output {options.output.as_posix()}"
     command = f"worldflux-parity oracle {options.suite.as_posix()} {target}{''.join(extra)}"
-    lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs)
+    lines = oracle.measure(options.suite, context, range(options.seeds), options.jobs, say)
     table = oracle.export(lines, options.output, suite_file.load(options.suite), command)
     print(f"{options.output}: {len(table)} rows, sha256 {table.sha256}")
     print(f"where it is the official table of a suite, pin it: {PIN_TABLE} {options.suite}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        mend = "name another --output"
+        raise ParityError(f"cannot be made: {error.strerror}", where=str(folder), mend=mend) from None
 
 
 # --- component-match ---

@@ -9,12 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ScoreTableError, printable
-from ..suite.suite import SYSTEMS
+from ..suite.suite import MOST_TOLERANCE, SYSTEMS
 from .options import Subparsers, project_root
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def run_table(options: argparse.Namespace) -> None:
     print("\n".join(map(printable, _description(table, (*own.notes, *notes)))))
     shown = os.path.relpath(options.path.resolve(), project_root(options) / SUITES)
     artifact = {"path": shown, "format": own.format, **keywords}
-    print(f"in a suite of {SUITES}:", *_suite(table, options.side, artifact), sep="\n")
+    lines = list(_suite(table, options.side, artifact))
+    what = f"in a suite of {SUITES}:" if lines else "no suite can judge it: no run has a point after step 0"
+    print(what, *lines, sep="\n")
 
 
 def _loaded(path: Path, format: str, keywords: dict[str, Any]) -> tuple[ScoreTable, list[str]]:
@@ -139,13 +141,13 @@ def _description(table: ScoreTable, notes: Iterable[str]) -> Iterator[str]:
 
 
 def _counted(table: ScoreTable) -> Iterator[str]:
-    for what, count in (
+    for what, number in (
         ("nulls, which are no points", sum(map(len, table.nulls.values()))),
         ("rows that repeat another", sum(table.merged.values())),
         ("rows of runs that do not count", sum(table.left_out.values())),
     ):
-        if count:
-            yield f"{count} {what}"
+        if number:
+            yield f"{number} {what}"
 
 
 def _ranges(seeds: Iterable[int]) -> str:
@@ -163,47 +165,78 @@ def _ranges(seeds: Iterable[int]) -> str:
 
 
 def _suite(table: ScoreTable, side: str, artifact: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of a suite: its tasks, seeds, budget and metric, and the side that is this table."""
+    """Lines of a suite: its tasks, seeds, budget and metric, and the side that is this table.
+
+    None where no run has a point that could be judged.
+    """
     curves = _curves(table)
-    metric = curves[0].metric
-    curves = [curve for curve in curves if curve.metric == metric]
-    seeds = [tuple(sorted(curve.steps)) for curve in curves]
-    budgets = [_flow(_budget(curve)) for curve in curves]
-    usual, budget = (Counter(own).most_common(1)[0][0] for own in (seeds, budgets))
+    curves = [curve for curve in curves if curve.metric == curves[0].metric]
+    rows = [(curve, *choice) for curve in curves if (choice := _choice(curve)) is not None]
+    if not rows:
+        return
+    yield from _left_out(curves, {curve.task: seeds for curve, seeds, _ in rows})
+    usual, budget = (Counter(own).most_common(1)[0][0] for own in list(zip(*rows, strict=True))[1:])
+    ids = _ids([curve.task for curve, _, _ in rows])
     yield "tasks:"
-    for curve, own, limit in zip(curves, seeds, budgets, strict=True):
-        row = _named(curve.task, side)
-        words = [f"{key}: {_flow(value)}" for key, value in row.items()]
+    for curve, own, limit in rows:
+        words = [f"id: {_flow(ids[curve.task])}"]
+        words += [f"names: {_flow({side: curve.task})}"] if ids[curve.task] != curve.task else []
         words += [f"seeds: {_flow(list(own))}"] if own != usual else []
         words += [f"budget: {limit}"] if limit != budget else []
-        yield f"  - {'{' + ', '.join(words) + '}' if len(words) > 1 else _flow(row['id'])}"
+        yield f"  - {'{' + ', '.join(words) + '}' if len(words) > 1 else words[0].removeprefix('id: ')}"
     yield f"seeds: {_flow(list(usual))}"
     yield f"budget: {budget}"
-    yield f"metrics: [{_flow({'name': metric, 'rule': 'calibrated', 'margin': 0.05})}]"
+    yield f"metrics: [{_flow({'name': curves[0].metric, 'rule': 'calibrated', 'margin': 0.05})}]"
     yield f"{side}:"
     yield "  artifact:"
     yield from (f"    {key}: {_flow(value)}" for key, value in artifact.items())
 
 
-def _named(task: str, side: str) -> dict[str, Any]:
-    """A task of a suite; one with a name that a suite cannot have gets another."""
+def _left_out(curves: Iterable[_Curves], seeds: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Comments on the runs that the lines leave out."""
+    for curve in curves:
+        absent = curve.steps.keys() - set(seeds.get(curve.task, ()))
+        if absent:
+            what = f"{printable(curve.task)}, seeds {_ranges(absent)}"
+            yield f"# left out, with no point near the budget: {what}"
+
+
+def _ids(tasks: Sequence[str]) -> dict[str, str]:
+    """Tasks of a table -> ids in a suite: their names, or others where a suite cannot have them."""
     from ..schemas.formats import is_task
 
-    if is_task(task):
-        return {"id": task}
-    plain = re.sub(r"[^A-Za-z0-9_ ./-]+", "-", task).strip(" -") or "task"
-    return {"id": plain, "names": {side: task}}
+    ids = {task: task for task in tasks if is_task(task)}
+    for task in tasks:
+        plain = re.sub(r"[^A-Za-z0-9_ ./-]+", "-", task).strip(" -") or "task"
+        taken = {*ids.values()}
+        numbered = (f"{plain}-{n}" for n in count(2))
+        ids.setdefault(task, plain if plain not in taken else next(n for n in numbered if n not in taken))
+    return ids
 
 
-def _budget(curve: _Curves) -> dict[str, Any]:
-    """Where all runs have a point: the last such step, or where the first run ends, with a tolerance."""
-    common = set.intersection(*(set(own) for own in curve.steps.values())) - {0}
-    if common and max(common) >= 0.8 * max(curve.ends):
-        return {"step": max(common)}
-    end = max(min(curve.ends), 1)
-    furthest = max(min(abs(step - end) for step in own) for own in curve.steps.values())
-    tolerance = -(-100 * furthest // end) / 100
-    return {"step": end, **({"tolerance": tolerance} if tolerance else {})}
+def _choice(curve: _Curves) -> tuple[tuple[int, ...], str] | None:
+    """Seeds and budget: the last step at which most runs have a point, or else where one run ends.
+
+    A run with no point near it is left out; None where no run has one after step 0.
+    """
+    steps = {step for own in curve.steps.values() for step in own} - {0}
+    most = Counter(step for own in curve.steps.values() for step in own if step)
+    # A step that all runs have needs no tolerance, unless it is far from their ends.
+    exact = [step for step, runs in most.items() if runs == len(curve.steps)]
+    if exact and max(exact) >= (1 - MOST_TOLERANCE) * max(curve.ends):
+        return tuple(sorted(curve.steps)), _flow({"step": max(exact)})
+    near = {end: _near(curve, end) for end in {*curve.ends} & steps}
+    if not near:
+        return None
+    end = max(near, key=lambda step: (len(near[step]), step))
+    tolerance = -(-100 * max(near[end].values()) // end) / 100
+    return tuple(sorted(near[end])), _flow({"step": end, **({"tolerance": tolerance} if tolerance else {})})
+
+
+def _near(curve: _Curves, end: int) -> dict[int, int]:
+    """Of the runs with a point as near to a budget as is tolerated, how far it is, by seed."""
+    far = {seed: min(abs(step - end) for step in own) for seed, own in curve.steps.items()}
+    return {seed: distance for seed, distance in far.items() if distance <= MOST_TOLERANCE * end}
 
 
 def _flow(value: Any) -> str:
@@ -214,4 +247,4 @@ def _flow(value: Any) -> str:
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

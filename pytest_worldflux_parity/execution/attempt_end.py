@@ -18,7 +18,8 @@ from ..errors import RecordError
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..schemas.json_text import loads
-from .cleaning import Cleaner, cleaner
+from .cleaning import Cleaner, cleaner, secret_names
+from .key_forms import is_word
 from .left_files import LARGEST, MOST_RECORD, left_record, open_left, read_left, take_away_odd
 from .retention import FAILED_RECORD
 from .store import set_record_aside
@@ -26,6 +27,10 @@ from .store import set_record_aside
 # Bytes of a log that are kept: of a longer one its beginning and its end.
 MOST_LOG, LOG_BEGINNING = 64 << 20, 1 << 20
 _LOGS = ("stdout.log", "stderr.log")
+_PROGRESS = "progress.jsonl"
+# In a run's folder, and behind the name of a log that is put aside; neither is part of evidence.
+SECRET_NAMES = "secret_names.json"
+WITHHELD = ".withheld"
 # What we wrote ourselves for the program, with this machine's paths.
 _ASKED = ("request.json", "match_request.json", "isolation.json")
 # What ties a record to its request, and the plugin compares.
@@ -48,7 +53,14 @@ def cleaner_of(
             request.run_id,
         ]
     )
-    return cleaner(root, run_dir, os.environ, [asked, _words(program)], folder.resolve())
+    environ = {**os.environ, **_given(program, request.task_id)}
+    return cleaner(root, run_dir, environ, [asked, _words(program)], folder.resolve())
+
+
+def _given(program: Backend | CommandProgram, task: str) -> dict[str, str]:
+    """The variables of a manifest's ``env`` that may hold a secret: no word, and nothing that is asked."""
+    given = program.sides[task].env if isinstance(program, CommandProgram) else {}
+    return {name: value for name, value in given.items() if "{" not in value and not is_word(value)}
 
 
 def _words(program: Backend | CommandProgram) -> str:
@@ -56,6 +68,44 @@ def _words(program: Backend | CommandProgram) -> str:
     if isinstance(program, Backend):
         return "\n".join(program.argv)
     return "\n".join(word for side in program.sides.values() for word in side.command)
+
+
+def note_secret_names(run_dir: Path) -> None:
+    """Keep with a run the names of the secret variables that its sessions had; never a value.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    known = _secret_names_of(run_dir)
+    if more := secret_names(os.environ) - known:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        wire.write_atomic(run_dir / SECRET_NAMES, wire.canonical_json(sorted(known | more)))
+
+
+def _secret_names_of(run_dir: Path) -> set[str]:
+    try:
+        names = loads((run_dir / SECRET_NAMES).read_bytes())
+    except (OSError, ValueError):
+        return set()
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def withhold_logs(folder: Path, run_dir: Path) -> None:
+    """Put the logs of an attempt aside that an earlier session began and did not clean, where this one does
+    not have all of that one's secrets, and cannot look for them. Evidence takes none of what is aside.
+
+    Raises:
+        OSError: a file cannot be renamed or written.
+    """
+    absent = sorted(_secret_names_of(run_dir) - secret_names(os.environ))
+    logs = [folder / name for name in (*_LOGS, _PROGRESS) if os.path.lexists(folder / name)]
+    if not absent or not logs:
+        return
+    for path in logs:
+        os.replace(path, path.with_name(f"{path.name}{WITHHELD}"))
+    what = f"left by an earlier session, of whose {', '.join(absent)} this one has no value to look for"
+    text = f"<redacted:log> {what}; it stands here as *{WITHHELD}\n"
+    _write(folder / _LOGS[0], text.encode())
 
 
 def clean_attempt(
@@ -107,7 +157,7 @@ def clean_texts(folder: Path, clean: Cleaner) -> None:
     for name in _LOGS:
         _rewrite(folder / name, lambda data: clean.data(_without_bars(data)))
     _rewrite(folder / FAILED_RECORD, clean.data)
-    _rewrite(folder / "progress.jsonl", lambda data: _clean_lines(data, clean))
+    _rewrite(folder / _PROGRESS, lambda data: _clean_lines(data, clean))
     for name in _ASKED:
         with suppress(OSError, wire.WireError):
             document = wire.object_in(read_left(folder / name, LARGEST[name]), name)

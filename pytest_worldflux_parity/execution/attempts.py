@@ -20,7 +20,7 @@ from ..suite import pairs
 from ..suite.pairs import Pair
 from ..suite.suite import BackendSide
 from . import retention, retry, runner
-from .attempt_end import clean_attempt, cleaner_of
+from .attempt_end import clean_attempt, cleaner_of, withhold_logs
 from .copies import sealed_mode
 from .engine import Engine, Execution, Launch, orphans
 from .isolation import believed, left_in, tried
@@ -251,6 +251,8 @@ def _unseen_line(
         job: a job was to run it. What is there may be of an earlier start, or of a program that failed
             after all.
     """
+    with translated(folder):
+        withhold_logs(folder, context.run_dir)
     found = None if job else answer_in(folder)
     if found is not None and found[0].request_id == request.request_id and _answers(*found):
         return _stored_as(prepared, *found, folder, context, recovered=True)

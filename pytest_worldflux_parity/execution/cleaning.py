@@ -23,12 +23,8 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import schemas
-from .key_forms import ESCAPE, known, looks_secret
+from .key_forms import ANYWHERE, ESCAPE, is_word, known, looks_secret
 
-# Characters of a value from which on it is looked for in documents too, and anywhere; a shorter one counts as
-# a whole word, and so does one of letters alone, up to as many as words of English and of programs have.
-ANYWHERE = 8
-LONGEST_WORD = 15
 SHORTEST_SECRET = 4
 # What variables say that are named like secrets and hold none.
 _NO_SECRETS = frozenset(
@@ -49,7 +45,21 @@ _PART = r"[\w.+@~%-]+"
 _PATH = re.compile(rf"/{_PART}(?:/{_PART})+")
 _REST = re.compile(rf"(?:/{_PART})*")
 # What stands before a path; after a letter or a dot, as in "train/loss/x", none begins.
-_OPENS = frozenset("\"'=:(,[{<>;|`")
+_OPENS = frozenset("\"'=:(,[{<>;|`!")
+# What may stand before one, and before what is none: then it is one where a folder of people's begins it.
+_MAY_OPEN = frozenset("])*@+$")
+_ROOTS = r"(?:home|Users|Volumes|root|scratch|mnt|media|srv|nfs|lustre|beegfs|gpfs|cluster|export|private)"
+_ROOTED = re.compile(rf"/{_ROOTS}/")
+# Before a path: the slashes of a URL of files here (sqlite:////home/...), and the first slash before the name
+# of another machine (//host/home/..., ssh://host/home/...).
+_LOCAL_URL = re.compile(
+    r"(?P<here>://+)$|(?:(?:^|[\s\"'=,(\[])|(?:nfs|s?ftp|ssh|scp|rsync|smb|cifs|afp):)/$", re.IGNORECASE
+)
+# A path as JSON and URLs spell it.
+_SPELLED_PATH = re.compile(
+    rf"(?:(?<![\w.+@~-])|(?<=%[0-9A-Fa-f]{{2}}))(?P<folder>(?P<sep>\\/|%2[Ff]){_ROOTS}"
+    rf"(?:(?P=sep)[\w.+@~-]+)*)(?P=sep)(?P<name>[\w.+@~-]+)"
+)
 _OPTION = re.compile(r"(?:^|[\s\"'=,\[(])--?[A-Za-z]\w*$")
 # A character as JSON and URLs spell it, or a color of a terminal.
 _ESCAPE = re.compile(r"(?:\\[nrt]|%[0-9A-Fa-f]{2}|\[[0-9;]*m)$")
@@ -66,6 +76,8 @@ PLACEHOLDER = re.compile(
     r"<(?:run|root|python|python-base|home|tmp|system-tmp|user|host|dir-[0-9a-f]{8}|redacted:\w+)>"
 )
 Span = tuple[int, int, str]
+# The place of a secret in a document, and its name.
+_Found = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -111,31 +123,41 @@ class Cleaner:
             return {key: self.document(entry) for key, entry in value.items()}
         return [self.document(entry) for entry in value] if isinstance(value, list) else value
 
-    def secret_in(self, value: Any, at: str = "") -> str:
+    def secret_in(self, value: Any) -> str:
         """Where JSON holds a secret of 8 characters or more, and which; or empty.
 
         Digits alone, a plain word, and what has no more of a key than its name are none here.
         """
-        if isinstance(value, Mapping):
-            entries = [(f"{at}.{key}" if at else str(key), key, entry) for key, entry in value.items()]
-        elif isinstance(value, list):
-            entries = [(f"{at}[{i}]", "", entry) for i, entry in enumerate(value)]
+        if isinstance(value, str):
+            found: _Found | None = ("", name) if (name := self._named(value)) else None
         else:
-            return self._named(value, at) if isinstance(value, str) else ""
-        for place, key, entry in entries:
-            # What a value is can be told by its key: {"api_key": "..."}.
-            pair = f"{key}={entry}" if key and isinstance(entry, str) else str(key)
-            # A key may itself be what is not to be told.
-            shown = self.text(place)
-            if found := self._named(pair, shown) or self.secret_in(entry, shown):
-                return found
-        return ""
+            found = self._found_in(value)
+        if found is None:
+            return ""
+        # A key may itself be what is not to be told.
+        return f"{self.text(found[0].removeprefix('.')) or 'it'} holds {_described(found[1], self.secrets)}"
 
-    def _named(self, text: str, at: str) -> str:
+    def _found_in(self, value: Mapping[str, Any] | list[Any]) -> _Found | None:
+        """The place of the first secret in an object or a list, and its name."""
+        named = isinstance(value, Mapping)
+        for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
+            at = f".{key}" if named else f"[{key}]"
+            texts = [str(key)] if named else []
+            if isinstance(entry, str):
+                # What a value is can be told by its key: {"api_key": "..."}.
+                texts = [*(f"{text}={entry}" for text in texts if text), entry]
+            if name := next(filter(None, map(self._named, texts)), ""):
+                return at, name
+            if isinstance(entry, (Mapping, list)) and (found := self._found_in(entry)) is not None:
+                return at + found[0], found[1]
+        return None
+
+    def _named(self, text: str) -> str:
+        """The name of a secret that a text holds, or empty."""
         telling = [value for value in self._long_values if value.anywhere]
         for start, end, name in self._spans(text, telling, certain=True):
             if end - start >= ANYWHERE and not text[start:end].isdigit():
-                return f"{at or 'it'} holds {_described(name, self.secrets)}"
+                return name
         return ""
 
     def _spans(self, text: str, values: Sequence[_Value], certain: bool = False) -> list[Span]:
@@ -148,6 +170,7 @@ class Cleaner:
             if self._places is not None:
                 text = self._places.sub(self._place, text)
             text = _PATH.sub(self._hidden, text)
+            text = _SPELLED_PATH.sub(_hidden_spelled, text)
         return self._without_names(text)
 
     def _without_names(self, text: str) -> str:
@@ -205,10 +228,13 @@ class Cleaner:
 
     def _hidden(self, match: re.Match[str]) -> str:
         path, text, start = match[0], match.string, match.start()
-        if _after_placeholder(text, start) or path in self.kept or not _opens(text, start):
+        if _after_placeholder(text, start) or path in self.kept:
             return path
-        folder, _, name = path.rpartition("/")
-        return f"<dir-{_digest(folder)}>/{'<user>' if folder in _HOMES else name}"
+        at = 0 if _opens(text, start) else _opens_later(path, text, start)
+        if at < 0:
+            return path
+        folder, _, name = path[at:].rpartition("/")
+        return f"{path[:at]}<dir-{_digest(folder)}>/{'<user>' if folder in _HOMES else name}"
 
 
 def placeholders(text: str) -> dict[str, int]:
@@ -227,6 +253,24 @@ def _opens(text: str, start: int) -> bool:
         or text[max(0, start - 7) : start].lower() == "file://"
         or _is_option(text, start)
     )
+
+
+def _opens_later(path: str, text: str, start: int) -> int:
+    """Where a path of a person's folder begins in what follows another character; -1: nowhere."""
+    before = text[start - 1 : start]
+    if before in _MAY_OPEN:
+        return 0 if _ROOTED.match(path) else -1
+    url = _LOCAL_URL.search(text, max(0, start - 12), start) if before == "/" else None
+    if url is None:
+        return -1
+    # At once, or behind the name of a host.
+    later = _ROOTED.search(path, 0, path.find("/", path.find("/", 1) + 1) + 1)
+    return 0 if url["here"] else later.start() if later else -1
+
+
+def _hidden_spelled(match: re.Match[str]) -> str:
+    folder, sep = match["folder"].replace(match["sep"], "/"), match["sep"]
+    return f"<dir-{_digest(folder)}>{sep}{'<user>' if folder in _HOMES else match['name']}"
 
 
 def _after_escape(text: str, start: int) -> bool:
@@ -308,29 +352,37 @@ def _broken_base64(text: str, values: Sequence[_Value]) -> Iterator[Span]:
             yield *match.span(), held.name
 
 
-def is_word(value: str) -> bool:
-    """Whether a value may be a word by chance, and stand in an honest text: a name of a program, say."""
-    return len(value) <= LONGEST_WORD and value.isascii() and value.isalpha()
-
-
 def _spellings_of(value: str, name: str) -> Iterator[_Value]:
     """A value in plain, as JSON and URLs spell it, and in hex, in any case; and in base64."""
     long = len(value) >= ANYWHERE
     raw = value.encode("utf-8", "surrogateescape")
-    plain = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    for text in sorted({*plain, *_of_urls(value), raw.hex()}):
+    spelled = "".join(map(_character, value))
+    hint = max(_AS_IT_IS.findall(value), key=len, default="").lower()
+    for text, pattern_of, least in ((value, spelled, hint), (raw.hex(), raw.hex(), raw.hex())):
         anywhere = long and not is_word(text)
         words = ("", "") if anywhere else (rf"(?:(?<!\w)|{ESCAPE})", r"(?!\w)")
-        pattern = re.compile(f"{words[0]}{re.escape(text)}{words[1]}", re.IGNORECASE)
-        yield _Value(name, text.lower(), pattern, anywhere, long)
+        pattern = re.compile(f"{words[0]}{pattern_of}{words[1]}", re.IGNORECASE)
+        yield _Value(name, least, pattern, anywhere, long)
     for core in _base64_cores(raw) if long else ():
         yield _Value(name, core.lower(), re.compile(re.escape(core)), anywhere=True, long=True, base64=True)
 
 
-def _of_urls(value: str) -> set[str]:
-    """As a part of a URL and as its path, and each within another URL."""
-    once = {quote(value, safe=safe, errors="replace") for safe in ("", "/")}
-    return once | {quote(text, safe=safe) for text in once for safe in ("", "/")}
+# What JSON and URLs write as it is.
+_AS_IT_IS = re.compile(r"[A-Za-z0-9_.~-]+")
+
+
+def _character(character: str) -> str:
+    """The pattern of a character in plain, as JSON may escape it, and as a URL or a form spells it, or a URL
+    within another.
+    """
+    if _AS_IT_IS.fullmatch(character):
+        return re.escape(character)
+    json_units = character.encode("utf-16-be", "surrogatepass")
+    units = "".join(f"\\u{json_units[i]:02x}{json_units[i + 1]:02x}" for i in range(0, len(json_units), 2))
+    quoted = quote(character, safe="", errors="surrogateescape")
+    form = {" ": {"+", "%2B"}, "/": {"\\/"}}.get(character, set())
+    spelled = {character, json.dumps(character)[1:-1], units, quoted, quote(quoted, safe=""), *form}
+    return f"(?:{'|'.join(map(re.escape, sorted(spelled)))})"
 
 
 def _spellings_of_place(path: str) -> set[str]:
@@ -364,7 +416,7 @@ def cleaner(
         own: the folder of the attempt that is cleaned.
     """
     texts = list(asked)
-    named = sorted(name for name in environ if looks_secret(name))
+    named = sorted(secret_names(environ))
     # Of two names for one thing the first counts.
     values = {text: name for name in reversed(named) for text in _needles(environ[name])}
     places = {
@@ -383,6 +435,11 @@ def cleaner(
     return Cleaner(
         secrets, {**paths, **places}, _hosts(), _users(environ), frozenset(kept | words), own_folder
     )
+
+
+def secret_names(environ: Mapping[str, str]) -> set[str]:
+    """Names of the variables whose values are looked for."""
+    return {name for name in environ if looks_secret(name) and _needles(environ[name])}
 
 
 def words_of_contract(environ: Mapping[str, str]) -> list[str]:

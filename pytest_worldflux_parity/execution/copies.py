@@ -36,14 +36,14 @@ def copy_of(place: Path, tree: Tree) -> Path:
 
 
 def seal_copy(place: Path, tree: Tree, base: Path) -> Path:
-    """Make the run's copy of a tree, unless it is there.
+    """Make the run's copy of a tree, unless it is there and whole.
 
     Raises:
         BackendError: a file is no longer what was sealed.
         StoreError: it cannot be written.
     """
     folder = copy_of(place, tree)
-    if folder.is_dir():
+    if _holds(folder, tree):
         return folder
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
@@ -53,12 +53,19 @@ def seal_copy(place: Path, tree: Tree, base: Path) -> Path:
             # Folders stay as they are: who owns a run may remove it.
             for path in (p for p in partial.rglob("*") if p.is_file()):
                 path.chmod(0o444 | path.stat().st_mode & 0o111)
+            if not _holds(folder, tree):
+                shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
                 # Another process of the session may have been faster.
                 os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _holds(folder: Path, tree: Tree) -> bool:
+    """Whether a copy stands there, with every file as it was sealed."""
+    return folder.is_dir() and all(wire.file_sha256(folder / name) == sha for name, sha in tree.copied)
 
 
 def copy(tree: Tree, source: Path, target: Path) -> None:

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParityError
+from ..wire import one_line
+
+# A machine that is full may take its time.
+ANSWER_SEC = 30.0
 
 
 @dataclass(frozen=True)
@@ -25,19 +29,41 @@ class Gpu:
 
 def gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
     """The NVIDIA GPUs that the driver lists and CUDA_VISIBLE_DEVICES leaves; empty without a driver."""
+    return seen(environment)[0]
+
+
+def seen(environment: Mapping[str, str] = os.environ) -> tuple[list[Gpu], str]:
+    """As :func:`gpus`, and why there is none where the driver's tool is here; empty where nothing is odd."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return []
+        return [], ""
     query = [program, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(
-            query, capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=False
+            query,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=ANSWER_SEC,
+            check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = [line.partition(",") for line in done.stdout.splitlines() if line.strip()]
+    except OSError as error:
+        return [], f"nvidia-smi cannot be started: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return [], f"nvidia-smi gave no answer in {ANSWER_SEC:g} s"
+    rows = [line.partition(",") for line in done.stdout.splitlines() if line.startswith("GPU-")]
+    if done.returncode != 0 or not rows:
+        return [], f"nvidia-smi lists no GPU, and ended with status {done.returncode}{_words(done)}"
     found = [Gpu(uuid.strip(), _gigabytes(mebibytes)) for uuid, _, mebibytes in rows]
-    return _visible(found, environment.get("CUDA_VISIBLE_DEVICES")) if done.returncode == 0 else []
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    left = _visible(found, visible)
+    return left, "" if left else f"CUDA_VISIBLE_DEVICES={visible!r} leaves none of {len(found)} GPUs"
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    said = one_line(done.stderr.strip() or done.stdout.strip())
+    return f": {said}" if said else ""
 
 
 def _gigabytes(mebibytes: str) -> float | None:
@@ -69,20 +95,24 @@ def _visible(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
     return left
 
 
-def resolve(device: str) -> str:
-    """``auto`` as ``cuda`` where there is a GPU and ``cpu`` elsewhere.
+def resolve(device: str) -> tuple[str, str]:
+    """``auto`` as ``cuda`` where there is a GPU and ``cpu`` elsewhere, and what is to be said of that.
+
+    The latter is empty but where the CPU is taken beside a driver that lists no GPU.
 
     Raises:
-        ParityError: ``cuda`` is asked for and the driver lists no GPU.
+        ParityError: ``cuda`` is asked for and there is no GPU.
     """
     if device == "cpu":
-        return "cpu"
-    present = bool(gpus())
+        return "cpu", ""
+    present, why = seen()
     if device == "cuda" and not present:
-        raise ParityError(
-            "--device cuda, but nvidia-smi lists no GPU", valid=("auto", "cpu"), mend="use --device cpu"
-        )
-    return "cuda" if present else "cpu"
+        what = f"--device cuda, but {why or 'there is no nvidia-smi that could list a GPU'}"
+        raise ParityError(what, valid=("auto", "cpu"), mend="mend the driver, or use --device cpu")
+    if present:
+        return "cuda", ""
+    mend = "mend that, or say --device cpu"
+    return "cpu", f"--device auto takes the CPU: {why}; to mend: {mend}" if why else ""
 
 
 def environment() -> dict[str, Any]:

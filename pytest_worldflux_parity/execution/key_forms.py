@@ -10,6 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# Characters of a value from which on it is looked for in documents too, and anywhere; a shorter one counts as
+# a whole word, and so does one of letters alone, up to as many as words of English and of programs have.
+ANYWHERE = 8
+LONGEST_WORD = 15
 _ANYWHERE = ("TOKEN", "SECRET", "PASSW", "CREDENTIAL", "APIKEY", "PRIVATE")
 _WORDS = frozenset(["KEY", "KEYS", "PASS", "PWD", "PAT", "AUTH", "COOKIE", "SIGNATURE", "DSN"])
 # Names of places that everybody has, which hold such a word all the same.
@@ -21,8 +25,25 @@ def looks_secret(name: str) -> bool:
     upper = name.upper()
     words = re.split(r"[^A-Z0-9]+", upper)
     return upper not in _HARMLESS and (
-        any(part in upper for part in _ANYWHERE) or any(w in _WORDS for w in words) or upper.endswith("KEY")
+        any(part in upper for part in _ANYWHERE)
+        or any(w in _WORDS for w in words)
+        or upper.endswith(("KEY", "PWD"))
     )
+
+
+def names_secret(name: str, value: str) -> bool:
+    """Whether a variable that a suite gives a value shows a secret to the suite's readers.
+
+    Placeholders, paths, words, digits alone and what is shorter than 8 characters are none.
+    """
+    text = re.sub(r"\{\w+\}", "", value).strip()
+    told = len(text) >= ANYWHERE and not text.isdigit() and not text.startswith("/") and not is_word(text)
+    return looks_secret(name) and told
+
+
+def is_word(value: str) -> bool:
+    """Whether a value may be a word by chance, and stand in an honest text: a name of a program, say."""
+    return len(value) <= LONGEST_WORD and value.isascii() and value.isalpha()
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from ..wire import RunRecord, RunRequest, object_in, record_from_dict, request_from_dict
+from ..wire import RunRecord, RunRequest, WireError, object_in, record_from_dict, request_from_dict
 
 MOST_RECORD = 64 << 20
+# What a record's values may be nested, so that nothing that goes through them ends before they do.
+DEEPEST = 100
 MOST_ARRAYS = 256 << 20
 # Of what is read of a program's folder, bytes at the most. Logs have no such limit: their middle is left out.
 LARGEST = {
@@ -80,7 +84,22 @@ def left_record(folder: Path) -> RunRecord:
         OSError: it cannot be read. WireError: it is no record.
     """
     path = folder / "metrics.json"
-    return record_from_dict(object_in(read_left(path, MOST_RECORD), str(path)), str(path))
+    document = object_in(read_left(path, MOST_RECORD), str(path))
+    if _is_deeper(document, DEEPEST):
+        raise WireError(f"{path}: is nested deeper than {DEEPEST} levels")
+    return record_from_dict(document, str(path))
+
+
+def _is_deeper(document: object, levels: int) -> bool:
+    """Whether JSON holds values within values more than ``levels`` deep."""
+    level = [document]
+    for _ in range(levels):
+        level = [inner for value in level for inner in _inner(value) if isinstance(inner, (dict, list))]
+    return bool(level)
+
+
+def _inner(value: Any) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def left_request(folder: Path) -> RunRequest:

@@ -2,7 +2,8 @@
 
 A backend's ``check:`` is started as its program is, with the paths of requests: one for each task, with the
 recipe and the protocol that its runs would get. Its exit status is 0 where it would answer all of them;
-else the last line of its log is what is wrong.
+else the last line of its log is what is wrong. Nothing is sealed yet, so what it changed would be taken for
+what was there: it is within walls wherever these can be had.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite
 from ..suite import pairs, suite_file
 from . import runner
-from .isolation import walls_of
+from .isolation import tried, walls_of
 from .launching import check_started, sealed_now
 
 _KEY = re.compile(r"(recipe|eval_protocol)(?:\.([A-Za-z0-9_][A-Za-z0-9_.]*[A-Za-z0-9_]))?")
@@ -29,7 +30,8 @@ _KEY = re.compile(r"(recipe|eval_protocol)(?:\.([A-Za-z0-9_][A-Za-z0-9_.]*[A-Za-
 def check_requests(prepared: PreparedSuite, context: RunContext) -> None:
     """Ask the programs of live sides whether they would answer the suite's requests.
 
-    Not asked is a program without a check, and one whose environment or checkout is not here.
+    Not asked is a program without a check, and one whose environment or checkout is not here, or that is to
+    run on other machines within walls that this one has not.
 
     Raises:
         SuiteError: one would not; the text is the program's own, at the line of the key that it names.
@@ -39,7 +41,8 @@ def check_requests(prepared: PreparedSuite, context: RunContext) -> None:
         backend, checkout = prepared.backends[system], prepared.sources[system].get("checkout")
         if not isinstance(backend, Backend) or backend.check is None or not backend.is_ready(context.root):
             continue
-        if checkout is None or Path(checkout).is_dir():
+        elsewhere = context.engine != "local" and context.isolate == "require" and tried() is not None
+        if not elsewhere and (checkout is None or Path(checkout).is_dir()):
             with tempfile.TemporaryDirectory(prefix="parity_check_") as folder:
                 place = Path(folder).resolve()
                 asked = list(_asked(prepared, backend, system, context, place / "requests"))
@@ -79,6 +82,7 @@ def _ask(
     asked: list[Path],
 ) -> None:
     assert backend.check is not None
+    context = replace(context, isolate="auto" if context.isolate == "off" else context.isolate)
     walls = replace(walls_of(context, prepared, system), compiled=place / "compiled")
     sealed = replace(sealed_now(backend, context.root, place / "programs"), walls=walls)
     source, threads = prepared.sources[system], prepared.suite.threads

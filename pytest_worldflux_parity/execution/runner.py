@@ -27,7 +27,7 @@ from ..errors import RecordError, RunFailed
 from .guardian import MARK, end_marked, guardian
 from .isolation import FILE, Room, return_code, wrapped
 from .last_words import last_words
-from .left_files import left_record, open_left, take_away_odd
+from .left_files import LARGEST, left_record, open_left, read_left, take_away_odd
 from .retry import DISK_FULL, Kind, failure_kind
 
 # A disk with less is full.
@@ -152,6 +152,7 @@ def run(
             room=room,
         )
         check_exit(return_code, folder, request.adapter)
+        _ask_anew(folder, asked)
         record = _accepted(request, folder)
     except DeadlinePassed as problem:
         error, kind = problem.line(), "deadline"
@@ -175,16 +176,27 @@ def _ask(folder: Path, files: Mapping[str, str]) -> None:
         raise
 
 
+def _ask_anew(folder: Path, files: Mapping[str, str]) -> None:
+    """Put back what was asked, where the program has emptied its folder or written over it."""
+    for name, text in files.items():
+        with contextlib.suppress(OSError):
+            if read_left(folder / name, LARGEST[name]) == text.encode():
+                continue
+        wire.write_atomic(folder / name, text)
+
+
 def is_full(folder: Path) -> bool:
     """Whether a disk has no room for what an attempt leaves, whatever the program says of it."""
-    probe = folder / ".room"
+    # A name that no program can have put there, and nothing is written through a link.
+    probe = folder / f".room-{secrets.token_hex(8)}"
     try:
         found = os.statvfs(folder)
         blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
         if found.f_blocks and blocks * found.f_frsize < ROOM_BYTES:
             return True
         # A quota, or that there may be no more files, shows in nothing else.
-        probe.write_bytes(b"\0")
+        with open(probe, "xb") as handle:
+            handle.write(b"\0")
     except OSError as error:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     finally:

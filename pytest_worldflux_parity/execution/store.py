@@ -14,6 +14,7 @@ import hashlib
 import marshal
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -140,8 +141,11 @@ class SuiteStore:
         """
         return self._append(self.path, line)
 
-    def note_session(self, event: Event, run_id: str, command: Sequence[str]) -> str:
+    def note_session(self, event: Event, run_id: str, command: Sequence[str], retry_failed: str = "") -> str:
         """Write down that a session begins, goes on or ends, with the head that the log has now.
+
+        Args:
+            retry_failed: why it tries anew what had failed; empty: it does not.
 
         Returns:
             sha256 of ``sessions.jsonl`` with that line.
@@ -152,10 +156,12 @@ class SuiteStore:
         line = {
             "schema_version": EVENT_SCHEMA,
             "run_id": run_id,
+            "suite_id": self.folder.name,
             "event": event,
             "timestamp": utc_now(),
             "command": list(command),
             "log_sha256": self.head(),
+            **({"retry_failed": retry_failed} if retry_failed else {}),
         }
         self._append(self.folder / SESSIONS, line)
         return _read(self.folder / SESSIONS, _sha256) or chain.EMPTY
@@ -221,11 +227,17 @@ def never_began(folder: Path) -> bool:
 def set_record_aside(folder: Path) -> None:
     """Rename the record of an attempt that failed: whoever finds one without a line takes it for a success.
 
-    Raises:
-        OSError: the folder cannot be written.
+    What its program put in the way goes first. Where nothing can be renamed all the same, the record stays
+    beside a line that says how the attempt ended.
     """
-    with suppress(FileNotFoundError):
-        os.replace(folder / "metrics.json", folder / FAILED_RECORD)
+    aside = folder / FAILED_RECORD
+    with suppress(OSError):
+        folder.chmod(0o755)
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside, ignore_errors=True)
+        os.replace(folder / "metrics.json", aside)
+    with suppress(OSError):
+        os.unlink(folder / "metrics.json")
 
 
 def attempt_place(task_id: str, seed: int, system: str, attempt: int) -> str:

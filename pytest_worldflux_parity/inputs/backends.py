@@ -26,7 +26,7 @@ from .. import schemas, wire
 from ..errors import BackendError, SuiteError
 from ..suite import suite_file
 from ..suite.suite import Locate
-from .files.project_files import is_secret
+from .files.project_files import is_secret, refuse_odd_names
 from .python_options import count_options
 
 FILE = "backend.yaml"
@@ -164,6 +164,7 @@ class Backend:
         python: ``3.N`` that an own environment is built with; empty: any.
         lock_suite: the suite of the lock file whose checkout it runs; empty: none.
         program: what it says that its program is; None where it says nothing.
+        sealed_tree: sha256 of its folder as a run sealed it, which its programs run from; empty: of none.
     """
 
     folder: Path
@@ -182,6 +183,7 @@ class Backend:
     check: CheckProgram | None = None
     needs: Needs = NO_NEEDS
     program: Names | None = None
+    sealed_tree: str = ""
 
     @property
     def name(self) -> str:
@@ -195,16 +197,21 @@ class Backend:
 
     @property
     def files(self) -> dict[str, str]:
-        """Path below the backend's folder -> sha256 of each file there that is not ignored; no keys."""
+        """Path below the backend's folder -> sha256 of each file there that is not ignored; no keys.
+
+        Raises:
+            BackendError: the name of one is no UTF-8.
+        """
         ignored = self.program.ignore if self.program else ()
         found = wire.tree_files(self.folder).items()
         kept = {name: sha for name, sha in found if not any(fnmatchcase(name, p) for p in ignored)}
+        refuse_odd_names(kept, self.folder)
         return {name: sha for name, sha in kept.items() if not is_secret(PurePosixPath(name))}
 
     @property
     def tree_sha256(self) -> str:
-        """sha256 over :attr:`files`."""
-        return wire.files_sha256(self.files)
+        """sha256 over :attr:`files`, or what a run sealed of them."""
+        return self.sealed_tree or wire.files_sha256(self.files)
 
     @property
     def requirements_sha256(self) -> str:
@@ -212,7 +219,7 @@ class Backend:
         return wire.content_hash({"python": self.python, "requirements": self.requirements})
 
     def environment_dir(self, root: Path) -> Path:
-        """Where the backend's own virtual environment stands."""
+        """Where the backend's own virtual environment is found: a link, since equal ones are shared."""
         return root / ".worldflux" / "envs" / self.name
 
     def interpreter(self, root: Path) -> Path:
@@ -230,7 +237,7 @@ class Backend:
                 where=str(self.environment_dir(root)),
                 mend=f"worldflux-parity env create {self.name}",
             )
-        return self.environment_dir(root) / "bin" / "python"
+        return self.environment_dir(root).resolve() / "bin" / "python"
 
     def is_ready(self, root: Path) -> bool:
         """Whether an interpreter for the program is here."""
@@ -238,7 +245,10 @@ class Backend:
 
     def environment_lack(self, root: Path) -> str:
         """What keeps the own environment from being used, empty when it is ready."""
-        folder = self.environment_dir(root)
+        return self.lack_of(self.environment_dir(root))
+
+    def lack_of(self, folder: Path) -> str:
+        """As :meth:`environment_lack`, of an environment in a folder."""
         if not folder.is_dir():
             return "is absent"
         try:

@@ -110,7 +110,8 @@ def placeholders(request: wire.RunRequest, root: Path) -> dict[str, str]:
         "stderr_log": str(folder / "stderr.log"),
         "run_root": str(folder),
         "repo_root": str(root),
-        "worldflux_sha": project_commit(root),
+        # Of a run that goes on, the commit that it began with.
+        "worldflux_sha": request.source.get("worldflux_sha", project_commit(root)),
     }
 
 

@@ -62,11 +62,12 @@ class RunContext:
     candidate: Path | None = None
 
 
-def chosen(context: RunContext, own_lock: Path) -> dict[str, str]:
-    """What a command line chose in place of what the project has: seeds, tables, lock -> a sentence.
+def chosen(context: RunContext, own_lock: Path, backends: str = "") -> dict[str, str]:
+    """What a command line chose in place of the project's: seeds, tables, lock, programs -> a sentence.
 
     Args:
         own_lock: the lock file where the project keeps it.
+        backends: folders of backends that the command line names in place of the project's; empty: none.
     """
     found = {}
     if context.seeds is not None:
@@ -79,4 +80,6 @@ def chosen(context: RunContext, own_lock: Path) -> dict[str, str]:
     if context.lock_path.resolve() != own_lock.resolve():
         names = [os.path.relpath(path, context.root) for path in (context.lock_path, own_lock)]
         found["lock"] = f"the lock {names[0]} in place of {names[1]}"
+    if backends:
+        found["backends"] = f"the programs of {' '.join(backends.split())} in place of the project's"
     return found

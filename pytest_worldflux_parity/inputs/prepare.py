@@ -400,11 +400,14 @@ def mend_absent(path: Path, system: str, context: RunContext) -> str:
 def mend_absent_row(prepared: PreparedSuite, task: Task, system: str) -> str:
     """What makes a suite of tables that lack a row one that can be judged.
 
-    A quick suite of the earlier system expects of both what either holds, and has no key for seeds.
+    A quick suite of the earlier system expects of both what either holds, and has no key for seeds or names.
     """
+    held = {s: sorted(n for at, t, n in prepared.results if (at, t) == (s, task.id)) for s in SYSTEMS}
     if None not in prepared.suite.seeds.values():
         return mend_absence(prepared.tables[system], task, system)
-    held = {s: sorted(n for at, t, n in prepared.results if (at, t) == (s, task.id)) for s in SYSTEMS}
+    if not held[system]:
+        words = mend_absence(prepared.tables[system], task, system)
+        return f"write the suite as {suite_file.SUITE_SCHEMA}, and {words}"
     shown = ", ".join(f"{side}: {seeds}" for side, seeds in held.items())
     return f"complete the table, or write the suite as {suite_file.SUITE_SCHEMA} with `seeds: {{{shown}}}`"
 
@@ -425,7 +428,7 @@ def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[st
             # It is only counted.
             continue
         own = replace(own, metrics=(*own.metrics, metric))
-        curve = table.curve(name, seed, metric)
+        curve = table.points.get((name, seed, metric), ())
         nulls = table.nulls.get((name, seed, metric), ())
         if metric == RETURN:
             own = replace(own, curve=curve, nulls=nulls)
@@ -435,7 +438,7 @@ def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[st
     return found
 
 
-def _at_budget(curve: tuple[CurvePoint, ...], nulls: tuple[int, ...], task: Task) -> CurvePoint | None:
+def _at_budget(curve: Sequence[CurvePoint], nulls: tuple[int, ...], task: Task) -> CurvePoint | None:
     """The value of a scalar metric at the task's budget; a later or earlier row, or a null, is not it."""
     if task.budget is None:
         return curve[-1] if len(curve) == 1 and not nulls else None

@@ -17,7 +17,7 @@ from pathlib import Path
 from .. import wire
 from ..errors import SuiteError
 from ..suite.commands import CommandSide, fill
-from .files.project_files import is_secret, tracked
+from .files.project_files import is_secret, refuse_odd_names, tracked
 
 SCRIPTS = (".py", ".sh", ".bash")
 # Of a project's own folder, which holds more than the program: texts for people are none of it.
@@ -37,6 +37,9 @@ def program_files(
         output: of the runs; nothing below it is a program.
         values: of the placeholders that are known before anything runs, but for task and seed: every seed
             is meant.
+
+    Raises:
+        BackendError: the name of a file is no UTF-8.
     """
     root, output = root.resolve(), output.resolve()
     files: set[Path] = set()
@@ -53,6 +56,7 @@ def program_files(
     files.update(f for place in folders if not place.is_relative_to(output) for f in _below(place, root))
     ours = (p for p in sorted(files) if not p.is_relative_to(output))
     found = {Path(os.path.relpath(path, root)).as_posix(): wire.file_sha256(path) for path in ours}
+    refuse_odd_names(found, root)
     return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
 
 

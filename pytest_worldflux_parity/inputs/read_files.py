@@ -69,7 +69,9 @@ def _declared(
             stat = stat_of(file)
             if stat is not None and stat.size >= 0:
                 below = os.path.relpath(file, path)
-                rows[name if below == "." else f"{name}/{below}"] = (file, stat)
+                key = name if below == "." else f"{name}/{below}"
+                # What is no UTF-8 cannot stand in a document.
+                rows[key.encode(errors="backslashreplace").decode()] = (file, stat)
         yield name, rows
 
 

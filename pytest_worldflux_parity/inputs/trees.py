@@ -18,8 +18,11 @@ from .. import wire
 from ..errors import BackendError
 from .backends import FILE, Backend
 from .command_program import CommandProgram
-from .files.project_files import is_secret, tracked
+from .files.project_files import is_secret, refuse_odd_names, tracked
 from .interpreters import packages
+
+# Begins the paths of what is read where it stands.
+OUTSIDE = "../"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Tree:
     @property
     def copied(self) -> Iterator[tuple[str, str]]:
         """(path, sha256) of the files that a copy holds."""
-        return ((name, sha256) for name, sha256 in self.files.items() if not name.startswith("../"))
+        return ((name, sha256) for name, sha256 in self.files.items() if not name.startswith(OUTSIDE))
 
     def holds(self, name: str) -> bool:
         """Whether a copy holds a file or a folder of this path below the base."""
@@ -62,7 +65,7 @@ def backend_tree(backend: Backend, root: Path) -> Tree:
     With them come the projects within the project that its environment has installed as editable.
 
     Raises:
-        BackendError: what ``program.files`` names is absent.
+        BackendError: what ``program.files`` names is absent; the name of a file is no UTF-8.
     """
     base = base_of(backend, root.resolve())
     place = backend.folder.relative_to(base)
@@ -71,6 +74,7 @@ def backend_tree(backend: Backend, root: Path) -> Tree:
     found.update(named_files(backend, base))
     found.update(_hashed(_editable(backend, root.resolve()), base))
     found.update(_hashed((path for _, path in copied_checkouts(backend, base)), base))
+    refuse_odd_names(found, base)
     return Tree(found)
 
 

@@ -1,8 +1,9 @@
 """Virtual environments of backends whose requirements do not fit ours.
 
-Built in place at ``<root>/.worldflux/envs/<backend>`` (the scripts in a virtual environment carry
-its path, so it cannot be moved), behind a file lock. ``complete.json`` is written last: an
-environment without it, or with the hash of other requirements in it, is never used.
+Built in place (the scripts in a virtual environment carry its path, so it cannot be moved), behind a file
+lock, in ``<root>/.worldflux/envs/.built/<hash of the requirements>``; ``<root>/.worldflux/envs/<backend>`` is
+a link to it, so backends with equal requirements have one. ``complete.json`` is written last: an environment
+without it, or with the hash of other requirements in it, is never used.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,20 +46,65 @@ def create(backend: Backend, root: Path, python: str = "") -> bool:
             f"backend {backend.name} runs in the interpreter that runs pytest",
             mend=f'pip install "pytest-worldflux-parity[{backend.extra}]"' if backend.extra else "",
         )
-    folder = backend.environment_dir(root)
+    link, folder = backend.environment_dir(root), _built(backend, root)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
             if not backend.environment_lack(root):
                 return False
-            _build(backend, folder, python or _base_python(backend))
+            absent = bool(backend.lack_of(folder))
+            if absent:
+                _build(backend, folder, python or _base_python(backend))
+            _lead(link, folder)
+            _clear_unused(link.parent)
     except OSError as error:
         raise SourceError(
             f"cannot be written: {error.strerror}",
             where=str(error.filename or folder),
             mend="make room or give permission, then run it again",
         ) from None
-    return True
+    return absent
+
+
+def _built(backend: Backend, root: Path) -> Path:
+    return backend.environment_dir(root).with_name(".built") / backend.requirements_sha256[:16]
+
+
+def log_of(backend: Backend, root: Path) -> Path:
+    """What venv and pip said while they built a backend's environment."""
+    folder = _built(backend, root)
+    return folder.with_name(f"{folder.name}.log")
+
+
+def shared_with(backend: Backend, root: Path) -> list[str]:
+    """The other backends whose environment is this one's."""
+    link = backend.environment_dir(root)
+    return sorted(p.name for p in _links(link.parent) if p != link and p.resolve() == link.resolve())
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.is_symlink())
+
+
+def _lead(link: Path, folder: Path) -> None:
+    """Let a backend's environment be the one in ``folder``; what stood there goes."""
+    if link.is_dir() and not link.is_symlink():
+        # The marker goes first: a removal that is interrupted must not leave a complete-looking rest.
+        (link / MARKER).unlink(missing_ok=True)
+        shutil.rmtree(link)
+    new = link.with_name(f".{link.name}.link")
+    new.unlink(missing_ok=True)
+    new.symlink_to(folder.relative_to(link.parent))
+    os.replace(new, link)
+
+
+def _clear_unused(envs: Path) -> None:
+    """Remove environments that are no backend's any more, but those that are being built."""
+    used = {link.resolve() for link in _links(envs)}
+    for folder in [p for p in (envs / ".built").iterdir() if p.is_dir() and p.resolve() not in used]:
+        with contextlib.suppress(BlockingIOError), _alone(folder, fcntl.LOCK_NB):
+            (folder / MARKER).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def state(backend: Backend, root: Path) -> str:
@@ -68,9 +115,9 @@ def state(backend: Backend, root: Path) -> str:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, how: int = 0) -> Iterator[None]:
     with open(folder.with_name(f"{folder.name}.lock"), "w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | how)
         yield
 
 
@@ -91,7 +138,6 @@ def _base_python(backend: Backend) -> str:
 def _build(backend: Backend, folder: Path, python: str) -> None:
     log = folder.with_name(f"{folder.name}.log")
     log.unlink(missing_ok=True)
-    # The marker goes first: a removal that is interrupted must not leave a complete-looking rest.
     (folder / MARKER).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)

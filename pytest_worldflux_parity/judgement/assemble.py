@@ -35,7 +35,7 @@ from .gates.programs import Named, named_programs, repositories
 from .gates.repeats import repeats
 from .gates.validity import sealed_findings
 from .judgement_input import Evidence
-from .run_log import RunLog, attempts_of
+from .run_log import RunLog, attempts_of, hidden_choices
 from .stats.measurements import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, observe
 from .stored_lines import line_findings
 
@@ -67,6 +67,7 @@ def assemble(
     keys = {(system, task, seed) for task, seed, system in expected}
     doubts = tuple(_doubts(prepared, context, stored, found, files))
     doubts += tuple(sealed_findings(used.values(), _sealed_trees(entry, prepared.key)))
+    doubts += tuple(hidden_choices(stored.sessions, context.choices))
     absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
     reference = lock_reference(prepared, context)
     alike = repeats(prepared.suite, results, [(s, task, seed) for task, seed, s in expected])

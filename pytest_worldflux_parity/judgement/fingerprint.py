@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import schemas, wire
 from ..errors import StoreError
@@ -12,9 +13,9 @@ from ..execution.store import relative
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
-from ..inputs.prepare import PreparedFile
+from ..inputs.prepare import PreparedFile, PreparedSuite, prepare
 from ..inputs.program_files import SCRIPTS, named_by_command, program_files
-from ..inputs.trees import Tree, backend_tree
+from ..inputs.trees import OUTSIDE, Tree, backend_tree
 from .run_log import SEALED
 
 
@@ -46,6 +47,42 @@ def entry_of(session: Mapping[str, Any], suite_id: str, where: str) -> Mapping[s
         raise StoreError(what, where=where, valid=valid, got=suite_id)
     entry: Mapping[str, Any] = found[0]
     return entry
+
+
+def prepare_sealed(path: Path, context: RunContext) -> PreparedFile:
+    """As :func:`..inputs.prepare.prepare`; programs that the run has sealed have the sources that it sealed.
+
+    They run from copies of that: what has come beside them since is no part of what a request asks for.
+
+    Raises:
+        ParityError: something that the suite names, or the run's ``run.json``, is not what it must be.
+    """
+    file = prepare(path, context)
+    if not (context.run_dir / "run.json").exists():
+        return file
+    entries = read_session(context.run_dir)["suites"].values()
+    entry = next((e for e in entries if e["suite_id"] == file.suite_id), None)
+    if entry is None:
+        return file
+    return replace(file, parts=tuple(_sealed_part(part, file, entry) for part in file.parts))
+
+
+def _sealed_part(part: PreparedSuite, file: PreparedFile, entry: Mapping[str, Any]) -> PreparedSuite:
+    key = "{1}" if file.campaign is not None else "{0}.{1}"
+    sealed = {s: (entry.get("sources") or {}).get(key.format(part.key, s), {}) for s in part.sources}
+    backends = {s: _sealed_program(b, sealed[s].get("backend_tree_sha256")) for s, b in part.backends.items()}
+    match, golden = part.match, (entry.get("golden") or {}).get(part.key)
+    if match is not None and golden is not None:
+        match = replace(match, backend=_sealed_program(match.backend, golden["tree_sha256"]))
+    sources = {s: {**source, **sealed[s]} for s, source in part.sources.items()}
+    return replace(part, sources=sources, backends=backends, match=match)
+
+
+_Program = TypeVar("_Program", Backend, CommandProgram, Backend | CommandProgram)
+
+
+def _sealed_program(program: _Program, sha256: str | None) -> _Program:
+    return replace(program, sealed_tree=sha256) if sha256 and isinstance(program, Backend) else program
 
 
 def overrides_of(context: RunContext) -> dict[str, Any]:
@@ -159,23 +196,19 @@ def comparable(
     return kept[0], kept[1]
 
 
-def changes(
-    before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile, *, new_files: bool = True
-) -> list[str]:
+def changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile) -> list[str]:
     """The names of what differs between two fingerprints; of a side also which one, and its program.
 
-    Args:
-        new_files: whether a file that has come beside a program counts: it does where programs would run
-            from what stands there now, and not where they ran from copies of what was sealed.
+    A file that has come beside a program does not count: programs run from copies of what was sealed.
     """
     before, now = comparable(before, now, prepared)
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    texts = [t for key in changed for t in _names_of_change(key, before, now, prepared, new_files)]
+    texts = [t for key in changed for t in _names_of_change(key, before, now, prepared)]
     return list(dict.fromkeys(texts))
 
 
 def _names_of_change(
-    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile, new_files: bool
+    key: str, before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
 ) -> list[str]:
     if key == "golden":
         return ["the golden of the component match"]
@@ -185,10 +218,10 @@ def _names_of_change(
         return [key]
     old, new = before.get(key) or {}, now.get(key) or {}
     if key == "trees":
-        return list(_changed_files(old, new, prepared, new_files))
+        return list(_changed_files(old, new, prepared))
     if key == "sources":
-        # Files of a program are told of by their paths.
-        old, new = ({s: {**x, "backend_tree_sha256": ""} for s, x in side.items()} for side in (old, new))
+        # Files of a program are told of by their paths, and a commit that changes none of them is no change.
+        old, new = ({s: {**x, **_BY_FILES} for s, x in side.items()} for side in (old, new))
     sides = sorted(s for s in old.keys() | new.keys() if old.get(s) != new.get(s))
     if key == "tables":
         return [f"the {s} table" for s in sides]
@@ -213,7 +246,7 @@ def _side(key: str, prepared: PreparedFile) -> str:
 
 
 def _changed_files(
-    before: Mapping[str, Any], now: Mapping[str, Any], prepared: PreparedFile, new_files: bool
+    before: Mapping[str, Any], now: Mapping[str, Any], prepared: PreparedFile
 ) -> Iterator[str]:
     """Files of programs that are not as they were sealed."""
     programs = dict(programs_of(prepared))
@@ -224,7 +257,7 @@ def _changed_files(
             # No request says what lies beside a script, and what came there is not run.
             for name in (name for name, how in found if how != NEW):
                 yield f"{name}, which the {_side(key, prepared)} command names,"
-        elif names := [name for name, how in found if new_files or how != NEW]:
+        elif names := [name for name, how in found if how != NEW or key not in before or _in_place(name)]:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             yield _source(key, prepared, f": {names[0]}{more}")
 
@@ -234,7 +267,8 @@ def new_beside(before: Mapping[str, Any], now: Mapping[str, Any], prepared: Prep
     programs, found = dict(programs_of(prepared)), []
     old, new = before.get("trees") or {}, now.get("trees") or {}
     for key in sorted(old.keys() & new.keys()):
-        names = [n for n, how in differing(old[key], new[key], programs.get(key)) if how == NEW]
+        found_now = differing(old[key], new[key], programs.get(key))
+        names = [n for n, how in found_now if how == NEW and not n.startswith(OUTSIDE)]
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             found.append(
@@ -243,6 +277,13 @@ def new_beside(before: Mapping[str, Any], now: Mapping[str, Any], prepared: Prep
     return found
 
 
+def _in_place(name: str) -> bool:
+    """Whether programs may import a file where it stands, because no copy holds it."""
+    return name.startswith(OUTSIDE) and name.endswith(SCRIPTS)
+
+
+# Of a source: what the files of its program decide.
+_BY_FILES = {"backend_tree_sha256": "", "worldflux_sha": ""}
 # Of a program: what else is said of it is compared by who can see it.
 _WHO = ("adapter", "kind", "name")
 NEW, GONE, CHANGED = "new", "gone", "changed"

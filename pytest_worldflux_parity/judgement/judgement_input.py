@@ -99,18 +99,20 @@ class Evidence:
         return isolation_of(ran(self.lines, (self.components,)))
 
     @property
-    def _lost(self) -> dict[str, int]:
-        """Per side the attempts that its program may have cut off itself."""
-        return {s: own.lost - own.excused for s, own in self.attempts.items()}
+    def _cut_off(self) -> Iterator[str]:
+        """Per side the attempts that were no failures, and that its program may have cut off itself."""
+        for system, own in self.attempts.items():
+            for count, how in ((own.lost - own.excused, "lost"), (own.disk_full, "on a full disk")):
+                if count:
+                    yield f"{count} attempt{'s' * (count != 1)} of {system} {how}"
 
     def sentence(self, reason: str) -> str:
         """The sentence of a verdict; it begins with what was chosen in place of what the project has.
 
-        And with the attempts that were lost, where their program may have done it, and with what is
+        And with the attempts that were cut off, where their program may have done it, and with what is
         compared, where that is one program on purpose.
         """
-        lost = [f"{n} attempt{'s' * (n != 1)} of {s} lost" for s, n in self._lost.items() if n]
-        told = [*self.choices, *lost]
+        told = [*self.choices, *self._cut_off]
         chosen = f"with {' and '.join(told)}: {reason}" if told else reason
         one = ONE_PROGRAM.get(self.suite.comparison)
         return f"{one}, so nothing is shown of another program: {chosen}" if one else chosen

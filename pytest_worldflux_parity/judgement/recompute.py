@@ -16,7 +16,7 @@ from ..errors import StoreError
 from ..execution.attempt_files import AttemptFiles
 from ..execution.store import Stored, SuiteStore
 from ..inputs.backends import FILE as BACKEND_FILE
-from ..inputs.backends import Backend, read_backend
+from ..inputs.backends import read_backend
 from ..inputs.context import RETRIED, RunContext
 from ..inputs.golden import held, read_golden
 from ..inputs.matches import MatchSpec
@@ -56,17 +56,6 @@ def judge_records(
 
 
 # --- from an evidence bundle ---
-
-
-@dataclass(frozen=True)
-class SealedBackend(Backend):
-    """A backend as a bundle has it: its description, and the sha256 of the tree that it had."""
-
-    sealed_tree: str = ""
-
-    @property
-    def tree_sha256(self) -> str:
-        return self.sealed_tree
 
 
 @dataclass(frozen=True)
@@ -225,7 +214,7 @@ def _sealed_match(
     if sealed is None:
         return None
     backend = read_backend(folder / "inputs" / "backends" / sealed["backend"] / BACKEND_FILE)
-    own = SealedBackend(**vars(backend), sealed_tree=sealed["tree_sha256"])
+    own = replace(backend, sealed_tree=sealed["tree_sha256"])
     golden = read_golden(folder / "inputs" / "golden" / key, family)
     return MatchSpec(own, held(golden, lock_path, own=True))
 

@@ -11,6 +11,7 @@ from ..execution.records import SUCCESS
 from ..execution.retry import DISK_FULL, KILLED, UNSEEN, is_excused
 from ..execution.sessions import SESSIONS, Sessions
 from ..execution.store import Stored
+from ..inputs.context import RETRIED
 from .gates import Finding
 
 # In what ``run.json`` has of a suite: the sha256 of its sessions.jsonl when the run was sealed.
@@ -23,7 +24,8 @@ class Attempts:
     """How the attempts of one side ended: each counts once, but for ``excused``, a part of ``lost``.
 
     Attributes:
-        repeated: successes at what had succeeded before. disk_full: failed where the disk had no room.
+        repeated: successes at what had succeeded before. disk_full: failed where the disk had no room,
+            whoever filled it.
         lost: cut off, so that nobody saw an end. excused: of these, what the program cannot have caused.
     """
 
@@ -42,7 +44,7 @@ class Attempts:
     @property
     def counted(self) -> int:
         """Those that count as failures."""
-        return self.failed + self.killed + self.lost - self.excused
+        return self.failed + self.killed + self.disk_full + self.lost - self.excused
 
     def exceed(self, share: float) -> bool:
         """Whether more failed than a share of them, of which one may always have."""
@@ -100,7 +102,20 @@ class RunLog:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> RunLog:
-        return cls(**{**document, "problems": tuple(document.get("problems", ()))})
+        """What a document says.
+
+        Raises:
+            TypeError, ValueError: it says nothing that was written so.
+        """
+        problems = tuple(document.get("problems", ()))
+        log = cls(**{**document, "problems": problems})
+        texts, counts = (
+            (log.head, log.sessions_head, *problems),
+            (log.sessions, log.unended, log.torn_sessions),
+        )
+        if not all(isinstance(text, str) for text in texts) or not all(type(n) is int for n in counts):
+            raise ValueError("a head or a sentence is no text, or a count no number")
+        return log
 
 
 def sealed_log(entry: Mapping[str, Any]) -> RunLog:
@@ -131,6 +146,18 @@ def run_log(stored: Stored, *before: RunLog | None) -> RunLog:
         unchained=stored.chain.unchained,
         problems=tuple(dict.fromkeys((*problems, *_gone(stored, known)))),
     )
+
+
+def hidden_choices(sessions: Sessions, choices: Mapping[str, str]) -> Iterator[Finding]:
+    """That sessions tried anew what had failed, for reasons that ``run.json`` does not name.
+
+    Args:
+        choices: as ``run.json`` has them.
+    """
+    told = choices.get(RETRIED, "")
+    for reason in dict.fromkeys(event.get("retry_failed", "") for event in sessions.events):
+        if reason not in told:
+            yield Finding("log_broken", f"run.json does not say that failed runs were tried again: {reason}")
 
 
 def _gone(stored: Stored, known: Iterable[RunLog]) -> Iterator[str]:

@@ -95,7 +95,10 @@ class ControllerState:
 
 
 _WORKER_RUN, _SCHEDULED, _CONTROLLER = "parity_run_id", "parity_scheduled", "parity_controller"
+_DEVICE = "parity_device"
 STATE = pytest.StashKey[ControllerState]()
+# What is to be said of the device that was chosen; empty where nothing is.
+DEVICE_WORD = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -258,7 +261,14 @@ def _context(config: pytest.Config) -> RunContext:
         sign_key=_sign_key(config),
         retry_failed=_retry_failed(config, resume, output / run_id),
     )
-    return replace(context, choices=chosen(context, config.rootpath / INI["parity_lock"][1]))
+    own_lock = config.rootpath / INI["parity_lock"][1]
+    return replace(context, choices=chosen(context, own_lock, _given(config, "parity_backends")))
+
+
+def _given(config: pytest.Config, name: str) -> str:
+    """What ``-o`` says of an ini setting in place of the project's own file; empty where it says nothing."""
+    given = (option.partition("=") for option in config.option.override_ini or ())
+    return next((value for key, _, value in given if key.strip() == name), "")
 
 
 def _engine(config: pytest.Config) -> str:
@@ -277,8 +287,12 @@ def _device(config: pytest.Config, engine: str) -> str:
     from ..execution import devices
 
     asked = str(config.option.device or config.getini("parity_device"))
+    if _is_worker(config):
+        # Asked again, a driver might answer otherwise.
+        return str(config.workerinput[_DEVICE])  # type: ignore[attr-defined]
     if engine == "local":
-        return devices.resolve(asked)
+        device, config.stash[DEVICE_WORD] = devices.resolve(asked)
+        return device
     # The GPUs of this machine say nothing of those where it runs.
     if asked not in ("cpu", "cuda"):
         raise pytest.UsageError(
@@ -329,6 +343,7 @@ def pytest_configure_node(node: Any) -> None:
     context = node.config.stash.get(CONTEXT, None)
     if context is not None:
         node.workerinput[_WORKER_RUN] = context.run_id
+        node.workerinput[_DEVICE] = context.device
         node.workerinput[_CONTROLLER] = os.getpid()
         node.workerinput[_SCHEDULED] = node.config.option.dist == "load"
 
@@ -498,7 +513,7 @@ def _slots(config: pytest.Config) -> int:
     """How many runs fit at a time: slots of the GPUs; on a CPU, cores over the threads of a run."""
     from ..execution import devices
 
-    if devices.resolve(config.option.device or config.getini("parity_device")) == "cuda":
+    if devices.resolve(config.option.device or config.getini("parity_device"))[0] == "cuda":
         return len(devices.gpus()) * _slots_per_gpu(config)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // _threads(config))
@@ -546,7 +561,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     context = config.stash.get(CONTEXT, None) if config.option.parity else None
     if context is None:
         return []
-    return [f"parity: {context.track}, device {context.device}, run {os.path.relpath(context.run_dir)}"]
+    line = f"parity: {context.track}, device {context.device}, run {os.path.relpath(context.run_dir)}"
+    word = config.stash.get(DEVICE_WORD, "")
+    return [line, *([f"parity: {word}"] if word else [])]
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

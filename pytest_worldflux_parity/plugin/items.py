@@ -19,9 +19,10 @@ from ..execution.request_checks import check_requests
 from ..execution.runner import LOG_TAIL_BYTES, log_of, log_tail
 from ..execution.store import Line, Stored, SuiteStore
 from ..inputs.context import RunContext
-from ..inputs.prepare import PreparedSuite, mend_absent_row, prepare, stated
+from ..inputs.prepare import PreparedSuite, mend_absent_row, stated
 from ..inputs.scores.absence import absence
 from ..inputs.scores.curves import Result
+from ..judgement.fingerprint import prepare_sealed
 from ..judgement.gates.validity import recipe_findings, record_findings
 from ..judgement.stats.measurements import measure
 from ..suite.pairs import Pair
@@ -50,7 +51,7 @@ class SuiteFile(pytest.File):
         if not self.path.is_relative_to(self.config.rootpath):
             raise self.CollectError(f"{self.path}: a suite lies in the project, {self.config.rootpath}")
         try:
-            parts = prepare(self.path, context).parts
+            parts = prepare_sealed(self.path, context).parts
             for part in parts:
                 if runs_items(self.config.option):
                     check_runnable(part, context, self.config.stash[POOL])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .aggregates import row_of_run, verdict_of
+from .aggregates import SUMMARY, not_judged_of, row_of_run, summary_rows
 from .escaping import escaped
 from .estimates import HEADER, Panel, counts_text, panels_of_equivalence, panels_of_run
 from .markdown import banner, table
 
 Document = Mapping[str, Any]
-
-SUITES = ("suite", "family", "verdict", "pairs", "reason")
 
 
 def aggregate_report(
@@ -22,27 +20,20 @@ def aggregate_report(
     passed, total = aggregate["suite_pass_count"], aggregate["run_count"]
     time = escaped(aggregate.get("generated_at_utc", "some time"))
     fixture = any(document.get("fixture") for document in (aggregate, *runs, *equivalence))
+    suites = summary_rows(aggregate["suites"], not_judged_of(aggregate))
     lines = [
         *banner(fixture),
         "# Parity report",
         "",
         f"{passed} of {total} suites pass. Aggregated {time}.",
         "",
-        *table(SUITES, [*_suites(aggregate)]),
+        *table(SUMMARY, [(*row[:2], f"**{row[2]}**", *row[3:]) for row in suites]),
         "",
         *table(("family", "suites", "pass", "not pass"), [*_families(aggregate)]),
     ]
     lines += [line for run in runs for line in _run(run)]
     lines += [line for report in equivalence for line in _proof(report)]
     return "\n".join(lines) + "\n"
-
-
-def _suites(aggregate: Document) -> Iterator[list[object]]:
-    for row in aggregate["suites"]:
-        pairs, reason = row.get("sample_size") or "-", row.get("verdict_reason", "")
-        yield [row["suite_id"], row["family"], f"**{verdict_of(row)}**", pairs, reason]
-    for lost in aggregate.get("not_judged", ()):
-        yield [lost["suite"], "-", "**not judged**", "-", lost["reason"]]
 
 
 def _families(aggregate: Document) -> Iterator[list[object]]:

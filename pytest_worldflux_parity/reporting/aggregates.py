@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..judgement.stats.noninferiority import reason_of
 
 AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
+
+SUMMARY = ("suite", "family", "verdict", "pairs", "reason")
 
 Row = Mapping[str, Any]
 
@@ -72,6 +74,20 @@ def _global(rows: Sequence[Row]) -> dict[str, Any]:
 def verdict_of(row: Row) -> str:
     """The word of a row; the earlier system's know pass and fail only."""
     return str(row.get("verdict", "pass" if row["pass_non_inferiority"] else "fail"))
+
+
+def summary_rows(rows: Iterable[Row], not_judged: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """What pages show above the suites: the columns of ``SUMMARY`` of each."""
+    for row in rows:
+        pairs, reason = str(row.get("sample_size") or "-"), str(row.get("verdict_reason", ""))
+        yield row["suite_id"], ", ".join(map(str, families_of(row))), verdict_of(row), pairs, reason
+    for suite, why in not_judged.items():
+        yield suite, "-", "not judged", "-", why
+
+
+def not_judged_of(aggregate: Row) -> dict[str, str]:
+    """The suites of an aggregate that could not be judged -> why."""
+    return {lost["suite"]: lost["reason"] for lost in aggregate.get("not_judged", ())}
 
 
 def families_of(row: Row) -> Sequence[str]:

@@ -12,8 +12,8 @@ from html import escape
 from typing import Any
 
 from ..judgement.gates.fixture import BANNER
-from ..judgement.stats.shown_effect import ShownEffect
-from .aggregates import families_of, row_of_proof, row_of_run, verdict_of
+from ..judgement.stats.shown_effect import Ends, ShownEffect
+from .aggregates import SUMMARY, not_judged_of, row_of_proof, row_of_run, summary_rows, verdict_of
 from .estimates import HEADER, Estimate, Panel, counts_text, panels_of_equivalence, panels_of_run
 
 Document = Mapping[str, Any]
@@ -126,31 +126,19 @@ def _summary(
     known = {row["suite_id"] for row in aggregate["suites"]} if aggregate else set()
     apart = [report for report in equivalence if report["suite_id"] not in known]
     judged = [*(aggregate["suites"] if aggregate else ()), *(row_of_proof(report, "") for report in apart)]
-    lost = {**_not_judged(aggregate), **not_judged}
-    rows = [*map(_suite_row, judged), *(_lost(suite, why) for suite, why in lost.items())]
-    yield from _table("Verdicts", ("suite", "family", "verdict", "pairs", "reason"), rows)
+    lost = {**not_judged_of(aggregate or {}), **not_judged}
+    rows = [
+        [_text(suite), _text(family), _word(word), _text(pairs), _reason(reason)]
+        for suite, family, word, pairs, reason in summary_rows(judged, lost)
+    ]
+    yield from _table("Verdicts", SUMMARY, rows)
 
 
 def _overall(aggregate: Document) -> str:
     """The word of all suites: what is not a pass is a failure only where one of them failed."""
     words = {verdict_of(row) for row in aggregate["suites"]}
-    words |= {"not judged"} if _not_judged(aggregate) else set()
+    words |= {"not judged"} if not_judged_of(aggregate) else set()
     return next((word for word in ("fail", "not judged", "inconclusive") if word in words), "pass")
-
-
-def _not_judged(aggregate: Document | None) -> dict[str, str]:
-    return {lost["suite"]: lost["reason"] for lost in (aggregate or {}).get("not_judged", ())}
-
-
-def _suite_row(row: Document) -> list[str]:
-    pairs = row.get("sample_size") or "-"
-    families = ", ".join(map(str, families_of(row)))
-    reason = _reason(row.get("verdict_reason", ""))
-    return [_text(row["suite_id"]), _text(families), _word(verdict_of(row)), _text(pairs), reason]
-
-
-def _lost(suite: str, why: str) -> list[str]:
-    return [_text(suite), "-", _word("not judged"), "-", _reason(why)]
 
 
 def _reason(text: object) -> str:
@@ -182,7 +170,9 @@ def _panel(panel: Panel) -> Iterator[str]:
         scale = _scale(panel.rows)
         # Its heading names the metric and the rule.
         header = ("task", _axis(scale), *HEADER[3:])
-        yield from _table(f"{panel.metric}: {panel.legend}", header, [_row(r, scale) for r in panel.rows])
+        yield from _table(
+            f"{panel.metric}: {panel.legend} (the band)", header, [_row(r, scale) for r in panel.rows]
+        )
 
 
 def _row(row: Estimate, scale: float) -> list[str]:
@@ -265,14 +255,8 @@ def _axis(scale: float) -> str:
 def _drawing(row: Estimate, scale: float) -> str:
     """One row of the forest: bounds as a band, the interval as a bar, arrows where it leaves the scale."""
     middle = HEIGHT / 2
-    left, right = (
-        x if bound is None else _x(bound, scale)
-        for bound, x in zip(row.shown.bounds, (0.0, WIDTH), strict=True)
-    )
-    parts = [
-        f'<rect class="band" x="{left}" y="1" width="{max(right - left, 0):.1f}" height="{HEIGHT - 2}"/>'
-    ]
     zero = _x(0.0, scale)
+    parts = [*_band(row.shown.bounds, scale)]
     parts.append(f'<line class="zero" x1="{zero}" y1="0" x2="{zero}" y2="{HEIGHT}"/>')
     value = row.shown.value
     if value is not None:
@@ -285,6 +269,15 @@ def _drawing(row: Estimate, scale: float) -> str:
     # The numbers stand beside it.
     drawn = "".join(parts)
     return f'<svg width="{WIDTH}" height="{HEIGHT}" aria-hidden="true" focusable="false">{drawn}</svg>'
+
+
+def _band(bounds: Ends, scale: float) -> Iterator[str]:
+    """The bounds, to the edge on an open side; nothing where there are none."""
+    if bounds != (None, None):
+        edges = zip(bounds, (0.0, WIDTH), strict=True)
+        left, right = (edge if bound is None else _x(bound, scale) for bound, edge in edges)
+        width = max(right - left, 0)
+        yield f'<rect class="band" x="{left}" y="1" width="{width:.1f}" height="{HEIGHT - 2}"/>'
 
 
 def _drawn_ends(shown: ShownEffect) -> tuple[float, float]:

@@ -77,7 +77,7 @@ class Panel:
 def legend(panels: Iterable[Panel]) -> str:
     """What an effect is, and which intervals stand beside it."""
     levels = " and ".join(f"{level:.0%}" for level in dict.fromkeys(p.level for p in panels))
-    return f"{EFFECT}; {levels} intervals, which pass within the bounds"
+    return f"{EFFECT}; {levels} intervals; what passes lies within the bounds"
 
 
 def panels_of(judgement: Judgement) -> list[Panel]:
@@ -200,11 +200,19 @@ def _proof_row(name: str, task: str, cell: Document, scope: str) -> Estimate:
         _mean(cell["worldflux_mean"], len(seeds["worldflux"])),
     )
     interval: Ends = tuple(cell["ci90_effect"] or (None, None))
-    bounds: Ends = tuple(cell["equivalence_bounds_effect"] or (None, None))
     word = "pass" if cell["pass"] else "fail" if cell["different"] else "inconclusive"
     note = "" if cell["status"] == "ok" else f"{cell['status']}: {cell['reason']}"
-    shown = of_test(effect, cell["mean_effect"], interval, bounds)
+    shown = of_test(effect, cell["mean_effect"], interval, _bounds(cell))
     return Estimate(name, task, f"TOST, {effect}", sides, shown, word, note, _tests(cell, scope))
+
+
+def _bounds(cell: Document) -> Ends:
+    """The bounds of equivalence, and on the worse side those of non-inferiority where they are narrower."""
+    least, most = cell["equivalence_bounds_effect"] or (None, None)
+    own = cell.get("noninferiority")
+    if own is None or least is None:
+        return least, most
+    return (max(least, own["bound"]), most) if own["bound"] < 0 else (least, min(most, own["bound"]))
 
 
 def _tests(cell: Document, scope: str) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def write_missing_suite(folder: Path, prepared: PreparedFile, missing: Iterable[
     document = _document(prepared, wanted, folder)
     count = sum(map(len, wanted.values()))
     head = f"# {count} (task, seed) that a run of {prepared.suite_id} lacks; run it as a suite"
-    write_text(path, f"{head}\n{json.dumps(document, indent=1)}\n")
+    write_text(path, f"{head}\n{json.dumps(document, indent=1, ensure_ascii=False)}\n")
     return path
 
 

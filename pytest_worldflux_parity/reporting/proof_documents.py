@@ -20,7 +20,7 @@ from ..judgement.stats.bayes import BayesResult
 from ..judgement.stats.measurements import UNDECIDED_REASONS, Missing
 from ..suite.proof_settings import MetricRule, ProofTask
 from ..suite.suite import SYSTEMS
-from . import proof_documents, proof_gates
+from . import proof_gates
 from .aggregates import fixture_mark
 from .documents import log_fields, steps_document
 
@@ -380,23 +380,23 @@ def documents_of(
     """
     decision = judgement.decision
     about = {"time": time, "input": RUNS}
-    equivalence = proof_documents.equivalence_document(
+    equivalence = equivalence_document(
         decision,
         **about,
         validity=proof_gates.validity_summary(judgement),
         component_match=proof_gates.components_summary(judgement, COMPONENTS),
-        provenance=proof_documents.provenance(judgement.evidence.lines),
+        provenance=provenance(judgement.evidence.lines),
         log=log_fields(judgement.evidence.parts[0]) if judgement.evidence.parts else None,
         claim=judgement.evidence.proof.claim,
     )
     stable = stability(equivalence, history)
     apart = [gap for part in judgement.evidence.parts for gap in steps_apart(part.suite, part.observed)]
     by_name = {
-        COVERAGE: {**proof_documents.coverage_document(decision, **about), **steps_document(apart)},
+        COVERAGE: {**coverage_document(decision, **about), **steps_document(apart)},
         VALIDITY: proof_gates.validity_document(judgement, **about),
         COMPONENTS: proof_gates.components_document(judgement, time=time, golden_paths=golden_paths),
         EQUIVALENCE: equivalence,
-        STABILITY: proof_documents.stability_document(stable, time=time, input=EQUIVALENCE),
+        STABILITY: stability_document(stable, time=time, input=EQUIVALENCE),
     }
     mark = fixture_mark(judgement.fixture)
     return Documents(

@@ -9,10 +9,9 @@ from typing import Any
 from ..judgement.gates import finding_dict
 from ..judgement.gates.components import ComponentEvidence
 from ..judgement.proof_verdict import ProofJudgement
-from .components import compared, component_match_document
+from .components import SCHEMA, compared, component_match_document
 
 VALIDITY_SCHEMA = "parity.validity.v1"
-COMPONENTS_SCHEMA = "parity.component_match.v1"
 HELD = {"pass": True, "fail": False, "inconclusive": None}
 
 
@@ -78,7 +77,7 @@ def components_document(
     ]
     required = judgement.evidence.proof.component_match != "none"
     return {
-        "schema_version": COMPONENTS_SCHEMA,
+        "schema_version": SCHEMA,
         "suite_id": judgement.suite_id,
         "generated_at_utc": time,
         "family": families[0] if len(families) == 1 else "mixed",

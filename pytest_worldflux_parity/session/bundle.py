@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import wire
-from ..errors import ParityError, StoreError
+from ..errors import EvidenceError, ParityError, StoreError
 from ..evidence import BundleInfo, build, check_inputs
 from ..evidence.members import table_member
 from ..evidence.statement import SIGNED
+from ..execution.key_forms import names_secret
 from ..execution.store import translated
 from ..inputs.backends import FILE as BACKEND_FILE
 from ..inputs.backends import Backend
+from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.golden import ARRAYS, MANIFEST
 from ..inputs.prepare import PreparedFile
@@ -57,8 +59,24 @@ def refuse_secrets(prepared: PreparedFile, context: RunContext) -> None:
     Raises:
         EvidenceError: what it holds as it is has a secret in it.
     """
-    inputs = dict(evidence_inputs(prepared, context, {})) if prepared.campaign is None else {}
+    if prepared.campaign is not None:
+        return
+    for system, name in _secret_variables(prepared):
+        raise EvidenceError(
+            f"the {system} command is given {name} with a value, and evidence would show it",
+            where=str(prepared.suite.path),
+            mend=f"take it out of `env`, and set {name} where pytest is started: programs are given it",
+        )
+    inputs = dict(evidence_inputs(prepared, context, {}))
     check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)
+
+
+def _secret_variables(prepared: PreparedFile) -> Iterator[tuple[str, str]]:
+    """(system, name) of the variables by which a manifest hands a secret to a command."""
+    for part in prepared.parts:
+        for system, program in part.backends.items():
+            for side in program.sides.values() if isinstance(program, CommandProgram) else ():
+                yield from ((system, name) for name, value in side.env.items() if names_secret(name, value))
 
 
 def make_bundle(

@@ -22,14 +22,15 @@ from ..execution.runner import log_tail
 from ..execution.store import SuiteStore, write_document, write_text
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import lock_reference, names_of
-from ..inputs.prepare import PreparedFile, prepare
+from ..inputs.prepare import PreparedFile
+from ..judgement.all_gates import noted_warnings
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
-from ..judgement.fingerprint import changes, fingerprint, new_beside, read_session
+from ..judgement.fingerprint import changes, fingerprint, new_beside, prepare_sealed, read_session
 from ..judgement.judge_proof import golden_path
 from ..judgement.judge_quick import judge_quick
 from ..judgement.quick import Judgement
-from ..judgement.run_log import run_log
+from ..judgement.run_log import run_log, sealed_log
 from ..judgement.stats.measurements import FAILED
 from ..judgement.stored_lines import rewritten_findings
 from ..reporting import documents, markdown
@@ -114,10 +115,8 @@ def conclude(
         ended.get(n) or _conclude_suite(context, n, sealed[n], node_ids, lines.get(n, {})) for n in sealed
     ]
     conclusions = [_with_head(context, c, sealed[c.node_id]["suite_id"]) for c in conclusions]
-    if any(c.judgement for c in conclusions):
+    if any(c.judgement or c.proof for c in conclusions):
         conclusions[-1] = _with_run_documents(context, conclusions)
-    elif any(c.proof for c in conclusions):
-        conclusions[-1] = _with_proof_report(context, conclusions)
     return conclusions
 
 
@@ -145,7 +144,7 @@ def _since_sealed(
     """What changed since the run was sealed, and what came beside it."""
     now = described(fingerprint(file, context), file, context)
     others, noted = since_sealed(sealed, now)
-    changed = [*changes(sealed, now, file, new_files=False), *others]
+    changed = [*changes(sealed, now, file), *others]
     if not others:
         changed += written_meanwhile(file, context, sealed, read_session(context.run_dir)["generated_at_utc"])
     changed += plugin_changed()
@@ -162,12 +161,12 @@ def _conclude_suite(
 ) -> Conclusion:
     names = _names(node_id, node_ids)
     try:
-        file = prepare((context.root / node_id).resolve(), context)
+        file = prepare_sealed((context.root / node_id).resolve(), context)
         changed, noted = _since_sealed(context, file, sealed)
         if file.proof is not None:
             return _conclude_proof(context, node_id, file, names, changed, noted, sealed, lines)
         if file.campaign is not None:
-            return _conclude_campaign(context, node_id, file, names, changed)
+            return _conclude_campaign(context, node_id, file, names, changed, noted, sealed)
         return _conclude_quick(context, node_id, file, names, changed, noted, sealed, lines)
     except ParityError as error:
         return Conclusion(node_id, (Case("evidence", "failed", error.line()),))
@@ -258,16 +257,24 @@ def _conclude_proof(
 
 
 def _conclude_campaign(
-    context: RunContext, node_id: str, prepared: PreparedFile, names: Sequence[str], changed: Sequence[str]
+    context: RunContext,
+    node_id: str,
+    prepared: PreparedFile,
+    names: Sequence[str],
+    changed: Sequence[str],
+    noted: Sequence[str],
+    entry: Mapping[str, Any],
 ) -> Conclusion:
     from .conclude_campaign import conclude_source
 
-    done = [conclude_source(prepared, part, context, names, changed) for part in prepared.parts]
+    log = sealed_log(entry)
+    done = [conclude_source(prepared, part, context, names, changed, log) for part in prepared.parts]
     cases = tuple(
         Case(d.source, "passed" if d.complete else "failed", d.text, d.warnings, "campaign") for d in done
     )
     paths = tuple(d.path for d in done if d.path is not None)
-    return Conclusion(node_id, cases, None, tuple(line for d in done for line in d.lines()), paths)
+    notes = [*(line for d in done for line in d.lines()), *(f"  warning: {t}" for t in noted_warnings(noted))]
+    return Conclusion(node_id, cases, None, tuple(notes), paths)
 
 
 def _seeds_note(suite: Suite, context: RunContext) -> Iterable[str]:
@@ -299,42 +306,28 @@ def _cases(judgement: Judgement) -> Iterable[Case]:
 
 def _with_run_documents(context: RunContext, conclusions: Sequence[Conclusion]) -> Conclusion:
     """Write what stands above the suites; the last conclusion with it, or with why it is not there."""
-    last = conclusions[-1]
-    judgements = [c.judgement for c in conclusions if c.judgement is not None]
-    not_judged = {c.node_id: c.cases[0].text.partition("\n")[0] for c in conclusions if c.judgement is None}
-    names = ("aggregate.json", "report.md", "dashboard.html")
-    aggregate, report, page = (context.run_dir / name for name in names)
+    last, folder = conclusions[-1], context.run_dir
+    lost = {c.node_id: _first_line(c) for c in conclusions if c.judgement is None and c.proof is None}
+    runs = [c.document for c in conclusions if c.document is not None]
+    proofs = [c.proof.documents.by_name["equivalence_report.json"] for c in conclusions if c.proof]
+    aggregate = _aggregate_document(runs, lost) if runs else None
+    others = {} if aggregate else lost
+    page = dashboard(aggregate, runs, proofs, not_judged=others, title=f"Parity: {context.run_id}")
+    names = ["report.md", "dashboard.html"]
     try:
-        notes = {c.judgement.evidence.suite.suite_id: c.notes for c in conclusions if c.judgement}
-        write_text(report, _report(context, judgements, not_judged, notes) + _cards(conclusions))
-        runs = [c.document for c in conclusions if c.document is not None]
-        document = _aggregate_document(runs, not_judged)
-        write_text(page, dashboard(document, runs, title=f"Parity: {context.run_id}"))
-        write_document(aggregate, document, "aggregate.v1")
+        write_text(folder / names[0], _report(context, conclusions, lost) + _cards(conclusions))
+        write_text(folder / names[1], page)
+        if aggregate is not None:
+            names = ["aggregate.json", *names]
+            write_document(folder / names[0], aggregate, "aggregate.v1")
     except ParityError as error:
         failed = Case("documents", "failed", error.line())
         return replace(last, cases=(*last.cases, failed))
-    return replace(last, documents=(*last.documents, aggregate, report, page))
+    return replace(last, documents=(*last.documents, *(folder / name for name in names)))
 
 
-def _with_proof_report(context: RunContext, conclusions: Sequence[Conclusion]) -> Conclusion:
-    """As :func:`_with_run_documents`, of a run of proof suites: a report that points at theirs."""
-    from ..reporting.proof_markdown import run_report
-
-    path, page = context.run_dir / "report.md", context.run_dir / "dashboard.html"
-    rows = dict(_proof_row(c) for c in conclusions)
-    reports = [c.proof.documents.by_name["equivalence_report.json"] for c in conclusions if c.proof]
-    lost = {n: why for n, (word, why) in rows.items() if word == "not judged"}
-    try:
-        about = {"run_id": context.run_id, "device": context.device, "time": utc_now()}
-        made_up = any(c.proof.judgement.fixture for c in conclusions if c.proof)
-        write_text(path, run_report(rows, **about, fixture=made_up) + _cards(conclusions))
-        title = f"Parity: {context.run_id}"
-        write_text(page, dashboard(None, [], reports, not_judged=lost, title=title))
-    except ParityError as error:
-        failed = Case("documents", "failed", error.line())
-        return replace(conclusions[-1], cases=(*conclusions[-1].cases, failed))
-    return replace(conclusions[-1], documents=(*conclusions[-1].documents, path, page))
+def _first_line(conclusion: Conclusion) -> str:
+    return conclusion.cases[0].text.partition("\n")[0]
 
 
 def _cards(conclusions: Iterable[Conclusion]) -> str:
@@ -342,13 +335,6 @@ def _cards(conclusions: Iterable[Conclusion]) -> str:
     found = [c for c in conclusions if c.facts is not None]
     lines = [line for c in found if c.facts is not None for line in card_section(c.facts, c.signature)]
     return "\n".join(lines) + "\n" if lines else ""
-
-
-def _proof_row(conclusion: Conclusion) -> tuple[str, tuple[str, str]]:
-    if conclusion.proof is None:
-        return conclusion.node_id, ("not judged", conclusion.cases[0].text.partition("\n")[0])
-    judgement = conclusion.proof.judgement
-    return judgement.suite_id, (judgement.verdict, judgement.reason)
 
 
 def _aggregate_document(runs: Sequence[Mapping[str, Any]], not_judged: Mapping[str, str]) -> dict[str, Any]:
@@ -362,21 +348,20 @@ def _aggregate_document(runs: Sequence[Mapping[str, Any]], not_judged: Mapping[s
     )
 
 
-def _report(
-    context: RunContext,
-    judgements: Sequence[Judgement],
-    not_judged: Mapping[str, str],
-    notes: Mapping[str, Sequence[str]],
-) -> str:
-    return markdown.report(
-        judgements,
-        not_judged=not_judged,
-        notes=notes,
-        run_id=context.run_id,
-        device=context.device,
-        time=utc_now(),
-        log_tails=dict(_log_tails(context, judgements)),
-    )
+def _report(context: RunContext, conclusions: Sequence[Conclusion], lost: Mapping[str, str]) -> str:
+    """``report.md``: of quick suites all that there is to read, of proofs where their own reports are."""
+    about = {"run_id": context.run_id, "device": context.device, "time": utc_now()}
+    proofs = [c.proof.judgement for c in conclusions if c.proof]
+    if proofs:
+        from ..reporting.proof_markdown import run_report
+
+        rows: dict[str, tuple[str, str]] = {j.suite_id: (j.verdict, j.reason) for j in proofs}
+        rows |= {name: ("not judged", why) for name, why in lost.items()}
+        return run_report(rows, **about, fixture=any(j.fixture for j in proofs))
+    judgements = [c.judgement for c in conclusions if c.judgement is not None]
+    notes = {c.judgement.evidence.suite.suite_id: c.notes for c in conclusions if c.judgement}
+    tails = dict(_log_tails(context, judgements))
+    return markdown.report(judgements, not_judged=lost, notes=notes, **about, log_tails=tails)
 
 
 def _log_tails(context: RunContext, judgements: Sequence[Judgement]) -> Iterable[tuple[str, str]]:

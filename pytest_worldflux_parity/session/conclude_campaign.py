@@ -29,7 +29,7 @@ from ..inputs.scores.canonical import write_canonical_json
 from ..inputs.scores.curves import Result
 from ..inputs.table_pins import PIN_TABLE
 from ..judgement.gates.validity import conflicting_successes, record_findings
-from ..judgement.run_log import run_log
+from ..judgement.run_log import Attempts, RunLog, attempts_of, run_log
 from ..judgement.stats.measurements import measure
 from ..judgement.stored_lines import line_findings
 from ..schemas.json_text import utc_now
@@ -60,6 +60,7 @@ class Scores:
     Attributes:
         rows: one for each (task, seed) that has a score.
         records: of runs, those that the rows are taken from.
+        attempts: how those at the runs of the source ended; None of a table.
         torn: what is worth knowing of the file of records; not of the rows, so not in their provenance.
     """
 
@@ -67,6 +68,7 @@ class Scores:
     absent: tuple[Absent, ...]
     records: tuple[RunRecord, ...] = ()
     warnings: tuple[str, ...] = ()
+    attempts: Attempts | None = None
     torn: str = ""
 
 
@@ -99,6 +101,7 @@ def conclude_source(
     context: RunContext,
     names: Collection[str] | None = None,
     changed: Sequence[str] = (),
+    sealed: RunLog | None = None,
     output: Path | None = None,
 ) -> SourceTable:
     """Gather the scores of one source of a campaign and write its table.
@@ -107,6 +110,7 @@ def conclude_source(
         part: the source's, of ``file``.
         names: of the items that were selected; None: all of them.
         changed: what is no longer as it was when the run began; then nothing is written.
+        sealed: the log as the run was sealed with it. Nothing is written of one that is not whole.
         output: in place of the campaign's ``output_path``.
 
     Raises:
@@ -121,7 +125,11 @@ def conclude_source(
     pin = official_table(part, context, _locked(file.campaign, context))
     if pin.mismatch:
         return SourceTable(source.name, False, f"nothing is written: {pin.mismatch}", warnings)
-    scores = scores_of(part, context, names)
+    stored = SuiteStore(context.run_dir, part.suite.suite_id).read() if part.backends else Stored(())
+    log = run_log(stored, sealed)
+    if broken := [finding.line() for finding in log.findings(claim=False) if part.backends]:
+        return SourceTable(source.name, False, f"nothing is written: {broken[0]}", warnings)
+    scores = scores_of(part, context, stored, names)
     warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
     path = Path(os.path.normpath(output or source.output_path))
     where = relative(path, context.root)
@@ -146,13 +154,10 @@ def _text(scores: Scores, end: str, most: int = SHOWN_MISSING) -> str:
     return f"{count}{lacking}{f', and {more} more in its provenance' if more else ''}; {end}"
 
 
-def scores_of(part: PreparedSuite, context: RunContext, names: Collection[str] | None) -> Scores:
-    """The score of every (task, seed) of a source that has one, and why the others have none.
-
-    Raises:
-        StoreError: the records cannot be read.
-    """
-    stored = SuiteStore(context.run_dir, part.suite.suite_id).read() if part.backends else Stored(())
+def scores_of(
+    part: PreparedSuite, context: RunContext, stored: Stored, names: Collection[str] | None
+) -> Scores:
+    """The score of every (task, seed) of a source that has one, and why the others have none."""
     rows: list[ScoreRow] = []
     absent: list[Absent] = []
     records: list[RunRecord] = []
@@ -169,9 +174,10 @@ def scores_of(part: PreparedSuite, context: RunContext, names: Collection[str] |
         rows.append(ScoreRow(pair.task.id, pair.seed, value.step, value.value))
         records += [found] if isinstance(found, RunRecord) else []
     warnings = tuple(_warnings(part, stored, records))
-    warnings += (*run_log(stored).problems,)
+    warnings += (*run_log(stored).warnings,)
     torn = f"{stored.torn} torn lines of parity_runs.jsonl were passed over" if stored.torn else ""
-    return Scores(tuple(rows), tuple(absent), tuple(records), warnings, torn)
+    own = attempts_of(line for line in stored.lines if line["system"] in part.backends)
+    return Scores(tuple(rows), tuple(absent), tuple(records), warnings, own if part.backends else None, torn)
 
 
 def _found(
@@ -230,7 +236,7 @@ def _shared(values: Iterable[Any]) -> Any:
 def provenance_of(
     campaign: Campaign, source: Source, part: PreparedSuite, context: RunContext, scores: Scores
 ) -> dict[str, Any]:
-    """Where the rows come from: equal for equal rows, but for ``generated_at`` and paths."""
+    """Where the rows come from: equal for equal rows and attempts, but for ``generated_at`` and paths."""
     locked = _locked(campaign, context)
     metadata = [r.metadata for r in scores.records]
     stated = [m["source"] for m in metadata if isinstance(m.get("source"), dict)]
@@ -258,6 +264,8 @@ def provenance_of(
             "eval_window": part.pairs[0].task.eval_window,
         },
         "tasks": _by_task(scores.records),
+        "attempts": scores.attempts.to_dict() if scores.attempts else None,
+        "choices": dict(context.choices),
         "complete": not scores.absent,
         "missing": [{"task": a.task, "seed": a.seed, "reason": a.reason} for a in scores.absent],
         "warnings": [*campaign.warnings, *scores.warnings],

@@ -18,7 +18,7 @@ from ..inputs.lock_reference import names_of
 from ..inputs.prepare import SEED_PLAN, PreparedFile, prepare
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
 from ..judgement.facts import Facts, facts_of
-from ..judgement.fingerprint import changes, fingerprint, read_session
+from ..judgement.fingerprint import changes, fingerprint, prepare_sealed, read_session
 from ..judgement.foreign_records import judge_lines, read_lines
 from ..judgement.gates import Finding
 from ..judgement.gates.fixture import BANNER
@@ -225,11 +225,11 @@ def judge_existing(suite: Path, runs: Path, output: Path, context: RunContext) -
         ParityError: something cannot be read or written, or the run is of another suite.
     """
     context, entry = _as_sealed(context, runs.parent.name)
-    prepared = prepare(suite, context)
+    prepared = prepare_sealed(suite, context)
     if prepared.suite_id != runs.parent.name:
         what = f"the suite is {prepared.suite_id!r}, the records are of {runs.parent.name!r}"
         raise StoreError(what, where=str(suite), mend=f"name the suite with the id {runs.parent.name}")
-    changed = changes(entry, fingerprint(prepared, context), prepared, new_files=False)
+    changed = changes(entry, fingerprint(prepared, context), prepared)
     known = earlier_circumstances(runs.parent) or Circumstances(resumed=True)
     if not context.history:
         context = replace(context, history=known.history)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..execution.copies import FOLDER, seal_copy
 from ..execution.fleet import Fleet, Job
 from ..execution.local import LocalEngine
 from ..execution.records import record_of
+from ..execution.request_checks import check_requests
 from ..execution.store import Line, SuiteStore, run_lock
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
@@ -35,11 +36,13 @@ from ..wire import RunRecord, content_hash
 SYSTEM = "official"
 
 
-def measure(suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: int) -> list[Line]:
+def measure(
+    suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: int, told: Callable[[str], None]
+) -> list[Line]:
     """Run the official program for every task and seed that has no record yet.
 
     Args:
-        jobs: runs at the same time.
+        jobs: runs at the same time. told: is given a line for each run that has ended.
 
     Returns:
         The line of each run, tasks in the suite's order and seeds ascending.
@@ -55,11 +58,21 @@ def measure(suite_path: Path, context: RunContext, seeds: Sequence[int], jobs: i
         prepared = _copied(prepared, context)
         attempts.recover(prepared, context)
         stored = store.read()
-        runs = [Job(index, prepared, pair, stored) for index, pair in enumerate(prepared.pairs)]
+        runs = [Job(pair.key, prepared, pair, stored) for pair in prepared.pairs]
+        adapter = prepared.backends[SYSTEM].adapter
+        told(f"{len(runs)} runs of {adapter}, {jobs} at a time, in {context.run_dir}")
         # The first error, or Ctrl-C, ends what runs and what is queued.
+        lines: dict[Hashable, Line] = {}
         with Fleet(LocalEngine(context), context, runs, width=jobs) as fleet:
-            lines = {key: fleet.lines_of(key)[SYSTEM] for key in fleet.finished()}
+            for key in fleet.finished():
+                lines[key] = fleet.lines_of(key)[SYSTEM]
+                told(f"{len(lines)} of {len(runs)}: {key}{_took(lines[key])}")
     return [lines[run.key] for run in runs]
+
+
+def _took(line: Line) -> str:
+    seconds = line.get("duration_sec")
+    return f", {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
 
 
 def _copied(prepared: PreparedSuite, context: RunContext) -> PreparedSuite:
@@ -86,7 +99,9 @@ def _official_only(suite_path: Path, context: RunContext, seeds: Sequence[int]) 
         seeds={**suite.seeds, SYSTEM: tuple(seeds)},
     )
     prepared = prepare_suite(suite, replace(context, systems=(SYSTEM,)), only=(SYSTEM,))
-    return replace(prepared, pairs=tuple(Pair(t, s, (SYSTEM,)) for t in suite.tasks for s in seeds))
+    own = replace(prepared, pairs=tuple(Pair(t, s, (SYSTEM,)) for t in suite.tasks for s in seeds))
+    check_requests(own, context)
+    return own
 
 
 def export(lines: Iterable[Mapping[str, Any]], path: Path, suite: Suite, command: str) -> ScoreTable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,6 +13,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .. import wire
+from ..errors import StoreError
+from ..execution.cleaning import cleaner
 from ..execution.isolation import OUTPUT
 from ..inputs.backends import FILE, Backend
 from ..inputs.context import RunContext
@@ -21,6 +24,7 @@ from ..inputs.interpreters import Packages, packages
 from ..inputs.named import named, written_since
 from ..inputs.prepare import PreparedFile
 from ..inputs.read_files import ALL_DATA, HASHED, read_files, read_since
+from ..inputs.trees import Tree
 from ..judgement.fingerprint import command_named
 
 _PLUGIN = Path(__file__).parents[1]
@@ -41,13 +45,15 @@ def described(entry: dict[str, Any], prepared: PreparedFile, context: RunContext
     if "programs" not in entry:
         return entry
     programs = {key: dict(program) for key, program in entry["programs"].items()}
+    clean = cleaner(context.root, context.run_dir, os.environ)
     for part in prepared.parts:
         for system, program in part.backends.items():
             if isinstance(program, Backend):
                 found = _of_backend(program, part.sources[system], prepared, context)
             else:
                 found = {"named": command_named(program, context)}
-            programs[f"{part.key}.{system}"].update(found)
+            # Sentences on packages, and where a checkout is from, name places of this machine.
+            programs[f"{part.key}.{system}"].update(clean.document(found))
     return {**entry, "programs": programs}
 
 
@@ -164,7 +170,10 @@ def written_meanwhile(
     Args:
         sealed: the suite's entry of ``run.json``; what came beside is told of by :func:`since_sealed`.
     """
-    time_ns = int(datetime.fromisoformat(sealed_at).timestamp() + 1) * 10**9
+    try:
+        time_ns = int(datetime.fromisoformat(sealed_at).timestamp() + 1) * 10**9
+    except ValueError:
+        raise StoreError(f"generated_at_utc is {sealed_at!r}, no time", where="run.json") from None
     found = []
     for part in prepared.parts:
         for system, program in part.backends.items():
@@ -191,25 +200,34 @@ def since_sealed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[lis
     changed: list[str] = []
     noted: list[str] = []
     old, new = before.get("programs") or {}, now.get("programs") or {}
+    trees = now.get("trees") or {}
     for key in sorted(old.keys() & new.keys()):
         system = key.rpartition(".")[2]
-        for found, more in (how(old[key], new[key], system) for how in (_named, _read, _packages)):
+        copied = dict(Tree(trees.get(key) or {}).copied).keys()
+        one, other = old[key], new[key]
+        differ = _named(one, other, system, copied), _read(one, other, system), _packages(one, other, system)
+        for found, more in differ:
             changed += found
             noted += more
     return changed, noted
 
 
-def _named(before: Mapping[str, Any], now: Mapping[str, Any], system: str) -> tuple[list[str], list[str]]:
-    """Where nothing can be seen of what was named, nothing is said: its absence has its own error."""
+def _named(
+    before: Mapping[str, Any], now: Mapping[str, Any], system: str, copied: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Where nothing can be seen of what was named, nothing is said: its absence has its own error.
+
+    Args:
+        copied: paths of which programs have copies, and of what comes there none.
+    """
     if not before.get("named") or not now.get("named"):
         return [], []
     old, new = before["named"]["files"], now["named"]["files"]
-    copied = {path for row in now["named"]["sources"] if row["kind"] == "files" for path in row["paths"]}
     differ = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-    # What is copied is run as it was sealed; a checkout is read where it stands, with code that came there.
-    told = [
-        p for p in differ if p.endswith(_TEXTS) or (p not in old and (p in copied or not p.endswith(CODE)))
-    ]
+    # What is copied is run as it was sealed, and what came there is told of by the tree; a checkout is read
+    # where it stands, with code that came there.
+    differ = [path for path in differ if path in old or path not in copied]
+    told = [p for p in differ if p.endswith(_TEXTS) or (p not in old and not p.endswith(CODE))]
     other = [path for path in differ if path not in told]
     changed = [f"what the {system} program names ({_first(other)})"] if other else []
     return changed, [f"{_first(told)} changed or came beside the {system} program"] if told else []

@@ -13,24 +13,25 @@ from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
 from ..execution import isolation
 from ..execution.around import NOTHING, seal_around
+from ..execution.attempt_end import note_secret_names
 from ..execution.attempts import recover
 from ..execution.cleaning import cleaner, words_of_contract
 from ..execution.copies import FOLDER, forget_sealed, forget_starts, large_files, seal_copy
 from ..execution.match_program import retire_failed
 from ..execution.sessions import Event
-from ..execution.store import SuiteStore, write_document
+from ..execution.store import SuiteStore, translated, write_document
 from ..inputs.command_program import project_state
 from ..inputs.context import RETRIED, RunContext
-from ..inputs.prepare import PreparedFile, prepare
+from ..inputs.prepare import PreparedFile
 from ..inputs.trees import Tree, base_of
 from ..judgement.all_gates import case_count
 from ..judgement.fingerprint import (
     changes,
     fingerprint,
     overrides_of,
+    prepare_sealed,
     programs_of,
     read_session,
-    tree_of,
 )
 from ..judgement.foreseen import foreseen
 from ..judgement.run_log import SEALED
@@ -69,7 +70,7 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         EvidenceError: what is named here, or has a secret in it, cannot stand in evidence, or
             ``--parity-sign-key`` cannot sign.
     """
-    prepared = {node_id: prepare(path, context) for node_id, path in paths.items()}
+    prepared = {node_id: prepare_sealed(path, context) for node_id, path in paths.items()}
     if any(p.proof is not None for p in prepared.values()):
         from .proof_options import read_history
 
@@ -88,12 +89,14 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     asked = {n: described(fingerprint(p, context), p, context) for n, p in prepared.items()}
     path = context.run_dir / "run.json"
     if not context.resume:
-        _copy_programs(context, prepared.values())
+        _copy_programs(context, prepared, asked)
+        _note_secrets(context)
         begun = _note("started", context, prepared, arguments)
         asked = {n: {**entry, SEALED: begun[n]} for n, entry in asked.items()}
         write_document(path, _session_document(context, asked, arguments), "session.v1")
     else:
-        _check_sealed(context, asked, prepared)
+        _copy_programs(context, prepared, _check_sealed(context, asked, prepared))
+        _note_secrets(context)
         _seal_choice(context)
         # Of attempts that were killed; a job of Slurm may still run from its own.
         if context.engine != "slurm":
@@ -112,13 +115,20 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     return sum(map(_case_count, prepared.values())), against
 
 
+def _note_secrets(context: RunContext) -> None:
+    """A session that settles what this one leaves has to know what could stand in its logs."""
+    with translated(context.run_dir):
+        note_secret_names(context.run_dir)
+
+
 def _note(
     event: Event, context: RunContext, prepared: Mapping[str, PreparedFile], arguments: Sequence[str]
 ) -> dict[str, str]:
     """Write down with every suite that this session begins or goes on; node id -> sha256 of its sessions."""
     command = _command(arguments, context)
     stores = {n: SuiteStore(context.run_dir, one.suite_id) for n, one in prepared.items()}
-    return {n: store.note_session(event, context.run_id, command) for n, store in stores.items()}
+    about = (event, context.run_id, command, context.retry_failed)
+    return {n: store.note_session(*about) for n, store in stores.items()}
 
 
 def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) -> None:
@@ -174,16 +184,21 @@ def unsearched_lines() -> Iterable[str]:
         yield f"parity: the value of {name} is a word of every record, and is taken out of none"
 
 
-def _copy_programs(context: RunContext, files: Iterable[PreparedFile]) -> None:
-    """Make the copies that programs run from.
+def _copy_programs(
+    context: RunContext, prepared: Mapping[str, PreparedFile], entries: Mapping[str, Any]
+) -> None:
+    """Make the copies that programs run from; on a resume those that are gone, or no longer whole.
+
+    Args:
+        entries: node id -> what is sealed of a suite.
 
     Raises:
         BackendError: a file changes now. StoreError: a copy cannot be written.
     """
-    for file in files:
-        for _, program in programs_of(file):
+    for node_id, file in prepared.items():
+        for key, program in programs_of(file):
             base = base_of(program, context.root.resolve())
-            seal_copy(context.run_dir.resolve() / FOLDER, tree_of(program, context), base)
+            seal_copy(context.run_dir.resolve() / FOLDER, Tree(entries[node_id]["trees"][key]), base)
 
 
 def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:
@@ -217,7 +232,14 @@ def _case_count(prepared: PreparedFile) -> int:
     return case_count(prepared.suite, prepared.parts[0].match is not None)
 
 
-def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedFile]) -> None:
+def _check_sealed(
+    context: RunContext, asked: dict[str, Any], prepared: Mapping[str, PreparedFile]
+) -> dict[str, Any]:
+    """What the run sealed, by node id.
+
+    Raises:
+        StoreError: what is asked now is not that.
+    """
     path = context.run_dir / "run.json"
     session = read_session(context.run_dir)
     if session["run_id"] != context.run_id:
@@ -226,7 +248,7 @@ def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[
             where=str(path),
             mend="give the folder its name back",
         )
-    sealed = session["suites"]
+    sealed: dict[str, Any] = session["suites"]
     for node_id, now in asked.items():
         if node_id not in sealed:
             raise StoreError(
@@ -244,6 +266,7 @@ def _check_sealed(context: RunContext, asked: dict[str, Any], prepared: Mapping[
                 where=node_id,
                 mend="start a new run: leave --parity-resume out",
             )
+    return sealed
 
 
 def _refuse_shared_ids(prepared: dict[str, PreparedFile]) -> None:

@@ -135,8 +135,10 @@ def object_in(text: bytes, where: str) -> Dict[str, Any]:
         )
     except WireError as error:
         raise WireError(f"{where}: {error}") from None
+    except RecursionError:
+        raise WireError(f"{where}: nested deeper than Python can follow") from None
     # Not JSON, not UTF-8, or an integer of more digits than Python reads: each is a ValueError.
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise WireError(f"{where}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise WireError(f"{where}: a JSON object is wanted, not {type(data).__name__}")

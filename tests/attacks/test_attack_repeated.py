@@ -49,6 +49,21 @@ ATTACKS = (
         controls=CONTROLS,
     ),
     Attack(
+        "The candidate fails, and leaves what has its end taken for a full disk, or for a success.",
+        codes=("failed_attempts",),
+        words="failed",
+        ends="`validate` 1; the card counts them",
+        tests=("test_what_a_failed_program_leaves_changes_nothing_of_its_end",),
+        controls=CONTROLS,
+    ),
+    Attack(
+        "The reason of `--parity-retry-failed` is taken out of `run.json`.",
+        codes=("log_broken",),
+        ends="session 1",
+        tests=("test_a_reason_that_is_taken_away_is_missed",),
+        controls=CONTROLS,
+    ),
+    Attack(
         "The candidate kills what runs it where its draw is bad, and the run is resumed.",
         codes=("failed_attempts",),
         words="attempts of worldflux lost",
@@ -71,6 +86,22 @@ ENDS = {
     "failed": "    bad and sys.exit(3)\n",
     "killed": f"{SIGNALS}    bad and os.kill(os.getpid(), signal.SIGKILL)\n",
     "lost": f"{SIGNALS}    bad and (os.kill(os.getppid(), signal.SIGKILL), time.sleep(60))\n",
+}
+
+
+# Of a good draw of a program that fails all the same.
+RECORD = "    good = dict(schema_version='parity.v1', request_id=request.request_id, success=True, "
+RECORD += "adapter=request.adapter, task_id=request.task_id, seed=request.seed, device=request.device, "
+RECORD += "curve=[{'step': 1000, 'return': 100.0}], scalars={}, metadata={})\n"
+WRITES = "    bad and open('metrics.json', 'w').write(json.dumps(good))\n"
+LEAVES = {
+    "the name of a probe leads to a full device": "    bad and os.symlink('/dev/full', '.room')\n",
+    "a folder in the place of the failed record": (
+        f"    import json\n{RECORD}{WRITES}    bad and os.makedirs('failed_metrics.json/x')\n"
+    ),
+    "a folder that nobody may write": (
+        f"    import json\n{RECORD}{WRITES}    bad and os.chmod('.', 0o555)\n"
+    ),
 }
 
 
@@ -111,6 +142,39 @@ def test_bad_draws_that_end_themselves_are_counted(project: Kept, how: str) -> N
 
 def _refusal(project: Kept) -> str:
     return released(project, "r").text
+
+
+@pytest.mark.parametrize("what", LEAVES)
+def test_what_a_failed_program_leaves_changes_nothing_of_its_end(project: Kept, what: str) -> None:
+    """Nothing is written through a name that it chose, and a resume does not find its record."""
+    quick(project, retries=0)
+    lock(project)
+    edit(program(project), OK, OK + BAD.format(seeds=2) + LEAVES[what] + ENDS["failed"])
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
+    assert [x["error_kind"] for x in project.lines() if not x["success"]] == ["failed"] * 2
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert [x["error_kind"] for x in project.lines() if not x["success"]] == ["failed"] * 2
+    anew = project.run("--parity-resume", "--parity-retry-failed=again")
+    assert anew.ret == pytest.ExitCode.OK
+    assert "| attempts of worldflux | 4 ok, 2 failed |" in project.report()
+    assert_not_released(project, "r", codes=["overrides", "failed_attempts"])
+
+
+def test_a_reason_that_is_taken_away_is_missed(project: Kept) -> None:
+    quick(project, retries=0)
+    lock(project)
+    ending(project, "failed", 1)
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-resume", "--parity-retry-failed=again").ret == pytest.ExitCode.OK
+    sealed = project.run_dir() / "run.json"
+    session = json.loads(sealed.read_text(encoding="utf-8"))
+    assert session["choices"].pop("retry_failed") == "failed runs tried again: again"
+    sealed.write_text(json.dumps(session), encoding="utf-8")
+    found = project.run("--parity-resume")
+    assert found.ret == pytest.ExitCode.TESTS_FAILED
+    found.stdout.fnmatch_lines(
+        ["*log_broken: run.json does not say that failed runs were tried again: again*"]
+    )
 
 
 def test_retries_count_over_all_sessions(project: Kept) -> None:

@@ -47,8 +47,9 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("suite", type=Path, help="its family says which programs, its first task what")
-    parser.add_argument("--official-python", type=Path, required=True)
-    parser.add_argument("--checkout", type=Path, required=True)
+    # Programs start in folders of their own. A link to an interpreter says which environment is meant.
+    parser.add_argument("--official-python", type=os.path.abspath, required=True)
+    parser.add_argument("--checkout", type=os.path.abspath, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -80,7 +81,7 @@ def timing(options: argparse.Namespace, seed: int, system: str) -> dict[str, flo
     """Run one program whole; its record's timing."""
     family = suite_file.load(options.suite).family
     backend = program(family, system)
-    python = options.official_python if system == "official" else Path(sys.executable)
+    python = Path(options.official_python if system == "official" else sys.executable)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "out").mkdir()
@@ -109,7 +110,7 @@ def make_request(
     source: dict[str, Any] = {}
     if backend.lock_suite:
         entry = lock.read_lock(LOCK).entry(backend.lock_suite)
-        source = {"checkout": str(options.checkout.resolve()), "commit": entry.commit, "repo": entry.repo}
+        source = {"checkout": options.checkout, "commit": entry.commit, "repo": entry.repo}
     return wire.RunRequest(
         request_id=wire.content_hash([backend.adapter, seed]),
         run_id="throughput",

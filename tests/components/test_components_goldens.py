@@ -62,7 +62,10 @@ def test_a_golden_is_where_it_was_read_and_as_it_is(tmp_path: Path, monkeypatch:
         ({"schema_version": "v2"}, "manifest.json: schema_version: schema_version is 'v2'"),
         ({"componets": []}, "manifest.json: componets: unknown key 'componets'; did you mean 'components'?"),
         ({"source": None}, "key 'source' is missing"),
-        ({"source": {"repo": "r", "commit": "main"}}, "manifest.json: source.commit: source.commit: "),
+        (
+            {"source": {"repo": "r", "commit": "main"}},
+            "manifest.json: source.commit: source.commit is 'main', not a commit of",
+        ),
         (
             {"source": {"repo": "r", "commit": "0" * 40, "dirty": True}},
             "from a checkout that differs from its",

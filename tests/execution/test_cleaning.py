@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from pytest_worldflux_parity.execution.cleaning import (
     Cleaner,
     cleaner,
-    is_word,
     placeholders,
     words_of_contract,
 )
-from pytest_worldflux_parity.execution.key_forms import FORMS, known, looks_secret
+from pytest_worldflux_parity.execution.key_forms import FORMS, is_word, known, looks_secret
 
 ENVIRON = {
     "HOME": "/data/me", "USER": "alice", "GITHUB_TOKEN": "hunter2-and-more", "DB_PASS": "abcd",
@@ -41,7 +40,7 @@ NO_HOST = Cleaner({}, {}, hosts=("node7.cluster", "node7"), users=("alice",))
         ("OPENAI_APIKEY", True), ("GOOGLE_APPLICATION_CREDENTIALS", True), ("SSH_PRIVATE", True),
         ("DB_PASS", True), ("NPM_AUTH", True), ("GH_PAT", True), ("SENTRY_DSN", True), ("mykey", True),
         ("PATH", False), ("HOME", False), ("PWD", False), ("PATIENCE", False), ("AUTHOR", False),
-        ("KEYBOARD", False), ("SSH_AUTH_SOCK", False), ("PASSAGE", False),
+        ("PGPWD", True), ("KEYBOARD", False), ("SSH_AUTH_SOCK", False), ("PASSAGE", False),
     ],
 )  # fmt: skip
 def test_names_that_look_like_secrets(name: str, secret: bool) -> None:
@@ -109,6 +108,45 @@ def test_bytes_that_are_no_text_stay() -> None:
     assert CLEANER.data(b"\xff\xfe /data/me/x") == b"\xff\xfe <home>/x"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        *((sign, "") for sign in "!])*@+$"), ("/", ""), ("//nas", ""), ("nfs://", ""), ("sqlite:///", ""),
+        ("ssh://me@nas.example.org", ""), ("rsync://nas", ""), ("#!", ""), ("[info]", ""), ("**", "**"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/home/bob/secret/x.py", "/scratch/bob/x.py", "/data/me/x.py"])
+def test_a_path_is_found_behind_any_sign(path: str, before: str, after: str) -> None:
+    text = f"see {before}{path}{after} now"
+    clean = CLEANER.text(text)
+    # Behind the name of a host it is no folder of this machine, whatever it is called.
+    if "nas" not in before or not path.startswith("/data"):
+        assert path.rpartition("/")[0] not in clean
+        assert clean.startswith(f"see {before}<")
+        assert clean.endswith(f"x.py{after} now")
+    assert CLEANER.text(clean) == clean
+
+
+@pytest.mark.parametrize("slash", ["\\/", "%2F", "%2f"])
+def test_a_path_is_found_as_json_and_urls_spell_it(slash: str) -> None:
+    text = "see " + "/scratch/bob/x.py".replace("/", slash)
+    assert CLEANER.text(text) == f"see <dir-f3c8e124>{slash}x.py", "the folder's word as in plain"
+    assert CLEANER.text(f"?u={text[4:]}&v=1") == f"?u=<dir-f3c8e124>{slash}x.py&v=1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.org/home/user/x", "http://data/a/b", "f(x)/grad/norm **/data/*.npz a[0]/b/c",
+        "$/month/x @/components/home/x", "//comment/home a*b/c/d", "group%2Fhome%2Fx",
+        "https://x.org/?u=https%3A%2F%2Fx.org%2Fhome%2Fa", "s3://bucket/home/a/b",
+        "//cdn.example.org/lib/x.js",
+    ],
+)  # fmt: skip
+def test_what_is_no_path_of_a_machine_stays(text: str) -> None:
+    assert CLEANER.text(text) == text
+
+
 SECRET = "hunter2-and-more"
 SPELLED = {
     "other case": SECRET.upper(),
@@ -125,6 +163,26 @@ SPELLED = {
 def test_a_value_is_found_however_it_is_encoded(spelled: str) -> None:
     assert CLEANER.text(f"login {spelled} done") == "login <redacted:GITHUB_TOKEN> done"
     assert "GITHUB_TOKEN" in CLEANER.secret_in({"metadata": {"x": [spelled]}})
+
+
+ODD = "correct horse+battery/99&more"
+SPELLED_ODD = {
+    "a form": quote_plus(ODD),
+    "a form within a URL": quote(quote_plus(ODD), safe=""),
+    "a path of a URL": quote(ODD),
+    "slashes of JSON": json.dumps(ODD).replace("/", "\\/")[1:-1],
+    "JSON within HTML": json.dumps(ODD).replace("&", "\\u0026").replace("/", "\\u002F")[1:-1],
+    "some of both": ODD.replace("&", "\\u0026").replace(" ", "%20"),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED_ODD.values(), ids=SPELLED_ODD.keys())
+def test_a_value_is_found_however_its_signs_are_spelled(spelled: str) -> None:
+    clean = cleaner(Path("/p"), Path("/p/r"), {"DB_PASSWORD": ODD})
+    assert clean.text(f"login {spelled} done") == "login <redacted:DB_PASSWORD> done"
+    assert "DB_PASSWORD" in clean.secret_in({"metadata": {"x": spelled}})
+    honest = ODD.replace("+", "-")
+    assert clean.text(honest) == honest
 
 
 LONG = "0aA1bB2cC3dD4eE5fF6gG7hH8iI9jJkKlLmMnNoOpPqQrRsStTuUvVwWxXyYzZ"
@@ -186,6 +244,8 @@ def test_where_a_record_holds_a_secret_is_told_and_not_what_it_is() -> None:
     named = CLEANER.secret_in({"metadata": {"wandb": {"api_key": LONG[:20]}}})
     assert named == "metadata.wandb.api_key holds what has the form of a named_secret"
     assert SECRET not in CLEANER.secret_in({"a": {SECRET: {"password": SECRET}}})
+    long = {"": [1.5] * 200_000 + [{"b c": f"x{SECRET}x"}]}
+    assert CLEANER.secret_in(long).startswith("[200000].b c holds")
 
 
 def test_digits_and_short_words_do_not_make_a_record_fail() -> None:
@@ -259,7 +319,7 @@ def test_a_value_is_found_in_urls_and_over_lines(spelled: str) -> None:
         ("AccountKey=abcd1234/EFGH+abcd==;x", "AccountKey=<redacted:named_secret>;x"),
         ("%2Fdata%2Fme%2Fx p%3D%2fdata%2fme%2fx", "<home>%2Fx p%3D<home>%2fx"),
         ('"\\/data\\/me\\/x"', '"<home>\\/x"'),
-        ("%2Fscratch%2Falice", "%2Fscratch%2F<user>"),
+        ("%2Fscratch%2Falice", "<dir-ad861404>%2F<user>"),
         ("\x1b[1m/data/me/x\x1b[0m", "\x1b[1m<home>/x\x1b[0m"),
     ],
 )
@@ -328,6 +388,10 @@ WORST = {
     "accented keys": "\u00e9sk-",
     "escaped keys": "1msk-",
     "base64": base64.b64encode(SECRET.encode() * 3).decode(),
+    "paths": "]/home/a",
+    "hosts": "//a/home/a ",
+    "spelled paths": "%2Fhome%2Fa",
+    "slashes": "\\/home",
     "lines": "QUJDQUJDQUJDQUJDQUJD\n",
 }
 

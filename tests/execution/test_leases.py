@@ -45,11 +45,61 @@ def test_what_the_driver_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert visible("") == visible("-1") == visible("GPU-a") == []
     assert visible("MIG-x,0") == ["MIG-x", "GPU-aaa"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert devices.resolve("auto") == "cuda"
-    fake_driver(tmp_path, "failed", status=9)
-    assert devices.gpus({}) == []
-    with pytest.raises(ParityError, match="nvidia-smi lists no GPU"):
+    assert devices.resolve("auto") == ("cuda", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "visible", "told"),
+    [
+        (("Failed to initialize NVML",), 9, None, "and ended with status 9: Failed to initialize NVML"),
+        (("No devices were found",), 0, None, "and ended with status 0: No devices were found"),
+        ((), 0, None, "nvidia-smi lists no GPU, and ended with status 0"),
+        (("GPU-aaa, 24000",), 0, "", "CUDA_VISIBLE_DEVICES='' leaves none of 1 GPUs"),
+    ],
+)
+def test_a_driver_that_lists_nothing_is_told_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: tuple[str, ...],
+    status: int,
+    visible: str | None,
+    told: str,
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    fake_driver(tmp_path, *rows, status=status)
+    assert devices.gpus() == []
+    assert devices.resolve("cpu") == ("cpu", "")
+    device, word = devices.resolve("auto")
+    assert device == "cpu"
+    assert word.startswith("--device auto takes the CPU: ")
+    assert told in word
+    with pytest.raises(ParityError) as caught:
         devices.resolve("cuda")
+    assert told in caught.value.line()
+
+
+def test_without_a_driver_nothing_is_odd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An honest control: most machines have none."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert devices.resolve("auto") == ("cpu", "")
+    with pytest.raises(ParityError, match="there is no nvidia-smi"):
+        devices.resolve("cuda")
+
+
+def test_a_driver_that_hangs_or_cannot_be_started_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(devices, "ANSWER_SEC", 0.2)
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexec sleep 30\n")
+    program.chmod(0o755)
+    assert "gave no answer in 0.2 s" in devices.resolve("auto")[1]
+    program.write_text("#!/nowhere/shell\n")
+    assert "nvidia-smi cannot be started: " in devices.resolve("auto")[1]
 
 
 def test_the_emptiest_gpu_is_taken_and_the_program_sees_it_alone(tmp_path: Path) -> None:

@@ -55,12 +55,36 @@ def test_what_is_no_file_of_its_size_fails_its_pair_in_one_line(project: Project
     ending(project, code)
     result = project.run_here()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines([f"fake_worldflux: the program {said}; to mend: *"])
+    result.stdout.fnmatch_lines([f"worldflux: fake_worldflux: the program {said}; to mend: *"])
     assert [(x["system"], x["status"]) for x in project.lines()] == [
         ("official", "success"),
         ("worldflux", "failed"),
     ]
     assert (project.run_dir() / "fake_quick" / "evidence_bundle.zip").exists()
+
+
+@pytest.mark.parametrize("deep", [100, 300, 700, 20_000])
+def test_a_record_nested_too_deep_fails_its_pair_in_one_line(project: Project, deep: int) -> None:
+    """Also where Python itself would go no deeper, and a resume goes on."""
+    nested = f"json.dumps(document).replace('\"here\"', '[' * {deep} + ']' * {deep})"
+    reads = "import json; document = json.load(open(metrics)); document['metadata']['x'] = 'here'"
+    ending(project, f"{reads}; open(metrics, 'w').write({nested})")
+    result = project.run_here()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*fake_worldflux: metrics.json: *nested deeper than *"])
+    assert project.run_here("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert {x["error_kind"] for x in project.lines() if x["system"] == "worldflux"} == {"failed"}
+
+
+def test_a_program_may_empty_its_folder_first(project: Project) -> None:
+    """As programs do that begin a new folder of logs: what was asked stands there again at its end."""
+    code = "import shutil; shutil.rmtree(HERE); os.makedirs(HERE); os.chdir(HERE); ok(request)"
+    ending(project, code.replace("HERE", "request.out_dir"))
+    project.run_here()
+    assert [x["success"] for x in project.lines()] == [True, True]
+    found = project.document()["gates"]["validity"]["findings"]
+    assert not [finding for finding in found if finding["code"] == "attempt_without_line"]
+    assert (project.out_dir("worldflux", "alpha", 0) / "attempt_1" / "request.json").is_file()
 
 
 def test_a_log_without_end_loses_its_middle_and_no_result(project: Project) -> None:

@@ -110,6 +110,18 @@ def test_two_agents_are_never_one_side(tmp_path: Path) -> None:
     assert "no row has 'TDMPC2' in agent; did you mean 'TD-MPC2'?" in line
 
 
+def test_two_environments_are_never_one_task(tmp_path: Path) -> None:
+    """A column that names the task otherwise says the same of all rows of a task, or is refused."""
+    text = "task,env_id,seed,step,score\na,A-v4,0,0,1\na,A-v4,1,0,2\nb,B-v4,0,0,3\n"
+    path = written(tmp_path / "t.csv", text)
+    assert mapped(path, {"step": "step"}).tasks() == ("a", "b")
+    path = written(tmp_path / "t.csv", text.replace("a,A-v4,1", "a,A-v5,1"))
+    line = refusal(path, columns={"step": "step"})
+    assert "scores of 2 values of env_id for the task a in one table; valid: A-v4, A-v5" in line
+    line = refusal(path, columns={"constants": {"agent": "x"}, "task": "agent"})
+    assert "scores of 2 values of task for the task x" in line
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
@@ -172,10 +184,19 @@ def test_a_chart_of_wandb_is_read_as_it_is_exported(tmp_path: Path) -> None:
     assert table.nulls == {}, "a cell is empty where another run has a point"
 
 
+def test_the_runs_of_a_chart_are_chosen_by_their_names(tmp_path: Path) -> None:
+    other = CHART.replace("walker-walk__ppo__2__18", "walker-walk__sac__2__18")
+    path = written(tmp_path / "w.csv", other)
+    assert "scores of 2 values of exp in one table; valid: ppo, sac" in refusal(path, columns=RUNS)
+    assert mapped(path, {**RUNS, "where": {"exp": "sac"}}).seeds("walker-walk") == (2,)
+    line = refusal(path, columns={**RUNS, "where": {"exp": "sak"}})
+    assert "no row has 'sak' in exp; did you mean 'sac'?; valid: ppo, sac" in line
+
+
 def test_a_mean_over_runs_is_no_run(tmp_path: Path) -> None:
     path = written(tmp_path / "w.csv", CHART.replace('"12.5","12.5","12.5"', '"12.5","10","15"'))
     line = refusal(path, columns=RUNS)
-    assert "w.csv:3: walker-walk__ppo__2__18 - charts/return is a mean of scores from 10 to 15" in line
+    assert "w.csv:3: walker-walk__ppo__2__18 - charts/return is a mean of scores from 10.0 to 15.0" in line
     assert "to mend: export the runs without grouping" in line
 
 
@@ -204,6 +225,8 @@ def test_two_experiments_are_told_apart(tmp_path: Path) -> None:
     chosen = {"where": {"exp": "default"}}
     table = load_table(tmp_path, "tdmpc2_logs", frames_per_step=2, columns=chosen)
     assert table.seeds("walker-walk") == (1,)
+    # What is not chosen is no part of the table: another experiment may go on.
+    assert set(table.files) == {"walker-walk/1/default/eval.csv"}
 
 
 def test_a_tree_of_dreamerv3_is_read_by_its_configurations(tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def test_two_of_one_name_a_single_file_and_an_absent_one(root: Path, tmp_path: P
     assert [*rows.read_files(backend(root, named), root, [])] == ["algo.py", "algo.py (2)"]
 
 
+def test_a_name_that_is_no_utf8_can_stand_in_a_document(root: Path) -> None:
+    Path(os.fsdecode(os.fsencode(root / "src") + b"/\xff.py")).touch()
+    found = rows.read_files(backend(root, ["{repo_root}/src"]), root, [])
+    assert "src/\\udcff.py" in found
+    wire.canonical_json(found)
+
+
 def test_data_of_many_files_is_one_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MOST_DATA", 2)
     for i in range(3):

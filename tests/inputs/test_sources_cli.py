@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.cli import main as cli
-from pytest_worldflux_parity.cli import options
+from pytest_worldflux_parity.cli import options, waiting
 from pytest_worldflux_parity.inputs import checkouts
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -55,6 +56,18 @@ def test_the_project_is_found_from_a_folder_below_it(upstream, project, capsys, 
     command = ["fetch-oracles", "--suite", "a_suite", "--mirror", str(upstream.path)]
     assert cli.main(command) == 0
     assert str(project) in capsys.readouterr().out
+
+
+def test_what_takes_its_time_is_told_of(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(waiting, "FIRST_SEC", 0.01)
+    monkeypatch.setattr(waiting, "EVERY_SEC", 0.2)
+    log = tmp_path / "log"
+    with waiting.waiting("a: its environment", lambda: waiting.last_line(log)):
+        log.write_text("Collecting torch\n  Downloading torch-2.13.0 (1.2 GB)\r\n\n")
+        wait_until(lambda: "1.2 GB" in (shown := capsys.readouterr().out) and shown, "a line", 20)
+    with waiting.waiting("b"):
+        pass
+    assert "b" not in capsys.readouterr().out
 
 
 def test_env_list_says_what_is_lacking(capsys):

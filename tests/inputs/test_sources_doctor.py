@@ -146,6 +146,34 @@ def test_a_table_that_nothing_pins_is_told_and_stops_nothing(project: Path, exam
     assert found["mend"] == "worldflux-parity pin-table SUITE, the file of s"
 
 
+def test_a_project_without_lock_and_policy_is_ready(project: Path, examine: Doctor) -> None:
+    """A stranger's: what these are for is told, and nothing is missed."""
+    (project / options.DEFAULT_LOCK).unlink()
+    code, checks = examine(project)
+    assert code == 1, "its suite runs a program of a locked checkout"
+    assert (checks["lock file"]["status"], checks["lock file"]["needed"]) == ("wrong", True)
+    backend(project, "fake_worldflux", environment="own", requirements=["numpy==1.2.3"])
+    build(project, "fake_worldflux", "1.2.3")
+    code, checks = examine(project)
+    assert code == 0, checks
+    for name, said in (
+        ("lock file", "none is needed: it would pin"),
+        ("policy", "runs need none: a release"),
+    ):
+        assert (checks[name]["status"], checks[name]["needed"], checks[name]["mend"]) == (
+            "absent",
+            False,
+            None,
+        )
+        assert said in checks[name]["detail"]
+    code, checks = examine(project, "--lock", str(project / "mine.json"))
+    assert code == 1, "one that is named is to be there"
+    write(project / options.DEFAULT_POLICY, "{}")
+    code, checks = examine(project)
+    assert (code, checks["policy"]["status"]) == (0, "wrong")
+    assert checks["policy"]["mend"]
+
+
 @pytest.mark.parametrize(
     ("harm", "name", "status", "detail", "mend"),
     [

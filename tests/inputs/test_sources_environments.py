@@ -24,8 +24,8 @@ environment: own
 """
 
 
-def backend(tmp_path, more=""):
-    path = tmp_path / "backends" / "mine" / "backend.yaml"
+def backend(tmp_path, more="", name="mine"):
+    path = tmp_path / "backends" / name / "backend.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(YAML + more)
     return read_backend(path)
@@ -67,8 +67,51 @@ def test_an_environment_is_built_once_and_a_failing_rebuild_is_never_used(tmp_pa
         venvs.create(second, tmp_path)
     assert "parity-trial" in Path(caught.value.where).read_text()
     assert "\n" not in caught.value.line()
-    for one in (first, second):
-        assert venvs.state(one, tmp_path) == "is not complete"
+    assert venvs.state(second, tmp_path) == "was built from other requirements"
+    assert venvs.state(first, tmp_path) == "ready", "what was built is not lost for one that cannot be"
+    assert trial_version(first, tmp_path) == "1.0"
+
+
+@pytest.mark.usefixtures("wheels")
+def test_backends_with_equal_requirements_share_an_environment(tmp_path):
+    one, other = (backend(tmp_path, "requirements: [parity-trial==1.0]\n", name) for name in ("one", "other"))
+    assert venvs.create(one, tmp_path)
+    assert venvs.shared_with(one, tmp_path) == []
+    assert venvs.create(other, tmp_path) is False, "nothing is built"
+    assert one.interpreter(tmp_path) == other.interpreter(tmp_path)
+    assert trial_version(other, tmp_path) == "1.0"
+    assert venvs.shared_with(other, tmp_path) == ["one"]
+
+    # One that asks for something else gets its own, and the other keeps what it has.
+    changed = backend(tmp_path, "requirements: []\n", "one")
+    assert venvs.create(changed, tmp_path)
+    assert changed.interpreter(tmp_path) != other.interpreter(tmp_path)
+    assert trial_version(other, tmp_path) == "1.0"
+    built = tmp_path / ".worldflux" / "envs" / ".built"
+    assert len([p for p in built.iterdir() if p.is_dir()]) == 2
+    # What nobody uses goes.
+    again = backend(tmp_path, "requirements: []\n", "other")
+    assert venvs.create(again, tmp_path) is False
+    assert len([p for p in built.iterdir() if p.is_dir()]) == 1
+    assert venvs.state(changed, tmp_path) == venvs.state(again, tmp_path) == "ready"
+
+
+@pytest.mark.usefixtures("wheels")
+def test_an_environment_of_an_earlier_version_is_used_and_gives_way(tmp_path):
+    """It stands where the link would."""
+    one = backend(tmp_path, "requirements: [parity-trial==1.0]\n")
+    venvs.create(one, tmp_path)
+    link = one.environment_dir(tmp_path)
+    real = link.resolve()
+    link.unlink()
+    real.rename(link)
+    assert venvs.state(one, tmp_path) == "ready"
+    assert venvs.create(one, tmp_path) is False
+    other = backend(tmp_path, "requirements: []\n")
+    assert venvs.state(other, tmp_path) == "was built from other requirements"
+    assert venvs.create(other, tmp_path)
+    assert link.is_symlink()
+    assert venvs.state(other, tmp_path) == "ready"
 
 
 def trial_version(which, root):

@@ -59,6 +59,23 @@ def test_backends_and_lock_are_options(project, capsys):
     assert "--lock FILE" in capsys.readouterr().err
 
 
+def test_each_run_is_told_of_and_the_folder_is_made(project, capsys):
+    arguments = command(project)
+    arguments[arguments.index("--output") + 1] = str(project / "new" / "folder" / "oracle.json")
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("2 runs of fake_official, 1 at a time, in ")
+    assert [line.rpartition(",")[0] for line in shown[1:3]] == [
+        "1 of 2: alpha[seed=0]", "2 of 2: alpha[seed=1]"
+    ]  # fmt: skip
+    assert (project / "new" / "folder" / "oracle.json").is_file()
+    (project / "file").write_text("")
+    arguments[arguments.index("--output") + 1] = str(project / "file" / "oracle.json")
+    assert cli.main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "file: cannot be made: " in line
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

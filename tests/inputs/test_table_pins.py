@@ -242,3 +242,26 @@ def test_the_table_of_a_campaign_and_of_the_suite_that_shares_its_id_have_one_pi
     (project / "suites" / "campaign.yaml").write_text(json.dumps(campaign))
     assert pin(project, "suites/campaign.yaml") == 0
     assert is_pinned(project)
+
+
+def test_every_file_of_a_tree_of_logs_is_pinned(project: Path) -> None:
+    for seed in (0, 1):
+        run = project / "suites" / "logs" / str(seed)
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(f"task: alpha\nseed: {seed}\n", encoding="utf-8")
+        (run / "scores.jsonl").write_text('{"step": 1000, "episode/score": 5}\n', encoding="utf-8")
+    suite(project, path="logs", format="dreamerv3_logs")
+    lock_of(project).parent.mkdir(parents=True)
+    assert pin(project) == 0
+    entry = read_lock(lock_of(project)).entry("one")
+    assert (entry.oracle_format, len(entry.oracle_files)) == ("dreamerv3_logs", 4)
+    one = suite_file.load(project / "suites" / "one.yaml")
+    names = {"table": "t", "suite": "s", "lock": "l"}
+    side = one.sides["official"]
+    assert isinstance(side, ArtifactSide)
+    assert table_pin(one, load_table(side.path, side.format), entry, names).pinned
+    (project / "suites" / "logs" / "1" / "config.yaml").write_text("task: alpha\nseed: 7\n", encoding="utf-8")
+    assert (
+        "1/config.yaml has the sha256"
+        in table_pin(one, load_table(side.path, side.format), entry, names).mismatch
+    )

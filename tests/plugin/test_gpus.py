@@ -43,6 +43,30 @@ def test_two_sessions_share_the_gpus_of_a_host_and_no_slot(project: Project) -> 
     assert {tuple(x["gpus"]) for x in project.lines()} <= {("GPU-aaa",), ("GPU-bbb",)}
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_driver_that_fails_is_said_and_the_session_is_on_one_device(
+    project: Project, workers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it fails for a worker alone: what the controller saw is what all run on."""
+    project.suite(tasks=["alpha"])
+    count = project.root / "asked"
+    program = project.root / "driver" / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho x >> {count}\necho 'no contact with the driver'\nexit 9\n")
+    result = project.run("-n", workers)
+    assert result.ret == pytest.ExitCode.OK
+    said = (
+        "parity: --device auto takes the CPU: nvidia-smi lists no GPU, and ended with status 9: no contact*"
+    )
+    result.stdout.fnmatch_lines(["parity: quick, device cpu, *", said])
+    assert len(count.read_text().splitlines()) <= 2, "once, and once for the document"
+    assert {x["device"] for x in project.lines()} == {"cpu"}
+    result = project.run("--device=cpu", run_id="cpu")
+    assert "takes the CPU" not in result.stdout.str()
+    result = project.run("--device=cuda", run_id="cuda")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--device cuda, but nvidia-smi lists no GPU, and ended with status 9*"])
+
+
 def test_slots_and_resources(project: Project) -> None:
     project.ini("filterwarnings = error", "parity_workers = 0", "parity_slots_per_gpu = 2")
     recipe = {"level": 100.0, "behaviour": "sees", "log": str(project.root / "seen")}

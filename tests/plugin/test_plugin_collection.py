@@ -55,11 +55,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"official": artifact("nan.json")},
         "nan.json:1: scores[1].score: not JSON for scores: NaN is not a number",
     ),
-    "seed": ({"official": artifact("seed.json")}, "seed.json: scores[0]: seed is 0.5, not a non-negative"),
-    "no_step": ({"official": artifact("no_step.json")}, "no_step.json: scores[0]: step is missing"),
+    "seed": ({"official": artifact("seed.json")}, "seed.json:1: scores[0]: seed is 0.5, not a non-negative"),
+    "no_step": ({"official": artifact("no_step.json")}, "no_step.json:1: scores[0]: step is missing"),
     "two": (
         {"official": artifact("two.json")},
-        "two.json: scores[1]: a second score 2.0 for alpha seed 0 step 1000, which has 1.0; to mend: say",
+        "two.json:1: scores[1]: a second score 2.0 for alpha seed 0 step 1000, which has 1.0; to mend: say",
     ),
     "empty": ({"official": artifact("empty.json")}, "empty.json: the table holds no score"),
     "cut": (
@@ -68,7 +68,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "curve": (
         {"official": artifact("curve.json", "dreamerv3_scores_json_gz")},
-        "curve.json: [0]: 2 xs and 1 ys",
+        "curve.json:1: [0]: 2 xs and 1 ys",
     ),
     "column": (
         {"official": artifact("csv", "tdmpc2_results_csv_dir")},

@@ -217,7 +217,7 @@ def test_what_a_resume_refuses(project: Project) -> None:
         result = project.run_here(*arguments, run_id=run_id)
         assert result.ret == pytest.ExitCode.USAGE_ERROR, result.stdout.str()
         assert text in result.stderr.str()
-        assert "to mend: " in result.stderr.str()
+        assert "to mend: " in result.stderr.str() or "valid: " in result.stderr.str()
         assert "Traceback" not in result.stderr.str()
 
     refused("no such run to resume", "--parity-resume")
@@ -230,10 +230,13 @@ def test_what_a_resume_refuses(project: Project) -> None:
     lock.write_text('{"changed": true}', encoding="utf-8")
     refused("upstream_lock_sha256 changed since the run was sealed", "--parity-resume")
     lock.unlink()
-    backend = project.root / "backends" / "fake_worldflux" / "more.py"
-    backend.write_text("", encoding="utf-8")
-    refused("changed since the run was sealed", "--parity-resume")
-    backend.unlink()
+    side = project.root / "backends" / "fake_worldflux" / "side.py"
+    before = side.read_text(encoding="utf-8")
+    side.write_text(f"{before}# another\n", encoding="utf-8")
+    refused("fake_worldflux/side.py) changed since the run was sealed", "--parity-resume")
+    side.unlink()
+    refused("program.files names 'side.py', and there is no such file", "--parity-resume")
+    side.write_text(before, encoding="utf-8")
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("100.0", "101.0"), encoding="utf-8")
     refused("suite_sha256 changed since the run was sealed; to mend: start a new run", "--parity-resume")

@@ -41,7 +41,8 @@ def documents(project: Project, run_id: str) -> dict[str, Any]:
 def cases(project: Project, name: str) -> dict[str, dict[str, Any]]:
     """Test cases of a junit file: properties, and the message of a failure.
 
-    But for the hashes of lines, in which the time of each run stands.
+    But for the hashes of lines, in which the time of each run stands, and for the folder of the run, which
+    has the name of the file.
     """
     return {
         f"{case.get('classname')}::{case.get('name')}": {
@@ -50,7 +51,9 @@ def cases(project: Project, name: str) -> dict[str, dict[str, Any]]:
                 for p in case.iter("property")
                 if not str(p.get("name")).endswith(".line_sha256")
             },
-            "failure": getattr(case.find("failure"), "attrib", {}).get("message"),
+            "failure": getattr(case.find("failure"), "attrib", {})
+            .get("message", "")
+            .replace(f"reports/parity/{name.removesuffix('.xml')}/", ""),
         }
         for case in ElementTree.parse(project.root / name).iter("testcase")
     }

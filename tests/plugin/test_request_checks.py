@@ -121,8 +121,9 @@ def test_a_check_that_says_nothing_is_told_in_one_line(
     assert "Traceback" not in text
 
 
-def test_a_check_is_kept_within_walls_as_its_program_is(project: Project) -> None:
-    """It sees neither the project nor the other side, and what it writes is gone."""
+@pytest.mark.parametrize("mode", ["require", "auto", "off"])
+def test_a_check_is_kept_within_walls_where_they_can_be_had(project: Project, mode: str) -> None:
+    """It sees neither the project nor the other side, and what it writes is gone: nothing is sealed yet."""
     from pytest_worldflux_parity.execution.isolation import tried
 
     if tried() is not None:
@@ -130,11 +131,21 @@ def test_a_check_is_kept_within_walls_as_its_program_is(project: Project) -> Non
     look = f"touch {project.root}/seen; test ! -e {project.root}/suites/quick"
     with_check(project, json.dumps(["/bin/sh", "-c", look]))
     project.suite()
-    status, text = collected(project, "--collect-only", "--parity-isolate=require")
+    status, text = collected(project, "--collect-only", f"--parity-isolate={mode}")
     assert status == pytest.ExitCode.OK, text
     assert not (project.root / "seen").exists()
-    status, text = collected(project, "--collect-only", "--parity-isolate=off")
-    assert status == pytest.ExitCode.INTERRUPTED
+
+
+def test_what_a_check_needs_is_declared_as_for_its_program(project: Project, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "limits").write_text("1")
+    with_check(project, json.dumps(["/bin/sh", "-c", f"test -e {data}/limits"]))
+    with open(project.root / "backends" / "fake_worldflux" / "backend.yaml", "a") as handle:
+        handle.write(f"needs: {{read: [{data}]}}\n")
+    project.suite()
+    status, text = collected(project, "--collect-only")
+    assert status == pytest.ExitCode.OK, text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -10,11 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from pytest_worldflux_parity.cli.main import main
+from pytest_worldflux_parity.inputs.prepare import table_results
+from pytest_worldflux_parity.inputs.scores import load_table
+from pytest_worldflux_parity.judgement.stats.measurements import measure
+from pytest_worldflux_parity.suite import suite_file
+from pytest_worldflux_parity.suite.pairs import expected_seeds
+from pytest_worldflux_parity.suite.suite import ArtifactSide
 from tests.conftest import Project
 
 HEAD = "schema_version: worldflux.parity.suite.v1\nsuite_id: pasted\nfamily: fake\ntrack: quick\n"
+OTHER = "worldflux: {artifact: {path: t.json, format: canonical_json}}\n"
 STEPS = (0, 50_000, 100_000)
 
 
@@ -159,6 +169,62 @@ def test_the_lines_that_are_printed_are_a_suite(
     assert status == 0, capsys.readouterr().out
 
 
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
+    lambda name: name.isprintable() and name.strip() != ""
+)
+RUNS = st.lists(st.integers(0, 2000), min_size=1, max_size=6, unique=True)
+CURVES = st.dictionaries(st.integers(0, 5), RUNS, min_size=1, max_size=4)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables=st.dictionaries(NAMES, CURVES, min_size=1, max_size=4))
+@example(tables={"{": {0: [1]}, ":{": {0: [1]}, "task": {0: [1]}})
+def test_a_suite_of_any_table_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tables: dict[str, dict[int, list[int]]]
+) -> None:
+    """Whatever tasks are called and wherever runs end: each task and seed of the lines has a score."""
+    rows = [
+        {"task": task, "seed": seed, "step": step, "score": 1.0}
+        for task, curves in tables.items()
+        for seed, steps in curves.items()
+        for step in steps
+    ]
+    path = Writer(tmp_path, "x").file("suites/quick/t.json", json.dumps(rows))
+    capsys.readouterr()
+    status = main(["--root", str(tmp_path), "table", str(path)])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    lines = out.partition("in a suite of suites/quick:\n")[2]
+    if not lines:
+        assert not any(step for curves in tables.values() for steps in curves.values() for step in steps)
+        return
+    suite = suite_file.load(Writer(tmp_path, "x").file("suites/quick/s.yaml", f"{HEAD}{lines}{OTHER}"))
+    side = suite.sides["official"]
+    assert isinstance(side, ArtifactSide)
+    found = table_results(suite, load_table(side.path, side.format, **side.reading), "official")
+    for task in suite.tasks:
+        for seed in expected_seeds(suite, "official", task.id, {}):
+            assert measure(found[task.id, seed], "episode_return", task).value == 1.0
+
+
+def test_of_two_experiments_the_first_is_chosen(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    header = [
+        "Step",
+        *(f"walker-walk__{exp}__{seed}__17 - return" for exp in ("ppo", "sac") for seed in (1, 2)),
+    ]
+    path = Writer(project.root, "x").csv("chart.csv", header, [["0", *"1234"], ["100", *"5678"]])
+    status, out, _ = table(project, capsys, str(path))
+    assert status == 0
+    assert "chosen of exp: ppo; also there: sac" in out
+    assert 'score: "{task}__{exp}__{seed}__* - return", where: {exp: ppo}}' in out
+    for seed in (1, 2):
+        eval_csv = f"logs/walker-walk/{seed}/default-{seed}/eval.csv"
+        path = Writer(project.root, "x").file(eval_csv, "step,episode_reward\n0,1\n100,2\n")
+    _, out, _ = table(project, capsys, str(project.root / "logs"))
+    assert "columns: {where: {exp: default-1}}" in out
+    assert "seeds: [1]\n" in out
+
+
 def test_gaps_and_early_ends_are_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     steps = {0: (0, 10, 20, 30, 40), 1: (0, 10, 40), 3: (0, 10, 20, 30)}
     rows: list[dict[str, Any]] = [
@@ -170,7 +236,9 @@ def test_gaps_and_early_ends_are_said(project: Project, capsys: pytest.CaptureFi
     ends = "steps 0 to 40 (the first run to 30)"
     assert f"seeds 0-1, 3  12 points  {ends}, each 10, but a gap of 30 after 10 (seed 1)\n" in out
     assert "1 nulls, which are no points" in out
-    assert "budget: {step: 30, tolerance: 0.34}" in out
+    # 30 of 40 frames are no 40, and 40 are no 30: a budget tolerates a fifth of itself.
+    assert "# left out, with no point near the budget: a, seeds 3\n" in out
+    assert "seeds: [0, 1]\nbudget: {step: 40}\n" in out
 
 
 @pytest.mark.parametrize(
@@ -182,6 +250,7 @@ def test_gaps_and_early_ends_are_said(project: Project, capsys: pytest.CaptureFi
         ("x.csv", "step,b\n1,2\n", "x.csv: no column of scores is known; valid: step, b"),
         ("x.csv", 'Step,"run - return"\n1,2\n', "1 runs, and their names do not say which seed each is: run"),
         ("x.json", "{}", "no table that is known"),
+        ("d/a/scores.json.txt", "", "no table is in this folder"),
         ("x.json", "[1, 2", "not JSON"),
         ("x.jsonl", "3\n", "x.jsonl:1: 3 is not an object"),
         ("d/notes.txt", "hello", "no table is in this folder; valid: <task>.csv, "),
@@ -195,10 +264,26 @@ def test_what_is_no_table_is_one_line(
     path = project.root / name
     if text is not None:
         Writer(project.root, "x").file(name, text)
-    status, out, err = table(project, capsys, str(path if path.suffix != ".txt" else path.parent))
+    status, out, err = table(project, capsys, str(path if path.suffix != ".txt" else project.root / "d"))
     assert (status, out) == (1, "")
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_what_could_never_be_judged_is_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"task": "a", "seed": 0, "step": 0, "score": 1}]
+    path = Writer(project.root, "x").file("t.json", json.dumps(rows))
+    status, out, _ = table(project, capsys, str(path))
+    assert status == 0
+    assert out.endswith("one point a run\nno suite can judge it: no run has a point after step 0\n")
+
+
+def test_a_pipe_is_not_waited_for(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(project.root / "p.csv")
+    for name in ("p.csv", "/dev/zero"):
+        status, _, err = table(project, capsys, str(project.root / name))
+        assert (status, err.count("\n")) == (1, 1)
+        assert "cannot be read: is no file" in err
 
 
 def test_the_format_and_the_unit_can_be_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +312,7 @@ def test_a_task_that_the_table_spells_otherwise_is_named(project: Project) -> No
     }
     project.suite(tasks=["walker-walk"], **sides)
     result = project.run_here()
-    result.stdout.fnmatch_lines(["*add `names: {official: dmc_walker_walk}` to the task*"])
+    result.stdout.fnmatch_lines(["*name the task as it does: `names: {official: dmc_walker_walk}` beside*"])
     task = {"id": "walker-walk", "names": {"official": "dmc_walker_walk"}}
     project.suite(tasks=[task], **sides)
     assert project.run_here(run_id="named").ret == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -75,6 +76,27 @@ def test_such_tasks_are_named_on_the_command_line_and_by_a_suite_of_what_is_miss
     result.stdout.fnmatch_lines(["*ALE/Pong-v5?seed=1? PASSED*"])
     assert project.run("--parity-resume", "-k", "seed1 or seed0 or seed2").ret == 0
     assert len(project.lines()) == 2 * 3 * len(TASKS)
+
+
+def test_what_is_missing_is_a_suite_of_such_tasks(project: Project) -> None:
+    tasks = [*TASKS, "on", "a: b", "#1", "010", '"quoted"', "- x"]
+    rows = [row for task in tasks for row in scores("official", f"their {task}")]
+    named = [{"id": task, "names": {"official": f"their {task}"}} for task in tasks]
+    project.suite(tasks=named, official=table(project, "official.json", rows))
+    assert project.run_here("-k", "seed0").ret != 0
+    left = project.run_dir() / "fake_quick" / "missing_pairs.yaml"
+    missing = suite_file.load(left)
+    assert [task.id for task in missing.tasks] == tasks
+    assert {task.name_in("official") for task in missing.tasks} == {f"their {task}" for task in tasks}
+
+
+def test_such_tasks_run_within_walls(project: Project) -> None:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    project.suite(tasks=TASKS[:2], seeds=2)
+    result = project.run("--parity-isolate=require")
+    assert result.ret == 0, result.stdout.str()
+    assert all(line["isolation"] for line in project.lines())
 
 
 def test_a_folder_of_tables_named_after_such_tasks_is_evidence(

@@ -276,7 +276,7 @@ def candidate(project: Project, suite: str) -> None:
     ends: dict[str, dict[int, Any]] = {}
     for (task, seed, metric), points in load_table(side.path, side.format).points.items():
         if metric == RETURN:
-            ends.setdefault(task, {})[seed] = points.curve()[-1]
+            ends.setdefault(task, {})[seed] = points[-1]
     rng = random.Random(suite)
     rows = [
         {"task": task, "seed": seed, "step": point.step,

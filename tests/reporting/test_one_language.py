@@ -113,10 +113,12 @@ def test_all_pages_show_the_same_rows_of_a_quick_suite(
     names: dict[str, Any] = {"aggregate_json": "a", "report_md": None, "dashboard_html": None}
     aggregate = aggregate_of_rows([row_of_run(run, "r")], not_judged={}, time="t", **names)
     assert of_markdown(aggregate_report(aggregate, [run]), "task") == rows
-    assert of_dashboard(dashboard(aggregate, [run])) == rows
+    page = dashboard(aggregate, [run])
+    assert of_dashboard(page) == rows
     # The first row has the word of the verdict's own test case.
     assert rows[0][-1] == judgement.metrics[0].verdict
     (panel,) = panels_of(judgement)
+    assert page.count('class="band"') == sum(row.shown.bounds != (None, None) for row in panel.rows)
     tasks = panel.rows[-len(pairs) :]
     assert sorted(row.task for row in tasks) == [f"t{n}" for n in range(len(pairs))]
     for row in tasks if rule != "drop_ratio" or len(pairs) > 1 else ():

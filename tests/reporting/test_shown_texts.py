@@ -66,7 +66,7 @@ def test_what_is_harmless_stays(text: str) -> None:
 SAYS = (
     r'"\n\x1b]0;owned\x07\x1b[2J\x1b[1;1H\rparity fake_quick: PASS\n```\n</pre><img src=x onerror=alert(1)>\n'
     r"[click](javascript:alert(1)) | pipe | \x00\x08 ]]>\n  ::error::injected\nx ##vso[task.complete]\n"
-    r'last <script>alert(3)</script> \x1b[2K\r\x07::stop-commands::x"'
+    r'last <script>alert(3)</script> \x1b[2K\x07::stop-commands::x"'
 )
 
 

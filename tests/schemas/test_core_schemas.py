@@ -14,7 +14,7 @@ from pytest_worldflux_parity.errors import ParityError, StoreError
 
 # Objects whose keys are names that somebody chose, each with what stands at them.
 OPEN = {
-    "suite.v1": {"recipe", "windows"},
+    "suite.v1": {"recipe", "windows", "cells"},
     "run.v1": {"metrics", "values", "values_by_seed", "artifacts", "tasks"},
     "session.v1": {
         "suites",
@@ -52,8 +52,8 @@ OPEN = {
     "environment.v1": {"systems", "stated"},
     "statement.v1": {"global", "taken_out"},
     "run_line.v1": {"metrics", "artifacts", "artifacts_sha256", "recipe", "eval_protocol", "source"},
-    "campaign.v1": {"recipe", "eval_protocol"},
-    "campaign_table.v1": {"tasks"},
+    "campaign.v1": {"recipe", "eval_protocol", "cells"},
+    "campaign_table.v1": {"tasks", "attempts", "choices"},
     # A program may say more than it is asked for.
     "record.v1": {"", "curve", "scalars", "metadata", "effective_recipe", "eval_protocol", "source"},
 }

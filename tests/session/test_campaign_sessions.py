@@ -100,8 +100,8 @@ def commit(project: Project) -> str:
 
 
 def lasting(document: dict[str, Any]) -> dict[str, Any]:
-    """A table without the time at which it was written."""
-    return {**document, "provenance": {**document["provenance"], "generated_at": ""}}
+    """A table without the time at which it was written, and how often its runs were begun."""
+    return {**document, "provenance": {**document["provenance"], "generated_at": "", "attempts": {}}}
 
 
 def test_both_sources_become_tables_and_cases(project: Project) -> None:
@@ -131,6 +131,22 @@ def test_both_sources_become_tables_and_cases(project: Project) -> None:
     assert not (project.run_dir() / "aggregate.json").exists(), "nothing is judged"
 
 
+def test_logs_of_a_program_become_a_table_in_frames(project: Project) -> None:
+    for task in ("alpha", "beta"):
+        for seed in (0, 1):
+            run = project.root / "suites" / "campaign" / "logs" / task / str(seed) / "default"
+            run.mkdir(parents=True)
+            (run / "eval.csv").write_text(
+                f"step,episode_reward\n0.0,0.5\n500.0,{seed}.25\n", encoding="utf-8"
+            )
+    logs = {"input_path": "logs", "input_format": "tdmpc2_logs", "frames_per_step": 2}
+    changes = {f"oracle__{key}": value for key, value in logs.items()}
+    campaign(project, **changes, oracle__columns={"where": {"exp": "default"}})
+    assert project.run_here("--parity-source", "oracle").ret == 0
+    rows = [(r["task"], r["seed"], r["step"], r["score"]) for r in table(project, "oracle")["scores"]]
+    assert rows == [(t, s, 1000, s + 0.25) for t in ("alpha", "beta") for s in (0, 1)]
+
+
 def test_one_source_and_other_seeds(project: Project) -> None:
     """What is not asked for need not be there; option and ini twin say the same."""
     campaign(project, oracle__input_path="absent.json")
@@ -154,7 +170,9 @@ def test_a_table_that_is_its_own_input_stays_as_it_is(project: Project) -> None:
     )
     result = project.run_here("--parity-source=oracle", "--parity-seeds=0,7", run_id="more")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*missing: alpha seed 7 (no row in in.json), beta seed 7 (*"])
+    result.stdout.fnmatch_lines(
+        ["*missing: alpha seed 7 (no row in in.json, which has seeds 0, 1 of this task), beta seed 7 (*"]
+    )
     assert table.read_bytes() == before
     export = ["campaign", "export", FILE, "--source", "worldflux"]
     campaign(project, worldflux__input_path="in.json", worldflux__input_format="canonical_json")

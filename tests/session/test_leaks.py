@@ -138,7 +138,7 @@ def test_a_secret_in_a_record_fails_its_pair_at_once(
     saying(project, extra, monkeypatch)
     project.suite(recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]}, retries=3)
     result = project.run_here()
-    result.stdout.fnmatch_lines([f"fake_worldflux: metrics.json: {place}*; to mend: *"])
+    result.stdout.fnmatch_lines([f"worldflux: fake_worldflux: metrics.json: {place}*; to mend: *"])
     lines = [
         x for x in project.lines() if (x["system"], x["task_id"], x["seed"]) == ("worldflux", "alpha", 0)
     ]

@@ -133,7 +133,7 @@ def published(folder: Path) -> Iterator[tuple[str, ScoreTable]]:
             table = load_table(path, format)
         except ScoreTableError:
             # One repeats rows.
-            table = load_table(path, format, duplicates="last")
+            table = load_table(path, format, duplicates="first")
         yield path.relative_to(folder).as_posix(), table
 
 
@@ -163,7 +163,7 @@ def pairs_of(tables: Mapping[str, ScoreTable]) -> Iterator[tuple[str, str, int, 
 def repeats_of(table: ScoreTable) -> Repeats:
     """The equal records of a table."""
     results = {
-        ("official", f"{task} {metric}", seed): Result(points.curve())
+        ("official", f"{task} {metric}", seed): Result(points)
         for (task, seed, metric), points in table.points.items()
     }
     return repeats(suite_of(sorted({task for _, task, _ in results})), results, sorted(results))

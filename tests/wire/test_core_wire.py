@@ -34,7 +34,7 @@ def nested(levels: int) -> dict[str, object]:
         (text(curve=[{"step": 0, "return": 2e50}]), "curve[0].return is 2e+50"),
         (text(curve=[{"step": 2**63, "return": 1.0}]), "curve[0].step is above"),
         (text()[:-1] + ', "seed": 0}', "the key 'seed' stands twice"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "nested deeper"),
         ('"\udcff"', "not JSON"),
     ],
     ids=["400 digits", "5000 digits", "1e400", "scalar", "return", "step", "repeated key", "deep", "bytes"],

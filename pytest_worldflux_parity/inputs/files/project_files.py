@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
+from ...errors import BackendError
 from .git import files_of_git
 
 # What is no part of a program wherever it stands.
@@ -22,6 +23,21 @@ _BUILT = ".worldflux"
 def is_secret(path: PurePath) -> bool:
     """Whether a path has the name of what no program and no other machine is given."""
     return any(fnmatchcase(part, pattern) for part in path.parts for pattern in _SECRET)
+
+
+def refuse_odd_names(names: Iterable[str], folder: Path) -> None:
+    """Refuse files that no document could name.
+
+    Raises:
+        BackendError: the name of one below ``folder`` is no UTF-8.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            mend = "rename the file, or name it under program.ignore"
+            raise BackendError(f"the name of {shown} is no UTF-8", where=str(folder), mend=mend) from None
 
 
 def everything(folder: Path) -> Iterator[Path]:

@@ -18,9 +18,8 @@ def absence(table: ScoreTable, task: str) -> str:
     seeds = _seeds(table, task)
     if seeds:
         return f"no row in {table.path.name}, which has {_listed('seed', seeds)} of this task"
-    held = _held(table)
-    nearest = _nearest(table, task)
-    more = f", the nearest {nearest}" if nearest and len(held) > 1 else ""
+    held, nearest = _held(table), _nearest(table, task)
+    more = f", the nearest {nearest}" if nearest and len(held) > _SHOWN else ""
     return f"no row in {table.path.name}, which has not this task but {_listed('task', held)}{more}"
 
 
@@ -29,10 +28,8 @@ def mend_absence(table: ScoreTable, task: Task, system: str) -> str:
     name = task.name_in(system)
     if _seeds(table, name):
         return "complete the table, or name the seeds that it holds in the suite"
-    nearest = _nearest(table, name) or "<its name there>"
-    return (
-        f"add `names: {{{system}: {nearest}}}` to the task where the table calls it so, or complete the table"
-    )
+    nearest = _nearest(table, name) or "its name there"
+    return f"complete the table, or name the task as it does: `names: {{{system}: {nearest}}}` beside its id"
 
 
 def _held(table: ScoreTable) -> list[str]:

@@ -16,6 +16,7 @@ from ...wire import write_atomic
 from .builder import TableBuilder
 from .columns import MISSING, Columns, shown
 from .files import decoded, parsed_json, read_bytes, sha256, unpacked
+from .json_faults import line_of_row
 from .table import RETURN, ScoreRow, ScoreTable
 
 _ROW_KEYS = ("task", "seed", "step", "score", "metric")
@@ -26,9 +27,10 @@ _TOP_KEYS = ("scores", "provenance")
 def load_json(path: Path, duplicates: str | None) -> ScoreTable:
     """Read ``canonical_json``. Raises ScoreTableError naming file, row and field."""
     data = read_bytes(path)
-    rows, provenance = _document(parsed_json(decoded(unpacked(data, path), path), path), path)
+    text = decoded(unpacked(data, path), path)
+    rows, provenance = _document(parsed_json(text, path), path)
     builder = TableBuilder(path, duplicates)
-    builder.add(_columns(rows, lambda i: f"{path}: scores[{i}]"))
+    builder.add(_columns(rows, lambda i: f"{path}:{line_of_row(text, i)}: scores[{i}]"))
     return builder.table("canonical_json", sha256(data), provenance)
 
 

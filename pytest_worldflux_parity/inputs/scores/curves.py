@@ -99,7 +99,7 @@ class Result:
         metrics: that the rows of a table are of, judged or not.
     """
 
-    curve: tuple[CurvePoint, ...]
+    curve: Sequence[CurvePoint]
     scalars: Mapping[str, float] = field(default_factory=dict)
     nulls: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ nulls (atari57 has leading ones); other keys are the publisher's business.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +15,55 @@ from ...errors import ScoreTableError
 from .builder import TableBuilder
 from .columns import MISSING, Columns, shown
 from .files import decoded, parsed_json, read_bytes, sha256, unpacked
+from .json_faults import line_of_row
 from .table import ScoreTable
 
 
 def load(path: Path, duplicates: str | None) -> ScoreTable:
     """Read one file. Raises ScoreTableError naming file, entry, point and field."""
     data = read_bytes(path)
-    entries = parsed_json(decoded(unpacked(data, path), path), path)
+    text = decoded(unpacked(data, path), path)
+    entries = parsed_json(text, path)
     if not isinstance(entries, list):
         raise ScoreTableError(f"{shown(entries)} is not a list of curves", where=str(path))
     builder = TableBuilder(path, duplicates)
     for i, entry in enumerate(entries):
-        builder.add(_columns(entry, f"{path}: [{i}]"))
+        builder.add(_columns(entry, partial(_where, path, text, i)))
     return builder.table("dreamerv3_scores_json_gz", sha256(data), _provenance(entries, path))
 
 
-def _columns(entry: Any, where: str) -> Columns:
-    _check(entry, where)
+def _where(path: Path, text: str, entry: int) -> str:
+    return f"{path}:{line_of_row(text, entry)}: [{entry}]"
+
+
+def _columns(entry: Any, where: Callable[[], str]) -> Columns:
+    fault = _fault(entry)
+    if fault:
+        raise ScoreTableError(fault, where=where())
     return Columns(
         task=entry["task"],
         seed=entry["seed"],
         step=entry["xs"],
         score=entry["ys"],
-        where=lambda point: f"{where} point {point}",
+        where=lambda point: f"{where()} point {point}",
         is_run=True,
     )
 
 
-def _check(entry: Any, where: str) -> None:
+def _fault(entry: Any) -> str:
+    """Why an entry is no curve; empty where it is one, whatever stands in it."""
     if not isinstance(entry, dict):
-        raise ScoreTableError(f"{shown(entry)} is not an object with task, seed, xs and ys", where=where)
+        return f"{shown(entry)} is not an object with task, seed, xs and ys"
     for key in ("task", "seed", "xs", "ys"):
         if key not in entry:
-            raise ScoreTableError(f"{key} is missing", where=where)
+            return f"{key} is missing"
+    xs, ys = entry["xs"], entry["ys"]
     for key in ("xs", "ys"):
         if not isinstance(entry[key], list):
-            raise ScoreTableError(f"{key} is {shown(entry[key])}, not a list", where=where)
-    if len(entry["xs"]) != len(entry["ys"]):
-        raise ScoreTableError(f"{len(entry['xs'])} xs and {len(entry['ys'])} ys", where=where)
-    if not entry["xs"]:
-        raise ScoreTableError("xs is empty: a curve without a point", where=where)
+            return f"{key} is {shown(entry[key])}, not a list"
+    if len(xs) != len(ys):
+        return f"{len(xs)} xs and {len(ys)} ys"
+    return "" if xs else "xs is empty: a curve without a point"
 
 
 def _provenance(entries: list[dict[str, Any]], path: Path) -> dict[str, Any]:

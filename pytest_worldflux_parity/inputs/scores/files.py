@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import stat
 import zlib
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ def read_bytes(path: Path) -> bytes:
         ScoreTableError: there is no such file, it cannot be read, or it is larger than 512 MiB.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            # A pipe would be waited for, and a device has no end.
+            what = "is a folder" if stat.S_ISDIR(about.st_mode) else "is no file"
+            raise ScoreTableError(f"cannot be read: {what}", where=str(path))
+        if about.st_size > LARGEST_FILE:
             raise ScoreTableError(f"larger than {LARGEST_FILE >> 20} MiB, not a score table", where=str(path))
         return path.read_bytes()
     except (OSError, ValueError) as error:

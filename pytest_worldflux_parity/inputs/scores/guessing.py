@@ -16,7 +16,7 @@ from ...errors import ScoreTableError
 from .columns import number
 from .files import decoded, parsed_json, read_bytes, unpacked
 from .layouts import OWN
-from .mapped import BOUNDS, JSONL, Source, file_names, source
+from .mapped import BOUNDS, JSONL, Source, file_names, is_empty, source
 from .tasks import names_agent, names_task
 from .templates import Template
 
@@ -37,9 +37,11 @@ _RUNS = (
 # And files; ``.*`` is their kind.
 _LOGS = (
     "{task}/{exp}/{seed}/*", "{task}/{seed}/{exp}/*", "{task}/{seed}/*", "{task}/seed_{seed}/*",
-    "{task}/seed{seed}/*", "{task}/{seed}.*", "{task}-{seed}.*", "{task}_{seed}.*", "{task}_seed{seed}.*",
-    "{task}.*", "*",
+    "{task}/seed{seed}/*", "{task}__{exp}__{seed}__*/*", "{task}-{seed}/*", "{task}_{seed}/*",
+    "{task}/{seed}.*", "{task}-{seed}.*", "{task}_{seed}.*", "{task}_seed{seed}.*", "{task}.*", "*",
 )  # fmt: skip
+# Files that a message lists.
+_SHOWN = 30
 # Of TD-MPC2 the domains whose wrappers step the simulator once per action.
 _ONE_FRAME = ("myo-", "mujoco-", "bipedal-walker", "lunarlander-")
 
@@ -103,6 +105,10 @@ def _folder(path: Path) -> Guess:
         return Guess("dreamerv3_logs", notes=("steps are frames, as the program logs them",))
     tables = [name for name in names if name.lower().endswith((".csv", *JSONL))]
     if not tables:
+        documents = [name for name in names if name.lower().endswith((".json", ".json.gz"))]
+        if documents:
+            what = "a folder of this format is no table, and one file of it is"
+            raise ScoreTableError(what, where=str(path), valid=documents[:_SHOWN])
         valid = ("<task>.csv", *(str(row["files"]) for row in OWN.values() if row), "*.csv", "*.jsonl")
         raise ScoreTableError("no table is in this folder", where=str(path), valid=valid)
     top = [name for name in tables if "/" not in name and name.lower().endswith(".csv")]
@@ -158,7 +164,8 @@ def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
         raise ScoreTableError("no column of steps is known", where=str(rows.file), valid=header)
     wide = _wide(rows, [name for name in header if name != step])
     columns, notes = wide or _long(rows, header)
-    places = {**said, **{name: [name] for name in re.findall(r"\{(\w+)\}", columns["score"])}}
+    runs = [run for name in header if wide and (run := Template.of(columns["score"], "score").match(name))]
+    places = {**said, **{name: [run[name] for run in runs] for run in runs[:1] for name in run}}
     columns = {"step": step, **columns}
     for key, names in (("task", _TASKS), ("seed", _SEEDS)):
         found = None if key in places else _named(header, names)
@@ -167,7 +174,7 @@ def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
         if found is None and key not in places:
             columns.setdefault("constants", {})[key] = _constant(key, rows.file)
             notes = (*notes, f"assumed: the {key} of all rows, which nothing says")
-    where, more = _chosen({**_agents(rows, header), **{k: v for k, v in said.items() if names_agent(k)}})
+    where, more = _chosen({**_agents(rows, header), **{k: v for k, v in places.items() if names_agent(k)}})
     columns = {**{k: v for k, v in columns.items() if k != v}, **({"where": where} if where else {})}
     unit = () if "frame" in step else (f"assumed: {step} counts frames; else add frames_per_step",)
     return Guess("columns", {"columns": columns}, (*unit, *notes, *more))
@@ -194,7 +201,7 @@ def _long(rows: Source, header: Sequence[str]) -> tuple[dict[str, Any], tuple[st
     notes = [f"other columns that may be scores: {', '.join(others)}"] if others else []
     cells = rows.columns((score,))[score]
     columns: dict[str, Any] = {"score": score}
-    if any(cell is None for cell in cells):
+    if any(map(is_empty, cells)):
         columns["empty"] = "absent"
         notes.append("assumed: an empty score is no row; leave `empty` out where it is one that is lost")
     return columns, tuple(notes)

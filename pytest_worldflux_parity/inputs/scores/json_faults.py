@@ -1,4 +1,4 @@
-"""Where in a JSON text something stands that is no score: the parser says that, and not where."""
+"""Where in a JSON text something stands that is no score: the parser says that, and not on which line."""
 
 from __future__ import annotations
 
@@ -42,6 +42,18 @@ def fault_in(text: str, end: int) -> Fault:
             return Fault(what, _path(inside), match.start())
         _step(token, inside)
     return Fault("", _path(inside), end)
+
+
+def line_of_row(text: str, row: int) -> int:
+    """The line, from 1, on which a row begins: of a list, or of the list at ``scores``, without fault."""
+    inside: list[_Open] = []
+    for match in _TOKEN.finditer(text):
+        if inside and not inside[-1].is_object and inside[-1].at == row:
+            above = [opened.at for opened in inside[:-1]]
+            if above in ([], ["scores"]):
+                return text.count("\n", 0, match.start()) + 1
+        _step(match.group(), inside)
+    raise IndexError(row)
 
 
 def _what(token: str, inside: list[_Open]) -> str:

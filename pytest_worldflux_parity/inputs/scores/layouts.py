@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from .tasks import names_agent
+from .tasks import names_agent, names_task
 from .templates import Template
 
 # Of TD-MPC2, logs/<task>/<seed>/<exp_name>/eval.csv (common/parser.py, common/logger.py).
@@ -64,6 +64,10 @@ class Layout:
         """The columns, or keys beside, that the layout names and that hold no numbers of their own."""
         return frozenset((self.task, self.seed, self.metric, *self.where)) - {""}
 
-    def unchosen(self, names: Iterable[str]) -> list[str]:
+    def agents(self, names: Iterable[str]) -> list[str]:
         """Of these columns those that say whose scores a row has, and by which the suite chooses none."""
         return [name for name in names if names_agent(name) and name not in self.words]
+
+    def tasks(self, names: Iterable[str]) -> list[str]:
+        """Of these columns those that say of which task a row is, beside the one that is taken."""
+        return [name for name in names if names_task(name) and name not in self.words]

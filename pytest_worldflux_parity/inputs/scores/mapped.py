@@ -46,20 +46,23 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
     layout = Layout(**{**OWN[format], **columns})
     builder = TableBuilder(path, duplicates)
     hashes: dict[str, str] = {}
-    whose: dict[str, dict[str, Path]] = {}
+    whose: dict[tuple[str, str], dict[str, Path]] = {}
     choices: dict[str, dict[str, bool]] = {}
     for file, name, said in _found(path, layout):
+        beside, named = _beside(file, path, layout) if layout.beside else ({}, {})
+        said = {**beside, **said}
+        if not _are_chosen(said, layout, choices):
+            continue
         data = read_bytes(file)
-        hashes[name] = sha256(data)
-        beside = _beside(file, path, layout, hashes) if layout.beside else {}
-        rows = _Rows(source(file, unpacked(data, file)), layout, {**beside, **said})
+        hashes |= {**named, name: sha256(data)}
+        rows = _Rows(source(file, unpacked(data, file)), layout, said)
         parts = list(rows.columns())
         for part in parts:
             builder.add(part)
-        for column, values in rows.whose() if parts else ():
-            whose.setdefault(column, {}).update(dict.fromkeys(values, file))
-        for column, value, chosen in rows.choices():
-            choices.setdefault(column, {})[value] = chosen
+        for column, task, value in rows.whose() if parts else ():
+            whose.setdefault((column, task), {})[value] = file
+        for column, found in rows.choices.items():
+            choices.setdefault(column, {}).update(found)
     _refuse_several(whose)
     _refuse_no_choice(path, layout, choices)
     if list(hashes) == [""]:
@@ -94,14 +97,21 @@ def file_names(folder: Path) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in found)
 
 
-def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> Said:
-    """What the YAML file beside a file says; it becomes a file of the table too."""
+def _are_chosen(said: Said, layout: Layout, choices: dict[str, dict[str, bool]]) -> bool:
+    """Whether the rows of a file may count, by what is said of all of them; it is noted in ``choices``."""
+    asked = [name for name in layout.where if name in said]
+    for name in asked:
+        choices.setdefault(name, {})[str(said[name])] = is_same(said[name], layout.where[name])
+    return all(choices[name][str(said[name])] for name in asked)
+
+
+def _beside(file: Path, path: Path, layout: Layout) -> tuple[Said, dict[str, str]]:
+    """What the YAML file beside a file says, and its name and sha256: it is a file of the table too."""
     other, folder = (Path(os.path.normpath(p)) for p in (file.parent / layout.beside, path))
     if not path.is_dir() or not other.is_relative_to(folder):
         what = f"{other} says what these scores are of, and is not in the folder that is the table"
         raise ScoreTableError(what, where=str(file), mend="name the folder that holds both")
     data = read_bytes(other)
-    hashes[other.relative_to(folder).as_posix()] = sha256(data)
     try:
         # Texts alone: a program's own settings may be read in two ways, and none of them is asked.
         document = yaml.load(decoded(data, other), Loader=yaml.BaseLoader)
@@ -110,7 +120,8 @@ def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> S
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
-    return {key: said[key] for key in (*(said.keys() & layout.words), *layout.unchosen(said))}
+    asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.agents(said))}
+    return asked, {other.relative_to(folder).as_posix(): sha256(data)}
 
 
 class Source(Protocol):
@@ -173,10 +184,12 @@ class _Rows:
         self._source = source
         self._layout = layout
         self._said = said
+        # Of each column of ``where``: its values as text, and whether they are chosen.
+        self.choices: dict[str, dict[str, bool]] = {}
         self._runs = self._score_columns()
         bounds = [name + bound for name in self._runs for bound in BOUNDS]
-        numbers = {self._found(layout.step, "step"), *self._runs, *bounds}
-        words = {*layout.words, *layout.unchosen(source.header)}
+        numbers = {self._found(layout.step, "step"), layout.seed, *self._runs, *bounds}
+        words = {*layout.words, *layout.agents(source.header), *layout.tasks(source.header)}
         self._cells = source.columns(numbers, words - numbers)
         self._kept = self._where()
 
@@ -186,20 +199,25 @@ class _Rows:
             self._refuse_means(name)
             yield from self._one(name, {**self._said, **run})
 
-    def whose(self) -> Iterator[tuple[str, list[str]]]:
-        """Whose scores the rows say that they have: column and values."""
-        for name in self._layout.unchosen({*self._cells, *self._said}):
-            cells = self._taken(name, self._kept) if name in self._cells else [self._said[name]]
-            values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
-            if values:
-                yield name, [*values]
+    def whose(self) -> Iterator[tuple[str, str, str]]:
+        """What the rows say that they are of: column, task, value, of which each column and task has one.
 
-    def choices(self) -> Iterator[tuple[str, str, bool]]:
-        """What stands in the columns by which rows are chosen: column, value, and whether it is chosen."""
-        for name, wanted in self._layout.where.items():
-            cells = self._cells[name] if name in self._cells else [self._said[name]]
-            for text, cell in {str(cell): cell for cell in cells if cell is not MISSING}.items():
-                yield name, text, is_same(cell, wanted)
+        A column that names an agent has one in all rows; then the task is empty.
+        """
+        said = (self._said, *self._runs.values())
+        for name in self._layout.agents(dict.fromkeys([*self._cells, *(key for s in said for key in s)])):
+            own = [s[name] for s in said if name in s]
+            cells = self._taken(name, self._kept) if name in self._cells else own
+            values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
+            yield from ((name, "", value) for value in values)
+        task = self._layout.task
+        for name in self._layout.tasks(self._cells):
+            values = self._taken(name, self._kept)
+            tasks = (
+                self._taken(task, self._kept) if task in self._cells else [self._said.get(task)] * len(values)
+            )
+            pairs = zip(map(str, tasks), map(str, values), strict=True)
+            yield from ((name, of, value) for of, value in dict.fromkeys(pairs))
 
     def _score_columns(self) -> dict[str, Said]:
         """The columns of scores, and what the name of each says."""
@@ -210,6 +228,10 @@ class _Rows:
         if not runs:
             what = f"no column of the form {layout.score}"
             raise ScoreTableError(what, where=str(self._source.file), valid=self._names)
+        for name, wanted in layout.where.items():
+            if all(name in run for run in runs.values()):
+                self.choices[name] = {str(run[name]): is_same(run[name], wanted) for run in runs.values()}
+                runs = {column: run for column, run in runs.items() if is_same(run[name], wanted)}
         return runs
 
     @property
@@ -223,43 +245,52 @@ class _Rows:
         raise ScoreTableError(what, where=str(self._source.file), valid=self._names, got=name)
 
     def _where(self) -> list[int]:
-        """The rows that count.
-
-        Raises:
-            ScoreTableError: none does.
-        """
+        """The rows that count."""
         kept = list(range(len(self._cells[self._layout.step])))
         for name, wanted in self._layout.where.items():
-            if name not in self._said:
-                self._found(name, f"where.{name}")
-            cells = self._taken(name, kept) if name in self._cells else [self._said[name]] * len(kept)
-            kept = [i for i, cell in zip(kept, cells, strict=True) if is_same(cell, wanted)]
+            if name in self.choices or (name in self._said and name not in self._cells):
+                continue
+            cells = self._cells[self._found(name, f"where.{name}")]
+            # As text, of which there are few.
+            texts = [str(cell) for cell in cells]
+            values = {text: cell for text, cell in zip(texts, cells, strict=True) if cell is not MISSING}
+            own = self.choices[name] = {text: is_same(cell, wanted) for text, cell in values.items()}
+            kept = [i for i in kept if own.get(texts[i], False)]
         return kept
 
     def _taken(self, name: str, rows: Sequence[int]) -> Any:
         cells = self._cells[name]
+        if len(rows) == len(cells):
+            return cells
         if isinstance(cells, np.ndarray):
             return cells[np.asarray(rows, np.int64)]
         return [cells[i] for i in rows]
 
     def _one(self, score: str, said: Said) -> Iterator[Columns]:
         """The rows of one column of scores; where they are of one run, cut where another begins."""
-        skipped = (MISSING, None) if self._layout.skips_empty else (MISSING,)
-        cells = self._taken(score, self._kept)
-        rows = [i for i, cell in zip(self._kept, cells, strict=True) if cell not in skipped]
+        rows = self._scored(score)
         if not rows:
             return
         task: Any = self._field("task", said, rows)
         seed = self._field("seed", said, rows)
         metric: Any = self._field("metric", said, rows) if self._layout.metric else RETURN
         own = Columns(task, seed, self._taken(self._layout.step, rows), self._taken(score, rows), str, metric)
-        single = not any(isinstance(cells, list) for cells in (task, seed, metric))
+        single = not any(isinstance(cells, list | np.ndarray) for cells in (task, seed, metric))
         for part in _rising(own.step) if single else [slice(0, len(rows))]:
             yield self._cut(own, part, rows[part], single)
 
+    def _scored(self, score: str) -> Sequence[int]:
+        """The rows that count and have a score: in a log a line without the key is another event."""
+        skips, cells = self._layout.skips_empty, self._cells[score]
+        if isinstance(cells, np.ndarray) and not (skips and np.ma.is_masked(cells)):
+            return self._kept
+        return [i for i in self._kept if cells[i] is not MISSING and not (skips and is_empty(cells[i]))]
+
     def _cut(self, own: Columns, part: slice, rows: Sequence[int], is_run: bool) -> Columns:
         fields: dict[str, Any] = {name: getattr(own, name) for name in ("task", "seed", "metric")}
-        fields = {name: cells[part] if isinstance(cells, list) else cells for name, cells in fields.items()}
+        fields = {
+            n: cells[part] if isinstance(cells, list | np.ndarray) else cells for n, cells in fields.items()
+        }
         where = self._source.where
         return Columns(
             **fields,
@@ -277,7 +308,7 @@ class _Rows:
         """
         name = getattr(self._layout, key)
         if name not in said:
-            return list(self._taken(self._found(name, key), rows))
+            return self._taken(self._found(name, key), rows)
         if name in self._cells:
             for i, cell in zip(rows, self._taken(name, rows), strict=True):
                 if not is_same(cell, said[name]):
@@ -292,19 +323,20 @@ class _Rows:
         low, middle, high = (self._taken(n, self._kept) for n in (name + BOUNDS[0], name, name + BOUNDS[1]))
         for i, *cells in zip(self._kept, low, middle, high, strict=True):
             if cells[0] != cells[2] or cells[1] != cells[0]:
-                raise ScoreTableError(
-                    f"{name} is a mean of scores from {cells[0]} to {cells[2]}, not the score of one run",
-                    where=self._source.where(i),
-                    mend="export the runs without grouping, and every point of them",
+                what = (
+                    f"{name} is a mean of scores from {shown(cells[0])} to {shown(cells[2])}, no run's score"
                 )
+                mend = "export the runs without grouping, and every point of them"
+                raise ScoreTableError(what, where=self._source.where(i), mend=mend)
 
 
-def _refuse_several(whose: Mapping[str, Mapping[str, Path]]) -> None:
-    for column, values in whose.items():
+def _refuse_several(whose: Mapping[tuple[str, str], Mapping[str, Path]]) -> None:
+    for (column, task), values in whose.items():
         if len(values) > 1:
             first = next(iter(values))
+            of = f" for the task {task}" if task else ""
             raise ScoreTableError(
-                f"scores of {len(values)} values of {column} in one table",
+                f"scores of {len(values)} values of {column}{of} in one table",
                 where=", ".join(map(str, dict.fromkeys(values.values()))),
                 valid=values,
                 mend=f"choose one in columns: `where: {{{column}: {first}}}`",
@@ -328,6 +360,11 @@ def _rising(steps: Column) -> Iterator[slice]:
             yield slice(begin, i)
             begin = i
     yield slice(begin, len(values))
+
+
+def is_empty(cell: object) -> bool:
+    """Whether a cell is there and says nothing: a null, or masked in an array."""
+    return cell is None or cell is np.ma.masked
 
 
 def is_number(value: object) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 
 from ...errors import ScoreTableError
 from ...wire import CurvePoint
@@ -35,19 +35,32 @@ class ScoreRow(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
-    """The points of one curve in order of step: ``steps`` int64 and ``scores`` float64, of shape (points,).
+class Points(Sequence[CurvePoint]):
+    """One curve in order of step: arrays, of which points are made as they are asked for.
 
-    ``task``: the name that the file has.
+    Attributes:
+        task: the name that the file has.
+        steps, scores: int64 and float64, of shape (points,).
     """
 
     task: str
     steps: NDArray[np.int64]
     scores: NDArray[np.float64]
 
-    def curve(self) -> tuple[CurvePoint, ...]:
-        """The points as objects."""
-        return tuple(map(CurvePoint, self.steps.tolist(), self.scores.tolist()))
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[CurvePoint]:
+        return map(CurvePoint, self.steps.tolist(), self.scores.tolist())
+
+    @overload
+    def __getitem__(self, at: int) -> CurvePoint: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[CurvePoint, ...]: ...
+    def __getitem__(self, at: int | slice) -> CurvePoint | tuple[CurvePoint, ...]:
+        if isinstance(at, slice):
+            return tuple(Points(self.task, self.steps[at], self.scores[at]))
+        return CurvePoint(int(self.steps[at]), float(self.scores[at]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +96,7 @@ class ScoreTable:
 
     def __len__(self) -> int:
         """The number of scores."""
-        return sum(len(points.steps) for points in self.points.values())
+        return sum(map(len, self.points.values()))
 
     @property
     def rows(self) -> tuple[ScoreRow, ...]:
@@ -91,7 +104,7 @@ class ScoreTable:
         return tuple(
             ScoreRow(points.task, seed, step, score, metric)
             for (_, seed, metric), points in self.points.items()
-            for step, score in points.curve()
+            for step, score in points
         )
 
     @property
@@ -125,8 +138,7 @@ class ScoreTable:
 
     def curve(self, task: str, seed: int, metric: str = RETURN) -> tuple[CurvePoint, ...]:
         """The curve of a (task, seed), by any of the task's names; empty where there is none."""
-        points = self.points.get((task_key(task), seed, metric))
-        return points.curve() if points else ()
+        return tuple(self.points.get((task_key(task), seed, metric), ()))
 
     def tasks(self, metric: str = RETURN) -> tuple[str, ...]:
         """Names of the tasks with scores of ``metric``, as the file has them."""

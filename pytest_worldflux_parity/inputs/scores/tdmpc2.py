@@ -46,7 +46,8 @@ def load(path: Path, duplicates: str | None) -> ScoreTable:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(f for f in path.glob("*.csv") if f.is_file() and not f.name.startswith("."))
+    named = (f for f in path.iterdir() if f.suffix.lower() == ".csv" and not f.name.startswith("."))
+    files = sorted(f for f in named if f.is_file())
     if not files:
         raise ScoreTableError("no .csv file in this folder", where=str(path))
     return files
@@ -80,7 +81,7 @@ def _check_name(csv: CsvFile, column: str, cells: Column, provenance: dict[str, 
         only = provenance.setdefault(column, cells[0])
         odd = {cell for cell in set(cells) if cell != only}
         what = f"a table of {shown(only)}"
-        mend = f"keep the rows of one {column} per table"
+        mend = f"say whose rows count: `format: columns`, `columns: {{where: {{{column}: {shown(only)}}}}}`"
     if odd:
         row = next(i for i, cell in enumerate(cells) if cell in odd)
         what = f"the column {column} says {shown(cells[row])} in {what}"

@@ -137,7 +137,7 @@ def _whole(result: Result, task: Task) -> Series:
     try:
         points = within_budget(result.curve, task)
     except StatisticsError:
-        points = result.curve
+        points = tuple(result.curve)
     return tuple(point.value for point in points)
 
 

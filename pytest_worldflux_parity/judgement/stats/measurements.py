@@ -6,7 +6,7 @@ taken from it by the same code, so no side is measured by a ruler of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -123,12 +123,13 @@ def _no_point(result: Result) -> str:
     return f"no row of episode_return, and there are rows of {', '.join(result.metrics)}"
 
 
-def within_budget(curve: tuple[CurvePoint, ...], task: Task) -> tuple[CurvePoint, ...]:
+def within_budget(curve: Sequence[CurvePoint], task: Task) -> tuple[CurvePoint, ...]:
     """The curve up to the point that counts as the budget's; the nearest within the tolerance.
 
     Raises:
         StatisticsError: there is none.
     """
+    curve = tuple(curve)
     if not curve:
         raise StatisticsError(f"{NO_POINT}: the curve is empty")
     if task.budget is None:
