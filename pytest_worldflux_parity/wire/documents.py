@@ -22,6 +22,8 @@ from typing import (
 # As in score tables: squares of such numbers still have a float, and no return or loss is larger.
 LARGEST_NUMBER = 1e50
 LARGEST_STEP = 2**63 - 1
+# Bytes of a file that are read together.
+_PIECE = 1 << 20
 
 
 class WireError(ValueError):
@@ -53,7 +55,7 @@ _NO_PART = frozenset(["__pycache__", ".git"])
 def tree_files(folder: Path, pattern: str = "**/*") -> Dict[str, str]:
     """Path below ``folder`` -> sha256 (hex) of each file there, in order, without bytecode and ``.git``."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): _sha256(path)
         for path in sorted({*folder.glob(pattern), *_behind_links(folder, pattern)})
         if path.is_file() and _NO_PART.isdisjoint(path.relative_to(folder).parts) and path.suffix != ".pyc"
     }
@@ -90,10 +92,19 @@ def files_sha256(files: Mapping[str, str]) -> str:
 def file_sha256(path: Path) -> Optional[str]:
     """sha256 of a file's bytes, None where there is no file that can be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _sha256(path)
     # ValueError: a path out of an edited line may be none.
     except (OSError, ValueError):
         return None
+
+
+def _sha256(path: Path) -> str:
+    """sha256 of a file's bytes, which may be too many for memory."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for piece in iter(lambda: handle.read(_PIECE), b""):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def write_atomic(path: Path, text: str) -> None:
