@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,9 +23,10 @@ TEMPORARY = ("/tmp", "/var/tmp")
 HOMES = ("/home", "/root")
 # What programs cannot do without.
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys")
-_LINKS = ("*", "*/*", "*/*/*", ".worldflux/*/*")
-# Where runs keep what they were asked; so deep below a folder runs are looked for.
-_RUN, _DEPTH = "run.json", 5
+# Where runs keep what they were asked.
+_RUN = "run.json"
+# So deep below a folder links and runs are looked for.
+_LINKS_DEPTH, _RUNS_DEPTH = 3, 5
 _OURS = "worldflux.parity."
 _NO_RUNS = (".git", ".worldflux", "node_modules", "__pycache__")
 
@@ -49,14 +50,14 @@ class Around:
 NOTHING = Around()
 
 
-def look_around(hidden: Iterable[Path], read: Iterable[Path], written: Iterable[Path]) -> Around:
-    """What stands around a project.
+@lru_cache(maxsize=8)
+def look_around(hidden: tuple[Path, ...], read: tuple[Path, ...], written: tuple[Path, ...]) -> Around:
+    """What stands around a project; looked for once, until it is sealed.
 
     Args:
         hidden: its folders. read, written: what programs declare that they read and write.
     """
-    hidden, written = [*map(resolved, hidden)], [*map(resolved, written)]
-    links = dict(_links(hidden, written))
+    links = dict(_links([*map(resolved, hidden)], [*map(resolved, written)]))
     return Around(links, tuple(dict.fromkeys(p for at in (*read, *links.values()) for p in _runs(at))))
 
 
@@ -74,6 +75,7 @@ def seal_around(run_dir: Path, found: Around) -> None:
         StoreError: it cannot be written.
     """
     _read.cache_clear()
+    look_around.cache_clear()
     if sealed_around(run_dir) is not None:
         return
     links = {str(link): str(target) for link, target in found.links.items()}
@@ -103,7 +105,7 @@ def shared_folders() -> tuple[Path, ...]:
 def _links(hidden: Sequence[Path], written: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Links of the project's folders that lead elsewhere, but for those that a program can have made."""
     shared = [*map(resolved, shared_folders())]
-    for link in (p for at in hidden for pattern in _LINKS for p in at.glob(pattern) if p.is_symlink()):
+    for link in (Path(p) for at in dict.fromkeys(hidden) for p in _links_below(str(at), _LINKS_DEPTH)):
         target = resolved(link)
         theirs = any(resolved(link.parent).is_relative_to(place) for place in written)
         within = any(target.is_relative_to(h) or h.is_relative_to(target) for h in hidden)
@@ -111,6 +113,16 @@ def _links(hidden: Sequence[Path], written: Sequence[Path]) -> Iterator[tuple[Pa
             continue
         if target.exists():
             yield link, target
+
+
+def _links_below(folder: str, depth: int) -> Iterator[str]:
+    """A folder may hold a data set of a million files: nothing is asked of each but what it is."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield entry.path
+            elif depth > 1 and entry.name != ".git" and entry.is_dir(follow_symlinks=False):
+                yield from _links_below(entry.path, depth - 1)
 
 
 def _is_system(path: Path) -> bool:
@@ -126,7 +138,7 @@ def _runs(folder: Path) -> Iterator[Path]:
         if at != real and _is_run(at):
             yield at
             folders.clear()
-        deep = len(at.parts) - len(real.parts) >= _DEPTH
+        deep = len(at.parts) - len(real.parts) >= _RUNS_DEPTH
         folders[:] = [] if deep else [name for name in folders if name not in _NO_RUNS]
 
 

@@ -159,8 +159,8 @@ def _around(context: RunContext, prepared: PreparedSuite | None, hidden: Sequenc
         return sealed
     sides = [one for _, one in sides_of(prepared)] if prepared is not None else []
     places = [one.needs.places(one.folder, context.root) for one in sides]
-    read, written = ([p for two in places for p in two[i]] for i in (0, 1))
-    return look_around(hidden, read, [*written, caches_below(context.root)])
+    read, written = (tuple(p for two in places for p in two[i]) for i in (0, 1))
+    return look_around(tuple(hidden), read, (*written, caches_below(context.root)))
 
 
 def sides_of(prepared: PreparedSuite) -> Iterator[tuple[str, Backend | CommandProgram]]:

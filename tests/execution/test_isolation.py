@@ -214,7 +214,7 @@ def test_links_out_of_the_project_lead_nowhere(project: Path) -> None:
         code = f"[listed('{elsewhere}'), read('{elsewhere}/golden')]"
         before = say(project / "attempt", code)
         (project / "goldens" / "linked").symlink_to(elsewhere)
-        found = look_around([project], [], [])
+        found = look_around((project,), (), ())
         assert found.links == {project / "goldens" / "linked": elsewhere}
         after = say(project / "attempt", code, hidden=[project], linked=[elsewhere])
     finally:
