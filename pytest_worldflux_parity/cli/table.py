@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,13 +141,13 @@ def _description(table: ScoreTable, notes: Iterable[str]) -> Iterator[str]:
 
 
 def _counted(table: ScoreTable) -> Iterator[str]:
-    for what, count in (
+    for what, number in (
         ("nulls, which are no points", sum(map(len, table.nulls.values()))),
         ("rows that repeat another", sum(table.merged.values())),
         ("rows of runs that do not count", sum(table.left_out.values())),
     ):
-        if count:
-            yield f"{count} {what}"
+        if number:
+            yield f"{number} {what}"
 
 
 def _ranges(seeds: Iterable[int]) -> str:
@@ -176,9 +176,11 @@ def _suite(table: ScoreTable, side: str, artifact: Mapping[str, Any]) -> Iterato
         return
     yield from _left_out(curves, {curve.task: seeds for curve, seeds, _ in rows})
     usual, budget = (Counter(own).most_common(1)[0][0] for own in list(zip(*rows, strict=True))[1:])
+    ids = _ids([curve.task for curve, _, _ in rows])
     yield "tasks:"
     for curve, own, limit in rows:
-        words = [f"{key}: {_flow(value)}" for key, value in _named(curve.task, side).items()]
+        words = [f"id: {_flow(ids[curve.task])}"]
+        words += [f"names: {_flow({side: curve.task})}"] if ids[curve.task] != curve.task else []
         words += [f"seeds: {_flow(list(own))}"] if own != usual else []
         words += [f"budget: {limit}"] if limit != budget else []
         yield f"  - {'{' + ', '.join(words) + '}' if len(words) > 1 else words[0].removeprefix('id: ')}"
@@ -199,14 +201,17 @@ def _left_out(curves: Iterable[_Curves], seeds: Mapping[str, Sequence[int]]) -> 
             yield f"# left out, with no point near the budget: {what}"
 
 
-def _named(task: str, side: str) -> dict[str, Any]:
-    """A task of a suite; one with a name that a suite cannot have gets another."""
+def _ids(tasks: Sequence[str]) -> dict[str, str]:
+    """Tasks of a table -> ids in a suite: their names, or others where a suite cannot have them."""
     from ..schemas.formats import is_task
 
-    if is_task(task):
-        return {"id": task}
-    plain = re.sub(r"[^A-Za-z0-9_ ./-]+", "-", task).strip(" -") or "task"
-    return {"id": plain, "names": {side: task}}
+    ids = {task: task for task in tasks if is_task(task)}
+    for task in tasks:
+        plain = re.sub(r"[^A-Za-z0-9_ ./-]+", "-", task).strip(" -") or "task"
+        taken = {*ids.values()}
+        numbered = (f"{plain}-{n}" for n in count(2))
+        ids.setdefault(task, plain if plain not in taken else next(n for n in numbered if n not in taken))
+    return ids
 
 
 def _choice(curve: _Curves) -> tuple[tuple[int, ...], str] | None:

@@ -158,6 +158,7 @@ class SuiteStore:
         line = {
             "schema_version": EVENT_SCHEMA,
             "run_id": run_id,
+            "suite_id": self.folder.name,
             "event": event,
             "timestamp": utc_now(),
             "command": list(command),

@@ -21,6 +21,7 @@ from pytest_worldflux_parity.execution.chain import BEFORE, EMPTY
 from pytest_worldflux_parity.execution.sessions import SESSIONS
 from pytest_worldflux_parity.execution.store import Stored, SuiteStore
 from pytest_worldflux_parity.judgement.run_log import SEALED, attempts_of, run_log, sealed_log
+from pytest_worldflux_parity.session.earlier import earlier_logs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -303,3 +304,22 @@ def test_how_the_attempts_of_a_side_ended() -> None:
     assert (found.total, found.counted) == (11, 5)
     words = "2 ok, 2 failed, 1 killed, 4 lost (3 of them by no doing of the program), 1 repeated, 1 disk full"
     assert found.line() == words
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"head": ["x"]}, {"head": {}}, {"problems": [["x"]]}, {"sessions": "1"}, {"unended": True}, {"more": 1}],
+    ids=str,
+)
+def test_what_a_document_says_of_its_log_is_taken_as_it_was_written(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """What somebody wrote in its place ends nothing: the log is read for itself."""
+    known = run_log(written(tmp_path, 2).read())
+    folder = tmp_path / "known"
+    folder.mkdir()
+    document = folder / "run.json"
+    document.write_text(json.dumps({"log": known.to_dict()}), encoding="utf-8")
+    assert list(earlier_logs(folder)) == [known]
+    document.write_text(json.dumps({"log": {**known.to_dict(), **changes}}), encoding="utf-8")
+    assert list(earlier_logs(folder)) == []

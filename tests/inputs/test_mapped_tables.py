@@ -225,6 +225,8 @@ def test_two_experiments_are_told_apart(tmp_path: Path) -> None:
     chosen = {"where": {"exp": "default"}}
     table = load_table(tmp_path, "tdmpc2_logs", frames_per_step=2, columns=chosen)
     assert table.seeds("walker-walk") == (1,)
+    # What is not chosen is no part of the table: another experiment may go on.
+    assert set(table.files) == {"walker-walk/1/default/eval.csv"}
 
 
 def test_a_tree_of_dreamerv3_is_read_by_its_configurations(tmp_path: Path) -> None:

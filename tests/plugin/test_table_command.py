@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.cli.main import main
@@ -178,6 +178,7 @@ CURVES = st.dictionaries(st.integers(0, 5), RUNS, min_size=1, max_size=4)
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables=st.dictionaries(NAMES, CURVES, min_size=1, max_size=4))
+@example(tables={"{": {0: [1]}, ":{": {0: [1]}, "task": {0: [1]}})
 def test_a_suite_of_any_table_is_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tables: dict[str, dict[int, list[int]]]
 ) -> None:

@@ -68,7 +68,14 @@ def test_two_agents_in_one_file_are_refused_by_name(project: Project, folder: Pa
     lines = [f"1000,{score},{seed},{agent}" for seed, score, agent in runs]
     write(folder / "t/cheetah-run.csv", "\n".join(["step,reward,seed,agent", *lines]))
     said = judged(project, side("t", CSV), side("t", CSV), tasks=["cheetah-run"])
-    assert "cheetah-run.csv:5: the column agent says 'SAC' in a table of 'TD-MPC2'; to mend: keep" in said
+    assert (
+        "cheetah-run.csv:5: the column agent says 'SAC' in a table of 'TD-MPC2'; to mend: say whose" in said
+    )
+    # As it is told.
+    where = {"files": "{task}.csv", "score": "reward", "where": {"agent": "TD-MPC2"}}
+    chosen = side("t", "columns", columns=where)
+    keys: dict[str, Any] = {"tasks": ["cheetah-run"], "seeds": [1, 2, 3], "budget": {"step": 1000}}
+    assert "701 (n=3)" in judged(project, chosen, chosen, **keys)
 
 
 def test_success_beside_an_empty_reward_is_judged_and_no_return(project: Project, folder: Path) -> None:

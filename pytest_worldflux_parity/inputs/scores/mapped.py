@@ -49,10 +49,13 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
     whose: dict[tuple[str, str], dict[str, Path]] = {}
     choices: dict[str, dict[str, bool]] = {}
     for file, name, said in _found(path, layout):
+        beside, named = _beside(file, path, layout) if layout.beside else ({}, {})
+        said = {**beside, **said}
+        if not _are_chosen(said, layout, choices):
+            continue
         data = read_bytes(file)
-        hashes[name] = sha256(data)
-        beside = _beside(file, path, layout, hashes) if layout.beside else {}
-        rows = _Rows(source(file, unpacked(data, file)), layout, {**beside, **said})
+        hashes |= {**named, name: sha256(data)}
+        rows = _Rows(source(file, unpacked(data, file)), layout, said)
         parts = list(rows.columns())
         for part in parts:
             builder.add(part)
@@ -94,14 +97,21 @@ def file_names(folder: Path) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in found)
 
 
-def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> Said:
-    """What the YAML file beside a file says; it becomes a file of the table too."""
+def _are_chosen(said: Said, layout: Layout, choices: dict[str, dict[str, bool]]) -> bool:
+    """Whether the rows of a file may count, by what is said of all of them; it is noted in ``choices``."""
+    asked = [name for name in layout.where if name in said]
+    for name in asked:
+        choices.setdefault(name, {})[str(said[name])] = is_same(said[name], layout.where[name])
+    return all(choices[name][str(said[name])] for name in asked)
+
+
+def _beside(file: Path, path: Path, layout: Layout) -> tuple[Said, dict[str, str]]:
+    """What the YAML file beside a file says, and its name and sha256: it is a file of the table too."""
     other, folder = (Path(os.path.normpath(p)) for p in (file.parent / layout.beside, path))
     if not path.is_dir() or not other.is_relative_to(folder):
         what = f"{other} says what these scores are of, and is not in the folder that is the table"
         raise ScoreTableError(what, where=str(file), mend="name the folder that holds both")
     data = read_bytes(other)
-    hashes[other.relative_to(folder).as_posix()] = sha256(data)
     try:
         # Texts alone: a program's own settings may be read in two ways, and none of them is asked.
         document = yaml.load(decoded(data, other), Loader=yaml.BaseLoader)
@@ -110,7 +120,8 @@ def _beside(file: Path, path: Path, layout: Layout, hashes: dict[str, str]) -> S
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
-    return {key: said[key] for key in (*(said.keys() & layout.words), *layout.agents(said))}
+    asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.agents(said))}
+    return asked, {other.relative_to(folder).as_posix(): sha256(data)}
 
 
 class Source(Protocol):
@@ -237,11 +248,9 @@ class _Rows:
         """The rows that count."""
         kept = list(range(len(self._cells[self._layout.step])))
         for name, wanted in self._layout.where.items():
-            if name in self.choices:
+            if name in self.choices or (name in self._said and name not in self._cells):
                 continue
-            if name not in self._said:
-                self._found(name, f"where.{name}")
-            cells = self._cells[name] if name in self._cells else [self._said[name]] * len(kept)
+            cells = self._cells[self._found(name, f"where.{name}")]
             # As text, of which there are few.
             texts = [str(cell) for cell in cells]
             values = {text: cell for text, cell in zip(texts, cells, strict=True) if cell is not MISSING}

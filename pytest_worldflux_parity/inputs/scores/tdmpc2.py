@@ -81,7 +81,7 @@ def _check_name(csv: CsvFile, column: str, cells: Column, provenance: dict[str, 
         only = provenance.setdefault(column, cells[0])
         odd = {cell for cell in set(cells) if cell != only}
         what = f"a table of {shown(only)}"
-        mend = f"keep the rows of one {column} per table"
+        mend = f"say whose rows count: `format: columns`, `columns: {{where: {{{column}: {shown(only)}}}}}`"
     if odd:
         row = next(i for i, cell in enumerate(cells) if cell in odd)
         what = f"the column {column} says {shown(cells[row])} in {what}"
