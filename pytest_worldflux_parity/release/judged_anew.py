@@ -102,6 +102,7 @@ def judge_expected(records: Records, expected: Expectation, *, chosen: bool = Fa
             return Anew((Finding("unknown_suite", text),))
         about = (records.suite_id, records.session, records.run_dir, records.circumstances)
         prepared, context = expected.prepared(suite, *about, chosen=chosen)
+        prepared = _at_its_commit(prepared, records.entry)
         found = tuple(differences_to(records, prepared, context, expected))
         stored = SuiteStore(records.run_dir, records.suite_id).read()
         judgement = judge_records(
@@ -116,6 +117,19 @@ def judge_expected(records: Records, expected: Expectation, *, chosen: bool = Fa
     facts = facts_of(prepared, judgement, stored, records.session, records.circumstances)
     facts = replace(facts, same_lock=is_sealed_lock(expected.lock, records.entry))
     return Anew(found, Rejudged(prepared, context, *sealed, judgement, stored), facts)
+
+
+def _at_its_commit(prepared: PreparedFile, entry: Mapping[str, Any]) -> PreparedFile:
+    """The programs of manifests at the commit that a run's requests state: it is their files that decide."""
+    parts = []
+    for part in prepared.parts:
+        sources = dict(part.sources)
+        for system in (s for s, source in part.sources.items() if "worldflux_sha" in source):
+            sealed = (entry.get("sources") or {}).get(f"{part.key}.{system}", {})
+            own = {k: v for k, v in sealed.items() if k == "worldflux_sha"}
+            sources[system] = {**part.sources[system], **own}
+        parts.append(replace(part, sources=sources))
+    return replace(prepared, parts=tuple(parts))
 
 
 def is_sealed_lock(lock: Path | None, entry: Mapping[str, Any]) -> bool:

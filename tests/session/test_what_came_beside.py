@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.execution.copies import FOLDER
+from pytest_worldflux_parity.inputs.command_program import project_commit
+from pytest_worldflux_parity.judgement.proof_verdict import ProofJudgement
+from pytest_worldflux_parity.release.expectation import of_checkout
+from pytest_worldflux_parity.release.judged_anew import NOT_PASSED, judge_expected, records_of
 from tests.conftest import Project
 from tests.session.test_campaign_sessions import campaign, commit, table
 from tests.session.test_honest_programs import START
@@ -124,12 +128,20 @@ def test_a_commit_that_changes_no_file_of_a_manifest_goes_on(project: Project) -
     commit(project)
     project.run_here(f"{MANIFEST}::{task}[seed=0]")
     (project.root / "DOC.md").write_text("d", encoding="utf-8")
-    commit(project)
-    resumed = project.run_here("--parity-resume")
+    assert commit(project) != project_commit(project.root), "this process has not looked since"
+    # A process of its own looks again.
+    resumed = project.run("--parity-resume")
     assert "changed since the run was sealed" not in resumed.stdout.str() + resumed.stderr.str()
     assert len(project.lines(suite)) == 4, "each pair once"
     assert report(project, "coverage_report.json", suite)["pass"]
     assert len({json.dumps(x["source"]) for x in project.lines(suite) if x["system"] == "worldflux"}) == 1
+    # A release judges under the later commit.
+    project_commit.cache_clear()
+    anew = judge_expected(records_of(project.run_dir(), suite), of_checkout(project.root))
+    assert anew.judged is not None
+    assert [f.code for f in anew.findings] == [NOT_PASSED], "as in the run itself"
+    assert isinstance(anew.judged.judgement, ProofJudgement)
+    assert [g.verdict for g in anew.judged.judgement.gates if g.name == "coverage"] == ["pass"]
 
 
 def gone(copies: Path) -> None:
