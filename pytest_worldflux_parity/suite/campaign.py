@@ -45,7 +45,7 @@ class Source:
     commit: str | None = None
     input_path: Path | None = None
     input_format: str = ""
-    duplicates: Literal["first", "last"] | None = None
+    duplicates: Literal["first", "last", "one_run"] | None = None
     frames_per_step: int | None = None
     columns: Mapping[str, Any] | None = None
     command: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ class ArtifactSide:
     format: str
     repo: str | None = None
     commit: str | None = None
-    duplicates: Literal["first", "last", "last_point"] | None = None
+    duplicates: Literal["first", "last", "one_run", "last_point"] | None = None
     frames_per_step: int | None = None
     columns: Mapping[str, Any] | None = None
 

@@ -165,13 +165,48 @@ def test_constants_and_the_name_of_a_file_say_what_no_column_does(tmp_path: Path
 def test_a_second_run_of_one_seed_is_refused_or_chosen(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", "step,score\n0,1\n10,2\n20,3\n0,5\n10,6\n")
     said = {"constants": {"task": "a", "seed": 0}}
-    assert "a second curve for a seed 0" in refusal(path, columns=said)
+    assert "a second score 5.0 for a seed 0 step 0" in refusal(path, columns=said)
     assert [p.value for p in mapped(path, said, duplicates="last").curve("a", 0)] == [5, 6]
-    # Another file of the same task and seed is another run, however their steps interleave.
-    written(tmp_path / "d" / "a" / "0" / "one.csv", "step,score\n0,1\n20,3\n")
-    written(tmp_path / "d" / "a" / "0" / "two.csv", "step,score\n10,9\n30,9\n")
-    line = refusal(tmp_path / "d", columns={"files": "{task}/{seed}/*.csv"})
-    assert "a second curve for a seed 0" in line
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "columns"),
+    [
+        (("a/0/one.csv", "a/0/two.csv"), "{task}/{seed}/*.csv", ""),
+        (("a/eval_0.csv", "a/train_0.csv"), "{task}/*.csv", "seed"),
+        (("x.csv", "y.csv"), "*.csv", "task,seed"),
+        (("2024-01-01/a/run.csv", "2024-01-02/a/run.csv"), "{date}/{task}/run.csv", "seed"),
+    ],
+)
+def test_rows_of_two_files_are_two_runs(
+    tmp_path: Path, names: tuple[str, str], files: str, columns: str
+) -> None:
+    """Whatever says the task and the seed, and however their steps interleave, in order or not."""
+    own = {"": "", "seed": "0,", "task,seed": "a,0,"}[columns]
+    for name, steps in zip(names, ((0, 20), (10, 30)), strict=True):
+        rows = "".join(f"{own}{step},{score}\n" for score, step in enumerate(steps))
+        written(tmp_path / "d" / name, f"{columns},step,score\n".lstrip(",") + rows)
+    line = refusal(tmp_path / "d", columns={"files": files})
+    assert "a second curve for a seed 0, after the one at " in line
+    last = mapped(tmp_path / "d", {"files": files}, duplicates="last")
+    assert [p.step for p in last.curve("a", 0)] == [10, 30]
+
+
+def test_files_that_hold_other_seeds_are_one_table(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        written(tmp_path / f"{seed}.csv", f"task,seed,step,score\na,{seed},0,1\na,{seed},10,2\n")
+    assert mapped(tmp_path, {"files": "*.csv"}).seeds("a") == (0, 1)
+
+
+def test_a_line_of_a_log_that_was_written_twice_counts_once(tmp_path: Path) -> None:
+    log = tmp_path / "walker-walk" / "1" / "exp" / "eval.csv"
+    written(log, "step,episode_reward\n0,1\n50,2\n50,2\n100,3\n")
+    table = load_table(tmp_path, "tdmpc2_logs", frames_per_step=2)
+    assert [p.step for p in table.curve("walker-walk", 1)] == [0, 100, 200]
+    assert table.merged == {"walker-walk": 1}
+    written(log, "step,episode_reward\n100,1\n1000,2\n500,90\n1500,91\n")
+    with pytest.raises(ScoreTableError, match=r"eval\.csv:4: a second curve for walker-walk seed 1"):
+        load_table(tmp_path, "tdmpc2_logs", frames_per_step=2)
 
 
 # Exports of W&B.

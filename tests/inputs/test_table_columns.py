@@ -8,7 +8,9 @@ import json
 import re
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import ScoreTableError
 from pytest_worldflux_parity.inputs.scores import RETURN, SUCCESS, ScoreTable, load_table
+from pytest_worldflux_parity.inputs.scores.builder import DUPLICATES
 
 ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 CSV = "tdmpc2_results_csv_dir"
@@ -112,22 +115,36 @@ def test_one_cell_among_thousands_is_named(tmp_path: Path, at: int, cell: str, m
 # Runs.
 
 
+def falls(steps: list[int]) -> list[bool]:
+    """Where a step leaves the direction that most have."""
+    down, up = ([sign * b > sign * a for a, b in pairwise(steps)] for sign in (-1, 1))
+    return down if sum(down) <= sum(up) else up
+
+
+def unordered(steps: list[int]) -> bool:
+    against = falls(steps)
+    return 3 * sum(against) > len(steps) and any(map(all, pairwise(against)))
+
+
 def chosen(rows: list[tuple[int, int, float]], rule: str | None) -> dict[int, list[tuple[int, float]]] | None:
-    """Seed -> curve by a rule as STATISTICS and the suite's pages have it; None where it is refused."""
+    """Seed -> curve by a rule as the suite's pages have it; None where it is refused."""
     curves = {}
     for seed in {seed for seed, *_ in rows}:
-        runs: list[list[tuple[int, float]]] = []
-        for step, score in [row[1:] for row in rows if row[0] == seed]:
-            if not runs or step < runs[-1][-1][0] or (step == runs[-1][-1][0] and score != runs[-1][-1][1]):
-                runs.append([])
-            runs[-1].append((step, score))
-        points = [point for run in runs for point in run]
-        twice = len({step for step, _ in points}) != len(points)
-        if twice and rule in ("first", "last"):
-            points = runs[0 if rule == "first" else -1]
-        elif twice and rule is None and len(dict(points)) != len(set(points)):
+        own = [row[1:] for row in rows if row[0] == seed]
+        once, steps = [step for step, _ in dict.fromkeys(own)], [step for step, _ in own]
+        beside = [a[0] == b[0] and a[1] != b[1] for a, b in pairwise(own)]
+        cuts = [i + 1 for i, fall in enumerate(falls(steps)) if fall or beside[i]]
+        twice = len(set(once)) != len(once)
+        if not twice and (not any(falls(once)) or unordered(once)):
+            cuts = []
+        if rule in ("first", "last"):
+            most = Counter(steps).most_common(1)[0][1]
+            if (any(beside) or unordered(steps)) and len(cuts) >= most:
+                return None
+            own = own[: [*cuts, len(own)][0]] if rule == "first" else own[[0, *cuts][-1] :]
+        elif (rule is None and cuts) or (rule == "one_run" and twice):
             return None
-        curves[seed] = sorted(dict(points).items())
+        curves[seed] = sorted(dict(own).items())
     return curves
 
 
@@ -137,7 +154,7 @@ table_rows = st.lists(
 
 
 @untimed
-@given(table_rows, st.sampled_from([None, "first", "last", "last_point"]))
+@given(table_rows, st.sampled_from([None, *DUPLICATES]))
 @pytest.mark.parametrize("format", ["canonical_json", "canonical_jsonl", CSV])
 def test_a_rule_chooses_a_run_in_every_format(
     tmp_path: Path, format: str, rows: list[tuple[int, int, float]], rule: str | None
@@ -154,12 +171,96 @@ def test_a_rule_chooses_a_run_in_every_format(
     )
     expected = chosen(rows, rule)
     if expected is None:
-        with pytest.raises(ScoreTableError, match="a second score"):
+        with pytest.raises(ScoreTableError, match=r"a second (score|curve)|do not say which run is which"):
             load_table(path, format, duplicates=rule)
         return
     table = load_table(path, format, duplicates=rule)
     assert {seed: [(p.step, p.value) for p in table.curve("t", seed)] for seed in expected} == expected
     assert len(table) + table.merged_rows == len(rows)
+
+
+def table_of(tmp_path: Path, points: str, rule: str | None = None) -> ScoreTable:
+    """A table of one seed with rows of these steps; a letter behind a step stands for its score."""
+    rows = [(point.rstrip("ab"), 1 + ord(point[-1])) for point in points.split()]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["seed,step,score", *(f"1,{s},{v}" for s, v in rows)]), encoding="utf-8")
+    return load_table(path, CSV, duplicates=rule)
+
+
+@pytest.mark.parametrize(
+    ("points", "line"),
+    [
+        ("10a 20a 30a 15b 25b 35b", 5),
+        ("10a 20a 15b 25b", 4),
+        ("10a 20a 30a 15b", 5),
+        ("0a 10a 20a 30a 0a 15b 25b 35b", 6),  # both begin with the same score
+        ("30a 20a 10a 35b 25b 15b", 5),  # the newest first
+        ("10a 20a 11b 21b 12b 22b 13b 23b", 4),
+    ],
+)
+def test_a_second_run_at_steps_of_its_own_is_refused_or_chosen(
+    tmp_path: Path, points: str, line: int
+) -> None:
+    """Never points of two runs in one curve, though no step stands twice with two scores."""
+    with pytest.raises(ScoreTableError, match=rf"t\.csv:{line}: a second curve for t seed 1") as caught:
+        table_of(tmp_path, points)
+    assert "`duplicates: one_run`" in caught.value.mend
+    first = table_of(tmp_path, points, "first")
+    assert len(first.curve("t", 1)) == line - 2
+    assert table_of(tmp_path, points, "last").curve("t", 1)[-1].value != first.curve("t", 1)[-1].value
+    assert len(table_of(tmp_path, points, "one_run").curve("t", 1)) == len({p[:-1] for p in points.split()})
+
+
+@pytest.mark.parametrize("rule", [None, "first", "last", "one_run"])
+@pytest.mark.parametrize(
+    "points",
+    [
+        "10a 20b 30a",
+        "30a 20b 10a",
+        "50a 40b 10a 30a 60b 20a 70a",  # in no order
+        "0a 10b 10b 20a 20a",  # lines written twice
+        "0a 10b 20a 0a 10b 20a 30a",  # a log that was begun again with what it held
+    ],
+)
+def test_the_rows_of_one_run_are_one_curve(tmp_path: Path, points: str, rule: str | None) -> None:
+    table = table_of(tmp_path, points, rule)
+    assert len(table.curve("t", 1)) == len(set(points.split()))
+    assert (table.left_out, table.merged_rows) == ({}, len(points.split()) - len(table))
+
+
+@pytest.mark.parametrize("rule", ["first", "last"])
+@pytest.mark.parametrize(
+    "points",
+    ["0a 0b 10a 10b 20a 20b", "20b 20a 10b 10a 0b 0a", "0a 0a 10a 10b 20a 20b", "9a 5b 1a 7a 9b 3a 2b 8a"],
+)
+def test_no_run_is_chosen_where_rows_do_not_say_which(tmp_path: Path, points: str, rule: str) -> None:
+    """A table sorted by step, cut at every row, would leave a point of each run."""
+    with pytest.raises(ScoreTableError, match=r"t\.csv:\d: .* do not say which run is which") as caught:
+        table_of(tmp_path, points, rule)
+    assert "each run in a file" in caught.value.mend
+
+
+def test_a_run_that_went_on_from_a_checkpoint_is_chosen_with_what_each_rule_leaves(tmp_path: Path) -> None:
+    points = "0a 10a 20a 10b 20b 30b"
+    with pytest.raises(ScoreTableError, match="a second score") as caught:
+        table_of(tmp_path, points)
+    assert "`duplicates: first` (steps 0 to 20) or `duplicates: last` (steps 10 to 30)" in caught.value.mend
+    assert [p.step for p in table_of(tmp_path, points, "last").curve("t", 1)] == [10, 20, 30]
+
+
+def test_rows_of_two_spellings_of_a_task_are_two_runs(tmp_path: Path) -> None:
+    rows = [(task, step) for step in (0, 100) for task in ("atari_pong", "atari100k_pong")]
+    rows = [{"task": t, "seed": 0, "step": s + len(t), "score": len(t)} for t, s in rows]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(ScoreTableError, match="a second curve for atari_pong seed 0"):
+        load_table(path, "canonical_json")
+    assert [p.step for p in load_table(path, "canonical_json", duplicates="last").curve("atari_pong", 0)] == [
+        14,
+        114,
+    ]
+    path.write_text(json.dumps(rows[1::2]), encoding="utf-8")
+    assert len(load_table(path, "canonical_json").curve("atari_pong", 0)) == 2
 
 
 def curve(seed: Any, xs: list[int], ys: list[float | None], **more: Any) -> dict[str, Any]:
@@ -330,7 +431,7 @@ def cost(path: Path, row: str, rows: int) -> tuple[int, int]:
     tracemalloc.start()
     sys.setprofile(count)
     try:
-        load_table(path, CSV, duplicates="last")
+        load_table(path, CSV, duplicates="last_point")
     finally:
         sys.setprofile(None)
         _, peak = tracemalloc.get_traced_memory()

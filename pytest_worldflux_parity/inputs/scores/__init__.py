@@ -60,9 +60,10 @@ def load_table(
 
     Args:
         format: a key of ``FORMATS``.
-        duplicates: where a (task, seed, metric) has a step twice, which of its runs counts: "first" or
-            "last" in file order, or a row of each step by "last_point"; None refuses different scores.
-            Equal repetitions are merged and counted either way.
+        duplicates: where a (task, seed, metric) has several runs, which counts: "first" or "last" in file
+            order, or a row of each step by "last_point"; None refuses a second run. "one_run" says that
+            there is none, in whatever order the rows stand. Equal repetitions are merged and counted in any
+            case.
         frames_per_step: environment frames that a step of the table is; None where it counts frames.
         columns: as a suite writes them, of the formats in ``MAPPED``.
 

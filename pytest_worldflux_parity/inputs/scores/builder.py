@@ -17,14 +17,16 @@ from .columns import Checked, Columns, checked
 from .table import CurveKey, Points, ScoreTable
 from .tasks import task_key
 
-# Which of two runs of one (task, seed, metric) counts. By "last_point", which is the rule of the earlier
-# system, the last row of a step counts, whatever run it is of.
-DUPLICATES = ("first", "last", "last_point")
+# Which of two runs of one (task, seed, metric) counts. By "one_run" there is only one, in whatever order its
+# rows stand. By "last_point", which is the rule of the earlier system, the last row of a step counts,
+# whatever run it is of.
+DUPLICATES = ("first", "last", "one_run", "last_point")
 
 _Ints: TypeAlias = NDArray[np.int64]
 _Floats: TypeAlias = NDArray[np.float64]
 _Bools: TypeAlias = NDArray[np.bool_]
 _T = TypeVar("_T", bound=np.generic)
+_Name = TypeVar("_Name", str, tuple[int, int])
 
 
 class TableBuilder:
@@ -107,7 +109,8 @@ class _Rows:
     Attributes:
         names: task key -> the first name that the files have for it.
         task, metric: places in ``tasks`` (sorted task keys) and ``metrics``.
-        run: the number of the block that is one run, -1 elsewhere.
+        source: the number of the block and of the task's spelling in it: rows of two are of two runs.
+        curves: the sources whose rows are one run, in any order.
         order: rows sorted, shape (rows,); rows of one step stay in the order of the files.
         starts: where in ``order`` each (task, seed, metric) begins, and at the end the number of rows.
     """
@@ -123,8 +126,10 @@ class _Rows:
         self.seed = _joined([c.seed for c in own])
         self.step = _joined([c.step for c in own])
         self.score = _joined([c.score for c in own])
-        runs = [np.int32(i if block.is_run else -1) for i, block in enumerate(blocks)]
-        self.run = _joined([np.broadcast_to(run, len(c.step)) for run, c in zip(runs, own, strict=True)])
+        each = [[(i, code) for code in range(len(c.tasks))] for i, c in enumerate(own)]
+        spellings = [spelling for spellings in each for spelling in spellings]
+        self.source = _joined([_places(spellings, s, c.task) for s, c in zip(each, own, strict=True)])
+        self.curves = {place for place, (i, _) in enumerate(spellings) if blocks[i].is_run}
         # What is the same in all rows takes no memory and sorts nothing.
         keys = [column for column in (self.metric, self.seed, self.task) if column.strides != (0,)]
         self.order = np.lexsort([self.step, *keys])
@@ -145,8 +150,9 @@ class _Rows:
         return self.tasks[self.task[row]], int(self.seed[row]), self.metrics[self.metric[row]]
 
     def repeated(self) -> set[int]:
-        """Places in ``starts`` of those that have a step twice, or rows of two runs."""
-        again = ~_changes(self.step[self.order]) | _changes(self.run[self.order])
+        """Places in ``starts`` of those that have a step twice, rows of two sources, or a step that falls."""
+        again = ~_changes(self.step[self.order]) | _changes(self.source[self.order])
+        again |= self.order[1:] < self.order[:-1]
         again[self.starts[1:-1] - 1] = False
         return set((np.searchsorted(self.starts, np.flatnonzero(again), "right") - 1).tolist())
 
@@ -181,6 +187,7 @@ class _Chooser:
         """Of the rows of one (task, seed, metric), in order of step, those that count."""
         run = self._runs(own)
         if self._duplicates in ("first", "last"):
+            self._refuse_mixed(own)
             counts = run == (0 if self._duplicates == "first" else run.max())
             self.left_out[task] += int((~counts).sum())
             own, run = own[counts], run[counts]
@@ -199,44 +206,120 @@ class _Chooser:
 
     def _runs(self, own: _Ints) -> _Ints:
         """The run of each row, from 0 in the order of the files; a row that stands there twice ends none."""
-        rows, place = self._rows, np.argsort(own)
-        step, score, block = (column[own[place]] for column in (rows.step, rows.score, rows.run))
-        falls = (step[1:] < step[:-1]) | (~_changes(step) & _changes(score))
-        run = np.empty(len(own), np.int64)
-        run[place] = np.append(0, np.cumsum(_changes(block) | (falls & (block[1:] < 0))))
+        run, count = np.empty(len(own), np.int64), 0
+        for at in self._sources(own):
+            run[at] = count + np.append(0, np.cumsum(self._order(own[at]).begins))
+            count = int(run[at[-1]]) + 1
         return run
+
+    def _sources(self, own: _Ints) -> Iterator[_Ints]:
+        """Places in ``own`` of the rows of each source, in the order of the files."""
+        place = np.argsort(own)
+        source = self._rows.source[own[place]]
+        yield from (place[source == each] for each in dict.fromkeys(source.tolist()))
+
+    def _order(self, own: _Ints) -> _Order:
+        """How rows of one source stand, which are in the order of the file."""
+        rows = self._rows
+        if rows.source[own[0]] in rows.curves:
+            return _Order(np.zeros(len(own) - 1, bool))
+        return _Order.of(rows.step[own], rows.score[own])
+
+    def _refuse_mixed(self, own: _Ints) -> None:
+        """Refuse a choice between rows that stand run beside run, as in a table sorted by step."""
+        rows = self._rows
+        for at in self._sources(own):
+            most = np.unique(rows.step[own[at]], return_counts=True)[1].max()
+            begins, is_mixed = self._order(own[at])
+            if not is_mixed or begins.sum() < most:
+                continue
+            task, seed, _ = rows.key(own[0])
+            what = f"the rows of {rows.names[task]} seed {seed} do not say which run is which: cut in their "
+            what += f"order they would be {begins.sum() + 1} runs, and no step stands more than {most} times"
+            raise ScoreTableError(
+                what,
+                where=rows.where(int(own[at][1:][begins][0])),
+                mend="put the rows of each run together, or each run in a file or column of its own",
+            )
 
     def _refuse_two(self, own: _Ints, differs: _Bools) -> None:
         """Refuse a second score of one step, and a second run however its steps interleave."""
         rows = self._rows
         task, seed, _ = rows.key(own[0])
-        blocks = rows.run[own]
-        if blocks.max() != blocks.min():
-            second = int(own[blocks != rows.run[own.min()]].min())
-            what = f"a second curve for {rows.names[task]} seed {seed}, after the one at "
-            what += rows.where(int(own.min()))
+        of, mend = f"{rows.names[task]} seed {seed}", "" if self._duplicates else self._choice(own)
+        source, begins = rows.source[own], np.append(False, self._order(np.sort(own)).begins)
+        if source.max() != source.min():
+            second = int(own[source != rows.source[own.min()]].min())
         elif differs.any():
-            later = np.append(False, differs)
-            second = int(own[later].min())
+            second = int(own[np.append(False, differs)].min())
             first = own[np.flatnonzero(own == second)[0] - 1]
-            what = f"a second score {_score(rows.score[second])} for {rows.names[task]} seed {seed} step "
-            what += f"{rows.step[second]}, which has {_score(rows.score[first])}"
+            what = (
+                f"a second score {_score(rows.score[second])} for {of} step {rows.step[second]}, which has "
+            )
+            raise ScoreTableError(what + _score(rows.score[first]), where=rows.where(second), mend=mend)
+        elif begins.any() and not self._duplicates:
+            second = int(np.sort(own)[begins][0])
+            mend += ", or with `duplicates: one_run` that all are of one, in no order"
         else:
             return
-        raise ScoreTableError(
-            what,
-            where=rows.where(second),
-            mend=""
-            if self._duplicates
-            else "say which run counts with `duplicates: first` or `duplicates: last`",
+        what = f"a second curve for {of}, after the one at {rows.where(int(own.min()))}"
+        raise ScoreTableError(what, where=rows.where(second), mend=mend)
+
+    def _choice(self, own: _Ints) -> str:
+        """How a suite chooses a run, and what it would choose."""
+        run, step = self._runs(own), self._rows.step[own]
+        first, last = (
+            f"(steps {own.min()} to {own.max()})" for own in (step[run == 0], step[run == run.max()])
         )
+        return f"say which run counts with `duplicates: first` {first} or `duplicates: last` {last}"
+
+
+class _Order(NamedTuple):
+    """How the rows of one source stand, in the order of its file.
+
+    Attributes:
+        begins: where another run begins, shape (rows - 1,).
+        is_mixed: a step stands beside itself with another score, or the rows are in no order: what begins
+            there need not be a run.
+    """
+
+    begins: _Bools
+    is_mixed: bool = False
+
+    @classmethod
+    def of(cls, step: _Ints, score: _Floats) -> _Order:
+        """A run ends where its step does not rise; or, where most rows fall, does not fall.
+
+        Rows that stand in no order and have no step twice are one run, and so are rows that do once those
+        are left out that repeat another with its score.
+        """
+        falls = _falls(step)
+        beside = ~_changes(step) & _changes(score)
+        by_step = np.lexsort((score, step))
+        if not (~_changes(step[by_step]) & _changes(score[by_step])).any():
+            once = step[np.sort(np.unique(step, return_index=True)[1])]
+            if not _falls(once).any() or _is_unordered(_falls(once)):
+                return cls(np.zeros(len(falls), bool))
+        return cls(falls | beside, bool(beside.any()) or _is_unordered(falls))
+
+
+def _falls(step: _Ints) -> _Bools:
+    """Where a step falls below the one before, or, where most do, rises above it."""
+    moves = np.sign(np.diff(step))
+    falls: _Bools = moves < 0 if moves.sum() >= 0 else moves > 0
+    return falls
+
+
+def _is_unordered(falls: _Bools) -> bool:
+    """Whether rows stand in no order: more than a third fall, some twice in turn, as those of no runs do."""
+    return bool(3 * falls.sum() > len(falls) + 1 and (falls[1:] & falls[:-1]).any())
 
 
 def _joined(parts: list[NDArray[_T]]) -> NDArray[_T]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _places(names: list[str], own: Iterable[str], codes: NDArray[np.int32]) -> NDArray[np.int32]:
+def _places(names: list[_Name], own: Iterable[_Name], codes: NDArray[np.int32]) -> NDArray[np.int32]:
     """Codes of a block's own names as places in ``names``."""
     places = np.array([bisect_left(names, name) for name in own], np.int32)
     return np.broadcast_to(places[0], len(codes)) if len(places) == 1 else places[codes]

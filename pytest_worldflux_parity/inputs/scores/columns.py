@@ -48,8 +48,8 @@ class Columns:
         score: finite numbers, and where there is none None in a list and masked in an array; NaN is
             refused.
         where: turns the number of a row, from 0, into ``file: row`` text; only called for an error.
-        is_run: the rows are one run, in any order of step. Elsewhere the rows of a (task, seed, metric)
-            that holds a step twice are cut into runs where the step does not rise.
+        is_run: the rows are one run, in any order of step. Elsewhere those of a (task, seed, metric) are
+            cut into runs as their steps say. Rows of two ``Columns`` are never of one run.
     """
 
     task: str | Column

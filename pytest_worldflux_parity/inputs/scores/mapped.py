@@ -267,17 +267,18 @@ class _Rows:
         return [cells[i] for i in rows]
 
     def _one(self, score: str, said: Said) -> Iterator[Columns]:
-        """The rows of one column of scores; where they are of one run, cut where another begins."""
-        rows = self._scored(score)
+        """The rows of one column of scores."""
+        rows, where = self._scored(score), self._source.where
         if not rows:
             return
-        task: Any = self._field("task", said, rows)
-        seed = self._field("seed", said, rows)
-        metric: Any = self._field("metric", said, rows) if self._layout.metric else RETURN
-        own = Columns(task, seed, self._taken(self._layout.step, rows), self._taken(score, rows), str, metric)
-        single = not any(isinstance(cells, list | np.ndarray) for cells in (task, seed, metric))
-        for part in _rising(own.step) if single else [slice(0, len(rows))]:
-            yield self._cut(own, part, rows[part], single)
+        yield Columns(
+            task=self._field("task", said, rows),
+            seed=self._field("seed", said, rows),
+            step=self._taken(self._layout.step, rows),
+            score=self._taken(score, rows),
+            where=lambda i: where(rows[i]),
+            metric=self._field("metric", said, rows) if self._layout.metric else RETURN,
+        )
 
     def _scored(self, score: str) -> Sequence[int]:
         """The rows that count and have a score: in a log a line without the key is another event."""
@@ -285,20 +286,6 @@ class _Rows:
         if isinstance(cells, np.ndarray) and not (skips and np.ma.is_masked(cells)):
             return self._kept
         return [i for i in self._kept if cells[i] is not MISSING and not (skips and is_empty(cells[i]))]
-
-    def _cut(self, own: Columns, part: slice, rows: Sequence[int], is_run: bool) -> Columns:
-        fields: dict[str, Any] = {name: getattr(own, name) for name in ("task", "seed", "metric")}
-        fields = {
-            n: cells[part] if isinstance(cells, list | np.ndarray) else cells for n, cells in fields.items()
-        }
-        where = self._source.where
-        return Columns(
-            **fields,
-            step=own.step[part],
-            score=own.score[part],
-            where=lambda i: where(rows[i]),
-            is_run=is_run,
-        )
 
     def _field(self, key: str, said: Said, rows: Sequence[int]) -> Any:
         """The cells of a field, or the one value that is said of all rows.
@@ -349,17 +336,6 @@ def _refuse_no_choice(path: Path, layout: Layout, choices: Mapping[str, Mapping[
             wanted = layout.where[column]
             what = f"no row has {shown(wanted)} in {column}"
             raise ScoreTableError(what, where=str(path), valid=values, got=wanted)
-
-
-def _rising(steps: Column) -> Iterator[slice]:
-    """One run; or, where a step stands twice, the runs of which each rises."""
-    values = list(steps)
-    begin, twice = 0, len(set(map(str, values))) < len(values)
-    for i in range(1, len(values)):
-        if twice and is_number(values[i - 1]) and is_number(values[i]) and values[i] <= values[i - 1]:
-            yield slice(begin, i)
-            begin = i
-    yield slice(begin, len(values))
 
 
 def is_empty(cell: object) -> bool:
