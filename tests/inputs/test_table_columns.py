@@ -123,7 +123,7 @@ def falls(steps: list[int]) -> list[bool]:
 
 def unordered(steps: list[int]) -> bool:
     against = falls(steps)
-    return 3 * sum(against) > len(steps) and any(map(all, pairwise(against)))
+    return 4 * sum(against) > len(steps) and any(map(all, pairwise(against)))
 
 
 def chosen(rows: list[tuple[int, int, float]], rule: str | None) -> dict[int, list[tuple[int, float]]] | None:
@@ -233,9 +233,11 @@ def test_the_rows_of_one_run_are_one_curve(tmp_path: Path, points: str, rule: st
     "points",
     ["0a 0b 10a 10b 20a 20b", "20b 20a 10b 10a 0b 0a", "0a 0a 10a 10b 20a 20b", "9a 5b 1a 7a 9b 3a 2b 8a"],
 )
-def test_no_run_is_chosen_where_rows_do_not_say_which(tmp_path: Path, points: str, rule: str) -> None:
+def test_no_run_is_chosen_where_rows_do_not_say_which(tmp_path: Path, points: str, rule: str | None) -> None:
     """A table sorted by step, cut at every row, would leave a point of each run."""
-    with pytest.raises(ScoreTableError, match=r"t\.csv:\d: .* do not say which run is which") as caught:
+    with pytest.raises(
+        ScoreTableError, match=r"t\.csv:\d: .*( do not say which run is|a second score)"
+    ) as caught:
         table_of(tmp_path, points, rule)
     assert "each run in a file" in caught.value.mend
 

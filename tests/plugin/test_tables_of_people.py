@@ -63,6 +63,29 @@ def test_a_second_run_under_the_same_seeds_is_never_mixed_with_the_first(
     assert "say which run counts" in judged(project, official, side("ours.json", DREAMER))
 
 
+def test_a_second_run_at_steps_of_its_own_lifts_no_curve(project: Project, folder: Path) -> None:
+    """A good run whose points stand between those of a broken one, behind it in the file."""
+    official = [curve(n, [10, 50, 90, 100 + n / 2]) for n in range(3)]
+    write(folder / "official.json", official)
+    good = [
+        (n, step, score) for n in range(3) for step, score in zip(STEPS, [10, 50, 90, 100.2], strict=True)
+    ]
+    broken = [(n, step - 1000, 0) for n, step, _ in good]
+    for rows, rule, said in (
+        (good, {}, "pass: "),
+        (sorted(good, key=lambda row: row[2]), {}, "pass: "),
+        (broken + good, {}, "a second curve for atari_pong seed 0"),
+        (broken + good, {"duplicates": "first"}, "fail: "),
+        (broken + good, {"duplicates": "last"}, "pass: "),
+        (good[::2] + good[1::2], {"duplicates": "one_run"}, "pass: "),
+    ):
+        names = ("seed", "step", "score")
+        lines = [json.dumps({"task": "atari_pong", **dict(zip(names, row, strict=True))}) for row in rows]
+        write(folder / "ours.jsonl", "\n".join(lines))
+        ours = side("ours.jsonl", "canonical_jsonl", **rule)
+        assert said in judged(project, side("official.json", DREAMER), ours), (rule, rows)
+
+
 def test_two_agents_in_one_file_are_refused_by_name(project: Project, folder: Path) -> None:
     runs = [(1, 700, "TD-MPC2"), (2, 701, "TD-MPC2"), (3, 702, "TD-MPC2"), (4, 300, "SAC"), (5, 301, "SAC")]
     lines = [f"1000,{score},{seed},{agent}" for seed, score, agent in runs]

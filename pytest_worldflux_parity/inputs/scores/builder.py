@@ -21,6 +21,7 @@ from .tasks import task_key
 # rows stand. By "last_point", which is the rule of the earlier system, the last row of a step counts,
 # whatever run it is of.
 DUPLICATES = ("first", "last", "one_run", "last_point")
+_APART = "put the rows of each run together, or each run in a file of its own"
 
 _Ints: TypeAlias = NDArray[np.int64]
 _Floats: TypeAlias = NDArray[np.float64]
@@ -187,7 +188,9 @@ class _Chooser:
         """Of the rows of one (task, seed, metric), in order of step, those that count."""
         run = self._runs(own)
         if self._duplicates in ("first", "last"):
-            self._refuse_mixed(own)
+            mixed = self._mixed(own)
+            if mixed:
+                raise mixed
             counts = run == (0 if self._duplicates == "first" else run.max())
             self.left_out[task] += int((~counts).sum())
             own, run = own[counts], run[counts]
@@ -225,8 +228,8 @@ class _Chooser:
             return _Order(np.zeros(len(own) - 1, bool))
         return _Order.of(rows.step[own], rows.score[own])
 
-    def _refuse_mixed(self, own: _Ints) -> None:
-        """Refuse a choice between rows that stand run beside run, as in a table sorted by step."""
+    def _mixed(self, own: _Ints) -> ScoreTableError | None:
+        """Why no run can be chosen where rows stand run beside run, as in a table sorted by step."""
         rows = self._rows
         for at in self._sources(own):
             most = np.unique(rows.step[own[at]], return_counts=True)[1].max()
@@ -236,40 +239,39 @@ class _Chooser:
             task, seed, _ = rows.key(own[0])
             what = f"the rows of {rows.names[task]} seed {seed} do not say which run is which: cut in their "
             what += f"order they would be {begins.sum() + 1} runs, and no step stands more than {most} times"
-            raise ScoreTableError(
-                what,
-                where=rows.where(int(own[at][1:][begins][0])),
-                mend="put the rows of each run together, or each run in a file or column of its own",
-            )
+            where = rows.where(int(own[at][1:][begins][0]))
+            return ScoreTableError(what, where=where, mend=_APART)
+        return None
 
     def _refuse_two(self, own: _Ints, differs: _Bools) -> None:
         """Refuse a second score of one step, and a second run however its steps interleave."""
-        rows = self._rows
+        rows, what, more = self._rows, "", ""
         task, seed, _ = rows.key(own[0])
-        of, mend = f"{rows.names[task]} seed {seed}", "" if self._duplicates else self._choice(own)
-        source, begins = rows.source[own], np.append(False, self._order(np.sort(own)).begins)
+        source, ordered = rows.source[own], np.sort(own)
         if source.max() != source.min():
-            second = int(own[source != rows.source[own.min()]].min())
+            second = own[source != rows.source[ordered[0]]].min()
         elif differs.any():
-            second = int(own[np.append(False, differs)].min())
-            first = own[np.flatnonzero(own == second)[0] - 1]
-            what = (
-                f"a second score {_score(rows.score[second])} for {of} step {rows.step[second]}, which has "
-            )
-            raise ScoreTableError(what + _score(rows.score[first]), where=rows.where(second), mend=mend)
-        elif begins.any() and not self._duplicates:
-            second = int(np.sort(own)[begins][0])
-            mend += ", or with `duplicates: one_run` that all are of one, in no order"
+            second = own[1:][differs].min()
+            before = own[np.flatnonzero(own == second)[0] - 1]
+            what = f"a second score {_score(rows.score[second])} for {rows.names[task]} seed {seed} step "
+            what += f"{rows.step[second]}, which has {_score(rows.score[before])}"
+        elif not self._duplicates and (begins := self._order(ordered).begins).any():
+            second = ordered[1:][begins][0]
+            more = ", or with `duplicates: one_run` that there is one, in no order"
         else:
             return
-        what = f"a second curve for {of}, after the one at {rows.where(int(own.min()))}"
-        raise ScoreTableError(what, where=rows.where(second), mend=mend)
+        one = f"a second curve for {rows.names[task]} seed {seed}, after the one at "
+        what = what or one + rows.where(int(ordered[0]))
+        mend = "" if self._duplicates else self._choice(own) + more
+        raise ScoreTableError(what, where=rows.where(int(second)), mend=mend)
 
     def _choice(self, own: _Ints) -> str:
         """How a suite chooses a run, and what it would choose."""
+        if self._mixed(own):
+            return _APART
         run, step = self._runs(own), self._rows.step[own]
         first, last = (
-            f"(steps {own.min()} to {own.max()})" for own in (step[run == 0], step[run == run.max()])
+            f"(steps {left.min()} to {left.max()})" for left in (step[run == 0], step[run == run.max()])
         )
         return f"say which run counts with `duplicates: first` {first} or `duplicates: last` {last}"
 
@@ -311,8 +313,8 @@ def _falls(step: _Ints) -> _Bools:
 
 
 def _is_unordered(falls: _Bools) -> bool:
-    """Whether rows stand in no order: more than a third fall, some twice in turn, as those of no runs do."""
-    return bool(3 * falls.sum() > len(falls) + 1 and (falls[1:] & falls[:-1]).any())
+    """Whether rows stand in no order: more than a quarter fall, and some twice in turn, as no runs do."""
+    return bool(4 * falls.sum() > len(falls) + 1 and (falls[1:] & falls[:-1]).any())
 
 
 def _joined(parts: list[NDArray[_T]]) -> NDArray[_T]:
