@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import ScoreTableError
 from pytest_worldflux_parity.inputs.scores import ScoreTable, load_table
+from pytest_worldflux_parity.inputs.scores.guessing import guess
 from pytest_worldflux_parity.inputs.scores.templates import Template
 from pytest_worldflux_parity.wire import CurvePoint
 
@@ -120,6 +121,63 @@ def test_two_environments_are_never_one_task(tmp_path: Path) -> None:
     assert "scores of 2 values of env_id for the task a in one table; valid: A-v4, A-v5" in line
     line = refusal(path, columns={"constants": {"agent": "x"}, "task": "agent"})
     assert "scores of 2 values of task for the task x" in line
+
+
+RETURNS = {5000: 1.0, 15000: 3.0}
+LENGTHS = {10000: 500.0, 20000: 400.0}
+
+
+def melted(path: Path, column: str, first: str, second: str) -> Path:
+    """A row of each measurement, whose steps lie between each other's; of two tasks and seeds."""
+    rows = [
+        {"task": task, "seed": seed, "step": step, column: kind, "value": value}
+        for task in ("a", "b")
+        for seed in (0, 1)
+        for kind, curve in ((first, RETURNS), (second, LENGTHS))
+        for step, value in curve.items()
+    ]
+    header = ",".join(rows[0])
+    lines = (
+        map(json.dumps, rows) if path.suffix == ".jsonl" else [",".join(map(str, r.values())) for r in rows]
+    )
+    return written(path, "\n".join(lines if path.suffix == ".jsonl" else [header, *lines]) + "\n")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+@pytest.mark.parametrize("column", ["metric", "variable", "mode", "split", "phase", "tag", "Metric Name"])
+def test_two_measurements_are_never_one_curve(tmp_path: Path, name: str, column: str) -> None:
+    path = melted(tmp_path / name, column, "eval_return", "episode_length")
+    line = refusal(path, columns={"score": "value"})
+    assert f"scores of 2 values of {column} in one table; valid: eval_return, episode_length" in line
+    assert f"`where: {{{column}: eval_return}}`, or read each as a metric: `metric: {column}`" in line
+    own = tuple(CurvePoint(step, value) for step, value in RETURNS.items())
+    assert mapped(path, {"score": "value", "where": {column: "eval_return"}}).curve("b", 1) == own
+    assert mapped(path, {"score": "value", "metric": column}).curve("b", 1, "eval_return") == own
+    keywords = guess(path).keywords
+    assert keywords["columns"]["where"] == {column: "eval_return"}
+    assert load_table(path, "columns", **keywords).curve("a", 0) == own
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+@pytest.mark.parametrize("column", ["run", "run_id", "group", "name", "key"])
+def test_two_runs_of_a_seed_are_never_one_curve(tmp_path: Path, name: str, column: str) -> None:
+    path = melted(tmp_path / name, column, "one", "two")
+    line = refusal(path, columns={"score": "value"})
+    assert f"scores of 2 values of {column} for the task a and seed 0 in one table; valid: one, two" in line
+    assert len(mapped(path, {"score": "value", "where": {column: "two"}}).curve("a", 0)) == 2
+
+
+def test_a_column_that_says_the_same_of_a_curve_is_no_matter(tmp_path: Path) -> None:
+    """A metric that is one, an empty column, and a run of each seed; a log's lines without a score."""
+    rows = "".join(f"a,{s},{t},eval,run-{s},,{t + s}\n" for s in (0, 1) for t in (0, 10))
+    path = written(tmp_path / "t.csv", f"task,seed,step,mode,run_id,group,score\n{rows}")
+    assert [p.value for p in mapped(path, {"step": "step"}).curve("a", 1)] == [1, 11]
+    log = [{"step": s, "mode": mode, **({"score": s} if mode == "eval" else {"loss": 1})}
+           for s in (0, 10) for mode in ("train", "eval")]  # fmt: skip
+    path = written(tmp_path / "t.jsonl", "\n".join(map(json.dumps, log)))
+    assert len(mapped(path, {"constants": {"task": "a", "seed": 0}}).curve("a", 0)) == 2
+    path = written(tmp_path / "u.csv", "task,seed,step,metric\na,0,0,1\na,0,10,2\n")
+    assert len(mapped(path, {"score": "metric"}).curve("a", 0)) == 2
 
 
 @pytest.mark.parametrize(

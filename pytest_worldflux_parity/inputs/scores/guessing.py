@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +17,7 @@ from .columns import number
 from .files import decoded, parsed_json, read_bytes, unpacked
 from .layouts import OWN
 from .mapped import BOUNDS, JSONL, Source, file_names, is_empty, source
-from .tasks import names_agent, names_task
+from .tasks import names_kind, names_task
 from .templates import Template
 
 _STEPS = (
@@ -28,6 +28,7 @@ _SEEDS = ("seed", "random_seed", "trial", "run")
 _TASKS = ("task", "task_id", "env", "env_id", "environment", "game", "domain")
 _SCORES = ("score", "episode_return", "episode_reward", "episodic_return", "return", "reward", "value")
 _SCORE = re.compile(r"score|return|rew", re.IGNORECASE)
+_EVALUATION = re.compile(r"eval|test", re.IGNORECASE)
 # How people, CleanRL and the official programs name runs; the first that fits all names is taken.
 _RUNS = (
     "{task}__{exp}__{seed}__*", "{task}-{exp}-seed{seed}", "{task}-seed{seed}", "{task}_seed{seed}",
@@ -80,7 +81,7 @@ def _rows(file: Path) -> Source:
 def _is_result(header: Sequence[str]) -> bool:
     """Whether a CSV is of one task, after which it is named."""
     whole = {"step", "seed"} <= {*header} and bool({"reward", "score", "success"} & {*header})
-    return whole and not any(names_task(name) or names_agent(name) for name in header)
+    return whole and not any(names_task(name) or names_kind(name) for name in header)
 
 
 def _document(document: Any, path: Path) -> Guess:
@@ -174,7 +175,7 @@ def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
         if found is None and key not in places:
             columns.setdefault("constants", {})[key] = _constant(key, rows.file)
             notes = (*notes, f"assumed: the {key} of all rows, which nothing says")
-    where, more = _chosen({**_agents(rows, header), **{k: v for k, v in places.items() if names_agent(k)}})
+    where, more = _chosen({**_kinds(rows, header), **{k: v for k, v in places.items() if names_kind(k)}})
     columns = {**{k: v for k, v in columns.items() if k != v}, **({"where": where} if where else {})}
     unit = () if "frame" in step else (f"assumed: {step} counts frames; else add frames_per_step",)
     return Guess("columns", {"columns": columns}, (*unit, *notes, *more))
@@ -237,19 +238,23 @@ def _forms(runs: Sequence[str]) -> Iterator[str]:
             yield form
 
 
-def _agents(rows: Source, header: Sequence[str]) -> dict[str, list[str]]:
-    names = [name for name in header if names_agent(name)]
+def _kinds(rows: Source, header: Sequence[str]) -> dict[str, list[str]]:
+    names = [name for name in header if names_kind(name)]
     cells = rows.columns((), names) if names else {}
     return {name: [str(cell) for cell in cells[name]] for name in names}
 
 
 def _chosen(values: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Of what says whose scores these are, the first of several."""
-    several = {name: [*dict.fromkeys(own)] for name, own in values.items() if len(set(own)) > 1}
+    """Of what says whose scores these are, an evaluation's return or else the first of several."""
+    several = {name: sorted({*own}, key=_rank(own)) for name, own in values.items() if len(set(own)) > 1}
     where = {name: _value(own[0]) for name, own in several.items()}
     return where, tuple(
         f"chosen of {name}: {own[0]}; also there: {', '.join(own[1:])}" for name, own in several.items()
     )
+
+
+def _rank(values: Sequence[str]) -> Callable[[str], tuple[bool, bool, int]]:
+    return lambda text: (not _EVALUATION.search(text), not _SCORE.search(text), values.index(text))
 
 
 def _value(text: str) -> object:

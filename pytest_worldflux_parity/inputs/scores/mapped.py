@@ -25,6 +25,7 @@ from .csv_files import CsvFile
 from .files import decoded, parsed_json, read_bytes, sha256, unpacked
 from .layouts import OWN, Layout
 from .table import RETURN, ScoreTable
+from .tasks import names_metric
 
 # How an export of a chart of W&B names, beside a column, the lowest and highest values behind its cells.
 BOUNDS = ("__MIN", "__MAX")
@@ -60,7 +61,8 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
         for part in parts:
             builder.add(part)
         for column, task, value in rows.whose() if parts else ():
-            whose.setdefault((column, task), {})[value] = file
+            whose.setdefault((column, task and f"the task {task}"), {})[value] = file
+        _refuse_several(rows.several_runs() if parts else {})
         for column, found in rows.choices.items():
             choices.setdefault(column, {}).update(found)
     _refuse_several(whose)
@@ -120,7 +122,7 @@ def _beside(file: Path, path: Path, layout: Layout) -> tuple[Said, dict[str, str
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
-    asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.agents(said))}
+    asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.kinds(said))}
     return asked, {other.relative_to(folder).as_posix(): sha256(data)}
 
 
@@ -189,7 +191,8 @@ class _Rows:
         self._runs = self._score_columns()
         bounds = [name + bound for name in self._runs for bound in BOUNDS]
         numbers = {self._found(layout.step, "step"), layout.seed, *self._runs, *bounds}
-        words = {*layout.words, *layout.agents(source.header), *layout.tasks(source.header)}
+        words = {*layout.words, *layout.kinds(source.header), *layout.tasks(source.header)}
+        words |= {*layout.runs(source.header)}
         self._cells = source.columns(numbers, words - numbers)
         self._kept = self._where()
 
@@ -202,22 +205,40 @@ class _Rows:
     def whose(self) -> Iterator[tuple[str, str, str]]:
         """What the rows say that they are of: column, task, value, of which each column and task has one.
 
-        A column that names an agent has one in all rows; then the task is empty.
+        A column that names an agent or a metric has one in all rows; then the task is empty.
         """
-        said = (self._said, *self._runs.values())
-        for name in self._layout.agents(dict.fromkeys([*self._cells, *(key for s in said for key in s)])):
+        said, rows = (self._said, *self._runs.values()), self._counted()
+        for name in self._layout.kinds(dict.fromkeys([*self._cells, *(key for s in said for key in s)])):
             own = [s[name] for s in said if name in s]
-            cells = self._taken(name, self._kept) if name in self._cells else own
+            cells = self._taken(name, rows) if name in self._cells else own
             values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
             yield from ((name, "", value) for value in values)
         task = self._layout.task
         for name in self._layout.tasks(self._cells):
-            values = self._taken(name, self._kept)
-            tasks = (
-                self._taken(task, self._kept) if task in self._cells else [self._said.get(task)] * len(values)
-            )
+            values = self._taken(name, rows)
+            tasks = self._taken(task, rows) if task in self._cells else [self._said.get(task)] * len(values)
             pairs = zip(map(str, tasks), map(str, values), strict=True)
             yield from ((name, of, value) for of, value in dict.fromkeys(pairs))
+
+    def several_runs(self) -> dict[tuple[str, str], dict[str, Path]]:
+        """What the columns that name a run say of each task and seed, (column, which) -> value -> file."""
+        found: dict[tuple[str, str], dict[str, Path]] = {}
+        for name in self._layout.runs(self._cells):
+            for score, run in self._runs.items():
+                rows, said = self._scored(score), {**self._said, **run}
+                fields = [self._field(key, said, rows) for key in ("task", "seed")]
+                fields = [own if isinstance(own, list | np.ndarray) else [own] * len(rows) for own in fields]
+                texts = (map(str, own) for own in (*fields, self._taken(name, rows)))
+                for task, seed, value in dict.fromkeys(zip(*texts, strict=True)):
+                    found.setdefault((name, f"the task {task} and seed {seed.removesuffix('.0')}"), {})[
+                        value
+                    ] = self._source.file
+        return found
+
+    def _counted(self) -> Sequence[int]:
+        """The rows that count and have a score of any run."""
+        each = [self._scored(name) for name in self._runs]
+        return each[0] if len(each) == 1 else sorted({i for rows in each for i in rows})
 
     def _score_columns(self) -> dict[str, Said]:
         """The columns of scores, and what the name of each says."""
@@ -331,15 +352,16 @@ class _Rows:
 
 
 def _refuse_several(whose: Mapping[tuple[str, str], Mapping[str, Path]]) -> None:
-    for (column, task), values in whose.items():
+    for (column, which), values in whose.items():
         if len(values) > 1:
             first = next(iter(values))
-            of = f" for the task {task}" if task else ""
+            of = f" for {which}" if which else ""
+            apart = f", or read each as a metric: `metric: {column}`" if names_metric(column) else ""
             raise ScoreTableError(
                 f"scores of {len(values)} values of {column}{of} in one table",
                 where=", ".join(map(str, dict.fromkeys(values.values()))),
                 valid=values,
-                mend=f"choose one in columns: `where: {{{column}: {first}}}`",
+                mend=f"choose one in columns: `where: {{{column}: {first}}}`{apart}",
             )
 
 
