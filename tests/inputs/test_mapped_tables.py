@@ -232,6 +232,30 @@ def test_a_second_run_of_one_seed_is_refused_or_chosen(tmp_path: Path) -> None:
     assert "a second curve for a seed 0" in line
 
 
+FAULTS = {
+    "NaN": ("NaN is not a number", "NaN"),
+    "twice": ("the key 'x' stands twice in one object", '1, "x": 2'),
+    "digits": ("a number of 5000 digits", "9" * 5000),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_no_score_is_made_of_may_be_no_json_for_scores(tmp_path: Path, fault: str) -> None:
+    """A log of metrics with one loss that is NaN holds its scores all the same."""
+    said, value = FAULTS[fault]
+    rows = [f'{{"step": {s}, "score": {s}, "x": {value if s else 0}}}' for s in (0, 10, 20)]
+    path = written(tmp_path / "metrics.jsonl", "\n".join(rows))
+    columns = {"constants": {"task": "a", "seed": 0}}
+    assert len(mapped(path, columns).curve("a", 0)) == 3
+    line = refusal(path, columns={**columns, "score": "x"})
+    assert line == f"metrics.jsonl:2: x: not JSON for scores: {said}"
+    assert f"metrics.jsonl:2: x: not JSON for scores: {said}" in refusal(
+        path, columns={**columns, "where": {"x": 1}}
+    )
+    cut = written(tmp_path / "cut.jsonl", "\n".join([*rows, rows[1][:-1]]))
+    assert "cut.jsonl:4" in refusal(cut, columns=columns)
+
+
 # Exports of W&B.
 
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import ScoreTableError
+from .canonical import ROW_KEYS
 from .columns import number
 from .files import decoded, parsed_json, read_bytes, unpacked
 from .layouts import OWN
@@ -31,7 +32,7 @@ _SCORE = re.compile(r"score|return|rew", re.IGNORECASE)
 _EVALUATION = re.compile(r"eval|test", re.IGNORECASE)
 # How people, CleanRL and the official programs name runs; the first that fits all names is taken.
 _RUNS = (
-    "{task}__{exp}__{seed}__*", "{task}-{exp}-seed{seed}", "{task}-seed{seed}", "{task}_seed{seed}",
+    "{task}__{exp}__{seed}__*", "{task}-seed{seed}", "{task}_seed{seed}",
     "{task}-seed-{seed}", "{task}_seed_{seed}", "{task}/{exp}/{seed}", "{task}/{seed}", "{task}-{seed}",
     "{task}_{seed}", "seed: {seed}", "seed={seed}", "seed{seed}", "seed_{seed}", "seed-{seed}", "{seed}",
 )  # fmt: skip
@@ -67,7 +68,7 @@ def guess(path: Path) -> Guess:
     if path.name.lower().endswith((".json", ".json.gz")):
         return _document(parsed_json(decoded(unpacked(read_bytes(path), path), path), path), path)
     rows = _rows(path)
-    if path.name.lower().endswith(JSONL) and {"task", "seed", "step", "score"} <= {*rows.header}:
+    if path.name.lower().endswith(JSONL) and _is_canonical(rows.header):
         return Guess("canonical_jsonl")
     if path.name.lower().endswith(".csv") and _is_result(rows.header):
         return Guess("tdmpc2_results_csv_dir")
@@ -76,6 +77,10 @@ def guess(path: Path) -> Guess:
 
 def _rows(file: Path) -> Source:
     return source(file, unpacked(read_bytes(file), file))
+
+
+def _is_canonical(header: Sequence[str]) -> bool:
+    return {*ROW_KEYS} - {"metric"} <= {*header} <= {*ROW_KEYS}
 
 
 def _is_result(header: Sequence[str]) -> bool:
@@ -143,7 +148,7 @@ def _logs(path: Path, tables: Sequence[str]) -> Guess:
         if all(said is not None and lacking <= said.keys() for said in found):
             said = {key: [run[key] for run in found if run] for key in (found[0] or {})}
             own = _columns(rows, said)
-            columns = {"files": text, **own.keywords["columns"]}
+            columns = {"files": text, **own.keywords.get("columns", {})}
             return Guess("columns", {**own.keywords, "columns": columns}, own.notes)
     raise ScoreTableError(
         f"{len(tables)} files, and neither columns nor names say the {' and the '.join(sorted(lacking))}",
@@ -178,7 +183,7 @@ def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
     where, more = _chosen({**_kinds(rows, header), **{k: v for k, v in places.items() if names_kind(k)}})
     columns = {**{k: v for k, v in columns.items() if k != v}, **({"where": where} if where else {})}
     unit = () if "frame" in step else (f"assumed: {step} counts frames; else add frames_per_step",)
-    return Guess("columns", {"columns": columns}, (*unit, *notes, *more))
+    return Guess("columns", {"columns": columns} if columns else {}, (*unit, *notes, *more))
 
 
 def _constant(key: str, file: Path) -> object:
@@ -225,7 +230,11 @@ def _wide(rows: Source, header: Sequence[str]) -> tuple[dict[str, Any], tuple[st
             mend='name the seed in each column, or write `score: "{task}-{seed} - metric"` in columns',
         )
     others = [m for m in metrics if m != metric]
-    return {"score": f"{form} - {metric}"}, tuple([f"other metrics: {', '.join(others)}"] if others else [])
+    notes = [f"other metrics: {', '.join(others)}"] if others else []
+    template = Template.of(form, "score")
+    tasks = dict.fromkeys(said["task"] for run in runs if "task" in (said := template.match(run) or {}))
+    notes += [f"assumed: names of runs are {form}, and so tasks {', '.join(tasks)}"] if tasks else []
+    return {"score": f"{form} - {metric}"}, tuple(notes)
 
 
 def _forms(runs: Sequence[str]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from ...errors import ScoreTableError
 from .builder import TableBuilder
 from .columns import MISSING, Column, Columns, number, shown
 from .csv_files import CsvFile
-from .files import decoded, parsed_json, read_bytes, sha256, unpacked
+from .files import decoded, parsed_row, read_bytes, sha256, unpacked
 from .layouts import OWN, Layout
 from .table import RETURN, ScoreTable
 from .tasks import names_metric
@@ -148,23 +148,26 @@ class _JsonLines:
     def __init__(self, file: Path, data: bytes) -> None:
         self.file = file
         self._rows: list[tuple[int, dict[str, Any]]] = []
+        # Of each key the first value that is no JSON for scores: only where it is asked for is it a fault.
+        self._faults: dict[str, tuple[int, str]] = {}
         # Only these end a line: a JSON string may hold what else str.splitlines cuts at.
         for line, text in enumerate(decoded(data, file).replace("\r\n", "\n").split("\n"), start=1):
             if text.strip():
-                row = parsed_json(text, file, line)
+                row, faults = parsed_row(text, file, line)
                 if not isinstance(row, dict):
                     raise ScoreTableError(f"{shown(row)} is not an object", where=f"{file}:{line}")
                 self._rows.append((line, row))
+                self._faults = {key: (line, what) for key, what in faults.items()} | self._faults
         self.header = list(dict.fromkeys(key for _, row in self._rows for key in row))
         if not self.header:
             raise ScoreTableError("the file holds no row", where=str(file))
 
     def columns(self, numbers: Collection[str], texts: Collection[str] = ()) -> dict[str, Column]:
-        return {
-            name: [row.get(name, MISSING) for _, row in self._rows]
-            for name in self.header
-            if name in numbers or name in texts
-        }
+        names = [name for name in self.header if name in numbers or name in texts]
+        for line, name in sorted((self._faults[name][0], name) for name in names if name in self._faults):
+            what = f"not JSON for scores: {self._faults[name][1]}"
+            raise ScoreTableError(what, where=f"{self.file}:{line}: {name}")
+        return {name: [row.get(name, MISSING) for _, row in self._rows] for name in names}
 
     def where(self, row: int) -> str:
         return f"{self.file}:{self._rows[row][0]}"
