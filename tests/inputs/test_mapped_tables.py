@@ -256,6 +256,50 @@ def test_what_no_score_is_made_of_may_be_no_json_for_scores(tmp_path: Path, faul
     assert "cut.jsonl:4" in refusal(cut, columns=columns)
 
 
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_another_separator_is_the_reason(tmp_path: Path, sign: str) -> None:
+    path = written(
+        tmp_path / "t.csv", f'"task"{sign}"seed"{sign}"step"{sign}"score"\na{sign}0{sign}0{sign}1\n'
+    )
+    line = refusal(path, columns={"step": "step"})
+    assert line.startswith(f"t.csv:1: not CSV: cells are parted by {sign!r}, and not by commas; to mend: ")
+    path = written(tmp_path / "u.csv", f"task,seed,step,score,a{sign}b\na,0,0,1,x\n")
+    assert mapped(path, {"step": "step"}).tasks() == ("a",)
+
+
+@pytest.mark.parametrize("tail", ["  \n", "\t\n\n", ",,,\n", ",,,", " ", "\r\n  \r\n"])
+@pytest.mark.parametrize("task", ["a", "0"])
+def test_lines_that_say_nothing_are_passed_over(tmp_path: Path, tail: str, task: str) -> None:
+    rows = f"task,seed,step,score\n{task},0,0,1\n{task},0,10,2\n"
+    path = written(tmp_path / "t.csv", rows + tail)
+    columns = {} if task == "a" else {"task": "x", "constants": {"x": "a"}}
+    assert [p.value for p in mapped(path, {"step": "step", **columns}).curve("a", 0)] == [1, 2]
+    path = written(tmp_path / "u.csv", rows + f",,,\n{task},0,x,1\n")
+    assert "u.csv:5: step is 'x'" in refusal(path, columns={"step": "step", **columns})
+
+
+@pytest.mark.parametrize(
+    ("kind", "begun"), [("csv", ""), ("csv", "step,score\n"), ("jsonl", ""), ("jsonl", "\n")]
+)
+def test_a_run_that_has_just_begun_keeps_no_other_from_being_read(
+    tmp_path: Path, kind: str, begun: str
+) -> None:
+    row = "step,score\n0,1\n10,2\n" if kind == "csv" else '{"step": 0, "score": 1}\n'
+    logs = tmp_path / "logs"
+    written(logs / "a" / f"0.{kind}", begun)
+    written(logs / "a" / f"1.{kind}", row)
+    (logs / "a" / f"._1.{kind}").write_bytes(b"\x00\x05\x16\x07")
+    for columns in ({"files": f"{{task}}/{{seed}}.{kind}"}, guess(logs).keywords["columns"]):
+        table = mapped(logs, columns)
+        assert table.seeds("a") == (1,)
+        assert table.provenance == {"files_without_rows": f"a/0.{kind}"}
+        assert set(table.files) == {f"a/0.{kind}", f"a/1.{kind}"}
+    # A table that is one file, or of no row at all, is none; nor is one of another header.
+    assert "no " in refusal(written(tmp_path / f"one.{kind}", begun), columns={"step": "step"})
+    written(logs / "a" / f"1.{kind}", begun)
+    assert "no score" in refusal(logs, columns={"files": f"{{task}}/{{seed}}.{kind}"})
+
+
 # Exports of W&B.
 
 

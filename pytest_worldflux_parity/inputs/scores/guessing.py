@@ -17,7 +17,7 @@ from .canonical import ROW_KEYS
 from .columns import number
 from .files import decoded, parsed_json, read_bytes, unpacked
 from .layouts import OWN
-from .mapped import BOUNDS, JSONL, Source, file_names, is_empty, source
+from .mapped import BOUNDS, JSONL, Source, file_names, has_no_row, is_empty, source
 from .tasks import names_kind, names_task
 from .templates import Template
 
@@ -66,7 +66,7 @@ def guess(path: Path) -> Guess:
     if path.is_dir():
         return _folder(path)
     if path.name.lower().endswith((".json", ".json.gz")):
-        return _document(parsed_json(decoded(unpacked(read_bytes(path), path), path), path), path)
+        return _document(parsed_json(decoded(_unpacked(path), path), path), path)
     rows = _rows(path)
     if path.name.lower().endswith(JSONL) and _is_canonical(rows.header):
         return Guess("canonical_jsonl")
@@ -76,7 +76,11 @@ def guess(path: Path) -> Guess:
 
 
 def _rows(file: Path) -> Source:
-    return source(file, unpacked(read_bytes(file), file))
+    return source(file, _unpacked(file))
+
+
+def _unpacked(file: Path) -> bytes:
+    return unpacked(read_bytes(file), file)
 
 
 def _is_canonical(header: Sequence[str]) -> bool:
@@ -139,7 +143,8 @@ def _logs(path: Path, tables: Sequence[str]) -> Guess:
     """Files of one name or kind, whose places say what their columns do not."""
     kind = Counter(PurePosixPath(name).suffix for name in tables).most_common(1)[0][0]
     tables = [name for name in tables if name.endswith(kind)]
-    rows = _rows(path / tables[0])
+    begun = (name for name in tables if not has_no_row(path / name, _unpacked(path / name)))
+    rows = _rows(path / next(begun, tables[0]))
     lacking = {"task"} - _there(rows.header, "task", _TASKS) | {"seed"} - _there(rows.header, "seed", _SEEDS)
     for form in _LOGS:
         text = form.replace(".*", kind) if form.endswith(".*") else f"{form.rstrip('*')}*{kind}"

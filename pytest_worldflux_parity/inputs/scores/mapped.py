@@ -49,6 +49,7 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
     hashes: dict[str, str] = {}
     whose: dict[tuple[str, str], dict[str, Path]] = {}
     choices: dict[str, dict[str, bool]] = {}
+    bare: list[str] = []
     for file, name, said in _found(path, layout):
         beside, named = _beside(file, path, layout) if layout.beside else ({}, {})
         said = {**beside, **said}
@@ -56,7 +57,11 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
             continue
         data = read_bytes(file)
         hashes |= {**named, name: sha256(data)}
-        rows = _Rows(source(file, unpacked(data, file)), layout, said)
+        data = unpacked(data, file)
+        if name and has_no_row(file, data):
+            bare.append(name)
+            continue
+        rows = _Rows(source(file, data), layout, said)
         parts = list(rows.columns())
         for part in parts:
             builder.add(part)
@@ -72,7 +77,8 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
     digest = hashlib.sha256()
     for name in sorted(hashes):
         digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(hashes[name]))
-    return builder.table(format, digest.hexdigest(), {}, hashes)
+    note = {"files_without_rows": ", ".join(bare)} if bare else {}
+    return builder.table(format, digest.hexdigest(), note, hashes)
 
 
 def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
@@ -94,8 +100,8 @@ def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
 
 
 def file_names(folder: Path) -> list[str]:
-    """The files of a folder and all below it, as paths within it, sorted."""
-    found = [Path(here, file) for here, _, files in os.walk(folder) for file in files]
+    """The files of a folder and all below it, as paths within it, sorted; not what macOS puts beside each."""
+    found = [Path(here, f) for here, _, files in os.walk(folder) for f in files if not f.startswith("._")]
     return sorted(file.relative_to(folder).as_posix() for file in found)
 
 
@@ -124,6 +130,16 @@ def _beside(file: Path, path: Path, layout: Layout) -> tuple[Said, dict[str, str
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
     asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.kinds(said))}
     return asked, {other.relative_to(folder).as_posix(): sha256(data)}
+
+
+def has_no_row(file: Path, data: bytes) -> bool:
+    """Whether a file of a folder is of a run that has just begun: empty, or a CSV with its header alone."""
+    ink = data.strip()
+    return not ink or not (_is_json_lines(file) or b"\n" in ink or b"\r" in ink)
+
+
+def _is_json_lines(file: Path) -> bool:
+    return file.name.lower().endswith(JSONL)
 
 
 class Source(Protocol):
@@ -179,7 +195,7 @@ def source(file: Path, data: bytes) -> Source:
     Raises:
         ScoreTableError: it is neither CSV nor lines of JSON.
     """
-    return _JsonLines(file, data) if file.name.lower().endswith(JSONL) else CsvFile(file, data)
+    return _JsonLines(file, data) if _is_json_lines(file) else CsvFile(file, data)
 
 
 class _Rows:
