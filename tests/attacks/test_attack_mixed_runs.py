@@ -201,8 +201,10 @@ def test_a_table_that_evidence_cannot_hold_is_refused_before_the_first_run(
 ) -> None:
     project = passed_quick.copied(tmp_path / "project")
     path = project.root / "suites" / "quick" / "fake_quick.yaml"
-    (project.root / TABLE).rename(path.with_name("official scores.json"))
-    edit(path, "official.json", "official scores.json")
+    # As long as a file system takes a name, and longer than a member of evidence may be called.
+    name = f"{'official' * 30}.json"
+    (project.root / TABLE).rename(path.with_name(name))
+    edit(path, "official.json", name)
     result = project.run(run_id="named")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "evidence cannot hold" in result.stderr.str()
