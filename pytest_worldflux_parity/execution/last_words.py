@@ -30,10 +30,21 @@ def last_words(log: str, *, killed: bool = False) -> str:
 def _exception(lines: Sequence[str]) -> list[str]:
     """The line that names the exception of the last whole traceback, where there is one."""
     starts = [(n, found["before"]) for n, line in enumerate(lines) if (found := _TRACEBACK.match(line))]
-    for number, before in reversed(starts):
+    for number, before in reversed(_outer(starts, lines)):
         # Launchers and loggers put words before each line; a group's lines stand behind a bar.
         margin = before.replace("+", "|")
         body = [line.removeprefix(before).removeprefix(margin) for line in lines[number + 1 :]]
         if named := next((x for x in body if x.strip() and not x[0].isspace()), ""):
             return [named]
     return []
+
+
+def _outer(starts: Sequence[tuple[int, str]], lines: Sequence[str]) -> list[tuple[int, str]]:
+    """The tracebacks that do not stand in the frame of an exception group: that names itself before them."""
+    outer: list[tuple[int, str]] = []
+    for number, before in starts:
+        first, around = outer[-1] if outer else (0, "")
+        frame = re.compile(re.escape(around.removesuffix("+ ")) + r" *[|+]")
+        if not around.endswith("+ ") or not all(frame.match(line) for line in lines[first : number + 1]):
+            outer.append((number, before))
+    return outer

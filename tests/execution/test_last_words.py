@@ -31,6 +31,21 @@ GROUP = """  + Exception Group Traceback (most recent call last):
   |     raise ExceptionGroup("two", [ValueError("one")])
   | ExceptionGroup: two (1 sub-exception)
 """
+# Of sub-exceptions with frames of their own, one of which is a group.
+GROUPS = subprocess.run(
+    [
+        sys.executable,
+        "-c",
+        "def failed(e):\n"
+        "    try: raise e\n"
+        "    except Exception as caught: return caught\n"
+        "inner = failed(ExceptionGroup('inner', [OSError('x'), failed(ValueError('y'))]))\n"
+        "raise ExceptionGroup('text', [failed(KeyError(1)), inner])\n",
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+).stderr
 
 
 @pytest.mark.parametrize(
@@ -52,6 +67,14 @@ GROUP = """  + Exception Group Traceback (most recent call last):
             "KeyError: no replay buffer is empty",
         ),
         (f"{GROUP}bye\n", "ExceptionGroup: two (1 sub-exception)"),
+        (f"{GROUPS}bye\n", "ExceptionGroup: text (2 sub-exceptions)"),
+        (f"{TRACEBACK}{GROUPS}", "ExceptionGroup: text (2 sub-exceptions)"),
+        (
+            "".join(f"[rank0]: {line}\n" for line in GROUPS.splitlines()),
+            "ExceptionGroup: text (2 sub-exceptions)",
+        ),
+        (f"{GROUPS}{TRACEBACK}", EMPTY),
+        ("".join(f"app-1  | {line}\n" for line in TRACEBACK.splitlines()), EMPTY),
         (
             FATAL,
             "Fatal Python error: Segmentation fault",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import ScoreTableError
 from pytest_worldflux_parity.inputs.scores import ScoreTable, load_table
+from pytest_worldflux_parity.inputs.scores.guessing import guess
 from pytest_worldflux_parity.inputs.scores.templates import Template
 from pytest_worldflux_parity.wire import CurvePoint
 
@@ -122,6 +123,63 @@ def test_two_environments_are_never_one_task(tmp_path: Path) -> None:
     assert "scores of 2 values of task for the task x" in line
 
 
+RETURNS = {5000: 1.0, 15000: 3.0}
+LENGTHS = {10000: 500.0, 20000: 400.0}
+
+
+def melted(path: Path, column: str, first: str, second: str) -> Path:
+    """A row of each measurement, whose steps lie between each other's; of two tasks and seeds."""
+    rows = [
+        {"task": task, "seed": seed, "step": step, column: kind, "value": value}
+        for task in ("a", "b")
+        for seed in (0, 1)
+        for kind, curve in ((first, RETURNS), (second, LENGTHS))
+        for step, value in curve.items()
+    ]
+    header = ",".join(rows[0])
+    lines = (
+        map(json.dumps, rows) if path.suffix == ".jsonl" else [",".join(map(str, r.values())) for r in rows]
+    )
+    return written(path, "\n".join(lines if path.suffix == ".jsonl" else [header, *lines]) + "\n")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+@pytest.mark.parametrize("column", ["metric", "variable", "mode", "split", "phase", "tag", "Metric Name"])
+def test_two_measurements_are_never_one_curve(tmp_path: Path, name: str, column: str) -> None:
+    path = melted(tmp_path / name, column, "eval_return", "episode_length")
+    line = refusal(path, columns={"score": "value"})
+    assert f"scores of 2 values of {column} in one table; valid: eval_return, episode_length" in line
+    assert f"`where: {{{column}: eval_return}}`, or read each as a metric: `metric: {column}`" in line
+    own = tuple(CurvePoint(step, value) for step, value in RETURNS.items())
+    assert mapped(path, {"score": "value", "where": {column: "eval_return"}}).curve("b", 1) == own
+    assert mapped(path, {"score": "value", "metric": column}).curve("b", 1, "eval_return") == own
+    keywords = guess(path).keywords
+    assert keywords["columns"]["where"] == {column: "eval_return"}
+    assert load_table(path, "columns", **keywords).curve("a", 0) == own
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+@pytest.mark.parametrize("column", ["run", "run_id", "group", "name", "key"])
+def test_two_runs_of_a_seed_are_never_one_curve(tmp_path: Path, name: str, column: str) -> None:
+    path = melted(tmp_path / name, column, "one", "two")
+    line = refusal(path, columns={"score": "value"})
+    assert f"scores of 2 values of {column} for the task a and seed 0 in one table; valid: one, two" in line
+    assert len(mapped(path, {"score": "value", "where": {column: "two"}}).curve("a", 0)) == 2
+
+
+def test_a_column_that_says_the_same_of_a_curve_is_no_matter(tmp_path: Path) -> None:
+    """A metric that is one, an empty column, and a run of each seed; a log's lines without a score."""
+    rows = "".join(f"a,{s},{t},eval,run-{s},,{t + s}\n" for s in (0, 1) for t in (0, 10))
+    path = written(tmp_path / "t.csv", f"task,seed,step,mode,run_id,group,score\n{rows}")
+    assert [p.value for p in mapped(path, {"step": "step"}).curve("a", 1)] == [1, 11]
+    log = [{"step": s, "mode": mode, **({"score": s} if mode == "eval" else {"loss": 1})}
+           for s in (0, 10) for mode in ("train", "eval")]  # fmt: skip
+    path = written(tmp_path / "t.jsonl", "\n".join(map(json.dumps, log)))
+    assert len(mapped(path, {"constants": {"task": "a", "seed": 0}}).curve("a", 0)) == 2
+    path = written(tmp_path / "u.csv", "task,seed,step,metric\na,0,0,1\na,0,10,2\n")
+    assert len(mapped(path, {"score": "metric"}).curve("a", 0)) == 2
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
@@ -207,6 +265,74 @@ def test_a_line_of_a_log_that_was_written_twice_counts_once(tmp_path: Path) -> N
     written(log, "step,episode_reward\n100,1\n1000,2\n500,90\n1500,91\n")
     with pytest.raises(ScoreTableError, match=r"eval\.csv:4: a second curve for walker-walk seed 1"):
         load_table(tmp_path, "tdmpc2_logs", frames_per_step=2)
+
+
+FAULTS = {
+    "NaN": ("NaN is not a number", "NaN"),
+    "twice": ("the key 'x' stands twice in one object", '1, "x": 2'),
+    "digits": ("a number of 5000 digits", "9" * 5000),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_no_score_is_made_of_may_be_no_json_for_scores(tmp_path: Path, fault: str) -> None:
+    """A log of metrics with one loss that is NaN holds its scores all the same."""
+    said, value = FAULTS[fault]
+    rows = [f'{{"step": {s}, "score": {s}, "x": {value if s else 0}}}' for s in (0, 10, 20)]
+    path = written(tmp_path / "metrics.jsonl", "\n".join(rows))
+    columns = {"constants": {"task": "a", "seed": 0}}
+    assert len(mapped(path, columns).curve("a", 0)) == 3
+    line = refusal(path, columns={**columns, "score": "x"})
+    assert line == f"metrics.jsonl:2: x: not JSON for scores: {said}"
+    assert f"metrics.jsonl:2: x: not JSON for scores: {said}" in refusal(
+        path, columns={**columns, "where": {"x": 1}}
+    )
+    cut = written(tmp_path / "cut.jsonl", "\n".join([*rows, rows[1][:-1]]))
+    assert "cut.jsonl:4" in refusal(cut, columns=columns)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_another_separator_is_the_reason(tmp_path: Path, sign: str) -> None:
+    path = written(
+        tmp_path / "t.csv", f'"task"{sign}"seed"{sign}"step"{sign}"score"\na{sign}0{sign}0{sign}1\n'
+    )
+    line = refusal(path, columns={"step": "step"})
+    assert line.startswith(f"t.csv:1: not CSV: cells are parted by {sign!r}, and not by commas; to mend: ")
+    path = written(tmp_path / "u.csv", f"task,seed,step,score,a{sign}b\na,0,0,1,x\n")
+    assert mapped(path, {"step": "step"}).tasks() == ("a",)
+
+
+@pytest.mark.parametrize("tail", ["  \n", "\t\n\n", ",,,\n", ",,,", " ", "\r\n  \r\n"])
+@pytest.mark.parametrize("task", ["a", "0"])
+def test_lines_that_say_nothing_are_passed_over(tmp_path: Path, tail: str, task: str) -> None:
+    rows = f"task,seed,step,score\n{task},0,0,1\n{task},0,10,2\n"
+    path = written(tmp_path / "t.csv", rows + tail)
+    columns = {} if task == "a" else {"task": "x", "constants": {"x": "a"}}
+    assert [p.value for p in mapped(path, {"step": "step", **columns}).curve("a", 0)] == [1, 2]
+    path = written(tmp_path / "u.csv", rows + f",,,\n{task},0,x,1\n")
+    assert "u.csv:5: step is 'x'" in refusal(path, columns={"step": "step", **columns})
+
+
+@pytest.mark.parametrize(
+    ("kind", "begun"), [("csv", ""), ("csv", "step,score\n"), ("jsonl", ""), ("jsonl", "\n")]
+)
+def test_a_run_that_has_just_begun_keeps_no_other_from_being_read(
+    tmp_path: Path, kind: str, begun: str
+) -> None:
+    row = "step,score\n0,1\n10,2\n" if kind == "csv" else '{"step": 0, "score": 1}\n'
+    logs = tmp_path / "logs"
+    written(logs / "a" / f"0.{kind}", begun)
+    written(logs / "a" / f"1.{kind}", row)
+    (logs / "a" / f"._1.{kind}").write_bytes(b"\x00\x05\x16\x07")
+    for columns in ({"files": f"{{task}}/{{seed}}.{kind}"}, guess(logs).keywords["columns"]):
+        table = mapped(logs, columns)
+        assert table.seeds("a") == (1,)
+        assert table.provenance == {"files_without_rows": f"a/0.{kind}"}
+        assert set(table.files) == {f"a/0.{kind}", f"a/1.{kind}"}
+    # A table that is one file, or of no row at all, is none; nor is one of another header.
+    assert "no " in refusal(written(tmp_path / f"one.{kind}", begun), columns={"step": "step"})
+    written(logs / "a" / f"1.{kind}", begun)
+    assert "no score" in refusal(logs, columns={"files": f"{{task}}/{{seed}}.{kind}"})
 
 
 # Exports of W&B.

@@ -76,6 +76,15 @@ def test_what_is_not_there_is_no_number(curve: Any, metric: str, told: str) -> N
     assert told in caught.value.line()
 
 
+def test_a_metric_that_no_row_is_of_says_which_are_there() -> None:
+    table = Result((), metrics=("episode_return", "length"))
+    with pytest.raises(StatisticsError) as caught:
+        measure(table, "episode_success", TASK)
+    assert "no metric 'episode_success', and there are rows of episode_return, length" in caught.value.line()
+    with pytest.raises(StatisticsError, match=r"no metric 'length' at the budget$"):
+        measure(table, "length", TASK)
+
+
 def test_every_expected_number_is_there_or_missing_with_a_reason() -> None:
     own = suite(RETURN, Metric("loss", "equivalence", 0.1))
     expected = [("t", 0, "official"), ("t", 1, "official"), ("t", 0, "worldflux"), ("t", 1, "worldflux")]

@@ -106,13 +106,16 @@ def test_other_seeds_are_said_and_distinct_as_numbers(project: Project) -> None:
 def test_what_changed_names_side_and_program(project: Project) -> None:
     project.suite(tasks=["alpha"], official=table(project, "o.json", 3))
     project.run_here()
+    # What comes beside a program is none of it.
     (project.root / "backends" / "fake_worldflux" / "more.py").write_text("", encoding="utf-8")
+    with open(project.root / "backends" / "fake_worldflux" / "side.py", "a", encoding="utf-8") as side:
+        side.write("# changed\n")
     table(project, "o.json", 4)
     result = project.run_here("--parity-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [
             "*the official table, the source of the worldflux side (backend fake_worldflux: "
-            "backends/fake_worldflux/more.py) changed since*"
+            "backends/fake_worldflux/side.py) changed since*"
         ]
     )

@@ -66,6 +66,16 @@ class Writer:
         rows = [[str(s), *(f"{c[s]}" for _, _, c in runs for _ in range(3))] for s in STEPS]
         return self.csv("wandb_export.csv", header, rows)
 
+    def seeds(self) -> Path:
+        """A chart of runs that are named after tasks with a hyphen."""
+        runs = list(self.runs("walker-walk", "cheetah-run"))
+        header = ["Step", *(f"{task}-seed{seed} - return" for task, seed, _ in runs)]
+        return self.csv("chart.csv", header, [[str(s), *(f"{c[s]}" for _, _, c in runs)] for s in STEPS])
+
+    def plain(self) -> Path:
+        rows = [[t, f"{n}", f"{s}", f"{v}"] for t, n, curve in self.runs() for s, v in curve.items()]
+        return self.csv("plain.csv", ["task", "seed", "step", "score"], rows)
+
     def history(self) -> Path:
         """As ``run.history().to_csv`` of the W&B API: a row an event, most of them of no score."""
         for task, seed, curve in self.runs():
@@ -113,6 +123,11 @@ FORMS: dict[str, tuple[Callable[[Writer], Path], str]] = {
     "tdmpc2_logs": (Writer.tdmpc2_logs, "assumed: 2 frames a step"),
     "dreamerv3_logs": (Writer.dreamerv3_logs, "steps are frames, as the program logs them"),
     "chart": (Writer.chart, "assumed: Step counts frames"),
+    "seeds": (
+        Writer.seeds,
+        "assumed: names of runs are {task}-seed{seed}, and so tasks walker-walk, cheetah-run\n",
+    ),
+    "plain": (Writer.plain, "assumed: step counts frames"),
     "history": (Writer.history, "assumed: an empty score is no row"),
     "long": (Writer.long, "chosen of agent: TD-MPC2; also there: SAC"),
     "lines": (Writer.lines, "Läufer"),
@@ -148,6 +163,7 @@ def test_the_lines_that_are_printed_are_a_suite(
         status, out, err = table(project, capsys, str(path), "--side", side)
         assert (status, err) == (0, "")
         assert said in out
+        assert "columns: {}" not in out
         description, _, sides[side] = out.partition("in a suite of suites/quick:\n")
         assert "seeds 1-3" in description
         assert re.search(r"steps 0 to \d+, each (50000|100000)\n", description)
@@ -313,6 +329,12 @@ def test_a_task_that_the_table_spells_otherwise_is_named(project: Project) -> No
     project.suite(tasks=["walker-walk"], **sides)
     result = project.run_here()
     result.stdout.fnmatch_lines(["*name the task as it does: `names: {official: dmc_walker_walk}` beside*"])
+    # Another task is no other spelling, and a wrong name is told.
+    task = {"id": "walker-run", "names": {"official": "walker_run"}}
+    project.suite(tasks=[task], **sides)
+    result = project.run_here(run_id="other")
+    result.stdout.fnmatch_lines(["*has no task walker_run but task dmc_walker_walk;*"])
+    result.stdout.fnmatch_lines(["*name the task as it does: `names: {official: its name there}` beside*"])
     task = {"id": "walker-walk", "names": {"official": "dmc_walker_walk"}}
     project.suite(tasks=[task], **sides)
     assert project.run_here(run_id="named").ret == 0

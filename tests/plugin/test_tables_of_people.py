@@ -128,7 +128,7 @@ def test_rows_that_are_absent_say_what_is_there(project: Project, folder: Path) 
     official, ours = side("official.json", DREAMER), side("ours.json", "canonical_json")
     said = judged(project, official, ours, tasks=["walker-walk"], budget={"step": 1000})
     assert (
-        "official.json: walker-walk seed 0: no row in official.json, which has not this task but task "
+        "official.json: walker-walk seed 0: no row in official.json, which has no task walker-walk but task "
         "dmc_walker_walk; to mend: "
     ) in said
     said = judged(project, ours, ours, tasks=["walker-walk"], budget={"step": 1000})

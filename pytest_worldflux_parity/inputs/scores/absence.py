@@ -20,7 +20,7 @@ def absence(table: ScoreTable, task: str) -> str:
         return f"no row in {table.path.name}, which has {_listed('seed', seeds)} of this task"
     held, nearest = _held(table), _nearest(table, task)
     more = f", the nearest {nearest}" if nearest and len(held) > _SHOWN else ""
-    return f"no row in {table.path.name}, which has not this task but {_listed('task', held)}{more}"
+    return f"no row in {table.path.name}, which has no task {task} but {_listed('task', held)}{more}"
 
 
 def mend_absence(table: ScoreTable, task: Task, system: str) -> str:
@@ -28,7 +28,7 @@ def mend_absence(table: ScoreTable, task: Task, system: str) -> str:
     name = task.name_in(system)
     if _seeds(table, name):
         return "complete the table, or name the seeds that it holds in the suite"
-    nearest = _nearest(table, name) or "its name there"
+    nearest = _spelt_otherwise(table, name) or "its name there"
     return f"complete the table, or name the task as it does: `names: {{{system}: {nearest}}}` beside its id"
 
 
@@ -37,11 +37,21 @@ def _held(table: ScoreTable) -> list[str]:
 
 
 def _nearest(table: ScoreTable, task: str) -> str:
-    """The table's task that looks most like another; what spells the same letters otherwise does so too."""
-    held = _held(table)
-    plain = {"".join(filter(str.isalnum, name.lower())): name for name in held}
-    close = difflib.get_close_matches("".join(filter(str.isalnum, task.lower())), plain, n=1)
-    return plain[close[0]] if close else held[0] if len(held) == 1 else ""
+    """The table's task whose letters look most like another's."""
+    plain = {_letters(name): name for name in _held(table)}
+    close = difflib.get_close_matches(_letters(task), plain, n=1)
+    return plain[close[0]] if close else ""
+
+
+def _spelt_otherwise(table: ScoreTable, task: str) -> str:
+    """The one task of the same letters, but for a benchmark's name before them; the rest are other tasks."""
+    own = _letters(task)
+    same = [name for name in _held(table) if (it := _letters(name)).endswith(own) or own.endswith(it)]
+    return same[0] if len(same) == 1 and own else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _seeds(table: ScoreTable, task: str) -> list[int]:

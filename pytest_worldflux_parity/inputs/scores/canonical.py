@@ -19,8 +19,8 @@ from .files import decoded, parsed_json, read_bytes, sha256, unpacked
 from .json_faults import line_of_row
 from .table import RETURN, ScoreRow, ScoreTable
 
-_ROW_KEYS = ("task", "seed", "step", "score", "metric")
-_ROW_KEY_SET = frozenset(_ROW_KEYS)
+ROW_KEYS = ("task", "seed", "step", "score", "metric")
+_ROW_KEY_SET = frozenset(ROW_KEYS)
 _TOP_KEYS = ("scores", "provenance")
 
 
@@ -101,8 +101,8 @@ def _columns(rows: Sequence[Any], where: Callable[[int], str]) -> Columns:
             what = f"{shown(row)} is not an object with task, seed, step and score"
             raise ScoreTableError(what, where=where(i))
         if not row.keys() <= _ROW_KEY_SET:
-            _known_keys(row, _ROW_KEYS, where(i))
-    task, seed, step, score = ([row.get(key, MISSING) for row in rows] for key in _ROW_KEYS[:4])
+            _known_keys(row, ROW_KEYS, where(i))
+    task, seed, step, score = ([row.get(key, MISSING) for row in rows] for key in ROW_KEYS[:4])
     return Columns(task, seed, step, score, where, [row.get("metric", RETURN) for row in rows])
 
 

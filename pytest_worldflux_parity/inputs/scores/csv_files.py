@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PLAIN = b"0123456789+-.eE,\r\n"
 _INK = re.compile(rb"\S")
 _PLAIN_TEXT = dict.fromkeys(map(ord, "0123456789+-.eE,"))
+_OTHER_SEPARATORS = (";", "\t", "|")
 # Whole numbers up to this are exact as floats.
 _EXACT = 2.0**53
 # Rows that stand in memory as text at a time: fewer lists than have Python look for garbage (700).
@@ -32,20 +33,33 @@ _CHUNK = 512
 
 
 class CsvFile:
-    """The header and the columns of a CSV file; blank lines are passed over.
+    """The header and the columns of a CSV file; lines of blanks or of empty cells are passed over.
 
     Raises:
-        ScoreTableError: not CSV, not UTF-8, or a column stands twice.
+        ScoreTableError: not CSV, not UTF-8, cells parted by another sign, or a column stands twice.
     """
 
     def __init__(self, file: Path, data: bytes) -> None:
         self.file = file
-        self._data = data
+        # Blanks on a line of their own after the last row are no cell of it.
+        end = len(data.rstrip(b" \t\r\n"))
+        self._data = data[: end + len(data[end:].partition(b"\n")[0])]
+        self._refuse_other_separator()
         reader = self._reader()
         with self._refusing(reader):
-            self.header: list[str] = next(filter(None, reader), [])
+            self.header: list[str] = next(filter(any, reader), [])
         if len(set(self.header)) != len(self.header):
             raise ScoreTableError(f"a column stands twice in {shown(self.header)}", where=f"{file}:1")
+
+    def _refuse_other_separator(self) -> None:
+        header = self._data.lstrip().partition(b"\n")[0]
+        other = next((sign for sign in _OTHER_SEPARATORS if sign.encode() in header), None)
+        if other is not None and b"," not in header:
+            raise ScoreTableError(
+                f"not CSV: cells are parted by {other!r}, and not by commas",
+                where=f"{self.file}:1",
+                mend="export it with commas, and with points in numbers",
+            )
 
     def columns(self, numbers: Collection[str], texts: Collection[str] = ()) -> dict[str, Column]:
         """The columns of these names.
@@ -75,7 +89,7 @@ class CsvFile:
     def where(self, row: int) -> str:
         """``file:line`` of a row, counted from 0 below the header."""
         reader = self._reader()
-        next(islice(filter(None, reader), row + 1, None))
+        next(islice(filter(any, reader), row + 1, None))
         return f"{self.file}:{reader.line_num}"
 
     def _plain(self) -> NDArray[np.float64] | None:
@@ -97,7 +111,7 @@ class CsvFile:
     def _chunks(self) -> Iterator[list[tuple[str, ...]]]:
         """Cells by column, of so many rows at a time."""
         reader, width, count = self._reader(), len(self.header), 0
-        rows = filter(None, reader)
+        rows = filter(any, reader)
         next(rows)
         while True:
             with self._refusing(reader):

@@ -8,6 +8,8 @@ import io
 import json
 import stat
 import zlib
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,25 @@ def parsed_json(text: str, path: Path, first_line: int = 1) -> Any:
     raise ScoreTableError(what, where=": ".join(filter(None, [f"{path}:{line}", fault.path])))
 
 
+def parsed_row(text: str, path: Path, line: int) -> tuple[Any, dict[str, str]]:
+    """A line as :func:`parsed_json` has it; where an object is no JSON for scores, key -> what is at fault.
+
+    Raises:
+        ScoreTableError: anything else; names the line.
+    """
+    try:
+        return parsed_json(text, path, line), {}
+    except ScoreTableError as error:
+        strict = error
+    try:
+        row = json.loads(text, parse_constant=_Fault.of, parse_int=_integer, object_pairs_hook=_of_faults)
+    except (RecursionError, ValueError):
+        raise strict from None
+    if not isinstance(row, dict):
+        raise strict
+    return row, {key: value.what for key, value in row.items() if isinstance(value, _Fault)}
+
+
 def sha256(data: bytes) -> str:
     """sha256 (hex) of ``data``."""
     return hashlib.sha256(data).hexdigest()
@@ -107,3 +128,29 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(members):
         raise ValueError(members)
     return result
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What stands where no value can be taken."""
+
+    what: str
+
+    @classmethod
+    def of(cls, token: str) -> _Fault:
+        return cls(f"{token} is not a number")
+
+
+def _integer(digits: str) -> int | _Fault:
+    try:
+        return int(digits)
+    except ValueError:
+        return _Fault(f"a number of {len(digits)} digits")
+
+
+def _of_faults(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = Counter(key for key, _ in members)
+    return {
+        key: value if twice[key] == 1 else _Fault(f"the key {key[:60]!a} stands twice in one object")
+        for key, value in members
+    }

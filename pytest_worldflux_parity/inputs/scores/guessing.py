@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import ScoreTableError
+from .canonical import ROW_KEYS
 from .columns import number
 from .files import decoded, parsed_json, read_bytes, unpacked
 from .layouts import OWN
-from .mapped import BOUNDS, JSONL, Source, file_names, is_empty, source
-from .tasks import names_agent, names_task
+from .mapped import BOUNDS, JSONL, Source, file_names, has_no_row, is_empty, source
+from .tasks import names_kind, names_task
 from .templates import Template
 
 _STEPS = (
@@ -28,9 +29,10 @@ _SEEDS = ("seed", "random_seed", "trial", "run")
 _TASKS = ("task", "task_id", "env", "env_id", "environment", "game", "domain")
 _SCORES = ("score", "episode_return", "episode_reward", "episodic_return", "return", "reward", "value")
 _SCORE = re.compile(r"score|return|rew", re.IGNORECASE)
+_EVALUATION = re.compile(r"eval|test", re.IGNORECASE)
 # How people, CleanRL and the official programs name runs; the first that fits all names is taken.
 _RUNS = (
-    "{task}__{exp}__{seed}__*", "{task}-{exp}-seed{seed}", "{task}-seed{seed}", "{task}_seed{seed}",
+    "{task}__{exp}__{seed}__*", "{task}-seed{seed}", "{task}_seed{seed}",
     "{task}-seed-{seed}", "{task}_seed_{seed}", "{task}/{exp}/{seed}", "{task}/{seed}", "{task}-{seed}",
     "{task}_{seed}", "seed: {seed}", "seed={seed}", "seed{seed}", "seed_{seed}", "seed-{seed}", "{seed}",
 )  # fmt: skip
@@ -64,9 +66,9 @@ def guess(path: Path) -> Guess:
     if path.is_dir():
         return _folder(path)
     if path.name.lower().endswith((".json", ".json.gz")):
-        return _document(parsed_json(decoded(unpacked(read_bytes(path), path), path), path), path)
+        return _document(parsed_json(decoded(_unpacked(path), path), path), path)
     rows = _rows(path)
-    if path.name.lower().endswith(JSONL) and {"task", "seed", "step", "score"} <= {*rows.header}:
+    if path.name.lower().endswith(JSONL) and _is_canonical(rows.header):
         return Guess("canonical_jsonl")
     if path.name.lower().endswith(".csv") and _is_result(rows.header):
         return Guess("tdmpc2_results_csv_dir")
@@ -74,13 +76,21 @@ def guess(path: Path) -> Guess:
 
 
 def _rows(file: Path) -> Source:
-    return source(file, unpacked(read_bytes(file), file))
+    return source(file, _unpacked(file))
+
+
+def _unpacked(file: Path) -> bytes:
+    return unpacked(read_bytes(file), file)
+
+
+def _is_canonical(header: Sequence[str]) -> bool:
+    return {*ROW_KEYS} - {"metric"} <= {*header} <= {*ROW_KEYS}
 
 
 def _is_result(header: Sequence[str]) -> bool:
     """Whether a CSV is of one task, after which it is named."""
     whole = {"step", "seed"} <= {*header} and bool({"reward", "score", "success"} & {*header})
-    return whole and not any(names_task(name) or names_agent(name) for name in header)
+    return whole and not any(names_task(name) or names_kind(name) for name in header)
 
 
 def _document(document: Any, path: Path) -> Guess:
@@ -133,7 +143,8 @@ def _logs(path: Path, tables: Sequence[str]) -> Guess:
     """Files of one name or kind, whose places say what their columns do not."""
     kind = Counter(PurePosixPath(name).suffix for name in tables).most_common(1)[0][0]
     tables = [name for name in tables if name.endswith(kind)]
-    rows = _rows(path / tables[0])
+    begun = (name for name in tables if not has_no_row(path / name, _unpacked(path / name)))
+    rows = _rows(path / next(begun, tables[0]))
     lacking = {"task"} - _there(rows.header, "task", _TASKS) | {"seed"} - _there(rows.header, "seed", _SEEDS)
     for form in _LOGS:
         text = form.replace(".*", kind) if form.endswith(".*") else f"{form.rstrip('*')}*{kind}"
@@ -142,7 +153,7 @@ def _logs(path: Path, tables: Sequence[str]) -> Guess:
         if all(said is not None and lacking <= said.keys() for said in found):
             said = {key: [run[key] for run in found if run] for key in (found[0] or {})}
             own = _columns(rows, said)
-            columns = {"files": text, **own.keywords["columns"]}
+            columns = {"files": text, **own.keywords.get("columns", {})}
             return Guess("columns", {**own.keywords, "columns": columns}, own.notes)
     raise ScoreTableError(
         f"{len(tables)} files, and neither columns nor names say the {' and the '.join(sorted(lacking))}",
@@ -174,10 +185,10 @@ def _columns(rows: Source, said: Mapping[str, Sequence[str]]) -> Guess:
         if found is None and key not in places:
             columns.setdefault("constants", {})[key] = _constant(key, rows.file)
             notes = (*notes, f"assumed: the {key} of all rows, which nothing says")
-    where, more = _chosen({**_agents(rows, header), **{k: v for k, v in places.items() if names_agent(k)}})
+    where, more = _chosen({**_kinds(rows, header), **{k: v for k, v in places.items() if names_kind(k)}})
     columns = {**{k: v for k, v in columns.items() if k != v}, **({"where": where} if where else {})}
     unit = () if "frame" in step else (f"assumed: {step} counts frames; else add frames_per_step",)
-    return Guess("columns", {"columns": columns}, (*unit, *notes, *more))
+    return Guess("columns", {"columns": columns} if columns else {}, (*unit, *notes, *more))
 
 
 def _constant(key: str, file: Path) -> object:
@@ -224,7 +235,11 @@ def _wide(rows: Source, header: Sequence[str]) -> tuple[dict[str, Any], tuple[st
             mend='name the seed in each column, or write `score: "{task}-{seed} - metric"` in columns',
         )
     others = [m for m in metrics if m != metric]
-    return {"score": f"{form} - {metric}"}, tuple([f"other metrics: {', '.join(others)}"] if others else [])
+    notes = [f"other metrics: {', '.join(others)}"] if others else []
+    template = Template.of(form, "score")
+    tasks = dict.fromkeys(said["task"] for run in runs if "task" in (said := template.match(run) or {}))
+    notes += [f"assumed: names of runs are {form}, and so tasks {', '.join(tasks)}"] if tasks else []
+    return {"score": f"{form} - {metric}"}, tuple(notes)
 
 
 def _forms(runs: Sequence[str]) -> Iterator[str]:
@@ -237,19 +252,23 @@ def _forms(runs: Sequence[str]) -> Iterator[str]:
             yield form
 
 
-def _agents(rows: Source, header: Sequence[str]) -> dict[str, list[str]]:
-    names = [name for name in header if names_agent(name)]
+def _kinds(rows: Source, header: Sequence[str]) -> dict[str, list[str]]:
+    names = [name for name in header if names_kind(name)]
     cells = rows.columns((), names) if names else {}
     return {name: [str(cell) for cell in cells[name]] for name in names}
 
 
 def _chosen(values: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Of what says whose scores these are, the first of several."""
-    several = {name: [*dict.fromkeys(own)] for name, own in values.items() if len(set(own)) > 1}
+    """Of what says whose scores these are, an evaluation's return or else the first of several."""
+    several = {name: sorted({*own}, key=_rank(own)) for name, own in values.items() if len(set(own)) > 1}
     where = {name: _value(own[0]) for name, own in several.items()}
     return where, tuple(
         f"chosen of {name}: {own[0]}; also there: {', '.join(own[1:])}" for name, own in several.items()
     )
+
+
+def _rank(values: Sequence[str]) -> Callable[[str], tuple[bool, bool, int]]:
+    return lambda text: (not _EVALUATION.search(text), not _SCORE.search(text), values.index(text))
 
 
 def _value(text: str) -> object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from .tasks import names_agent, names_task
+from .tasks import names_kind, names_run, names_task
 from .templates import Template
 
 # Of TD-MPC2, logs/<task>/<seed>/<exp_name>/eval.csv (common/parser.py, common/logger.py).
@@ -64,10 +64,18 @@ class Layout:
         """The columns, or keys beside, that the layout names and that hold no numbers of their own."""
         return frozenset((self.task, self.seed, self.metric, *self.where)) - {""}
 
-    def agents(self, names: Iterable[str]) -> list[str]:
-        """Of these columns those that say whose scores a row has, and by which the suite chooses none."""
-        return [name for name in names if names_agent(name) and name not in self.words]
+    def kinds(self, names: Iterable[str]) -> list[str]:
+        """Of these columns those that say whose score a row has or which, beside those that are taken."""
+        return [name for name in names if names_kind(name) and name not in self._used]
+
+    def runs(self, names: Iterable[str]) -> list[str]:
+        """Of these columns those that say of which run a row is, and that the suite does not name."""
+        return [name for name in names if names_run(name) and name not in self._used]
 
     def tasks(self, names: Iterable[str]) -> list[str]:
         """Of these columns those that say of which task a row is, beside the one that is taken."""
-        return [name for name in names if names_task(name) and name not in self.words]
+        return [name for name in names if names_task(name) and name not in self._used]
+
+    @property
+    def _used(self) -> frozenset[str]:
+        return self.words | {self.step, self.score}

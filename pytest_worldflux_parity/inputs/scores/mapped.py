@@ -22,9 +22,10 @@ from ...errors import ScoreTableError
 from .builder import TableBuilder
 from .columns import MISSING, Column, Columns, number, shown
 from .csv_files import CsvFile
-from .files import decoded, parsed_json, read_bytes, sha256, unpacked
+from .files import decoded, parsed_row, read_bytes, sha256, unpacked
 from .layouts import OWN, Layout
 from .table import RETURN, ScoreTable
+from .tasks import names_metric
 
 # How an export of a chart of W&B names, beside a column, the lowest and highest values behind its cells.
 BOUNDS = ("__MIN", "__MAX")
@@ -48,6 +49,7 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
     hashes: dict[str, str] = {}
     whose: dict[tuple[str, str], dict[str, Path]] = {}
     choices: dict[str, dict[str, bool]] = {}
+    bare: list[str] = []
     for file, name, said in _found(path, layout):
         beside, named = _beside(file, path, layout) if layout.beside else ({}, {})
         said = {**beside, **said}
@@ -55,12 +57,17 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
             continue
         data = read_bytes(file)
         hashes |= {**named, name: sha256(data)}
-        rows = _Rows(source(file, unpacked(data, file)), layout, said)
+        data = unpacked(data, file)
+        if name and has_no_row(file, data):
+            bare.append(name)
+            continue
+        rows = _Rows(source(file, data), layout, said)
         parts = list(rows.columns())
         for part in parts:
             builder.add(part)
         for column, task, value in rows.whose() if parts else ():
-            whose.setdefault((column, task), {})[value] = file
+            whose.setdefault((column, task and f"the task {task}"), {})[value] = file
+        _refuse_several(rows.several_runs() if parts else {})
         for column, found in rows.choices.items():
             choices.setdefault(column, {}).update(found)
     _refuse_several(whose)
@@ -70,7 +77,8 @@ def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format:
     digest = hashlib.sha256()
     for name in sorted(hashes):
         digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(hashes[name]))
-    return builder.table(format, digest.hexdigest(), {}, hashes)
+    note = {"files_without_rows": ", ".join(bare)} if bare else {}
+    return builder.table(format, digest.hexdigest(), note, hashes)
 
 
 def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
@@ -92,8 +100,8 @@ def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
 
 
 def file_names(folder: Path) -> list[str]:
-    """The files of a folder and all below it, as paths within it, sorted."""
-    found = [Path(here, file) for here, _, files in os.walk(folder) for file in files]
+    """The files of a folder and all below it, as paths within it, sorted; not what macOS puts beside each."""
+    found = [Path(here, f) for here, _, files in os.walk(folder) for f in files if not f.startswith("._")]
     return sorted(file.relative_to(folder).as_posix() for file in found)
 
 
@@ -120,8 +128,18 @@ def _beside(file: Path, path: Path, layout: Layout) -> tuple[Said, dict[str, str
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
-    asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.agents(said))}
+    asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.kinds(said))}
     return asked, {other.relative_to(folder).as_posix(): sha256(data)}
+
+
+def has_no_row(file: Path, data: bytes) -> bool:
+    """Whether a file of a folder is of a run that has just begun: empty, or a CSV with its header alone."""
+    ink = data.strip()
+    return not ink or not (_is_json_lines(file) or b"\n" in ink or b"\r" in ink)
+
+
+def _is_json_lines(file: Path) -> bool:
+    return file.name.lower().endswith(JSONL)
 
 
 class Source(Protocol):
@@ -146,23 +164,26 @@ class _JsonLines:
     def __init__(self, file: Path, data: bytes) -> None:
         self.file = file
         self._rows: list[tuple[int, dict[str, Any]]] = []
+        # Of each key the first value that is no JSON for scores: only where it is asked for is it a fault.
+        self._faults: dict[str, tuple[int, str]] = {}
         # Only these end a line: a JSON string may hold what else str.splitlines cuts at.
         for line, text in enumerate(decoded(data, file).replace("\r\n", "\n").split("\n"), start=1):
             if text.strip():
-                row = parsed_json(text, file, line)
+                row, faults = parsed_row(text, file, line)
                 if not isinstance(row, dict):
                     raise ScoreTableError(f"{shown(row)} is not an object", where=f"{file}:{line}")
                 self._rows.append((line, row))
+                self._faults = {key: (line, what) for key, what in faults.items()} | self._faults
         self.header = list(dict.fromkeys(key for _, row in self._rows for key in row))
         if not self.header:
             raise ScoreTableError("the file holds no row", where=str(file))
 
     def columns(self, numbers: Collection[str], texts: Collection[str] = ()) -> dict[str, Column]:
-        return {
-            name: [row.get(name, MISSING) for _, row in self._rows]
-            for name in self.header
-            if name in numbers or name in texts
-        }
+        names = [name for name in self.header if name in numbers or name in texts]
+        for line, name in sorted((self._faults[name][0], name) for name in names if name in self._faults):
+            what = f"not JSON for scores: {self._faults[name][1]}"
+            raise ScoreTableError(what, where=f"{self.file}:{line}: {name}")
+        return {name: [row.get(name, MISSING) for _, row in self._rows] for name in names}
 
     def where(self, row: int) -> str:
         return f"{self.file}:{self._rows[row][0]}"
@@ -174,7 +195,7 @@ def source(file: Path, data: bytes) -> Source:
     Raises:
         ScoreTableError: it is neither CSV nor lines of JSON.
     """
-    return _JsonLines(file, data) if file.name.lower().endswith(JSONL) else CsvFile(file, data)
+    return _JsonLines(file, data) if _is_json_lines(file) else CsvFile(file, data)
 
 
 class _Rows:
@@ -189,7 +210,8 @@ class _Rows:
         self._runs = self._score_columns()
         bounds = [name + bound for name in self._runs for bound in BOUNDS]
         numbers = {self._found(layout.step, "step"), layout.seed, *self._runs, *bounds}
-        words = {*layout.words, *layout.agents(source.header), *layout.tasks(source.header)}
+        words = {*layout.words, *layout.kinds(source.header), *layout.tasks(source.header)}
+        words |= {*layout.runs(source.header)}
         self._cells = source.columns(numbers, words - numbers)
         self._kept = self._where()
 
@@ -202,22 +224,40 @@ class _Rows:
     def whose(self) -> Iterator[tuple[str, str, str]]:
         """What the rows say that they are of: column, task, value, of which each column and task has one.
 
-        A column that names an agent has one in all rows; then the task is empty.
+        A column that names an agent or a metric has one in all rows; then the task is empty.
         """
-        said = (self._said, *self._runs.values())
-        for name in self._layout.agents(dict.fromkeys([*self._cells, *(key for s in said for key in s)])):
+        said, rows = (self._said, *self._runs.values()), self._counted()
+        for name in self._layout.kinds(dict.fromkeys([*self._cells, *(key for s in said for key in s)])):
             own = [s[name] for s in said if name in s]
-            cells = self._taken(name, self._kept) if name in self._cells else own
+            cells = self._taken(name, rows) if name in self._cells else own
             values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
             yield from ((name, "", value) for value in values)
         task = self._layout.task
         for name in self._layout.tasks(self._cells):
-            values = self._taken(name, self._kept)
-            tasks = (
-                self._taken(task, self._kept) if task in self._cells else [self._said.get(task)] * len(values)
-            )
+            values = self._taken(name, rows)
+            tasks = self._taken(task, rows) if task in self._cells else [self._said.get(task)] * len(values)
             pairs = zip(map(str, tasks), map(str, values), strict=True)
             yield from ((name, of, value) for of, value in dict.fromkeys(pairs))
+
+    def several_runs(self) -> dict[tuple[str, str], dict[str, Path]]:
+        """What the columns that name a run say of each task and seed, (column, which) -> value -> file."""
+        found: dict[tuple[str, str], dict[str, Path]] = {}
+        for name in self._layout.runs(self._cells):
+            for score, run in self._runs.items():
+                rows, said = self._scored(score), {**self._said, **run}
+                fields = [self._field(key, said, rows) for key in ("task", "seed")]
+                fields = [own if isinstance(own, list | np.ndarray) else [own] * len(rows) for own in fields]
+                texts = (map(str, own) for own in (*fields, self._taken(name, rows)))
+                for task, seed, value in dict.fromkeys(zip(*texts, strict=True)):
+                    found.setdefault((name, f"the task {task} and seed {seed.removesuffix('.0')}"), {})[
+                        value
+                    ] = self._source.file
+        return found
+
+    def _counted(self) -> Sequence[int]:
+        """The rows that count and have a score of any run."""
+        each = [self._scored(name) for name in self._runs]
+        return each[0] if len(each) == 1 else sorted({i for rows in each for i in rows})
 
     def _score_columns(self) -> dict[str, Said]:
         """The columns of scores, and what the name of each says."""
@@ -318,15 +358,16 @@ class _Rows:
 
 
 def _refuse_several(whose: Mapping[tuple[str, str], Mapping[str, Path]]) -> None:
-    for (column, task), values in whose.items():
+    for (column, which), values in whose.items():
         if len(values) > 1:
             first = next(iter(values))
-            of = f" for the task {task}" if task else ""
+            of = f" for {which}" if which else ""
+            apart = f", or read each as a metric: `metric: {column}`" if names_metric(column) else ""
             raise ScoreTableError(
                 f"scores of {len(values)} values of {column}{of} in one table",
                 where=", ".join(map(str, dict.fromkeys(values.values()))),
                 valid=values,
-                mend=f"choose one in columns: `where: {{{column}: {first}}}`",
+                mend=f"choose one in columns: `where: {{{column}: {first}}}`{apart}",
             )
 
 

@@ -9,6 +9,10 @@ _ATARI100K = "atari100k_"
 # Columns that say whose rows these are: ``agent``, ``env_id``, ``Task Name``.
 _OF_TASK = "task|env|environment|game"
 _OF_AGENT = "agent|method|algo|algorithm|model|policy|variant|ablation|config|exp|experiment"
+# And which of their numbers: a melted table has a row of each, and pandas calls that column ``variable``.
+_OF_METRIC = "metric|variable|mode|split|phase|tag"
+# And of which run: tables of several seeds have several, and a task and seed has one.
+_OF_RUN = "run|group|name|key"
 
 
 def task_key(task: str) -> str:
@@ -27,9 +31,19 @@ def names_task(column: str) -> bool:
     return _names(_OF_TASK, column)
 
 
-def names_agent(column: str) -> bool:
-    """Whether a column of this name says whose scores its rows are: those of two are of no one program."""
-    return _names(_OF_AGENT, column)
+def names_kind(column: str) -> bool:
+    """Whether a column of this name says whose scores its rows are, or of what: those of two are no curve."""
+    return _names(_OF_AGENT, column) or names_metric(column)
+
+
+def names_metric(column: str) -> bool:
+    """Whether a column of this name says of which measurement its rows are."""
+    return _names(_OF_METRIC, column)
+
+
+def names_run(column: str) -> bool:
+    """Whether a column of this name says of which run its rows are."""
+    return _names(_OF_RUN, column)
 
 
 def _names(words: str, column: str) -> bool:

@@ -20,7 +20,7 @@ from .columns import Column, Columns, shown
 from .csv_files import CsvFile
 from .files import read_bytes, sha256
 from .table import RETURN, SUCCESS, ScoreTable
-from .tasks import names_agent, names_task, task_key
+from .tasks import names_kind, names_task, task_key
 
 _METRICS = {"reward": RETURN, "score": RETURN, "success": SUCCESS}
 
@@ -55,7 +55,7 @@ def _files(path: Path) -> list[Path]:
 
 def _columns(csv: CsvFile, provenance: dict[str, str]) -> Columns:
     scores = _score_columns(csv)
-    naming = [name for name in csv.header if names_task(name) or names_agent(name)]
+    naming = [name for name in csv.header if names_task(name) or names_kind(name)]
     cells = csv.columns(("step", "seed", *scores), naming)
     for name in naming:
         _check_name(csv, name, cells[name], provenance)

@@ -85,7 +85,8 @@ def measure(result: Result, metric: str, task: Task, ends: Ends = ALL) -> Value:
     if metric not in CURVE_METRICS:
         if metric not in result.scalars:
             at = " at the budget" if metric in result.metrics else ""
-            what = f"{NO_METRIC}: no metric {metric!r}{at}"
+            more = f", and there are rows of {', '.join(result.metrics)}" if result.metrics and not at else ""
+            what = f"{NO_METRIC}: no metric {metric!r}{at}{more}"
             raise StatisticsError(what, got=metric, valid=sorted(result.scalars))
         return Value(result.scalars[metric])
     points = judged_curve(result, task, ends)
