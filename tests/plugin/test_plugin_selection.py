@@ -116,6 +116,6 @@ def test_what_changed_names_side_and_program(project: Project) -> None:
     result.stderr.fnmatch_lines(
         [
             "*the official table, the source of the worldflux side (backend fake_worldflux: "
-            "backends/fake_worldflux/side.py) changed since*"
+            "backends/fake_worldflux/side.py)* changed since*"
         ]
     )
