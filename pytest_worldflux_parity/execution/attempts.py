@@ -160,8 +160,11 @@ def run_system(
         line = _line(prepared, launch.request, folder, execution, context, walls, tree)
         failures.append(retry.Failure(line["error_kind"], execution.alone))
         line = store.append(line)
+        lines.append(line)
         retention.apply(context.retention, folder, line, launch.keep)
         if line["success"]:
+            # Of this session, too: a worker died before it had asked anything, and another went past it.
+            _settle(prepared, pair, system, context, lines, engine)
             return line
         how = retry.next_try(earlier, failures, prepared.suite.retries)
     raise _failed(line, folder)
@@ -214,8 +217,10 @@ def _settle(
         job = orphans().given(folder, context.run_dir)
         if attempt in written or (engine is None and job):
             continue
-        # Once pairs run, an empty folder is one that another process has just made.
-        if never_began(folder) if engine is None else not any(folder.iterdir()):
+        # Nobody went past it: its process waited, and once pairs run it may be one that has just made it.
+        if not any(folder.iterdir()) and attempt > max(written, default=0):
+            if engine is None:
+                never_began(folder)
             continue
         request = _request(prepared, pair, system, context, attempt, folder)
         seen = _ended(engine, request, folder, context) if engine is not None and job else None

@@ -216,7 +216,8 @@ def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
 def never_began(folder: Path) -> bool:
     """Whether an attempt waited for its GPU when what was to run it was killed: its empty folder is removed.
 
-    Its request is the first thing that is put there.
+    Its request is the first thing that is put there. Of one that a later attempt has passed the number is
+    taken, and it gets a line.
     """
     with suppress(OSError):
         folder.rmdir()

@@ -274,6 +274,19 @@ def test_an_attempt_that_never_began_is_none(project: Kept) -> None:
     assert_released(project, "r")
 
 
+def test_an_attempt_that_never_began_has_a_line_where_a_later_one_passed_it(project: Kept) -> None:
+    """A worker died before it had asked anything, and another of its session went on."""
+    quick(project)
+    lock(project)
+    makes = "os.makedirs(request.out_dir.replace('seed_0', 'seed_1'))"
+    edit(program(project), OK, f"{OK}    request.system == 'worldflux' and request.seed == 0 and {makes}\n")
+    assert project.run().ret == pytest.ExitCode.OK
+    lines = {(x["seed"], x["attempt"]): x for x in project.lines() if x["system"] == "worldflux"}
+    assert lines[1, 1]["error_kind"] == "lost"
+    assert lines[1, 2]["success"]
+    assert "| attempts of worldflux | 4 ok, 1 lost |" in project.report()
+
+
 FOLDER = "run/fake_proof"
 EDITS: dict[str, Callable[[Members], object]] = {
     "another command": replaced(f"{FOLDER}/{SESSIONS}", '"pytest"', '"pytes_"'),
