@@ -32,6 +32,7 @@ CONTROLS = (
     "test_one_attempt_that_failed_is_admitted",
     "test_a_session_that_was_killed_behind_walls_is_no_failure",
     "test_an_attempt_that_never_began_is_none",
+    "test_an_attempt_that_never_began_has_a_line_where_a_later_one_passed_it",
 )
 ATTACKS = (
     Attack(
