@@ -88,7 +88,7 @@ def leave_out(rows: list[dict[str, Any]], omissions: set[tuple[int, str]]) -> li
         elif line["metrics"] and what == "its curve":
             line["metrics"]["curve"] = []
         elif line["metrics"] and what == "the end of its curve":
-            line["metrics"]["curve"] = line["metrics"]["curve"][:5]
+            line["metrics"]["curve"] = line["metrics"]["curve"][:-1]
         elif line["metrics"]:
             line["metrics"]["metadata"].pop(what, None)
     gone = {index for index, what in omissions if what == "the line"}
