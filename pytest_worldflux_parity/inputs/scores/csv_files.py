@@ -43,7 +43,9 @@ class CsvFile:
         self.file = file
         # Blanks on a line of their own after the last row are no cell of it.
         end = len(data.rstrip(b" \t\r\n"))
-        self._data = data[: end + len(data[end:].partition(b"\n")[0])]
+        rest, newline, _ = data[end:].partition(b"\n")
+        # Of a file without such lines that is the very same object, and no copy of it.
+        self._data = data[: end + len(rest) + len(newline)]
         self._refuse_other_separator()
         reader = self._reader()
         with self._refusing(reader):
