@@ -151,8 +151,8 @@ def run(
             keep_open=keep_open,
             room=room,
         )
-        check_exit(return_code, folder, request.adapter)
         _ask_anew(folder, asked)
+        check_exit(return_code, folder, request.adapter)
         record = _accepted(request, folder)
     except DeadlinePassed as problem:
         error, kind = problem.line(), "deadline"
@@ -177,12 +177,17 @@ def _ask(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _ask_anew(folder: Path, files: Mapping[str, str]) -> None:
-    """Put back what was asked, where the program has emptied its folder or written over it."""
+    """Put back what was asked, where the program has emptied its folder, taken it away or written over it.
+
+    Where that cannot be, what is missed at the end says so: the attempt has ended, and gets its line.
+    """
     for name, text in files.items():
         with contextlib.suppress(OSError):
             if read_left(folder / name, LARGEST[name]) == text.encode():
                 continue
-        wire.write_atomic(folder / name, text)
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            wire.write_atomic(folder / name, text)
 
 
 def is_full(folder: Path) -> bool:

@@ -87,6 +87,17 @@ def test_a_program_may_empty_its_folder_first(project: Project) -> None:
     assert (project.out_dir("worldflux", "alpha", 0) / "attempt_1" / "request.json").is_file()
 
 
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_program_that_takes_its_folder_away_has_failed(project: Project, status: int) -> None:
+    """Its attempt has a line, whatever it says at its end: nothing is tried again for nothing."""
+    ending(project, f"import shutil; shutil.rmtree(request.out_dir); os._exit({status})")
+    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    lines = [x for x in project.lines() if x["system"] == "worldflux"]
+    assert lines
+    assert [x["attempt"] for x in lines] == list(range(1, len(lines) + 1))
+    assert {x["error_kind"] for x in lines} == {"failed"}
+
+
 def test_a_log_without_end_loses_its_middle_and_no_result(project: Project) -> None:
     """Ten gigabytes of output are no reason to lose days of training."""
     ending(project, "sys.stdout.flush(); os.truncate(log, 10 * 10**9)")
