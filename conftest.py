@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections import Counter
@@ -47,8 +48,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: -known.get(item.nodeid.partition("::")[0], 0))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Where it is asked for, record how long each file took."""
+def pytest_collection_finish() -> None:
+    """Have the collector pass by what was imported: it stays, and some tests have it collected often."""
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out; where it is asked for, record how long each file took."""
+    if config.option.markexpr == "not long" and config.option.parity is None:
+        terminalreporter.write_line("the long tests are left out; they run by: pytest -m long")
     if not os.environ.get(UPDATE):
         return
     seconds: Counter[str] = Counter()

@@ -21,7 +21,6 @@ Each prints as one line, whatever names and logs hold. Fields are kept, so that 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -52,7 +51,7 @@ class ParityError(Exception):
         where: ``file``, ``file:line``, or the name of the thing.
         valid: the values that would have been accepted.
         got: the value found; the nearest of ``valid`` is suggested from it.
-        mend: the command or change that mends it.
+        hint: the command or change that mends it.
     """
 
     def __init__(
@@ -62,13 +61,13 @@ class ParityError(Exception):
         where: str = "",
         valid: Iterable[object] = (),
         got: object = None,
-        mend: str = "",
+        hint: str = "",
     ) -> None:
         self.what = what
         self.where = where
         self.valid = tuple(str(v) for v in valid)
         self.got = got
-        self.mend = mend
+        self.hint = hint
         super().__init__(self.line())
 
     @property
@@ -76,6 +75,8 @@ class ParityError(Exception):
         """The accepted value that looks most like the one found, or None."""
         if self.got is None:
             return None
+        import difflib
+
         close = difflib.get_close_matches(str(self.got), self.valid, n=1, cutoff=0.6)
         return close[0] if close else None
 
@@ -86,19 +87,19 @@ class ParityError(Exception):
             parts.append(f"did you mean {self.nearest!r}?")
         if self.valid:
             parts.append(f"valid: {', '.join(self.valid)}")
-        if self.mend:
-            parts.append(f"to mend: {self.mend}")
+        if self.hint:
+            parts.append(f"to mend: {self.hint}")
         return printable("; ".join(parts).replace("\n", " "))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only fields do not survive the default pickling, and xdist sends errors home.
-        return (_rebuild, (type(self), self.what, self.where, self.valid, self.got, self.mend))
+        return (_rebuild, (type(self), self.what, self.where, self.valid, self.got, self.hint))
 
 
 def _rebuild(
-    kind: type[ParityError], what: str, where: str, valid: tuple[str, ...], got: object, mend: str
+    kind: type[ParityError], what: str, where: str, valid: tuple[str, ...], got: object, hint: str
 ) -> ParityError:
-    return kind(what, where=where, valid=valid, got=got, mend=mend)
+    return kind(what, where=where, valid=valid, got=got, hint=hint)
 
 
 class SuiteError(ParityError):

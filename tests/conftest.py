@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import copy
 import json
 import shutil
 import signal
@@ -15,15 +15,8 @@ from typing import Any
 
 import pytest
 
-# Plugins that may be installed beside ours: the one warns under xdist, the other takes a second to start.
-WITHOUT = ("-p", "no:benchmark", "-p", "no:hypothesispytest")
-
-# pytester forgets the modules that a run in this process imported: some cannot be imported twice, and the
-# others would be by each run.
-importlib.import_module("jsonschema")
-_MODULES = ("session.conclude", "session.conclude_proof", "session.conclude_campaign", "plugin.items")
-for _module in _MODULES:
-    importlib.import_module(f"pytest_worldflux_parity.{_module}")
+from tests import forked
+from tests.forked import WITHOUT
 
 FAKES = Path(__file__).parent / "fakes" / "backends"
 
@@ -69,12 +62,18 @@ class Project:
 
     track = "quick"
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester = pytester
-        self.root = pytester.path
-        shutil.copytree(FAKES, self.root / "backends")
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(FAKES, root / "backends")
         # A root of its own, so that no configuration of the surroundings is found.
         self.ini("filterwarnings = error", "parity_workers = 0")
+
+    def copied(self, root: Path) -> Project:
+        """A copy, to be changed or attacked."""
+        other = copy.copy(self)
+        shutil.copytree(self.root, root)
+        other.root = root
+        return other
 
     def ini(self, *lines: str) -> None:
         """Write ``pytest.ini``; programs run open unless it, or an option, says otherwise."""
@@ -101,19 +100,23 @@ class Project:
         path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
         return path
 
-    def run(self, *args: str, run_id: str | None = "r") -> pytest.RunResult:
-        """``pytest --parity=quick`` in a process of its own."""
-        return self.pytester.run(*self._command(*args, run_id=run_id), timeout=240)
+    def run(self, *args: str, run_id: str | None = "r", folder: str = ".") -> pytest.RunResult:
+        """``pytest --parity=quick`` in a process of its own, from a folder of the project."""
+        return self.plain(*self.options(*args, run_id=run_id), folder=folder)
 
-    def run_here(self, *args: str, run_id: str | None = "r") -> pytest.RunResult:
-        """The same in this process: an interpreter less to start, where nothing is killed or spread."""
-        return self.pytester.runpytest_inprocess(*self._command(*args, run_id=run_id)[3:])
+    def plain(self, *args: str, folder: str = ".") -> pytest.RunResult:
+        """``pytest`` without the plugin's options, in a process of its own."""
+        done = forked.run(["pytest", *WITHOUT, *args], self.root / folder)
+        return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
 
     def start(self, *args: str, run_id: str = "r") -> subprocess.Popen[bytes]:
-        """The same in the background, in a process group of its own; output goes to ``started.log``."""
+        """The same from a shell, in the background and in a process group of its own.
+
+        Its output goes to ``started.log``.
+        """
         with open(self.root / "started.log", "wb") as log:
             return subprocess.Popen(
-                self._command(*args, run_id=run_id),
+                [sys.executable, "-m", "pytest", *WITHOUT, *self.options(*args, run_id=run_id)],
                 cwd=self.root,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -121,13 +124,10 @@ class Project:
                 preexec_fn=heed_ctrl_c,
             )
 
-    def plain(self, *args: str) -> pytest.RunResult:
-        """``pytest`` without the plugin's options, in a process of its own."""
-        return self.pytester.run(sys.executable, "-m", "pytest", *WITHOUT, *args, timeout=240)
-
-    def _command(self, *args: str, run_id: str | None) -> list[str]:
+    def options(self, *args: str, run_id: str | None) -> list[str]:
+        """What follows ``pytest`` in the command line of a run."""
         named = ["--parity-run-id", run_id] if run_id else []
-        return [sys.executable, "-m", "pytest", *WITHOUT, f"--parity={self.track}", *named, *args]
+        return [f"--parity={self.track}", *named, *args]
 
     def run_dir(self, run_id: str = "r") -> Path:
         """Folder of a run."""
@@ -165,8 +165,13 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> Project:
-    return Project(pytester)
+def project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project that is the current folder, and the home of who works in it."""
+    root = tmp_path_factory.mktemp("project")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("HOME", str(root))
+    monkeypatch.setenv("PY_COLORS", "0")
+    return Project(root)
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
-    "README.md", "suites/README.md", "backends/README.md", "reports/README.md", "tests/README.md",
+    "README.md", "suites/README.md", "suites/examples/README.md", "backends/README.md", "reports/README.md",
+    "tests/README.md",
     "pytest_worldflux_parity/README.md", "pytest_worldflux_parity/execution/README.md",
 )  # fmt: skip
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -72,3 +76,29 @@ def test_commands_and_options_that_a_page_names_exist(page: str, told: str) -> N
     assert {c for c in commands if not re.search(rf"^    {c}\b", told, re.MULTILINE)} == set()
     options = set(re.findall(r"(?<![\w-])--parity-[a-z]+(?:-[a-z]+)*", text))
     assert {option for option in options if option not in told} == set()
+
+
+def keys(schema: Any) -> Iterator[str]:
+    """Every key that a document of the schema may have, at any depth."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for value in schema.values():
+            yield from keys(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from keys(value)
+
+
+@pytest.mark.parametrize(
+    ("page", "schemas"),
+    [
+        ("suites/README.md", ("suite.v1", "suite.proof_v1", "campaign.v1")),
+        ("backends/README.md", ("backend.v1", "request.v1", "record.v1")),
+    ],
+)
+def test_a_page_has_every_key_of_its_schemas(page: str, schemas: tuple[str, ...]) -> None:
+    text = text_of(page)
+    for name in schemas:
+        path = ROOT / "pytest_worldflux_parity" / "schemas" / f"{name}.json"
+        named = set(keys(json.loads(path.read_text(encoding="utf-8"))))
+        assert {key for key in named if not re.search(rf"\b{key}\b", text)} == set(), name

@@ -17,9 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from backends.official_dreamerv3 import Refused
 from backends.official_dreamerv3 import recipe as recipes
 from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.wire import Refused
+from pytest_worldflux_parity.wire.checkout import wrap
+from pytest_worldflux_parity.wire.recipe import suggest
 
 # Counters and constants among the training metrics.
 NO_STATISTICS = ("opt/updates", "opt/param_count")
@@ -31,29 +33,25 @@ class Observer:
     """What is read off one run.
 
     Attributes:
-        windows: means of the metrics that ``agent.train`` returns.
         effective: the recipe that the official program used.
         episodes: (step in frames, score) of each finished training episode.
         steps: calls of the policy times environments: agent steps done.
         updates: training steps done.
-        moments: ``time.perf_counter`` at the first step, after the first update, and at the end.
-        early_steps: agent steps before the end of the first update.
+        timing: rates of the finished run.
     """
 
-    def __init__(self, task: str, asked: Mapping[str, Any], windows: wire.Windows, out_dir: Path) -> None:
-        self.windows = windows
+    def __init__(self, asked: Mapping[str, Any], log: wire.Log) -> None:
         self.effective: dict[str, Any] = {}
         self.episodes: list[tuple[int, float]] = []
         self.steps = 0
-        self.early_steps = 0
         self.updates = 0
-        self.moments: dict[str, float] = {}
-        self._task = task
-        self._asked = asked
-        self._out_dir = out_dir
+        self.timing: dict[str, float] = {}
+        self.asked = dict(asked)
+        self._log = log
         self._named: Mapping[str, Any] = {}
         self._agent: Any = None
-        self._progress: wire.Progress | None = None
+        self._began: float | None = None
+        self._first = (0, 1, 0.0)  # steps, updates and time at the end of the first update
 
     def watch(self, program: ModuleType, named: Mapping[str, Any]) -> None:
         """Wrap the functions by which ``dreamerv3.main`` makes agent and logger.
@@ -74,17 +72,17 @@ class Observer:
         if not self.updates:
             raise Refused("the official program ended without an update; to mend: raise run.steps")
         self._observe(self.updates, self._pending())
-        self.moments["end"] = time.perf_counter()
+        train_sec = time.perf_counter() - (self._began or 0.0)
+        self.timing = wire.compute_rates(self.steps, self.updates, train_sec, self._first)
         import numpy as np  # imported by the official program already
 
         np.savez(logdir / "parameters.npz", **self._agent.save()["params"])
         self._beat(force=True)
 
     def _make_agent(self, official: Callable[..., Any], config: Any) -> Any:
-        self.effective = recipes.effective(config, self._named, self._asked)
-        recipes.confirm(self._asked, self.effective)
-        frames = self.effective["run.steps"] * self.effective["action_repeat"]
-        self._progress = wire.Progress(str(self._out_dir), frames)
+        self.effective = recipes.effective_recipe(config, self._named, self.asked)
+        recipes.confirm_recipe(self.asked, self.effective)
+        self._log.begin(self.effective["run.steps"] * self.effective["action_repeat"])
         self._agent = agent = official(config)
         agent.jaxcfg.profiler = False
         wrap(type(agent), "policy", self._policy)
@@ -102,7 +100,7 @@ class Observer:
         return official(mapping, prefix)
 
     def _policy(self, official: Callable[..., Any], agent: Any, carry: Any, obs: Any, **keys: Any) -> Any:
-        self.moments.setdefault("first_step", time.perf_counter())
+        self._began = self._began or time.perf_counter()
         result = official(agent, carry, obs, **keys)
         self.steps += len(obs["is_first"])
         self._beat()
@@ -113,8 +111,7 @@ class Observer:
         self.updates += 1
         if self.updates == 1:
             self._pending()  # waits until the first update is computed
-            self.moments["first_update"] = time.perf_counter()
-            self.early_steps = self.steps
+            self._first = (self.steps, 1, time.perf_counter())
         else:
             self._observe(self.updates - 1, result[2])
         self._beat()
@@ -128,36 +125,17 @@ class Observer:
     def _observe(self, update: int, metrics: Mapping[str, Any]) -> None:
         if int(metrics["opt/updates"]) != update:
             raise Refused(f"metrics of update {metrics['opt/updates']} came where those of {update} were due")
-        if self.windows.wants(update):
+        if self._log.windows.wants(update):
             numbers = {k: float(v) for k, v in metrics.items() if k not in NO_STATISTICS}
-            self.windows.add(update, numbers)
+            self._log.windows.add(update, numbers)
 
     def _beat(self, force: bool = False) -> None:
-        if self._progress is not None:
-            step = self.steps * self.effective["action_repeat"]
-            self._progress.beat(step, force=force, updates=self.updates)
+        step = self.steps * self.effective["action_repeat"]
+        self._log.beat(step, force=force, updates=self.updates)
 
 
-def wrap(owner: Any, name: str, around: Callable[..., Any]) -> None:
-    """Replace attribute ``name`` of ``owner`` by ``around(original, ...)``."""
-    original = getattr(owner, name)
-
-    @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return around(original, *args, **kwargs)
-
-    setattr(owner, name, wrapper)
-
-
-def run_main(
-    program: Path,
-    seed: int,
-    task: str,
-    asked: Mapping[str, Any],
-    fixed: Mapping[str, Any],
-    observer: Observer,
-) -> None:
-    """Run ``dreamerv3/main.py`` below ``program``; its files go to the log folder in ``fixed``.
+def run_main(program: Path, seed: int, task: str, fixed: Mapping[str, Any], observer: Observer) -> None:
+    """Run ``dreamerv3/main.py`` below ``program``; its files go to the folder ``log`` of the working folder.
 
     Raises:
         Refused: the recipe or the task is not one of the official program's, or it did not train.
@@ -165,13 +143,14 @@ def run_main(
     sys.path.insert(0, str(program))
     main = importlib.import_module("dreamerv3.main")
     named = main.yaml.YAML(typ="safe").load((program / "dreamerv3/configs.yaml").read_text())
-    recipes.check_values(task, asked, main.elements.Config(named["defaults"]).flat)
+    asked = recipes.coerce_recipe(task, observer.asked, main.elements.Config(named["defaults"]).flat)
+    observer.asked = asked
     if task.startswith("dmc_"):
         check_dmc(task)
     observer.watch(main, named)
     logdir = os.path.abspath("log")
     try:
-        main.main(recipes.flags(task, seed, asked, logdir, fixed))
+        main.main(recipes.make_flags(task, seed, asked, logdir, fixed))
     except SystemExit as end:
         if end.code not in (None, 0):
             raise Refused(f"the official main.py ended with status {end.code}") from None
@@ -187,4 +166,4 @@ def check_dmc(task: str) -> None:
     suite = importlib.import_module("dm_control.suite")
     tasks = ["dmc_" + f"{d}_{t}".replace("ball_in_cup", "cup") for d, t in suite.ALL_TASKS]
     if task not in tasks:
-        raise Refused(f"task {task!r} is unknown to dm_control{recipes.nearest(task, tasks)}")
+        raise Refused(f"task {task!r} is unknown to dm_control; {suggest(task, tasks)}")

@@ -7,13 +7,14 @@ calls official code; which is said in its docstring. Bools are recorded as 0 and
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from unittest import mock
 
-if TYPE_CHECKING:
-    from .record import Golden, Setting
+from pytest_worldflux_parity.wire.recording import GoldenWriter
+
+from .setting import CONTEXT, ROWS, STEPS, Setting, take_optimiser_steps
 
 DMC = {"config": "dmc_proprio", "task": "dmc_cartpole_balance", "env.dmc.repeat": 2}
 DMC_START = {"qpos": [0.25, 0.4], "qvel": [-0.5, 0.75]}
@@ -34,7 +35,7 @@ BINS = 255
 AGC_SHARES = (2.0, 0.1)
 
 
-def told() -> dict[str, Any]:
+def describe_fixed() -> dict[str, Any]:
     """What the manifest says of the components that belong to no setting."""
     return {
         "environment_dmc": {"recipe": DMC, "start": DMC_START, "limit": DMC_LIMIT, "seed": DMC_SEED},
@@ -45,17 +46,16 @@ def told() -> dict[str, Any]:
 
 
 def record_all(
-    golden: Golden, settings: dict[str, Setting], make_config: Callable[[dict[str, Any]], Any]
+    golden: GoldenWriter, settings: dict[str, Setting], make_config: Callable[[dict[str, Any]], Any]
 ) -> None:
     """Record every component of every setting."""
     record_dmc(golden, make_config(DMC))
     record_atari(golden, make_config(ATARI))
     record_replay(golden)
     runs = {name: Run(setting) for name, setting in settings.items()}
-    for setting in settings.values():
-        golden.weights(setting)
     for name, run in runs.items():
-        golden.inputs(f"shared/{name}", run.inputs)
+        golden.put(f"weights/{name}", run.setting.weights)
+        golden.put(f"inputs/shared/{name}", {"updates": run.setting.state["opt/step/value"], **run.inputs})
     first = next(iter(settings.values()))
     for record in (record_context, record_encoder, record_latent, record_heads, record_act):
         for name, run in runs.items():
@@ -68,7 +68,7 @@ def record_all(
             record(golden, run, name)
 
 
-def floats(values: Any) -> Any:
+def to_floats(values: Any) -> Any:
     """Bools and integers as float32."""
     import numpy as np
 
@@ -78,7 +78,7 @@ def floats(values: Any) -> Any:
 # Environments and replay
 
 
-def record_dmc(golden: Golden, config: Any) -> None:
+def record_dmc(golden: GoldenWriter, config: Any) -> None:
     """A few steps of an official DMC task, the first from a given state; ``embodied/envs/dmc.py``, wrappers.
 
     Some actions are out of bounds, so that clipping shows, and episodes are short, so that they end and
@@ -97,18 +97,18 @@ def record_dmc(golden: Golden, config: Any) -> None:
     with physics.reset_context():
         physics.data.qpos[:], physics.data.qvel[:] = DMC_START["qpos"], DMC_START["qvel"]
     actions = np.float32(np.random.default_rng(1).uniform(-1.6, 1.6, (DMC_STEPS, 1)))
-    play(env, seen, actions)
-    outputs = {k: floats([s[k] for s in seen]) for k in ("position", "velocity", "reward", *FLAGS[:2])}
-    golden.component("environment_dmc", "environment", {"action": actions}, outputs)
+    take_actions(env, seen, actions)
+    outputs = {k: to_floats([s[k] for s in seen]) for k in ("position", "velocity", "reward", *FLAGS[:2])}
+    golden.add("environment_dmc", "environment", {"action": actions}, outputs)
 
 
-def play(env: Any, seen: list[Any], actions: Any) -> None:
+def take_actions(env: Any, seen: list[Any], actions: Any) -> None:
     """Add what each action leads to; the one after an end begins the next episode."""
     for action in actions:
         seen.append(env.step({"reset": seen[-1]["is_last"], "action": action}))
 
 
-def record_atari(golden: Golden, config: Any) -> None:
+def record_atari(golden: GoldenWriter, config: Any) -> None:
     """An official Atari game from its start, over an end; ``embodied/envs/atari.py``.
 
     Of each frame (64, 64, 3) the means of 8 x 8 blocks are kept (8, 8, 3); every sixth frame.
@@ -122,11 +122,11 @@ def record_atari(golden: Golden, config: Any) -> None:
     actions = random.integers(ATARI_ACTIONS, size=ATARI_STEPS // ATARI_HELD).repeat(ATARI_HELD)
     actions = actions.astype(np.int32)
     seen = [env.step({"reset": True, "action": np.int32(0)})]
-    play(env, seen, actions)
+    take_actions(env, seen, actions)
     images = np.stack([s["image"] for s in seen[::6]]).astype(np.float32)
     blocks = images.reshape(len(images), 8, 8, 8, 8, 3).mean((2, 4))
-    outputs = {"blocks": blocks, **{k: floats([s[k] for s in seen]) for k in ("reward", *FLAGS)}}
-    golden.component("environment_atari", "environment", {"action": actions}, outputs)
+    outputs = {"blocks": blocks, **{k: to_floats([s[k] for s in seen]) for k in ("reward", *FLAGS)}}
+    golden.add("environment_atari", "environment", {"action": actions}, outputs)
 
 
 class Starts:
@@ -157,7 +157,7 @@ class Starts:
         return True
 
 
-def record_replay(golden: Golden) -> None:
+def record_replay(golden: GoldenWriter) -> None:
     """Steps of two environments; the batches that come out, from the online queue and from given starts;
     and from later starts, after latents were written back. ``embodied/core/replay.py``, ``streams.Consec``.
 
@@ -169,31 +169,31 @@ def record_replay(golden: Golden) -> None:
     from embodied.core import replay as official
 
     context, random = REPLAY["context"], np.random.default_rng(3)
-    steps, selector = replay_steps(random), Starts()
+    steps, selector = draw_replay_steps(random), Starts()
     replay = official.Replay(
         REPLAY["length"] + context, capacity=1000, chunksize=REPLAY["chunk"], online=True, selector=selector
     )
     for i in range(REPLAY_STEPS):
         for env in range(REPLAY_ENVS):
             replay.add({k: v[i, env] for k, v in steps.items()}, env)
-    online = batch_of(replay, len(replay.queue))
+    online = draw_batch(replay, len(replay.queue))
     selector.choose(REPLAY_STARTS)
-    batch = batch_of(replay, len(REPLAY_STARTS))
+    batch = draw_batch(replay, len(REPLAY_STARTS))
     shape = (len(REPLAY_STARTS), REPLAY["length"])
     written = {k: np.float32(random.normal(size=(*shape, *steps[k].shape[2:]))) for k in LATENTS}
     replay.update({"stepid": batch["stepid"][:, context:], **written})
     selector.choose(REPLAY_LATER)
-    after = batch_of(replay, len(REPLAY_LATER))
+    after = draw_batch(replay, len(REPLAY_LATER))
     inputs = {"start": np.asarray(REPLAY_STARTS), "later": np.asarray(REPLAY_LATER)}
     inputs |= {f"steps/{k}": v for k, v in steps.items()} | {f"latents/{k}": v for k, v in written.items()}
     outputs = {}
     for name, drawn in (("online", online), ("batch", batch), ("after", after)):
         for key in steps:
-            outputs[f"{name}/{key}"] = floats(drawn[key][:, :context] if key in LATENTS else drawn[key])
-    golden.component("replay", "environment", inputs, outputs)
+            outputs[f"{name}/{key}"] = to_floats(drawn[key][:, :context] if key in LATENTS else drawn[key])
+    golden.add("replay", "environment", inputs, outputs)
 
 
-def replay_steps(random: Any) -> dict[str, Any]:
+def draw_replay_steps(random: Any) -> dict[str, Any]:
     """Steps of short episodes in two environments; those of the second are given up without an end."""
     import numpy as np
 
@@ -212,7 +212,7 @@ def replay_steps(random: Any) -> dict[str, Any]:
     }
 
 
-def batch_of(replay: Any, rows: int) -> dict[str, Any]:
+def draw_batch(replay: Any, rows: int) -> dict[str, Any]:
     """A batch as the training program takes it from ``replay``."""
     import embodied
 
@@ -234,20 +234,18 @@ class Run:
     """
 
     def __init__(self, setting: Setting) -> None:
-        from .record import after_optimiser_steps
-
         self.setting, self.model = setting, setting.model
         self.data = make_data(setting)
         self.carry = make_carry(setting)
         self.context = setting.call(lambda: self.model._apply_replay_context(self.carry, self.data))
         self.seen: dict[str, Any] = {}
         start, obs, prevact, _ = self.context
-        with capturing(self.seen):
+        with capture_losses(self.seen):
             _, self.losses, self.draws = setting.run(lambda: self.model.loss(start, obs, prevact, True))
         self._check_free_nats()
         if setting.complete:
             if not setting.given:
-                after_optimiser_steps(setting, self._train()[1]["gradients"])
+                take_optimiser_steps(setting, self._train()[1]["gradients"])
             self.state_after, self.applied = self._train()
         self.inputs = self._shared()
 
@@ -297,31 +295,22 @@ class Run:
 
     def rows(self, count: int) -> dict[str, Any]:
         """Deter and stoch of the first steps of all rows: (count, ...)."""
-        return {k: flat_rows(self.feat[k], count) for k in ("deter", "stoch")}
+        return {k: flatten_rows(self.feat[k], count) for k in ("deter", "stoch")}
 
 
-@contextlib.contextmanager
-def capturing(seen: dict[str, Any]) -> Any:
-    """Meanwhile, what goes into and comes out of ``imag_loss`` and ``repl_loss`` is put into ``seen``."""
+def capture_losses(seen: dict[str, Any]) -> Any:
+    """Within, what goes into and comes out of ``imag_loss`` and ``repl_loss`` is put into ``seen``."""
     from dreamerv3 import agent
 
-    before = {name: getattr(agent, name) for name in ("imag_loss", "repl_loss")}
-
-    def wrapper(name: str) -> Callable[..., Any]:
+    def wrapper(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            out = before[name](*args, **kwargs)
-            seen[name] = (args, out)
-            return out
+            seen[name] = args, original(*args, **kwargs)
+            return seen[name][1]
 
         return call
 
-    for name in before:
-        setattr(agent, name, wrapper(name))
-    try:
-        yield
-    finally:
-        for name, function in before.items():
-            setattr(agent, name, function)
+    names = ("imag_loss", "repl_loss")
+    return mock.patch.multiple(agent, **{name: wrapper(name, getattr(agent, name)) for name in names})
 
 
 def make_data(setting: Setting) -> dict[str, Any]:
@@ -329,11 +318,11 @@ def make_data(setting: Setting) -> dict[str, Any]:
     start is not the first of its sequence (``consec`` 1), so that the carried latent counts."""
     import numpy as np
 
-    from .record import CONTEXT, ROWS, STEPS
-
     random, shape = setting.random, (ROWS, STEPS + CONTEXT)
     data = {
-        k: observation(random, s, shape) for k, s in setting.obs_space.items() if k not in setting.scalar_keys
+        k: draw_observation(random, s, shape)
+        for k, s in setting.obs_space.items()
+        if k not in setting.scalar_keys
     }
     data |= {k: np.zeros(shape, bool) for k in ("is_first", "is_last", "is_terminal")}
     data["is_first"][:, 0] = True
@@ -341,14 +330,14 @@ def make_data(setting: Setting) -> dict[str, Any]:
         data["is_last"][row, end], data["is_first"][row, end + 1] = True, True
         data["is_terminal"][row, end] = terminal
     data["reward"] = np.float32(random.normal(0.5, 1.5, shape))
-    data |= {k: observation(random, s, shape) for k, s in setting.act_space.items()}
-    data |= latents(setting, shape)
+    data |= {k: draw_observation(random, s, shape) for k, s in setting.act_space.items()}
+    data |= draw_latents(setting, shape)
     data["consec"] = np.repeat(np.int32([[0], [1], [0]]), shape[1], 1)
     data["stepid"] = random.integers(256, size=(*shape, 20)).astype(np.uint8)
     return data
 
 
-def observation(random: Any, space: Any, shape: tuple[int, ...]) -> Any:
+def draw_observation(random: Any, space: Any, shape: tuple[int, ...]) -> Any:
     """Random values of a space: coarse images, classes, or numbers that reach beyond 1."""
     import numpy as np
 
@@ -360,7 +349,7 @@ def observation(random: Any, space: Any, shape: tuple[int, ...]) -> Any:
     return np.float32(random.normal(0, 1.5, (*shape, *space.shape)))
 
 
-def latents(setting: Setting, shape: tuple[int, ...]) -> dict[str, Any]:
+def draw_latents(setting: Setting, shape: tuple[int, ...]) -> dict[str, Any]:
     """Random latents: ``dyn/deter`` within 1, ``dyn/stoch`` one-hot."""
     import numpy as np
 
@@ -374,33 +363,35 @@ def latents(setting: Setting, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def make_carry(setting: Setting) -> tuple[Any, ...]:
     """What the agent carries from the batch before: a latent and the last action."""
-    from .record import ROWS
-
-    carried = latents(setting, (ROWS,))
-    action = {k: observation(setting.random, s, (ROWS,)) for k, s in setting.act_space.items()}
+    carried = draw_latents(setting, (ROWS,))
+    action = {k: draw_observation(setting.random, s, (ROWS,)) for k, s in setting.act_space.items()}
     return ({}, {k.removeprefix("dyn/"): v for k, v in carried.items()}, {}, action)
 
 
 # Components of a setting
 
 
-def record_context(golden: Golden, run: Run, name: str) -> None:
+def record_context(golden: GoldenWriter, run: Run, name: str) -> None:
     """The start of a batch after its context; ``dreamerv3/agent.py _apply_replay_context``."""
     start, obs, prevact, _ = run.context
-    outputs = {"deter": start[1]["deter"], "stoch": start[1]["stoch"], "prevact": floats(prevact["action"])}
+    outputs = {
+        "deter": start[1]["deter"],
+        "stoch": start[1]["stoch"],
+        "prevact": to_floats(prevact["action"]),
+    }
     if run.setting.complete:
-        outputs |= {f"obs/{k}": floats(v) for k, v in obs.items()}
-    golden.component(f"{name}_replay_context", "environment", {}, outputs)
+        outputs |= {f"obs/{k}": to_floats(v) for k, v in obs.items()}
+    golden.add(f"{name}_replay_context", "environment", {}, outputs)
 
 
-def record_encoder(golden: Golden, run: Run, name: str) -> None:
+def record_encoder(golden: GoldenWriter, run: Run, name: str) -> None:
     """Observations -> tokens (B, T, n); ``dreamerv3/rssm.py Encoder``."""
     obs = run.context[1]
     tokens = run.setting.call(lambda: run.model.enc({}, obs, obs["is_first"], True))[2]
-    golden.component(f"{name}_encoder", "encoder", {}, {"tokens": tokens})
+    golden.add(f"{name}_encoder", "encoder", {}, {"tokens": tokens})
 
 
-def record_latent(golden: Golden, run: Run, name: str) -> None:
+def record_latent(golden: GoldenWriter, run: Run, name: str) -> None:
     """The recurrent state-space model part by part; ``dreamerv3/rssm.py RSSM``."""
     if run.setting.complete:
         record_core(golden, run, name)
@@ -409,31 +400,31 @@ def record_latent(golden: Golden, run: Run, name: str) -> None:
     record_imagine(golden, run, name)
 
 
-def record_core(golden: Golden, run: Run, name: str) -> None:
+def record_core(golden: GoldenWriter, run: Run, name: str) -> None:
     """The block GRU, the prior's and the posterior's logits; ``RSSM._core, _prior, _observe``."""
     import embodied.jax.nets as nn
     import jax
 
     dyn, given = run.model.dyn, run.rows(6)
-    action = flat_rows(run.context[2]["action"], 6)
+    action = flatten_rows(run.context[2]["action"], 6)
     embedded = run.setting.call(lambda: nn.DictConcat(dyn.act_space, 1)({"action": action}))
     deter = run.setting.call(lambda: dyn._core(given["deter"], given["stoch"], embedded))
-    golden.component(f"{name}_core", "latent", {**given, "action": action}, {"deter": deter})
+    golden.add(f"{name}_core", "latent", {**given, "action": action}, {"deter": deter})
     prior = run.setting.call(lambda: dyn._prior(deter))
-    golden.component(f"{name}_prior", "latent", {"deter": deter}, {"logit": prior})
-    tokens = flat_rows(run.losses[1][2]["tokens"], 6)
+    golden.add(f"{name}_prior", "latent", {"deter": deter}, {"logit": prior})
+    tokens = flatten_rows(run.losses[1][2]["tokens"], 6)
     never = jax.numpy.zeros(6, bool)
     step = run.setting.call(lambda: dyn._observe(given, tokens, {"action": action}, never, True))
     inputs = {"deter": deter, "tokens": tokens}
-    golden.component(f"{name}_posterior", "latent", inputs, {"logit": step[1][1]["logit"]})
+    golden.add(f"{name}_posterior", "latent", inputs, {"logit": step[1][1]["logit"]})
 
 
-def flat_rows(values: Any, count: int) -> Any:
+def flatten_rows(values: Any, count: int) -> Any:
     """The first rows of (B, T, ...) as (count, ...)."""
     return values.reshape((-1, *values.shape[2:]))[:count]
 
 
-def record_distribution(golden: Golden, run: Run, name: str) -> None:
+def record_distribution(golden: GoldenWriter, run: Run, name: str) -> None:
     """Unimix categoricals from given logits: log-probabilities, sample, entropy, divergence; and what the
     straight-through sample's gradient is; ``RSSM._dist``, ``embodied/jax/outs.py OneHot``."""
     import jax
@@ -458,15 +449,15 @@ def record_distribution(golden: Golden, run: Run, name: str) -> None:
         "gradient": gradient,
     }
     inputs = {"post": post, "prior": prior, "noise": noise[0], "weight": weight}
-    golden.component(f"{name}_distribution", "latent", inputs, outputs)
+    golden.add(f"{name}_distribution", "latent", inputs, outputs)
 
 
-def record_observe(golden: Golden, run: Run, name: str) -> None:
+def record_observe(golden: GoldenWriter, run: Run, name: str) -> None:
     """Posterior over a sequence with resets inside; ``RSSM.observe``."""
-    golden.component(f"{name}_observe", "latent", {"tokens": run.losses[1][2]["tokens"]}, dict(run.feat))
+    golden.add(f"{name}_observe", "latent", {"tokens": run.losses[1][2]["tokens"]}, dict(run.feat))
 
 
-def record_imagine(golden: Golden, run: Run, name: str) -> None:
+def record_imagine(golden: GoldenWriter, run: Run, name: str) -> None:
     """A rollout of the prior under the policy from the first 6 features; ``RSSM.imagine``."""
     model, start = run.model, run.rows(6)
     length = run.setting.config.agent.imag_length
@@ -476,11 +467,11 @@ def record_imagine(golden: Golden, run: Run, name: str) -> None:
 
     again = [d[:6] for d in run.draws[run.context[1]["is_first"].shape[1] :]]
     _, (_, feat, action), _ = run.setting.run(lambda: model.dyn.imagine(start, policy, length, True), again)
-    outputs = {"deter": feat["deter"], "stoch": feat["stoch"], "action": floats(action["action"])}
-    golden.component(f"{name}_imagine", "latent", start, outputs)
+    outputs = {"deter": feat["deter"], "stoch": feat["stoch"], "action": to_floats(action["action"])}
+    golden.add(f"{name}_imagine", "latent", start, outputs)
 
 
-def record_heads(golden: Golden, run: Run, name: str) -> None:
+def record_heads(golden: GoldenWriter, run: Run, name: str) -> None:
     """Decoder and heads at the posterior's features; ``Decoder``, ``embodied/jax/heads.py``."""
     record_decoder(golden, run, name)
     if run.setting.complete:
@@ -488,27 +479,27 @@ def record_heads(golden: Golden, run: Run, name: str) -> None:
     record_policy(golden, run, name)
 
 
-def record_decoder(golden: Golden, run: Run, name: str) -> None:
+def record_decoder(golden: GoldenWriter, run: Run, name: str) -> None:
     """Predictions of every observation, of images those of two rows; ``dreamerv3/rssm.py Decoder``."""
     feat = {k: v[None] for k, v in run.rows(2 if name == "image" else 12).items()}
     reset = feat["deter"][..., 0] > 9
     recons = run.setting.call(lambda: run.model.dec({}, feat, reset, True))[2]
-    golden.component(f"{name}_decoder", "heads", feat, {k: v.pred() for k, v in recons.items()})
+    golden.add(f"{name}_decoder", "heads", feat, {k: v.pred() for k, v in recons.items()})
 
 
-def record_scalar_heads(golden: Golden, run: Run, name: str) -> None:
+def record_scalar_heads(golden: GoldenWriter, run: Run, name: str) -> None:
     """Reward, continuation, value and slow value: logits and predictions; ``heads.py MLPHead``."""
     model, feat = run.model, run.rows(12)
     inp = model.feat2tensor(feat)
     for head, module in {"reward": model.rew, "value": model.val, "slow_value": model.slowval}.items():
         out = run.setting.call(lambda module=module: module(inp, 1))
-        golden.component(f"{name}_{head}", "heads", feat, {"logits": out.logits, "prediction": out.pred()})
+        golden.add(f"{name}_{head}", "heads", feat, {"logits": out.logits, "prediction": out.pred()})
     out = run.setting.call(lambda: model.con(inp, 1))
     outputs = {"logit": out.logit, "probability": out.prob(1)}
-    golden.component(f"{name}_continue", "heads", feat, outputs)
+    golden.add(f"{name}_continue", "heads", feat, outputs)
 
 
-def record_policy(golden: Golden, run: Run, name: str) -> None:
+def record_policy(golden: GoldenWriter, run: Run, name: str) -> None:
     """The policy: its parameters, a sample, the sample's log-probability, entropy; ``heads.py``."""
     feat = run.rows(12)
 
@@ -518,18 +509,23 @@ def record_policy(golden: Golden, run: Run, name: str) -> None:
         return dist, sample, dist.logp(sample), dist.entropy()
 
     _, (dist, sample, log_prob, entropy), noise = run.setting.run(act)
-    outputs = {**policy_parameters(dist), "sample": floats(sample), "log_prob": log_prob, "entropy": entropy}
-    golden.component(f"{name}_policy", "heads", {**feat, "noise": noise[0]}, outputs)
+    outputs = {
+        **list_policy_parameters(dist),
+        "sample": to_floats(sample),
+        "log_prob": log_prob,
+        "entropy": entropy,
+    }
+    golden.add(f"{name}_policy", "heads", {**feat, "noise": noise[0]}, outputs)
 
 
-def policy_parameters(dist: Any) -> dict[str, Any]:
+def list_policy_parameters(dist: Any) -> dict[str, Any]:
     """Mean and deviation of a normal (inside its sum over dimensions), or logits of a categorical."""
     if hasattr(dist, "logits"):
         return {"logits": dist.logits}
     return {"mean": dist.output.mean, "stddev": dist.output.stddev}
 
 
-def record_act(golden: Golden, run: Run, name: str) -> None:
+def record_act(golden: GoldenWriter, run: Run, name: str) -> None:
     """A step of acting, with a reset in one row; ``dreamerv3/agent.py policy``."""
     import numpy as np
 
@@ -537,14 +533,14 @@ def record_act(golden: Golden, run: Run, name: str) -> None:
     obs = {k: v[:, 2] for k, v in run.context[1].items()} | {"is_first": reset}
     _, (carry, action, _), noise = run.setting.run(lambda: run.model.policy(run.carry, obs))
     inputs = {"reset": reset, "noise/posterior": noise[0], "noise/action": noise[1]}
-    outputs = {**carry[1], "action": floats(action["action"])}
-    golden.component(f"{name}_act", "heads", inputs, outputs)
+    outputs = {**carry[1], "action": to_floats(action["action"])}
+    golden.add(f"{name}_act", "heads", inputs, outputs)
 
 
 # Returns and losses
 
 
-def record_two_hot(golden: Golden) -> None:
+def record_two_hot(golden: GoldenWriter) -> None:
     """The symexp two-hot code: bins, the cross entropy of targets on, between and beyond bins, and the
     prediction; ``heads.py symexp_twohot``, ``outs.py TwoHot``."""
     import elements
@@ -569,10 +565,10 @@ def record_two_hot(golden: Golden) -> None:
     )
     out = outs.TwoHot(logits, jnp.asarray(bins))
     outputs = {"bins": bins, "inner_bins": bins[107:148], "loss": out.loss(target), "prediction": out.pred()}
-    golden.component("two_hot", "heads", {"logits": logits, "target": target}, outputs)
+    golden.add("two_hot", "heads", {"logits": logits, "target": target}, outputs)
 
 
-def record_lambda_return(golden: Golden, setting: Setting) -> None:
+def record_lambda_return(golden: GoldenWriter, setting: Setting) -> None:
     """Lambda returns of sequences with ends and terminal steps; ``dreamerv3/agent.py lambda_return``."""
     import numpy as np
     from dreamerv3 import agent
@@ -585,10 +581,10 @@ def record_lambda_return(golden: Golden, setting: Setting) -> None:
     }
     discount, lam = 1 - 1 / setting.config.agent.horizon, setting.config.agent.imag_loss.lam
     returns = agent.lambda_return(*inputs.values(), discount, lam)
-    golden.component("lambda_return", "loss", inputs, {"return": returns})
+    golden.add("lambda_return", "loss", inputs, {"return": returns})
 
 
-def record_normalisation(golden: Golden, setting: Setting) -> None:
+def record_normalisation(golden: GoldenWriter, setting: Setting) -> None:
     """Offset and scale of returns before and after an update, with a wide and with a narrow range (where
     the limit holds); ``embodied/jax/utils.py Normalize``."""
     import numpy as np
@@ -607,33 +603,33 @@ def record_normalisation(golden: Golden, setting: Setting) -> None:
         bounds = [after_state[k] for k in state]
         inputs |= {f"{case}/bounds": np.float32([low, high])}
         outputs |= {
-            f"{case}/before": floats(before),
-            f"{case}/after": floats(after),
-            f"{case}/bounds": floats(bounds),
+            f"{case}/before": to_floats(before),
+            f"{case}/after": to_floats(after),
+            f"{case}/bounds": to_floats(bounds),
         }
-    golden.component("return_normalisation", "loss", inputs, outputs)
+    golden.add("return_normalisation", "loss", inputs, outputs)
 
 
-def record_given_losses(golden: Golden, run: Run, name: str) -> None:
+def record_given_losses(golden: GoldenWriter, run: Run, name: str) -> None:
     """Actor and critic losses and the divergences from given network outputs, and these divergences'
     gradients; ``agent.py imag_loss, repl_loss``, ``RSSM.loss``."""
     if not run.setting.complete:
         return
     (act, rew, con, policy, value, slow, *_), (losses, outs, _) = run.seen["imag_loss"]
-    inputs = {f"policy/{k}": v for k, v in policy_parameters(policy["action"]).items()}
+    inputs = {f"policy/{k}": v for k, v in list_policy_parameters(policy["action"]).items()}
     inputs |= {"action": act["action"], "reward": rew, "continue": con}
     inputs |= {"value": value.logits, "slow_value": slow.logits}
     outputs = {**losses, "return": outs["ret"]}
-    golden.component(f"{name}_imagination_loss", "loss", inputs, outputs)
+    golden.add(f"{name}_imagination_loss", "loss", inputs, outputs)
     (last, term, rew, boot, value, slow, *_), (losses, outs, _) = run.seen["repl_loss"]
     inputs = {"last": last, "terminal": term, "reward": rew, "bootstrap": boot}
     inputs |= {"value": value.logits, "slow_value": slow.logits}
     outputs = {**losses, "return": outs["ret"]}
-    golden.component(f"{name}_replay_loss", "loss", inputs, outputs)
+    golden.add(f"{name}_replay_loss", "loss", inputs, outputs)
     record_divergences(golden, run, name)
 
 
-def record_divergences(golden: Golden, run: Run, name: str) -> None:
+def record_divergences(golden: GoldenWriter, run: Run, name: str) -> None:
     """Balanced divergences between given logits, and the gradient of dyn + 0.1 rep, which shows on which
     side each may act; ``RSSM.loss`` with the logits in place of what it would observe."""
     import jax
@@ -657,39 +653,37 @@ def record_divergences(golden: Golden, run: Run, name: str) -> None:
         return (parts["dyn"] + 0.1 * parts["rep"]).sum()
 
     inputs = {"post": post, "prior": prior}
-    golden.component(f"{name}_divergences", "loss", inputs, run.setting.call(lambda: losses(post, prior)))
+    golden.add(f"{name}_divergences", "loss", inputs, run.setting.call(lambda: losses(post, prior)))
     gradient = run.setting.call(lambda: jax.grad(total)((post, prior)))
     outputs = {"post": gradient[0], "prior": gradient[1]}
-    golden.component(f"{name}_divergence_gradients", "gradient", inputs, outputs)
+    golden.add(f"{name}_divergence_gradients", "gradient", inputs, outputs)
 
 
-def record_losses(golden: Golden, run: Run, name: str) -> None:
+def record_losses(golden: GoldenWriter, run: Run, name: str) -> None:
     """Each loss (B, T), their weighted sum, and the training metrics, from batch, weights and noise;
     ``dreamerv3/agent.py loss``. Of a setting that is not complete, the loss of reconstruction alone."""
     total, (_, _, outs, metrics) = run.losses
     if not run.setting.complete:
         keys = (k for k in run.setting.obs_space if k not in run.setting.scalar_keys)
         outputs = {k: outs["losses"][k] for k in keys}
-        golden.component(
-            f"{name}_reconstruction", "loss", {k: run.feat[k] for k in ("deter", "stoch")}, outputs
-        )
+        golden.add(f"{name}_reconstruction", "loss", {k: run.feat[k] for k in ("deter", "stoch")}, outputs)
         return
     for key, value in {**outs["losses"], "total": total}.items():
-        golden.component(f"{name}_loss_{key}", "loss", {}, {"loss": value})
+        golden.add(f"{name}_loss_{key}", "loss", {}, {"loss": value})
     kept = {k: v for k, v in metrics.items() if not k.startswith("loss/")}
-    golden.component(f"{name}_metrics", "loss", {}, kept)
+    golden.add(f"{name}_metrics", "loss", {}, kept)
 
 
-def record_gradients(golden: Golden, run: Run, name: str) -> None:
+def record_gradients(golden: GoldenWriter, run: Run, name: str) -> None:
     """Gradients of the total loss with respect to every parameter that is learned. Of a setting that is
     not complete, those of encoder, decoder and policy, each of a number of its own."""
     if run.setting.complete:
-        golden.component(f"{name}_gradients", "gradient", {}, run.applied["gradients"])
+        golden.add(f"{name}_gradients", "gradient", {}, run.applied["gradients"])
     else:
         record_network_gradients(golden, run, name)
 
 
-def record_network_gradients(golden: Golden, run: Run, name: str) -> None:
+def record_network_gradients(golden: GoldenWriter, run: Run, name: str) -> None:
     """Gradients of a weighted sum of tokens, of the mean loss of reconstruction, and of the mean of
     weight x log-probability + entropy / 10 of actions."""
     import numpy as np
@@ -697,7 +691,7 @@ def record_network_gradients(golden: Golden, run: Run, name: str) -> None:
     model, obs, random = run.model, run.context[1], run.setting.random
     feat = {k: run.feat[k] for k in ("deter", "stoch")}
     action = run.context[2]["action"]
-    inputs = {k: np.float32(random.normal(size=s)) for k, s in weight_shapes(run).items()}
+    inputs = {k: np.float32(random.normal(size=s)) for k, s in find_weight_shapes(run).items()}
 
     def tokens() -> Any:
         return (model.enc({}, obs, obs["is_first"], True)[2] * inputs["weight/tokens"]).sum()
@@ -713,10 +707,10 @@ def record_network_gradients(golden: Golden, run: Run, name: str) -> None:
     outputs: dict[str, Any] = {}
     for module, function in {"enc": tokens, "dec": reconstruction, "pol": policy}.items():
         outputs |= run.setting.gradient(module, function)
-    golden.component(f"{name}_network_gradients", "gradient", {**feat, **inputs}, outputs)
+    golden.add(f"{name}_network_gradients", "gradient", {**feat, **inputs}, outputs)
 
 
-def weight_shapes(run: Run) -> dict[str, tuple[int, ...]]:
+def find_weight_shapes(run: Run) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights of tokens and of the actions' log-probabilities."""
     tokens = run.losses[1][2]["tokens"].shape
     return {"weight/tokens": tokens, "weight/policy": tokens[:2]}
@@ -725,7 +719,7 @@ def weight_shapes(run: Run) -> dict[str, tuple[int, ...]]:
 # Updates
 
 
-def record_update(golden: Golden, run: Run, name: str) -> None:
+def record_update(golden: GoldenWriter, run: Run, name: str) -> None:
     """The optimiser given gradients, the slow value, and one whole update."""
     if not run.setting.complete:
         return
@@ -734,7 +728,7 @@ def record_update(golden: Golden, run: Run, name: str) -> None:
     record_train_step(golden, run, name)
 
 
-def record_optimiser(golden: Golden, run: Run, name: str) -> None:
+def record_optimiser(golden: GoldenWriter, run: Run, name: str) -> None:
     """Parameters after two steps given the same gradients, the first within the warm-up, the second after
     it; adaptive clipping acts on every second parameter; ``agent.py _make_opt``, ``embodied/jax/opt.py``."""
     import numpy as np
@@ -755,17 +749,17 @@ def record_optimiser(golden: Golden, run: Run, name: str) -> None:
         updates, state = optimiser.update(given, state, parameters)
         parameters = optax.apply_updates(parameters, updates)
         outputs |= {f"{step}/{k}": v for k, v in parameters.items()}
-    golden.component(f"{name}_optimiser_step", "update", given, outputs)
+    golden.add(f"{name}_optimiser_step", "update", given, outputs)
 
 
-def record_slow_value(golden: Golden, run: Run, name: str) -> None:
+def record_slow_value(golden: GoldenWriter, run: Run, name: str) -> None:
     """The slow value after one update; ``embodied/jax/utils.py SlowModel``."""
     state = run.setting.run(run.model.slowval.update)[0]
     outputs = {k: v for k, v in state.items() if k.startswith("slowval/")}
-    golden.component(f"{name}_slow_value_update", "update", {}, outputs)
+    golden.add(f"{name}_slow_value_update", "update", {}, outputs)
 
 
-def record_train_step(golden: Golden, run: Run, name: str) -> None:
+def record_train_step(golden: GoldenWriter, run: Run, name: str) -> None:
     """One whole update from the stored batch: parameters, normaliser and slow value after it, the latents
     that go back into the replay, and the optimiser's metrics; ``dreamerv3/agent.py train``."""
     learned = run.applied["gradients"]
@@ -775,4 +769,4 @@ def record_train_step(golden: Golden, run: Run, name: str) -> None:
     outputs |= {f"replay/{k}": v for k, v in run.applied["replay"].items() if k != "stepid"}
     shown = ("opt/loss", "opt/grad_norm", "opt/grad_rms", "opt/update_rms", "opt/param_rms")
     outputs |= {k: run.applied["metrics"][k] for k in shown}
-    golden.component(f"{name}_train_step", "update", {}, outputs)
+    golden.add(f"{name}_train_step", "update", {}, outputs)

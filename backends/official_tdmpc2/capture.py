@@ -11,6 +11,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -32,28 +33,19 @@ class Kept:
         return self._lists.get(name, [])
 
 
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, around: Callable[..., Any]) -> Iterator[None]:
+def replace_attribute(owner: Any, name: str, around: Callable[..., Any]) -> Any:
     """Within, ``owner.name`` is ``around(original, *args, **kwargs)``."""
     original = getattr(owner, name)
-    own = name in vars(owner)
 
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return around(original, *args, **kwargs)
 
-    setattr(owner, name, wrapper)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, original)
-        else:
-            delattr(owner, name)
+    return mock.patch.object(owner, name, wrapper)
 
 
 @contextlib.contextmanager
-def results(kept: Kept, owner: Any, name: str, label: str | None = None) -> Iterator[None]:
+def keep_results(kept: Kept, owner: Any, name: str, label: str | None = None) -> Iterator[None]:
     """Within, what ``owner.name`` returns is kept as ``label``."""
 
     def keep(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -61,27 +53,27 @@ def results(kept: Kept, owner: Any, name: str, label: str | None = None) -> Iter
         kept.add(label or name, result)
         return result
 
-    with replaced(owner, name, keep):
+    with replace_attribute(owner, name, keep):
         yield
 
 
 @contextlib.contextmanager
-def draws() -> Iterator[Kept]:
+def keep_draws() -> Iterator[Kept]:
     """Within, every random number drawn is kept, by the function's name; dropout is not among them."""
     kept = Kept()
     with contextlib.ExitStack() as stack:
         for name in DRAWS:
-            stack.enter_context(results(kept, torch, name))
-        stack.enter_context(results(kept, torch.Tensor, "exponential_"))
+            stack.enter_context(keep_results(kept, torch, name))
+        stack.enter_context(keep_results(kept, torch.Tensor, "exponential_"))
         yield kept
 
 
 @contextlib.contextmanager
-def dropout_masks(kept: Kept, label: str, ensemble: Any) -> Iterator[None]:
+def keep_dropout_masks(kept: Kept, label: str, ensemble: Any) -> Iterator[None]:
     """Within, what dropout lets through (Q, rows, D) of an ensemble's first layer is kept, as booleans."""
 
     def keep(_module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        before, after = members_first(inputs[0]), members_first(output)
+        before, after = put_members_first(inputs[0]), put_members_first(output)
         if bool((before == 0).any()):
             raise RuntimeError("a number before dropout is 0, so what dropout did to it cannot be seen")
         kept.add(label, (after != 0).flatten(1, -2))
@@ -93,12 +85,12 @@ def dropout_masks(kept: Kept, label: str, ensemble: Any) -> Iterator[None]:
         handle.remove()
 
 
-def members_first(batched: Any) -> torch.Tensor:
+def put_members_first(batched: Any) -> torch.Tensor:
     """A tensor inside ``torch.vmap`` as it is outside, the mapped dimension first."""
     functorch = torch._C._functorch
     return functorch.get_unwrapped(batched).movedim(functorch.maybe_get_bdim(batched), 0)
 
 
-def locals_of_caller(depth: int = 1) -> dict[str, Any]:
+def find_locals(depth: int = 1) -> dict[str, Any]:
     """The local variables of the function that called the wrapped one, seen from ``around``."""
     return sys._getframe(depth + 2).f_locals

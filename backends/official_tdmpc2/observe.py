@@ -8,7 +8,6 @@ which sets environment variables before it imports torch.
 
 from __future__ import annotations
 
-import functools
 import importlib.abc
 import importlib.util
 import runpy
@@ -19,9 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from backends.official_tdmpc2 import Refused
 from backends.official_tdmpc2 import recipe as recipes
 from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.wire import Refused
+from pytest_worldflux_parity.wire.checkout import wrap
 
 STATISTICS = [
     "consistency_loss",
@@ -41,61 +41,52 @@ class Observer:
     """What is read off one run.
 
     Attributes:
-        windows: means of the statistics that ``TDMPC2.update`` returns.
         plans: per plan of an evaluation after the first update, the mean value of the sampled
             trajectories in the first and in the last MPPI iteration.
         effective: the recipe that the official program ended up with.
     """
 
-    def __init__(
-        self, asked: dict[str, Any], windows: wire.Windows, out_dir: Path, device: str, threads: int
-    ) -> None:
-        self.windows = windows
+    def __init__(self, asked: dict[str, Any], log: wire.Log) -> None:
         self.plans: list[tuple[float, float]] = []
         self.effective: dict[str, Any] = {}
         self.updates = 0
         self.train_sec = 0.0
         self._asked = asked
-        self._out_dir = out_dir
-        self._device = device
-        self._threads = threads
+        self._log = log
         self._trainer: Any = None
-        self._progress: wire.Progress | None = None
         self._values: list[float] | None = None
 
-    def scalars(self) -> dict[str, float]:
-        """The named means: ``<statistic>.<window>``, ``plan_value.eval``, ``plan_value_gain.eval``."""
-        result = dict(self.windows.means())
-        if self.plans:
-            result["plan_value.eval"] = sum(last for _, last in self.plans) / len(self.plans)
-            gains = sum(last - first for first, last in self.plans)
-            result["plan_value_gain.eval"] = gains / len(self.plans)
-        return result
+    def plan_means(self) -> dict[str, float]:
+        """The means over plans: ``plan_value.eval``, ``plan_value_gain.eval``."""
+        if not self.plans:
+            return {}
+        gains, count = sum(last - first for first, last in self.plans), len(self.plans)
+        value = sum(last for _, last in self.plans) / count
+        return {"plan_value.eval": value, "plan_value_gain.eval": gains / count}
 
     def watch_agent(self, module: ModuleType) -> None:
         """Called with the official module ``tdmpc2`` once it is imported."""
         import torch  # imported by that module already
 
-        if self._device == "cuda" and not torch.cuda.is_available():
+        if self._log.request.device == "cuda" and not torch.cuda.is_available():
             raise Refused("device cuda was asked for and torch finds none; to mend: --device cpu")
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._log.request.threads)
         wrap(module.TDMPC2, "update", self._update)
-        wrap(module.TDMPC2, "act", self._act)
+        wrap(module.TDMPC2, "act", self._pass_on)
 
     def watch_trainer(self, module: ModuleType) -> None:
         """Called with the official module ``trainer.online_trainer`` once it is imported."""
         wrap(module.OnlineTrainer, "train", self._train)
-        wrap(module.OnlineTrainer, "to_td", self._to_td)
+        wrap(module.OnlineTrainer, "to_td", self._pass_on)
 
     def _train(self, official: Callable[..., Any], trainer: Any) -> Any:
         self._trainer = trainer
-        if not _steps_dm_control(trainer.env):
+        if not _is_dm_control(trainer.env):
             raise Refused(f"task {trainer.cfg.task!r} is not a task of dm_control")
         profile = self._asked["model_profile"]
-        self.effective = recipes.effective(trainer.cfg, trainer.agent.discount, profile)
-        recipes.confirm(self._asked, self.effective)
-        frames = self.effective["steps"] * recipes.ACTION_REPEAT
-        self._progress = wire.Progress(str(self._out_dir), frames)
+        self.effective = recipes.effective_recipe(trainer.cfg, trainer.agent.discount, profile)
+        recipes.confirm_recipe(self._asked, self.effective)
+        self._log.begin(self.effective["steps"] * recipes.ACTION_REPEAT)
         # Inside a compiled planner a wrapper would become part of the graph and change it.
         if not trainer.cfg.compile:
             wrap(type(trainer.agent), "_plan", self._plan)
@@ -106,19 +97,15 @@ class Observer:
         self._beat(force=True)
         return result
 
-    def _to_td(self, official: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    def _pass_on(self, official: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._beat()
-        return official(trainer, *args, **kwargs)
-
-    def _act(self, official: Callable[..., Any], agent: Any, *args: Any, **kwargs: Any) -> Any:
-        self._beat()
-        return official(agent, *args, **kwargs)
+        return official(*args, **kwargs)
 
     def _update(self, official: Callable[..., Any], agent: Any, *args: Any, **kwargs: Any) -> Any:
         info = official(agent, *args, **kwargs)
         self.updates += 1
-        if self.windows.wants(self.updates):
-            self.windows.add(self.updates, {name: float(info[name]) for name in STATISTICS})
+        if self._log.windows.wants(self.updates):
+            self._log.windows.add(self.updates, {name: float(info[name]) for name in STATISTICS})
         self._beat()
         return info
 
@@ -138,24 +125,13 @@ class Observer:
         return value
 
     def _beat(self, force: bool = False) -> None:
-        if self._progress is not None:
+        if self.effective:
             # The official loop counts one step past the last.
             step = min(self._trainer._step, self.effective["steps"])
-            self._progress.beat(step * recipes.ACTION_REPEAT, force=force, updates=self.updates)
+            self._log.beat(step * recipes.ACTION_REPEAT, force=force, updates=self.updates)
 
 
-def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
-    """Replace method ``name`` of ``owner`` by ``around(original, self, ...)``."""
-    original = getattr(owner, name)
-
-    @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return around(original, *args, **kwargs)
-
-    setattr(owner, name, wrapper)
-
-
-def _steps_dm_control(env: Any) -> bool:
+def _is_dm_control(env: Any) -> bool:
     while env is not None:
         if type(env).__module__ == "envs.dmcontrol":
             return True

@@ -8,66 +8,31 @@ that is not the one asked for ends the run.
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from backends.official_tdmpc2 import Refused
+from pytest_worldflux_parity.wire import Refused
+from pytest_worldflux_parity.wire.recipe import FROM_ONE, FROM_ZERO, check_keys, check_values, coerce
 
 EXPERIMENT = "parity"  # exp_name, a part of the one path of eval.csv
 ACTION_REPEAT = 2  # envs/dmcontrol.py steps the simulator twice per action
 
-_COUNTS = [
-    "steps",
-    "eval_freq",
-    "eval_episodes",
-    "batch_size",
-    "buffer_size",
-    "iterations",
-    "num_samples",
-    "num_elites",
-    "num_pi_trajs",
-    "horizon",
-    "num_bins",
-    "num_enc_layers",
-    "enc_dim",
-    "num_channels",
-    "mlp_dim",
-    "latent_dim",
-    "num_q",
-    "simnorm_dim",
-]
-_REALS = [
-    "reward_coef",
-    "value_coef",
-    "consistency_coef",
-    "rho",
-    "lr",
-    "enc_lr_scale",
-    "grad_clip_norm",
-    "tau",
-    "discount_denom",
-    "discount_min",
-    "discount_max",
-    "min_std",
-    "max_std",
-    "temperature",
-    "log_std_min",
-    "log_std_max",
-    "entropy_coef",
-    "vmin",
-    "vmax",
-    "dropout",
-]
-_SWITCHES = ("mpc", "compile")
-
+_COUNTS = (
+    "steps", "eval_freq", "eval_episodes", "batch_size", "buffer_size", "iterations", "num_samples",
+    "num_elites", "num_pi_trajs", "horizon", "num_bins", "num_enc_layers", "enc_dim", "num_channels",
+    "mlp_dim", "latent_dim", "num_q", "simnorm_dim",
+)  # fmt: skip
+_REALS = (
+    "reward_coef", "value_coef", "consistency_coef", "rho", "lr", "enc_lr_scale", "grad_clip_norm", "tau",
+    "discount_denom", "discount_min", "discount_max", "min_std", "max_std", "temperature", "log_std_min",
+    "log_std_max", "entropy_coef", "vmin", "vmax", "dropout",
+)  # fmt: skip
 KINDS: dict[str, Callable[[Any], Any]] = {
     "obs": str,
     **dict.fromkeys(_COUNTS, int),
     **dict.fromkeys(_REALS, float),
-    **dict.fromkeys(_SWITCHES, bool),
+    **dict.fromkeys(("mpc", "compile"), bool),
 }
 # The official model_size of each profile; `custom` leaves it unset.
 PROFILES: dict[str, Any] = {
@@ -80,51 +45,21 @@ PROFILES: dict[str, Any] = {
 }
 
 
-def checked(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def complete_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with ``model_profile`` (default ``proof_5m``) and ``compile`` (false) filled in.
 
     Raises:
-        Refused: an unknown key or profile (the nearest is named), or a value of the wrong type.
+        RecipeError: an unknown key (the nearest is named), or a value of the wrong type or range.
     """
     result = {"model_profile": "proof_5m", "compile": False, **recipe}
-    known = ["model_profile", *KINDS]
-    for key in result:
-        if key not in known:
-            raise Refused(f"recipe.{key}: unknown key{nearest(key, known)}; valid: {', '.join(known)}")
-    profile = result["model_profile"]
-    if profile not in PROFILES:
-        hint = nearest(str(profile), list(PROFILES))
-        raise Refused(f"recipe.model_profile: {profile!r} is unknown{hint}; valid: {', '.join(PROFILES)}")
-    for key, value in result.items():
-        if key != "model_profile":
-            _check_value(key, value)
-    return result
+    check_keys(result, ["model_profile", *KINDS])
+    typed = {key: coerce(key, value, KINDS.get(key, str)()) for key, value in result.items()}
+    choices = {"model_profile": tuple(PROFILES), "obs": ("state", "rgb")}
+    check_values(typed, choices, {**dict.fromkeys(_COUNTS, FROM_ONE), "num_pi_trajs": FROM_ZERO})
+    return typed
 
 
-def nearest(word: str, valid: list[str]) -> str:
-    """``, did you mean 'x'?`` where one of ``valid`` is close to ``word``, else nothing."""
-    close = difflib.get_close_matches(word, valid, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-def _check_value(key: str, value: Any) -> None:
-    kind = KINDS[key]
-    if kind is bool:
-        good, wanted = isinstance(value, bool), "true or false"
-    elif kind is str:
-        good, wanted = value in ("state", "rgb"), "state or rgb"
-    elif kind is int:
-        lowest = 0 if key == "num_pi_trajs" else 1
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
-        wanted = f"a whole number from {lowest} on"
-    else:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good, wanted = number and math.isfinite(value), "a finite number"
-    if not good:
-        raise Refused(f"recipe.{key}: {value!r} is not {wanted}")
-
-
-def overrides(task: str, seed: int, recipe: Mapping[str, Any]) -> list[str]:
+def make_overrides(task: str, seed: int, recipe: Mapping[str, Any]) -> list[str]:
     """The command line of the official train.py, run in the folder that its logs shall go to.
 
     Raises:
@@ -150,14 +85,11 @@ def overrides(task: str, seed: int, recipe: Mapping[str, Any]) -> list[str]:
         "checkpoint": "none",
         "hydra.run.dir": "hydra",
     }
-    return [f"{key}={_spelled(value)}" for key, value in {**given, **fixed}.items()]
+    settings = {**given, **fixed}.items()
+    return [f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in settings]
 
 
-def _spelled(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def effective(cfg: Any, discount: float, profile: str) -> dict[str, Any]:
+def effective_recipe(cfg: Any, discount: float, profile: str) -> dict[str, Any]:
     """The recipe that the official configuration holds once the agent exists, in plain JSON types."""
     return {
         **{key: kind(getattr(cfg, key)) for key, kind in KINDS.items()},
@@ -171,7 +103,7 @@ def effective(cfg: Any, discount: float, profile: str) -> dict[str, Any]:
     }
 
 
-def confirm(asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def confirm_recipe(asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Make sure that the run does what was asked for.
 
     Raises:

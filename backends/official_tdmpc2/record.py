@@ -13,29 +13,22 @@ reward and Q outputs of zero, which would hide them). With one, its weights and 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime
-import hashlib
 import importlib
-import importlib.util
 import json
 import os
-import platform
-import shutil
 import sys
-import tempfile
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backends.official_tdmpc2 import Refused, results, source
+from backends.official_tdmpc2 import ADAPTER, CPU_CHANGES, PACKAGES, REPOSITORY, TREE
 from backends.official_tdmpc2 import recipe as recipes
 from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.wire import Refused
+from pytest_worldflux_parity.wire.recording import Recorder, check_same_arrays
 
-SCHEMA = "worldflux.parity.golden.v1"
-ENVIRONMENT = "worldflux-parity env create official_tdmpc2"
-NEEDED = ("torch", "tensordict", "torchrl", "hydra", "omegaconf", "dm_control", "gymnasium")
+MODULES = ("torch", "tensordict", "torchrl", "hydra", "omegaconf", "dm_control", "gymnasium")
 # Small enough to be committed, and such that every term shows: the official entropy weighs 1e-4.
 SMALL: dict[str, Any] = {
     "enc_dim": 16, "mlp_dim": 16, "latent_dim": 16, "num_enc_layers": 3, "num_q": 4, "num_bins": 41,
@@ -50,110 +43,45 @@ OBS_SHAPE, ACTION_DIM, EPISODE_LENGTH = (5,), 2, 500
 COUNTED_TASKS = ("cartpole-balance", "walker-walk", "humanoid-run", "dog-run")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Record as the command line says; the exit status: 0 done, 1 not done, 2 usage."""
-    options = parse_arguments(sys.argv[1:] if argv is None else list(argv))
-    try:
-        record(options)
-    except (Refused, wire.WireError, OSError) as error:
-        return _say(str(error))
-    except Exception as error:  # the official program's own: its traceback belongs into the log
-        traceback.print_exc()
-        return _say(f"the official program failed: {type(error).__name__}: {error}")
-    return 0
-
-
-def _say(text: str) -> int:
-    print("official_tdmpc2.record: " + " ".join(text.split()), file=sys.stderr)
-    return 1
-
-
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m backends.official_tdmpc2.record")
-    parser.add_argument("--checkout", required=True, type=Path, help="checkout of the official repository")
-    parser.add_argument("--commit", required=True, help="the commit that it must be at")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write into")
-    parser.add_argument("--checkpoint", type=Path, help="out_dir of a run, or its final.pt: weights, sizes")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a recipe key")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and inputs")
-    parser.add_argument("--counts", action="store_true", help="write parameter counts of every profile")
-    return parser.parse_args(argv)
-
-
-def check_environment() -> None:
-    """Make sure that this interpreter has what the official program imports.
-
-    Raises:
-        Refused: it lacks something.
-    """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise Refused(f"{sys.executable}: no module {', '.join(missing)}; to mend: {ENVIRONMENT}")
-
-
-def record(options: argparse.Namespace) -> None:
+def record(options: argparse.Namespace, program: Path, origin: dict[str, Any]) -> None:
     """Write the golden folder, or the counts.
 
     Raises:
-        Refused: the checkout, the checkpoint or a recipe key is not good.
+        Refused: the checkpoint or a recipe key is not good, or an output would show nothing.
     """
-    settings = dict(map(wire.setting, options.set))
-    if options.checkpoint and options.checkpoint.is_dir():
-        options.checkpoint = results.kept(options.checkpoint, "checkpoint_paths")
-    with official_modules(options.checkout, options.commit) as (modules, described):
-        # Said before the minutes of recording, not after.
-        options.out.mkdir(parents=True, exist_ok=True)
-        import torch
+    import torch
 
-        torch.set_num_threads(1)
-        if options.counts:
-            write_counts(options.out, modules, described)
-            return
-        from backends.official_tdmpc2 import record_components
+    torch.set_num_threads(1)
+    modules = import_official(program)
+    if options.counts:
+        write_counts(options.out, modules, origin)
+        return
+    from backends.official_tdmpc2 import record_components
 
-        weights = read_checkpoint(options.checkpoint) if options.checkpoint else None
-        sizes, shapes = sizes_of(weights) if weights else (SMALL, (OBS_SHAPE, ACTION_DIM))
-        recipe = recipes.checked({**sizes, **AMOUNTS, **settings})
-
-        def configure(task: str = "cartpole-balance", seed: int = 1, **changes: Any) -> Any:
-            config = make_config(modules, recipe, *shapes, task, seed)
-            for key, value in changes.items():
-                setattr(config, key, value)
-            return config
-
-        torch.manual_seed(options.seed)
-        blank = modules["tdmpc2"].TDMPC2(configure())
-        weights = fitting(weights, blank, options.checkpoint) if weights else None
-        weights = weights or record_components.random_weights(blank)
-        official = record_components.Official(modules, configure, weights)
-        golden = record_components.record_all(official, options.seed, bool(options.checkpoint))
-        write_golden(options, official, golden, described)
+    path = options.checkpoint
+    if path and path.is_dir():
+        path = wire.find_artifact(path, "checkpoint_paths", ADAPTER)
+    weights = read_checkpoint(path) if path else None
+    sizes, shapes = find_sizes(weights) if weights else (SMALL, (OBS_SHAPE, ACTION_DIM))
+    recipe = recipes.complete_recipe({**sizes, **AMOUNTS, **dict(map(wire.parse_setting, options.set))})
+    configure = partial(make_config, modules, recipe, obs_shape=shapes[0], action_dim=shapes[1])
+    torch.manual_seed(options.seed)
+    blank = modules["tdmpc2"].TDMPC2(configure())
+    weights = fit_weights(weights, blank, path) if weights else record_components.draw_weights(blank)
+    official = record_components.Official(modules, configure, weights)
+    golden = record_components.record_all(official, options.seed, bool(path))
+    golden.put("weights", weights)
+    config = describe_config(official.configure())
+    if path:
+        config["checkpoint_sha256"] = wire.file_sha256(path)
+    golden.write(options.out, {**origin, "family": "tdmpc2", "config": config})
 
 
-@contextlib.contextmanager
-def official_modules(checkout: Path, commit: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The official modules, imported from a verified copy that is removed at the end, and its description.
-
-    Raises:
-        Refused: as :func:`backends.official_tdmpc2.source.prepare`.
-    """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
+def import_official(program: Path) -> dict[str, Any]:
+    """The official modules by their last names, and ``program``."""
+    wire.limit_threads(1)
     os.environ["MUJOCO_GL"] = "disable"  # states need no renderer
     os.environ["LAZY_LEGACY_OP"] = "0"  # as the official train.py sets it
-    folder = Path(tempfile.mkdtemp(prefix="official_tdmpc2_"))
-    try:
-        described = source.prepare(checkout.expanduser().resolve(), commit, "cpu", folder / "program")
-        check_environment()
-        sys.path.insert(0, str(folder / "program"))
-        with contextlib.redirect_stdout(sys.stderr):
-            yield _imported(folder / "program"), described
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _imported(program: Path) -> dict[str, Any]:
     names = ("tdmpc2", "envs", "common.parser", "common.math", "common.buffer", "common.world_model")
     modules = {name.rpartition(".")[2]: importlib.import_module(name) for name in names}
     return {**modules, "program": program}
@@ -166,15 +94,16 @@ def make_config(
     action_dim: int,
     task: str = "cartpole-balance",
     seed: int = 1,
+    **changes: Any,
 ) -> Any:
-    """The official configuration of ``recipe``, through the official ``parse_cfg``, and what ``make_env``
-    adds to it."""
+    """The official configuration of ``recipe``, through the official ``parse_cfg``, what ``make_env`` adds to
+    it, and then ``changes``."""
     import hydra
     from omegaconf import OmegaConf
 
     cfg = OmegaConf.load(modules["program"] / "config.yaml")
     del cfg["defaults"]
-    given = recipes.overrides(task, seed, recipe)
+    given = recipes.make_overrides(task, seed, recipe)
     cfg.merge_with_dotlist([word for word in given if not word.startswith("hydra.")])
     where = hydra.utils.get_original_cwd
     hydra.utils.get_original_cwd = lambda: str(modules["program"])  # there is no command line to ask
@@ -184,6 +113,8 @@ def make_config(
         hydra.utils.get_original_cwd = where
     config.obs_shape, config.action_dim = {config.obs: tuple(obs_shape)}, action_dim
     config.episode_length = EPISODE_LENGTH
+    for key, value in changes.items():
+        setattr(config, key, value)
     return config
 
 
@@ -207,14 +138,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise Refused(f"{path}: not a checkpoint of the official TD-MPC2 (no _Qs.params.0.weight)")
     if "_encoder.state.0.weight" not in model or "_task_emb.weight" in model:
         raise Refused(f"{path}: not of a single task with state observations; wanted one that is")
-    tensors = {k: v for k, v in model.items() if isinstance(v, torch.Tensor)}
-    for name, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise Refused(f"{path}: {name} has values that are not finite numbers")
-    return tensors
+    return {k: v for k, v in model.items() if isinstance(v, torch.Tensor)}
 
 
-def sizes_of(weights: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[int], int]]:
+def find_sizes(weights: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[int], int]]:
     """The architecture's recipe keys, and the shapes of observation and action, of a checkpoint."""
     first, reward = weights["_encoder.state.0.weight"], weights["_reward.2.weight"]
     layers = sum(name.startswith("_encoder.state.") and name.endswith("ln.weight") for name in weights)
@@ -231,80 +158,21 @@ def sizes_of(weights: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[in
     return sizes, ((int(first.shape[1]),), int(weights["_pi.2.weight"].shape[0]) // 2)
 
 
-def fitting(weights: Mapping[str, Any], agent: Any, path: Path) -> dict[str, Any]:
-    """The checkpoint's tensors by the names of ``own_parameters``; a running scale is not in a checkpoint.
+def fit_weights(weights: Mapping[str, Any], agent: Any, path: Path) -> dict[str, Any]:
+    """The checkpoint's tensors by the names of ``list_parameters``; a running scale is not in a checkpoint.
 
     Raises:
-        Refused: one is missing, unknown or of another shape.
+        Refused: one is missing, unknown, of another shape, or not finite.
     """
     import torch
 
-    from backends.official_tdmpc2.record_components import own_parameters
+    from backends.official_tdmpc2.record_components import list_parameters
 
-    own = own_parameters(agent)
     ignored = ("_detach_Qs_params.", "log_std")
     given = {k: v for k, v in weights.items() if not k.startswith(ignored) and "__" not in k}
     given["scale.value"] = torch.full((1,), 1.7)
-    for name in sorted(own.keys() | given.keys()):
-        if name not in given or name not in own:
-            raise Refused(f"{path}: {name} is {'missing' if name in own else 'unknown'}")
-        if own[name].shape != given[name].shape:
-            shapes = f"{tuple(given[name].shape)}, and this model's is {tuple(own[name].shape)}"
-            raise Refused(f"{path}: {name} is {shapes}")
+    check_same_arrays(list_parameters(agent), given, path)
     return given
-
-
-def write_golden(options: argparse.Namespace, official: Any, golden: Any, described: dict[str, Any]) -> None:
-    """Write ``arrays.npz`` and then ``manifest.json``.
-
-    Raises:
-        Refused: an output is not finite or constant, so that it would show nothing.
-    """
-    import numpy as np
-
-    arrays = {name: _array(value) for name, value in golden.arrays.items()}
-    check_outputs(arrays)
-    arrays |= {f"weights/{name}": value.numpy() for name, value in official.weights.items()}
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "manifest.json").unlink(missing_ok=True)
-    path = options.out / "arrays.npz"
-    with open(path, "wb") as handle:
-        np.savez_compressed(handle, **arrays)
-    manifest = {
-        **provenance(described),
-        "schema_version": SCHEMA,
-        "family": "tdmpc2",
-        "config": describe_config(official.configure()),
-        "arrays_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "parameters": {name: list(value.shape) for name, value in official.weights.items()},
-        "components": golden.components,
-    }
-    if options.checkpoint:
-        manifest["config"]["checkpoint_sha256"] = hashlib.sha256(options.checkpoint.read_bytes()).hexdigest()
-    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
-    wire.write_atomic(options.out / "manifest.json", text)
-
-
-def _array(value: Any) -> Any:
-    array = value.detach().contiguous().numpy()
-    return array.astype("float32") if array.dtype == "float64" else array
-
-
-def check_outputs(arrays: Mapping[str, Any]) -> None:
-    """Make sure that every output can show a difference.
-
-    Raises:
-        Refused: one is not finite, all zero, or all one number.
-    """
-    import numpy as np
-
-    for name, array in arrays.items():
-        if not name.startswith("outputs/"):
-            continue
-        if not np.isfinite(array).all():
-            raise Refused(f"{name}: holds values that are not finite numbers")
-        if not array.any() or (array.size > 1 and array.min() == array.max()):
-            raise Refused(f"{name}: is constant, so it would hide a difference; another --seed may do")
 
 
 def describe_config(cfg: Any) -> dict[str, Any]:
@@ -318,55 +186,54 @@ def describe_config(cfg: Any) -> dict[str, Any]:
     }
 
 
-def provenance(described: dict[str, Any]) -> dict[str, Any]:
-    """Who recorded what, when and with what; the folders of this machine are left out."""
-    words = ["python", "-m", "backends.official_tdmpc2.record"]
-    hidden = {"--checkout": "DIR", "--out": "DIR", "--checkpoint": "RUN"}
-    for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
-        words.append(hidden.get(before, word))
-    return {
-        "command": " ".join(words),
-        "source": described,
-        "packages": results.versions(),
-        "python": results.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "generated_at_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def write_counts(out: Path, modules: Mapping[str, Any], described: dict[str, Any]) -> None:
+def write_counts(out: Path, modules: Mapping[str, Any], origin: dict[str, Any]) -> None:
     """Write ``parameter_counts.json``: per profile and task, the official ``total_params`` and the shapes.
 
     The networks are built on PyTorch's meta device, which spends no memory on them.
     """
-    shapes = {task: _task_shapes(modules, task) for task in COUNTED_TASKS}
+    shapes = {task: find_shapes(modules, task) for task in COUNTED_TASKS}
     counts = {
-        profile: {task: _count(modules, profile, *shape) for task, shape in shapes.items()}
+        profile: {task: count_parameters(modules, profile, *shape) for task, shape in shapes.items()}
         for profile in recipes.PROFILES
         if profile != "custom"
     }
     document = {
-        **provenance(described),
+        **origin,
         "tasks": {task: {"obs_shape": list(obs), "action_dim": n} for task, (obs, n) in shapes.items()},
         "counts": counts,
     }
-    out.mkdir(parents=True, exist_ok=True)
     wire.write_atomic(out / "parameter_counts.json", json.dumps(document, indent=1) + "\n")
 
 
-def _task_shapes(modules: Mapping[str, Any], task: str) -> tuple[tuple[int, ...], int]:
-    cfg = make_config(modules, recipes.checked({}), (1,), 1, task=task)
+def find_shapes(modules: Mapping[str, Any], task: str) -> tuple[tuple[int, ...], int]:
+    cfg = make_config(modules, recipes.complete_recipe({}), (1,), 1, task=task)
     modules["envs"].make_env(cfg)
     return tuple(int(n) for n in cfg.obs_shape["state"]), int(cfg.action_dim)
 
 
-def _count(modules: Mapping[str, Any], profile: str, obs_shape: tuple[int, ...], action_dim: int) -> int:
+def count_parameters(
+    modules: Mapping[str, Any], profile: str, obs_shape: tuple[int, ...], action_dim: int
+) -> int:
     import torch
 
-    cfg = make_config(modules, recipes.checked({"model_profile": profile}), obs_shape, action_dim)
+    cfg = make_config(modules, recipes.complete_recipe({"model_profile": profile}), obs_shape, action_dim)
     with torch.device("meta"):
         return int(modules["world_model"].WorldModel(cfg).total_params)
 
 
+RECORDER = Recorder(
+    name="backends.official_tdmpc2.record",
+    record=record,
+    repo=REPOSITORY,
+    tree=TREE,
+    changes=CPU_CHANGES,
+    modules=MODULES,
+    packages=PACKAGES,
+    options={
+        "--set": {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "a recipe key"},
+        "--seed": {"type": int, "default": 1, "help": "of weights and inputs"},
+    },
+)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(RECORDER.main())

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from backends.official_tdmpc2 import capture
-from backends.official_tdmpc2.capture import Kept, replaced, results
+from backends.official_tdmpc2.capture import Kept, keep_results, replace_attribute
+from pytest_worldflux_parity.wire.recording import GoldenWriter
 
 TASKS = ("cartpole-balance", "walker-walk", "cheetah-run-backwards", "pendulum-spin")
 ENVIRONMENT_STEPS = 12
@@ -37,32 +38,6 @@ WIDER: dict[bool, dict[str, tuple[float, str]]] = {
         "update": (1e-3, TINY),
     },
 }
-
-
-class Golden:
-    """Inputs, outputs and their components, in data-flow order.
-
-    Args:
-        trained: whether the weights are a checkpoint's.
-    """
-
-    def __init__(self, trained: bool) -> None:
-        self._wider = WIDER[trained]
-        # Where rates are a run's, not all that a planted mistake moves is moved by more than a tolerance.
-        declared = {"*": "of a run's recipe and weights; the small golden shows what can be seen"}
-        self._more = {"insensitive": declared} if trained else {}
-        self.arrays: dict[str, Tensor] = {}
-        self.components: list[dict[str, Any]] = []
-
-    def add(self, name: str, stage: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Keep one component."""
-        for kind, values in (("inputs", inputs), ("outputs", outputs)):
-            for key, value in values.items():
-                self.arrays[f"{kind}/{name}/{key}"] = torch.as_tensor(value).detach().clone()
-        wider = dict(zip(("tolerance", "reason"), self._wider.get(name, ()), strict=False))
-        self.components.append(
-            {"name": name, "stage": stage, "outputs": list(outputs), **wider, **self._more}
-        )
 
 
 class Official:
@@ -109,7 +84,7 @@ class Official:
         return obs, self.actions(c.horizon, c.batch_size), 3 * self.normal(c.horizon, c.batch_size, 1)
 
 
-def own_parameters(agent: Any) -> dict[str, Tensor]:
+def list_parameters(agent: Any) -> dict[str, Tensor]:
     """Official name -> tensor of all that a run changes: learned, target Q-functions, running scale.
 
     ``_detach_Qs_params`` are the memory of ``_Qs.params`` under another name.
@@ -130,19 +105,19 @@ def own_parameters(agent: Any) -> dict[str, Tensor]:
 
 
 def put_weights(agent: Any, weights: Mapping[str, Tensor]) -> None:
-    """Copy ``weights``, which must be all of :func:`own_parameters`, into ``agent``."""
-    own = own_parameters(agent)
+    """Copy ``weights``, which must be all of :func:`list_parameters`, into ``agent``."""
+    own = list_parameters(agent)
     assert own.keys() == weights.keys(), own.keys() ^ weights.keys()
     for name, tensor in own.items():
         tensor.data.copy_(weights[name])
 
 
-def random_weights(agent: Any) -> dict[str, Tensor]:
+def draw_weights(agent: Any) -> dict[str, Tensor]:
     """Non-zero numbers for every parameter, for outputs that are neither constant nor saturated."""
-    return {name: _random_like(name, p) for name, p in own_parameters(agent).items()}
+    return {name: _draw_like(name, p) for name, p in list_parameters(agent).items()}
 
 
-def _random_like(name: str, p: Tensor) -> Tensor:
+def _draw_like(name: str, p: Tensor) -> Tensor:
     noise = torch.randn(p.shape)
     if name == "scale.value":
         return torch.full(p.shape, 1.7)
@@ -154,9 +129,9 @@ def _random_like(name: str, p: Tensor) -> Tensor:
     return noise * (2.0 if head else 1.0) / p.shape[-1] ** 0.5
 
 
-def record_all(official: Official, seed: int, trained: bool) -> Golden:
+def record_all(official: Official, seed: int, trained: bool) -> GoldenWriter:
     """Every component, each from its own seed; ``trained``: whether the weights are a checkpoint's."""
-    golden = Golden(trained)
+    golden = GoldenWriter(WIDER[trained], trained)
     recorders = (
         environment, replay, encoder, dynamics, reward, q_functions, q_dropout, policy, two_hot, planner,
         heuristics, losses_and_updates, running_scale, target_ema,
@@ -169,7 +144,7 @@ def record_all(official: Official, seed: int, trained: bool) -> Golden:
     return golden
 
 
-def environment(official: Official, golden: Golden) -> None:
+def environment(official: Official, golden: GoldenWriter) -> None:
     """Observations after a reset and some steps, and the rewards of the steps (envs/dmcontrol.py)."""
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
@@ -183,7 +158,7 @@ def environment(official: Official, golden: Golden) -> None:
     golden.add("environment", "environment", inputs, outputs)
 
 
-def replay(official: Official, golden: Golden) -> None:
+def replay(official: Official, golden: GoldenWriter) -> None:
     """Sub-trajectories from stored episodes, before and after the ring is full (common/buffer.py).
 
     Inputs: the episodes, and for each slice the number of its episode among those that hold one, oldest
@@ -195,23 +170,23 @@ def replay(official: Official, golden: Golden) -> None:
     outputs: dict[str, Any] = {}
     inputs |= {"capacity": REPLAY_CAPACITY, "length": SUB_TRAJECTORY}
     for number, size in enumerate(REPLAY_EPISODES):
-        episode = _episode(official, size)
+        episode = _draw_episode(official, size)
         inputs |= {f"episode{number}.{k}": v[1:] if k != "obs" else v for k, v in episode.items()}
-        buffer.add(_stored(official, episode))
+        buffer.add(_to_stored(official, episode))
         if number in (2, len(REPLAY_EPISODES) - 1):
-            which, share, taken = _sampled(buffer)
+            which, share, taken = _sample(buffer)
             inputs |= {f"after{number}.episode": which, f"after{number}.share": share}
             outputs |= {f"after{number}.{k}": v for k, v in taken.items()}
     golden.add("replay", "environment", inputs, outputs)
 
 
-def _episode(official: Official, size: int) -> dict[str, Tensor]:
+def _draw_episode(official: Official, size: int) -> dict[str, Tensor]:
     cfg = official.cfg
     obs = official.normal(size, *cfg.obs_shape[cfg.obs])
     return {"obs": obs, "action": official.actions(size), "reward": official.normal(size)}
 
 
-def _stored(official: Official, episode: Mapping[str, Tensor]) -> Any:
+def _to_stored(official: Official, episode: Mapping[str, Tensor]) -> Any:
     # As the trainer's to_td: the row of an observation holds what led to it, so the first holds nothing.
     td = official.modules["buffer"].TensorDict(
         {**episode, "terminated": torch.zeros_like(episode["reward"])}, batch_size=(len(episode["obs"]),)
@@ -220,14 +195,14 @@ def _stored(official: Official, episode: Mapping[str, Tensor]) -> Any:
     return td
 
 
-def _sampled(buffer: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def _sample(buffer: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     seen = Kept()
 
     def look(original: Callable[..., Any], td: Any) -> Any:
         seen.add("episode", td["episode"][0])
         return original(td)
 
-    with replaced(buffer, "_prepare_batch", look), capture.draws() as drawn:
+    with replace_attribute(buffer, "_prepare_batch", look), capture.keep_draws() as drawn:
         obs, action, reward, *_ = buffer.sample()
     ids, counts = buffer._buffer._storage[:]["episode"].unique(return_counts=True)
     usable = ids[counts >= obs.shape[0]]
@@ -235,19 +210,19 @@ def _sampled(buffer: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     return which, drawn["rand"][0], {"obs": obs, "action": action, "reward": reward.squeeze(-1)}
 
 
-def encoder(official: Official, golden: Golden) -> None:
+def encoder(official: Official, golden: GoldenWriter) -> None:
     """Latents of observations (common/layers.py enc)."""
     obs, _, _ = official.batch()
     golden.add("encoder", "encoder", {"obs": obs}, {"z": official.model.encode(obs, None)})
 
 
-def dynamics(official: Official, golden: Golden) -> None:
+def dynamics(official: Official, golden: GoldenWriter) -> None:
     """The next latents."""
     z, a = official.latents(16), official.actions(16)
     golden.add("dynamics", "latent", {"z": z, "action": a}, {"next_z": official.model.next(z, a, None)})
 
 
-def reward(official: Official, golden: Golden) -> None:
+def reward(official: Official, golden: GoldenWriter) -> None:
     """Logits of the reward and what they stand for."""
     z, a = official.latents(16), official.actions(16)
     logits = official.model.reward(z, a, None)
@@ -255,7 +230,7 @@ def reward(official: Official, golden: Golden) -> None:
     golden.add("reward", "heads", {"z": z, "action": a}, outputs)
 
 
-def q_functions(official: Official, golden: Golden) -> None:
+def q_functions(official: Official, golden: GoldenWriter) -> None:
     """Logits and values of every Q-function and every target Q-function, without dropout."""
     for name, target in (("q", False), ("target_q", True)):
         z, a = official.latents(12), official.actions(12)
@@ -264,28 +239,28 @@ def q_functions(official: Official, golden: Golden) -> None:
         golden.add(name, "heads", {"z": z, "action": a}, outputs)
 
 
-def q_dropout(official: Official, golden: Golden) -> None:
+def q_dropout(official: Official, golden: GoldenWriter) -> None:
     """Logits of every Q-function with what dropout let through."""
     z, a = official.latents(12), official.actions(12)
     kept = Kept()
     official.model.train()
-    with capture.dropout_masks(kept, "mask", official.model._Qs):
+    with capture.keep_dropout_masks(kept, "mask", official.model._Qs):
         logits = official.model.Q(z, a, None, return_type="all")
     inputs = {"z": z, "action": a, "passed": kept["mask"][0]}
     golden.add("q_dropout", "heads", inputs, {"logits": logits})
 
 
-def policy(official: Official, golden: Golden) -> None:
+def policy(official: Official, golden: GoldenWriter) -> None:
     """The policy prior and the terms of its entropies (common/world_model.py pi)."""
     z, kept = official.latents(16), Kept()
-    with results(kept, official.math, "gaussian_logprob"), capture.draws() as drawn:
+    with keep_results(kept, official.math, "gaussian_logprob"), capture.keep_draws() as drawn:
         action, info = official.model.pi(z, None)
     outputs = {name: info[name] for name in ("mean", "log_std", "entropy", "scaled_entropy")}
     outputs |= {"action": action, "log_prob": -info["entropy"], "gaussian": kept["gaussian_logprob"][0]}
     golden.add("policy", "heads", {"z": z, "noise": drawn["randn_like"][0]}, outputs)
 
 
-def two_hot(official: Official, golden: Golden) -> None:
+def two_hot(official: Official, golden: GoldenWriter) -> None:
     """Scalars to bins and back, at the ends of the range and beyond, and the cross-entropy."""
     cfg, math = official.cfg, official.math
     centres = math.symexp(torch.linspace(cfg.vmin, cfg.vmax, cfg.num_bins)[1:-1:5])
@@ -303,7 +278,7 @@ def two_hot(official: Official, golden: Golden) -> None:
     golden.add("two_hot", "heads", {"x": x, "logits": logits, "certain": certain}, outputs)
 
 
-def planner(official: Official, golden: Golden) -> None:
+def planner(official: Official, golden: GoldenWriter) -> None:
     """Three plans in a row, the later ones from where the one before left off (tdmpc2.py _plan).
 
     The first two explore, the third does not. Of every iteration: the actions (T, N, A) tried, their
@@ -314,7 +289,7 @@ def planner(official: Official, golden: Golden) -> None:
     actions = []
     for number in range(3):
         obs = 1.5 * official.normal(*official.cfg.obs_shape[official.cfg.obs])
-        with _watched_plan(official) as seen, capture.draws() as drawn:
+        with _watch_plan(official) as seen, capture.keep_draws() as drawn:
             action = official.agent.act(obs, t0=number == 0, eval_mode=number == 2)
         inputs |= {f"plan{number}.{k}": v for k, v in _plan_noise(official.cfg, drawn).items()}
         inputs[f"plan{number}.obs"] = obs
@@ -325,18 +300,18 @@ def planner(official: Official, golden: Golden) -> None:
 
 
 @contextlib.contextmanager
-def _watched_plan(official: Official) -> Iterator[Kept]:
+def _watch_plan(official: Official) -> Iterator[Kept]:
     kept = Kept()
 
     def estimate(original: Callable[..., Any], z: Any, actions: Any, task: Any) -> Any:
-        refitted(capture.locals_of_caller())
+        refitted(capture.find_locals())
         kept.add("actions", actions)
         value = original(z, actions, task)
         kept.add("values", value.squeeze(-1))
         return value
 
     def choose(original: Callable[..., Any], p: Any) -> Any:
-        refitted(capture.locals_of_caller())
+        refitted(capture.find_locals())
         return original(p)
 
     def refitted(found: Mapping[str, Any]) -> None:
@@ -345,8 +320,8 @@ def _watched_plan(official: Official) -> Iterator[Kept]:
                 kept.add(name, found[name].squeeze(-1) if name == "score" else found[name])
 
     with (
-        replaced(official.agent, "_estimate_value", estimate),
-        replaced(official.math, "gumbel_softmax_sample", choose),
+        replace_attribute(official.agent, "_estimate_value", estimate),
+        replace_attribute(official.math, "gumbel_softmax_sample", choose),
     ):
         yield kept
 
@@ -368,7 +343,7 @@ def _plan_noise(cfg: Any, drawn: Kept) -> dict[str, Tensor]:
     }
 
 
-def heuristics(official: Official, golden: Golden) -> None:
+def heuristics(official: Official, golden: GoldenWriter) -> None:
     """The discount of an episode's length, and the iterations of an action's size (tdmpc2.py)."""
     discounts = [official.agent._get_discount(length) for length in EPISODE_LENGTHS]
     inputs = {"episode_length": torch.tensor(EPISODE_LENGTHS)}
@@ -378,38 +353,38 @@ def heuristics(official: Official, golden: Golden) -> None:
     golden.add("planning_iterations", "heads", inputs, {"iterations": torch.tensor(iterations)})
 
 
-def losses_and_updates(official: Official, golden: Golden) -> None:
+def losses_and_updates(official: Official, golden: GoldenWriter) -> None:
     """Whole updates in a row, of whose first the parts are components of their own (tdmpc2.py _update).
 
     The loss and the gradients of the policy come from a call of their own, with the weights as recorded:
     within an update, the Q-functions have moved before.
     """
     agent = official.fresh_agent()
-    found = [_watched_update(official, agent) for _ in range(UPDATES)]
+    found = [_run_watched_update(official, agent) for _ in range(UPDATES)]
     first = found[0]
     inputs, kept, info = first.inputs, first.kept, first.info
     td_target(official, golden)
-    golden.arrays |= {f"inputs/shared/{k}": v for k, v in inputs.items()}
+    golden.put("inputs/shared", inputs)
     for name in ("consistency_loss", "reward_loss", "value_loss", "total_loss"):
         golden.add(name, "loss", {}, {name: info[name]})
-    alone = _watched_policy_update(official, kept["zs"][0])
+    alone = _run_watched_policy_update(official, kept["zs"][0])
     terms = {name: alone.kept[name][0] for name in ("value", "scaled_entropy")}
     averages = {name: alone.info[name].mean() for name in ("pi_loss", "pi_entropy", "pi_scale")}
     golden.add("policy_loss", "loss", alone.inputs, {**terms, **averages})
     golden.add("model_gradient", "gradient", {}, first.gradients["model"])
     golden.add("policy_gradient", "gradient", {}, alone.gradients["policy"])
-    _optimiser(found, golden)
-    _whole(found, golden)
+    _record_optimiser(found, golden)
+    _record_whole(found, golden)
 
 
-def td_target(official: Official, golden: Golden) -> None:
+def td_target(official: Official, golden: GoldenWriter) -> None:
     """TD-targets, and with the same noise those of rewards of zero, in which small values are not lost."""
     cfg = official.cfg
     next_z, reward = official.latents(cfg.horizon, cfg.batch_size), official.batch()[2]
     outputs: dict[str, Tensor] = {}
     for name, given in (("td_target", reward), ("future", torch.zeros_like(reward))):
         torch.manual_seed(1)
-        with capture.draws() as drawn:
+        with capture.keep_draws() as drawn:
             target = official.agent._td_target(next_z, given, torch.zeros_like(given), None)
         outputs[name] = target.squeeze(-1)
     inputs = {
@@ -440,16 +415,16 @@ class _Update:
 
 
 @contextlib.contextmanager
-def _watching(agent: Any, update: _Update) -> Iterator[None]:
+def _watch_update(agent: Any, update: _Update) -> Iterator[None]:
     kept = update.kept
 
     def clip(original: Callable[..., Any], parameters: Any, limit: float) -> Any:
         parameters = list(parameters)
-        own = _gradients(agent)
+        own = _list_gradients(agent)
         side = "policy" if all(name.startswith("_pi.") for name in own) else "model"
         update.gradients[side] = own
         norm = original(parameters, limit)
-        update.clipped[side] = _gradients(agent)
+        update.clipped[side] = _list_gradients(agent)
         return norm
 
     def update_pi(original: Callable[..., Any], zs: Any, task: Any) -> Any:
@@ -467,32 +442,32 @@ def _watching(agent: Any, update: _Update) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        enter(replaced(torch.nn.utils, "clip_grad_norm_", clip))
-        enter(replaced(agent, "update_pi", update_pi))
-        enter(replaced(agent.scale, "forward", scale))
-        enter(replaced(agent.model, "pi", pi))
-        enter(capture.dropout_masks(kept, "model_passed", agent.model._Qs))
-        enter(capture.dropout_masks(kept, "policy_passed", agent.model._detach_Qs))
-        update.drawn = enter(capture.draws())
+        enter(replace_attribute(torch.nn.utils, "clip_grad_norm_", clip))
+        enter(replace_attribute(agent, "update_pi", update_pi))
+        enter(replace_attribute(agent.scale, "forward", scale))
+        enter(replace_attribute(agent.model, "pi", pi))
+        enter(capture.keep_dropout_masks(kept, "model_passed", agent.model._Qs))
+        enter(capture.keep_dropout_masks(kept, "policy_passed", agent.model._detach_Qs))
+        update.drawn = enter(capture.keep_draws())
         yield
 
 
-def _watched_update(official: Official, agent: Any) -> _Update:
+def _run_watched_update(official: Official, agent: Any) -> _Update:
     update = _Update()
     obs, action, reward = official.batch()
-    with _watching(agent, update):
+    with _watch_update(agent, update):
         update.info = agent._update(obs, action, reward, torch.zeros_like(reward))
     kept = update.kept
     update.inputs = {"obs": obs, "action": action, "reward": reward.squeeze(-1)}
     update.inputs |= _update_noise(update.drawn, kept)
-    update.after = {name: p.detach().clone() for name, p in own_parameters(agent).items()}
+    update.after = {name: p.detach().clone() for name, p in list_parameters(agent).items()}
     return update
 
 
-def _watched_policy_update(official: Official, zs: Tensor) -> _Update:
+def _run_watched_policy_update(official: Official, zs: Tensor) -> _Update:
     update, agent = _Update(), official.fresh_agent()
     agent.model.train()
-    with _watching(agent, update):
+    with _watch_update(agent, update):
         update.info = agent.update_pi(zs, None)
     drawn, kept = update.drawn, update.kept
     update.inputs = {
@@ -517,12 +492,12 @@ def _update_noise(drawn: Kept, kept: Kept) -> dict[str, Tensor]:
     }
 
 
-def _gradients(agent: Any) -> dict[str, Tensor]:
-    own = own_parameters(agent)
+def _list_gradients(agent: Any) -> dict[str, Tensor]:
+    own = list_parameters(agent)
     return {name: p.grad.clone() for name, p in own.items() if p.grad is not None}
 
 
-def _optimiser(found: list[_Update], golden: Golden) -> None:
+def _record_optimiser(found: list[_Update], golden: GoldenWriter) -> None:
     """Two steps given their gradients; clipped gradients, norms and parameters after each."""
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
@@ -537,7 +512,7 @@ def _optimiser(found: list[_Update], golden: Golden) -> None:
     golden.add("optimiser", "update", inputs, outputs)
 
 
-def _whole(found: list[_Update], golden: Golden) -> None:
+def _record_whole(found: list[_Update], golden: GoldenWriter) -> None:
     """The statistics of each update, and all that they changed after the last."""
     outputs: dict[str, Tensor] = {}
     inputs: dict[str, Tensor] = {}
@@ -550,7 +525,7 @@ def _whole(found: list[_Update], golden: Golden) -> None:
     golden.add("update", "update", inputs, outputs)
 
 
-def running_scale(official: Official, golden: Golden) -> None:
+def running_scale(official: Official, golden: GoldenWriter) -> None:
     """The scale after each of some batches of values (common/scale.py)."""
     scale, batch = official.agent.scale, official.cfg.batch_size
     values = torch.randn(5, batch, 1) * torch.tensor([4.0, 0.01, 9.0, 1.0, 30.0]).view(5, 1, 1)
@@ -561,9 +536,9 @@ def running_scale(official: Official, golden: Golden) -> None:
     golden.add("running_scale", "update", {"value": values.squeeze(-1)}, {"scale": torch.cat(seen)})
 
 
-def target_ema(official: Official, golden: Golden) -> None:
+def target_ema(official: Official, golden: GoldenWriter) -> None:
     """The target Q-functions after they moved towards the Q-functions."""
     official.model.soft_update_target_Q()
     names = [n for n in official.weights if n.startswith("_target_Qs_params.")]
-    own = own_parameters(official.agent)
+    own = list_parameters(official.agent)
     golden.add("target_ema", "update", {}, {name: own[name] for name in names})

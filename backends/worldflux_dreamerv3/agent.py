@@ -47,7 +47,7 @@ class Agent:
         self.model = Model(recipe, obs_space, act_space)
         self.parameters = model.parameters(self.model)
         count = sum(math.prod(p.shape) for p in self.parameters.values())
-        self.compiler_options = compilation.options(recipe, count)
+        self.compiler_options = compilation.choose_options(recipe, count)
         options = dict(self.compiler_options) or None
         self.train = jax.jit(self._train, donate_argnums=0, compiler_options=options)
         self._policy = jax.jit(self._act, compiler_options=options)
@@ -64,13 +64,11 @@ class Agent:
 
     # ------------------------------------------------------------ policy
 
-    def init_policy(self, rows: int) -> Carry:
-        """The carry of ``rows`` environments before their first step."""
-        return self._initial(rows)
-
-    def init_train(self, rows: int) -> Carry:
-        """The carry of a batch before the first one."""
-        return self._initial(rows)
+    def initial_carry(self, rows: int) -> Carry:
+        """The carry of ``rows`` environments, or rows of a batch, before the first one."""
+        m = self.model
+        latent = rssm.initial_latent(rows, m.rssm, np.zeros((), m.dtype).dtype)
+        return Carry(latent, {key: _zero_action(rows, space) for key, space in m.act_space.items()})
 
     def policy(
         self, params: Params, carry: Carry, obs: Mapping[str, np.ndarray], key: np.ndarray
@@ -144,11 +142,6 @@ class Agent:
         return latent, batch
 
     # ------------------------------------------------------------ both
-
-    def _initial(self, rows: int) -> Carry:
-        m = self.model
-        latent = rssm.initial_latent(rows, m.rssm, np.zeros((), m.dtype).dtype)
-        return Carry(latent, {key: _zero_action(rows, space) for key, space in m.act_space.items()})
 
     def _entries(self, latent: Latent) -> Actions:
         deter, stoch = (x.astype(jnp.float32) for x in latent)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .recipe import Atari100k
-from .spaces import Space
+from .spaces import BOOKKEEPING, Space
 
 GAMES: tuple[str, ...] = (
     "alien", "amidar", "assault", "asterix", "bank_heist", "battle_zone", "boxing", "breakout",
@@ -67,15 +67,7 @@ class Atari:
     def obs_space(self) -> dict[str, Space]:
         """The image and what every environment has."""
         shape = (*self._settings.size, 1 if self._settings.gray else 3)
-        scalar = Space((), np.dtype(np.float32), -np.inf, np.inf, None)
-        flag = Space((), np.dtype(bool), 0, 1, 2)
-        return {
-            "image": Space(shape, np.dtype(np.uint8), 0, 255, None),
-            "reward": scalar,
-            "is_first": flag,
-            "is_last": flag,
-            "is_terminal": flag,
-        }
+        return {"image": Space(shape, np.dtype(np.uint8), 0, 255), **BOOKKEEPING}
 
     @property
     def act_space(self) -> dict[str, Space]:

@@ -7,7 +7,6 @@ can hold code: nothing is pickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zipfile
@@ -30,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 Arrays = dict[str, NDArray[Any]]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(wire.Refused):
     """A folder that is not a checkpoint of this run; the text is one line."""
 
 
@@ -39,7 +38,7 @@ class CheckpointError(ValueError):
 
 def save_agent(path: Path, run: Run) -> None:
     """Write all that updates have changed as ``path``, whole or not at all."""
-    _write_arrays(path, _flat("state", run.state))
+    _write_arrays(path, _flatten("state", run.state))
 
 
 # ---------------------------------------------------------------- a run
@@ -49,23 +48,23 @@ def save(folder: Path, run: Run, task_id: str) -> None:
     """Write a checkpoint of ``run`` in place of the one that ``folder`` held."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"arrays_{run.step}.npz"
-    _write_arrays(path, _arrays(run))
+    _write_arrays(path, _list_arrays(run))
     facts = {
         "format": FORMAT,
         "arrays": path.name,
-        "sha256": _sha256(path),
+        "sha256": wire.file_sha256(path),
         "tree_sha256": wire.tree_sha256(HERE),
         "task_id": task_id,
         "seed": run.seed,
         "recipe": effective_recipe(run.recipe),
-        "bounds": run.windows.bounds(),
+        "bounds": run.log.windows.bounds(),
         "step": run.step,
         "acted": run.acted,
         "updates": run.outcome.updates,
         "paid": run.ratio.paid,
         "episodes": run.outcome.episodes,
         "train_sec": run.outcome.train_sec,
-        "windows": run.windows.snapshot(),
+        "windows": run.log.windows.snapshot(),
         "finished_update": run.finished and run.finished.update,
     }
     wire.write_atomic(folder / FACTS, json.dumps(facts, indent=1) + "\n")
@@ -97,20 +96,20 @@ def _check_asked(folder: Path, facts: Mapping[str, Any], run: Run, task_id: str)
             f"{folder}: saved by other source code ({facts['tree_sha256']!r:.14}..., and this is "
             f"{tree!r:.14}...); to mend: go on with that code, or begin the run anew without --resume"
         )
-    asked = {"task_id": task_id, "seed": run.seed, **_prefixed("recipe", effective_recipe(run.recipe))}
-    found = {**facts, **_prefixed("recipe", facts["recipe"])}
+    asked = {"task_id": task_id, "seed": run.seed, **_add_prefix("recipe", effective_recipe(run.recipe))}
+    found = {**facts, **_add_prefix("recipe", facts["recipe"])}
     for key, value in asked.items():
         if found.get(key) != value:
             raise CheckpointError(
                 f"{folder}: the checkpoint is of {key} {found.get(key)!r}, and {value!r} is asked for"
             )
-    if facts["bounds"] != run.windows.bounds():
+    if facts["bounds"] != run.log.windows.bounds():
         raise CheckpointError(
-            f"{folder}: it has windows {facts['bounds']}, and {run.windows.bounds()} are asked for"
+            f"{folder}: it has windows {facts['bounds']}, and {run.log.windows.bounds()} are asked for"
         )
 
 
-def _arrays(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
+def _list_arrays(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
     """Every array of a run by name, one at a time: the replay may fill the memory."""
     trees = {
         "state": run.state,
@@ -120,7 +119,7 @@ def _arrays(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
         "handed_over": run.handed_over or {},
     }
     for name, tree in trees.items():
-        yield from _flat(name, tree)
+        yield from _flatten(name, tree)
     dicts = {"actions": run.actions, "batch": run.batch or {}}
     if run.finished:
         dicts["latents"] = {k: np.asarray(v) for k, v in run.finished.latents.items()}
@@ -128,7 +127,7 @@ def _arrays(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
         yield "finished_stepid", run.finished.stepid
     dicts |= {f"env{i}": env.snapshot() for i, env in enumerate(run.envs)}
     for name, values in dicts.items():
-        yield from _prefixed(name, values).items()
+        yield from _add_prefix(name, values).items()
     yield "resets", run.resets
     yield "scores", run.scores
     for key, value in run.replay.snapshot():
@@ -136,32 +135,32 @@ def _arrays(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _restore(run: Run, facts: Mapping[str, Any], arrays: Arrays) -> None:
-    run.state = _unflat("state", run.state, arrays)
-    run.train_carry = _unflat("train_carry", run.train_carry, arrays)
-    run.policy_carry = _unflat("policy_carry", run.policy_carry, arrays)
-    if _below("handed_over", arrays):
-        run.handed_over = _unflat("handed_over", run.acting, arrays)
-    run.acting = _unflat("acting", run.acting, arrays)
-    run.actions = _below("actions", arrays)
-    run.batch = _below("batch", arrays) or None
+    run.state = _unflatten("state", run.state, arrays)
+    run.train_carry = _unflatten("train_carry", run.train_carry, arrays)
+    run.policy_carry = _unflatten("policy_carry", run.policy_carry, arrays)
+    if _select_below("handed_over", arrays):
+        run.handed_over = _unflatten("handed_over", run.acting, arrays)
+    run.acting = _unflatten("acting", run.acting, arrays)
+    run.actions = _select_below("actions", arrays)
+    run.batch = _select_below("batch", arrays) or None
     if facts["finished_update"] is not None:
-        latents, metrics = _below("latents", arrays), _below("metrics", arrays)
+        latents, metrics = _select_below("latents", arrays), _select_below("metrics", arrays)
         run.finished = Finished(facts["finished_update"], arrays["finished_stepid"], latents, metrics)
     for i, env in enumerate(run.envs):
-        env.restore(_below(f"env{i}", arrays))
+        env.restore(_select_below(f"env{i}", arrays))
     run.resets, run.scores = arrays["resets"], arrays["scores"]
-    run.replay.restore(_below("replay", arrays))
+    run.replay.restore(_select_below("replay", arrays))
     run.step, run.acted, run.ratio.paid = facts["step"], facts["acted"], facts["paid"]
     run.outcome.updates, run.outcome.train_sec = facts["updates"], facts["train_sec"]
     run.outcome.resumed_from_step, run.outcome.resumed_from_update = facts["step"], facts["updates"]
     run.outcome.episodes = [(int(step), float(score)) for step, score in facts["episodes"]]
-    run.windows.restore(facts["windows"])
+    run.log.windows.restore(facts["windows"])
 
 
 # ---------------------------------------------------------------- trees and files
 
 
-def _flat(name: str, tree: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+def _flatten(name: str, tree: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         array = np.asarray(leaf)
         # numpy's file format has no bfloat16; its bytes will do.
@@ -169,8 +168,8 @@ def _flat(name: str, tree: Any) -> Iterator[tuple[str, NDArray[Any]]]:
         yield f"{name}{jax.tree_util.keystr(path)}", stored
 
 
-def _unflat(name: str, like: Any, arrays: Arrays) -> Any:
-    """A tree of the shape of ``like`` with the arrays that `_flat` named."""
+def _unflatten(name: str, like: Any, arrays: Arrays) -> Any:
+    """A tree of the shape of ``like`` with the arrays that `_flatten` named."""
 
     def leaf(path: Any, own: Any) -> Any:
         key = f"{name}{jax.tree_util.keystr(path)}"
@@ -184,11 +183,11 @@ def _unflat(name: str, like: Any, arrays: Arrays) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, like)
 
 
-def _prefixed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _add_prefix(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}/{key}": value for key, value in values.items()}
 
 
-def _below(name: str, arrays: Arrays) -> Arrays:
+def _select_below(name: str, arrays: Arrays) -> Arrays:
     prefix = f"{name}/"
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith((prefix, f"{name}["))}
 
@@ -204,7 +203,7 @@ def _write_arrays(path: Path, arrays: Iterator[tuple[str, NDArray[Any]]]) -> Non
 
 def _read_arrays(path: Path, sha256: str) -> Arrays:
     try:
-        if _sha256(path) != sha256:
+        if wire.file_sha256(path) != sha256:
             raise CheckpointError(f"{path}: damaged: its sha256 is not the one in {FACTS}")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -217,16 +216,11 @@ def _read_arrays(path: Path, sha256: str) -> Arrays:
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = wire.load_object(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}; wanted: the folder of a checkpoint") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON: {error}") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+    except wire.WireError as error:
+        raise CheckpointError(str(error)) from None
+    if facts.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT}")
     return facts
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -32,7 +32,7 @@ QUICK = {
 }
 
 
-def options(recipe: Recipe, parameters: int) -> Mapping[str, Any]:
+def choose_options(recipe: Recipe, parameters: int) -> Mapping[str, Any]:
     """XLA's options for a run with so many parameters; an empty mapping leaves it its own."""
     if jax.default_backend() != "cpu" or jax.config.read("jax_disable_most_optimizations"):
         return {}
@@ -45,7 +45,7 @@ def enable() -> Path | None:
     """Turn the cache on, before anything is compiled; its folder, or None where none can be written."""
     asked_for = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     base = Path(asked_for) if asked_for else PROJECT / ".worldflux" / "compiled"
-    folder = base / machine()
+    folder = base / name_machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -58,15 +58,21 @@ def enable() -> Path | None:
     return folder
 
 
-def machine() -> str:
+def name_machine() -> str:
     """A name for the kind of machine: JAX, the host's CPU with its features, the device and its driver."""
     device = jax.devices()[0]
-    parts = (jax.__version__, device.platform, device.device_kind, device.client.platform_version, _cpu())
+    parts = (
+        jax.__version__,
+        device.platform,
+        device.device_kind,
+        device.client.platform_version,
+        _describe_cpu(),
+    )
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return f"jax-{jax.__version__}-{device.platform}-{digest[:12]}"
 
 
-def _cpu() -> str:
+def _describe_cpu() -> str:
     """Model and features of the host's CPU, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LARGEST_SYMLOG = 20.0  # the outermost bins lie at symexp(-20) and symexp(20)
+from .layers import sg
 
-sg = jax.lax.stop_gradient
+LARGEST_SYMLOG = 20.0  # the outermost bins lie at symexp(-20) and symexp(20)
 
 
 # ---------------------------------------------------------------- categoricals

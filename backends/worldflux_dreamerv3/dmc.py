@@ -4,25 +4,25 @@ Observations are the suite's own arrays under their own names, in float32, or on
 the first time step and up to 1,000 more, as the suite's time limit says. The official program renders every
 step even where no image is wanted; here states need no renderer. Its environments have no seed, and ours
 have one.
-
-Two things hold MuJoCo 3.3.7 to what MuJoCo 3.1.2, which the official environment pins, computes: convex
-geoms collide by libccd, and its iterations are limited to 50.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_worldflux_parity.wire.simulation import (
+    collide_as_before,
+    open_camera,
+    quadruped_sensor_names,
+    renderer_for,
+)
+
 from .recipe import Dmc
-from .spaces import Space
+from .spaces import BOOKKEEPING, Space
 
 TASKS: tuple[str, ...] = (
     "acrobot_swingup",
@@ -47,8 +47,6 @@ TASKS: tuple[str, ...] = (
     "walker_walk",
 )
 DEFAULT_CAMERAS = {"quadruped": 2}
-DEFAULT_RENDERER = "egl"
-CCD_ITERATIONS = 50
 
 
 class DMC:
@@ -80,7 +78,7 @@ class DMC:
         self.physics = self.dm_env.physics
         own_camera = DEFAULT_CAMERAS.get(domain, 0)
         self._camera = own_camera if settings.camera == -1 else settings.camera
-        self._draw = self._renderer() if settings.image else None
+        self._draw = open_camera(self.physics, *settings.size, self._camera) if settings.image else None
         spec = self.dm_env.action_spec()
         self.low, self.high = spec.minimum, spec.maximum
         self._begun = self._random_state()
@@ -89,21 +87,19 @@ class DMC:
     @property
     def obs_space(self) -> dict[str, Space]:
         """States or an image or both, and what every environment has."""
-        scalar = Space((), np.dtype(np.float32), -np.inf, np.inf, None)
-        flag = Space((), np.dtype(bool), 0, 1, 2)
-        spaces = {"reward": scalar, "is_first": flag, "is_last": flag, "is_terminal": flag}
+        spaces = dict(BOOKKEEPING)
         if self._settings.proprio:
             for key, spec in self.dm_env.observation_spec().items():
                 if np.prod(spec.shape) > 0:
-                    spaces[key] = Space(tuple(spec.shape), np.dtype(np.float32), -np.inf, np.inf, None)
+                    spaces[key] = Space(tuple(spec.shape), np.dtype(np.float32))
         if self._settings.image:
-            spaces["image"] = Space((*self._settings.size, 3), np.dtype(np.uint8), 0, 255, None)
+            spaces["image"] = Space((*self._settings.size, 3), np.dtype(np.uint8), 0, 255)
         return spaces
 
     @property
     def act_space(self) -> dict[str, Space]:
         """The actuators' controls, scaled to [-1, 1]."""
-        return {"action": Space(self.low.shape, np.dtype(np.float32), -1.0, 1.0, None)}
+        return {"action": Space(self.low.shape, np.dtype(np.float32), -1.0, 1.0)}
 
     def reset(self) -> dict[str, Any]:
         """Begin an episode."""
@@ -169,74 +165,12 @@ class DMC:
             obs["image"] = self._draw()
         return obs
 
-    def _renderer(self) -> Any:
-        from dm_control.mujoco import Camera
-
-        height, width = self._settings.size
-        try:
-            camera = Camera(self.physics, height, width, self._camera)
-            camera.render()
-        except Exception as error:  # each OpenGL library has its own errors
-            raise RuntimeError(_no_renderer(error)) from error
-        # A copy, because the camera draws all its frames into one buffer.
-        return lambda: camera.render().copy()
-
 
 def _load(domain: str, task: str, seed: int, with_renderer: bool) -> Any:
-    with _renderer_for(with_renderer):
+    with renderer_for(with_renderer):
         from dm_control import suite
     if domain == "quadruped":
-        suite.quadruped.Physics._get_sensor_names = _sensor_names
+        suite.quadruped.Physics._get_sensor_names = quadruped_sensor_names
     env = suite.load(domain, task, task_kwargs={"random": seed})
-    _collide_as_before(env.physics.model.ptr)
+    collide_as_before(env.physics.model.ptr)
     return env
-
-
-def _collide_as_before(model: Any) -> None:
-    import mujoco
-
-    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
-    model.opt.ccd_iterations = CCD_ITERATIONS
-
-
-def _sensor_names(physics: Any, *sensor_types: int) -> list[str]:
-    """``quadruped.Physics._get_sensor_names`` without ``numpy.in1d``, which numpy 2.4 lacks."""
-    cache = physics._sensor_types_to_names
-    if sensor_types not in cache:
-        ids = np.flatnonzero(np.isin(physics.model.sensor_type, sensor_types))
-        cache[sensor_types] = [physics.model.id2name(i, "sensor") for i in ids]
-    return cache[sensor_types]
-
-
-@contextmanager
-def _renderer_for(wanted: bool) -> Iterator[None]:
-    """Has dm_control, which picks its renderer on import, pick none where none is wanted."""
-    asked_for = os.environ.get("MUJOCO_GL")
-    os.environ["MUJOCO_GL"] = (asked_for or DEFAULT_RENDERER) if wanted else "disable"
-    try:
-        if wanted:
-            _import_renderer()
-        yield
-    finally:
-        del os.environ["MUJOCO_GL"]
-        if asked_for is not None:
-            os.environ["MUJOCO_GL"] = asked_for
-
-
-def _import_renderer() -> None:
-    loaded = sys.modules.get("dm_control._render")
-    try:
-        if loaded is None:
-            importlib.import_module("dm_control._render")
-        elif loaded.BACKEND == "off":  # an environment without a renderer came first in this process
-            importlib.reload(loaded)
-    except Exception as error:  # each OpenGL library has its own errors
-        raise RuntimeError(_no_renderer(error)) from error
-
-
-def _no_renderer(error: Exception) -> str:
-    renderer = os.environ.get("MUJOCO_GL", DEFAULT_RENDERER)
-    return (
-        f"images need OpenGL, and MUJOCO_GL={renderer} failed ({type(error).__name__}: {error}): "
-        "install libegl1 or set MUJOCO_GL to egl, osmesa or glfw"
-    )

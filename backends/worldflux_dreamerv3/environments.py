@@ -7,14 +7,9 @@ task as ``atari100k_<game>``. Whether DeepMind Control shows states or images, t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
 
 from . import atari, dmc
 from .recipe import Env
-from .spaces import Space
 
 TASKS: tuple[str, ...] = (
     *(f"dmc_{task}" for task in dmc.TASKS),
@@ -22,23 +17,9 @@ TASKS: tuple[str, ...] = (
 )
 
 
-class Environment(Protocol):
-    """One task; an observation is a dict with reward and the flags is_first, is_last, is_terminal in it.
-
-    After an observation with ``is_last``, `reset` comes next.
-    """
-
-    backend: str
-    repeat: int
-
-    @property
-    def obs_space(self) -> dict[str, Space]: ...
-    @property
-    def act_space(self) -> dict[str, Space]: ...
-    def reset(self) -> dict[str, Any]: ...
-    def step(self, action: Mapping[str, NDArray[Any]]) -> dict[str, Any]: ...
-    def snapshot(self) -> dict[str, NDArray[Any]]: ...
-    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None: ...
+# One task; an observation is a dict with reward and the flags is_first, is_last, is_terminal in it. After an
+# observation with ``is_last``, `reset` comes next.
+Environment = dmc.DMC | atari.Atari
 
 
 def suite_and_name(task_id: str) -> tuple[str, str]:

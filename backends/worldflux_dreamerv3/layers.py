@@ -1,8 +1,9 @@
-"""Layers as functions of a flat dict of parameters: shapes and initial values first, then what they compute.
+"""Layers as functions of a flat dict of parameters.
 
-Parameters are float32 and are cast to the dtype of the layer's input; a layer ``name`` owns ``name/kernel``,
-``name/bias`` and, where a norm follows it, ``name/scale`` (and ``name/shift``). Sources: official
-embodied/jax/nets.py; RMSNorm is Zhang & Sennrich 2019.
+A layer says once what its parameters are: where it takes them. :func:`find_parameters` traces what networks
+compute and notes every parameter on the way. Parameters are float32 and are cast to the dtype of the layer's
+input; a layer ``name`` owns ``name/kernel``, ``name/bias`` and, where a norm follows it, ``name/scale`` (and
+``name/shift``). Sources: official embodied/jax/nets.py; RMSNorm is Zhang & Sennrich 2019.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .recipe import Coder, Style
+
+sg = jax.lax.stop_gradient
 Params = dict[str, jax.Array]
 NORM_EPS = 1e-4
 TRUNCATION = 2.0
@@ -39,67 +43,40 @@ class Parameter:
 Parameters = dict[str, Parameter]
 
 
-@dataclass(frozen=True)
-class Style:
-    """What the layers of one network have in common."""
+class Noted(dict[str, jax.Array]):
+    """Stands in for parameters while these are found: empty, it notes what is asked of it."""
 
-    act: str
-    norm: str
-    winit: str
-
-
-def linear_parameters(
-    name: str, inputs: int, outputs: int, style: Style, outscale: float = 1.0
-) -> Parameters:
-    """Parameters of :func:`linear`: kernel (inputs, outputs) and bias."""
-    kernel = Parameter((inputs, outputs), style.winit, outscale)
-    return {f"{name}/kernel": kernel, f"{name}/bias": Parameter((outputs,), "zeros")}
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters: Parameters = {}
 
 
-def block_parameters(name: str, inputs: int, outputs: int, blocks: int, style: Style) -> Parameters:
-    """Parameters of :func:`block_linear`: kernel (blocks, inputs / blocks, outputs / blocks) and bias."""
-    kernel = Parameter((blocks, inputs // blocks, outputs // blocks), style.winit)
-    return {f"{name}/kernel": kernel, f"{name}/bias": Parameter((outputs,), "zeros")}
+def parameter(params: Params, name: str, shape: tuple[int, ...], init: str, scale: float = 1.0) -> jax.Array:
+    """The parameter ``name``, of this shape, which starts as ``init`` says, times ``scale``."""
+    if isinstance(params, Noted):
+        params.parameters[name] = Parameter(shape, init, scale)
+        return jnp.zeros(shape)
+    return params[name]
 
 
-def conv_parameters(
-    name: str, inputs: int, outputs: int, size: int, style: Style, outscale: float = 1.0
-) -> Parameters:
-    """Parameters of :func:`conv`: kernel (size, size, inputs, outputs) and bias."""
-    kernel = Parameter((size, size, inputs, outputs), style.winit, outscale)
-    return {f"{name}/kernel": kernel, f"{name}/bias": Parameter((outputs,), "zeros")}
-
-
-def norm_parameters(name: str, features: int, style: Style) -> Parameters:
-    """Parameters of :func:`norm`: none, a scale, or a scale and a shift."""
-    names = {"none": {}, "rms": {"scale": "ones"}, "layer": {"scale": "ones", "shift": "zeros"}}[style.norm]
-    return {f"{name}/{key}": Parameter((features,), init) for key, init in names.items()}
-
-
-def layer_parameters(name: str, inputs: int, outputs: int, style: Style) -> Parameters:
-    """Parameters of :func:`layer`."""
-    return linear_parameters(name, inputs, outputs, style) | norm_parameters(name, outputs, style)
-
-
-def mlp_parameters(name: str, inputs: int, units: int, layers: int, style: Style) -> Parameters:
-    """Parameters of :func:`mlp`."""
-    parameters: Parameters = {}
-    for i in range(layers):
-        parameters |= layer_parameters(f"{name}{i}", inputs if i == 0 else units, units, style)
-    return parameters
+def find_parameters(compute: Callable[[Params], Any]) -> Parameters:
+    """The parameters that ``compute`` asks for, in that order; nothing is computed or allocated."""
+    noted = Noted()
+    jax.eval_shape(lambda: compute(noted))
+    return noted.parameters
 
 
 def initial_values(parameters: Parameters, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Float32 arrays drawn one after the other in the order of ``parameters``, with nothing to compile."""
-    return {name: _initial(parameter, rng) for name, parameter in parameters.items()}
+    return {name: _draw_initial(parameter, rng) for name, parameter in parameters.items()}
 
 
-def _initial(parameter: Parameter, rng: np.random.Generator) -> np.ndarray:
+def _draw_initial(parameter: Parameter, rng: np.random.Generator) -> np.ndarray:
     shape = parameter.shape
     if parameter.init in ("zeros", "ones") or parameter.scale == 0:
         return np.full(shape, float(parameter.init == "ones"), np.float32)
     distribution, fan = parameter.init.rsplit("_", 1)
-    deviation = parameter.scale * math.sqrt(1 / _fan(shape, fan))
+    deviation = parameter.scale * math.sqrt(1 / _count_fan(shape, fan))
     if distribution == "uniform":
         return rng.uniform(-deviation, deviation, shape).astype(np.float32)
     values = rng.standard_normal(shape, np.float32)
@@ -117,7 +94,7 @@ def _redraw_tails(values: np.ndarray, rng: np.random.Generator) -> None:
         outside = outside[np.abs(values[outside]) > TRUNCATION]
 
 
-def _fan(shape: tuple[int, ...], fan: str) -> float:
+def _count_fan(shape: tuple[int, ...], fan: str) -> float:
     # All leading axes count as space, for block kernels too (official nets.py, compute_fans).
     space = math.prod(shape[:-2])
     inputs, outputs = shape[-2] * space, shape[-1] * space
@@ -132,12 +109,18 @@ def symlog(x: jax.Array) -> jax.Array:
     return jnp.sign(x) * jnp.log1p(jnp.abs(x))
 
 
-def linear(params: Params, name: str, x: jax.Array) -> jax.Array:
+def linear(
+    params: Params, name: str, x: jax.Array, outputs: int, style: Style, outscale: float = 1.0
+) -> jax.Array:
     """Affine map of the last axis."""
-    return x @ params[f"{name}/kernel"].astype(x.dtype) + params[f"{name}/bias"].astype(x.dtype)
+    kernel = parameter(params, f"{name}/kernel", (x.shape[-1], outputs), style.winit, outscale)
+    bias = parameter(params, f"{name}/bias", (outputs,), "zeros")
+    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
 
-def block_linear(params: Params, name: str, own: jax.Array, shared: jax.Array | None = None) -> jax.Array:
+def block_linear(
+    params: Params, name: str, own: jax.Array, shared: jax.Array | None, outputs: int, style: Style
+) -> jax.Array:
     """Affine map with a block-diagonal kernel (paper, appendix B).
 
     Args:
@@ -145,27 +128,28 @@ def block_linear(params: Params, name: str, own: jax.Array, shared: jax.Array | 
         shared: what all blocks read after that (N, S), or None.
 
     Returns:
-        The blocks' outputs side by side (N, O).
+        The blocks' outputs side by side (N, outputs).
     """
-    kernel = params[f"{name}/kernel"]
-    bias = params[f"{name}/bias"].astype(own.dtype)
-    if small_blocks(kernel):
+    blocks, inputs = own.shape[1], own.shape[2] + (0 if shared is None else shared.shape[-1])
+    kernel = parameter(params, f"{name}/kernel", (blocks, inputs, outputs // blocks), style.winit)
+    bias = parameter(params, f"{name}/bias", (outputs,), "zeros").astype(own.dtype)
+    if has_small_blocks(kernel):
         dense = params.get(f"{name}/dense", dense_kernel(kernel, own.shape[-1]))
         flat = own.reshape(len(own), -1)
         x = flat if shared is None else jnp.concatenate([flat, shared], -1)
         return x @ dense.astype(x.dtype) + bias
-    parts = [own[:, g] for g in range(len(kernel))]
+    parts = [own[:, g] for g in range(blocks)]
     if shared is not None:
         parts = [jnp.concatenate([part, shared], -1) for part in parts]
     kernel = kernel.astype(own.dtype)
     if jax.default_backend() == "cpu":
-        biases = jnp.split(bias, len(kernel))
+        biases = jnp.split(bias, blocks)
         return jnp.concatenate([x @ k + b for x, k, b in zip(parts, kernel, biases, strict=True)], -1)
     y = jnp.einsum("gni,gio->ngo", jnp.stack(parts), kernel)
     return y.reshape(len(own), -1) + bias
 
 
-def small_blocks(kernel: jax.Array) -> bool:
+def has_small_blocks(kernel: jax.Array) -> bool:
     """Whether blocks are multiplied as one dense matrix, zeros included.
 
     A CPU takes several times as long for a batched product as for products one after the other, and for
@@ -184,17 +168,27 @@ def dense_kernel(kernel: jax.Array, own: int) -> jax.Array:
 
 def with_dense_kernels(params: Params, names: Sequence[str], own: int) -> Params:
     """``params`` with the dense matrices of these block-linear layers: to be made once, outside of a loop."""
-    small = [name for name in names if small_blocks(params[f"{name}/kernel"])]
+    small = [name for name in names if has_small_blocks(params[f"{name}/kernel"])]
     return params | {f"{name}/dense": dense_kernel(params[f"{name}/kernel"], own) for name in small}
 
 
-def conv(params: Params, name: str, x: jax.Array, stride: int = 1) -> jax.Array:
-    """Convolution of images (N, H, W, C) with padding SAME."""
-    kernel = params[f"{name}/kernel"].astype(x.dtype)
+def conv(
+    params: Params,
+    name: str,
+    x: jax.Array,
+    outputs: int,
+    style: Coder,
+    stride: int = 1,
+    outscale: float = 1.0,
+) -> jax.Array:
+    """Convolution of images (N, H, W, C) with padding SAME and kernels of ``style.kernel`` pixels."""
+    shape = (style.kernel, style.kernel, x.shape[-1], outputs)
+    kernel = parameter(params, f"{name}/kernel", shape, style.winit, outscale).astype(x.dtype)
+    bias = parameter(params, f"{name}/bias", (outputs,), "zeros").astype(x.dtype)
     y = jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    return y + params[f"{name}/bias"].astype(x.dtype)
+    return y + bias
 
 
 def pool(x: jax.Array) -> jax.Array:
@@ -219,14 +213,15 @@ def norm(params: Params, name: str, x: jax.Array, kind: str) -> jax.Array:
     if kind == "none":
         return x
     y = x.astype(jnp.float32)
+    scale = parameter(params, f"{name}/scale", x.shape[-1:], "ones")
     square = jnp.square(y).mean(-1, keepdims=True)
     if kind == "rms":
-        y = y * (jax.lax.rsqrt(square + NORM_EPS) * params[f"{name}/scale"])
+        y = y * (jax.lax.rsqrt(square + NORM_EPS) * scale)
     else:
         mean = y.mean(-1, keepdims=True)
         variance = jnp.maximum(0, square - jnp.square(mean))
-        y = (y - mean) * (jax.lax.rsqrt(variance + NORM_EPS) * params[f"{name}/scale"])
-        y = y + params[f"{name}/shift"]
+        y = (y - mean) * (jax.lax.rsqrt(variance + NORM_EPS) * scale)
+        y = y + parameter(params, f"{name}/shift", x.shape[-1:], "zeros")
     return y.astype(x.dtype)
 
 
@@ -235,15 +230,15 @@ def activate(params: Params, name: str, x: jax.Array, style: Style) -> jax.Array
     return ACTIVATIONS[style.act](norm(params, name, x, style.norm))
 
 
-def layer(params: Params, name: str, x: jax.Array, style: Style) -> jax.Array:
+def layer(params: Params, name: str, x: jax.Array, outputs: int, style: Style) -> jax.Array:
     """Linear map, norm, nonlinearity."""
-    return activate(params, name, linear(params, name, x), style)
+    return activate(params, name, linear(params, name, x, outputs, style), style)
 
 
-def mlp(params: Params, name: str, x: jax.Array, layers: int, style: Style) -> jax.Array:
+def mlp(params: Params, name: str, x: jax.Array, layers: int, units: int, style: Style) -> jax.Array:
     """Layers ``name0``, ``name1``, ... one after the other."""
     for i in range(layers):
-        x = layer(params, f"{name}{i}", x, style)
+        x = layer(params, f"{name}{i}", x, units, style)
     return x
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from . import normalise
 from .distributions import Categorical, two_hot, two_hot_loss, two_hot_mean
 from .heads import Policy
+from .layers import sg
 from .normalise import Normaliser
 from .recipe import AgentRecipe
 
-sg = jax.lax.stop_gradient
 Normalisers = dict[str, Normaliser]
 Metrics = dict[str, jax.Array]
 

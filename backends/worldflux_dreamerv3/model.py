@@ -18,14 +18,13 @@ import numpy as np
 
 from . import heads, networks, normalise, rssm
 from .distributions import binary_loss, two_hot, two_hot_bins, two_hot_loss, two_hot_mean
-from .layers import Parameters, Params
+from .layers import Parameters, Params, find_parameters, sg
 from .losses import Metrics, Normalisers, actor_critic_losses, replay_critic_loss
 from .optimiser import OptimiserState, optimiser_step
 from .recipe import AgentRecipe, Recipe
 from .rssm import Latent
-from .spaces import Space, Spaces, inputs
+from .spaces import Space, Spaces, select_inputs
 
-sg = jax.lax.stop_gradient
 Actions = dict[str, jax.Array]
 
 
@@ -50,7 +49,7 @@ class Model:
     @cached_property
     def inputs(self) -> Spaces:
         """Observations that are encoded and reconstructed."""
-        return inputs(self.obs_space)
+        return select_inputs(self.obs_space)
 
     @cached_property
     def dtype(self) -> Any:
@@ -123,25 +122,23 @@ def parameters(model: Model) -> Parameters:
         RecipeError: an observation that the networks cannot take.
     """
     config, dyn = model.config, model.rssm
-    stoch = dyn.stoch * dyn.classes
-    features = dyn.deter + stoch
-    encoder = config.enc.simple
-    return (
-        networks.encoder_parameters(model.inputs, encoder)
-        | rssm.rssm_parameters(
-            dyn, networks.token_size(model.inputs, encoder), heads.action_size(model.act_space)
-        )
-        | networks.decoder_parameters(model.inputs, config.dec.simple, dyn.deter, stoch)
-        | heads.head_parameters("reward", features, config.rewhead.bins, config.rewhead)
-        | heads.head_parameters("continue", features, 1, config.conhead)
-        | heads.policy_parameters(model.act_space, features, config)
-        | heads.head_parameters("value", features, config.value.bins, config.value)
-    )
 
+    def compute(params: Params) -> None:
+        obs = {key: jnp.zeros((1, *space.shape), space.dtype) for key, space in model.inputs.items()}
+        tokens = networks.encode(params, obs, model.inputs, config.enc.simple, model.dtype)
+        latent = rssm.initial_latent(1, dyn, model.dtype)
+        action = jnp.zeros((1, heads.action_size(model.act_space)), model.dtype)
+        deter = rssm.core(params, latent, action, dyn)
+        rssm.prior_logits(params, deter, dyn)
+        rssm.posterior_logits(params, deter, tokens, dyn)
+        networks.decode(params, *latent, model.inputs, config.dec.simple)
+        features = latent.features()
+        heads.head(params, "reward", features, config.rewhead)
+        heads.head(params, "continue", features, config.conhead)
+        heads.policy(params, features, model.act_space, config)
+        heads.head(params, "value", features, config.value)
 
-def parameter_shapes(recipe: Recipe, obs_space: Spaces, act_space: Spaces) -> dict[str, tuple[int, ...]]:
-    """Shapes by name; the slow copy of the value head is not counted."""
-    return {name: p.shape for name, p in parameters(Model(recipe, obs_space, act_space)).items()}
+    return find_parameters(compute)
 
 
 def value_parameters(params: Params) -> Params:
@@ -281,7 +278,7 @@ class Trajectory(NamedTuple):
 
 def imagine(params: Params, start: Latent, noise: Noise, model: Model) -> Trajectory:
     """Roll the policy out in the model from latents (N, ...), without gradient."""
-    params, start = rssm.prepared(sg_tree(params), model.rssm), sg_tree(start)
+    params, start = rssm.prepare_params(sg_tree(params), model.rssm), sg_tree(start)
 
     def step(latent: Latent, inputs: tuple[jax.Array, Actions]) -> tuple[Latent, tuple[jax.Array, Actions]]:
         gumbel, action_noise = inputs

@@ -5,12 +5,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from .layers import sg
 from .recipe import PlainNorm, ReturnNorm
 
 Normaliser = dict[str, jax.Array]
 Config = ReturnNorm | PlainNorm
 
-sg = jax.lax.stop_gradient
 _STATISTICS = {"none": (), "meanstd": ("mean", "square"), "perc": ("low", "high")}
 
 

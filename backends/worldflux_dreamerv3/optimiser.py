@@ -41,15 +41,15 @@ class Step(NamedTuple):
 
 def initial_state(params: dict[str, np.ndarray]) -> OptimiserState:
     """No updates, moments of zero."""
-    shape = (sum(_rows(value) for value in params.values()), ROW)
+    shape = (sum(_count_rows(value) for value in params.values()), ROW)
     return OptimiserState(np.zeros((), np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
 
 def optimiser_step(grads: Tree, state: OptimiserState, params: Tree, config: Opt) -> Step:
     """Apply the gradients once."""
-    owner = _owner(params)
+    owner = _find_owners(params)
     packed, gradient = pack(params), pack(grads)
-    updates, state = _direction(gradient, state, packed, owner, config)
+    updates, state = _compute_direction(gradient, state, packed, owner, config)
     if config.wd:
         decayed = np.array([name.endswith("/kernel") for name in params], np.float32)[owner, None]
         updates += config.wd * decayed * packed
@@ -69,19 +69,19 @@ def optimiser_step(grads: Tree, state: OptimiserState, params: Tree, config: Opt
     return Step(unpack(jax.lax.optimization_barrier(packed), params), state, metrics)
 
 
-def _direction(
+def _compute_direction(
     gradient: jax.Array, state: OptimiserState, params: jax.Array, owner: np.ndarray, config: Opt
 ) -> tuple[jax.Array, OptimiserState]:
     """Clip, divide by the root of the second moment, average: all of packed arrays."""
     count = state.count + 1
     clipped = clip_adaptively(gradient, params, owner, config.agc)
     square = config.beta2 * state.square + (1 - config.beta2) * jnp.square(clipped)
-    scaled = clipped / (jnp.sqrt(square / _weight(config.beta2, count)) + config.eps)
+    scaled = clipped / (jnp.sqrt(square / _compute_weight(config.beta2, count)) + config.eps)
     momentum = config.beta1 * state.momentum + (1 - config.beta1) * scaled
-    return momentum / _weight(config.beta1, count), OptimiserState(count, square, momentum)
+    return momentum / _compute_weight(config.beta1, count), OptimiserState(count, square, momentum)
 
 
-def _weight(decay: float, count: jax.Array) -> jax.Array:
+def _compute_weight(decay: float, count: jax.Array) -> jax.Array:
     """How much of an average that began at zero is data (Kingma & Ba 2015, section 3)."""
     return 1 - decay**count
 
@@ -93,12 +93,12 @@ def clip_adaptively(gradient: jax.Array, params: jax.Array, owner: np.ndarray, c
     """
     if not clip:
         return gradient
-    limit = clip * jnp.maximum(SMALLEST_NORM, _norms(params, owner))
-    scale = 1 / jnp.maximum(1.0, _norms(gradient, owner) / limit)
+    limit = clip * jnp.maximum(SMALLEST_NORM, _compute_norms(params, owner))
+    scale = 1 / jnp.maximum(1.0, _compute_norms(gradient, owner) / limit)
     return gradient * scale[owner][:, None]
 
 
-def _norms(packed: jax.Array, owner: np.ndarray) -> jax.Array:
+def _compute_norms(packed: jax.Array, owner: np.ndarray) -> jax.Array:
     """Norm of every parameter."""
     return jnp.sqrt(
         jax.ops.segment_sum(jnp.square(packed).sum(1), owner, int(owner[-1]) + 1, indices_are_sorted=True)
@@ -139,14 +139,14 @@ def unpack(packed: jax.Array, like: Tree) -> Tree:
     tree, flat, start = {}, packed.reshape(-1), 0
     for name, value in like.items():
         tree[name] = flat[start : start + value.size].reshape(value.shape)
-        start += _rows(value) * ROW
+        start += _count_rows(value) * ROW
     return tree
 
 
-def _rows(value: jax.Array | np.ndarray) -> int:
+def _count_rows(value: jax.Array | np.ndarray) -> int:
     return -(-value.size // ROW)
 
 
-def _owner(tree: Tree) -> np.ndarray:
+def _find_owners(tree: Tree) -> np.ndarray:
     """Number (R,) of the parameter that each packed row belongs to."""
-    return np.repeat(np.arange(len(tree), dtype=np.int32), [_rows(value) for value in tree.values()])
+    return np.repeat(np.arange(len(tree), dtype=np.int32), [_count_rows(value) for value in tree.values()])

@@ -7,16 +7,24 @@ path (``agent.dyn.rssm.deter``). ``run.steps`` counts agent steps of all environ
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-
-class RecipeError(ValueError):
-    """A recipe that cannot be run; the text is one line that names key, value and what is valid."""
-
+from pytest_worldflux_parity.wire.recipe import (
+    ABOVE_ZERO,
+    BELOW_ONE,
+    FRACTION,
+    FROM_ONE,
+    FROM_TWO,
+    FROM_ZERO,
+    Range,
+    RecipeError,
+    check_keys,
+    check_relations,
+    check_values,
+    coerce,
+)
 
 # ---------------------------------------------------------------- the tree
 
@@ -48,16 +56,22 @@ class Opt:
 
 
 @dataclass(frozen=True)
-class Rssm:
+class Style:
+    """What the layers of one network have in common."""
+
+    act: str = "silu"
+    norm: str = "rms"
+    winit: str = "trunc_normal_in"
+
+
+@dataclass(frozen=True)
+class Rssm(Style):
     deter: int = 8192
     hidden: int = 1024
     stoch: int = 32
     classes: int = 64
-    act: str = "silu"
-    norm: str = "rms"
     unimix: float = 0.01
     outscale: float = 1.0
-    winit: str = "trunc_normal_in"
     imglayers: int = 2
     obslayers: int = 1
     dynlayers: int = 1
@@ -67,15 +81,17 @@ class Rssm:
 
 
 @dataclass(frozen=True)
-class Encoder:
-    depth: int = 64
-    mults: tuple[int, ...] = (2, 3, 4, 4)
+class Mlp(Style):
     layers: int = 3
     units: int = 1024
-    act: str = "silu"
-    norm: str = "rms"
-    winit: str = "trunc_normal_in"
-    symlog: bool = True
+
+
+@dataclass(frozen=True)
+class Coder(Mlp):
+    """What encoder and decoder have in common: an MLP of vectors and convolutions of images."""
+
+    depth: int = 64
+    mults: tuple[int, ...] = (2, 3, 4, 4)
     outer: bool = False
     kernel: int = 5
     strided: bool = False
@@ -87,25 +103,14 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Decoder:
-    depth: int = 64
-    mults: tuple[int, ...] = (2, 3, 4, 4)
-    layers: int = 3
-    units: int = 1024
-    act: str = "silu"
-    norm: str = "rms"
-    outscale: float = 1.0
-    winit: str = "trunc_normal_in"
-    outer: bool = False
-    kernel: int = 5
-    bspace: int = 8
-    strided: bool = False
-    symlog = True  # not a leaf of the official configuration: a default of its decoder
+class Encoder(Coder):
+    symlog: bool = True
 
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Channels of the convolutions, from the image inwards."""
-        return tuple(self.depth * mult for mult in self.mults)
+
+@dataclass(frozen=True)
+class Decoder(Coder):
+    outscale: float = 1.0
+    bspace: int = 8
 
 
 @dataclass(frozen=True)
@@ -127,59 +132,26 @@ class Dec:
 
 
 @dataclass(frozen=True)
-class RewardHead:
-    layers: int = 1
-    units: int = 1024
-    act: str = "silu"
-    norm: str = "rms"
+class TwoHotHead(Mlp):
     output: str = "symexp_twohot"
     outscale: float = 0.0
-    winit: str = "trunc_normal_in"
     bins: int = 255
 
 
 @dataclass(frozen=True)
-class ContinueHead:
+class ContinueHead(Mlp):
     layers: int = 1
-    units: int = 1024
-    act: str = "silu"
-    norm: str = "rms"
     output: str = "binary"
     outscale: float = 1.0
-    winit: str = "trunc_normal_in"
+    bins = 1  # no leaf: one logit
 
 
 @dataclass(frozen=True)
-class PolicyHead:
-    layers: int = 3
-    units: int = 1024
-    act: str = "silu"
-    norm: str = "rms"
+class PolicyHead(Mlp):
     minstd: float = 0.1
     maxstd: float = 1.0
     outscale: float = 0.01
     unimix: float = 0.01
-    winit: str = "trunc_normal_in"
-
-
-@dataclass(frozen=True)
-class ValueHead:
-    layers: int = 3
-    units: int = 1024
-    act: str = "silu"
-    norm: str = "rms"
-    output: str = "symexp_twohot"
-    outscale: float = 0.0
-    winit: str = "trunc_normal_in"
-    bins: int = 255
-
-
-@dataclass(frozen=True)
-class ImagLoss:
-    slowtar: bool = False
-    lam: float = 0.95
-    actent: float = 3e-4
-    slowreg: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -187,6 +159,11 @@ class ReplLoss:
     slowtar: bool = False
     lam: float = 0.95
     slowreg: float = 1.0
+
+
+@dataclass(frozen=True)
+class ImagLoss(ReplLoss):
+    actent: float = 3e-4
 
 
 @dataclass(frozen=True)
@@ -225,10 +202,10 @@ class AgentRecipe:
     dyn: Dyn = Dyn()
     enc: Enc = Enc()
     dec: Dec = Dec()
-    rewhead: RewardHead = RewardHead()
+    rewhead: TwoHotHead = TwoHotHead(layers=1)
     conhead: ContinueHead = ContinueHead()
     policy: PolicyHead = PolicyHead()
-    value: ValueHead = ValueHead()
+    value: TwoHotHead = TwoHotHead()
     policy_dist_disc: str = "categorical"
     policy_dist_cont: str = "bounded_normal"
     imag_last: int = 0
@@ -306,7 +283,7 @@ class Recipe:
     run: Run = Run()
     jax: Jax = Jax()
     agent: AgentRecipe = AgentRecipe()
-    env: Env = field(default_factory=Env)
+    env: Env = Env()
 
     @property
     def suite(self) -> str:
@@ -359,17 +336,19 @@ def parse_recipe(given: Mapping[str, Any], task: str) -> Recipe:
         RecipeError: an unknown task, key (the nearest is named), type or value, values that do not fit each
             other, or a value that the official program takes and this one does not.
     """
-    task = canonical_task(task)
-    config = _config(given, task)
-    leaves = _leaves(Recipe(task=task, config=config)) | {"task": task, "config": config}
-    for layer in _layers(given, config):
+    task = to_canonical_task(task)
+    config = _choose_config(given, task)
+    default = Recipe(task=task, config=config)
+    leaves = _list_leaves(default)
+    for layer in _list_layers(given, config):
         for key, value in layer.items():
-            leaves[key] = _coerce(key, value, leaves[key])
-    _check(leaves)
-    return _build(Recipe, leaves)
+            leaves[key] = coerce(key, value, leaves[key])
+    check_values(leaves, _CHOICES, _RANGES)
+    check_relations(_relations(leaves))
+    return _with_leaves(default, leaves)
 
 
-def canonical_task(task: str) -> str:
+def to_canonical_task(task: str) -> str:
     """``atari_<game>`` names the same task as ``atari100k_<game>``.
 
     Raises:
@@ -391,8 +370,8 @@ def effective_recipe(recipe: Recipe, given: Mapping[str, Any] | None = None) -> 
             in the words of the suite.
     """
     said = {key: value for key, value in (given or {}).items() if key in ("size", *SHORTHANDS)}
-    derived = {"model_profile": model_profile(recipe), "action_repeat": recipe.action_repeat}
-    leaves = said | _leaves(recipe) | derived
+    derived = {"model_profile": find_model_profile(recipe), "action_repeat": recipe.action_repeat}
+    leaves = said | _list_leaves(recipe) | derived
     own = f"env.{recipe.suite}."
     return {
         key: list(value) if isinstance(value, tuple) else value
@@ -401,12 +380,12 @@ def effective_recipe(recipe: Recipe, given: Mapping[str, Any] | None = None) -> 
     }
 
 
-def model_profile(recipe: Recipe) -> str:
+def find_model_profile(recipe: Recipe) -> str:
     """``official_xl`` for the default sizes, the name of a size where all are equal, else ``custom``."""
-    shapes = {key: value for key, value in _leaves(recipe).items() if _shorthand(key)}
+    shapes = {key: value for key, value in _list_leaves(recipe).items() if _find_shorthand(key)}
     default = Recipe(task=recipe.task, config=recipe.config)
     for name, sizes in SIZES.items():
-        expected = _leaves(default) | dict(_spread(sizes))
+        expected = _list_leaves(default) | dict(_spread_shorthands(sizes))
         if all(expected[key] == value for key, value in shapes.items()):
             return DEFAULT_PROFILE if name == DEFAULT_SIZE else name
     return "custom"
@@ -415,7 +394,7 @@ def model_profile(recipe: Recipe) -> str:
 # ---------------------------------------------------------------- from a flat mapping to the tree
 
 
-def _config(given: Mapping[str, Any], task: str) -> str:
+def _choose_config(given: Mapping[str, Any], task: str) -> str:
     valid = _SUITE_CONFIGS[task.split("_", 1)[0]]
     config = given.get("config", valid[0])
     if config not in valid:
@@ -423,116 +402,78 @@ def _config(given: Mapping[str, Any], task: str) -> str:
     return str(config)
 
 
-def _layers(given: Mapping[str, Any], config: str) -> Iterator[dict[str, Any]]:
+def _list_layers(given: Mapping[str, Any], config: str) -> Iterator[dict[str, Any]]:
     """What is laid over the defaults, one dotted mapping after the other."""
     named = dict(CONFIGS[config])
     size = given.get("size", named.pop("size", None))
     if size is not None:
         if not isinstance(size, str) or size not in SIZES:
             raise RecipeError(f"recipe.size is {size!r}; valid: {', '.join(SIZES)}")
-        yield dict(_spread(SIZES[size]))
+        yield dict(_spread_shorthands(SIZES[size]))
     yield named
-    yield dict(_spread({key: value for key, value in given.items() if key in SHORTHANDS}))
+    yield dict(_spread_shorthands({key: value for key, value in given.items() if key in SHORTHANDS}))
     dotted = {k: v for k, v in given.items() if k not in SHORTHANDS and k not in ("config", "size")}
-    for key in dotted:
-        if key not in LEAVES:
-            raise RecipeError(_unknown(key))
+    check_keys(dotted, ["config", "size", *SHORTHANDS, *LEAVES])
     yield dotted
 
 
-def _spread(shorthands: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _spread_shorthands(shorthands: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in shorthands.items():
         for key in LEAVES:
-            if _shorthand(key) == name:
+            if _find_shorthand(key) == name:
                 yield key, value
 
 
-def _shorthand(key: str) -> str | None:
+def _find_shorthand(key: str) -> str | None:
     """The shorthand that sets the leaf ``key``, or None."""
     name = key.rsplit(".", 1)[-1]
     return name if key.startswith("agent.") and name in SHORTHANDS else None
 
 
-def _leaves(node: Any, prefix: str = "") -> dict[str, Any]:
+def _list_leaves(node: Any, prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for f in dataclasses.fields(node):
         value = getattr(node, f.name)
         key = prefix + f.name
-        leaves |= _leaves(value, key + ".") if dataclasses.is_dataclass(value) else {key: value}
+        leaves |= _list_leaves(value, key + ".") if dataclasses.is_dataclass(value) else {key: value}
     return leaves
 
 
-def _build(cls: Any, leaves: Mapping[str, Any], prefix: str = "") -> Any:
+def _with_leaves(node: Any, leaves: Mapping[str, Any], prefix: str = "") -> Any:
+    """``node`` with other values for its leaves."""
     values = {}
-    for f in dataclasses.fields(cls):
-        key = prefix + f.name
-        values[f.name] = leaves[key] if key in leaves else _build(_node(f), leaves, key + ".")
-    return cls(**values)
-
-
-def _node(f: dataclasses.Field[Any]) -> Any:
-    return type(f.default) if f.default is not dataclasses.MISSING else f.default_factory
+    for f in dataclasses.fields(node):
+        key, value = prefix + f.name, getattr(node, f.name)
+        values[f.name] = leaves[key] if key in leaves else _with_leaves(value, leaves, key + ".")
+    return dataclasses.replace(node, **values)
 
 
 LEAVES: dict[str, Any] = {
-    key: value for key, value in _leaves(Recipe(task="", config="")).items() if key not in ("task", "config")
+    key: value
+    for key, value in _list_leaves(Recipe(task="", config="")).items()
+    if key not in ("task", "config")
 }
-
-
-def _unknown(key: object) -> str:
-    known = ["config", "size", *SHORTHANDS, *LEAVES]
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    name = str(key) if str(key).isprintable() else repr(key)
-    return f"recipe.{name} is not a known key; {hint}valid: {', '.join(known)}"
-
-
-def _coerce(key: str, value: Any, default: Any) -> Any:
-    if isinstance(default, tuple):
-        return _integers(key, value)
-    kind = type(default)
-    # A bool is an int in Python, but true is not a number of steps, and "false" is not a bool.
-    if isinstance(value, bool) and kind is not bool:
-        raise RecipeError(f"recipe.{key} is {value!r}; valid: a {kind.__name__}")
-    if kind is float and isinstance(value, int):
-        value = float(value)
-    elif kind is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, kind):
-        hint = " (YAML reads 1e-3 as text; write 1.0e-3)" if kind is float and isinstance(value, str) else ""
-        raise RecipeError(f"recipe.{key} is {value!r}; valid: a {kind.__name__}{hint}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(f"recipe.{key} is {value!r}; valid: a finite number")
-    return value
-
-
-def _integers(key: str, value: Any) -> tuple[int, ...]:
-    listed = isinstance(value, (list, tuple)) and len(value) > 0
-    if not listed or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in value):
-        raise RecipeError(f"recipe.{key} is {value!r}; valid: a list of whole numbers of 1 or more")
-    return tuple(value)
 
 
 # ---------------------------------------------------------------- what a value may be
 
 _ACTS = ("silu", "gelu", "relu", "elu", "tanh", "mish", "relu2", "none")
-_NORMS = ("rms", "layer", "none")
 _INITS = tuple(
     f"{dist}_{fan}" for dist in ("trunc_normal", "normal", "uniform") for fan in ("in", "out", "avg")
 )
-_CHOICES = {
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "act": _ACTS,
+    "norm": ("rms", "layer", "none"),
+    "winit": _INITS,
+    "output": ("symexp_twohot",),
     "agent.dyn.typ": ("rssm",),
     "agent.enc.typ": ("simple",),
     "agent.dec.typ": ("simple",),
-    "agent.rewhead.output": ("symexp_twohot",),
-    "agent.value.output": ("symexp_twohot",),
     "agent.conhead.output": ("binary",),
     "agent.policy_dist_disc": ("categorical",),
     "agent.policy_dist_cont": ("bounded_normal", "normal_logstd"),
     "agent.opt.schedule": ("const", "linear", "cosine"),
-    "agent.retnorm.impl": ("perc", "meanstd", "none"),
-    "agent.valnorm.impl": ("perc", "meanstd", "none"),
-    "agent.advnorm.impl": ("perc", "meanstd", "none"),
+    "impl": ("perc", "meanstd", "none"),
     "jax.compute_dtype": ("bfloat16", "float32"),
     "env.atari100k.actions": ("needed", "all"),
     "env.atari100k.lives": ("unused", "discount", "reset"),
@@ -540,50 +481,23 @@ _CHOICES = {
 }
 
 
-@dataclass(frozen=True)
-class _Range:
-    holds: Callable[[Any], bool]
-    valid: str
-
-
-_FROM_ONE = _Range(lambda n: n >= 1, "1 or more")
-_FROM_ZERO = _Range(lambda n: n >= 0, "0 or more")
-_ABOVE_ZERO = _Range(lambda n: n > 0, "above 0")
-_FRACTION = _Range(lambda n: 0 <= n <= 1, "0 to 1")
-_BELOW_ONE = _Range(lambda n: 0 <= n < 1, "0 up to, not including, 1")
-_PERCENT = _Range(lambda n: 0 <= n <= 100, "0 to 100")
-_ODD = _Range(lambda n: n >= 3 and n % 2 == 1, "an odd number of 3 or more")
-_RANGES = {
-    "bins": _ODD,
-    "lam": _FRACTION, "unimix": _BELOW_ONE, "beta1": _BELOW_ONE, "beta2": _BELOW_ONE,
+_PERCENT: Range = (lambda n: 0 <= n <= 100, "0 to 100")
+_RANGES: dict[str, Range] = {
+    "bins": (lambda n: n >= 3 and n % 2 == 1, "an odd number of 3 or more"),
+    "lam": FRACTION, "unimix": BELOW_ONE, "beta1": BELOW_ONE, "beta2": BELOW_ONE,
     "perclo": _PERCENT, "perchi": _PERCENT,
-    "eps": _ABOVE_ZERO, "limit": _ABOVE_ZERO, "train_ratio": _ABOVE_ZERO, "minstd": _ABOVE_ZERO,
-    "maxstd": _ABOVE_ZERO, "horizon": _Range(lambda n: n >= 2, "2 or more"),
-    "rate": _Range(lambda n: 0 < n <= 1, "above 0, up to 1"),
-    "camera": _Range(lambda n: n >= -1, "-1 or more"),
+    "eps": ABOVE_ZERO, "limit": ABOVE_ZERO, "train_ratio": ABOVE_ZERO, "minstd": ABOVE_ZERO,
+    "maxstd": ABOVE_ZERO, "horizon": FROM_TWO,
+    "rate": (lambda n: 0 < n <= 1, "above 0, up to 1"),
+    "camera": (lambda n: n >= -1, "-1 or more"),
     **dict.fromkeys(
         ("deter", "hidden", "stoch", "classes", "blocks", "units", "depth", "kernel", "every", "repeat",
-         "envs", "steps", "batch_size", "batch_length", "imag_length", "replay.size"), _FROM_ONE),
+         "envs", "steps", "batch_size", "batch_length", "imag_length", "replay.size"), FROM_ONE),
     **dict.fromkeys(
         ("layers", "imglayers", "obslayers", "dynlayers", "bspace", "imag_last", "replay_context", "warmup",
-         "anneal", "noops", "lr", "agc", "wd", "outscale", "free_nats", "actent", "slowreg"), _FROM_ZERO),
-    **dict.fromkeys((f.name for f in dataclasses.fields(LossScales)), _FROM_ZERO),
+         "anneal", "noops", "lr", "agc", "wd", "outscale", "free_nats", "actent", "slowreg"), FROM_ZERO),
+    **dict.fromkeys((f.name for f in dataclasses.fields(LossScales)), FROM_ZERO),
 }  # fmt: skip
-_NAMES = {"act": _ACTS, "norm": _NORMS, "winit": _INITS}
-
-
-def _check(leaves: Mapping[str, Any]) -> None:
-    for key, value in leaves.items():
-        name = key.rsplit(".", 1)[-1]
-        choices = _CHOICES.get(key) or _NAMES.get(name)
-        if choices and value not in choices:
-            raise RecipeError(f"recipe.{key} is {value!r}; supported here: {', '.join(choices)}")
-        limits = _RANGES.get(key) or _RANGES.get(name)
-        if limits and not isinstance(value, (bool, str)) and not limits.holds(value):
-            raise RecipeError(f"recipe.{key} is {value!r}; valid: {limits.valid}")
-    for holds, text in _relations(leaves):
-        if not holds:
-            raise RecipeError(f"recipe: {text}")
 
 
 def _relations(r: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:

@@ -12,25 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from .distributions import categorical_kl, log_probabilities, sample_one_hot, straight_through
-from .layers import (
-    Parameters,
-    Params,
-    Style,
-    activate,
-    block_linear,
-    block_parameters,
-    layer,
-    layer_parameters,
-    linear,
-    linear_parameters,
-    mlp,
-    mlp_parameters,
-    norm_parameters,
-    with_dense_kernels,
-)
+from .layers import Params, activate, block_linear, layer, linear, mlp, sg, with_dense_kernels
 from .recipe import Rssm
 
-sg = jax.lax.stop_gradient
 LARGE_GATES = 128  # gates in a block from which on blocks are worth operations of their own
 
 
@@ -52,29 +36,6 @@ class Posterior(NamedTuple):
     logits: jax.Array
 
 
-def rssm_parameters(config: Rssm, tokens: int, actions: int) -> Parameters:
-    """Parameters of the model, for tokens and action vectors of these sizes."""
-    style, deter, hidden = _style(config), config.deter, config.hidden
-    stoch, blocks = config.stoch * config.classes, config.blocks
-    parameters = layer_parameters("dynamics/from_deter", deter, hidden, style)
-    parameters |= layer_parameters("dynamics/from_stoch", stoch, hidden, style)
-    parameters |= layer_parameters("dynamics/from_action", actions, hidden, style)
-    inputs = deter + blocks * 3 * hidden
-    for i in range(config.dynlayers):
-        parameters |= block_parameters(f"dynamics/hidden{i}", inputs, deter, blocks, style)
-        parameters |= norm_parameters(f"dynamics/hidden{i}", deter, style)
-        inputs = deter
-    parameters |= block_parameters("dynamics/gru", inputs, 3 * deter, blocks, style)
-    for name, size, layers in (
-        ("prior", deter, config.imglayers),
-        ("posterior", tokens + (0 if config.absolute else deter), config.obslayers),
-    ):
-        parameters |= mlp_parameters(f"dynamics/{name}", size, hidden, layers, style)
-        last = hidden if layers else size
-        parameters |= linear_parameters(f"dynamics/{name}_logits", last, stoch, style, config.outscale)
-    return parameters
-
-
 def initial_latent(rows: int, config: Rssm, dtype) -> Latent:
     """The all-zero state before the first step of an episode."""
     return Latent(
@@ -85,41 +46,35 @@ def initial_latent(rows: int, config: Rssm, dtype) -> Latent:
 def core(params: Params, latent: Latent, action: jax.Array, config: Rssm) -> jax.Array:
     """Next deterministic state (N, D) after an action vector (N, A): a GRU with block-diagonal kernels."""
     action = action / sg(jnp.maximum(1, jnp.abs(action)))
-    style = _style(config)
-    shared = [
-        layer(params, "dynamics/from_deter", latent.deter, style),
-        layer(params, "dynamics/from_stoch", latent.stoch, style),
-        layer(params, "dynamics/from_action", action, style),
-    ]
-    x, shared = _to_blocks(latent.deter, jnp.concatenate(shared, -1), config.blocks)
+    inputs = {"deter": latent.deter, "stoch": latent.stoch, "action": action}
+    read = [layer(params, f"dynamics/from_{k}", x, config.hidden, config) for k, x in inputs.items()]
+    shared: jax.Array | None = jnp.concatenate(read, -1)
+    x = latent.deter.reshape(len(latent.deter), config.blocks, -1)
     for i in range(config.dynlayers):
         name = f"dynamics/hidden{i}"
-        y = activate(params, name, block_linear(params, name, x, shared), style)
-        x, shared = y.reshape(x.shape), None
-    return _gru(latent.deter, block_linear(params, "dynamics/gru", x, shared), config.blocks)
+        y = block_linear(params, name, x, shared, config.deter, config)
+        x, shared = activate(params, name, y, config).reshape(x.shape), None
+    gates = block_linear(params, "dynamics/gru", x, shared, 3 * config.deter, config)
+    return apply_gates(latent.deter, gates, config.blocks)
 
 
-def prepared(params: Params, config: Rssm) -> Params:
+def prepare_params(params: Params, config: Rssm) -> Params:
     """``params`` with what :func:`core` would otherwise make of them anew in every step."""
     names = [*(f"dynamics/hidden{i}" for i in range(config.dynlayers)), "dynamics/gru"]
     return with_dense_kernels(params, names, config.deter // config.blocks)
 
 
-def _to_blocks(deter: jax.Array, shared: jax.Array, blocks: int) -> tuple[jax.Array, jax.Array | None]:
-    """What each block reads: its own part (N, G, D / G) of ``deter``, and what all blocks share."""
-    return deter.reshape(len(deter), blocks, -1), shared
-
-
-def _gru(deter: jax.Array, gates: jax.Array, blocks: int) -> jax.Array:
+def apply_gates(deter: jax.Array, gates: jax.Array, blocks: int) -> jax.Array:
+    """New state (N, D) of the gates (N, 3 * D), each block's side by side."""
     if jax.default_backend() == "cpu" and gates.shape[-1] >= blocks * LARGE_GATES:
         # Block by block nothing has to be put side by side only to be taken apart again.
         parts = zip(jnp.split(deter, blocks, -1), jnp.split(gates, blocks, -1), strict=True)
-        return jnp.concatenate([_gated(*part) for part in parts], -1)
+        return jnp.concatenate([apply_block_gates(*part) for part in parts], -1)
     own = deter.reshape(len(deter), blocks, -1)
-    return _gated(own, gates.reshape(len(deter), blocks, -1)).reshape(deter.shape)
+    return apply_block_gates(own, gates.reshape(len(deter), blocks, -1)).reshape(deter.shape)
 
 
-def _gated(deter: jax.Array, gates: jax.Array) -> jax.Array:
+def apply_block_gates(deter: jax.Array, gates: jax.Array) -> jax.Array:
     """New state (..., D) of reset, candidate and update (..., 3 * D), one after the other."""
     reset, candidate, update = jnp.split(gates, 3, -1)
     update = jax.nn.sigmoid(update - 1)
@@ -129,15 +84,21 @@ def _gated(deter: jax.Array, gates: jax.Array) -> jax.Array:
 
 def prior_logits(params: Params, deter: jax.Array, config: Rssm) -> jax.Array:
     """Logits (..., S, C) of the stochastic state from the deterministic one alone."""
-    x = mlp(params, "dynamics/prior", deter, config.imglayers, _style(config))
-    return linear(params, "dynamics/prior_logits", x).reshape(*x.shape[:-1], config.stoch, config.classes)
+    return latent_logits(params, "prior", deter, config.imglayers, config)
 
 
 def posterior_logits(params: Params, deter: jax.Array, tokens: jax.Array, config: Rssm) -> jax.Array:
-    """Logits (..., S, C) of the stochastic state from the deterministic one and the observation's tokens."""
+    """Logits (..., S, C) of the stochastic state from the deterministic one and tokens (..., E)."""
     x = tokens if config.absolute else jnp.concatenate([deter, tokens], -1)
-    x = mlp(params, "dynamics/posterior", x, config.obslayers, _style(config))
-    return linear(params, "dynamics/posterior_logits", x).reshape(*x.shape[:-1], config.stoch, config.classes)
+    return latent_logits(params, "posterior", x, config.obslayers, config)
+
+
+def latent_logits(params: Params, name: str, x: jax.Array, layers: int, config: Rssm) -> jax.Array:
+    """Logits (..., S, C) that an MLP makes of ``x`` (..., F)."""
+    x = mlp(params, f"dynamics/{name}", x, layers, config.hidden, config)
+    stoch = config.stoch * config.classes
+    x = linear(params, f"dynamics/{name}_logits", x, stoch, config, config.outscale)
+    return x.reshape(*x.shape[:-1], config.stoch, config.classes)
 
 
 def observe_step(
@@ -170,7 +131,7 @@ def observe(
 ) -> Posterior:
     """Latents of tokens (T, N, E), previous actions (T, N, A), resets (T, N), Gumbels (T, N, S, C)."""
 
-    params = prepared(params, config)
+    params = prepare_params(params, config)
 
     def step(latent: Latent, inputs: tuple[jax.Array, ...]) -> tuple[Latent, Posterior]:
         posterior = observe_step(params, latent, *inputs, config)
@@ -205,7 +166,3 @@ def kl_losses(posterior: jax.Array, prior: jax.Array, config: Rssm) -> KlLosses:
         dyn, rep = jnp.maximum(dyn, config.free_nats), jnp.maximum(rep, config.free_nats)
     entropies = (-(jnp.exp(x) * x).sum((-2, -1)).mean() for x in (pri, post))
     return KlLosses(dyn, rep, *entropies)
-
-
-def _style(config: Rssm) -> Style:
-    return Style(config.act, config.norm, config.winit)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Keys that every environment shows and that are no input of the encoder (official dreamerv3/agent.py).
-BOOKKEEPING = ("is_first", "is_last", "is_terminal", "reward")
-
 
 @dataclass(frozen=True)
 class Space:
@@ -30,8 +27,16 @@ class Space:
 
 
 Spaces = dict[str, Space]
+_FLAG = Space((), np.dtype(bool), 0, 1, 2)
+# What every environment shows and what is no input of the encoder (official dreamerv3/agent.py).
+BOOKKEEPING: Spaces = {
+    "is_first": _FLAG,
+    "is_last": _FLAG,
+    "is_terminal": _FLAG,
+    "reward": Space((), np.dtype(np.float32)),
+}
 
 
-def inputs(obs_space: Spaces) -> Spaces:
+def select_inputs(obs_space: Spaces) -> Spaces:
     """The observations that are encoded and reconstructed, in the order of their names."""
     return {key: obs_space[key] for key in sorted(obs_space) if key not in BOOKKEEPING}

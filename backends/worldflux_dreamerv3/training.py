@@ -42,7 +42,7 @@ BLOCK = 10  # steps
 NO_STATISTICS = ("opt/updates", "opt/param_count")
 
 
-class Diverged(RuntimeError):
+class Diverged(wire.Refused):
     """The loss is no longer a finite number."""
 
 
@@ -61,22 +61,6 @@ class UpdateRatio:
         due = int((step - self.paid) * self.updates_per_step)
         self.paid += due / self.updates_per_step
         return due
-
-
-class WindowSums(wire.Windows):
-    """`wire.Windows` that a checkpoint can hold."""
-
-    def bounds(self) -> dict[str, list[int]]:
-        """First and last update of each window."""
-        return {name: list(pair) for name, pair in self._bounds.items()}
-
-    def snapshot(self) -> dict[str, dict[str, float]]:
-        """The sums so far, by window and statistic."""
-        return {name: dict(sums) for name, sums in self._sums.items()}
-
-    def restore(self, snapshot: Mapping[str, Mapping[str, float]]) -> None:
-        """Go on from ``snapshot``."""
-        self._sums = {name: dict(sums) for name, sums in snapshot.items()}
 
 
 class Finished(NamedTuple):
@@ -98,10 +82,8 @@ class Outcome:
     # Where this process began, if it goes on from a checkpoint: at this step, after so many updates.
     resumed_from_step: int | None = None
     resumed_from_update: int = 0
-    # Of the first update of this process, which waits for the compiler.
-    first_update: int = 0
-    first_update_step: int = 0
-    first_update_at: float | None = None  # time.perf_counter()
+    # Steps, updates and time.perf_counter() at the end of the first update of this process.
+    first: tuple[int, int, float] | None = None
 
 
 class Run:
@@ -112,8 +94,7 @@ class Run:
         recipe: its recipe.
         envs: ``run.envs`` environments.
         seed: of everything random but the environments, which have theirs.
-        windows: gathers the training metrics.
-        progress: gets heartbeats.
+        log: gets heartbeats, training metrics and scores.
         on_step: called with this run after every step of the environments, e.g. to save a checkpoint.
     """
 
@@ -123,17 +104,16 @@ class Run:
         recipe: Recipe,
         envs: Sequence[Environment],
         seed: int,
-        windows: WindowSums,
-        progress: wire.Progress,
+        log: wire.Log,
         on_step: Callable[[Run], None] = lambda run: None,
     ) -> None:
         self.agent, self.recipe, self.envs, self.seed = agent, recipe, envs, seed
-        self.windows, self.progress, self.on_step = windows, progress, on_step
+        self.log, self.on_step = log, on_step
         self.replay = make_replay(recipe, seed)
         self.state = agent.init_state(seed)
-        self.train_carry = agent.init_train(recipe.batch_size)
-        self.policy_carry = agent.init_policy(len(envs))
-        self.acting = _copied(_acting(self.state.params))
+        self.train_carry = agent.initial_carry(recipe.batch_size)
+        self.policy_carry = agent.initial_carry(len(envs))
+        self.acting = _copied(_select_acting(self.state.params))
         self.handed_over: Any = None
         self.actions: Arrays = {}
         self.resets = np.ones(len(envs), bool)
@@ -153,7 +133,7 @@ class Run:
             Diverged: the loss is NaN or infinite.
         """
         began = time.perf_counter() - self.outcome.train_sec
-        steps = total_steps(self.recipe)
+        steps = count_steps(self.recipe)
         while self.step < steps:
             self._advance()
             self._beat()
@@ -164,6 +144,12 @@ class Run:
         self._beat(force=True)
         self.outcome.train_sec = time.perf_counter() - began
         return self.outcome
+
+    def timing(self) -> dict[str, float]:
+        """Rates of this process; ``train_sec`` is over all processes of a resumed run."""
+        steps = self.step - (self.outcome.resumed_from_step or 0)
+        updates = self.outcome.updates - self.outcome.resumed_from_update
+        return wire.compute_rates(steps, updates, self.outcome.train_sec, self.outcome.first)
 
     def _advance(self) -> None:
         """One step of every environment, and the updates that come due."""
@@ -193,7 +179,7 @@ class Run:
             carry, actions, latents = self.agent.policy(self.acting, self.policy_carry, obs, key)
         self._has_acted = True
         self.policy_carry, self.acted = carry, self.acted + 1
-        self.actions = {name: _where_running(value, obs["is_last"]) for name, value in actions.items()}
+        self.actions = {name: _zero_where_ended(value, obs["is_last"]) for name, value in actions.items()}
         if self.handed_over is not None:
             self.acting, self.handed_over = self.handed_over, None
         return latents if self.recipe.replay_context else {}
@@ -202,7 +188,9 @@ class Run:
         start = 0.0 if obs["is_first"][i] else self.scores[i]
         self.scores[i] = start + obs["reward"][i]
         if obs["is_last"][i]:
-            self.outcome.episodes.append((self.step, float(self.scores[i])))
+            score = float(self.scores[i])
+            self.outcome.episodes.append((self.step, score))
+            self.log.write(self.step * self.recipe.action_repeat, {"episode/score": score})
 
     def _learn(self) -> None:
         recipe = self.recipe
@@ -217,9 +205,9 @@ class Run:
         assert batch is not None, "a batch was drawn with the first sequence"
         if self.handed_over is None:
             # The update takes the parameters over, and the actor still needs them.
-            self.handed_over = _copied(_acting(self.state.params))
+            self.handed_over = _copied(_select_acting(self.state.params))
         seed = update_key(self.seed, self.outcome.updates)
-        first = self.outcome.first_update_at is None
+        first = self.outcome.first is None
         with self._alive(compiling=first):
             self.state, self.train_carry, latents, metrics = self.agent.train(
                 self.state, self.train_carry, {**batch, "seed": seed}
@@ -228,8 +216,8 @@ class Run:
                 jax.block_until_ready(metrics)
         self.outcome.updates += 1
         if first:
-            self.outcome.first_update, self.outcome.first_update_step = self.outcome.updates, self.step
-            self.outcome.first_update_at = time.perf_counter()
+            begun = self.step - (self.outcome.resumed_from_step or 0)
+            self.outcome.first = (begun, 1, time.perf_counter())
         # While the device computes: the next batch, then what the update before found.
         self.batch = self.replay.sample(self.recipe.batch_size)
         self._settle()
@@ -249,12 +237,12 @@ class Run:
         if self.recipe.replay_context:
             kept = {key: np.asarray(value) for key, value in latents.items() if key != "stepid"}
             self.replay.update(stepid, kept)
-        if self.windows.wants(update):
-            self.windows.add(update, _statistics(metrics))
+        if self.log.wants(update):
+            self.log.update(update, self.step * self.recipe.action_repeat, _read_statistics(metrics))
 
     def _beat(self, force: bool = False) -> None:
         frames = min(self.step, int(self.recipe.run.steps)) * self.recipe.action_repeat
-        self.progress.beat(frames, force=force, updates=self.outcome.updates)
+        self.log.beat(frames, force=force, updates=self.outcome.updates)
 
     @contextmanager
     def _alive(self, compiling: bool) -> Iterator[None]:
@@ -277,7 +265,7 @@ class Run:
             thread.join()
 
 
-def total_steps(recipe: Recipe) -> int:
+def count_steps(recipe: Recipe) -> int:
     """Agent steps of all environments together that a run takes."""
     block = math.ceil(BLOCK / recipe.run.envs) * recipe.run.envs
     return math.ceil(recipe.run.steps / block) * block
@@ -292,28 +280,25 @@ def make_replay(recipe: Recipe, seed: int) -> Replay:
         envs=recipe.run.envs,
         online=recipe.replay.online,
         seed=replay_seed(seed),
-        most_rows=total_steps(recipe),
+        most_rows=count_steps(recipe),
     )
 
 
-def curve(outcome: Outcome, action_repeat: int) -> list[wire.CurvePoint]:
-    """Scores of finished training episodes by environment frame; the mean where several end at one."""
-    by_step: dict[int, list[float]] = {}
-    for step, score in outcome.episodes:
-        by_step.setdefault(step * action_repeat, []).append(score)
-    return [wire.CurvePoint(step, float(np.mean(scores))) for step, scores in sorted(by_step.items())]
+def make_curve(outcome: Outcome, action_repeat: int) -> tuple[wire.CurvePoint, ...]:
+    """Scores of finished training episodes by environment frame."""
+    return wire.curve_of_episodes((step * action_repeat, score) for step, score in outcome.episodes)
 
 
-def _statistics(metrics: Mapping[str, Any]) -> dict[str, float]:
+def _read_statistics(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in jax.device_get(metrics).items() if k not in NO_STATISTICS}
 
 
-def _where_running(action: NDArray[Any], is_last: NDArray[np.bool_]) -> NDArray[Any]:
+def _zero_where_ended(action: NDArray[Any], is_last: NDArray[np.bool_]) -> NDArray[Any]:
     mask = ~is_last.reshape(-1, *[1] * (action.ndim - 1))
     return np.asarray(action) * mask.astype(action.dtype)
 
 
-def _acting(params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+def _select_acting(params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     return {name: value for name, value in params.items() if name.startswith(ACTING)}
 
 

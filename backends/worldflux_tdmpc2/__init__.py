@@ -4,4 +4,7 @@ Reads top to bottom: ``recipe`` (hyperparameters), ``environments``, ``activatio
 ``noise`` (every random number), ``replay``, ``optimiser``, ``agent`` (losses and update), ``planner``
 (MPPI), ``training`` (the loop), ``checkpoint``, ``__main__`` (request in, record out). Beside them,
 ``match`` computes the components that the official program's are compared with.
+
+Networks are lists of plain tensors, not ``torch.nn.Module``: with the networks of a quick suite a module's
+bookkeeping takes as long as its arithmetic.
 """

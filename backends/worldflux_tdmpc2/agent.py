@@ -123,7 +123,7 @@ class Agent:
             "q": self.q,
         }
 
-    def learnable_parameters(self) -> int:
+    def count_parameters(self) -> int:
         """How many numbers are learned."""
         return sum(p.numel() for network in self.learnable().values() for p in network.parameters())
 
@@ -202,11 +202,7 @@ class Agent:
         """Reward plus discounted minimum of two target Q-functions (paper, equation 4): (T, B)."""
         action = self.act_quickly(next_z, noise.target_action)
         values = self.values(self.target_q.members(noise.target_members), next_z, action)
-        return reward + self.discount * self.target_value(values)
-
-    def target_value(self, values: Tensor) -> Tensor:
-        """What two members' values (2, T, B) say together: (T, B)."""
-        return values.amin(0)
+        return reward + self.discount * values.amin(0)
 
     def values(self, q: Ensemble, z: Tensor, action: Tensor, dropout: Tensor | None = None) -> Tensor:
         """Scalar values (Q, ...) of latents (..., L) and actions (..., A)."""

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytest_worldflux_parity import wire
+
 from .agent import Agent
 
 FORMAT = "worldflux_tdmpc2.checkpoint.v1"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(wire.Refused):
     """A file that is not a checkpoint of this agent; the text is one line."""
 
 
@@ -70,7 +72,8 @@ def restore(agent: Agent, state: dict[str, Any], where: str) -> int:
             raise CheckpointError(f"{where}: tensor {name} is unknown to this agent")
         if own[name].shape != saved[name].shape or own[name].dtype != saved[name].dtype:
             raise CheckpointError(
-                f"{where}: tensor {name} is {_kind(saved[name])}, and this agent's is {_kind(own[name])}"
+                f"{where}: tensor {name} is {_describe(saved[name])}, "
+                f"and this agent's is {_describe(own[name])}"
             )
     with torch.no_grad():
         for name, tensor in own.items():
@@ -102,5 +105,5 @@ def _random_state(device: torch.device) -> dict[str, Tensor]:
     return state
 
 
-def _kind(tensor: Tensor) -> str:
+def _describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}"

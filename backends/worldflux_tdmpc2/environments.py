@@ -5,25 +5,28 @@ each applied for two control steps whose rewards are summed; an episode is 500 a
 suite's own time limit says; observations are the suite's, flattened in its order, or three stacked frames.
 28 tasks are dm_control's own, 11 are in `custom_tasks`.
 
-Only the dm_control domain that is asked for is imported, and an OpenGL library only for pixels.
+An OpenGL library is imported only for pixels.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
-import os
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
+
+from pytest_worldflux_parity.wire.simulation import (
+    collide_as_before,
+    open_camera,
+    quadruped_sensor_names,
+    renderer_for,
+)
 
 TASKS: tuple[str, ...] = (
     "acrobot-swingup",
@@ -70,7 +73,7 @@ ACTION_REPEAT = 2
 EPISODE_LENGTH = 500
 FRAME_SIZE = 64  # pixels
 STACKED_FRAMES = 3
-DEFAULT_RENDERER = "egl"
+DOMAINS = {"cup": "ball_in_cup"}  # task's word -> dm_control's, where they differ
 
 Observations = Literal["state", "rgb"]
 
@@ -93,9 +96,9 @@ def make_env(task_id: str, seed: int, obs: str = "state") -> Environment:
         raise ValueError(f"unknown task {task_id!r}: the nearest of the {len(TASKS)} tasks is {nearest!r}")
     if obs not in ("state", "rgb"):
         raise ValueError(f"unknown observations {obs!r}: 'state' or 'rgb'")
-    with _renderer_for(obs):
+    with renderer_for(obs == "rgb"):
         simulation = _load_simulation(task_id, seed)
-        observe = _Frames(simulation, _camera_of(task_id)) if obs == "rgb" else _State(simulation)
+        observe = _Frames(simulation, _choose_camera(task_id)) if obs == "rgb" else _State(simulation)
     return Environment(task_id, seed, simulation, observe)
 
 
@@ -206,40 +209,31 @@ class _Frames:
     shape = (3 * STACKED_FRAMES, FRAME_SIZE, FRAME_SIZE)
 
     def __init__(self, simulation: _Simulation, camera_id: int) -> None:
-        from dm_control.mujoco import Camera
-
         self._frames: deque[np.ndarray] = deque(maxlen=STACKED_FRAMES)
-        try:
-            self._camera = Camera(simulation.physics, FRAME_SIZE, FRAME_SIZE, camera_id)
-        except Exception as error:  # each OpenGL library has its own errors
-            raise RuntimeError(_no_renderer(error)) from error
+        self._draw = open_camera(simulation.physics, FRAME_SIZE, FRAME_SIZE, camera_id)
 
     def first(self) -> np.ndarray:
-        self._frames.extend([self._render()] * STACKED_FRAMES)
+        self._frames.extend([self._draw().transpose(2, 0, 1)] * STACKED_FRAMES)
         return np.concatenate(self._frames)
 
     def next(self) -> np.ndarray:
-        self._frames.append(self._render())
+        self._frames.append(self._draw().transpose(2, 0, 1))
         return np.concatenate(self._frames)
 
-    def _render(self) -> np.ndarray:
-        # A copy, because the camera writes all its frames into one buffer.
-        return self._camera.render().transpose(2, 0, 1).copy()
 
-
-def _camera_of(task_id: str) -> int:
+def _choose_camera(task_id: str) -> int:
     # The fixed cameras 0 and 1 of the quadruped do not show the whole robot.
     return 2 if task_id.startswith("quadruped-") else 0
 
 
 def _load_simulation(task_id: str, seed: int) -> _Simulation:
     from .custom_tasks import VARIANTS, Variant
-    from .models import collide_as_before, restore_dog
+    from .models import restore_dog
 
     prefix, _, name = task_id.partition("-")
-    domain = _import_domain({"cup": "ball_in_cup"}.get(prefix, prefix))
+    domain = importlib.import_module(f"dm_control.suite.{DOMAINS.get(prefix, prefix)}")
     if prefix == "quadruped":
-        domain.Physics._get_sensor_names = _sensor_names
+        domain.Physics._get_sensor_names = quadruped_sensor_names
     variant = VARIANTS.get(task_id, Variant(base=name.replace("-", "_")))
     suite_env = domain.SUITE[variant.base](random=seed)
     physics, task = suite_env.physics, suite_env.task
@@ -262,63 +256,3 @@ def _reload_edited(physics: Any, domain: ModuleType, edit: Callable[[ElementTree
     tree = ElementTree.fromstring(xml)
     edit(tree)
     physics.reload_from_xml_string(ElementTree.tostring(tree), assets)
-
-
-def _import_domain(domain: str) -> ModuleType:
-    """Imports one module of ``dm_control.suite`` without the 18 others, which cost 0.3 s.
-
-    The package's ``__init__`` imports them all, so an empty shell of the package, which can find its
-    modules, stands in for it meanwhile. A later ``import dm_control.suite`` is a normal one.
-    """
-    package = "dm_control.suite"
-    if package in sys.modules:
-        return importlib.import_module(f"{package}.{domain}")
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    sys.modules[package] = importlib.util.module_from_spec(spec)
-    try:
-        return importlib.import_module(f"{package}.{domain}")
-    finally:
-        del sys.modules[package]
-
-
-def _sensor_names(physics: Any, *sensor_types: int) -> list[str]:
-    """What ``quadruped.Physics._get_sensor_names`` returns, without ``numpy.in1d``, which numpy 2.4 lacks."""
-    cache = physics._sensor_types_to_names
-    if sensor_types not in cache:
-        ids = np.flatnonzero(np.isin(physics.model.sensor_type, sensor_types))
-        cache[sensor_types] = [physics.model.id2name(i, "sensor") for i in ids]
-    return cache[sensor_types]
-
-
-@contextmanager
-def _renderer_for(obs: str) -> Iterator[None]:
-    """Has dm_control, which picks its renderer on import, pick none for states and one for pixels."""
-    asked_for = os.environ.get("MUJOCO_GL")
-    os.environ["MUJOCO_GL"] = "disable" if obs == "state" else asked_for or DEFAULT_RENDERER
-    try:
-        if obs == "rgb":
-            _import_renderer()
-        yield
-    finally:
-        del os.environ["MUJOCO_GL"]
-        if asked_for is not None:
-            os.environ["MUJOCO_GL"] = asked_for
-
-
-def _import_renderer() -> None:
-    loaded = sys.modules.get("dm_control._render")
-    try:
-        if loaded is None:
-            importlib.import_module("dm_control._render")
-        elif loaded.BACKEND == "off":  # an environment of states came first in this process
-            importlib.reload(loaded)
-    except Exception as error:  # each OpenGL library has its own errors
-        raise RuntimeError(_no_renderer(error)) from error
-
-
-def _no_renderer(error: Exception) -> str:
-    return (
-        f"rgb observations need OpenGL, and MUJOCO_GL={os.environ['MUJOCO_GL']} failed "
-        f"({type(error).__name__}: {error}): install libegl1 or set MUJOCO_GL to egl, osmesa or glfw"
-    )

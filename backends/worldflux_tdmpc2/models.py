@@ -16,12 +16,6 @@ THREE_LINK_RANGE = "-80 80"  # degrees
 DOG_MODEL = Path(__file__).with_name("dog_model.npz")
 
 
-def collide_as_before(model: mujoco.MjModel) -> None:
-    """Has convex geoms collide by libccd, the one algorithm of MuJoCo 3.1.2, with its limit of iterations."""
-    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
-    model.opt.ccd_iterations = 50
-
-
 def restore_dog(model: mujoco.MjModel) -> None:
     """Gives the dog the inertias and collision primitives that MuJoCo 3.1.2 derives from its meshes.
 
@@ -45,7 +39,7 @@ def restore_dog(model: mujoco.MjModel) -> None:
     mujoco.mj_setConst(model, mujoco.MjData(model))
 
 
-def _named(tree: ElementTree.Element, tag: str, name: str) -> ElementTree.Element:
+def _find_element(tree: ElementTree.Element, tag: str, name: str) -> ElementTree.Element:
     found = tree.find(f".//{tag}[@name='{name}']")
     if found is None:
         raise LookupError(f"the model of this dm_control has no <{tag} name={name!r}>")
@@ -54,7 +48,7 @@ def _named(tree: ElementTree.Element, tag: str, name: str) -> ElementTree.Elemen
 
 def lengthen_floor(tree: ElementTree.Element, floor: str, half_length: str) -> None:
     """Makes the floor (a plane, infinite to contacts) longer to the eye, for agents that run backwards."""
-    geom = _named(tree, "geom", floor)
+    geom = _find_element(tree, "geom", floor)
     geom.set("size", " ".join([half_length, *geom.attrib["size"].split()[1:]]))
 
 
@@ -63,24 +57,24 @@ def split_upper_arm(tree: ElementTree.Element) -> None:
 
     Every pivot but the shoulder is limited to 80 degrees either way, and a third motor is added.
     """
-    upper, hand = _named(tree, "body", "arm"), _named(tree, "body", "hand")
-    _named(upper, "geom", "arm").set("fromto", "0 0 0 .09 0 0")
+    upper, hand = _find_element(tree, "body", "arm"), _find_element(tree, "body", "hand")
+    _find_element(upper, "geom", "arm").set("fromto", "0 0 0 .09 0 0")
     upper.remove(hand)
     lower = ElementTree.SubElement(upper, "body", name="forearm", pos=".09 0 0")
-    lower.append(_renamed(_named(upper, "geom", "arm"), "forearm"))
+    lower.append(_rename_element(_find_element(upper, "geom", "arm"), "forearm"))
     ElementTree.SubElement(lower, "joint", name="elbow", limited="true", range=THREE_LINK_RANGE)
     lower.append(hand)
-    for body in (hand, _named(hand, "body", "finger")):
+    for body in (hand, _find_element(hand, "body", "finger")):
         body.set("pos", ".09 0 0")
-    _named(hand, "joint", "wrist").set("range", THREE_LINK_RANGE)
-    _actuator(tree).insert(1, ElementTree.Element("motor", name="elbow", joint="elbow"))
+    _find_element(hand, "joint", "wrist").set("range", THREE_LINK_RANGE)
+    _find_actuator(tree).insert(1, ElementTree.Element("motor", name="elbow", joint="elbow"))
 
 
-def _renamed(element: ElementTree.Element, name: str) -> ElementTree.Element:
+def _rename_element(element: ElementTree.Element, name: str) -> ElementTree.Element:
     return ElementTree.Element(element.tag, {**element.attrib, "name": name})
 
 
-def _actuator(tree: ElementTree.Element) -> ElementTree.Element:
+def _find_actuator(tree: ElementTree.Element) -> ElementTree.Element:
     section = tree.find("actuator")
     if section is None:
         raise LookupError("the model of this dm_control has no <actuator>")

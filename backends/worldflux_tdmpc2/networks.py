@@ -178,31 +178,31 @@ class Ensemble:
 def build_encoder(recipe: Recipe, obs_shape: tuple[int, ...]) -> Network:
     """The encoder of state vectors or of images (official common/layers.py enc)."""
     if recipe.obs == "rgb":
-        return PixelEncoder(_convolutions(obs_shape[0], recipe.num_channels), recipe.simnorm_dim)
+        return PixelEncoder(_make_convolutions(obs_shape[0], recipe.num_channels), recipe.simnorm_dim)
     hidden = max(recipe.num_enc_layers - 1, 1) * [recipe.enc_dim]
-    return _mlp([obs_shape[0], *hidden], recipe.latent_dim, last=_to_latent(recipe))
+    return _make_mlp([obs_shape[0], *hidden], recipe.latent_dim, last=_to_latent(recipe))
 
 
 def build_dynamics(recipe: Recipe, action_dim: int) -> Network:
     """Latent and action (N, L + A) to the next latent (N, L)."""
-    return _mlp(_widths(recipe, action_dim), recipe.latent_dim, last=_to_latent(recipe))
+    return _make_mlp(_list_widths(recipe, action_dim), recipe.latent_dim, last=_to_latent(recipe))
 
 
 def build_reward(recipe: Recipe, action_dim: int) -> Network:
     """Latent and action (N, L + A) to logits over bins; the last weights are zero."""
-    network = _mlp(_widths(recipe, action_dim), recipe.num_bins)
+    network = _make_mlp(_list_widths(recipe, action_dim), recipe.num_bins)
     network.layers[-1].weight.data.zero_()
     return network
 
 
 def build_policy(recipe: Recipe, action_dim: int) -> Network:
     """Latent (N, L) to mean and raw log std (N, 2A)."""
-    return _mlp(_widths(recipe, 0), 2 * action_dim)
+    return _make_mlp(_list_widths(recipe, 0), 2 * action_dim)
 
 
 def build_ensemble(recipe: Recipe, action_dim: int) -> Ensemble:
     """The Q-functions; the last weights are zero, their biases are not."""
-    widths = [*_widths(recipe, action_dim), recipe.num_bins]
+    widths = [*_list_widths(recipe, action_dim), recipe.num_bins]
     tensors: list[Tensor] = []
     for i, (fan_in, out) in enumerate(pairwise(widths)):
         bound = 1 / math.sqrt(fan_in)
@@ -214,7 +214,7 @@ def build_ensemble(recipe: Recipe, action_dim: int) -> Ensemble:
     return Ensemble(tensors)
 
 
-def _widths(recipe: Recipe, action_dim: int) -> list[int]:
+def _list_widths(recipe: Recipe, action_dim: int) -> list[int]:
     return [recipe.latent_dim + action_dim, recipe.mlp_dim, recipe.mlp_dim]
 
 
@@ -222,14 +222,14 @@ def _to_latent(recipe: Recipe) -> Activation:
     return lambda x: simnorm(x, recipe.simnorm_dim)
 
 
-def _mlp(widths: list[int], out: int, last: Activation | None = None) -> Network:
-    layers: list[Layer] = [_normed(i, o) for i, o in pairwise(widths)]
+def _make_mlp(widths: list[int], out: int, last: Activation | None = None) -> Network:
+    layers: list[Layer] = [_make_normed_layer(i, o) for i, o in pairwise(widths)]
     if last is not None:
-        return Network([*layers, _normed(widths[-1], out, last)])
+        return Network([*layers, _make_normed_layer(widths[-1], out, last)])
     return Network([*layers, Layer(_truncated_normal(out, widths[-1]), torch.zeros(out))])
 
 
-def _normed(fan_in: int, out: int, activation: Activation = mish) -> NormedLayer:
+def _make_normed_layer(fan_in: int, out: int, activation: Activation = mish) -> NormedLayer:
     weight = _truncated_normal(out, fan_in)
     return NormedLayer(weight, torch.zeros(out), torch.ones(out), torch.zeros(out), activation=activation)
 
@@ -238,7 +238,7 @@ def _truncated_normal(*shape: int) -> Tensor:
     return torch.nn.init.trunc_normal_(torch.empty(*shape), std=0.02)
 
 
-def _convolutions(in_channels: int, channels: int) -> list[Layer]:
+def _make_convolutions(in_channels: int, channels: int) -> list[Layer]:
     layers: list[Layer] = []
     for size, stride in ((7, 2), (5, 2), (3, 2), (3, 1)):
         bound = 1 / math.sqrt(in_channels * size * size)

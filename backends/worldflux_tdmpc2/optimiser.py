@@ -7,7 +7,6 @@ this calls the same fused kernel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,10 +29,6 @@ class Adam:
         self.first = [torch.zeros_like(p) for p in self.parameters]
         self.second = [torch.zeros_like(p) for p in self.parameters]
         self.count = torch.zeros((), device=self.parameters[0].device)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, but for the tensors themselves."""
-        return {"first": self.first, "second": self.second, "count": self.count}
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:

@@ -119,14 +119,11 @@ class Planner:
 
         Takes values (E,) and actions (T, E, A) (paper, section 3.3).
         """
-        score = self.score(elite_value)
+        # Exponential in the value times ``temperature``, as the official code has it.
+        score = torch.softmax(self.recipe.temperature * elite_value, dim=0)
         mean = score @ elite_actions
         std = (score @ (elite_actions - mean.unsqueeze(1)).square()).sqrt()
         return score, mean, std.clamp_(self.recipe.min_std, self.recipe.max_std)
-
-    def score(self, elite_value: Tensor) -> Tensor:
-        """Weights (E,) of the elites: exponential in their value times ``temperature``, sum 1."""
-        return torch.softmax(self.recipe.temperature * elite_value, dim=0)
 
     def estimate_value(self, inputs: Tensor, actions: Tensor, noise: Tensor, members: Tensor) -> Tensor:
         """Discounted predicted rewards and the final value of trajectories: (N,).

@@ -7,11 +7,23 @@ Names, units and defaults are those of the official program's ``config.yaml``; `
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pytest_worldflux_parity.wire.recipe import (
+    ABOVE_ZERO,
+    BELOW_ONE,
+    FRACTION,
+    FROM_ONE,
+    FROM_TWO,
+    FROM_ZERO,
+    RecipeError,
+    check_keys,
+    check_relations,
+    check_values,
+    coerce,
+)
 
 ACTION_REPEAT = 2
 
@@ -27,10 +39,6 @@ ARCHITECTURE_KEYS = ("enc_dim", "mlp_dim", "latent_dim", "num_enc_layers", "num_
 PROFILES: dict[str, dict[str, int]] = {
     name: dict(zip(ARCHITECTURE_KEYS, sizes, strict=True)) for name, sizes in _ARCHITECTURES.items()
 }
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be run; the text is one line that names key, value and what is valid."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +95,8 @@ class Recipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for key, check, valid in _CHECKS:
-            if not check(getattr(self, key)):
-                raise RecipeError(f"recipe.{key} is {getattr(self, key)!r}; valid: {valid}")
-        for holds, text in _relations(self):
-            if not holds:
-                raise RecipeError(f"recipe: {text}")
-
-
-_FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
-_KINDS = {"str": str, "int": int, "float": float, "bool": bool}
+        check_values(vars(self), {"obs": ("state", "rgb")}, _RANGES)
+        check_relations(_relations(self))
 
 
 def parse_recipe(given: Mapping[str, Any]) -> Recipe:
@@ -106,11 +106,9 @@ def parse_recipe(given: Mapping[str, Any]) -> Recipe:
         RecipeError: an unknown key (the nearest is named), a wrong type, a value out of range, keys
             that do not fit each other, or an architecture key that contradicts a sized profile.
     """
-    for key in given:
-        if key not in _FIELDS:
-            raise RecipeError(_unknown(key))
-    typed = {key: _coerce(key, value) for key, value in given.items()}
-    return Recipe(**(typed | _architecture(typed)))
+    check_keys(given, [f.name for f in dataclasses.fields(Recipe)])
+    typed = {key: coerce(key, value, getattr(Recipe, key)) for key, value in given.items()}
+    return Recipe(**(typed | _find_architecture(typed)))
 
 
 def effective_recipe(
@@ -148,25 +146,7 @@ def planning_iterations(recipe: Recipe, action_dim: int) -> int:
     return recipe.iterations + 2 * (action_dim >= 20)
 
 
-def _unknown(key: str) -> str:
-    near = difflib.get_close_matches(str(key), _FIELDS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"recipe.{key} is not a known key; {hint}valid: {', '.join(_FIELDS)}"
-
-
-def _coerce(key: str, value: Any) -> Any:
-    kind = _KINDS[str(_FIELDS[key].type)]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    # A bool is an int in Python, but true is not a number of steps, and "false" is not a bool.
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise RecipeError(f"recipe.{key} is {value!r}; valid: a {kind.__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(f"recipe.{key} is {value!r}; valid: a finite number")
-    return value
-
-
-def _architecture(given: Mapping[str, Any]) -> dict[str, int]:
+def _find_architecture(given: Mapping[str, Any]) -> dict[str, int]:
     profile = given.get("model_profile", Recipe.model_profile)
     if profile == "custom":
         missing = [key for key in ARCHITECTURE_KEYS if key not in given]
@@ -185,66 +165,38 @@ def _architecture(given: Mapping[str, Any]) -> dict[str, int]:
     return PROFILES[profile]
 
 
-def _positive(value: float) -> bool:
-    return value > 0
-
-
-def _not_negative(value: float) -> bool:
-    return value >= 0
-
-
-def _fraction(value: float) -> bool:
-    return 0 <= value <= 1
-
-
-_CHECKS = (
-    ("obs", ("state", "rgb").__contains__, "state, rgb"),
-    *((key, _positive, "1 or more") for key in (
-        "steps", "eval_freq", "eval_episodes", "batch_size", "buffer_size",
-        "iterations", "num_samples", "num_elites", "horizon", "num_enc_layers", "enc_dim",
-        "num_channels", "mlp_dim", "latent_dim", "simnorm_dim",
-    )),
-    *((key, _positive, "above 0") for key in (
-        "lr", "grad_clip_norm", "min_std", "max_std", "discount_denom",
-    )),
-    *((key, _not_negative, "0 or more") for key in (
+_RANGES = {
+    **dict.fromkeys((
+        "steps", "eval_freq", "eval_episodes", "batch_size", "buffer_size", "iterations", "num_samples",
+        "num_elites", "horizon", "num_enc_layers", "enc_dim", "num_channels", "mlp_dim", "latent_dim",
+        "simnorm_dim",
+    ), FROM_ONE),
+    **dict.fromkeys(("lr", "grad_clip_norm", "min_std", "max_std", "discount_denom"), ABOVE_ZERO),
+    **dict.fromkeys((
         "reward_coef", "value_coef", "consistency_coef", "enc_lr_scale", "entropy_coef", "num_pi_trajs",
         "temperature",
-    )),
-    *((key, _fraction, "0 to 1") for key in ("rho", "tau", "discount_min", "discount_max")),
-    ("dropout", lambda p: 0 <= p < 1, "0 up to, not including, 1"),
-    ("num_bins", lambda n: n >= 2, "2 or more"),
-    ("num_q", lambda n: n >= 2, "2 or more: targets and values are taken over two members"),
-)  # fmt: skip
+    ), FROM_ZERO),
+    **dict.fromkeys(("rho", "tau", "discount_min", "discount_max"), FRACTION),
+    "dropout": BELOW_ONE,
+    # Targets and values are taken over two members.
+    **dict.fromkeys(("num_bins", "num_q"), FROM_TWO),
+}  # fmt: skip
 
 
-def _relations(r: Recipe) -> tuple[tuple[bool, str], ...]:
-    return (
-        (
-            r.num_elites <= r.num_samples,
-            f"num_elites ({r.num_elites}) must not exceed num_samples ({r.num_samples})",
-        ),
-        (
-            r.num_pi_trajs <= r.num_samples,
-            f"num_pi_trajs ({r.num_pi_trajs}) must not exceed num_samples ({r.num_samples})",
-        ),
-        (
-            r.latent_dim % r.simnorm_dim == 0,
-            f"latent_dim ({r.latent_dim}) must be a multiple of simnorm_dim ({r.simnorm_dim})",
-        ),
-        (r.vmin < r.vmax, f"vmin ({r.vmin}) must be below vmax ({r.vmax})"),
-        (r.min_std <= r.max_std, f"min_std ({r.min_std}) must not exceed max_std ({r.max_std})"),
-        (
-            r.log_std_min < r.log_std_max,
-            f"log_std_min ({r.log_std_min}) must be below log_std_max ({r.log_std_max})",
-        ),
-        (
-            r.discount_min <= r.discount_max,
-            f"discount_min ({r.discount_min}) must not exceed discount_max ({r.discount_max})",
-        ),
-        (
-            # Four convolutions leave 4x4 pixels of num_channels, which are the latent state.
-            r.obs != "rgb" or r.latent_dim == 16 * r.num_channels,
-            f"obs rgb needs latent_dim ({r.latent_dim}) to be 16 * num_channels ({r.num_channels})",
-        ),
-    )
+def _relations(r: Recipe) -> Iterator[tuple[bool, str]]:
+    for low, high in (
+        ("num_elites", "num_samples"),
+        ("num_pi_trajs", "num_samples"),
+        ("min_std", "max_std"),
+        ("discount_min", "discount_max"),
+    ):
+        a, b = getattr(r, low), getattr(r, high)
+        yield a <= b, f"{low} ({a}) must not exceed {high} ({b})"
+    for low, high in (("vmin", "vmax"), ("log_std_min", "log_std_max")):
+        a, b = getattr(r, low), getattr(r, high)
+        yield a < b, f"{low} ({a}) must be below {high} ({b})"
+    groups = f"latent_dim ({r.latent_dim}) must be a multiple of simnorm_dim ({r.simnorm_dim})"
+    yield r.latent_dim % r.simnorm_dim == 0, groups
+    # Four convolutions leave 4x4 pixels of num_channels, which are the latent state.
+    fits = r.obs != "rgb" or r.latent_dim == 16 * r.num_channels
+    yield fits, f"obs rgb needs latent_dim ({r.latent_dim}) to be 16 * num_channels ({r.num_channels})"

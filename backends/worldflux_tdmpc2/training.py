@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,28 +24,18 @@ from .planner import Planner
 from .recipe import ACTION_REPEAT, Recipe, seed_steps
 from .replay import Replay
 
-
-class Environment(Protocol):
-    """What training needs of an environment; see ``environments.py``."""
-
-    obs_shape: tuple[int, ...]
-    action_dim: int
-    episode_length: int
-
-    def reset(self) -> np.ndarray: ...
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float]: ...
-    def random_action(self) -> np.ndarray: ...
+if TYPE_CHECKING:
+    from .environments import Environment
 
 
-class Diverged(RuntimeError):
+class Diverged(wire.Refused):
     """A loss is no longer a finite number."""
 
 
 @dataclass
 class Outcome:
-    """What a run found: its curve, the planner's statistics, and how long what took."""
+    """What a run found: the planner's statistics, and how long what took."""
 
-    curve: list[wire.CurvePoint] = field(default_factory=list)
     plans: int = 0
     plan_value: float = 0.0
     plan_value_gain: float = 0.0
@@ -93,8 +83,7 @@ class Run:
     Args:
         agent: to train; its recipe says how.
         env: to train and evaluate in.
-        windows: gathers the training statistics.
-        progress: gets a heartbeat per step, update and evaluation step.
+        log: gets training statistics, the curve, and a heartbeat per step, update and evaluation step.
         on_step: called with the number of agent steps after each, e.g. to save a checkpoint.
     """
 
@@ -102,13 +91,13 @@ class Run:
         self,
         agent: Agent,
         env: Environment,
-        windows: wire.Windows,
-        progress: wire.Progress,
+        log: wire.Log,
         on_step: Callable[[int], None] = lambda step: None,
     ) -> None:
-        self.agent, self.env, self.windows, self.progress = agent, env, windows, progress
+        self.agent, self.env, self.log = agent, env, log
         self.on_step = on_step
         self.recipe: Recipe = agent.recipe
+        log.begin(self.recipe.steps * ACTION_REPEAT)
         self.seed_steps = seed_steps(env.episode_length)
         self.replay = make_replay(agent, env)
         self.actor = Actor(agent)
@@ -142,11 +131,15 @@ class Run:
             self.on_step(self.step)
         self._beat(force=True)
         self.outcome.train_sec = time.perf_counter() - began
+        if plans := self.outcome.plans:
+            self.log.scalars["plan_value.eval"] = self.outcome.plan_value / plans
+            self.log.scalars["plan_value_gain.eval"] = self.outcome.plan_value_gain / plans
         return self.outcome
 
     def _keep(self, episode: Episode) -> None:
         rewards = np.asarray(episode.reward, dtype=np.float32)
         self.replay.add(np.stack(episode.obs), np.stack(episode.action), rewards)
+        self.log.write(self.step * ACTION_REPEAT, {"train/episode_reward": sum(episode.reward)})
 
     def _collect(self, episode: Episode) -> None:
         if self.step > self.seed_steps:
@@ -172,14 +165,16 @@ class Run:
             for name in ("total_loss", "pi_loss"):
                 if not math.isfinite(statistics[name]):
                     raise Diverged(f"{name} is {float(statistics[name])} at update {update}")
-        if self.windows.wants(update):
-            self.windows.add(update, {name: float(value) for name, value in statistics.items()})
+        if self.log.wants(update):
+            numbers = {name: float(value) for name, value in statistics.items()}
+            self.log.update(update, self.step * ACTION_REPEAT, numbers)
         self._beat()
 
     def _evaluate(self) -> None:
         returns = evaluate(self.actor, self.env, self.recipe.eval_episodes, self._watch)
-        point = wire.CurvePoint(self.step * ACTION_REPEAT, float(np.mean(returns)))
-        self.outcome.curve.append(point)
+        frames, mean = self.step * ACTION_REPEAT, float(np.mean(returns))
+        self.log.score(frames, mean)
+        self.log.write(frames, {"eval/episode_reward": mean})
 
     def _watch(self, values: Tensor | None) -> None:
         if values is not None and self.step > 0:
@@ -193,7 +188,7 @@ class Run:
 
     def _beat(self, force: bool = False) -> None:
         frames = min(self.step, self.recipe.steps) * ACTION_REPEAT
-        self.progress.beat(frames, force=force, updates=self.outcome.updates)
+        self.log.beat(frames, force=force, updates=self.outcome.updates)
 
 
 def evaluate(
@@ -223,12 +218,3 @@ def make_replay(agent: Agent, env: Environment) -> Replay:
         length=recipe.horizon + 1,
         device=agent.device,
     )
-
-
-def scalars(outcome: Outcome, windows: wire.Windows) -> dict[str, float]:
-    """The record's scalars: ``statistic.window``, and ``plan_value.eval``, ``plan_value_gain.eval``."""
-    result = dict(windows.means())
-    if outcome.plans:
-        result["plan_value.eval"] = outcome.plan_value / outcome.plans
-        result["plan_value_gain.eval"] = outcome.plan_value_gain / outcome.plans
-    return result

@@ -9,42 +9,36 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import DocumentError
+from ..execution.store import write_document
 from ..judgement.gates.fixture import BANNER
+from ..release import run_documents
+from ..release.backing import stands_beside
+from ..reporting.aggregates import aggregate_of_rows
 from ..schemas.json_text import utc_now
-from .options import Subparsers
+from .options import argument, command
 
 
-def add_aggregate(commands: Subparsers) -> None:
-    """Add the parser of ``aggregate``."""
-    parser = commands.add_parser("aggregate", help="make one document of the verdicts on several suites")
-    parser.add_argument(
+@command(
+    "aggregate",
+    argument(
         "--runs-glob", action="extend", nargs="+", required=True, metavar="PATTERN",
         help='run documents, as in "reports/parity/*/*/run.json", and the equivalence_report.json of proof '
         "suites (repeatable)",
-    )  # fmt: skip
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the aggregate")
-    parser.add_argument(
-        "--newest", action="store_true", help="of several documents of one suite take the newest"
-    )
-    parser.set_defaults(run=run_aggregate)
-
-
-def run_aggregate(options: argparse.Namespace) -> None:
+    ),
+    argument("--output", type=Path, required=True, metavar="FILE", help="the aggregate"),
+    argument("--newest", action="store_true", help="of several documents of one suite take the newest"),
+)  # fmt: skip
+def aggregate(options: argparse.Namespace) -> None:
     """Read and write; what documents say is for ``validate`` and ``coverage`` to judge anew.
 
     Raises:
         DocumentError: nothing matches, a document is invalid or has no statistics, or two are of one suite.
         StoreError: the output cannot be written.
     """
-    from ..execution.store import write_document
-    from ..release import run_documents
-    from ..release.backing import stands_beside
-    from ..reporting.aggregates import aggregate_of_rows
-
-    runs = [run_documents.read_any(path) for path in _matching(options.runs_glob, options.output)]
+    runs = [run_documents.read_any(path) for path in _match_files(options.runs_glob, options.output)]
     chosen = run_documents.one_per_suite(runs, newest=options.newest)
     output: Path = options.output
-    aggregate = aggregate_of_rows(
+    document = aggregate_of_rows(
         [run.row(relative_to(run.path, output.parent)) for run in chosen],
         not_judged={},
         time=utc_now(),
@@ -52,9 +46,9 @@ def run_aggregate(options: argparse.Namespace) -> None:
         report_md=None,
         dashboard_html=None,
     )
-    write_document(output, aggregate, "aggregate.v1")
-    count = f"{aggregate['suite_pass_count']} of {aggregate['run_count']} suites pass"
-    print(f"{output}: {count}" + (f"; {BANNER}" if "fixture" in aggregate else ""))
+    write_document(output, document, "aggregate.v1")
+    count = f"{document['suite_pass_count']} of {document['run_count']} suites pass"
+    print(f"{output}: {count}" + (f"; {BANNER}" if "fixture" in document else ""))
     for run in chosen:
         print(f"  {run.suite_id}: {stands_beside(run.path)} beside {run.path}")
 
@@ -64,7 +58,7 @@ def relative_to(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def _matching(patterns: Sequence[str], output: Path) -> Iterable[Path]:
+def _match_files(patterns: Sequence[str], output: Path) -> Iterable[Path]:
     """The files that the patterns name, each once; every pattern must name one.
 
     Raises:
@@ -76,7 +70,7 @@ def _matching(patterns: Sequence[str], output: Path) -> Iterable[Path]:
         if not paths:
             raise DocumentError(
                 f"no file matches {pattern!r}", where=str(Path.cwd()),
-                mend='run the suites first, or quote another pattern: --runs-glob "DIR/*/*/run.json"',
+                hint='run the suites first, or quote another pattern: --runs-glob "DIR/*/*/run.json"',
             )  # fmt: skip
         found.update((path.resolve(), path) for path in paths)
     if output.resolve() in found:

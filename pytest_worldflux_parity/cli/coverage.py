@@ -5,56 +5,45 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..judgement.gates import Finding
-from .asking import add_release_command, asking_of, count, fixtures_told, tell_cards, told
-from .options import Subparsers, check_key, project_root
+from ..release import release_checks, run_documents
+from ..release.backing import Backing
+from ..release.release_checks import Problem
+from ..release.rules import Rules
+from .asking import RELEASE, judge_release, open_asking, parse_count, tell_cards, tell_problems
+from .options import argument, check_key, command, project_of
 
-if TYPE_CHECKING:
-    from ..release.backing import Backing
-    from ..release.release_checks import Problem
-    from ..release.rules import Rules
 
-
-def add_coverage(commands: Subparsers) -> None:
-    """Add the parser of ``coverage``."""
-    parser = add_release_command(commands, "coverage", "check that the policy's suites are locked and judged")
-    parser.add_argument("--enforce-pass", action="store_true", help="every required suite must pass")
-    parser.add_argument(
-        "--max-missing-pairs", type=count, metavar="N",
+@command(
+    "coverage",
+    *RELEASE,
+    argument("--enforce-pass", action="store_true", help="every required suite must pass"),
+    argument(
+        "--max-missing-pairs", type=parse_count, metavar="N",
         help="how many results each suite may lack, counted in its own documents (default: not counted)",
-    )  # fmt: skip
-    parser.set_defaults(run=run_coverage)
-
-
-def run_coverage(options: argparse.Namespace) -> int:
+    ),
+)  # fmt: skip
+def coverage_command(options: argparse.Namespace) -> int:
     """Check; a line for each problem on stderr, and 1 where there is one.
 
     Raises:
         ParityError: the policy, the lock, the aggregate or a document that it names cannot be read.
     """
-    from ..release import release_checks, run_documents
-    from ..release.backing import backing_of
-
-    root, path, enforced = project_root(options), options.aggregate, options.enforce_pass
+    root, path, enforced = project_of(options).root, options.aggregate, options.enforce_pass
     check_key(options)
-    with asking_of(options, root, must=True) as asking:
+    with open_asking(options, root, must=True) as asking:
         aggregate = run_documents.read_aggregate(path)
         runs = release_checks.runs_of(aggregate, path, root)
-        fixtures = {run.path: run.document for run in runs}
-        fixtures |= {path: aggregate, asking.lock.path: {"fixture": asking.lock.fixture}}
-        made_up = fixtures_told(fixtures, options.allow_fixtures)
-        backings = [backing_of(run, asking) for run in runs]
+        backings, problems = judge_release(runs, aggregate, asking, options)
         rules = asking.rules
         against = release_checks.backing_problems(backings, options.max_missing_pairs)
-        problems = [
-            *made_up,
-            *release_checks.policy_problems(rules),
+        problems += [
             *release_checks.coverage_problems(rules, asking.lock, aggregate, path, enforce_pass=enforced),
-            *_required(options.required_suite, aggregate, path),
+            *_without_row(options.required_suite, aggregate, path),
             *release_checks.aggregate_problems(aggregate, path, (), root, complete=True),
-            *_asked(against, backings, rules, enforced),
+            *_without_admitted(against, backings, rules, enforced),
         ]
     tell_cards(backings, problems)
     for suite in sorted(rules.without_table):
@@ -62,14 +51,12 @@ def run_coverage(options: argparse.Namespace) -> int:
     passed = ", and those that are required pass" if enforced else ""
     named = [suite for suite, rule in rules.by_id.items() if rule.family]
     judged = sum(suite not in rules.without_table for suite in named)
-    count = f"all {judged}" if judged == len(named) else f"{judged} of {len(named)}"
-    return told(problems, f"{count} suites of the policy are locked and judged{passed}")
+    number = f"all {judged}" if judged == len(named) else f"{judged} of {len(named)}"
+    return tell_problems(problems, f"{number} suites of the policy are locked and judged{passed}")
 
 
-def _required(required: Sequence[str], aggregate: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+def _without_row(required: Sequence[str], aggregate: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     """Suites that the command line requires have a row."""
-    from ..release.release_checks import Problem
-
     rows = [row["suite_id"] for row in aggregate["suites"]]
     for suite in dict.fromkeys(required):
         if suite not in rows:
@@ -77,7 +64,7 @@ def _required(required: Sequence[str], aggregate: Mapping[str, Any], path: Path)
             yield Problem(str(path), Finding("required_suite_missing", text))
 
 
-def _asked(
+def _without_admitted(
     problems: Iterator[Problem], backings: Sequence[Backing], rules: Rules, enforced: bool
 ) -> Iterator[Problem]:
     """Without the verdicts of suites that may fail, and of those whose row says already that they do."""

@@ -5,17 +5,14 @@ Only metadata is looked at: no library is imported and nothing is fetched. Isola
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
-import tomllib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -23,23 +20,22 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from .. import wire
 from ..errors import GoldenError, ParityError
-from ..execution import isolation
-from ..inputs import checkouts, context, lock, prepare
-from ..inputs.backends import Backend, load_backends
+from ..execution import devices, isolation
+from ..inputs import checkouts, lock, prepare
+from ..inputs.backends import Backend
 from ..inputs.table_pins import PIN_TABLE, pinned_files
 from ..release.release_policy import read_policy
 from ..schemas.json_text import read_json
-from ..suite import suite_file
-from ..suite.suite import ArtifactSide, BackendSide, is_suite_name
-from .options import DEFAULT_LOCK, DEFAULT_POLICY
+from ..suite import is_suite_name, suite_file
+from ..suite.suite import BackendSide
+from .options import DEFAULT_LOCK, DEFAULT_POLICY, Project
 
 DISTRIBUTION = "pytest-worldflux-parity"
 LEAST_FREE = 2 << 30
-GPU_WAIT_SEC = 1.5
-GPU_QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 
-Status = Literal["ok", "absent", "wrong"]
+CheckStatus = Literal["ok", "absent", "wrong"]
 
 
 @dataclass(frozen=True)
@@ -49,216 +45,161 @@ class Check:
     Attributes:
         status: ``absent``: it is not there; ``wrong``: it is, and is not what it must be.
         needed: by the suites that everyone runs first.
-        mend: the command that mends it; empty where it is ok.
+        hint: the command that mends it; empty where it is ok.
     """
 
     area: str
     name: str
-    status: Status
+    status: CheckStatus
     detail: str
     needed: bool = False
-    mend: str = ""
+    hint: str = ""
 
 
-@dataclass(frozen=True)
-class Place:
-    """The project that is looked at.
+def examine(project: Project, output: Path, suites: Path) -> list[Check]:
+    """All checks, in the order in which they are to be mended. Raises nothing for what is wrong.
 
-    Attributes:
+    Args:
         output: the folder of the run directories.
         suites: the folder of the suites that must be able to run.
     """
-
-    root: Path
-    backend_folders: tuple[Path, ...]
-    lock_path: Path
-    output: Path
-    suites: Path
-
-
-@dataclass
-class Needs:
-    """What the suites want: adapters that they run, and checks of the suites themselves."""
-
-    adapters: set[str] = field(default_factory=set)
-    checks: list[Check] = field(default_factory=list)
-
-
-def examine(place: Place) -> list[Check]:
-    """All checks, in the order in which they are to be mended. Raises nothing for what is wrong."""
-    needs = _needs(place)
-    checks = [_interpreter(), *_packages(place)]
-    backends, broken = _backends(place)
-    checks += broken
-    checks += _extras(place, [b for b in backends if b.adapter in needs.adapters])
-    for backend in backends:
-        checks += _environment(backend, place.root, backend.adapter in needs.adapters)
-    checks += _gpus()
-    checks.append(_isolation())
-    checks += [_disk(place.output), _writable(place.output)]
-    checks += [*_locked(place, backends, needs.adapters), _policy(place)]
-    return [*checks, *needs.checks]
+    adapters: set[str] = set()
+    of_suites = list(_check_suites(project, suites, adapters))
+    backends: list[Backend] = []
+    found = _check_by("backends", "backend.yaml", True, lambda: backends.extend(project.backends()))
+    return [
+        Check("python", "interpreter", "ok", f"{platform.python_version()}, {sys.executable}", True),
+        *_check_packages([b for b in backends if b.adapter in adapters]),
+        *([] if found.status == "ok" else [found]),
+        *(check for b in backends for check in _check_environment(b, project.root, b.adapter in adapters)),
+        *_check_gpus(),
+        _check_isolation(),
+        _check_space(output),
+        _check_writable(output),
+        *_check_lock(project, backends, adapters),
+        _check_policy(project),
+        *of_suites,
+    ]
 
 
-def ready(checks: Iterable[Check]) -> bool:
+def is_ready(checks: Iterable[Check]) -> bool:
     """Whether all is there that the suites need."""
     return all(c.status == "ok" for c in checks if c.needed)
+
+
+def checks_document(checks: Sequence[Check]) -> dict[str, Any]:
+    """The form of ``doctor --json``."""
+    rows = [{**asdict(check), "hint": check.hint or None} for check in checks]
+    return {"schema_version": "worldflux.parity.doctor.v1", "ready": is_ready(checks), "checks": rows}
+
+
+def _check_by(area: str, name: str, needed: bool, look: Callable[[], str | None], hint: str = "") -> Check:
+    """``ok`` with what a look finds; wrong where it raises."""
+    try:
+        return Check(area, name, "ok", look() or "", needed)
+    except ParityError as error:
+        hint = hint or error.hint or f"correct {error.where or name}"
+        return Check(area, name, "wrong", error.what, needed, hint)
+    except OSError as error:
+        return Check(area, name, "wrong", str(error), needed, hint)
 
 
 # --- the suites that everyone runs first ---
 
 
-def _needs(place: Place) -> Needs:
-    needs = Needs()
-    paths = sorted(p for p in place.suites.glob("*") if is_suite_name(p))
+def _check_suites(project: Project, suites: Path, adapters: set[str]) -> Iterator[Check]:
+    """Each suite of a folder; ``adapters`` gets those of the programs that they run."""
+    paths = sorted(p for p in suites.glob("*") if is_suite_name(p))
     if not paths:
-        text = f"no suite is in {_shown(place.suites, place.root)}"
-        needs.checks.append(
-            Check("suites", place.suites.name, "absent", text, True, "worldflux-parity doctor --suites DIR")
-        )
+        text = f"no suite is in {_relative_name(suites, project.root)}"
+        yield Check("suites", suites.name, "absent", text, True, "worldflux-parity doctor --suites DIR")
     for path in paths:
-        needs.checks.append(_suite(path, place, needs))
-    return needs
+        yield _check_suite(path, project, adapters)
 
 
-def _suite(path: Path, place: Place, needs: Needs) -> Check:
-    name = _shown(path, place.root)
+def _check_suite(path: Path, project: Project, adapters: set[str]) -> Check:
+    name, absent = _relative_name(path, project.root), []
+
+    def look() -> str:
+        for system, side in suite_file.load(path).sides.items():
+            if isinstance(side, BackendSide):
+                adapters.add(side.adapter)
+            elif not side.path.exists():
+                table = Path(os.path.normpath(side.path))
+                absent.append((table.name, prepare.mend_absent(table, system, project.context("quick"))))
+        return "can be read, and its tables are there"
+
+    found = _check_by("suites", name, True, look)
+    for table, hint in absent:
+        return Check("suites", name, "absent", f"no table {table}", True, hint)
+    return found
+
+
+# --- packages ---
+
+
+def _check_packages(needed: Sequence[Backend]) -> Iterator[Check]:
+    """What the project requires, and its extras; those of backends have all that these require."""
     try:
-        suite = suite_file.load(path)
-        needs.adapters |= {s.adapter for s in suite.sides.values() if isinstance(s, BackendSide)}
-        for system, side in suite.sides.items():
-            if isinstance(side, ArtifactSide) and not side.path.exists():
-                mend = prepare.mend_absent(Path(os.path.normpath(side.path)), system, _context(place))
-                return Check("suites", name, "absent", f"no table {side.path.name}", True, mend)
-    except ParityError as error:
-        return Check(
-            "suites", name, "wrong", error.what, True, error.mend or f"correct {error.where or name}"
-        )
-    return Check("suites", name, "ok", "can be read, and its tables are there", True)
-
-
-def _context(place: Place) -> context.RunContext:
-    return context.RunContext(
-        place.root, "quick", "", place.output, "cpu", place.lock_path, place.backend_folders
-    )
-
-
-# --- interpreters and packages ---
-
-
-def _interpreter() -> Check:
-    return Check("python", "interpreter", "ok", f"{platform.python_version()}, {sys.executable}", True)
-
-
-def _packages(place: Place) -> Iterator[Check]:
-    wanted = [r for r in _declared(place.root) if r.marker is None]
-    yield _fit("python", "packages", wanted, None, True, f"pip install {DISTRIBUTION}")
-
-
-def _extras(place: Place, needed: Sequence[Backend]) -> Iterator[Check]:
-    """The extras of the project; those of backends have all that these require."""
-    declared = _declared(place.root)
-    names = dict.fromkeys(e for r in declared for e in _extras_of(r))
-    wanted = {b.extra for b in needed if b.environment == "shared"}
-    for extra in names:
-        own = [r for r in declared if extra in _extras_of(r) and canonicalize_name(r.name) != DISTRIBUTION]
-        if own:
-            mend = f'pip install "{DISTRIBUTION}[{extra}]"'
-            yield _fit("python", f"extra {extra}", own, None, extra in wanted, mend)
-
-
-def _declared(root: Path) -> list[Requirement]:
-    """The requirements of this project, those of an extra with a marker that says so."""
-    try:
-        found = metadata.requires(DISTRIBUTION) or []
+        declared = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        found = _of_checkout(root)
-    return [Requirement(text) for text in found]
+        text, hint = f"{DISTRIBUTION} is not installed", f"pip install {DISTRIBUTION}"
+        yield Check("python", "packages", "absent", text, True, hint)
+        return
+    of_extra: dict[str, list[Requirement]] = {}
+    for requirement in declared:
+        extra = str(requirement.marker or "").partition('extra == "')[2].rpartition('"')[0]
+        if not extra or canonicalize_name(requirement.name) != DISTRIBUTION:
+            of_extra.setdefault(extra, []).append(requirement)
+    wanted = {b.extra for b in needed if b.environment == "shared"}
+    yield _check_installed("python", "packages", of_extra.pop("", ()), True, f"pip install {DISTRIBUTION}")
+    for extra, requirements in of_extra.items():
+        hint = f'pip install "{DISTRIBUTION}[{extra}]"'
+        yield _check_installed("python", f"extra {extra}", requirements, extra in wanted, hint)
 
 
-def _of_checkout(root: Path) -> list[str]:
-    """The same where the plugin runs from a checkout that is not installed."""
-    for folder in (Path(__file__).resolve().parents[2], root):
-        try:
-            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get(
-                "project", {}
-            )
-        except (OSError, ValueError):
-            continue
-        if project.get("name") == DISTRIBUTION:
-            extras = project.get("optional-dependencies", {})
-            return [
-                *project.get("dependencies", ()),
-                *(f'{r} ; extra == "{name}"' for name, own in extras.items() for r in own),
-            ]
-    return []
-
-
-def _extras_of(requirement: Requirement) -> list[str]:
-    text = str(requirement.marker or "")
-    return [text.partition("extra == ")[2].split('"')[1]] if "extra == " in text else []
-
-
-def _fit(
-    area: str, name: str, wanted: Sequence[Requirement], paths: Sequence[str] | None, needed: bool, mend: str
+def _check_installed(
+    area: str, name: str, wanted: Sequence[Requirement], needed: bool, hint: str, paths: Sequence[str] = ()
 ) -> Check:
     """Whether what is installed, here or on ``paths``, is what is wanted."""
-    found = {r.name: _version(r.name, paths) for r in wanted}
-    lacking = [
+    found = {r.name: _installed_version(r.name, paths or sys.path) for r in wanted}
+    missing = [
         f"{r.name}{r.specifier} ({'absent' if (v := found[r.name]) is None else f'is {v}'})"
         for r in wanted
         if found[r.name] is None or not r.specifier.contains(str(found[r.name]), prereleases=True)
     ]
-    if not lacking:
+    if not missing:
         return Check(area, name, "ok", f"{len(wanted)} packages", needed)
-    status: Status = "absent" if all(v is None for v in found.values()) else "wrong"
-    return Check(area, name, status, f"lacks {', '.join(lacking)}", needed, mend)
+    status: CheckStatus = "absent" if all(v is None for v in found.values()) else "wrong"
+    return Check(area, name, status, f"lacks {', '.join(missing)}", needed, hint)
 
 
-def _version(name: str, paths: Sequence[str] | None) -> str | None:
-    if paths is None:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return None
+def _installed_version(name: str, paths: Sequence[str]) -> str | None:
     return next((d.version for d in metadata.distributions(name=name, path=list(paths))), None)
 
 
-# --- backends ---
-
-
-def _backends(place: Place) -> tuple[list[Backend], list[Check]]:
-    try:
-        return list(load_backends(place.backend_folders).values()), []
-    except ParityError as error:
-        mend = error.mend or f"correct {error.where}"
-        return [], [Check("backends", "backend.yaml", "wrong", error.what, True, mend)]
-
-
-def _environment(backend: Backend, root: Path, needed: bool) -> Iterator[Check]:
+def _check_environment(backend: Backend, root: Path, needed: bool) -> Iterator[Check]:
     """The environment of a backend's own, by the metadata of what is installed in it."""
     if backend.environment == "shared":
         # What a backend asks for beyond the project's extras, as those of others do.
         if not backend.extra:
-            wanted = _requirements(backend)
-            mend = f"pip install {shlex.join(backend.requirements)}"
-            yield _fit("backends", backend.name, wanted, None, needed, mend)
+            hint = f"pip install {shlex.join(backend.requirements)}"
+            yield _check_installed("backends", backend.name, _requirements_of(backend), needed, hint)
         return
     create = f"worldflux-parity env create {backend.name}"
-    lacks = backend.environment_lack(root)
     folder = backend.environment_dir(root)
-    if lacks:
-        status: Status = "wrong" if folder.is_dir() else "absent"
+    if lack := backend.missing_of_environment(root):
+        status: CheckStatus = "wrong" if folder.is_dir() else "absent"
         create += "" if _has_python(backend) else f" --python /path/to/python{backend.python}"
-        yield Check("backends", backend.name, status, f"its environment {lacks}", needed, create)
+        yield Check("backends", backend.name, status, f"its environment {lack}", needed, create)
         return
     paths = [str(p) for p in folder.glob("lib/python*/site-packages")]
     # What is complete is not built again, so it has to go first.
-    mend = f"rm -r {shlex.quote(_shown(folder.resolve(), root.resolve()))} && {create}"
-    yield _fit("backends", backend.name, _requirements(backend), paths, needed, mend)
+    hint = f"rm -r {shlex.quote(_relative_name(folder.resolve(), root.resolve()))} && {create}"
+    yield _check_installed("backends", backend.name, _requirements_of(backend), needed, hint, paths)
 
 
-def _requirements(backend: Backend) -> list[Requirement]:
+def _requirements_of(backend: Backend) -> list[Requirement]:
     found = []
     for text in backend.requirements:
         try:
@@ -276,178 +217,150 @@ def _has_python(backend: Backend) -> bool:
 # --- isolation, devices and disk ---
 
 
-def _isolation() -> Check:
-    why = isolation.tried()
+def _check_isolation() -> Check:
+    why = isolation.why_no_walls()
     if why is None:
         return Check("isolation", "bubblewrap", "ok", "a start was tried, and programs can be isolated")
-    status: Status = "absent" if shutil.which(isolation.PROGRAM) is None else "wrong"
-    return Check("isolation", "bubblewrap", status, why.what, mend=why.mend)
+    status: CheckStatus = "absent" if shutil.which(isolation.PROGRAM) is None else "wrong"
+    return Check("isolation", "bubblewrap", status, why.what, hint=why.hint)
 
 
-def _gpus() -> Iterator[Check]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
+def _check_gpus() -> Iterator[Check]:
+    """The GPUs that a session would find."""
+    found, why = devices.look_for_gpus()
+    if why:
+        yield Check("devices", "gpu", "wrong", why, hint="nvidia-smi, and mend the driver; or --device cpu")
+    elif not found:
         yield Check("devices", "gpu", "ok", "no NVIDIA driver: runs are on the CPU")
-        return
-    try:
-        done = subprocess.run(
-            [program, *GPU_QUERY],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=GPU_WAIT_SEC,
-            check=False,
-        )
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        problem = "" if done.returncode == 0 else (done.stdout + done.stderr).strip().partition("\n")[0]
-    except (OSError, subprocess.TimeoutExpired) as error:
-        lines, problem = [], f"{type(error).__name__}: nvidia-smi gave no answer"
-    if problem or not lines:
-        text = problem or "the driver lists no GPU"
-        yield Check("devices", "gpu", "wrong", text, mend="nvidia-smi, and mend the driver; or --device cpu")
-    yield from (
-        Check("devices", f"gpu {i}", "ok", line) for i, line in enumerate(lines if not problem else ())
-    )
+    for i, gpu in enumerate(found):
+        memory = f", {gpu.memory_gb:.0f} GB" if gpu.memory_gb is not None else ""
+        yield Check("devices", f"gpu {i}", "ok", f"{gpu.uuid}{memory}")
 
 
-def _standing(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next(p for p in (folder, *folder.parents) if p.exists())
 
 
-def _disk(output: Path) -> Check:
-    free = shutil.disk_usage(_standing(output)).free
+def _check_space(output: Path) -> Check:
+    free = shutil.disk_usage(_nearest_existing(output)).free
     text = f"{free / 2**30:.1f} GiB free in {output}"
-    if free < LEAST_FREE:
-        mend = f"free {LEAST_FREE >> 30} GiB, or choose another folder with --parity-output DIR"
-        return Check("disk", "space", "wrong", text, True, mend)
-    return Check("disk", "space", "ok", text, True)
+    if free >= LEAST_FREE:
+        return Check("disk", "space", "ok", text, True)
+    hint = f"free {LEAST_FREE >> 30} GiB, or choose another folder with --parity-output DIR"
+    return Check("disk", "space", "wrong", text, True, hint)
 
 
-def _writable(output: Path) -> Check:
-    folder = _standing(output)
+def _check_writable(output: Path) -> Check:
+    folder = _nearest_existing(output)
     try:
         with tempfile.TemporaryFile(dir=folder):
             return Check("disk", "run directory", "ok", f"{folder} can be written", True)
     except OSError as error:
-        text = f"{folder} cannot be written: {error.strerror}"
-        return Check(
-            "disk", "run directory", "wrong", text, True, f"chmod u+w {folder}, or --parity-output DIR"
+        text, hint = (
+            f"{folder} cannot be written: {error.strerror}",
+            f"chmod u+w {folder}, or --parity-output DIR",
         )
+        return Check("disk", "run directory", "wrong", text, True, hint)
 
 
 # --- what is locked ---
 
 
-def _locked(place: Place, backends: Sequence[Backend], adapters: set[str]) -> Iterator[Check]:
+def _check_lock(project: Project, backends: Sequence[Backend], adapters: set[str]) -> Iterator[Check]:
     """Official checkouts, tables of the project, and goldens, held to the lock file."""
+    root, path = project.root, project.lock_path
     wanted = {b.lock_suite for b in backends if b.adapter in adapters and b.lock_suite}
     # One that the command line names is to be there.
-    if not place.lock_path.exists() and not wanted and place.lock_path == place.root / DEFAULT_LOCK:
+    if not path.exists() and not wanted and path == root / DEFAULT_LOCK:
         text = "none is here, and none is needed: it would pin official sources, tables and goldens"
         yield Check("sources", "lock file", "absent", text)
         return
-    try:
-        locked = lock.read_lock(place.lock_path)
-    except ParityError as error:
-        mend = error.mend or f"correct {place.lock_path}"
-        yield Check("sources", "lock file", "wrong", error.what, True, mend)
-        return
-    entries: dict[tuple[str, str], list[lock.LockEntry]] = {}
-    for entry in locked.suites.values():
-        entries.setdefault((entry.repo, entry.commit), []).append(entry)
-    for (repo, commit), same in entries.items():
-        needed = any(e.suite_id in wanted for e in same)
-        yield _checkout(checkouts.checkout_path(place.root, repo, commit), same, needed)
-    yield from (_table(e, place.root) for e in locked.suites.values() if e.oracle_in == "project")
-    yield from _goldens(locked, backends, adapters)
+    read: list[lock.Lock] = []
+    found = _check_by("sources", "lock file", True, lambda: read.append(lock.read_lock(path)))
+    if found.status != "ok":
+        yield found
+    for locked in read:
+        entries: dict[tuple[str, str], list[lock.LockEntry]] = {}
+        for entry in locked.suites.values():
+            entries.setdefault((entry.repo, entry.commit), []).append(entry)
+        for same in entries.values():
+            yield _check_checkout(root, same, any(e.suite_id in wanted for e in same))
+        yield from (_check_table(e, root) for e in locked.suites.values() if e.oracle_in == "project")
+        yield from (_check_golden(b, locked, b.adapter in adapters) for b in backends if b.match is not None)
 
 
-def _policy(place: Place) -> Check:
+def _check_policy(project: Project) -> Check:
     """What a release asks for; runs do without."""
-    path = place.root / DEFAULT_POLICY
+    path = project.root / DEFAULT_POLICY
     if not path.exists():
         text = "none is here, and runs need none: a release says in it what it asks for"
         return Check("sources", "policy", "absent", text)
-    try:
+
+    def look() -> str:
         read_policy(path)
-    except ParityError as error:
-        return Check("sources", "policy", "wrong", error.what, False, error.mend or f"correct {error.where}")
-    return Check("sources", "policy", "ok", f"{_shown(path, place.root)} can be read")
+        return f"{_relative_name(path, project.root)} can be read"
+
+    return _check_by("sources", "policy", False, look)
 
 
-def _checkout(path: Path, entries: Sequence[lock.LockEntry], needed: bool) -> Check:
-    name, fetch = checkouts.repo_name(entries[0].repo), f"{checkouts.FETCH} --suite {entries[0].suite_id}"
+def _check_checkout(root: Path, entries: Sequence[lock.LockEntry], needed: bool) -> Check:
+    first = entries[0]
+    path = checkouts.checkout_path(root, first.repo, first.commit)
+    name, fetch = checkouts.repo_name(first.repo), f"{checkouts.FETCH} --suite {first.suite_id}"
     if not os.path.lexists(path):
         return Check("sources", name, "absent", "no checkout of the locked commit", needed, fetch)
-    try:
+
+    def look() -> str:
         for entry in entries:
-            checkouts.verify(path, entry)
-    except (ParityError, OSError) as error:
-        what = error.what if isinstance(error, ParityError) else str(error)
-        return Check("sources", name, "wrong", what, needed, f"rm -r {shlex.quote(str(path))} && {fetch}")
-    return Check("sources", name, "ok", f"{entries[0].commit[:12]}, clean", needed)
+            checkouts.verify_checkout(path, entry)
+        return f"{first.commit[:12]}, clean"
+
+    return _check_by("sources", name, needed, look, f"rm -r {shlex.quote(str(path))} && {fetch}")
 
 
-def _table(entry: lock.LockEntry, root: Path) -> Check:
+def _check_table(entry: lock.LockEntry, root: Path) -> Check:
+    title = f"table of {entry.suite_id}"
     for name, wanted in entry.oracle_files.items():
-        path = root / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-            status: Status = "wrong" if path.is_file() else "absent"
-            text = f"{name} is not the table that is locked"
-            return Check(
-                "sources", f"table of {entry.suite_id}", status, text, True, f"git checkout -- {name}"
-            )
+        sha256 = wire.file_sha256(root / name)
+        if sha256 != wanted:
+            text, hint = f"{name} is not the table that is locked", f"git checkout -- {name}"
+            return Check("sources", title, "wrong" if sha256 else "absent", text, True, hint)
     if not pinned_files(entry):
-        text, mend = f"nothing pins {entry.oracle_path}", f"{PIN_TABLE} SUITE, the file of {entry.suite_id}"
-        return Check("sources", f"table of {entry.suite_id}", "wrong", text, False, mend)
-    return Check("sources", f"table of {entry.suite_id}", "ok", entry.oracle_path, True)
+        text, hint = f"nothing pins {entry.oracle_path}", f"{PIN_TABLE} SUITE, the file of {entry.suite_id}"
+        return Check("sources", title, "wrong", text, False, hint)
+    return Check("sources", title, "ok", entry.oracle_path, True)
 
 
-def _goldens(locked: lock.Lock, backends: Sequence[Backend], adapters: set[str]) -> Iterator[Check]:
-    for backend in backends:
-        if backend.match is None:
-            continue
-        name, needed = f"golden of {backend.family}", backend.adapter in adapters
-        folder = Path(os.path.normpath(backend.golden_dir))
-        pin = locked.goldens.get(backend.family)
-        problem = _golden_problem(folder, pin)
-        if problem:
-            mend = (
-                f"git checkout -- {shlex.quote(str(folder))}"
-                if pin
-                else f"worldflux-parity pin-golden {backend.family}"
-            )
-            yield Check("goldens", name, "wrong" if folder.is_dir() else "absent", problem, needed, mend)
-        else:
-            yield Check("goldens", name, "ok", "is the one that is pinned", needed)
+def _check_golden(backend: Backend, locked: lock.Lock, needed: bool) -> Check:
+    title, folder = f"golden of {backend.family}", Path(os.path.normpath(backend.golden_dir))
+    pin = locked.goldens.get(backend.family)
+    problem = _golden_problem(folder, pin)
+    if not problem:
+        return Check("goldens", title, "ok", "is the one that is pinned", needed)
+    restore, record = (
+        f"git checkout -- {shlex.quote(str(folder))}",
+        f"worldflux-parity pin-golden {backend.family}",
+    )
+    status: CheckStatus = "wrong" if folder.is_dir() else "absent"
+    return Check("goldens", title, status, problem, needed, restore if pin else record)
 
 
 def _golden_problem(folder: Path, pin: lock.GoldenPin | None) -> str:
     try:
-        raw, manifest = read_json(folder / "manifest.json", GoldenError)
-        arrays = hashlib.sha256((folder / "arrays.npz").read_bytes()).hexdigest()
-    except (ParityError, OSError) as error:
-        return error.what if isinstance(error, ParityError) else f"arrays.npz: {error.strerror}"
+        _, manifest = read_json(folder / "manifest.json", GoldenError)
+    except ParityError as error:
+        return error.what
     if pin is None:
         return "the lock file pins none"
-    if hashlib.sha256(raw).hexdigest() != pin.manifest_sha256:
+    if wire.file_sha256(folder / "manifest.json") != pin.manifest_sha256:
         return "it is not the one that is pinned"
+    arrays = wire.file_sha256(folder / "arrays.npz")
+    if arrays is None:
+        return "arrays.npz cannot be read"
     stated = manifest.get("arrays_sha256") if isinstance(manifest, dict) else None
     return "" if arrays == stated else "its arrays are not those of its manifest"
 
 
-def _shown(path: Path, root: Path) -> str:
+def _relative_name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-def document(checks: Sequence[Check]) -> dict[str, Any]:
-    """The form of ``doctor --json``."""
-    rows = [
-        {
-            "area": c.area, "name": c.name, "status": c.status, "detail": c.detail, "needed": c.needed,
-            "mend": c.mend or None,
-        }
-        for c in checks
-    ]  # fmt: skip
-    return {"schema_version": "worldflux.parity.doctor.v1", "ready": ready(checks), "checks": rows}

@@ -13,19 +13,19 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import StoreError
+from ..execution import store
+from ..inputs.scores import ScoreRow
+from ..inputs.scores.canonical import write_canonical_json
 from ..judgement.gates.fixture import BANNER
-from .options import Subparsers, project_root
-
-if TYPE_CHECKING:
-    from ..inputs.scores import ScoreRow
+from .options import argument, command, project_of
 
 SIDES = ("official", "worldflux")
-LOCK = "upstream_lock.json"
+LOCK_NAME = "upstream_lock.json"
 # No repository has it; nothing is fetched from there.
-COMMIT = "0" * 40
+FIXTURE_COMMIT = "0" * 40
 REPO = "https://example.invalid/fixture"
 POINTS = 4
 # Of one score about its task's level, relative.
@@ -64,41 +64,34 @@ SUITES = (
 )
 
 
-def add_fixtures(commands: Subparsers) -> None:
-    """Add the parser of ``fixtures``."""
-    parser = commands.add_parser(
-        "fixtures", help="write made-up score tables to rehearse a release with; they are no evidence"
-    )
-    parser.add_argument(
+@command(
+    "fixtures",
+    argument(
         "--output", type=Path, default=Path("reports/parity/fixtures"), metavar="DIR",
         help="a folder of the project that git ignores (default: %(default)s)",
-    )  # fmt: skip
-    parser.set_defaults(run=run_fixtures)
-
-
-def run_fixtures(options: argparse.Namespace) -> None:
+    ),
+)  # fmt: skip
+def fixtures(options: argparse.Namespace) -> None:
     """Write a table per side, a suite file for each published suite, and their lock; print what comes next.
 
     Raises:
         StoreError: the folder is outside of the project or holds something else by a name that is needed.
     """
-    from ..execution import store
-
-    root = project_root(options)
+    root = project_of(options).root
     output = (root / options.output).resolve()
     if not output.is_relative_to(root) or output == root:
-        raise StoreError("is no folder within the project", where=str(output), mend="--output DIR")
+        raise StoreError("is no folder within the project", where=str(output), hint="--output DIR")
     folder = output.relative_to(root).as_posix()
     with store.translated(output):
         _refuse_others(output)
         output.mkdir(parents=True, exist_ok=True)
     store.write_text(output / ".gitignore", f"# {BANNER}\n*\n")
-    tables = {suite.suite_id: [_write_table(output, suite, side) for side in SIDES] for suite in SUITES}
+    tables = {suite.suite_id: [_make_table(output, suite, side) for side in SIDES] for suite in SUITES}
     for suite in SUITES:
-        text = json.dumps(_suite(suite), indent=2)
+        text = json.dumps(_suite_document(suite), indent=2)
         store.write_text(output / f"{suite.suite_id}.yaml", f"# {BANNER}\n{text}\n")
     official = {suite_id: digests[0] for suite_id, digests in tables.items()}
-    store.write_document(output / LOCK, _lock(folder, official), "lock.v1")
+    store.write_document(output / LOCK_NAME, _lock_document(folder, official), "lock.v1")
     print(f"{BANNER}\n{folder}: {len(SUITES)} suites\n\nNext, in {root}:")
     print("\n".join(shlex.join(command) for command in next_commands(folder)))
 
@@ -106,9 +99,9 @@ def run_fixtures(options: argparse.Namespace) -> None:
 def _refuse_others(output: Path) -> None:
     """Replace fixtures only: a suite, lock or table of the same name may be a real one."""
     names = [table_name(s, side) for s in SUITES for side in SIDES] + [f"{s.suite_id}.yaml" for s in SUITES]
-    for path in (output / name for name in (*names, LOCK, ".gitignore")):
+    for path in (output / name for name in (*names, LOCK_NAME, ".gitignore")):
         if path.exists() and not (path.is_file() and b"fixture" in path.read_bytes().lower()):
-            raise StoreError("is there and is no fixture", where=str(path), mend="--output DIR of its own")
+            raise StoreError("is there and is no fixture", where=str(path), hint="--output DIR of its own")
 
 
 def table_name(suite: Published, side: str) -> str:
@@ -116,38 +109,34 @@ def table_name(suite: Published, side: str) -> str:
     return f"{suite.suite_id}.{side}.json"
 
 
-def _write_table(output: Path, suite: Published, side: str) -> str:
+def _make_table(output: Path, suite: Published, side: str) -> str:
     """Write a table; its sha256."""
-    from ..inputs.scores.canonical import write_canonical_json
-
     provenance = {"fixture": True, "note": BANNER, "suite_id": suite.suite_id, "side": side}
-    return write_canonical_json(output / table_name(suite, side), _rows(suite, side), provenance).sha256
+    return write_canonical_json(output / table_name(suite, side), _make_rows(suite, side), provenance).sha256
 
 
-def _rows(suite: Published, side: str) -> Iterator[ScoreRow]:
+def _make_rows(suite: Published, side: str) -> Iterator[ScoreRow]:
     """A rising curve per (task, seed) about a level of the task that both sides share."""
-    from ..inputs.scores import ScoreRow
-
     for task in suite.tasks:
-        level = 100 + 900 * _uniform(suite.suite_id, task)
+        level = 100 + 900 * _draw_uniform(suite.suite_id, task)
         for seed in suite.seeds:
             for point in range(1, POINTS + 1):
                 # A sum of twelve has the deviation one.
-                draws = (_uniform(suite.suite_id, task, side, seed, point, i) for i in range(12))
+                draws = (_draw_uniform(suite.suite_id, task, side, seed, point, i) for i in range(12))
                 noise = 1 + DEVIATION * (sum(draws) - 6)
                 step = suite.frames * point // POINTS
                 yield ScoreRow(task, seed, step, round(level * noise * point / POINTS, 3))
 
 
-def _uniform(*names: object) -> float:
+def _draw_uniform(*names: object) -> float:
     """A number in [0, 1) that its names decide, and neither a library's version nor a clock."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _suite(suite: Published) -> dict[str, Any]:
+def _suite_document(suite: Published) -> dict[str, Any]:
     """The suite in the format of the published one, with the tables that stand beside it."""
-    official = {"repo": f"{REPO}/{suite.suite_id}", "commit": COMMIT}
+    official = {"repo": f"{REPO}/{suite.suite_id}", "commit": FIXTURE_COMMIT}
     return {
         "suite_id": suite.suite_id,
         "family": suite.family,
@@ -161,7 +150,7 @@ def _suite(suite: Published) -> dict[str, Any]:
     }
 
 
-def _lock(folder: str, official: Mapping[str, str]) -> dict[str, Any]:
+def _lock_document(folder: str, official: Mapping[str, str]) -> dict[str, Any]:
     """A lock of the official tables, so that everything about locks is rehearsed too."""
     return {
         "fixture": True,
@@ -170,7 +159,7 @@ def _lock(folder: str, official: Mapping[str, str]) -> dict[str, Any]:
         "suites": {
             suite.suite_id: {
                 "repo": f"{REPO}/{suite.suite_id}",
-                "commit": COMMIT,
+                "commit": FIXTURE_COMMIT,
                 "oracle_format": "canonical_json",
                 "oracle_path": f"{folder}/{table_name(suite, 'official')}",
                 "oracle_in": "project",
@@ -187,7 +176,7 @@ def next_commands(folder: str) -> list[Sequence[str]]:
     """The rehearsal, from the project's root; ``folder`` is that of the fixtures within it."""
     suites = [f"{folder}/{suite.suite_id}.yaml" for suite in SUITES]
     runs = [f"{folder}/runs/rehearsal/{suite.suite_id}/run.json" for suite in SUITES]
-    lock, aggregate = f"{folder}/{LOCK}", f"{folder}/aggregate.json"
+    lock, aggregate = f"{folder}/{LOCK_NAME}", f"{folder}/aggregate.json"
     own = "worldflux-parity"
     pages = ("--output", f"{folder}/report.md", "--dashboard", f"{folder}/dashboard.html")
     checked = ("--aggregate", aggregate, "--lock", lock, "--allow-fixtures")

@@ -11,44 +11,33 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
+from .. import schemas, wire
 from ..errors import BackendError, SourceError, SuiteError
-from .options import (
-    Subparsers,
-    add_backends_option,
-    add_lock_option,
-    backend_folders,
-    lock_path,
-    project_root,
-)
-
-if TYPE_CHECKING:
-    from ..inputs.golden_data import Golden
-    from ..inputs.lock import GoldenPin
-    from ..inputs.scores import ScoreTable
-    from ..suite.suite import ArtifactSide, Suite
-
+from ..inputs import checkouts, lock
+from ..inputs import golden as goldens
+from ..inputs.scores import ScoreTable, load_table
+from ..inputs.table_pins import files_of
+from ..schemas import json_text
+from ..suite import campaign_file, suite_file
+from ..suite.suite import ArtifactSide, Suite
+from .options import BACKENDS, LOCK, Project, argument, command, project_of
 
 # --- pin-golden ---
 
 
-def add_pin_golden(commands: Subparsers) -> None:
-    """``pin-golden``: write the hash of a backend's golden folder into the lock file."""
-    parser = commands.add_parser(
-        "pin-golden", help="have the lock file pin the golden folder that was recorded anew"
-    )
-    parser.add_argument("family", help="the family, or the name of its backend that has a match program")
-    parser.add_argument(
+@command(
+    "pin-golden",
+    argument("family", help="the family, or the name of its backend that has a match program"),
+    argument(
         "--suite", metavar="ID",
         help="the entry of the lock file whose commit it is of (default: that of the pin that is there)",
-    )  # fmt: skip
-    add_backends_option(parser)
-    add_lock_option(parser)
-    parser.set_defaults(run=run_pin_golden)
-
-
-def run_pin_golden(options: argparse.Namespace) -> None:
+    ),
+    BACKENDS,
+    LOCK,
+)  # fmt: skip
+def pin_golden(options: argparse.Namespace) -> None:
     """Pin it, and say what was pinned before.
 
     Raises:
@@ -56,69 +45,52 @@ def run_pin_golden(options: argparse.Namespace) -> None:
         GoldenError: the folder is no golden, is of another commit, or lacks what the family's must hold.
         SourceError: the lock file cannot be read or written, or ``--suite`` is wanted.
     """
-    from ..inputs import golden as goldens
-    from ..inputs import lock
-    from ..schemas import json_text
-
-    root = project_root(options)
-    path = lock_path(options, root)
+    project = project_of(options)
+    path = project.lock_path
     locked = lock.read_lock(path)
-    found = goldens.read_golden(_folder(options, root))
+    found = goldens.read_golden(_golden_folder(options.family, project))
     pin = locked.goldens.get(found.family)
-    entry = locked.entry(options.suite or (pin.suite if pin else _no_suite(path)))
-    holds = _holds(found, pin)
+    suite = options.suite or (pin.suite if pin else "")
+    if not suite:
+        hint = "name the entry whose commit it was recorded at with --suite ID"
+        raise SourceError("no golden of the family is pinned yet", where=str(path), hint=hint)
+    entry = locked.entry(suite)
+    # What every golden of the family must hold: as it stands, or at first every component.
+    holds = pin.holds if pin else tuple(f"{component.name}/*" for component in found.components)
     new = lock.GoldenPin(entry.suite_id, found.manifest_sha256, holds, len(found.components))
     # As it will stand, so that whatever is wrong is said before anything is written.
     goldens.check_against(found, new, entry, path)
     _, document = json_text.read_json(path, SourceError)
     document.setdefault("goldens", {})[found.family] = asdict(new)
-    _write(path, document)
+    _write_lock(path, document)
     before = pin.manifest_sha256 if pin else "nothing"
     print(f"{path}: {found.family}: {found.manifest_sha256} is pinned, {before} was")
 
 
-def _folder(options: argparse.Namespace, root: Path) -> Path:
+def _golden_folder(word: str, project: Project) -> Path:
     """The golden folder of the backends that the command line names."""
-    from ..inputs.backends import load_backends
-
-    known = load_backends(backend_folders(options, root)).values()
-    matched = [b for b in known if b.match is not None]
-    named = [b for b in matched if options.family in (b.family, b.name, b.adapter)]
+    matched = [b for b in project.backends() if b.match is not None]
+    named = [b for b in matched if word in (b.family, b.name, b.adapter)]
     folders = sorted({b.golden_dir.resolve() for b in named})
     if len(folders) != 1:
         what = "has a golden folder" if not folders else "is compared with one and the same golden folder"
         raise BackendError(
-            f"no backend or family {options.family!r} {what}",
+            f"no backend or family {word!r} {what}",
             valid=sorted({word for b in matched for word in (b.family, b.name)}),
-            got=options.family,
+            got=word,
         )
     return folders[0]
-
-
-def _no_suite(path: Path) -> NoReturn:
-    mend = "name the entry whose commit it was recorded at with --suite ID"
-    raise SourceError("no golden of the family is pinned yet", where=str(path), mend=mend)
-
-
-def _holds(golden: Golden, pin: GoldenPin | None) -> tuple[str, ...]:
-    """What every golden of the family must hold: as it stands, or at first every component."""
-    return pin.holds if pin else tuple(f"{component.name}/*" for component in golden.components)
 
 
 # --- pin-table ---
 
 
-def add_pin_table(commands: Subparsers) -> None:
-    """``pin-table``: write the hashes of a suite's official table into the lock file."""
-    parser = commands.add_parser(
-        "pin-table", help="have the lock file pin the official score table that a suite names"
-    )
-    parser.add_argument("suite", type=Path, help="the file of a suite or campaign that names it")
-    add_lock_option(parser)
-    parser.set_defaults(run=run_pin_table)
-
-
-def run_pin_table(options: argparse.Namespace) -> None:
+@command(
+    "pin-table",
+    argument("suite", type=Path, help="the file of a suite or campaign that names it"),
+    LOCK,
+)
+def pin_table(options: argparse.Namespace) -> None:
     """Pin every file of the table that has scores of the suite's tasks, and print what is pinned anew.
 
     Raises:
@@ -127,43 +99,36 @@ def run_pin_table(options: argparse.Namespace) -> None:
         SourceError: the lock file cannot be read or written, or the table is of no known commit or not of
             the one that is locked.
     """
-    root = project_root(options)
-    path = lock_path(options, root)
-    suite = _suite(options.suite.resolve())
-    document = _document(path)
+    project = project_of(options)
+    path = project.lock_path
+    suite = _official_suite(options.suite.resolve())
+    document = _read_lock_document(path)
     before = document["suites"].get(suite.suite_id, {})
-    entry = _entry(suite, before, path, root)
+    entry = _entry_of_table(suite, before, path, project.root)
     document["suites"][suite.suite_id] = entry
-    _write(path, document)
+    _write_lock(path, document)
     files, old = entry["oracle_files"], before.get("oracle_files", {})
     anew = [f"  {sha256}  {name}" for name, sha256 in files.items() if old.get(name) != sha256]
     print(f"{path}: {suite.suite_id}: files pinned: {len(files)}, of them anew: {len(anew)}", *anew, sep="\n")
 
 
-def _entry(suite: Suite, before: Mapping[str, Any], path: Path, root: Path) -> dict[str, Any]:
+def _entry_of_table(suite: Suite, before: Mapping[str, Any], path: Path, root: Path) -> dict[str, Any]:
     """The suite's entry of the lock file, as its table stands now."""
-    from ..inputs.scores import load_table
-    from ..inputs.table_pins import files_of
-    from ..suite import suite_file
-    from ..suite.suite import ArtifactSide
-
     side = suite.sides.get("official")
     if not isinstance(side, ArtifactSide):
         what = "the official side is run, so there is no table to pin"
         raise SuiteError(what, where=suite_file.place(suite.path, "official"))
     table = load_table(side.path, side.format, **side.reading)
-    entry = {**before, **_source(suite, side, table, before, path), "oracle_format": side.format}
-    entry |= _place(side, entry, root)
+    entry = {**before, **_origin_of_table(suite, side, table, before, path), "oracle_format": side.format}
+    entry |= _place_of_table(side, entry, root)
     files = files_of(table, [t.name_in("official") for t in suite.tasks])
     names = sorted(files, key=lambda name: Path(name).stem)
     pins = {f"{entry['oracle_path']}/{name}".rstrip("/"): files[name] for name in names}
     return {**entry, "oracle_files": pins}
 
 
-def _suite(path: Path) -> Suite:
+def _official_suite(path: Path) -> Suite:
     """A quick suite, or the official source of a campaign as one."""
-    from ..suite import campaign_file, suite_file
-
     if suite_file.read(path).track != "campaign":
         return suite_file.load(path)
     campaign = campaign_file.load(path)
@@ -171,11 +136,8 @@ def _suite(path: Path) -> Suite:
     return campaign.suite((official or list(campaign.sources.values()))[0], ())
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read_lock_document(path: Path) -> dict[str, Any]:
     """The lock file as it stands; where there is none, one without suites."""
-    from ..inputs import lock
-    from ..schemas import json_text
-
     if not path.exists():
         return {"schema_version": lock.LOCK_SCHEMA, "generated_at_utc": json_text.utc_now(), "suites": {}}
     lock.read_lock(path)
@@ -183,32 +145,30 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _source(
+def _origin_of_table(
     suite: Suite, side: ArtifactSide, table: ScoreTable, before: Mapping[str, str], path: Path
 ) -> dict[str, str]:
     """The repository and commit that the table is of: as the suite or the table states, else as locked."""
     stated = {key: getattr(side, key) or table.provenance.get(key) for key in ("repo", "commit")}
     found = {key: value or before.get(key) for key, value in stated.items()}
-    lacking = [key for key, value in found.items() if not isinstance(value, str)]
-    if lacking:
+    missing = [key for key, value in found.items() if not isinstance(value, str)]
+    if missing:
         raise SourceError(
-            f"neither the suite nor the table says of which {lacking[0]} the official program was",
+            f"neither the suite nor the table says of which {missing[0]} the official program was",
             where=str(suite.path),
-            mend="write `repo:` and `commit:` beside the `path:` of its official artifact",
+            hint="write `repo:` and `commit:` beside the `path:` of its official artifact",
         )
     if before and found["commit"] != before["commit"]:
         raise SourceError(
             f"the table is of commit {found['commit']}, locked is {before['commit']}",
             where=f"{path}: {suite.suite_id}",
-            mend="correct the commit of the entry, if the official program is to be that one",
+            hint="correct the commit of the entry, if the official program is to be that one",
         )
     return {key: before.get(key) or str(value) for key, value in found.items()}
 
 
-def _place(side: ArtifactSide, entry: Mapping[str, str], root: Path) -> dict[str, str]:
+def _place_of_table(side: ArtifactSide, entry: Mapping[str, str], root: Path) -> dict[str, str]:
     """Where the table stands: in the checkout of the locked commit, or in the project."""
-    from ..inputs import checkouts
-
     path = Path(os.path.normpath(side.path))
     checkout = checkouts.checkout_path(root, entry["repo"], entry["commit"])
     if path.is_relative_to(checkout):
@@ -216,15 +176,13 @@ def _place(side: ArtifactSide, entry: Mapping[str, str], root: Path) -> dict[str
         return {"oracle_path": path.relative_to(checkout).as_posix(), **place}
     if path.is_relative_to(root):
         return {"oracle_path": path.relative_to(root).as_posix(), "oracle_in": "project"}
-    raise SourceError("the table is not in the project", where=str(path), mend=f"bring it to {root}")
+    raise SourceError("the table is not in the project", where=str(path), hint=f"bring it to {root}")
 
 
 # --- the lock file ---
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
-    from .. import schemas, wire
-
+def _write_lock(path: Path, document: dict[str, Any]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     schemas.check(json.loads(text), "lock.v1", lambda at: str(path), SourceError)
     try:

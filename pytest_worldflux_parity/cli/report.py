@@ -8,35 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DocumentError
-from .options import Subparsers, project_root
+from ..execution.store import write_text
+from ..release import release_checks, run_documents
+from ..reporting.aggregate_markdown import aggregate_report
+from ..reporting.dashboard import dashboard
+from .options import argument, command, project_of
 
 
-def add_report(commands: Subparsers) -> None:
-    """Add the parser of ``report``."""
-    parser = commands.add_parser("report", help="write an aggregate as markdown, and as a page")
-    parser.add_argument("--aggregate", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the markdown")
-    parser.add_argument("--dashboard", type=Path, metavar="FILE", help="one HTML page that needs no network")
-    parser.add_argument(
+@command(
+    "report",
+    argument("--aggregate", type=Path, required=True, metavar="FILE"),
+    argument("--output", type=Path, required=True, metavar="FILE", help="the markdown"),
+    argument("--dashboard", type=Path, metavar="FILE", help="one HTML page that needs no network"),
+    argument(
         "--equivalence", action="extend", nargs="+", default=[], type=Path, metavar="FILE",
         help="equivalence_report.json of a proof suite, shown beside the aggregate's suites (repeatable)",
-    )  # fmt: skip
-    parser.set_defaults(run=run_report)
-
-
-def run_report(options: argparse.Namespace) -> None:
+    ),
+)  # fmt: skip
+def report_command(options: argparse.Namespace) -> None:
     """Read, hold the aggregate against its documents, and write.
 
     Raises:
         DocumentError: something is invalid, or the aggregate is not that of its documents.
         StoreError: a file cannot be written.
     """
-    from ..execution.store import write_text
-    from ..release import release_checks, run_documents
-    from ..reporting.aggregate_markdown import aggregate_report
-    from ..reporting.dashboard import dashboard
-
-    root, path = project_root(options), options.aggregate
+    root, path = project_of(options).root, options.aggregate
     outputs = [p for p in (options.output, options.dashboard) if p is not None]
     _refuse_replacing([path, *options.equivalence], outputs)
     aggregate = run_documents.read_aggregate(path)
@@ -46,22 +42,22 @@ def run_report(options: argparse.Namespace) -> None:
             raise DocumentError(problem.finding.line(), where=problem.where)
     files = [release_checks.document_of(row, path, root) for row in aggregate["suites"]]
     _refuse_replacing([file.path for file in files if file], outputs)
-    runs = [file.document for file in files if isinstance(file, run_documents.RunFile)]
-    proofs = [file.document for file in files if isinstance(file, run_documents.ProofFile)]
+    runs = [file.document for file in files if file and file.track == "quick"]
+    proofs = [file.document for file in files if file and file.track == "proof"]
     reports = [*proofs, *(run_documents.read_equivalence(p) for p in options.equivalence)]
-    _refuse_two(reports)
+    _refuse_repeated_suite(reports)
     write_text(options.output, aggregate_report(aggregate, runs, reports))
     if options.dashboard is not None:
         write_text(options.dashboard, dashboard(aggregate, runs, reports))
     print("\n".join(str(p) for p in outputs))
 
 
-def _refuse_two(reports: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_repeated_suite(reports: Sequence[Mapping[str, Any]]) -> None:
     """A report that is named twice, or that the aggregate has already, would be shown twice."""
     ids = [str(report["suite_id"]) for report in reports]
     twice = sorted({suite for suite in ids if ids.count(suite) > 1})
     if twice:
-        raise DocumentError(f"two reports are of {twice[0]!r}", mend="leave one --equivalence out")
+        raise DocumentError(f"two reports are of {twice[0]!r}", hint="leave one --equivalence out")
 
 
 def _refuse_replacing(inputs: list[Path], outputs: list[Path]) -> None:

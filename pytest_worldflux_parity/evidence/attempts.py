@@ -15,13 +15,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from .. import wire
 from ..errors import StoreError
 from ..execution.attempt_files import EXECUTIONS, Attempt, AttemptFolders
-from .members import ATTEMPTS
-from .reading import content, log_end
+from .members import ATTEMPTS, kept_logs
+from .reading import read_content, read_log_end
 
 WHOLE = ("request.json", "metrics.json")
 TAILS = {
@@ -51,6 +49,26 @@ class Part:
 # --- packing ---
 
 
+def all_parts(run_dir: Path, suite_id: str) -> Iterator[Part]:
+    """As :func:`parts`, with the attempts of earlier runs that are kept."""
+    yield from parts(run_dir, suite_id)
+    for kept, suite in kept_logs(run_dir, suite_id):
+        place = kept.relative_to(run_dir).as_posix()
+        below = place.partition("/")[2]
+        for part in parts(kept, suite):
+            texts = {f"{place}/{name}": text for name, text in part.texts.items()}
+            yield Part(f"{below}/{suite}/{part.name}", part.data, texts)
+
+
+def all_files(run_dir: Path, suite_id: str) -> dict[str, frozenset[str]]:
+    """Path of each attempt in an unpacked bundle, those of earlier runs too -> the names of its files."""
+    found = {a.path: a.names for a in PackedAttempts(run_dir).attempts(suite_id)}
+    for kept, suite in kept_logs(run_dir, suite_id):
+        place = kept.relative_to(run_dir).as_posix()
+        found.update((f"{place}/{a.path}", a.names) for a in PackedAttempts(kept).attempts(suite))
+    return found
+
+
 def parts(run_dir: Path, suite_id: str) -> Iterator[Part]:
     """The members of all attempts at a suite, in the order of their names.
 
@@ -61,43 +79,37 @@ def parts(run_dir: Path, suite_id: str) -> Iterator[Part]:
     for task in sorted(folders.tasks(suite_id), key=lambda name: f"{name}/"):
         number, held, size = 1, dict[str, dict[str, str]](), 0
         for attempt in folders.attempts_at(suite_id, task):
-            held[attempt.path] = dict(_files(attempt, f"{run_dir}/{attempt.path}"))
+            held[attempt.path] = dict(_bundled_files(attempt, f"{run_dir}/{attempt.path}"))
             size += sum(map(len, held[attempt.path].values()))
             if size >= PART_BYTES:
-                yield _part(task, number, held)
+                yield _make_part(task, number, held)
                 number, held, size = number + 1, {}, 0
         if held:
-            yield _part(task, number, held)
+            yield _make_part(task, number, held)
 
 
-def _files(attempt: Attempt, folder: str) -> Iterator[tuple[str, str]]:
+def _bundled_files(attempt: Attempt, folder: str) -> Iterator[tuple[str, str]]:
     """The name of each file in the bundle, and its text."""
     for name in WHOLE:
         if name in attempt.names:
-            yield name, content(f"{folder}/{name}").decode("utf-8", "surrogateescape")
+            yield name, read_content(f"{folder}/{name}").decode("utf-8", "surrogateescape")
     for name, shown in TAILS.items():
         if name in attempt.names:
-            yield shown, log_end(f"{folder}/{name}")
+            yield shown, read_log_end(f"{folder}/{name}")
     if attempt.names.isdisjoint((*WHOLE, *TAILS)):
         # A worker that was killed at once: that there was an attempt is told by its empty log.
         yield TAILS["stdout.log"], ""
 
 
-def _part(task: str, number: int, held: Mapping[str, Mapping[str, str]]) -> Part:
-    rows = [row(path.partition(f"/{EXECUTIONS}/{task}/")[2], files) for path, files in held.items()]
+def _make_part(task: str, number: int, held: Mapping[str, Mapping[str, str]]) -> Part:
+    rows = [encode_row(path.partition(f"/{EXECUTIONS}/{task}/")[2], files) for path, files in held.items()]
     texts = {f"{path}/{name}": text for path, files in held.items() for name, text in files.items()}
     return Part(f"{ATTEMPTS}/{task}/{number:04d}.jsonl", b"".join(rows), texts)
 
 
-def row(attempt: str, files: Mapping[str, str]) -> bytes:
+def encode_row(attempt: str, files: Mapping[str, str]) -> bytes:
     """The line of one attempt (``<seed>/<system>/<attempt>``); bytes that are no UTF-8: lone surrogates."""
-    entry = {"attempt": attempt, "files": dict(files)}
-    try:
-        text: bytes = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
-        return text + b"\n"
-    except TypeError:
-        # Escapes of lone surrogates are written by the one alone.
-        return wire.canonical_json(entry).encode() + b"\n"
+    return wire.canonical_json({"attempt": attempt, "files": dict(files)}).encode() + b"\n"
 
 
 # --- reading ---
@@ -144,6 +156,10 @@ class PackedAttempts:
                 seen.add(path)
                 yield Attempt(path, frozenset(files))
 
+    def below(self, place: str) -> PackedAttempts:
+        """As :meth:`.AttemptFiles.below`."""
+        return PackedAttempts(self._run_dir / place)
+
     def _find_members(self, suite: str) -> list[str]:
         found = (self._run_dir / suite / ATTEMPTS).glob("*/*.jsonl")
         return sorted(path.relative_to(self._run_dir).as_posix() for path in found)
@@ -154,7 +170,7 @@ class PackedAttempts:
         found: dict[str, dict[str, str]] = {}
         with open(self._run_dir / member, "rb") as handle:
             for number, raw in enumerate(handle, start=1):
-                attempt, files = parsed(raw, f"run/{member}:{number}")
+                attempt, files = parse_row(raw, f"run/{member}:{number}")
                 path = f"{suite}/{EXECUTIONS}/{task}/{attempt}"
                 if path in found:
                     raise StoreError(f"{path} has two rows", where=f"run/{member}:{number}")
@@ -162,14 +178,14 @@ class PackedAttempts:
         return found
 
 
-def parsed(raw: bytes, where: str) -> tuple[str, dict[str, str]]:
+def parse_row(raw: bytes, where: str) -> tuple[str, dict[str, str]]:
     """Attempt and files of a row.
 
     Raises:
         StoreError: it is not one.
     """
     try:
-        found: Any = json.loads(raw, object_pairs_hook=_once)
+        found: Any = json.loads(raw, object_pairs_hook=_unique_pairs)
         attempt, files = found["attempt"], found["files"]
         regular = (
             len(found) == 2
@@ -186,7 +202,7 @@ def parsed(raw: bytes, where: str) -> tuple[str, dict[str, str]]:
     return attempt, files
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         raise ValueError("a key stands twice")

@@ -11,25 +11,25 @@ import heapq
 import json
 import os
 import stat
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from .. import schemas
 from ..errors import EvidenceError, TamperedError
-from ..execution.cleaning import Cleaner, cleaner, placeholders
+from ..execution.cleaning import Cleaner, cleaner, count_placeholders
 from ..execution.store import translated
-from ..schemas.json_text import loads
+from ..schemas.json_text import parse_json
 from . import container, statement
-from .attempts import Part, parts
-from .container import Entry
-from .gaps import gaps
-from .log import LogSummary, summarised
+from .attempts import Part, all_parts
+from .gaps import find_gaps
+from .log import LogSummary, summarise_lines
 from .members import (
     ENVIRONMENT,
-    EQUIVALENCE,
     INPUTS,
     LINES,
     REPORTS,
@@ -41,7 +41,7 @@ from .members import (
     refuse_names,
     run_members,
 )
-from .reading import content
+from .reading import read_content
 from .signing import PublicKey, SignKey, read_public_key, read_sign_key
 
 SignatureState = Literal["unsigned", "not checked", "valid"]
@@ -111,20 +111,21 @@ def build(
         sign_key: PEM file of an Ed25519 private key; None leaves the bundle unsigned.
 
     Raises:
-        EvidenceError: the run was not judged, a file is too large, the predicate contradicts the reports,
-            or the key cannot be used.
+        EvidenceError: the run was not judged, a file is too large, or the key cannot be used.
         StoreError: the bundle cannot be written.
     """
     key = read_sign_key(sign_key) if sign_key else None
-    with _written(path) as handle:
-        contents = _Contents(container.Writer(handle), suite_id, cleaner(root, run_dir, environ))
-        contents.add_all(run_dir, inputs)
-        contents.state(predicate, key)
+    with _writing(path) as handle:
+        with zipfile.ZipFile(handle, "w") as archive:
+            contents = _Contents(archive, suite_id, cleaner(root, run_dir, environ))
+            contents.add_all(run_dir, inputs)
+            contents.state(predicate, key, _sha256_of_file(handle))
+        sha256 = _sha256_of_file(handle)
     warnings = [key.warning] if key and key.warning else []
     return BundleInfo(
         path=path,
-        sha256=contents.writer.sha256,
-        members=tuple(e.name for e in contents.writer.entries),
+        sha256=sha256,
+        members=tuple(archive.namelist()),
         signed=key is not None,
         redacted=contents.redacted,
         keyid=key.keyid if key else "",
@@ -147,18 +148,18 @@ def check_inputs(
         # Of tables there can be hundreds of megabytes, and they are published as they are.
         told = member.is_text and not member.name.startswith(f"{INPUTS}tables/")
         if told and (found := clean.secret_in(member.text())):
-            mend = "take it out; or, if that is no secret, unset the variable"
-            raise EvidenceError(f"{found}, and evidence would show it", where=member.name, mend=mend)
+            hint = "take it out; or, if that is no secret, unset the variable"
+            raise EvidenceError(f"{found}, and evidence would show it", where=member.name, hint=hint)
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[BinaryIO]:
+def _writing(path: Path) -> Iterator[BufferedRandom]:
     """A file that takes its place when the block is done, and is gone when it fails."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(partial, "wb") as handle:
+            with open(partial, "w+b") as handle:
                 yield handle
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -167,22 +168,28 @@ def _written(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
+def _sha256_of_file(handle: BufferedReader | BufferedRandom) -> str:
+    """Of all that a file holds."""
+    handle.seek(0)
+    return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 class _Contents:
     """The members as they are written, and what is to be said of them.
 
     Attributes:
         subjects: name of each member -> sha256.
-        reports: name of a document of the suite -> it, without its lists.
+        reports: name of a document of the suite -> it.
         cleaned: name of a file -> what stands in it in the place of what was taken out, and how often.
         warnings: of texts that should have been cleaned, and were not.
     """
 
-    def __init__(self, writer: container.Writer, suite_id: str, clean: Cleaner) -> None:
-        self.writer = writer
+    def __init__(self, archive: zipfile.ZipFile, suite_id: str, clean: Cleaner) -> None:
         self.subjects: dict[str, str] = {}
         self.reports: dict[str, dict[str, Any]] = {}
         self.cleaned: dict[str, dict[str, int]] = {}
         self.warnings: list[str] = []
+        self._archive = archive
         self._suite_id = suite_id
         self._below = f"{RUN}{suite_id}/"
         self._clean = clean
@@ -199,13 +206,13 @@ class _Contents:
         Raises:
             EvidenceError: something cannot be a member, or is missing.
         """
-        log = _log(run_dir / self._suite_id / LINES)
+        log = _read_log(run_dir / self._suite_id / LINES)
         members = [*run_members(run_dir, self._suite_id), *input_members(inputs)]
         if log is not None:
             members.append(Member(f"{self._below}{LINES}", log))
-        summary = summarised((log or b"").split(b"\n"))
-        members.append(_environment(summary))
-        folders = ((f"{self._below}{part.name}", part) for part in parts(run_dir, self._suite_id))
+        summary = summarise_lines((log or b"").split(b"\n"))
+        members.append(_environment_member(summary))
+        folders = ((f"{self._below}{part.name}", part) for part in all_parts(run_dir, self._suite_id))
         rows: Iterator[tuple[str, Member | Part]] = heapq.merge(
             sorted(((m.name, m) for m in members), key=lambda row: row[0]), folders, key=lambda row: row[0]
         )
@@ -218,7 +225,9 @@ class _Contents:
                 self._add(name, item.data)
             else:
                 self._add_member(item)
-        refuse_names(self.subjects, "members of the bundle")
+        refuse_names(self._archive.namelist(), "members of the bundle")
+        for problem in container.limit_problems(self._archive.infolist()):
+            raise EvidenceError(problem, where="members of the bundle", hint="split the suite")
         self._refuse_incomplete(summary, files)
 
     def _add_member(self, member: Member) -> None:
@@ -227,17 +236,16 @@ class _Contents:
             self._look(member.name, data.decode("utf-8", "replace"))
         own = member.name.removeprefix(self._below)
         if own in REPORTS and own.endswith(".json"):
-            self.reports[own] = _without_lists(_document(data, member.name))
+            self.reports[own] = parse_json(data, Path(member.name), EvidenceError)
         self._add(member.name, data)
 
     def _add(self, name: str, data: bytes) -> None:
-        if name in self.subjects:
-            raise EvidenceError(f"{name} stands twice", where="members of the bundle")
-        self.subjects[name] = self.writer.add(name, container.squeeze(data, name))
+        container.write_member(self._archive, name, data)
+        self.subjects[name] = hashlib.sha256(data).hexdigest()
 
     def _look(self, name: str, text: str) -> None:
         """Note what was taken out of a text; say where something is left."""
-        if found := placeholders(text):
+        if found := count_placeholders(text):
             self.cleaned[name] = found
         if left := self._clean.secret_in(text):
             self.warnings.append(f"{name}: {left}: the run was begun before such was taken out of it")
@@ -249,64 +257,40 @@ class _Contents:
             EvidenceError: it is not.
         """
         attempts = {name.rpartition("/")[0] for name in files}
-        for problem in gaps(log, files, attempts):
-            mend = "bring the file back, or run the pair again"
-            raise EvidenceError(problem, where=f"{self._below.removeprefix(RUN)}{LINES}", mend=mend)
+        for problem in find_gaps(log, files, attempts):
+            hint = "bring the file back, or run the pair again"
+            raise EvidenceError(problem, where=f"{self._below.removeprefix(RUN)}{LINES}", hint=hint)
 
-    def state(self, predicate: Mapping[str, Any], key: SignKey | None) -> None:
-        """Write the statement, and close.
+    def state(self, predicate: Mapping[str, Any], key: SignKey | None, archive_sha256: str) -> None:
+        """Write the statement.
 
-        Raises:
-            EvidenceError: the predicate contradicts the reports.
+        Args:
+            archive_sha256: of all that is written so far.
         """
         cleaned = [{"name": name, "taken_out": self.cleaned[name]} for name in sorted(self.cleaned)]
-        made = {"archive_sha256": self.writer.sha256, "redacted": [*self.redacted], "cleaned": cleaned}
-        payload = statement.encoded(statement.statement(self.subjects, _said(predicate, self.reports), made))
-        name, data = _signed(payload, key)
-        self.writer.add(name, container.squeeze(data, name))
-        self.writer.close()
+        made = {"archive_sha256": archive_sha256, "redacted": [*self.redacted], "cleaned": cleaned}
+        said = {**predicate, **statement.summarise_reports(self.reports)}
+        payload = statement.encode(statement.make_statement(self.subjects, said, made))
+        container.write_member(self._archive, *_statement_of(payload, key))
 
 
-def _log(path: Path) -> bytes | None:
+def _read_log(path: Path) -> bytes | None:
     """The log of a suite; None where there is none, since no attempt was made."""
-    return content(path) if os.path.lexists(path) else None
+    return read_content(path) if os.path.lexists(path) else None
 
 
-def _environment(summary: LogSummary) -> Member:
+def _environment_member(summary: LogSummary) -> Member:
     document = summary.environment_document()
     schemas.check(document, "environment.v1", lambda at: ENVIRONMENT, EvidenceError)
     return Member(ENVIRONMENT, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
 
 
-def _document(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        document = loads(data)
-    except (ValueError, RecursionError):
-        raise EvidenceError("is not JSON", where=name) from None
-    return document if isinstance(document, dict) else {}
-
-
-def _without_lists(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a document says of the whole; its rows can be megabytes."""
-    return {key: value for key, value in document.items() if not isinstance(value, list)}
-
-
-def _said(predicate: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the caller states and what the reports come to."""
-    found = statement.summary(reports)
-    for word in predicate.keys() & found.keys():
-        if predicate[word] != found[word]:
-            what = f"the predicate has {word} {predicate[word]!r}, and the reports {found[word]!r}"
-            raise EvidenceError(what, where=EQUIVALENCE)
-    return {**predicate, **found}
-
-
-def _signed(payload: bytes, key: SignKey | None) -> tuple[str, bytes]:
+def _statement_of(payload: bytes, key: SignKey | None) -> tuple[str, bytes]:
     """The last member: its name and its bytes."""
     if key is None:
         return statement.UNSIGNED, payload
-    signature = key.sign(statement.signed_bytes(payload))
-    return statement.SIGNED, statement.encoded(statement.envelope(payload, key.keyid, signature))
+    signature = key.sign(statement.bytes_to_sign(payload))
+    return statement.SIGNED, statement.encode(statement.make_envelope(payload, key.keyid, signature))
 
 
 # --- opening ---
@@ -327,17 +311,17 @@ def open_bundle(
         TamperedError: the bundle is not what it was when it was built; ``findings`` says all that was found.
     """
     wanted = read_public_key(key) if key else None
-    with _opened(path) as handle:
+    with _opening(path) as handle:
         try:
-            return _open(handle, into, wanted, signers)
+            return _open_archive(handle, into, wanted, signers)
         except TamperedError as error:
             raise TamperedError(error.what, where=str(path), findings=error.findings) from None
         except EvidenceError as error:
-            raise EvidenceError(error.what, where=error.where or str(path), mend=error.mend) from None
+            raise EvidenceError(error.what, where=error.where or str(path), hint=error.hint) from None
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opening(path: Path) -> Iterator[BufferedReader]:
     try:
         # A pipe would keep whoever opens it waiting.
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -349,47 +333,45 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise EvidenceError(f"cannot be read: {error.strerror or error}", where=place) from None
 
 
-def _open(
-    handle: BinaryIO, into: Path, wanted: PublicKey | None, signers: Sequence[PublicKey]
+def _open_archive(
+    handle: BufferedReader, into: Path, wanted: PublicKey | None, signers: Sequence[PublicKey]
 ) -> OpenedBundle:
-    entries = container.read_directory(handle)
-    last = _statement_entry(entries)
-    data = b"".join(container.unpack(handle, last))
+    archive = container.open_archive(handle)
+    last = _statement_member(archive.infolist())
+    data = container.unpack_last(archive, last)
     payload, keyid, signature = (
-        statement.opened_envelope(data) if last.name == statement.SIGNED else (data, "", b"")
+        statement.open_envelope(data) if last.filename == statement.SIGNED else (data, "", b"")
     )
     wanted = wanted or next((s for s in signers if keyid and s.keyid == keyid), None)
     if wanted:
         _check_signature(wanted, payload, keyid, signature)
-    document = statement.decoded(payload, last.name, "statement.v1")
-    # All that can be told without unpacking anything first.
-    _refuse([*_too_large(entries[:-1])])
-    _refuse([*_listing(document, entries[:-1]), *_unpacked(handle, document, entries[:-1], into)])
-    if container.sha256_before(handle, last.offset) != document["predicate"]["bundle"]["archive_sha256"]:
+    document = statement.decode(payload, last.filename, "statement.v1")
+    members = archive.infolist()[:-1]
+    # Nothing is unpacked that the statement does not name, or that is larger than its name allows.
+    names = [member.filename for member in members]
+    container.refuse_findings([*_size_problems(members), *_listing_problems(document, names)])
+    container.refuse_findings([*_unpack_problems(archive, document, into)])
+    if (
+        container.sha256_before(handle, last.header_offset)
+        != document["predicate"]["bundle"]["archive_sha256"]
+    ):
         raise TamperedError("the archive is packed otherwise than it was when the statement was made")
     state: SignatureState = "valid" if wanted else "not checked" if keyid else "unsigned"
-    sha256 = container.sha256_before(handle, handle.seek(0, os.SEEK_END))
-    return OpenedBundle(into, document, tuple(e.name for e in entries), sha256, state, keyid)
+    return OpenedBundle(into, document, tuple(archive.namelist()), _sha256_of_file(handle), state, keyid)
 
 
-def _refuse(findings: Sequence[str]) -> None:
-    if findings:
-        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        raise TamperedError(findings[0] + more, findings=findings)
-
-
-def _statement_entry(entries: Sequence[Entry]) -> Entry:
-    found = [e for e in entries if e.name in (statement.UNSIGNED, statement.SIGNED)]
+def _statement_member(members: Sequence[zipfile.ZipInfo]) -> zipfile.ZipInfo:
+    names = [m.filename for m in members]
+    found = [name for name in names if name in (statement.UNSIGNED, statement.SIGNED)]
     if len(found) != 1:
         raise TamperedError(
             "it has no statement" if not found else "it has a signed and an unsigned statement"
         )
-    names = [e.name for e in entries[:-1]]
-    if entries[-1] is not found[0] or names != sorted(names):
+    if names != [*sorted(set(names) - {*found}), *found]:
         raise TamperedError("its members are not in order: sorted by name, the statement last")
-    if found[0].size > statement.MAX_STATEMENT_BYTES:
-        raise TamperedError(f"its statement has {found[0].size} bytes")
-    return found[0]
+    if members[-1].file_size > statement.MAX_STATEMENT_BYTES:
+        raise TamperedError(f"its statement has {members[-1].file_size} bytes")
+    return members[-1]
 
 
 def _check_signature(wanted: PublicKey, payload: bytes, keyid: str, signature: bytes) -> None:
@@ -397,49 +379,41 @@ def _check_signature(wanted: PublicKey, payload: bytes, keyid: str, signature: b
         raise TamperedError("is not signed, and a key was given: the signature may have been taken off")
     if keyid != wanted.keyid:
         raise TamperedError(f"is signed by another key ({keyid[:16]}...), not by {wanted.keyid[:16]}...")
-    if not wanted.signed(statement.signed_bytes(payload), signature):
+    if not wanted.signed(statement.bytes_to_sign(payload), signature):
         raise TamperedError("the signature does not hold: the statement is not what this key signed")
 
 
-def _listing(document: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[str]:
+def _listing_problems(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     """How the members are not those that the statement lists."""
     listed = [row["name"] for row in document["subject"]]
-    known, present = set(listed), {e.name for e in entries}
-    if listed != sorted(known):
+    if listed != sorted(set(listed)):
         yield "the statement lists a member twice, or not in order"
-    yield from (f"{name} is missing" for name in listed if name not in present)
-    yield from (f"{e.name} is not in the statement" for e in entries if e.name not in known)
+    there, stated = frozenset(names), frozenset(listed)
+    yield from (f"{name} is missing" for name in listed if name not in there)
+    yield from (f"{name} is not in the statement" for name in names if name not in stated)
 
 
-def _too_large(entries: Sequence[Entry]) -> Iterator[str]:
+def _size_problems(members: Sequence[zipfile.ZipInfo]) -> Iterator[str]:
     """Members that are larger than what is written under their names."""
-    for entry in entries:
-        if entry.size > (most := most_bytes(entry.name)):
-            yield f"{entry.name} unpacks to {entry.size} bytes, and such a member may have {most}"
+    for member in members:
+        if member.file_size > (most := most_bytes(member.filename)):
+            yield f"{member.filename} unpacks to {member.file_size} bytes, and such a member may have {most}"
 
 
-def _unpacked(
-    handle: BinaryIO, document: Mapping[str, Any], entries: Sequence[Entry], into: Path
-) -> Iterator[str]:
+def _unpack_problems(archive: zipfile.ZipFile, document: Mapping[str, Any], into: Path) -> Iterator[str]:
     """Unpack every member; how it is not what the statement says."""
-    sha256s = {row["name"]: row["digest"]["sha256"] for row in document["subject"]}
-    for entry in entries:
+    for row in document["subject"]:
+        name, digest = row["name"], hashlib.sha256()
+        path = into / place_of(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            found = _unpack_one(handle, entry, into / place_of(entry.name))
+            # "x": nothing that is there is ever written over.
+            with open(path, "xb") as out:
+                for piece in container.unpack(archive, name):
+                    digest.update(piece)
+                    out.write(piece)
         except TamperedError as error:
             yield error.what
             continue
-        if found != sha256s.get(entry.name, found):
-            yield f"{entry.name} is not what the statement says: its sha256 is {found[:16]}..."
-
-
-def _unpack_one(handle: BinaryIO, entry: Entry, path: Path) -> str:
-    """Write one member; its sha256."""
-    digest = hashlib.sha256()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # "x": nothing that is there is ever written over.
-    with open(path, "xb") as out:
-        for piece in container.unpack(handle, entry):
-            digest.update(piece)
-            out.write(piece)
-    return digest.hexdigest()
+        if (found := digest.hexdigest()) != row["digest"]["sha256"]:
+            yield f"{name} is not what the statement says: its sha256 is {found[:16]}..."

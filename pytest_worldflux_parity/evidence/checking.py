@@ -13,17 +13,17 @@ from .. import wire
 from ..errors import EvidenceError, ParityError
 from ..schemas.json_text import read_json
 from . import statement
-from .attempts import PackedAttempts
+from .attempts import all_files
 from .bundle import OpenedBundle, open_bundle
-from .gaps import gaps
-from .log import LogSummary, summarised
+from .gaps import find_gaps
+from .log import LogSummary, summarise_lines
 from .members import (
     ENVIRONMENT,
     EQUIVALENCE,
     LINES,
     RUN,
     VERDICT,
-    unknown,
+    unknown_members,
 )
 from .signing import PublicKey
 
@@ -89,35 +89,35 @@ def check(
     bundle = open_bundle(path, into, key=key, signers=signers)
     try:
         reports = recompute(bundle.folder)
-        made = {name: _plain(report) for name, report in reports.items() if not isinstance(report, str)}
+        made = {name: _as_json(report) for name, report in reports.items() if not isinstance(report, str)}
         texts = {name: report for name, report in reports.items() if isinstance(report, str)}
-        findings = tuple(_findings(bundle, made, texts))
+        findings = tuple(_bundle_findings(bundle, made, texts))
     except ParityError as error:
-        return _not_recomputed(bundle, error.line())
+        return _without_recomputation(bundle, error.line())
     # What a stranger put together can break any reader; that is an answer too, and no traceback.
     except BROKEN as error:
-        return _not_recomputed(bundle, f"{type(error).__name__}: {error}".partition("\n")[0])
+        return _without_recomputation(bundle, f"{type(error).__name__}: {error}".partition("\n")[0])
     return Checked(bundle, findings, tuple(sorted(reports)))
 
 
-def _not_recomputed(bundle: OpenedBundle, why: str) -> Checked:
+def _without_recomputation(bundle: OpenedBundle, why: str) -> Checked:
     # By their names in the bundle: the folder is gone when this is read.
     text = why.replace(f"{bundle.folder}/", "").replace(f"{bundle.folder.resolve()}/", "")
     return Checked(bundle, (f"nothing can be recomputed: {text}",), ())
 
 
-def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document as it would be read from a file."""
     plain: dict[str, Any] = json.loads(wire.canonical_json(document))
     return plain
 
 
-def _findings(
+def _bundle_findings(
     bundle: OpenedBundle, made: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str]
 ) -> Iterator[str]:
     below = f"{RUN}{bundle.predicate['suite_id']}/"
-    yield from _unlisted(bundle, below, {**made, **texts})
-    yield from (f"{name} is no member that this plugin writes" for name in unknown(bundle.names))
+    yield from _unlisted_findings(bundle, below, {**made, **texts})
+    yield from (f"{name} is no member that this plugin writes" for name in unknown_members(bundle.names))
     yield from _session_findings(bundle)
     yield from _log_findings(bundle, str(bundle.predicate["suite_id"]))
     for name in sorted(made.keys() & set(bundle.names)):
@@ -125,9 +125,9 @@ def _findings(
     for name in sorted(texts.keys() & set(bundle.names)):
         yield from _text_findings(bundle.folder / name, name, texts[name])
     reports = {n.removeprefix(below): document for n, document in made.items() if n.startswith(below)}
-    words = [*statement.summary({}), *(["fixture"] if "fixture" in bundle.predicate else [])]
+    words = [*statement.summarise_reports({}), *(["fixture"] if "fixture" in bundle.predicate else [])]
     stated = {word: bundle.predicate[word] for word in words}
-    for text in differences(stated, statement.summary(reports), ""):
+    for text in differences(stated, statement.summarise_reports(reports), ""):
         yield f"the statement: {text}"
 
 
@@ -148,18 +148,18 @@ def _log_findings(bundle: OpenedBundle, suite_id: str) -> Iterator[str]:
     log = LogSummary()
     if path.exists():
         with open(path, "rb") as handle:
-            log = summarised(handle)
-    attempts = {a.path: a.names for a in PackedAttempts(bundle.folder / RUN).attempts(suite_id)}
+            log = summarise_lines(handle)
+    attempts = all_files(bundle.folder / RUN, suite_id)
     files = {f"{path}/{name}" for path, names in attempts.items() for name in names}
-    yield from gaps(log, files, attempts)
+    yield from find_gaps(log, files, attempts)
     if ENVIRONMENT not in bundle.names:
         yield f"{ENVIRONMENT} is missing, and the data give it"
         return
-    made = _plain(log.environment_document())
+    made = _as_json(log.environment_document())
     yield from _document_findings(bundle.folder / ENVIRONMENT, ENVIRONMENT, made)
 
 
-def _unlisted(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:
+def _unlisted_findings(bundle: OpenedBundle, below: str, made: Mapping[str, object]) -> Iterator[str]:
     """Documents that are concluded and cannot be recomputed, or that the data give and are not there."""
     concluded = {n for n in bundle.names if n.startswith(RUN) and n.endswith(("_report.json", "_report.md"))}
     concluded |= {below + VERDICT} & set(bundle.names)
@@ -191,7 +191,7 @@ def _text_findings(path: Path, name: str, made: str) -> Iterator[str]:
         yield f"{name}: it has {len(stated)} lines, the data give {len(wanted)}"
     for i, (one, other) in enumerate(zip(stated, wanted, strict=False), 1):
         if one != other:
-            yield f"{name}: line {i} is {_shown(one)}, the data give {_shown(other)}"
+            yield f"{name}: line {i} is {_json_excerpt(one)}, the data give {_json_excerpt(other)}"
 
 
 def differences(stated: Any, made: Any, at: str) -> Iterator[str]:
@@ -204,28 +204,28 @@ def differences(stated: Any, made: Any, at: str) -> Iterator[str]:
         for key in sorted((stated.keys() | made.keys()) - times):
             place = f"{at}.{key}" if at else key
             if key not in stated:
-                yield f"{place} is absent, the data give {_shown(made[key])}"
+                yield f"{place} is absent, the data give {_json_excerpt(made[key])}"
             elif key not in made:
-                yield f"{place} is {_shown(stated[key])}, the data give none"
+                yield f"{place} is {_json_excerpt(stated[key])}, the data give none"
             else:
                 yield from differences(stated[key], made[key], place)
     elif isinstance(stated, list) and isinstance(made, list):
         if len(stated) != len(made):
             longer = stated if len(stated) > len(made) else made
-            beyond = _shown(longer[min(len(stated), len(made))])
+            beyond = _json_excerpt(longer[min(len(stated), len(made))])
             yield f"{at} has {len(stated)} entries, the data give {len(made)}; the first beyond is {beyond}"
         for i, (one, other) in enumerate(zip(stated, made, strict=False)):
             yield from differences(one, other, f"{at}[{i}]")
-    elif type(stated) is not type(made) or not _same(stated, made):
-        yield f"{at} is {_shown(stated)}, the data give {_shown(made)}"
+    elif type(stated) is not type(made) or not _is_same(stated, made):
+        yield f"{at} is {_json_excerpt(stated)}, the data give {_json_excerpt(made)}"
 
 
-def _same(stated: Any, made: Any) -> bool:
+def _is_same(stated: Any, made: Any) -> bool:
     if isinstance(stated, float):
         return math.isclose(stated, made, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
     return bool(stated == made)
 
 
-def _shown(value: Any) -> str:
+def _json_excerpt(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
+from ..execution.records import REUSED_FOLDER
 from .log import Attempts, LogSummary
 from .members import RUN
 
-_NUMBER = re.compile(r"attempt_(\d{1,4})")
+_ATTEMPT_NUMBER = re.compile(r"attempt_(\d{1,4})")
 
 
-def gaps(log: LogSummary, names: Collection[str], attempts: Iterable[str]) -> Iterator[str]:
+def find_gaps(log: LogSummary, names: Collection[str], attempts: Iterable[str]) -> Iterator[str]:
     """What is missing of the attempts of a suite, a sentence each.
 
     A success names its ``metrics.json``. Attempts at a run are counted from 1 on, so an attempt of which
@@ -31,6 +32,8 @@ def gaps(log: LogSummary, names: Collection[str], attempts: Iterable[str]) -> It
 
 def _add_folders(found: Attempts, attempts: Iterable[str]) -> None:
     for path in attempts:
+        if path.split("/")[1] == REUSED_FOLDER:
+            continue
         task, seed, system, name = path.split("/")[-4:]
-        if match := _NUMBER.fullmatch(name):
+        if match := _ATTEMPT_NUMBER.fullmatch(name):
             found.setdefault((task, seed, system), set()).add(int(match[1]))

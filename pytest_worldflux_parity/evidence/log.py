@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..execution.records import reused_place
 from ..execution.store import safe_name
 from ..schemas.json_text import loads
 from ..suite.suite import SYSTEMS
@@ -49,10 +50,13 @@ class LogSummary:
             self._add_environment(line)
 
     def _add_attempt(self, line: Mapping[str, Any]) -> None:
-        artifacts = line.get("artifacts")
+        artifacts, kept = line.get("artifacts"), reused_place(line)
         path = artifacts.get("metrics") if isinstance(artifacts, dict) else None
         if isinstance(path, str):
-            self.metrics.append(path)
+            self.metrics.append(f"{kept}/{path}" if kept else path)
+        if kept:
+            # Which attempts an earlier run made, its own log tells.
+            return
         attempt = line.get("attempt")
         if type(attempt) is int and 1 <= attempt <= _MOST:
             key = (safe_name(str(line.get("task_id"))), f"seed_{line.get('seed')}", str(line.get("system")))
@@ -80,7 +84,7 @@ class LogSummary:
         }
 
 
-def summarised(lines: Iterable[bytes]) -> LogSummary:
+def summarise_lines(lines: Iterable[bytes]) -> LogSummary:
     """What lines say."""
     summary = LogSummary()
     for raw in lines:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EvidenceError, TamperedError
+from ..execution.records import REUSED_FOLDER
 from ..execution.store import named_by, safe_name
 from . import container
-from .reading import content
+from .reading import read_content
 from .statement import SIGNED, UNSIGNED
 
 RUN, INPUTS = "run/", "inputs/"
@@ -27,6 +28,8 @@ REPORTS = (
     "equivalence_report.md",
     "stability_report.json",
 )
+# The bundle itself, beside the documents of a suite.
+BUNDLE = "evidence_bundle.zip"
 LINES = "parity_runs.jsonl"
 SESSIONS = "sessions.jsonl"
 # Of the attempts: a folder for each task.
@@ -49,7 +52,7 @@ _OF_MATCH = (
 _OF_GOLDEN = ("manifest.json", "arrays.npz")
 
 
-def _either(names: Iterable[str]) -> str:
+def _any_of(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names))
 
 
@@ -73,23 +76,28 @@ def place_of(member: str) -> str:
         raise TamperedError(f"{member}: {error}") from None
 
 
+# A suite of an earlier run of which results count, within the folder of the suite that counts them.
+_KEPT = f"{REUSED_FOLDER}/[^/]+/[^/]+/"
+
 # Every member that is written here, but for the statement: what else stands in a bundle, nobody reads.
 _KNOWN = (
     re.escape(ENVIRONMENT),
     rf"{INPUTS}(suite\.yaml|upstream_lock\.json|suite_policy\.json)",
-    rf"{INPUTS}golden/[^/]+/({_either(_OF_GOLDEN)})",
+    rf"{INPUTS}golden/[^/]+/({_any_of(_OF_GOLDEN)})",
     rf"{INPUTS}backends/[^/]+/backend\.yaml",
     rf"{TABLES}[^/]+/.+",
     rf"{INPUTS}history/\d+\.json",
     rf"{RUN}run\.json",
-    rf"{RUN}[^/]+/({_either((LINES, SESSIONS, CIRCUMSTANCES, 'seed_plan.json', *REPORTS))})",
-    rf"{RUN}[^/]+/{ATTEMPTS}/[^/]+/\d+\.jsonl",
-    rf"{RUN}[^/]+/component_match[^/]*/golden/({_either(_OF_GOLDEN)})",
-    rf"{RUN}[^/]+/component_match[^/]*/(.+/)?({_either(_OF_MATCH)})",
+    rf"{RUN}[^/]+/({_any_of((LINES, SESSIONS, CIRCUMSTANCES, 'seed_plan.json', *REPORTS))})",
+    rf"{RUN}[^/]+/({_KEPT})?{ATTEMPTS}/[^/]+/\d+\.jsonl",
+    rf"{RUN}[^/]+/{REUSED_FOLDER}/[^/]+/run\.json",
+    rf"{RUN}[^/]+/{_KEPT}({_any_of((LINES, SESSIONS))})",
+    rf"{RUN}[^/]+/component_match[^/]*/golden/({_any_of(_OF_GOLDEN)})",
+    rf"{RUN}[^/]+/component_match[^/]*/(.+/)?({_any_of(_OF_MATCH)})",
 )
 
 
-def unknown(names: Iterable[str]) -> Iterator[str]:
+def unknown_members(names: Iterable[str]) -> Iterator[str]:
     """The members among names that this plugin does not write."""
     known = re.compile(
         "|".join(f"(?:{pattern})" for pattern in (*_KNOWN, re.escape(SIGNED), re.escape(UNSIGNED)))
@@ -100,12 +108,14 @@ def unknown(names: Iterable[str]) -> Iterator[str]:
 # Documents of a run and its inputs, in bytes at the most; attempts, their log, arrays and tables are bounded
 # by what any member may have.
 MOST_DOCUMENT = 64 << 20
-_LARGE = re.compile(rf"{RUN}[^/]+/({re.escape(LINES)}|{ATTEMPTS}/.+)|{INPUTS}(tables|history)/.+|.+\.npz")
+_LARGE_MEMBER = re.compile(
+    rf"{RUN}[^/]+/({_KEPT})?({re.escape(LINES)}|{ATTEMPTS}/.+)|{INPUTS}(tables|history)/.+|.+\.npz"
+)
 
 
 def most_bytes(name: str) -> int:
     """What a member of this name may unpack to."""
-    large = _LARGE.fullmatch(name) or (name.startswith(RUN) and name.endswith(REPORTS))
+    large = _LARGE_MEMBER.fullmatch(name) or (name.startswith(RUN) and name.endswith(REPORTS))
     return container.MAX_MEMBER_BYTES if large else MOST_DOCUMENT
 
 
@@ -134,7 +144,7 @@ class Member:
         Raises:
             EvidenceError: they cannot be read, or are too many.
         """
-        return self.source if isinstance(self.source, bytes) else content(self.source)
+        return self.source if isinstance(self.source, bytes) else read_content(self.source)
 
     def text(self) -> str:
         """As :meth:`original`, as a text."""
@@ -151,13 +161,25 @@ def run_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
     verdict = next((n for n in (EQUIVALENCE, VERDICT) if (folder / n).is_file()), EQUIVALENCE)
     for path in (run_dir / "run.json", folder / verdict):
         if not path.is_file():
-            mend = "the bundle is built after the verdict, from what it rests on"
-            raise EvidenceError(f"{path.name} is absent", where=str(path), mend=mend)
+            hint = "the bundle is built after the verdict, from what it rests on"
+            raise EvidenceError(f"{path.name} is absent", where=str(path), hint=hint)
     yield Member(f"{RUN}run.json", run_dir / "run.json")
     for name in (SESSIONS, CIRCUMSTANCES, "seed_plan.json", *REPORTS):
         if (folder / name).exists():
             yield Member(f"{below}{name}", folder / name)
     yield from match_members(run_dir, suite_id)
+    for kept, suite in kept_logs(run_dir, suite_id):
+        place = f"{RUN}{kept.relative_to(run_dir).as_posix()}"
+        yield Member(f"{place}/run.json", kept / "run.json")
+        for name in (LINES, SESSIONS):
+            yield Member(f"{place}/{suite}/{name}", kept / suite / name)
+
+
+def kept_logs(run_dir: Path, suite_id: str) -> Iterator[tuple[Path, str]]:
+    """(run directory, suite) of each log of an earlier run that is kept, in the order of their names."""
+    found = (run_dir / suite_id / REUSED_FOLDER).glob(f"*/*/{LINES}")
+    places = {path.parents[1]: path.parent.name for path in found if not path.parents[1].name.startswith(".")}
+    yield from sorted(places.items(), key=lambda place: f"{place[0].name}/")
 
 
 def expected_names(suite_id: str, tasks: Iterable[str], match_folders: Iterable[str]) -> Iterator[str]:
@@ -181,8 +203,8 @@ def refuse_names(names: Iterable[str], where: str) -> None:
         EvidenceError: one of them cannot stand in it, or two cannot stand side by side.
     """
     for problem in container.name_problems([*names, SIGNED, UNSIGNED]):
-        mend = "rename it: in the suite, or the folder that it is named after"
-        raise EvidenceError(f"evidence cannot hold {problem}", where=where, mend=mend)
+        hint = "rename it: in the suite, or the folder that it is named after"
+        raise EvidenceError(f"evidence cannot hold {problem}", where=where, hint=hint)
 
 
 def match_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
@@ -191,9 +213,9 @@ def match_members(run_dir: Path, suite_id: str) -> Iterator[Member]:
     for part in sorted(p.name for p in folder.glob("component_match*") if p.is_dir()):
         for path in (folder / part / "golden" / file for file in _OF_GOLDEN):
             if path.is_file():
-                yield Member(_named(below, path, folder), path)
-        for path in _files(folder / part, _OF_MATCH):
-            yield Member(_named(below, path, folder), path)
+                yield Member(_member_name(below, path, folder), path)
+        for path in _files_named(folder / part, _OF_MATCH):
+            yield Member(_member_name(below, path, folder), path)
 
 
 def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:
@@ -209,7 +231,7 @@ def input_members(inputs: Mapping[str, Path | bytes]) -> Iterator[Member]:
         yield Member(name, source.resolve() if isinstance(source, Path) else source)
 
 
-def _files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+def _files_named(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     """The files of these names below a folder, in order."""
     wanted = frozenset(names)
     for here, folders, files in os.walk(folder):
@@ -218,5 +240,5 @@ def _files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
         yield from (Path(here, f) for f in sorted(files) if f in wanted)
 
 
-def _named(below: str, path: Path, folder: Path) -> str:
+def _member_name(below: str, path: Path, folder: Path) -> str:
     return below + path.relative_to(folder).as_posix()

@@ -13,7 +13,7 @@ from . import container
 LOG_TAIL_BYTES = 4000
 
 
-def content(path: str | Path) -> bytes:
+def read_content(path: str | Path) -> bytes:
     """All bytes of a file.
 
     Raises:
@@ -22,11 +22,11 @@ def content(path: str | Path) -> bytes:
     try:
         return read_left(path, container.MAX_MEMBER_BYTES)
     except OSError as error:
-        mend = "evaluate or log less often" if error.errno == errno.EOVERFLOW else ""
-        raise EvidenceError(f"cannot be read: {error.strerror}", where=str(path), mend=mend) from None
+        hint = "evaluate or log less often" if error.errno == errno.EOVERFLOW else ""
+        raise EvidenceError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
 
 
-def log_end(path: str) -> str:
+def read_log_end(path: str) -> str:
     """The last lines of a log.
 
     Raises:

@@ -61,8 +61,8 @@ def read_sign_key(path: Path) -> SignKey:
     Raises:
         EvidenceError: the file cannot be read, is encrypted, or is something else.
     """
-    key: Ed25519PrivateKey = _ed25519(_read(path), str(path), "private", "public", _MAKE)
-    return SignKey(key, _keyid(key.public_key()), _rights(path))
+    key: Ed25519PrivateKey = _parse_ed25519(_read_key_file(path), str(path), "private", "public", _MAKE)
+    return SignKey(key, _keyid_of(key.public_key()), _rights_warning(path))
 
 
 def read_public_key(path: Path) -> PublicKey:
@@ -71,7 +71,7 @@ def read_public_key(path: Path) -> PublicKey:
     Raises:
         EvidenceError: as :func:`read_sign_key`.
     """
-    return parse_public_key(_read(path), str(path))
+    return parse_public_key(_read_key_file(path), str(path))
 
 
 def parse_public_key(data: bytes, where: str) -> PublicKey:
@@ -83,11 +83,11 @@ def parse_public_key(data: bytes, where: str) -> PublicKey:
     Raises:
         EvidenceError: it is something else.
     """
-    key: Ed25519PublicKey = _ed25519(data, where, "public", "private", _DERIVE)
-    return PublicKey(key, _keyid(key))
+    key: Ed25519PublicKey = _parse_ed25519(data, where, "public", "private", _DERIVE)
+    return PublicKey(key, _keyid_of(key))
 
 
-def _ed25519(data: bytes, where: str, kind: Literal["private", "public"], other: str, mend: str) -> Any:
+def _parse_ed25519(data: bytes, where: str, kind: Literal["private", "public"], other: str, hint: str) -> Any:
     """The key of one kind in the text of a PEM file; ``other`` is what it is often taken for."""
     # Brought in only where there is a key: the package takes 30 ms to import.
     from cryptography.hazmat.primitives import serialization
@@ -101,31 +101,31 @@ def _ed25519(data: bytes, where: str, kind: Literal["private", "public"], other:
         )
     except TypeError:
         decrypt = f"decrypt it for the job: openssl pkey -in {Path(where).name} -out plain.pem"
-        raise EvidenceError("the private key is encrypted", where=where, mend=decrypt) from None
+        raise EvidenceError("the private key is encrypted", where=where, hint=decrypt) from None
     except ValueError:
         mistaken = f"{other.upper()} KEY".encode() in data
         what = f"is a {other} key" if mistaken else f"is no {kind} key in PEM"
-        raise EvidenceError(what, where=where, mend=mend) from None
+        raise EvidenceError(what, where=where, hint=hint) from None
     # What cryptography does not know, it says with an exception of its own.
     except Exception as error:
-        raise EvidenceError(f"is no key that can be read: {error}", where=where, mend=mend) from None
+        raise EvidenceError(f"is no key that can be read: {error}", where=where, hint=hint) from None
     wanted = ed25519.Ed25519PrivateKey if kind == "private" else ed25519.Ed25519PublicKey
     if not isinstance(key, wanted):
-        raise EvidenceError(f"is a key of the type {_kind(key)}, not Ed25519", where=where, mend=mend)
+        raise EvidenceError(f"is a key of the type {_key_type(key)}, not Ed25519", where=where, hint=hint)
     return key
 
 
-def _read(path: Path) -> bytes:
+def _read_key_file(path: Path) -> bytes:
     try:
         with open(path, "rb") as handle:
             return handle.read(_MAX_KEY_BYTES)
     except OSError as error:
         raise EvidenceError(
-            f"the key cannot be read: {error.strerror}", where=str(path), mend=_MAKE
+            f"the key cannot be read: {error.strerror}", where=str(path), hint=_MAKE
         ) from None
 
 
-def _rights(path: Path) -> str:
+def _rights_warning(path: Path) -> str:
     mode = os.stat(path).st_mode
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         return (
@@ -134,12 +134,12 @@ def _rights(path: Path) -> str:
     return ""
 
 
-def _kind(key: object) -> str:
+def _key_type(key: object) -> str:
     name = type(key).__name__.removeprefix("_")
     return name.removesuffix("PrivateKey").removesuffix("PublicKey")
 
 
-def _keyid(key: Ed25519PublicKey) -> str:
+def _keyid_of(key: Ed25519PublicKey) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import schemas, wire
@@ -24,7 +24,6 @@ EVIDENCE_SCHEMA = "worldflux.parity.evidence.v3"
 CLAIM_NONE = "none"
 MAX_STATEMENT_BYTES = 64 << 20
 _VERSION = re.compile(r"worldflux\.parity\.evidence\.v[0-9]{1,9}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # What the predicate says of the verdict of a proof -> (document, keys that lead to it within).
 _PROOF: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -53,7 +52,7 @@ _QUICK: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _PASSED = {"pass": True, "fail": False, "inconclusive": None}
 
 
-def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def summarise_reports(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What the documents of a suite come to, in the words of the predicate.
 
     Args:
@@ -61,21 +60,21 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             None.
     """
     table = _QUICK if "run.json" in reports else _PROOF
-    said = {word: _value(reports.get(name), keys) for word, (name, keys) in table.items()}
+    said = {word: _value_at(reports.get(name), keys) for word, (name, keys) in table.items()}
     if table is _QUICK:
         gates = ("coverage_pass", "validity_pass", "component_match_pass")
         said.update({word: _PASSED.get(said[word]) for word in gates})
-    fixture = any(_value(report, ("fixture",)) is True for report in reports.values())
+    fixture = any(_value_at(report, ("fixture",)) is True for report in reports.values())
     return {**said, "fixture": True} if fixture else said
 
 
-def _value(document: object, keys: Sequence[str]) -> Any:
+def _value_at(document: object, keys: Sequence[str]) -> Any:
     for key in keys:
         document = document.get(key) if isinstance(document, Mapping) else None
     return document
 
 
-def statement(
+def make_statement(
     subjects: Mapping[str, str], predicate: Mapping[str, Any], bundle: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The statement on members (name -> sha256).
@@ -92,50 +91,15 @@ def statement(
         "predicateType": PREDICATE_TYPE,
         "predicate": {**predicate, "schema_version": EVIDENCE_SCHEMA, "bundle": dict(bundle)},
     }
-    _check(document, "statement", "statement.v1", EvidenceError)
+    _check_document(document, "statement", "statement.v1", EvidenceError)
     return document
 
 
-def _check(document: Any, name: str, schema: str, error: type[EvidenceError]) -> None:
-    """Hold a document to its schema; of long lists, which would take seconds, what stands out."""
-    if schema == "statement.v1" and isinstance(document, dict):
-        document = {**document, "subject": _telling(document.get("subject"), _is_subject)}
-        bundle = _value(document, ("predicate", "bundle"))
-        if isinstance(bundle, dict):
-            bundle = {**bundle, "cleaned": _telling(bundle.get("cleaned"), _is_cleaned)}
-            document["predicate"] = {**document["predicate"], "bundle": bundle}
+def _check_document(document: Any, name: str, schema: str, error: type[EvidenceError]) -> None:
     schemas.check(document, schema, lambda at: f"{name}: {'.'.join(map(str, at))}", error)
 
 
-def _telling(rows: Any, regular: Callable[[Any], bool]) -> Any:
-    """The first row that is not regular; where all are, the first."""
-    if not isinstance(rows, list):
-        return rows
-    return [row for row in rows if not regular(row)][:1] or rows[:1]
-
-
-def _is_subject(row: Any) -> bool:
-    digest = _value(row, ("digest",))
-    return _has(row, "name", "digest") and _has(digest, "sha256") and _is_text(row["name"], digest["sha256"])
-
-
-def _is_cleaned(row: Any) -> bool:
-    return _has(row, "name", "taken_out") and isinstance(row["name"], str) and _counts(row["taken_out"])
-
-
-def _counts(words: Any) -> bool:
-    return isinstance(words, dict) and all(type(n) is int and n > 0 for n in words.values())
-
-
-def _has(row: Any, *keys: str) -> bool:
-    return isinstance(row, dict) and row.keys() == set(keys)
-
-
-def _is_text(name: Any, *hashes: Any) -> bool:
-    return isinstance(name, str) and all(isinstance(h, str) and _SHA256.fullmatch(h) for h in hashes)
-
-
-def encoded(document: Mapping[str, Any]) -> bytes:
+def encode(document: Mapping[str, Any]) -> bytes:
     """The one form of a statement or an envelope.
 
     Raises:
@@ -147,7 +111,7 @@ def encoded(document: Mapping[str, Any]) -> bytes:
         raise EvidenceError(str(error), where="statement") from None
 
 
-def envelope(payload: bytes, keyid: str, signature: bytes) -> dict[str, Any]:
+def make_envelope(payload: bytes, keyid: str, signature: bytes) -> dict[str, Any]:
     """A DSSE envelope with one signature."""
     return {
         "payload": base64.b64encode(payload).decode(),
@@ -156,24 +120,24 @@ def envelope(payload: bytes, keyid: str, signature: bytes) -> dict[str, Any]:
     }
 
 
-def signed_bytes(payload: bytes) -> bytes:
+def bytes_to_sign(payload: bytes) -> bytes:
     """What is signed: the DSSE pre-authentication encoding of type and payload."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
-def opened_envelope(data: bytes) -> tuple[bytes, str, bytes]:
+def open_envelope(data: bytes) -> tuple[bytes, str, bytes]:
     """(payload, key id, signature) of an envelope.
 
     Raises:
         TamperedError: it is not one as it is written here.
     """
-    document = decoded(data, SIGNED, "dsse.v1")
+    document = decode(data, SIGNED, "dsse.v1")
     row = document["signatures"][0]
-    return _base64(document["payload"], "payload"), row["keyid"], _base64(row["sig"], "signature")
+    return _decode64(document["payload"], "payload"), row["keyid"], _decode64(row["sig"], "signature")
 
 
-def _base64(text: str, what: str) -> bytes:
+def _decode64(text: str, what: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -184,13 +148,13 @@ def _base64(text: str, what: str) -> bytes:
 
 
 def _refuse_other_version(document: Any) -> None:
-    version = _value(document, ("predicate", "schema_version"))
+    version = _value_at(document, ("predicate", "schema_version"))
     if version != EVIDENCE_SCHEMA and _VERSION.fullmatch(str(version)):
-        mend = "run `worldflux-parity verify` of the project's commit that built it, or build it anew"
-        raise EvidenceError(f"is {version}, and {EVIDENCE_SCHEMA} is read here", mend=mend)
+        hint = "run `worldflux-parity verify` of the project's commit that built it, or build it anew"
+        raise EvidenceError(f"is {version}, and {EVIDENCE_SCHEMA} is read here", hint=hint)
 
 
-def decoded(data: bytes, name: str, schema: str) -> dict[str, Any]:
+def decode(data: bytes, name: str, schema: str) -> dict[str, Any]:
     """A statement or an envelope from its bytes.
 
     Raises:
@@ -202,7 +166,7 @@ def decoded(data: bytes, name: str, schema: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise TamperedError(f"{name} is not JSON") from None
     _refuse_other_version(document)
-    _check(document, name, schema, TamperedError)
+    _check_document(document, name, schema, TamperedError)
     try:
         same = wire.canonical_json(document).encode() == data
     except wire.WireError:

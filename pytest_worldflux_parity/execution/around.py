@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import wire
-from .copies import FOLDER
+from .copies import PROGRAM_FOLDER
 from .store import translated
 
 TEMPORARY = ("/tmp", "/var/tmp")
@@ -24,7 +24,7 @@ HOMES = ("/home", "/root")
 # What programs cannot do without.
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys")
 # Where runs keep what they were asked.
-_RUN = "run.json"
+_RUN_FILE = "run.json"
 # So deep below a folder links and runs are looked for.
 _LINKS_DEPTH, _RUNS_DEPTH = 3, 5
 _OURS = "worldflux.parity."
@@ -47,7 +47,7 @@ class Around:
         return Around({**self.links, **other.links}, tuple(dict.fromkeys((*self.runs, *other.runs))))
 
 
-NOTHING = Around()
+NOTHING_AROUND = Around()
 
 
 @lru_cache(maxsize=8)
@@ -57,14 +57,14 @@ def look_around(hidden: tuple[Path, ...], read: tuple[Path, ...], written: tuple
     Args:
         hidden: its folders. read, written: what programs declare that they read and write.
     """
-    links = dict(_links([*map(resolved, hidden)], [*map(resolved, written)]))
-    return Around(links, tuple(dict.fromkeys(p for at in (*read, *links.values()) for p in _runs(at))))
+    links = dict(_links_elsewhere([*map(resolve_links, hidden)], [*map(resolve_links, written)]))
+    return Around(links, tuple(dict.fromkeys(p for at in (*read, *links.values()) for p in _runs_around(at))))
 
 
 def sealed_around(run_dir: Path) -> Around | None:
     """What was sealed with a run; None where nothing was. Read once a process, as trees are."""
     with suppress(OSError, wire.WireError, LookupError, TypeError, AttributeError):
-        return _read(_place(run_dir))
+        return _read_sealed(_sealed_file(run_dir))
     return None
 
 
@@ -74,24 +74,24 @@ def seal_around(run_dir: Path, found: Around) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    _read.cache_clear()
+    _read_sealed.cache_clear()
     look_around.cache_clear()
     if sealed_around(run_dir) is not None:
         return
     links = {str(link): str(target) for link, target in found.links.items()}
     document: dict[str, Any] = {"links": links, "runs": [str(path) for path in found.runs]}
-    path = _place(run_dir)
+    path = _sealed_file(run_dir)
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         wire.write_atomic(path, wire.canonical_json(document))
 
 
-def _place(run_dir: Path) -> Path:
-    return run_dir / FOLDER / "around.json"
+def _sealed_file(run_dir: Path) -> Path:
+    return run_dir / PROGRAM_FOLDER / "around.json"
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path) -> Around:
+def _read_sealed(path: Path) -> Around:
     document = wire.load_object(path)
     links = {Path(link): Path(target) for link, target in document["links"].items()}
     return Around(links, tuple(map(Path, document["runs"])))
@@ -102,12 +102,12 @@ def shared_folders() -> tuple[Path, ...]:
     return tuple(map(Path, (*TEMPORARY, *HOMES, tempfile.gettempdir(), os.path.expanduser("~"))))
 
 
-def _links(hidden: Sequence[Path], written: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+def _links_elsewhere(hidden: Sequence[Path], written: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Links of the project's folders that lead elsewhere, but for those that a program can have made."""
-    shared = [*map(resolved, shared_folders())]
+    shared = [*map(resolve_links, shared_folders())]
     for link in (Path(p) for at in dict.fromkeys(hidden) for p in _links_below(str(at), _LINKS_DEPTH)):
-        target = resolved(link)
-        theirs = any(resolved(link.parent).is_relative_to(place) for place in written)
+        target = resolve_links(link)
+        theirs = any(resolve_links(link.parent).is_relative_to(place) for place in written)
         within = any(target.is_relative_to(h) or h.is_relative_to(target) for h in hidden)
         if theirs or within or _is_system(target) or any(s.is_relative_to(target) for s in shared):
             continue
@@ -129,9 +129,9 @@ def _is_system(path: Path) -> bool:
     return path == Path("/") or path.parts[1] in _SYSTEM
 
 
-def _runs(folder: Path) -> Iterator[Path]:
+def _runs_around(folder: Path) -> Iterator[Path]:
     """The folders of runs that a path lies in, or that are not far below it."""
-    real = resolved(folder)
+    real = resolve_links(folder)
     yield from (above for above in (real, *real.parents) if _is_run(above))
     for place, folders, _ in os.walk(real):
         at = Path(place)
@@ -144,10 +144,10 @@ def _runs(folder: Path) -> Iterator[Path]:
 
 def _is_run(folder: Path) -> bool:
     with suppress(OSError, wire.WireError):
-        return str(wire.load_object(folder / _RUN).get("schema_version")).startswith(_OURS)
+        return str(wire.load_object(folder / _RUN_FILE).get("schema_version")).startswith(_OURS)
     return False
 
 
-def resolved(path: Path) -> Path:
+def resolve_links(path: Path) -> Path:
     """Where a path leads, every link followed."""
     return Path(os.path.realpath(path))

@@ -20,19 +20,27 @@ from ..inputs.command_program import CommandProgram
 from ..schemas.json_text import loads
 from .cleaning import Cleaner, cleaner, secret_names
 from .key_forms import is_word
-from .left_files import LARGEST, MOST_RECORD, left_record, open_left, read_left, take_away_odd
+from .left_files import (
+    LARGEST_BYTES,
+    MOST_RECORD,
+    left_record,
+    open_left,
+    read_left,
+    take_away_odd,
+    write_at_once,
+)
 from .retention import FAILED_RECORD
 from .store import set_record_aside
 
 # Bytes of a log that are kept: of a longer one its beginning and its end.
 MOST_LOG, LOG_BEGINNING = 64 << 20, 1 << 20
-_LOGS = ("stdout.log", "stderr.log")
-_PROGRESS = "progress.jsonl"
+_CLEANED_LOGS = ("stdout.log", "stderr.log")
+_PROGRESS_FILE = "progress.jsonl"
 # In a run's folder, and behind the name of a log that is put aside; neither is part of evidence.
 SECRET_NAMES = "secret_names.json"
 WITHHELD = ".withheld"
 # What we wrote ourselves for the program, with this machine's paths.
-_ASKED = ("request.json", "match_request.json", "isolation.json")
+_OUR_FILES = ("request.json", "match_request.json", "isolation.json")
 # What ties a record to its request, and the plugin compares.
 _CONTRACT = frozenset(["schema_version", "request_id", "adapter", "task_id", "seed", "device", "success"])
 
@@ -53,17 +61,17 @@ def cleaner_of(
             request.run_id,
         ]
     )
-    environ = {**os.environ, **_given(program, request.task_id)}
-    return cleaner(root, run_dir, environ, [asked, _words(program)], folder.resolve())
+    environ = {**os.environ, **_given_variables(program, request.task_id)}
+    return cleaner(root, run_dir, environ, [asked, _command_words(program)], folder.resolve())
 
 
-def _given(program: Backend | CommandProgram, task: str) -> dict[str, str]:
+def _given_variables(program: Backend | CommandProgram, task: str) -> dict[str, str]:
     """The variables of a manifest's ``env`` that may hold a secret: no word, and nothing that is asked."""
     given = program.sides[task].env if isinstance(program, CommandProgram) else {}
     return {name: value for name, value in given.items() if "{" not in value and not is_word(value)}
 
 
-def _words(program: Backend | CommandProgram) -> str:
+def _command_words(program: Backend | CommandProgram) -> str:
     """What a suite or a backend says of how the program is started."""
     if isinstance(program, Backend):
         return "\n".join(program.argv)
@@ -98,14 +106,14 @@ def withhold_logs(folder: Path, run_dir: Path) -> None:
         OSError: a file cannot be renamed or written.
     """
     absent = sorted(_secret_names_of(run_dir) - secret_names(os.environ))
-    logs = [folder / name for name in (*_LOGS, _PROGRESS) if os.path.lexists(folder / name)]
+    logs = [folder / name for name in (*_CLEANED_LOGS, _PROGRESS_FILE) if os.path.lexists(folder / name)]
     if not absent or not logs:
         return
     for path in logs:
         os.replace(path, path.with_name(f"{path.name}{WITHHELD}"))
     what = f"left by an earlier session, of whose {', '.join(absent)} this one has no value to look for"
     text = f"<redacted:log> {what}; it stands here as *{WITHHELD}\n"
-    _write(folder / _LOGS[0], text.encode())
+    write_at_once(folder / _CLEANED_LOGS[0], text.encode())
 
 
 def clean_attempt(
@@ -142,8 +150,8 @@ def clean_document(path: Path, where: str, clean: Cleaner) -> bool:
     """
     document = wire.object_in(read_left(path, MOST_RECORD), path.name)
     if place := clean.secret_in(document):
-        mend = "let the program leave it out of what it writes"
-        raise RecordError(f"{path.name}: {place}", where=where, mend=mend)
+        hint = "let the program leave it out of what it writes"
+        raise RecordError(f"{path.name}: {place}", where=where, hint=hint)
     return write_clean(path, document, clean)
 
 
@@ -154,13 +162,13 @@ def clean_texts(folder: Path, clean: Cleaner) -> None:
         OSError: a file cannot be written.
     """
     take_away_odd(folder)
-    for name in _LOGS:
-        _rewrite(folder / name, lambda data: clean.data(_without_bars(data)))
-    _rewrite(folder / FAILED_RECORD, clean.data)
-    _rewrite(folder / _PROGRESS, lambda data: _clean_lines(data, clean))
-    for name in _ASKED:
+    for name in _CLEANED_LOGS:
+        _rewrite_file(folder / name, lambda data: clean.data(_drop_bars(data)))
+    _rewrite_file(folder / FAILED_RECORD, clean.data)
+    _rewrite_file(folder / _PROGRESS_FILE, lambda data: _clean_lines(data, clean))
+    for name in _OUR_FILES:
         with suppress(OSError, wire.WireError):
-            document = wire.object_in(read_left(folder / name, LARGEST[name]), name)
+            document = wire.object_in(read_left(folder / name, LARGEST_BYTES[name]), name)
             write_clean(folder / name, document, clean)
 
 
@@ -177,18 +185,18 @@ def write_clean(path: Path, document: Mapping[str, Any], clean: Cleaner) -> bool
     return True
 
 
-def _rewrite(path: Path, clean: Callable[[bytes], bytes]) -> None:
+def _rewrite_file(path: Path, clean: Callable[[bytes], bytes]) -> None:
     try:
-        data, whole = _bounded(path)
+        data, whole = _read_bounded(path)
     except OSError:
         # There is none, or nothing that a program may leave there.
         return
     cleaned = clean(data)
     if cleaned != data or not whole:
-        _write(path, cleaned)
+        write_at_once(path, cleaned)
 
 
-def _bounded(path: Path) -> tuple[bytes, bool]:
+def _read_bounded(path: Path) -> tuple[bytes, bool]:
     """A log, and whether that is all of it: the middle of one without end is left out."""
     with os.fdopen(open_left(path), "rb") as handle:
         size = os.fstat(handle.fileno()).st_size
@@ -205,7 +213,7 @@ def _bounded(path: Path) -> tuple[bytes, bool]:
     return first + note.encode() + last, False
 
 
-def _without_bars(data: bytes) -> bytes:
+def _drop_bars(data: bytes) -> bytes:
     """A log as a terminal shows it in the end: of a progress bar its last state."""
     lines = data.split(b"\n") if b"\r" in data else ()
     return b"\n".join(map(_last_state, lines)) if lines else data
@@ -231,16 +239,3 @@ def _clean_line(line: bytes, clean: Cleaner) -> bytes:
         if not clean.secret_in(document):
             return wire.canonical_json(document).encode()
     return clean.data(line)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write bytes in the place of a file, at once or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

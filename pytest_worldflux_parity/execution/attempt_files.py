@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +33,15 @@ class AttemptFiles(Protocol):
     def attempts(self, suite_id: str) -> Iterator[Attempt]:
         """Every attempt at a suite, in the order of their paths."""
 
+    def below(self, place: str) -> AttemptFiles:
+        """Those of the earlier run that is kept at a place within the run directory."""
+
 
 class AttemptFolders:
     """Folders as the store makes them."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._run_dir = str(run_dir)
+        self._run_dir = run_dir
 
     def read(self, name: str) -> bytes:
         try:
@@ -48,34 +50,29 @@ class AttemptFolders:
             # A path out of an edited line may be none.
             raise FileNotFoundError(str(error)) from None
 
+    def below(self, place: str) -> AttemptFolders:
+        return AttemptFolders(self._run_dir / place)
+
     def attempts(self, suite_id: str) -> Iterator[Attempt]:
         for task in self.tasks(suite_id):
             yield from self.attempts_at(suite_id, task)
 
     def tasks(self, suite_id: str) -> list[str]:
         """Names of the folders of tasks."""
-        return _folders(f"{self._run_dir}/{suite_id}/{EXECUTIONS}")
+        return [path.name for path in _folders_in(self._run_dir / suite_id / EXECUTIONS)]
 
     def attempts_at(self, suite_id: str, task: str) -> Iterator[Attempt]:
         """Every attempt at one task, by the name of its folder."""
-        below = f"{suite_id}/{EXECUTIONS}/{task}"
-        for seed in _folders(f"{self._run_dir}/{below}"):
-            for system in _folders(f"{self._run_dir}/{below}/{seed}"):
-                place = f"{below}/{seed}/{system}"
-                for name in _folders(f"{self._run_dir}/{place}"):
-                    if name.startswith("attempt_"):
-                        yield Attempt(f"{place}/{name}", _files(f"{self._run_dir}/{place}/{name}"))
+        for seed in _folders_in(self._run_dir / suite_id / EXECUTIONS / task):
+            for folder in (path for system in _folders_in(seed) for path in _folders_in(system)):
+                if folder.name.startswith("attempt_"):
+                    files = frozenset(path.name for path in folder.iterdir() if not path.is_dir())
+                    yield Attempt(folder.relative_to(self._run_dir).as_posix(), files)
 
 
-def _folders(path: str) -> list[str]:
-    """Names of the folders in a folder, in order; a hidden one is a lock or half written, never a result."""
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, in order; a hidden one is a lock or half written, never a result."""
     try:
-        with os.scandir(path) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+        return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _files(path: str) -> frozenset[str]:
-    with os.scandir(path) as entries:
-        return frozenset(e.name for e in entries if not e.is_dir())

@@ -3,8 +3,9 @@
 Python itself then looks at no variable, no ``.pth`` line, no ``sitecustomize`` and no folder but those of
 its standard library. The folders of the program are in ``boot.json`` beside this file: ``first`` (the copy
 of the program, the contract), ``behind`` (its environment's packages), ``prefix`` (of a virtual
-environment, or null), ``bytecode`` (as :mod:`.bytecode` says). It imports the standard library only, and
-runs on any Python from 3.9 on.
+environment, or null), ``bytecode`` (the folder of what this start compiles), ``layers`` (what the session
+has compiled for it, as :mod:`.bytecode` plans it). It imports the standard library only, and runs on any
+Python from 3.9 on.
 """
 
 from __future__ import annotations
@@ -19,49 +20,6 @@ import subprocess
 import sys
 import types
 
-# Below the standard library, packages of others.
-_OTHERS = ("/site-packages/", "/dist-packages/")
-
-
-class Loader(importlib.machinery.SourceFileLoader):
-    """Reads bytecode where the plugin has put it, or the standard library has it, before the start's own."""
-
-    prefix = ""
-    layers: tuple[tuple[str, str, int], ...] = ()
-    library: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-
-    def get_data(self, path: str) -> bytes:
-        if path.startswith(self.prefix):
-            data = self._made(path[len(self.prefix) :])
-            if data is not None:
-                return data
-        return super().get_data(path)
-
-    def _made(self, path: str) -> bytes | None:
-        """The bytecode for ``<folder of the source>/<name>.pyc``."""
-        for folder, layer, made_ns in self.layers:
-            if path.startswith(folder):
-                data = _read(layer + path[len(folder) :], made_ns)
-                if data is not None:
-                    return data
-        others = path.startswith(self.others) or any(name in path for name in _OTHERS)
-        if path.startswith(self.library) and not others:
-            folder, name = os.path.split(path)
-            return _read(os.path.join(folder, "__pycache__", name), None)
-        return None
-
-
-def _read(path: str, made_ns: int | None) -> bytes | None:
-    """The bytes of a file, unless it is absent or was touched after a time."""
-    try:
-        with open(path, "rb") as handle:
-            if made_ns is None or os.fstat(handle.fileno()).st_ctime_ns <= made_ns:
-                return handle.read()
-    except OSError:
-        pass
-    return None
-
 
 def main() -> None:
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.json")
@@ -74,7 +32,7 @@ def main() -> None:
     site.setcopyright()
     site.sethelper()
     sys.path[:] = [*plan["first"], *sys.path, *plan["behind"]]
-    _own_bytecode(**plan["bytecode"], behind=plan["behind"])
+    _find_bytecode(plan["bytecode"], plan["layers"])
     _hand_on()
     _empty_main()
     how, *arguments = sys.argv[1:]
@@ -109,17 +67,50 @@ def _empty_main() -> None:
     main.update(__doc__=None, __cached__=None, __package__=None)
 
 
-def _own_bytecode(
-    prefix: str, layers: list[tuple[str, str, int]], library: list[str], behind: list[str]
-) -> None:
-    """Look for bytecode nowhere but in these places; what has no source is not run."""
-    sys.pycache_prefix = Loader.prefix = prefix
-    Loader.layers, Loader.library = tuple(layers), tuple(library)
-    Loader.others = tuple(folder + "/" for folder in behind)
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Reads what the standard library's installer compiled, which nothing holds less than its sources.
+
+    And what the session has compiled, before what the start compiles for itself.
+    """
+
+    library = os.path.dirname(os.__file__) + os.sep
+    prefix = ""
+    layers: tuple[tuple[str, str, int], ...] = ()
+
+    def get_data(self, path: str) -> bytes:
+        source = path[len(self.prefix) :] if path.startswith(self.prefix) else ""
+        if source.startswith(self.library) and "-packages/" not in source:
+            folder, name = os.path.split(source)
+            try:
+                return super().get_data(os.path.join(folder, "__pycache__", name))
+            except OSError:
+                pass
+        for asked, layer, made_ns in self.layers:
+            if path.startswith(asked):
+                try:
+                    with open(layer + path[len(asked) :], "rb") as handle:
+                        # What was touched since may be anybody's.
+                        if os.fstat(handle.fileno()).st_ctime_ns <= made_ns:
+                            return handle.read()
+                except OSError:
+                    pass
+        return super().get_data(path)
+
+
+def _find_bytecode(prefix: str, layers: list[tuple[str, str, int]]) -> None:
+    """Look for bytecode in the start's own folder, the session's layers and the standard library's.
+
+    What has no source is not run.
+
+    Python takes bytecode that fits its source by time and size, or that asks for no check, whoever wrote it.
+    So none is read that lies beside sources, or that another start has left.
+    """
+    sys.pycache_prefix = _Loader.prefix = prefix
+    _Loader.layers = tuple(layers)
     machinery = importlib.machinery
     hook = machinery.FileFinder.path_hook(
         (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
-        (Loader, machinery.SOURCE_SUFFIXES),
+        (_Loader, machinery.SOURCE_SUFFIXES),
     )
     # The first is that of archives.
     sys.path_hooks[1:] = [hook]
@@ -137,7 +128,7 @@ def _hand_on() -> None:
 
 
 if __name__ == "__main__":
-    # In a module of its own: the program's names are put into this one, and are not to be the loader's.
+    # In a module of its own: the program's names are put into this one, and are not to be this file's.
     spec = importlib.util.spec_from_file_location("_worldflux_parity_boot", os.path.abspath(__file__))
     assert spec is not None
     assert spec.loader is not None

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from .. import wire
+from ..schemas.json_text import KeyTwice, loads
 
 # In a line: of the file, before the line.
-BEFORE = "sha256_before"
+HASH_BEFORE = "sha256_before"
 # The head of a file without a byte.
 EMPTY = hashlib.sha256().hexdigest()
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Chain:
     heads: frozenset[str] = frozenset([EMPTY])
 
 
+def parse_line(text: bytes) -> Any:
+    """What a line says; None where it is no JSON, the mistake where a key stands twice."""
+    try:
+        return loads(text)
+    except KeyTwice as twice:
+        return twice
+    except (ValueError, RecursionError):
+        return None
+
+
 class Follower:
     """Follows a file from its first line on."""
 
@@ -52,7 +63,7 @@ class Follower:
         """The next line, and what it says; a torn one says nothing, and its bytes count."""
         self._number += 1
         if isinstance(line, dict):
-            self._hold(line.get(BEFORE))
+            self._hold(line.get(HASH_BEFORE))
         body = text.removesuffix(b"\n")
         for part in (body, text[len(body) :]):
             # A write that was cut off leaves a head without the end of its line.
@@ -70,7 +81,27 @@ class Follower:
         return Chain(self._heads[-1], self._unchained, self._broken, frozenset(self._heads))
 
 
-def append(descriptor: int, line: Mapping[str, Any]) -> dict[str, Any]:
+def prefix_of(data: bytes, head: str) -> bytes | None:
+    """What a file of lines held when it had a head; None where it never had it."""
+    digest = hashlib.sha256()
+    end = 0
+    for text in _parts_of(data):
+        digest.update(text)
+        end += len(text)
+        if digest.hexdigest() == head:
+            return data[:end]
+    return None
+
+
+def _parts_of(data: bytes) -> Iterator[bytes]:
+    """The pieces after which a file has a head: nothing, each line without its end, and its end."""
+    yield b""
+    for text in io.BytesIO(data):
+        body = text.removesuffix(b"\n")
+        yield from (body, text[len(body) :])
+
+
+def append_line(descriptor: int, line: Mapping[str, Any]) -> dict[str, Any]:
     """Add a line to a file that is open for both and locked, in one write, and sync it.
 
     A line that was torn is bytes too: the next one starts afresh, and carries its hash.
@@ -81,18 +112,14 @@ def append(descriptor: int, line: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OSError: it cannot be written; the file is as it was.
     """
-    digest, size, last = hashlib.sha256(), 0, b"\n"
-    while piece := os.pread(descriptor, _PIECE, size):
-        digest.update(piece)
-        size, last = size + len(piece), piece[-1:]
-    begin = b"" if last == b"\n" else b"\n"
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb", closefd=False) as handle:
+        digest = hashlib.file_digest(handle, "sha256")
+    size = os.fstat(descriptor).st_size
+    begin = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
     digest.update(begin)
-    chained = {**line, BEFORE: digest.hexdigest()}
-    _write(descriptor, size, begin + wire.canonical_json(chained).encode() + b"\n")
-    return chained
-
-
-def _write(descriptor: int, size: int, data: bytes) -> None:
+    chained = {**line, HASH_BEFORE: digest.hexdigest()}
+    data = begin + wire.canonical_json(chained).encode() + b"\n"
     try:
         # Of a write that fell short the next one says why.
         if rest := data[os.write(descriptor, data) :]:
@@ -103,3 +130,4 @@ def _write(descriptor: int, size: int, data: bytes) -> None:
         with suppress(OSError):
             os.ftruncate(descriptor, size)
         raise
+    return chained

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import schemas
-from .key_forms import ANYWHERE, ESCAPE, is_word, known, looks_secret
+from .key_forms import ANYWHERE, ESCAPE, find_keys, is_word, looks_secret
 
 SHORTEST_SECRET = 4
 # What variables say that are named like secrets and hold none.
@@ -42,8 +42,8 @@ _NO_NAMES = frozenset(
 )  # fmt: skip
 
 _PART = r"[\w.+@~%-]+"
-_PATH = re.compile(rf"/{_PART}(?:/{_PART})+")
-_REST = re.compile(rf"(?:/{_PART})*")
+_PATH_PATTERN = re.compile(rf"/{_PART}(?:/{_PART})+")
+_REST_OF_PATH = re.compile(rf"(?:/{_PART})*")
 # What stands before a path; after a letter or a dot, as in "train/loss/x", none begins.
 _OPENS = frozenset("\"'=:(,[{<>;|`!")
 # What may stand before one, and before what is none: then it is one where a folder of people's begins it.
@@ -77,7 +77,7 @@ PLACEHOLDER = re.compile(
 )
 Span = tuple[int, int, str]
 # The place of a secret in a document, and its name.
-_Found = tuple[str, str]
+_FoundSecret = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Cleaner:
 
     def text(self, text: str) -> str:
         """A log, or a sentence, without secrets, paths and names."""
-        return self._without_places(_replaced(text, self._spans(text, self._values)))
+        return self._without_places(_replace_spans(text, self._spans(text, self._values)))
 
     def document(self, value: Any) -> Any:
         """JSON whose texts are clean; keys, numbers, and words as short as those of the contract, stay.
@@ -118,7 +118,7 @@ class Cleaner:
         if isinstance(value, str):
             if self.own and value.startswith(f"{self.own}/"):
                 value = value[len(self.own) + 1 :]
-            return self._without_places(_replaced(value, self._spans(value, self._long_values)))
+            return self._without_places(_replace_spans(value, self._spans(value, self._long_values)))
         if isinstance(value, Mapping):
             return {key: self.document(entry) for key, entry in value.items()}
         return [self.document(entry) for entry in value] if isinstance(value, list) else value
@@ -129,15 +129,16 @@ class Cleaner:
         Digits alone, a plain word, and what has no more of a key than its name are none here.
         """
         if isinstance(value, str):
-            found: _Found | None = ("", name) if (name := self._named(value)) else None
+            found: _FoundSecret | None = ("", name) if (name := self._named(value)) else None
         else:
             found = self._found_in(value)
         if found is None:
             return ""
         # A key may itself be what is not to be told.
-        return f"{self.text(found[0].removeprefix('.')) or 'it'} holds {_described(found[1], self.secrets)}"
+        place = self.text(found[0].removeprefix(".")) or "it"
+        return f"{place} holds {_describe_secret(found[1], self.secrets)}"
 
-    def _found_in(self, value: Mapping[str, Any] | list[Any]) -> _Found | None:
+    def _found_in(self, value: Mapping[str, Any] | list[Any]) -> _FoundSecret | None:
         """The place of the first secret in an object or a list, and its name."""
         named = isinstance(value, Mapping)
         for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
@@ -163,14 +164,14 @@ class Cleaner:
     def _spans(self, text: str, values: Sequence[_Value], certain: bool = False) -> list[Span]:
         small = text.lower()
         found = [span for value in values if value.hint in small for span in value.spans(text)]
-        return sorted([*found, *_broken_base64(text, values), *known(text, certain)])
+        return sorted([*found, *_broken_base64(text, values), *find_keys(text, certain)])
 
     def _without_places(self, text: str) -> str:
         if "/" in text or "%2" in text:
             if self._places is not None:
                 text = self._places.sub(self._place, text)
-            text = _PATH.sub(self._hidden, text)
-            text = _SPELLED_PATH.sub(_hidden_spelled, text)
+            text = _PATH_PATTERN.sub(self._hidden, text)
+            text = _SPELLED_PATH.sub(_hide_spelled, text)
         return self._without_names(text)
 
     def _without_names(self, text: str) -> str:
@@ -220,42 +221,42 @@ class Cleaner:
     def _place(self, match: re.Match[str]) -> str:
         text, start, found = match.string, match.start(), match[0]
         before = text[start - 1 : start]
-        inside = bool(re.match(r"[\w.-]", before)) and not _after_escape(text, start)
-        if (inside and not _is_option(text, start)) or _after_placeholder(text, start):
+        inside = bool(re.match(r"[\w.-]", before)) and not _is_after_escape(text, start)
+        if (inside and not _is_option(text, start)) or _is_after_placeholder(text, start):
             return found
-        rest = _REST.match(text, match.end())
+        rest = _REST_OF_PATH.match(text, match.end())
         return found if found + (rest[0] if rest else "") in self.kept else self._spelled_places[found]
 
     def _hidden(self, match: re.Match[str]) -> str:
         path, text, start = match[0], match.string, match.start()
-        if _after_placeholder(text, start) or path in self.kept:
+        if _is_after_placeholder(text, start) or path in self.kept:
             return path
-        at = 0 if _opens(text, start) else _opens_later(path, text, start)
+        at = 0 if _opens_path(text, start) else _where_path_opens(path, text, start)
         if at < 0:
             return path
         folder, _, name = path[at:].rpartition("/")
-        return f"{path[:at]}<dir-{_digest(folder)}>/{'<user>' if folder in _HOMES else name}"
+        return f"{path[:at]}<dir-{_folder_digest(folder)}>/{'<user>' if folder in _HOMES else name}"
 
 
-def placeholders(text: str) -> dict[str, int]:
+def count_placeholders(text: str) -> dict[str, int]:
     """What stands in a text in the place of what was taken out -> how often."""
     return dict(sorted(Counter(match[0] for match in PLACEHOLDER.finditer(text)).items()))
 
 
-def _opens(text: str, start: int) -> bool:
+def _opens_path(text: str, start: int) -> bool:
     """Whether what begins at ``start`` is an absolute path, and no part of something else."""
     before = text[start - 1 : start] if start else ""
     return (
         not before
         or before in _OPENS
         or before.isspace()
-        or _after_escape(text, start)
+        or _is_after_escape(text, start)
         or text[max(0, start - 7) : start].lower() == "file://"
         or _is_option(text, start)
     )
 
 
-def _opens_later(path: str, text: str, start: int) -> int:
+def _where_path_opens(path: str, text: str, start: int) -> int:
     """Where a path of a person's folder begins in what follows another character; -1: nowhere."""
     before = text[start - 1 : start]
     if before in _MAY_OPEN:
@@ -268,12 +269,12 @@ def _opens_later(path: str, text: str, start: int) -> int:
     return 0 if url["here"] else later.start() if later else -1
 
 
-def _hidden_spelled(match: re.Match[str]) -> str:
+def _hide_spelled(match: re.Match[str]) -> str:
     folder, sep = match["folder"].replace(match["sep"], "/"), match["sep"]
-    return f"<dir-{_digest(folder)}>{sep}{'<user>' if folder in _HOMES else match['name']}"
+    return f"<dir-{_folder_digest(folder)}>{sep}{'<user>' if folder in _HOMES else match['name']}"
 
 
-def _after_escape(text: str, start: int) -> bool:
+def _is_after_escape(text: str, start: int) -> bool:
     return _ESCAPE.search(text, max(0, start - 12), start) is not None
 
 
@@ -282,32 +283,32 @@ def _is_option(text: str, start: int) -> bool:
     return _OPTION.search(text, max(0, start - 24), start) is not None
 
 
-def _after_placeholder(text: str, at: int) -> bool:
+def _is_after_placeholder(text: str, at: int) -> bool:
     start = text.rfind("<", max(0, at - 80), at) if text[at - 1 : at] == ">" else -1
     return start >= 0 and PLACEHOLDER.fullmatch(text, start, at) is not None
 
 
 @lru_cache(maxsize=1024)
-def _digest(folder: str) -> str:
+def _folder_digest(folder: str) -> str:
     return hashlib.sha256(folder.encode("utf-8", "replace")).hexdigest()[:8]
 
 
-def _replaced(text: str, spans: Iterable[Span]) -> str:
+def _replace_spans(text: str, spans: Iterable[Span]) -> str:
     """The text with a placeholder for each span; of those that overlap one, of the first's name."""
     kept: list[str] = []
     done = 0
     for start, end, name in spans:
         if start >= done:
-            kept += (text[done:start], _redacted(name))
+            kept += (text[done:start], _redaction_of(name))
         done = max(done, end)
     return "".join((*kept, text[done:]))
 
 
-def _redacted(name: str) -> str:
+def _redaction_of(name: str) -> str:
     return f"<redacted:{re.sub(r'[^A-Za-z0-9_]', '_', name)}>"
 
 
-def _described(name: str, secrets: Mapping[str, str]) -> str:
+def _describe_secret(name: str, secrets: Mapping[str, str]) -> str:
     return f"the value of {name}" if name in secrets.values() else f"what has the form of a {name}"
 
 
@@ -356,7 +357,7 @@ def _spellings_of(value: str, name: str) -> Iterator[_Value]:
     """A value in plain, as JSON and URLs spell it, and in hex, in any case; and in base64."""
     long = len(value) >= ANYWHERE
     raw = value.encode("utf-8", "surrogateescape")
-    spelled = "".join(map(_character, value))
+    spelled = "".join(map(_character_pattern, value))
     hint = max(_AS_IT_IS.findall(value), key=len, default="").lower()
     for text, pattern_of, least in ((value, spelled, hint), (raw.hex(), raw.hex(), raw.hex())):
         anywhere = long and not is_word(text)
@@ -371,7 +372,7 @@ def _spellings_of(value: str, name: str) -> Iterator[_Value]:
 _AS_IT_IS = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
-def _character(character: str) -> str:
+def _character_pattern(character: str) -> str:
     """The pattern of a character in plain, as JSON may escape it, and as a URL or a form spells it, or a URL
     within another.
     """
@@ -418,28 +419,28 @@ def cleaner(
     texts = list(asked)
     named = sorted(secret_names(environ))
     # Of two names for one thing the first counts.
-    values = {text: name for name in reversed(named) for text in _needles(environ[name])}
+    values = {text: name for name in reversed(named) for text in _secret_texts(environ[name])}
     places = {
         path: word
-        for word, folder in reversed(_folders(root, run_dir, environ))
-        for path in _spellings(folder)
+        for word, folder in reversed(_known_folders(root, run_dir, environ))
+        for path in _folder_spellings(folder)
     }
     # A file that holds a secret is a place like others.
-    paths = {text: _redacted(name) for text, name in values.items() if _is_place(text)}
-    kept = {m[0] for text in texts for m in _PATH.finditer(text)}
+    paths = {text: _redaction_of(name) for text, name in values.items() if _is_place(text)}
+    kept = {m[0] for text in texts for m in _PATH_PATTERN.finditer(text)}
     words = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
     # What we ask and write ourselves says nothing of a secret that is the same word.
     public = _contract_words() | {word.lower() for word in words if is_word(word)}
     secrets = {text: n for text, n in values.items() if text not in paths and text.lower() not in public}
     own_folder = str(own) if own is not None else ""
     return Cleaner(
-        secrets, {**paths, **places}, _hosts(), _users(environ), frozenset(kept | words), own_folder
+        secrets, {**paths, **places}, _host_names(), _user_names(environ), frozenset(kept | words), own_folder
     )
 
 
 def secret_names(environ: Mapping[str, str]) -> set[str]:
     """Names of the variables whose values are looked for."""
-    return {name for name in environ if looks_secret(name) and _needles(environ[name])}
+    return {name for name in environ if looks_secret(name) and _secret_texts(environ[name])}
 
 
 def words_of_contract(environ: Mapping[str, str]) -> list[str]:
@@ -450,38 +451,38 @@ def words_of_contract(environ: Mapping[str, str]) -> list[str]:
 @cache
 def _contract_words() -> frozenset[str]:
     """Keys, and words of a choice, in what is asked of a program and in what it answers; in small letters."""
-    named = {name for schema in ("request.v1", "record.v1") for name in _named_in(schemas.load(schema))}
+    named = {name for schema in ("request.v1", "record.v1") for name in _schema_names(schemas.load(schema))}
     parts = {part for name in named for part in re.split(r"[^A-Za-z0-9]+", name)}
     return frozenset(word.lower() for word in named | parts if len(word) >= SHORTEST_SECRET)
 
 
-def _named_in(schema: Any) -> Iterator[str]:
+def _schema_names(schema: Any) -> Iterator[str]:
     if isinstance(schema, list):
         for entry in schema:
-            yield from _named_in(entry)
+            yield from _schema_names(entry)
     elif isinstance(schema, Mapping):
         choices = (schema.get("const"), *schema.get("enum", ()), *schema.get("required", ()))
         yield from (choice for choice in choices if isinstance(choice, str))
         for key, entry in schema.items():
             yield from entry if key == "properties" else ()
-            yield from _named_in([*entry.values()] if key == "properties" else entry)
+            yield from _schema_names([*entry.values()] if key == "properties" else entry)
 
 
-def _hosts() -> tuple[str, ...]:
+def _host_names() -> tuple[str, ...]:
     """The names of this machine, the longest first."""
     full = socket.gethostname()
     names = {full, full.partition(".")[0]} - {""} - _NO_NAMES
     return tuple(sorted(names, key=lambda name: (-len(name), name)))
 
 
-def _users(environ: Mapping[str, str]) -> tuple[str, ...]:
+def _user_names(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Names of who runs programs here, where they are somebody's."""
     home = Path(environ.get("HOME") or "/").name
     names = {environ.get("USER", ""), environ.get("LOGNAME", ""), home} - {""} - _NO_NAMES
     return tuple(sorted(names, key=lambda name: (-len(name), name)))
 
 
-def _folders(root: Path, run_dir: Path, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+def _known_folders(root: Path, run_dir: Path, environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return [
         ("<run>", str(run_dir)),
         ("<root>", str(root)),
@@ -498,13 +499,13 @@ def _is_place(value: str) -> bool:
     return value.startswith("/") and "\0" not in value and os.path.exists(value)
 
 
-def _spellings(folder: str) -> list[str]:
+def _folder_spellings(folder: str) -> list[str]:
     """A folder as it was given and as it is; none where it tells nothing, and no relative one."""
     both = (folder.rstrip("/"), str(Path(folder).resolve())) if folder.startswith("/") else ()
     return [path for path in both if path.strip("/") and path not in _COMMON_FOLDERS]
 
 
-def _needles(value: str) -> list[str]:
+def _secret_texts(value: str) -> list[str]:
     """A value, and its lines, since logs are cut at lines; what a switch says is no secret."""
     texts = (value, value.strip(), *(line.strip() for line in value.split("\n")))
     found = [text for text in dict.fromkeys(texts) if len(text.strip()) >= SHORTEST_SECRET]

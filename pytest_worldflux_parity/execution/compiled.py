@@ -24,9 +24,9 @@ VARIABLES = {
     "NUMBA_CACHE_DIR": "numba",
 }
 # Each change of a program begins a folder; of one backend so many stay that were used last.
-KEPT = 8
+KEPT_CACHES = 8
 # Of the caches of a run, below where its programs have their copies.
-FOLDER = "compiled"
+COMPILED_FOLDER = "compiled"
 
 
 def caches_below(root: Path) -> Path:
@@ -41,34 +41,34 @@ def cache_of(below: Path, name: str, tree_sha256: str) -> Path | None:
     Args:
         below: the folder of all caches. name: of the backend.
     """
-    folder = Path(os.path.realpath(below)) / f"{name}-{tree_sha256[:16]}-{_machine()}"
+    folder = Path(os.path.realpath(below)) / f"{name}-{tree_sha256[:16]}-{_machine_name()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The order in which they were used.
         os.utime(folder)
     except OSError:
         return None
-    _remove_unused(folder.parent, name)
+    _remove_unused_caches(folder.parent, name)
     return folder
 
 
-def variables(folder: Path) -> dict[str, str]:
+def cache_variables(folder: Path) -> dict[str, str]:
     """What tells the libraries of a program where its cache is."""
     return {variable: str(folder / name) for variable, name in VARIABLES.items()}
 
 
-def _remove_unused(below: Path, name: str) -> None:
+def _remove_unused_caches(below: Path, name: str) -> None:
     dated = []
     for path in below.glob(f"{name}-{'?' * 16}-{'?' * 12}"):
         # Another session may be removing it.
         with contextlib.suppress(OSError):
             dated.append((path.stat().st_mtime, path))
-    for _, path in sorted(dated)[:-KEPT]:
+    for _, path in sorted(dated)[:-KEPT_CACHES]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 @cache
-def _machine() -> str:
+def _machine_name() -> str:
     """A name for the kind of processor: its model and features, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -9,25 +9,22 @@ sealed while it is copied, so that nothing runs which was put there since.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 from .. import wire
 from ..errors import BackendError, StoreError
 from ..inputs.trees import Tree
 from .store import translated
 
-FOLDER = ".program"
-_STARTS = "starts"
-_PIECE = 1 << 20
+PROGRAM_FOLDER = ".program"
+_STARTS_FOLDER = "starts"
 # What is told of before the first run: copied and hashed in a few tenths of a second at each start.
 LARGE_BYTES = 64 * 2**20
-_ANEW = "start a new run: leave --parity-resume out"
+_START_ANEW = "start a new run: leave --parity-resume out"
 
 
 def copy_of(place: Path, tree: Tree) -> Path:
@@ -43,17 +40,17 @@ def seal_copy(place: Path, tree: Tree, base: Path) -> Path:
         StoreError: it cannot be written.
     """
     folder = copy_of(place, tree)
-    if _holds(folder, tree):
+    if _is_whole(folder, tree):
         return folder
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         with translated(partial):
-            copy(tree, base, partial)
+            copy_tree(tree, base, partial)
             partial.mkdir(parents=True, exist_ok=True)
             # Folders stay as they are: who owns a run may remove it.
             for path in (p for p in partial.rglob("*") if p.is_file()):
                 path.chmod(0o444 | path.stat().st_mode & 0o111)
-            if not _holds(folder, tree):
+            if not _is_whole(folder, tree):
                 shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
                 # Another process of the session may have been faster.
@@ -63,12 +60,12 @@ def seal_copy(place: Path, tree: Tree, base: Path) -> Path:
     return folder
 
 
-def _holds(folder: Path, tree: Tree) -> bool:
+def _is_whole(folder: Path, tree: Tree) -> bool:
     """Whether a copy stands there, with every file as it was sealed."""
     return folder.is_dir() and all(wire.file_sha256(folder / name) == sha for name, sha in tree.copied)
 
 
-def copy(tree: Tree, source: Path, target: Path) -> None:
+def copy_tree(tree: Tree, source: Path, target: Path) -> None:
     """Copy the files of a tree from below ``source``.
 
     Raises:
@@ -79,31 +76,16 @@ def copy(tree: Tree, source: Path, target: Path) -> None:
         path, new = source / name, target / name
         new.parent.mkdir(parents=True, exist_ok=True)
         try:
-            read, found = path.open("rb"), path.stat()
+            found = path.stat()
+            path.open("rb").close()
         except OSError as error:
-            raise _changed(path, f"cannot be read: {error.strerror}") from None
-        with read, new.open("wb") as made:
-            same = _streamed(read, made, path) == sha256
-        if not same:
+            raise _changed_error(path, f"cannot be read: {error.strerror}") from None
+        shutil.copyfile(path, new)
+        if wire.file_sha256(new) != sha256:
             new.unlink()
-            raise _changed(path, "is no longer what was sealed")
+            raise _changed_error(path, "is no longer what was sealed")
         new.chmod(0o644 | found.st_mode & 0o111)
-        # Bytecode fits a source of one time; all copies have that of the first.
         os.utime(new, ns=(found.st_mtime_ns, found.st_mtime_ns))
-
-
-def _streamed(source: BinaryIO, made: BinaryIO, path: Path) -> str:
-    """Copy a file piece by piece; its sha256."""
-    digest = hashlib.sha256()
-    while True:
-        try:
-            piece = source.read(_PIECE)
-        except OSError as error:
-            raise _changed(path, f"cannot be read: {error.strerror}") from None
-        if not piece:
-            return digest.hexdigest()
-        digest.update(piece)
-        made.write(piece)
 
 
 def large_files(tree: Tree, base: Path) -> Iterator[tuple[str, int]]:
@@ -114,8 +96,8 @@ def large_files(tree: Tree, base: Path) -> Iterator[tuple[str, int]]:
                 yield name, size
 
 
-def _changed(path: Path, what: str) -> BackendError:
-    return BackendError(f"a file of the program {what}", where=str(path), mend=_ANEW)
+def _changed_error(path: Path, what: str) -> BackendError:
+    return BackendError(f"a file of the program {what}", where=str(path), hint=_START_ANEW)
 
 
 @contextlib.contextmanager
@@ -130,13 +112,13 @@ def own_copy(place: Path, tree: Tree, source: Path, whose: str) -> Iterator[Path
         StoreError: it cannot be written.
     """
     if not source.is_dir():
-        raise BackendError("the copy of the program is gone", where=str(source), mend=_ANEW)
-    folder = place / _STARTS / wire.content_hash([whose])[:16]
+        raise BackendError("the copy of the program is gone", where=str(source), hint=_START_ANEW)
+    folder = place / _STARTS_FOLDER / wire.content_hash([whose])[:16]
     try:
         with translated(folder):
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "program").mkdir(parents=True)
-            copy(tree, source, folder / "program")
+            copy_tree(tree, source, folder / "program")
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -144,7 +126,7 @@ def own_copy(place: Path, tree: Tree, source: Path, whose: str) -> Iterator[Path
 
 def forget_starts(place: Path) -> None:
     """Remove the copies of programs that were killed; nothing of the run may run."""
-    shutil.rmtree(place / _STARTS, ignore_errors=True)
+    shutil.rmtree(place / _STARTS_FOLDER, ignore_errors=True)
 
 
 def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
@@ -158,14 +140,14 @@ def sealed_tree(run_dir: Path, suite_id: str, key: str) -> Tree:
     """
     path = run_dir / "run.json"
     try:
-        return _trees(path)[suite_id, key]
+        return _sealed_trees(path)[suite_id, key]
     except (OSError, wire.WireError, LookupError, TypeError, AttributeError) as error:
-        raise StoreError(f"nothing was sealed of {key}: {error}", where=str(path), mend=_ANEW) from None
+        raise StoreError(f"nothing was sealed of {key}: {error}", where=str(path), hint=_START_ANEW) from None
 
 
 def forget_sealed() -> None:
     """Of another session of this process nothing is known."""
-    _trees.cache_clear()
+    _sealed_trees.cache_clear()
     sealed_mode.cache_clear()
 
 
@@ -179,7 +161,7 @@ def sealed_mode(run_dir: Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _trees(path: Path) -> dict[tuple[str, str], Tree]:
+def _sealed_trees(path: Path) -> dict[tuple[str, str], Tree]:
     """(suite, key) -> tree; read once a process: a program that runs open may write another one there."""
     entries = wire.load_object(path)["suites"].values()
     return {(e["suite_id"], key): Tree(files) for e in entries for key, files in e["trees"].items()}

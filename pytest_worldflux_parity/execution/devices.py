@@ -27,53 +27,66 @@ class Gpu:
     memory_gb: float | None = None
 
 
+def ask_command(
+    command: Sequence[str], seconds: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a command of the system says; no Ctrl-C of the terminal ends it.
+
+    Raises:
+        OSError: it cannot be started. TimeoutExpired: it gives no answer in time.
+    """
+    return subprocess.run(
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=seconds,
+        check=False,
+        start_new_session=True,
+    )
+
+
 def gpus(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
     """The NVIDIA GPUs that the driver lists and CUDA_VISIBLE_DEVICES leaves; empty without a driver."""
-    return seen(environment)[0]
+    return look_for_gpus(environment)[0]
 
 
-def seen(environment: Mapping[str, str] = os.environ) -> tuple[list[Gpu], str]:
+def look_for_gpus(environment: Mapping[str, str] = os.environ) -> tuple[list[Gpu], str]:
     """As :func:`gpus`, and why there is none where the driver's tool is here; empty where nothing is odd."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return [], ""
     query = [program, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(
-            query,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=ANSWER_SEC,
-            check=False,
-        )
+        done = ask_command(query, ANSWER_SEC)
     except OSError as error:
         return [], f"nvidia-smi cannot be started: {error.strerror}"
     except subprocess.TimeoutExpired:
         return [], f"nvidia-smi gave no answer in {ANSWER_SEC:g} s"
     rows = [line.partition(",") for line in done.stdout.splitlines() if line.startswith("GPU-")]
     if done.returncode != 0 or not rows:
-        return [], f"nvidia-smi lists no GPU, and ended with status {done.returncode}{_words(done)}"
-    found = [Gpu(uuid.strip(), _gigabytes(mebibytes)) for uuid, _, mebibytes in rows]
+        return [], f"nvidia-smi lists no GPU, and ended with status {done.returncode}{_said_words(done)}"
+    found = [Gpu(uuid.strip(), _to_gigabytes(mebibytes)) for uuid, _, mebibytes in rows]
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    left = _visible(found, visible)
+    left = _visible_gpus(found, visible)
     return left, "" if left else f"CUDA_VISIBLE_DEVICES={visible!r} leaves none of {len(found)} GPUs"
 
 
-def _words(done: subprocess.CompletedProcess[str]) -> str:
+def _said_words(done: subprocess.CompletedProcess[str]) -> str:
     said = one_line(done.stderr.strip() or done.stdout.strip())
     return f": {said}" if said else ""
 
 
-def _gigabytes(mebibytes: str) -> float | None:
+def _to_gigabytes(mebibytes: str) -> float | None:
     try:
         return int(mebibytes) * 2**20 / 1e9
     except ValueError:
         return None
 
 
-def _visible(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
+def _visible_gpus(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
     """What is left of the GPUs where the caller has been given some: numbers, as nvidia-smi counts, or UUIDs.
 
     As CUDA reads it: the first name of nothing ends the list. A MIG device is one that nvidia-smi does not
@@ -105,17 +118,17 @@ def resolve(device: str) -> tuple[str, str]:
     """
     if device == "cpu":
         return "cpu", ""
-    present, why = seen()
+    present, why = look_for_gpus()
     if device == "cuda" and not present:
         what = f"--device cuda, but {why or 'there is no nvidia-smi that could list a GPU'}"
-        raise ParityError(what, valid=("auto", "cpu"), mend="mend the driver, or use --device cpu")
+        raise ParityError(what, valid=("auto", "cpu"), hint="mend the driver, or use --device cpu")
     if present:
         return "cuda", ""
-    mend = "mend that, or say --device cpu"
-    return "cpu", f"--device auto takes the CPU: {why}; to mend: {mend}" if why else ""
+    hint = "mend that, or say --device cpu"
+    return "cpu", f"--device auto takes the CPU: {why}; to mend: {hint}" if why else ""
 
 
-def environment() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """The judging process, in the field names of ``evaluation_manifest``.
 
     Versions of libraries that backends use are those installed beside the plugin, None where they

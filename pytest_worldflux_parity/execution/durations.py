@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParityError
-from ..suite.pairs import Pair
 from ..suite.suite import BackendSide, Suite, Task
 from .records import SUCCESS
-from .store import Line, Stored, SuiteStore
+from .store import Line, SuiteStore
 
 # The newest files say most, and a full proof run's is some megabytes.
 FILES_READ = 20
@@ -20,19 +19,19 @@ FILES_READ = 20
 History = Mapping[tuple[str, str, str], Sequence[Line]]
 
 
-def history(output: Path) -> History:
+def read_durations(output: Path) -> History:
     """The successes of all runs below ``output`` by adapter, task and device, newest files first."""
     found: dict[tuple[str, str, str], list[Line]] = {}
-    for path in _newest(output.glob("*/*/parity_runs.jsonl")):
+    for path in _newest_files(output.glob("*/*/parity_runs.jsonl")):
         with suppress(ParityError):
             for line in SuiteStore(path.parent.parent, path.parent.name).read().lines:
-                if line["status"] == SUCCESS and _seconds(line) is not None:
+                if line["status"] == SUCCESS and _line_seconds(line) is not None:
                     key = (str(line.get("adapter")), line["task_id"], str(line.get("device")))
                     found.setdefault(key, []).append(line)
     return found
 
 
-def _newest(paths: Iterable[Path]) -> list[Path]:
+def _newest_files(paths: Iterable[Path]) -> list[Path]:
     dated = []
     for path in paths:
         with suppress(OSError):
@@ -40,7 +39,7 @@ def _newest(paths: Iterable[Path]) -> list[Path]:
     return [path for _, path in sorted(dated, reverse=True)[:FILES_READ]]
 
 
-def _seconds(line: Line) -> float | None:
+def _line_seconds(line: Line) -> float | None:
     seconds: Any = line.get("duration_sec")
     # NaN is no JSON for us, but Python reads it; and True is no duration.
     number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
@@ -55,27 +54,10 @@ def run_seconds(suite: Suite, task: Task, system: str, device: str, recorded: Hi
     side = suite.sides[system]
     assert isinstance(side, BackendSide)
     lines = recorded.get((side.adapter, task.id, device), ())
-    same = [x for x in lines if x.get("recipe") == task.recipe]
-    seconds = [s for x in same or lines if (s := _seconds(x)) is not None]
+    asked = suite.recipe_terms.asked_of(system, task.recipe)
+    same = [x for x in lines if x.get("recipe") == asked]
+    seconds = [s for x in same or lines if (s := _line_seconds(x)) is not None]
     if seconds:
         return statistics.median(seconds)
     largest = max((t.budget.step for t in suite.tasks if t.budget), default=1)
     return task.deadline_sec * (task.budget.step / largest if task.budget else 1.0)
-
-
-def pair_seconds(
-    suite: Suite, pair: Pair, systems: Sequence[str], device: str, recorded: History, stored: Stored
-) -> float:
-    """Seconds for what is to be run of a pair.
-
-    Args:
-        systems: what this session runs.
-        stored: lines of the run that is gone on with; what has succeeded there takes no time.
-    """
-    open_ = (
-        s
-        for s in systems
-        if s in pair.systems
-        and not any(x["status"] == SUCCESS for x in stored.attempts(pair.task.id, pair.seed, s))
-    )
-    return sum(run_seconds(suite, pair.task, s, device, recorded) for s in open_)

@@ -1,8 +1,8 @@
 """Where a run is executed. ``local``: a subprocess of this machine; ``ray``, ``slurm``: other machines.
 
 An engine executes one attempt and knows nothing else: :mod:`.attempts` retries and stores, the same for
-all of them, and neither suite nor verdict knows which one ran. pytest-xdist gives the local engine its
-parallelism; for the others :mod:`.fleet` keeps many attempts in flight from one process.
+all of them, and neither suite nor verdict knows which one ran. :mod:`.fleet` keeps many attempts in flight
+from one process.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import wire
 from ..errors import BackendError
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..suite.suite import Resources
+from .engines import ENGINES
 from .launching import Sealed
 from .leases import Alone
+from .retry import Kind
 from .runner import Outcome
 
 if TYPE_CHECKING:
     from ..inputs.context import RunContext
-
-_CLASSES = {"local": "local.LocalEngine", "ray": "ray.engine.RayEngine", "slurm": "slurm.engine.SlurmEngine"}
-_PACKAGES = {"ray": "ray", "slurm": "submitit"}
+    from .leases import Pool
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Launch:
         alone: what it is to have for itself, after it ran out of memory.
         sealed: the program as it was sealed.
         keep: patterns of what must be left in the folder beside record, request, logs and progress.
-        present: descriptor that a program on this machine inherits (:func:`.store.presence`).
+        present: descriptor that a program on this machine inherits (:func:`.store.hold_presence`).
     """
 
     request: wire.RunRequest
@@ -58,13 +58,11 @@ class Execution:
 
     Attributes:
         gpus: names that tell the GPUs apart wherever the engine runs.
-        alone: nothing else of ours ran where it could have taken the memory that was short.
     """
 
     outcome: Outcome
     command: Sequence[str]
     gpus: tuple[str, ...] = ()
-    alone: bool = False
 
 
 class Engine(Protocol):
@@ -98,51 +96,33 @@ class Engine(Protocol):
         """Let go of what the engine holds."""
 
 
-class Orphans(Protocol):
-    """What tells of jobs that outlive their session, whatever the engine of the next one is."""
-
-    def note(self, folder: Path, run_dir: Path, *, job: bool) -> None:
-        """Write down whether a job is to run a new attempt.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
-
-    def given(self, folder: Path, run_dir: Path) -> bool:
-        """Whether a session of the run gave an attempt to a job; else no file in its folder is a job's."""
-
-    def disowned(self, folder: Path, request_id: str) -> Execution | None:
-        """How a job's attempt is to be counted that was asked for something else; None: it was not."""
-
-    def settled(self, folder: Path, run_dir: Path) -> Execution | None:
-        """How a job's attempt ended; None where it was no job's.
-
-        Raises:
-            ParityError: the job may still run it.
-        """
-
-
-def orphans() -> Orphans:
-    """Slurm's: the one engine whose jobs go on without their session."""
-    return cast(Orphans, import_module(".slurm.orphans", __package__))
-
-
-def open_engine(context: RunContext) -> Engine:
-    """The engine that a session asks for.
+def open_engine(context: RunContext, pool: Pool | None) -> Engine:
+    """The engine that a session asks for; ``pool``: what runs on this machine hold while they run.
 
     Raises:
         BackendError: the package that it needs is not installed.
         ParityError: what it runs on cannot be reached.
     """
-    name = context.engine
+    entry = ENGINES[context.engine]
+    module, _, class_name = entry.place.rpartition(".")
     try:
-        module, _, class_name = _CLASSES[name].rpartition(".")
-        engine: Engine = getattr(import_module(f".{module}", __package__), class_name)(context)
+        make = getattr(import_module(f".{module}", __package__), class_name)
+        engine: Engine = make(context, pool) if entry.is_here else make(context)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != _PACKAGES.get(name):
+        if (error.name or "").partition(".")[0] != entry.package:
             raise
         raise BackendError(
-            f"--parity-engine={name} needs {error.name}",
-            mend=f'pip install "pytest-worldflux-parity[{name}]"',
+            f"--parity-engine={context.engine} needs {error.name}",
+            hint=f'pip install "pytest-worldflux-parity[{context.engine}]"',
         ) from None
     return engine
+
+
+def failed_execution(line: str, kind: Kind, gpus: Sequence[str] = ()) -> Execution:
+    """An attempt whose program was not seen to end, and why, in one line."""
+    return Execution(Outcome(None, line, None, 0.0, kind), (), tuple(gpus))
+
+
+def import_job_attempts() -> Any:
+    """Slurm's :mod:`.slurm.orphans`, of what its jobs did that outlived their session, whatever runs now."""
+    return import_module(".slurm.orphans", __package__)

@@ -22,7 +22,7 @@ from ..inputs.prepare import PreparedSuite
 from ..suite.pairs import Pair
 from . import attempts
 from .engine import Engine
-from .store import Line, Stored, presence
+from .store import Line, Stored, hold_presence
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Fleet:
         _raise_limit()
         try:
             # One for all: each would hold a descriptor of its own.
-            present = self._held.enter_context(presence(self._context.run_dir))
+            present = self._held.enter_context(hold_presence(self._context.run_dir))
             runs = [(job, system) for job in self._jobs.values() for system in self._open_systems(job)]
             with _ctrl_c_after():
                 for job, system in sorted(runs, key=lambda run: -run[0].seconds.get(run[1], 0.0)):

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 # a whole word, and so does one of letters alone, up to as many as words of English and of programs have.
 ANYWHERE = 8
 LONGEST_WORD = 15
-_ANYWHERE = ("TOKEN", "SECRET", "PASSW", "CREDENTIAL", "APIKEY", "PRIVATE")
-_WORDS = frozenset(["KEY", "KEYS", "PASS", "PWD", "PAT", "AUTH", "COOKIE", "SIGNATURE", "DSN"])
+_SECRET_PARTS = ("TOKEN", "SECRET", "PASSW", "CREDENTIAL", "APIKEY", "PRIVATE")
+_SECRET_WORDS = frozenset(["KEY", "KEYS", "PASS", "PWD", "PAT", "AUTH", "COOKIE", "SIGNATURE", "DSN"])
 # Names of places that everybody has, which hold such a word all the same.
-_HARMLESS = frozenset(["PWD", "OLDPWD", "SSH_AUTH_SOCK"])
+_HARMLESS_NAMES = frozenset(["PWD", "OLDPWD", "SSH_AUTH_SOCK"])
 
 
 def looks_secret(name: str) -> bool:
     """Whether the value of an environment variable of this name is to be kept back."""
     upper = name.upper()
     words = re.split(r"[^A-Z0-9]+", upper)
-    return upper not in _HARMLESS and (
-        any(part in upper for part in _ANYWHERE)
-        or any(w in _WORDS for w in words)
+    return upper not in _HARMLESS_NAMES and (
+        any(part in upper for part in _SECRET_PARTS)
+        or any(w in _SECRET_WORDS for w in words)
         or upper.endswith(("KEY", "PWD"))
     )
 
@@ -68,7 +68,7 @@ class Form:
         return (match.span(group) for match in self.pattern.finditer(text))
 
 
-def _form(name: str, hints: str, pattern: str, certain: bool = True) -> Form:
+def _key_form(name: str, hints: str, pattern: str, certain: bool = True) -> Form:
     # ASCII: what ends a key must be what keeps another from beginning.
     return Form(name, tuple(hints.split()), re.compile(pattern, re.ASCII), certain)
 
@@ -78,10 +78,10 @@ def looks_random(text: str) -> bool:
 
     Words and versions do not (``embeddings20240101``, ``vqvae_16x16``), nearly all keys do.
     """
-    return any(len(re.findall(r"[a-z]+|[A-Z]+|[0-9]+", run)) > 3 for run in _RUN.findall(text))
+    return any(len(re.findall(r"[a-z]+|[A-Z]+|[0-9]+", run)) > 3 for run in _LONG_RUN.findall(text))
 
 
-_RUN = re.compile(r"[A-Za-z0-9]{16,}")
+_LONG_RUN = re.compile(r"[A-Za-z0-9]{16,}")
 # Behind a color of a terminal, or a character as JSON and URLs spell it, a word begins.
 ESCAPE = (
     r"(?<=\\[abefnrtv])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})"
@@ -103,54 +103,54 @@ _AT = r"@(?!sha[0-9]+:)"
 _ASSIGNED = r"(?:\\?[\"'])?[ \t]*[=:][ \t]*(?:\\?[\"'])?"
 
 FORMS = (
-    _form(
+    _key_form(
         "private_key",
         "private key-----",
         r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)",
     ),
-    _form("url_password", "://", rf"://[^\s/:@\"'<>]*:(?P<secret>[^\s/\"'<>]+){_AT}"),
-    _form("url_token", "://", rf"://(?P<secret>[^\s/:@\"'<>]{{16,}}){_AT}", certain=False),
-    _form(
+    _key_form("url_password", "://", rf"://[^\s/:@\"'<>]*:(?P<secret>[^\s/\"'<>]+){_AT}"),
+    _key_form("url_token", "://", rf"://(?P<secret>[^\s/:@\"'<>]{{16,}}){_AT}", certain=False),
+    _key_form(
         "bearer_token",
         "bearer",
         r"(?i)\bbearer[ \t]+(?=[A-Za-z._~+/-]{0,64}[0-9])(?P<secret>[A-Za-z0-9._~+/-]{12,}=*)",
         certain=False,
     ),
-    _form(
+    _key_form(
         "authorization",
         "authorization",
         rf"(?i)\bauthorization{_ASSIGNED}(?:{_SCHEME}[ \t]+)?(?!{_SCHEME}\b)(?P<secret>[\w.~+/-]{{4,}}=*)",
         certain=False,
     ),
-    _form(
+    _key_form(
         "github_token",
         "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
         rf"{_L}(?:gh[pousr]_[A-Za-z0-9]{{16,}}|github_pat_\w{{22,}})",
     ),
-    _form("gitlab_token", "glpat-", rf"{_L}glpat-[\w-]{{20,}}"),
-    _form("openai_or_anthropic_key", "sk-", rf"{_B}sk-(?=[\w-]{{0,64}}?\d)[\w-]{{20,}}", certain=False),
-    _form("aws_access_key", "akia asia", rf"{_L}(?:AKIA|ASIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])"),
-    _form("google_api_key", "aiza", rf"{_L}AIza[\w-]{{35}}"),
-    _form("google_oauth_token", "ya29.", rf"{_L}ya29\.[\w-]{{20,}}"),
-    _form("slack_token", "xox", rf"{_L}xox[abeprs]-[A-Za-z0-9-]{{10,}}"),
-    _form(
+    _key_form("gitlab_token", "glpat-", rf"{_L}glpat-[\w-]{{20,}}"),
+    _key_form("openai_or_anthropic_key", "sk-", rf"{_B}sk-(?=[\w-]{{0,64}}?\d)[\w-]{{20,}}", certain=False),
+    _key_form("aws_access_key", "akia asia", rf"{_L}(?:AKIA|ASIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])"),
+    _key_form("google_api_key", "aiza", rf"{_L}AIza[\w-]{{35}}"),
+    _key_form("google_oauth_token", "ya29.", rf"{_L}ya29\.[\w-]{{20,}}"),
+    _key_form("slack_token", "xox", rf"{_L}xox[abeprs]-[A-Za-z0-9-]{{10,}}"),
+    _key_form(
         "stripe_key",
         "sk_live_ sk_test_ rk_live_ rk_test_",
         rf"{_L}[sr]k_(?:live|test)_[A-Za-z0-9]{{16,}}",
     ),
-    _form("hugging_face_token", "hf_", rf"{_L}hf_[A-Za-z0-9]{{30,}}"),
-    _form("npm_token", "npm_", rf"{_L}npm_[A-Za-z0-9]{{36}}"),
-    _form("pypi_token", "pypi-", rf"{_L}pypi-[\w-]{{50,}}"),
-    _form("sendgrid_key", "sg.", rf"{_L}SG\.[\w-]{{16,}}\.[\w-]{{16,}}"),
-    _form("json_web_token", "eyj", rf"{_B}eyJ[\w-]{{10,}}\.eyJ[\w-]{{10,}}\.[\w-]{{10,}}"),
-    _form(
+    _key_form("hugging_face_token", "hf_", rf"{_L}hf_[A-Za-z0-9]{{30,}}"),
+    _key_form("npm_token", "npm_", rf"{_L}npm_[A-Za-z0-9]{{36}}"),
+    _key_form("pypi_token", "pypi-", rf"{_L}pypi-[\w-]{{50,}}"),
+    _key_form("sendgrid_key", "sg.", rf"{_L}SG\.[\w-]{{16,}}\.[\w-]{{16,}}"),
+    _key_form("json_web_token", "eyj", rf"{_B}eyJ[\w-]{{10,}}\.eyJ[\w-]{{10,}}\.[\w-]{{10,}}"),
+    _key_form(
         "named_secret",
         "passw passphrase key secret token",
         rf"(?i)(?:{_SAID}){_ASSIGNED}(?![0-9]+\b){_VALUE}",
         certain=False,
     ),
     # Such names are also those of words and files: it is no key without a letter and a digit.
-    _form(
+    _key_form(
         "named_secret",
         "token secret",
         rf"(?i)(?<![A-Za-z0-9])(?:token|secret){_ASSIGNED}(?=[^{_SIGNS}A-Za-z]{{0,64}}[A-Za-z])"
@@ -160,7 +160,7 @@ FORMS = (
 )
 
 
-def known(text: str, certain: bool = False) -> Iterator[tuple[int, int, str]]:
+def find_keys(text: str, certain: bool = False) -> Iterator[tuple[int, int, str]]:
     """(start, end, name of the form) of every key that a text shows by its form; they may overlap.
 
     Args:

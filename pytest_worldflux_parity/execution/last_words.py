@@ -23,14 +23,14 @@ def last_words(log: str, *, killed: bool = False) -> str:
     """
     lines = log.splitlines()
     fatal = [found[0] for line in lines if (found := _FATAL.search(line))]
-    said = fatal[-1:] or ([] if killed else _exception(lines)) or [x for x in lines if x.strip()][-1:]
+    said = fatal[-1:] or ([] if killed else _exception_line(lines)) or [x for x in lines if x.strip()][-1:]
     return said[0].strip()[:MOST] if said else ""
 
 
-def _exception(lines: Sequence[str]) -> list[str]:
+def _exception_line(lines: Sequence[str]) -> list[str]:
     """The line that names the exception of the last whole traceback, where there is one."""
     starts = [(n, found["before"]) for n, line in enumerate(lines) if (found := _TRACEBACK.match(line))]
-    for number, before in reversed(_outer(starts, lines)):
+    for number, before in reversed(_outer_tracebacks(starts, lines)):
         # Launchers and loggers put words before each line; a group's lines stand behind a bar.
         margin = before.replace("+", "|")
         body = [line.removeprefix(before).removeprefix(margin) for line in lines[number + 1 :]]
@@ -39,7 +39,7 @@ def _exception(lines: Sequence[str]) -> list[str]:
     return []
 
 
-def _outer(starts: Sequence[tuple[int, str]], lines: Sequence[str]) -> list[tuple[int, str]]:
+def _outer_tracebacks(starts: Sequence[tuple[int, str]], lines: Sequence[str]) -> list[tuple[int, str]]:
     """The tracebacks that do not stand in the frame of an exception group: that names itself before them."""
     outer: list[tuple[int, str]] = []
     for number, before in starts:

@@ -10,11 +10,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import wire
 from ..inputs.backends import Backend
@@ -25,14 +25,16 @@ from ..inputs.python_options import count_options
 from ..inputs.trees import Tree, backend_tree, base_of, import_folder
 from . import bytecode, compiled, runner
 from .bytecode import Bytecode
-from .compiled import cache_of, caches_below, variables
-from .copies import FOLDER, copy_of, own_copy, seal_copy, sealed_tree
-from .isolation import ASKED, OPEN, Room, Walls, in_force, room_of, told, walls_of
+from .compiled import cache_of, cache_variables, caches_below
+from .copies import PROGRAM_FOLDER, copy_of, own_copy, seal_copy, sealed_tree
+from .isolation import ASKED_FILES, OPEN, Walls, are_walls_in_force, describe_walls, room_of, walls_of
+from .runner import Start
 
 if TYPE_CHECKING:
     from ..inputs.prepare import PreparedSuite
 
 _BOOT = Path(__file__).with_name("boot.py")
+_CONTRACT = Path(wire.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,18 @@ class Sealed:
     walls: Walls = OPEN
 
 
-def sealed_in(context: RunContext, prepared: PreparedSuite, system: str, key: str) -> Sealed:
+def sealed_program(context: RunContext, prepared: PreparedSuite, system: str, key: str) -> Sealed:
     """A program of a run, by its key ``<part>.<system>``; ``system`` is the side that it belongs to.
 
     Raises:
         StoreError: the run sealed none of this key.
     """
-    place = context.run_dir.resolve() / FOLDER
+    place = context.run_dir.resolve() / PROGRAM_FOLDER
     tree = prepared.trees.get(system) or sealed_tree(context.run_dir, prepared.suite.suite_id, key)
     return Sealed(tree, copy_of(place, tree), place, walls_of(context, prepared, system))
 
 
-def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
+def seal_program_now(backend: Backend, root: Path, place: Path) -> Sealed:
     """A program as it stands, for a start that belongs to no run.
 
     Raises:
@@ -71,36 +73,13 @@ def sealed_now(backend: Backend, root: Path, place: Path) -> Sealed:
     """
     tree = backend_tree(backend, root)
     # An earlier start has nothing to do with this one.
-    for name in (bytecode.FOLDER, compiled.FOLDER):
-        shutil.rmtree(place / name, ignore_errors=True)
+    bytecode.forget_layers(place)
+    shutil.rmtree(place / compiled.COMPILED_FOLDER, ignore_errors=True)
     return Sealed(tree, seal_copy(place, tree, base_of(backend, root)), place)
 
 
-@dataclass(frozen=True)
-class Start:
-    """A program that is ready to be started.
-
-    Attributes:
-        cwd: the folder that it starts in, where that is not the folder of its results.
-        room: the walls around it; None: it runs open. isolation: the same in a record's words.
-        bytecode: of a Python program that starts by :mod:`.boot`.
-    """
-
-    command: list[str]
-    env: dict[str, str]
-    cwd: Path | None
-    room: Room | None
-    isolation: Mapping[str, Any]
-    bytecode: Bytecode | None = None
-
-    def ended_well(self) -> None:
-        """To be called where it did, before its files go: what it compiled is compiled for later starts."""
-        if self.bytecode is not None:
-            self.bytecode.keep()
-
-
 @contextmanager
-def started(
+def start_program(
     program: Backend | CommandProgram, request: wire.RunRequest, root: Path, sealed: Sealed
 ) -> Iterator[Start]:
     """A program ready to answer a request; its own copy goes at the end of the block.
@@ -115,85 +94,40 @@ def started(
         SuiteError: a placeholder of a manifest's command has no value.
     """
     path = Path(request.out_dir) / "request.json"
-    read = [Path(request.source[name]) for name in ("checkout",) if name in request.source]
+    read = [Path(request.source["checkout"])] if "checkout" in request.source else []
     if isinstance(program, Backend):
-        words, out = _words(path), path.parent
-        with _backend_started(program, words, out, request.threads, root, sealed, read) as start:
+
+        def words(own: Backend, python: Path) -> list[str]:
+            return own.command(python, path)
+
+        with start_backend(program, words, path.parent, request.threads, root, sealed, read) as start:
             yield start
         return
-    with own_copy(sealed.place, sealed.tree, sealed.source, _whose(path.parent, sealed)) as folder:
-        command, env, cwd = _command_start(program, request, root, sealed, folder)
-        write = [path.parent, folder, _plain_bytecode(sealed)]
-        yield _walled(sealed.walls, program, root, command, env, cwd, read, write)
+    with own_copy(sealed.place, sealed.tree, sealed.source, _start_name(path.parent, sealed)) as folder:
+        command, env, cwd = _manifest_start(program, request, root, sealed, folder)
+        yield _wall_in(Start(command, env, cwd), sealed.walls, program, root, read, [path.parent, folder])
 
 
 @contextmanager
-def match_started(
-    backend: Backend, request: Path, threads: int, root: Path, sealed: Sealed
-) -> Iterator[Start]:
-    """As :func:`started`, of the match program, which the backend must have; ``request`` is its request."""
-
-    def words(own: Backend, python: Path) -> list[str]:
-        return own.match_command(python, request)
-
-    with _backend_started(backend, words, request.parent, threads, root, sealed, ()) as start:
-        yield start
-
-
-@contextmanager
-def check_started(
-    backend: Backend, requests: Sequence[Path], threads: int, root: Path, sealed: Sealed, read: Sequence[Path]
-) -> Iterator[Start]:
-    """As :func:`started`, of the check program, which the backend must have.
-
-    Args:
-        requests: in one folder. read: what they name, such as a checkout.
-    """
-
-    def words(own: Backend, python: Path) -> list[str]:
-        return own.check_command(python, requests)
-
-    out = requests[0].parent
-    with _backend_started(backend, words, out, threads, root, sealed, read) as start:
-        yield start
-
-
-@contextmanager
-def record_started(
-    backend: Backend, places: Mapping[str, str], work: Path, threads: int, root: Path, sealed: Sealed
-) -> Iterator[Start]:
-    """As :func:`started`, of the record program, which the backend must have; it writes below ``work``."""
-
-    def words(own: Backend, python: Path) -> list[str]:
-        return own.record_command(python, places)
-
-    read = [Path(place) for name in ("checkout", "checkpoint") if (place := places.get(name))]
-    with _backend_started(backend, words, work, threads, root, sealed, read) as start:
-        yield start
-
-
-Words = Callable[[Backend, Path], list[str]]
-
-
-def _words(request: Path) -> Words:
-    return lambda own, python: own.command(python, request)
-
-
-@contextmanager
-def _backend_started(
+def start_backend(
     backend: Backend,
-    words: Words,
+    words: Callable[[Backend, Path], list[str]],
     out: Path,
     threads: int,
     root: Path,
     sealed: Sealed,
-    read: Sequence[Path],
+    read: Sequence[Path] = (),
 ) -> Iterator[Start]:
+    """As :func:`start_program`, of any program of a backend.
+
+    Args:
+        words: its command line, of the backend as it is copied and its Python.
+        out: the folder that it writes into. read: what it is given to read, such as a checkout.
+    """
     python, base = backend.interpreter(root), base_of(backend, root.resolve())
-    with own_copy(sealed.place, sealed.tree, sealed.source, _whose(out, sealed)) as folder:
+    with own_copy(sealed.place, sealed.tree, sealed.source, _start_name(out, sealed)) as folder:
         copied = folder / "program"
-        own_folder = copied / backend.folder.relative_to(base)
-        command = words(replace(backend, folder=own_folder), python)
+        command = words(replace(backend, folder=copied / backend.folder.relative_to(base)), python)
         # What lies outside of what is copied is read where it stands.
         command = [
             there if os.path.isabs(there) and word != there and not _is_in(there, base) else word
@@ -203,44 +137,68 @@ def _backend_started(
         inside = import_folder(backend).is_relative_to(base)
         first = [copied / import_folder(backend).relative_to(base) if inside else copied]
         first.append(runner.install_wire(folder / "wire"))
-        kept = _plain_bytecode(sealed)
-        cache = cache_of(_caches(sealed, backend, root), backend.name, sealed.tree.sha256)
-        env = {**runner.environment(os.environ, first, threads), **(variables(cache) if cache else {})}
-        env["PYTHONPYCACHEPREFIX"] = str(kept)
-        own: Bytecode | None = None
-        if words(backend, Path("{python}"))[0] == "{python}":
-            found = packages(python)
-            behind = [*_behind(found, sealed.tree, root.resolve(), folder)]
-            own = bytecode.bytecode_of(found, sealed.place, folder, behind, sealed.tree, sealed.source)
-            command = _booted(command, folder, first, behind, own)
-        read = (*read, *_named(backend, base), *([own.shared] if own else []))
-        write = [out, folder, kept, *([cache] if cache else [])]
-        start = _walled(sealed.walls, backend, root, command, env, None, read, write)
-        yield replace(start, bytecode=own)
+        cache = cache_of(_caches_folder(sealed, backend, root), backend.name, sealed.tree.sha256)
+        env = {
+            **runner.program_environment(os.environ, first, threads),
+            **(cache_variables(cache) if cache else {}),
+        }
+        env["PYTHONPYCACHEPREFIX"] = str(folder / bytecode.BYTECODE_FOLDER)
+        read, write = [*read, *_named_outside(backend, base)], [out, folder, *([cache] if cache else [])]
+        if words(backend, Path("{python}"))[0] != "{python}":
+            yield _wall_in(Start(command, env), sealed.walls, backend, root, read, write)
+            return
+        found = packages(python)
+        behind = [*_package_folders(found, sealed.tree, root.resolve(), folder)]
+        own = _share_bytecode(found, python, sealed, folder, [*behind, *read], read)
+        command = _boot_command(command, found, folder, first, behind, own)
+        yield _wall_in(Start(command, env), sealed.walls, backend, root, [*read, own.shared], write)
+        own.keep_compiled()
+
+
+def _share_bytecode(
+    found: Packages, python: Path, sealed: Sealed, folder: Path, seen: Sequence[Path], moved: Sequence[Path]
+) -> Bytecode:
+    """What a start in ``folder`` has of bytecode.
+
+    Args:
+        seen: folders that it may read. moved: those of them that may be elsewhere for another start.
+    """
+    contract = folder / "wire" / _CONTRACT.parent.name / _CONTRACT.name
+    roots = (*found.stdlib, *seen, _CONTRACT)
+    walls, program = sealed.walls, wire.content_hash([str(python), sealed.tree.sha256])[:16]
+    shared = sealed.place / bytecode.BYTECODE_FOLDER / program
+    return Bytecode(
+        prefix=folder / bytecode.BYTECODE_FOLDER,
+        shared=shared,
+        python=python,
+        moved=[(folder / "program", sealed.source), (contract, _CONTRACT), *((p, p) for p in moved)],
+        files=frozenset(sealed.source / name for name, _ in sealed.tree.copied),
+        roots=[path.resolve() for path in roots if not path.is_relative_to(folder)],
+        hidden=[path.resolve() for path in (*walls.others, *walls.goldens, *walls.backends)],
+        layers=bytecode.find_layers(shared),
+    )
 
 
 def _is_in(path: str, base: Path) -> bool:
     return Path(os.path.normpath(path)).is_relative_to(base)
 
 
-def _caches(sealed: Sealed, backend: Backend, root: Path) -> Path:
+def _caches_folder(sealed: Sealed, backend: Backend, root: Path) -> Path:
     """The folder of caches of compiled code: within walls the run's, where no open program of another was.
 
     Raises:
         IsolationError: walls are required, and cannot be had on this machine.
     """
-    if in_force(sealed.walls, backend.adapter):
-        return sealed.place / compiled.FOLDER
+    if are_walls_in_force(sealed.walls, backend.adapter):
+        return sealed.place / compiled.COMPILED_FOLDER
     return sealed.walls.compiled or caches_below(root)
 
 
-def _walled(
+def _wall_in(
+    start: Start,
     walls: Walls,
     program: Backend | CommandProgram,
     root: Path,
-    command: list[str],
-    env: dict[str, str],
-    cwd: Path | None,
     read: Sequence[Path],
     write: Sequence[Path],
 ) -> Start:
@@ -250,12 +208,12 @@ def _walled(
         IsolationError: walls are required, and cannot be had on this machine.
     """
     # What is ours in there: what the program was asked, and what is said of how it ran.
-    asked = [write[0] / name for name in ASKED]
-    room = room_of(walls, program, root, command, env, read=[*read, *asked], write=write)
-    return Start(command, env, cwd, room, told(room, walls))
+    asked = [write[0] / name for name in ASKED_FILES]
+    room = room_of(walls, program, root, start.command, start.env, read=[*read, *asked], write=write)
+    return replace(start, room=room, isolation=describe_walls(room, walls))
 
 
-def _named(backend: Backend, base: Path) -> Iterator[Path]:
+def _named_outside(backend: Backend, base: Path) -> Iterator[Path]:
     """What a backend says that its program is, and that no copy holds: it is read where it stands."""
     if backend.program is not None:
         yield from backend.checkouts
@@ -263,14 +221,7 @@ def _named(backend: Backend, base: Path) -> Iterator[Path]:
         yield from (path for path in files if not path.is_relative_to(base))
 
 
-def _plain_bytecode(sealed: Sealed) -> Path:
-    """Where a Python that does not start by :mod:`.boot` keeps bytecode, of this sealed program alone."""
-    folder = sealed.place / bytecode.FOLDER / f"plain-{sealed.tree.sha256[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _behind(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[Path]:
+def _package_folders(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[Path]:
     """The folders of packages; of editable ones within the project those of the copy.
 
     Modules that an editable installation maps to a place are put there by links in a folder of their own.
@@ -296,37 +247,42 @@ def _behind(found: Packages, tree: Tree, root: Path, folder: Path) -> Iterator[P
         yield links
 
 
-def _whose(out: Path, sealed: Sealed) -> str:
+def _start_name(out: Path, sealed: Sealed) -> str:
     """Tells starts of a run apart, and is the same wherever the run stands."""
     return os.path.relpath(out.resolve(), sealed.place.parent)
 
 
-def _booted(
-    words: Sequence[str], folder: Path, first: Sequence[Path], behind: Sequence[Path], own: Bytecode
+def _boot_command(
+    words: Sequence[str],
+    found: Packages,
+    folder: Path,
+    first: Sequence[Path],
+    behind: Sequence[Path],
+    own: Bytecode,
 ) -> list[str]:
     """The command line of a Python program by way of the boot file, which is put into ``folder``."""
     plan = {
         "first": [*map(str, first)],
         "behind": [*map(str, behind)],
-        "prefix": str(own.found.prefix) if own.found.prefix else None,
-        "bytecode": own.plan(),
+        "prefix": str(found.prefix) if found.prefix else None,
+        "bytecode": str(own.prefix),
+        "layers": own.plan_layers(),
     }
     (folder / "boot.json").write_text(json.dumps(plan), encoding="utf-8")
-    boot = folder / _BOOT.name
-    boot.write_text(_BOOT.read_text(encoding="utf-8"), encoding="utf-8")
+    boot = str(shutil.copy(_BOOT, folder))
     python, *rest = words
     count = count_options(rest)
-    return [python, "-I", "-S", "-u", *rest[:count], str(boot), *rest[count:]]
+    return [python, "-I", "-S", "-u", *rest[:count], boot, *rest[count:]]
 
 
-def _command_start(
+def _manifest_start(
     program: CommandProgram, request: wire.RunRequest, root: Path, sealed: Sealed, folder: Path
 ) -> tuple[list[str], dict[str, str], Path]:
     """A manifest's command, in whose words the project's sealed files are those of the copy."""
     copied, cwd = folder / "program", program.working_folder(request, root)
     inside = cwd.is_relative_to(root.resolve()) and not cwd.is_relative_to(request.out_dir)
     moved = _Moved(root.resolve(), cwd, copied, sealed.tree, inside)
-    base = runner.environment(os.environ, [runner.install_wire(folder / "wire")], request.threads)
+    base = runner.program_environment(os.environ, [runner.install_wire(folder / "wire")], request.threads)
     env = {name: moved.text(value) for name, value in program.environment_of(request, root).items()}
     if "PYTHONPATH" in env:
         env["PYTHONPATH"] = os.pathsep.join([base["PYTHONPATH"], moved.path_list(env["PYTHONPATH"])])
@@ -334,7 +290,7 @@ def _command_start(
     place = copied / cwd.relative_to(moved.root) if inside else cwd
     if inside:
         place.mkdir(parents=True, exist_ok=True)
-    return command, {**base, **env, "PYTHONPYCACHEPREFIX": str(_plain_bytecode(sealed))}, place
+    return command, {**base, **env, "PYTHONPYCACHEPREFIX": str(folder / bytecode.BYTECODE_FOLDER)}, place
 
 
 @dataclass(frozen=True)

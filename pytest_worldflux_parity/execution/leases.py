@@ -36,6 +36,15 @@ XLA_SHARE = 0.9
 Alone = Literal["", "gpus", "machine"]
 
 
+def count_slots(resources: Resources, memory_gb: float | None, slots: int) -> int:
+    """How many of its slots a run takes of a GPU; more than there are where it never fits."""
+    if resources.gpu_memory_gb is None or memory_gb is None:
+        return 1
+    if resources.gpu_memory_gb > memory_gb:
+        return slots + 1
+    return max(1, math.ceil(resources.gpu_memory_gb * slots / memory_gb))
+
+
 @dataclass(frozen=True)
 class Pool:
     """What there is to hold: nothing but the machine on a CPU."""
@@ -46,11 +55,7 @@ class Pool:
 
     def slots_wanted(self, gpu: Gpu, resources: Resources) -> int:
         """How many slots of a GPU a run takes; more than there are where it never fits."""
-        if resources.gpu_memory_gb is None or gpu.memory_gb is None:
-            return 1
-        if resources.gpu_memory_gb > gpu.memory_gb:
-            return self.slots + 1
-        return max(1, math.ceil(resources.gpu_memory_gb * self.slots / gpu.memory_gb))
+        return count_slots(resources, gpu.memory_gb, self.slots)
 
     def check(self, resources: Resources, where: str) -> None:
         """Refuse what could never be had.
@@ -64,7 +69,7 @@ class Pool:
             raise ParityError(
                 f"{resources.gpus} GPU(s){memory} are asked for, and there are {len(fitting)}",
                 where=where,
-                mend="ask for less in `resources`, or run it on another machine",
+                hint="ask for less in `resources`, or run it on another machine",
             )
 
 
@@ -74,23 +79,14 @@ class Lease:
 
     Attributes:
         gpus: UUIDs. descriptors: what an open program has to inherit. environment: what it has to see.
-        gpus_alone: no other run of ours can be on these GPUs.
     """
 
     gpus: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    gpus_alone: bool = False
-    machine: int = -1
-    stamp: int | None = None
-
-    @property
-    def machine_alone(self) -> bool:
-        """Whether no other run of ours has been on the machine since the lease began."""
-        return self.stamp is not None and os.fstat(self.machine).st_mtime_ns == self.stamp
 
 
-def pool(device: str, slots: int = 1, folder: str = "") -> Pool:
+def make_pool(device: str, slots: int = 1, folder: str = "") -> Pool:
     """The pool of this machine.
 
     Args:
@@ -102,7 +98,7 @@ def pool(device: str, slots: int = 1, folder: str = "") -> Pool:
 
 
 @contextmanager
-def leased(pool: Pool, resources: Resources, alone: Alone = "") -> Iterator[Lease]:
+def hold_lease(pool: Pool, resources: Resources, alone: Alone = "") -> Iterator[Lease]:
     """Wait for what a run needs, and hold it for the block.
 
     Args:
@@ -114,19 +110,16 @@ def leased(pool: Pool, resources: Resources, alone: Alone = "") -> Iterator[Leas
     with ExitStack() as held:
         folder = _own_folder(pool.folder)
         # What cleans /tmp leaves a folder alone that somebody holds.
-        descriptors = [_take(held, folder, fcntl.LOCK_SH)]
+        descriptors = [_take_lock(held, folder, fcntl.LOCK_SH)]
         with ExitStack() as turnstile:
-            _take(turnstile, folder / "turnstile", fcntl.LOCK_EX)
-            machine, stamp = _enter_machine(held, folder / "machine", alone == "machine")
+            _take_lock(turnstile, folder / "turnstile", fcntl.LOCK_EX)
+            kind = fcntl.LOCK_EX if alone == "machine" else fcntl.LOCK_SH
+            descriptors.append(_take_lock(held, folder / "machine", kind))
             taken = _wait_for_gpus(held, pool, resources, alone == "gpus") if pool.gpus else {}
-        descriptors += [machine, *(d for ds in taken.values() for d in ds)]
         yield Lease(
             gpus=tuple(gpu.uuid for gpu in taken),
-            descriptors=tuple(descriptors),
-            environment=_environment(pool, taken),
-            gpus_alone=all(len(ds) == pool.slots for ds in taken.values()),
-            machine=machine,
-            stamp=stamp,
+            descriptors=(*descriptors, *(d for ds in taken.values() for d in ds)),
+            environment=_lease_environment(pool, taken),
         )
 
 
@@ -138,84 +131,69 @@ def _own_folder(folder: Path) -> Path:
         raise StoreError(
             f"the folder of locks cannot be made: {error.strerror}",
             where=str(folder),
-            mend=f"name another in the ini setting parity_lock_folder or in {FOLDER_VARIABLE}",
+            hint=f"name another in the ini setting parity_lock_folder or in {FOLDER_VARIABLE}",
         ) from None
     others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or others:
         raise StoreError(
             "the folder of locks is not a folder that its user alone can write",
             where=str(folder),
-            mend=f"chmod 700 it, or name another in parity_lock_folder or in {FOLDER_VARIABLE}",
+            hint=f"chmod 700 it, or name another in parity_lock_folder or in {FOLDER_VARIABLE}",
         )
     return folder
-
-
-def _enter_machine(held: ExitStack, path: Path, alone: bool) -> tuple[int, int | None]:
-    """(descriptor, the time stamp of a run that nobody runs beside, until somebody enters)."""
-    descriptor = _opened(held, path)
-    empty = try_lock(descriptor, fcntl.LOCK_EX)
-    if alone and not empty:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        empty = True
-    if not alone:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-    # Whoever enters later changes it; clocks may stand still in between, or go back.
-    stamp = max(time.time_ns(), os.fstat(descriptor).st_mtime_ns + 1)
-    os.utime(descriptor, ns=(stamp, stamp))
-    return descriptor, os.fstat(descriptor).st_mtime_ns if empty else None
 
 
 def _wait_for_gpus(
     held: ExitStack, pool: Pool, resources: Resources, alone: bool
 ) -> dict[Gpu, tuple[int, ...]]:
+    """GPU -> descriptors of the slots that a run has of it; the emptiest GPUs are taken."""
+    slots = {
+        gpu: [_open_lock(held, pool.folder / name) for name in _slots_of(gpu, pool)] for gpu in pool.gpus
+    }
+    wanted = {g: pool.slots if alone else pool.slots_wanted(g, resources) for g in pool.gpus}
     while True:
-        with ExitStack() as attempt:
-            taken = _try_gpus(attempt, pool, resources, alone)
-            if len(taken) == resources.gpus:
-                held.push(attempt.pop_all())
-                return taken
+        free = {gpu: [d for d in ds if try_lock(d, fcntl.LOCK_EX)] for gpu, ds in slots.items()}
+        fitting = [g for g in pool.gpus if len(free[g]) >= wanted[g]]
+        chosen = sorted(fitting, key=lambda g: -len(free[g]))[: resources.gpus]
+        enough = len(chosen) == resources.gpus
+        taken = {g: tuple(free[g][: wanted[g]]) for g in chosen if enough}
+        kept = {d for descriptors in taken.values() for d in descriptors}
+        for descriptor in (d for descriptors in free.values() for d in descriptors if d not in kept):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        if enough:
+            return taken
         # Nobody else can enter, so what becomes free stays so.
         time.sleep(RETRY_SEC)
 
 
-def _try_gpus(
-    attempt: ExitStack, pool: Pool, resources: Resources, alone: bool
-) -> dict[Gpu, tuple[int, ...]]:
-    """As many GPUs as are wanted, or fewer where not enough are free; the emptiest first."""
-    free = {gpu: _free_slots(attempt, pool, gpu) for gpu in pool.gpus}
-    wanted = {g: pool.slots if alone else pool.slots_wanted(g, resources) for g in pool.gpus}
-    fitting = [g for g in pool.gpus if len(free[g]) >= wanted[g]]
-    chosen = sorted(fitting, key=lambda g: -len(free[g]))[: resources.gpus]
-    taken = {g: tuple(free[g][: wanted[g]]) for g in chosen}
-    kept = {d for descriptors in taken.values() for d in descriptors}
-    for descriptor in (d for descriptors in free.values() for d in descriptors if d not in kept):
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return taken
+def _slots_of(gpu: Gpu, pool: Pool) -> list[str]:
+    return [f"{gpu.uuid.replace('/', '_')}.{slot}" for slot in range(pool.slots)]
 
 
-def _free_slots(attempt: ExitStack, pool: Pool, gpu: Gpu) -> list[int]:
-    name = gpu.uuid.replace("/", "_")
-    paths = [pool.folder / f"{name}.{slot}" for slot in range(pool.slots)]
-    return [d for d in (_opened(attempt, path) for path in paths) if try_lock(d, fcntl.LOCK_EX)]
-
-
-def _environment(pool: Pool, taken: Mapping[Gpu, tuple[int, ...]]) -> dict[str, str]:
+def _lease_environment(pool: Pool, taken: Mapping[Gpu, tuple[int, ...]]) -> dict[str, str]:
     if not taken:
         return {}
-    env = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in taken)}
     share = min(len(descriptors) for descriptors in taken.values()) / pool.slots
-    if share < 1 and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
-        env["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{XLA_SHARE * share:.3f}"
-    return env
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in taken),
+        **limit_memory(share, os.environ),
+    }
 
 
-def _take(stack: ExitStack, path: Path, kind: int) -> int:
-    descriptor = _opened(stack, path)
+def limit_memory(share: float, env: Mapping[str, str]) -> dict[str, str]:
+    """XLA takes its share of a GPU's memory at once: what it may have where several runs are on one."""
+    if share >= 1 or "XLA_PYTHON_CLIENT_MEM_FRACTION" in env:
+        return {}
+    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{XLA_SHARE * share:.3f}"}
+
+
+def _take_lock(stack: ExitStack, path: Path, kind: int) -> int:
+    descriptor = _open_lock(stack, path)
     fcntl.flock(descriptor, kind)
     return descriptor
 
 
-def _opened(stack: ExitStack, path: Path) -> int:
+def _open_lock(stack: ExitStack, path: Path) -> int:
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     try:
         descriptor = os.open(path, flags, 0o600)

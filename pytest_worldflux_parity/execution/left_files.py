@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,12 +22,12 @@ MOST_RECORD = 64 << 20
 DEEPEST = 100
 MOST_ARRAYS = 256 << 20
 # Of what is read of a program's folder, bytes at the most. Logs have no such limit: their middle is left out.
-LARGEST = {
+LARGEST_BYTES = {
     "metrics.json": MOST_RECORD, "match.json": MOST_RECORD, "request.json": MOST_RECORD,
     "match_request.json": MOST_RECORD, "isolation.json": MOST_RECORD, "outputs.npz": MOST_ARRAYS,
     "perturbed.npz": MOST_ARRAYS,
 }  # fmt: skip
-LOGS = ("stdout.log", "stderr.log", "progress.jsonl")
+LEFT_LOGS = ("stdout.log", "stderr.log", "progress.jsonl")
 
 
 def read_left(path: str | Path, most: int) -> bytes:
@@ -62,17 +63,34 @@ def open_left(path: str | Path, how: int = os.O_RDONLY) -> int:
     return descriptor
 
 
+def write_at_once(path: Path, data: bytes) -> None:
+    """Write bytes so that a reader sees the old file or the new one, and no link is followed.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        with open(partial, "xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def take_away_odd(folder: Path) -> str:
     """Remove what is read by name and is no file; what there was, or that a file is too large, or empty."""
     said = ""
-    for name in (*LARGEST, *LOGS):
+    for name in (*LARGEST_BYTES, *LEFT_LOGS):
         with suppress(FileNotFoundError):
             status = os.lstat(folder / name)
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                 os.unlink(folder / name)
                 said = said or f"left {'a link' if stat.S_ISLNK(status.st_mode) else 'no file'} as {name}"
-            elif status.st_size > LARGEST.get(name, status.st_size):
-                most = LARGEST[name] >> 20
+            elif status.st_size > LARGEST_BYTES.get(name, status.st_size):
+                most = LARGEST_BYTES[name] >> 20
                 said = said or f"left {status.st_size} bytes as {name}, which may have {most} MiB"
     return said
 
@@ -94,11 +112,11 @@ def _is_deeper(document: object, levels: int) -> bool:
     """Whether JSON holds values within values more than ``levels`` deep."""
     level = [document]
     for _ in range(levels):
-        level = [inner for value in level for inner in _inner(value) if isinstance(inner, (dict, list))]
+        level = [inner for value in level for inner in _inner_of(value) if isinstance(inner, (dict, list))]
     return bool(level)
 
 
-def _inner(value: Any) -> Iterable[object]:
+def _inner_of(value: Any) -> Iterable[object]:
     return value.values() if isinstance(value, dict) else value
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import runner
 from .engine import Execution, Launch
-from .launching import started
-from .leases import Lease, Pool, leased, pool
+from .launching import start_program
+from .leases import Pool, hold_lease, make_pool
 from .store import set_record_aside
 
 if TYPE_CHECKING:
@@ -16,14 +18,20 @@ if TYPE_CHECKING:
 
 
 class LocalEngine:
-    """This machine. One attempt a process: pytest-xdist brings the others."""
+    """This machine; a session says how many attempts it starts at a time."""
 
     name = "local"
 
-    def __init__(self, context: RunContext, held: Pool | None = None) -> None:
-        """``held``: what runs hold while they run; None: the machine's own, with one slot a GPU."""
+    def __init__(
+        self, context: RunContext, held: Pool | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """``held``: what runs hold while they run; None: the machine's own, with one slot a GPU.
+
+        ``variables``: more of the environment of programs, where one is tried alone.
+        """
         self._context = context
-        self._pool = held or pool(context.device)
+        self._variables = variables or {}
+        self._pool = held or make_pool(context.device)
 
     def width(self) -> int:
         return 1
@@ -38,18 +46,13 @@ class LocalEngine:
             SuiteError: a placeholder of a manifest's command has no value.
         """
         context, request = self._context, launch.request
-        with leased(self._pool, launch.resources, launch.alone) as lease:
-            with started(launch.program, request, context.root, launch.sealed) as start:
-                held = [launch.present, *lease.descriptors]
-                env = {**start.env, **lease.environment}
-                within = (start.room, start.isolation)
-                outcome = runner.run(request, start.command, env, start.cwd, held, *within)
-                if outcome.success:
-                    start.ended_well()
+        with hold_lease(self._pool, launch.resources, launch.alone) as lease:
+            with start_program(launch.program, request, context.root, launch.sealed) as start:
+                start = replace(start, env={**start.env, **lease.environment, **self._variables})
+                outcome = runner.run(request, start, [launch.present, *lease.descriptors])
             if not outcome.success:
                 set_record_aside(launch.folder)
-            # Asked for while the lease still stands.
-            return Execution(outcome, start.command, lease.gpus, _alone(outcome, lease))
+            return Execution(outcome, start.command, lease.gpus)
 
     def adopt(self, folder: Path) -> None:
         """Nothing of an earlier session runs: the lock on the run directory has waited for its end."""
@@ -59,7 +62,3 @@ class LocalEngine:
 
     def close(self) -> None:
         pass
-
-
-def _alone(outcome: runner.Outcome, lease: Lease) -> bool:
-    return lease.gpus_alone if outcome.kind == "out_of_gpu_memory" else lease.machine_alone

@@ -7,18 +7,17 @@ golden, backend and request are the same.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import schemas, wire
 from ..errors import BackendError, MatchError, StoreError
+from ..inputs.backends import Backend
 from ..inputs.golden import read_arrays, write_given
 from ..inputs.golden_data import Match, Perturbation
 from ..inputs.matches import MatchSpec
@@ -26,17 +25,18 @@ from ..schemas.json_text import utc_now
 from . import runner
 from .attempt_end import clean_document, clean_texts
 from .cleaning import cleaner
-from .launching import Sealed, Start, match_started
-from .left_files import LARGEST, read_left
-from .store import translated, write_document
+from .launching import Sealed, start_backend
+from .left_files import LARGEST_BYTES, read_left
+from .runner import Start
+from .store import locked, new_attempt_folder, numbered_attempts, translated, write_document
 
-FOLDER = "component_match"
+MATCH_FOLDER = "component_match"
 REPORT = "component_match_report.json"
-REQUEST_SCHEMA = "worldflux.parity.match_request.v1"
-RUN_SCHEMA = "worldflux.parity.match_run.v1"
+MATCH_REQUEST_SCHEMA = "worldflux.parity.match_request.v1"
+MATCH_RUN_SCHEMA = "worldflux.parity.match_run.v1"
 # What the program is given: weights and inputs, so that it cannot hand back what it should compute.
 GIVEN = "golden"
-_RUN = "match_run.json"
+_MATCH_RUN_FILE = "match_run.json"
 _RETIRED = "match_run.failed.json"
 _DELIVERED = ("match.json", "outputs.npz", "perturbed.npz")
 
@@ -68,37 +68,23 @@ def match_once(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Mat
         BackendError: the backend's own environment is absent.
         StoreError: the folder cannot be written.
     """
-    with _held(folder):
+    with locked(folder):
         return last_run(spec, folder) or run_match(spec, folder, root, sealed)
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes; the lock goes with the process."""
-    with translated(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def last_run(spec: MatchSpec, folder: Path) -> MatchRun | None:
     """The first run for this request that delivered, else the last that did not; None without any."""
-    runs = [run for path in _numbered(folder) if (run := _read_run(path, spec.request_id)) is not None]
+    runs = [run for path in _runs_in(folder) if (run := _read_run(path, spec.request_id)) is not None]
     return next((run for run in runs if not run.error), runs[-1] if runs else None)
 
 
-def _numbered(folder: Path) -> list[Path]:
-    numbers = [p.name.removeprefix("attempt_") for p in folder.glob("attempt_*")]
-    return [folder / f"attempt_{n}" for n in sorted(int(x) for x in numbers if x.isdecimal())]
+def _runs_in(folder: Path) -> list[Path]:
+    return [path for _, path in numbered_attempts(folder)]
 
 
 def _read_run(folder: Path, request_id: str) -> MatchRun | None:
     """What the plugin wrote at the end of a run; None of one that was killed, or of another request."""
-    path = folder / _RUN
+    path = folder / _MATCH_RUN_FILE
     try:
         document = wire.load_object(path)
     except (OSError, wire.WireError):
@@ -116,11 +102,11 @@ def retire_failed(spec: MatchSpec, folder: Path) -> None:
     Raises:
         StoreError: the folder cannot be written.
     """
-    for path in _numbered(folder):
+    for path in _runs_in(folder):
         run = _read_run(path, spec.request_id)
         if run is not None and run.error:
             with translated(path):
-                (path / _RUN).rename(path / _RETIRED)
+                (path / _MATCH_RUN_FILE).rename(path / _RETIRED)
 
 
 def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> MatchRun:
@@ -133,18 +119,21 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
     """
     # Asked before there is a folder: what is absent is no run that failed.
     spec.backend.interpreter(root)
-    out_dir = _new_folder(folder)
+    out_dir = new_attempt_folder(folder.resolve())[1]
     clean = cleaner(root, folder.resolve().parent.parent, os.environ, own=out_dir)
     begun = time.monotonic()
-    error, return_code, command = "", None, list[str]()
+    error, return_code = "", None
+    command: Sequence[str] = ()
     isolation: Mapping[str, Any] | None = None
     try:
         path = out_dir / "match_request.json"
-        with match_started(spec.backend, path, spec.threads, root, sealed) as start:
+
+        def words(own: Backend, python: Path) -> list[str]:
+            return own.command(python, path, program="match")
+
+        with start_backend(spec.backend, words, out_dir, spec.threads, root, sealed) as start:
             command, isolation = start.command, start.isolation
-            return_code = _execute(spec, start, out_dir)
-            if return_code == 0:
-                start.ended_well()
+            return_code = _execute_match(spec, start, out_dir)
         runner.check_exit(return_code, out_dir, spec.backend.adapter)
         _read_match(out_dir, spec)
         with translated(out_dir):
@@ -153,40 +142,30 @@ def run_match(spec: MatchSpec, folder: Path, root: Path, sealed: Sealed) -> Matc
         error = clean.text(problem.line())
     with translated(out_dir):
         clean_texts(out_dir, clean)
-    files, seconds = {} if error else _sha256s(out_dir), round(time.monotonic() - begun, 3)
+    files, seconds = {} if error else _delivered_hashes(out_dir), round(time.monotonic() - begun, 3)
     run = MatchRun(out_dir, error, files, seconds, isolation)
     document = {
-        "schema_version": RUN_SCHEMA,
+        "schema_version": MATCH_RUN_SCHEMA,
         "generated_at_utc": utc_now(),
         "request_id": spec.request_id,
         "adapter": spec.backend.adapter,
-        "command": clean.document(command),
+        "command": clean.document([*command]),
         "error": error,
         "return_code": return_code,
         "duration_sec": run.duration_sec,
         "artifacts_sha256": dict(run.artifacts_sha256),
         "isolation": clean.document(isolation),
     }
-    write_document(out_dir / _RUN, document, "match_run.v1")
+    write_document(out_dir / _MATCH_RUN_FILE, document, "match_run.v1")
     return run
 
 
-def _new_folder(folder: Path) -> Path:
-    with translated(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        last = _numbered(folder)[-1:]
-        number = int(last[0].name.removeprefix("attempt_")) + 1 if last else 1
-        path = folder.resolve() / f"attempt_{number}"
-        path.mkdir()
-    return path
-
-
-def _execute(spec: MatchSpec, start: Start, out_dir: Path) -> int:
+def _execute_match(spec: MatchSpec, start: Start, out_dir: Path) -> int:
     assert spec.backend.match is not None
     with translated(out_dir):
         write_given(spec.golden, out_dir / GIVEN)
     request = {
-        "schema_version": REQUEST_SCHEMA,
+        "schema_version": MATCH_REQUEST_SCHEMA,
         "golden": str(out_dir / GIVEN),
         "out_dir": str(out_dir),
         "device": spec.device,
@@ -194,21 +173,16 @@ def _execute(spec: MatchSpec, start: Start, out_dir: Path) -> int:
     }
     write_document(out_dir / "match_request.json", request, "match_request.v1")
     with translated(out_dir):
-        return runner.execute(
-            start.command,
-            start.env,
-            out_dir,
-            spec.backend.match.deadline_sec,
-            where=spec.backend.adapter,
-            mend="raise match.deadline_sec in backend.yaml, or look at the log",
-            room=start.room,
-        )
+        hint = "raise match.deadline_sec in backend.yaml, or look at the log"
+        deadline = spec.backend.match.deadline_sec
+        return runner.execute(start, out_dir, deadline, where=spec.backend.adapter, hint=hint)
 
 
-def _sha256s(folder: Path) -> dict[str, str]:
+def _delivered_hashes(folder: Path) -> dict[str, str]:
     with translated(folder):
         return {
-            name: hashlib.sha256(read_left(folder / name, LARGEST[name])).hexdigest() for name in _DELIVERED
+            name: hashlib.sha256(read_left(folder / name, LARGEST_BYTES[name])).hexdigest()
+            for name in _DELIVERED
         }
 
 
@@ -219,7 +193,9 @@ def read_match(run: MatchRun, spec: MatchSpec) -> Match:
         MatchError: a file is gone, is no longer what it was, or is not what a match program writes.
     """
     try:
-        changed = [n for n, own in _sha256s(run.folder).items() if run.artifacts_sha256.get(n) != own]
+        changed = [
+            n for n, own in _delivered_hashes(run.folder).items() if run.artifacts_sha256.get(n) != own
+        ]
     except StoreError as error:
         raise MatchError(error.what, where=error.where) from None
     if changed:
@@ -235,7 +211,7 @@ def _read_match(folder: Path, spec: MatchSpec) -> Match:
         raise MatchError(
             f"match.json is of the source tree {tree[:16]}..., the backend's folder is another",
             where=backend.adapter,
-            mend="state wire.tree_sha256 of the backend's folder, or start a new run",
+            hint="state wire.tree_sha256 of the backend's folder, or start a new run",
         )
     components = [c.name for c in spec.golden.components]
     planted = [row["component"] for row in document["perturbations"]]
@@ -263,7 +239,7 @@ def _most_bytes(spec: MatchSpec, components: Iterable[str]) -> int:
 def _match_document(folder: Path, adapter: str) -> dict[str, Any]:
     path = folder / "match.json"
     try:
-        document = wire.object_in(read_left(path, LARGEST[path.name]), str(path))
+        document = wire.object_in(read_left(path, LARGEST_BYTES[path.name]), str(path))
         # 1e400 is JSON, but no number that a report could hold.
         wire.canonical_json(document)
     except FileNotFoundError:

@@ -19,11 +19,14 @@ from ..errors import RunFailed, SuiteError
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedSuite
-from ..suite import pairs, suite_file
+from ..suite import suite_file
 from . import runner
-from .isolation import tried, walls_of
-from .launching import check_started, sealed_now
+from .attempts import request_of
+from .engines import ENGINES
+from .isolation import walls_of, why_no_walls
+from .launching import seal_program_now, start_backend
 
+_PYTHON = re.compile(r"[\w.]+(Error|Exception): ")
 _KEY = re.compile(r"(recipe|eval_protocol)(?:\.([A-Za-z0-9_][A-Za-z0-9_.]*[A-Za-z0-9_]))?")
 
 
@@ -39,41 +42,36 @@ def check_requests(prepared: PreparedSuite, context: RunContext) -> None:
     """
     for system in [s for s in prepared.backends if s in context.systems]:
         backend, checkout = prepared.backends[system], prepared.sources[system].get("checkout")
-        if not isinstance(backend, Backend) or backend.check is None or not backend.is_ready(context.root):
+        if (
+            not isinstance(backend, Backend)
+            or backend.check is None
+            or backend.missing_of_environment(context.root)
+        ):
             continue
-        elsewhere = context.engine != "local" and context.isolate == "require" and tried() is not None
+        is_here = ENGINES[context.engine].is_here
+        elsewhere = not is_here and context.isolate == "require" and why_no_walls() is not None
         if not elsewhere and (checkout is None or Path(checkout).is_dir()):
             with tempfile.TemporaryDirectory(prefix="parity_check_") as folder:
                 place = Path(folder).resolve()
-                asked = list(_asked(prepared, backend, system, context, place / "requests"))
+                asked = list(_write_requests(prepared, backend, system, context, place / "requests"))
                 if asked:
-                    _ask(prepared, backend, system, context, place, asked)
+                    _ask_program(prepared, backend, system, context, place, asked)
 
 
-def _asked(
+def _write_requests(
     prepared: PreparedSuite, backend: Backend, system: str, context: RunContext, folder: Path
 ) -> Iterator[Path]:
     """The paths of a request for each task, written below ``folder``."""
     folder.mkdir()
     first = {p.task.id: p for p in reversed(prepared.pairs) if system in p.systems}
     for number, pair in enumerate(reversed(first.values())):
-        request = pairs.request(
-            prepared.suite,
-            pair,
-            system,
-            adapter=backend.adapter,
-            device=context.device,
-            source=prepared.sources[system],
-            run_id="check",
-            out_dir=str(folder),
-            attempt=1,
-        )
+        request = request_of(prepared, pair, system, context, attempt=1, folder=folder)
         path = folder / f"request_{number}.json"
         path.write_text(wire.request_to_json(request), encoding="utf-8")
         yield path
 
 
-def _ask(
+def _ask_program(
     prepared: PreparedSuite,
     backend: Backend,
     system: str,
@@ -84,28 +82,27 @@ def _ask(
     assert backend.check is not None
     context = replace(context, isolate="auto" if context.isolate == "off" else context.isolate)
     walls = replace(walls_of(context, prepared, system), compiled=place / "compiled")
-    sealed = replace(sealed_now(backend, context.root, place / "programs"), walls=walls)
+    sealed = replace(seal_program_now(backend, context.root, place / "programs"), walls=walls)
     source, threads = prepared.sources[system], prepared.suite.threads
     read = [Path(source["checkout"])] if "checkout" in source else []
+
+    def words(own: Backend, python: Path) -> list[str]:
+        return own.command(python, *asked, program="check")
+
+    hint, deadline = "raise deadline_sec of `check:` in its backend.yaml", backend.check.deadline_sec
     try:
-        with check_started(backend, asked, threads, context.root, sealed, read) as start:
-            status = runner.execute(
-                start.command,
-                start.env,
-                asked[0].parent,
-                backend.check.deadline_sec,
-                where=backend.adapter,
-                mend="raise deadline_sec of `check:` in its backend.yaml",
-                room=start.room,
-            )
+        with start_backend(backend, words, asked[0].parent, threads, context.root, sealed, read) as start:
+            status = runner.execute(start, asked[0].parent, deadline, where=backend.adapter, hint=hint)
     except RunFailed as error:
-        raise SuiteError(f"its check: {error.what}", where=backend.adapter, mend=error.mend) from None
+        raise SuiteError(f"its check: {error.what}", where=backend.adapter, hint=error.hint) from None
     if status != 0:
         lines = runner.log_tail(asked[0].parent).splitlines() or [f"its check ended with status {status}"]
-        raise SuiteError(lines[-1].strip(), where=_place(prepared, lines[-1]))
+        # Python's own last line does not say which program has failed.
+        who = f"{backend.adapter}: " if _PYTHON.match(lines[-1]) else ""
+        raise SuiteError(f"{who}{lines[-1].strip()}", where=_place_of_key(prepared, lines[-1]))
 
 
-def _place(prepared: PreparedSuite, line: str) -> str:
+def _place_of_key(prepared: PreparedSuite, line: str) -> str:
     """Where the key that a program names stands in the suite, for a task or for all."""
     named = _KEY.search(line)
     ends = [(named[1], named[2]), (named[1],)] if named else []

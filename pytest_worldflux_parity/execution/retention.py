@@ -15,14 +15,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-LOGS = ("stdout.log", "stderr.log")
+PROGRAM_LOGS = ("stdout.log", "stderr.log")
 # The record of a failed attempt that ran elsewhere: not to be taken for a success before its line is there.
 FAILED_RECORD = "failed_metrics.json"
-KEPT = ("metrics.json", FAILED_RECORD, "request.json", "progress.jsonl", *LOGS)
+KEPT_FILES = ("metrics.json", FAILED_RECORD, "request.json", "progress.jsonl", *PROGRAM_LOGS)
 _CHECKPOINTS = "checkpoint_paths"
 
 
-def apply(retention: str, folder: Path, line: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
+def apply_retention(retention: str, folder: Path, line: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
     """Remove what an attempt no longer needs; nothing under ``full``.
 
     Args:
@@ -33,18 +33,18 @@ def apply(retention: str, folder: Path, line: Mapping[str, Any], keep: Sequence[
     """
     if retention == "full" or not (line.get("success") or _has_logs(folder)):
         return
-    prune(folder, (*KEPT, *listed(line.get("artifact_manifest")), *keep))
+    prune(folder, (*KEPT_FILES, *listed_patterns(line.get("artifact_manifest")), *keep))
 
 
 def _has_logs(folder: Path) -> bool:
     """Whether the output of a failed attempt, which is all that explains it, is there as plain files."""
     try:
-        return all(stat.S_ISREG(os.lstat(folder / name).st_mode) for name in LOGS)
+        return all(stat.S_ISREG(os.lstat(folder / name).st_mode) for name in PROGRAM_LOGS)
     except OSError:
         return False
 
 
-def listed(manifest: object) -> Iterator[str]:
+def listed_patterns(manifest: object) -> Iterator[str]:
     """Patterns of the files in a record's manifest (kind -> [{path, ...}]), checkpoints left out."""
     if isinstance(manifest, Mapping):
         for kind, files in manifest.items():
@@ -59,41 +59,21 @@ def prune(folder: Path, patterns: Iterable[str]) -> None:
     """Remove everything below ``folder`` whose path within it matches none of ``patterns``.
 
     Links are removed and never followed: every step is taken from the descriptor of the folder above, so
-    nothing outside can be reached, whatever is exchanged meanwhile.
+    nothing outside can be reached, whatever is exchanged meanwhile. What cannot be removed stays.
     """
     wanted = tuple(patterns)
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            _prune(descriptor, "", wanted)
-        finally:
-            os.close(descriptor)
+        for place, folders, names, descriptor in os.fwalk(folder, topdown=False):
+            below = os.path.relpath(place, folder)
+            for name in (*names, *folders):
+                path = os.path.normpath(f"{below}/{name}")
+                with contextlib.suppress(OSError):
+                    _remove_unless(any(fnmatchcase(path, p) for p in wanted), name, descriptor)
 
 
-def _prune(descriptor: int, prefix: str, patterns: Sequence[str]) -> bool:
-    """Prune an open folder; whether anything is left in it."""
-    left = False
-    for name in os.listdir(descriptor):
-        path = f"{prefix}{name}"
-        try:
-            is_folder = stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
-            if is_folder:
-                left |= _prune_below(descriptor, name, path, patterns)
-            elif any(fnmatchcase(path, pattern) for pattern in patterns):
-                left = True
-            else:
-                os.unlink(name, dir_fd=descriptor)
-        except OSError:
-            left = True
-    return left
-
-
-def _prune_below(parent: int, name: str, path: str, patterns: Sequence[str]) -> bool:
-    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-    try:
-        left = _prune(descriptor, f"{path}/", patterns)
-    finally:
-        os.close(descriptor)
-    if not left:
+def _remove_unless(kept: bool, name: str, parent: int) -> None:
+    """Remove a file or a link, unless it is kept, or a folder, unless it is not empty."""
+    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
         os.rmdir(name, dir_fd=parent)
-    return left
+    elif not kept:
+        os.unlink(name, dir_fd=parent)

@@ -21,7 +21,7 @@ kind (``error_kind``)   how it is told                                          
 ``leak``                its record holds a password, a token or a key               never
 ======================  ==========================================================  ====================
 
-What ran alone when it ran out of memory is not tried again. ``retries`` is the suite's, and counts over all
+``retries`` is the suite's, and counts over all
 sessions of a run, by its log; a full disk uses up none. The kernel's count of OOM kills is that of the
 control group where it has one, else of the machine, so that it can be another process's.
 """
@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
@@ -64,14 +63,6 @@ _MEMORY = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An attempt that failed. ``alone``: nothing else of ours ran where it could take its memory."""
-
-    kind: Kind
-    alone: bool = False
-
-
 def failure_kind(return_code: int | None, log: str, device: str, oom_killed: bool) -> Kind:
     """Why a program failed that was not ended at its deadline.
 
@@ -93,25 +84,24 @@ def failure_kind(return_code: int | None, log: str, device: str, oom_killed: boo
     return "killed" if number in _ENDING_SIGNALS else "failed"
 
 
-def next_try(earlier: Sequence[Failure], now: Sequence[Failure], retries: int) -> How:
-    """Whether a run is tried again after these attempts, the last of which has failed.
+def next_try(earlier: Sequence[Kind], now: Sequence[Kind], retries: int) -> How:
+    """Whether a run is tried again after these failures, of which the last is that of the last attempt.
 
     Args:
         earlier: those of other sessions. now: those of this one.
     """
     every = [*earlier, *now]
     last = every[-1]
-    if last.kind == LEAK:
+    if last == LEAK:
         return "never"
-    if last.kind in _OF_MEMORY:
-        before = sum(f.kind == last.kind for f in every[:-1])
-        return "never" if last.alone or before else "alone"
-    if last.kind in UNSEEN:
+    if last in _OF_MEMORY:
+        return "never" if last in every[:-1] else "alone"
+    if last in UNSEEN:
         # A session that is lost again and again comes to its end all the same.
-        return "again" if sum(f.kind in UNSEEN for f in now) <= max(1, retries) else "never"
-    if last.kind == DISK_FULL:
-        return "again" if sum(f.kind == DISK_FULL for f in now) <= retries else "never"
-    failed = sum(f.kind not in (*UNSEEN, *_OF_MEMORY, DISK_FULL) for f in every)
+        return "again" if sum(kind in UNSEEN for kind in now) <= max(1, retries) else "never"
+    if last == DISK_FULL:
+        return "again" if now.count(DISK_FULL) <= retries else "never"
+    failed = sum(kind not in (*UNSEEN, *_OF_MEMORY, DISK_FULL) for kind in every)
     return "again" if failed <= retries else "never"
 
 

@@ -25,14 +25,14 @@ from typing import Any
 from .. import wire
 from ..errors import RecordError, RunFailed
 from .guardian import MARK, end_marked, guardian
-from .isolation import FILE, Room, return_code, wrapped
+from .isolation import WALLS_FILE, Room, return_code, wrap_command
 from .last_words import last_words
-from .left_files import LARGEST, left_record, open_left, read_left, take_away_odd
+from .left_files import LARGEST_BYTES, left_record, open_left, read_left, take_away_odd
 from .retry import DISK_FULL, Kind, failure_kind
 
 # A disk with less is full.
 ROOM_BYTES = 1 << 20
-FULL = "the disk is full: free some space, then go on with --parity-resume"
+FULL_DISK = "the disk is full: free some space, then go on with --parity-resume"
 LOG_TAIL_BYTES = 4000
 # An allocator's report follows the line that names the reason.
 REASON_BYTES = 65536
@@ -52,7 +52,7 @@ class Outcome:
         kind: of the error, as :mod:`.retry` tells them apart; None on success.
         return_code: as the process gave it (negative: a signal); None when it could not be started or
             was ended at its deadline.
-        isolation: what kept it in its folder (:func:`.isolation.told`).
+        isolation: what kept it in its folder (:func:`.isolation.describe_walls`).
     """
 
     record: wire.RunRecord | None
@@ -67,7 +67,7 @@ class Outcome:
         return self.record is not None
 
 
-def environment(base: Mapping[str, str], python_path: Sequence[Path], threads: int) -> dict[str, str]:
+def program_environment(base: Mapping[str, str], python_path: Sequence[Path], threads: int) -> dict[str, str]:
     """The environment of a program: the caller's, but for what changes how Python starts.
 
     Args:
@@ -101,71 +101,69 @@ def install_wire(folder: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Start:
+    """A program that is ready to be started.
+
+    Attributes:
+        cwd: the folder that it starts in; None: that of its results.
+        room: the walls around it; None: it runs open. isolation: the same in a record's words.
+    """
+
+    command: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path | None = None
+    room: Room | None = None
+    isolation: Mapping[str, Any] | None = None
+
+
 class DeadlinePassed(RunFailed):
     """The program was ended at its deadline."""
 
 
-def run(
-    request: wire.RunRequest,
-    command: Sequence[str],
-    env: Mapping[str, str],
-    cwd: Path | None = None,
-    keep_open: Sequence[int] = (),
-    room: Room | None = None,
-    isolation: Mapping[str, Any] | None = None,
-) -> Outcome:
-    """Run ``command`` for ``request`` and read what it found.
+def run(request: wire.RunRequest, start: Start, keep_open: Sequence[int] = ()) -> Outcome:
+    """Run a program for ``request`` and read what it found.
 
-    It starts in ``request.out_dir``, or in ``cwd``. ``request.out_dir`` must exist and be empty;
-    ``request.json`` is written into it. Never raises
+    ``request.out_dir`` must exist and be empty; ``request.json`` is written into it. Never raises
     for what the program does; a KeyboardInterrupt ends the program and passes on.
 
     Args:
         keep_open: descriptors that an open program inherits: a lock on them is held until it has ended too.
             One within walls inherits none: it ends with whoever holds them.
-        room: the walls around it. isolation: what a record says of them.
 
     Raises:
         OSError: the request or the logs cannot be written.
     """
     folder = Path(request.out_dir)
     asked = {"request.json": wire.request_to_json(request)}
-    if isolation is not None:
+    if start.isolation is not None:
         # Whoever finds the attempt without having seen its end knows by this how it ran.
-        asked[FILE] = wire.canonical_json(isolation)
-    _ask(folder, asked)
-    start, kills = time.monotonic(), oom_kills()
+        asked[WALLS_FILE] = wire.canonical_json(start.isolation)
+    _write_asked(folder, asked)
+    begun, kills = time.monotonic(), oom_kills()
     return_code: int | None = None
     record, error = None, ""
     kind: Kind | None = None
-    mend = "raise deadline_sec in the suite, or look at progress.jsonl"
+    hint = "raise deadline_sec in the suite, or look at progress.jsonl"
     try:
         return_code = execute(
-            command,
-            env,
-            folder,
-            request.deadline_sec,
-            where=request.adapter,
-            mend=mend,
-            cwd=cwd,
-            keep_open=keep_open,
-            room=room,
+            start, folder, request.deadline_sec, where=request.adapter, hint=hint, keep_open=keep_open
         )
-        _ask_anew(folder, asked)
+        _restore_asked(folder, asked)
         check_exit(return_code, folder, request.adapter)
-        record = _accepted(request, folder)
+        record = _accept_record(request, folder)
     except DeadlinePassed as problem:
         error, kind = problem.line(), "deadline"
     except (RunFailed, RecordError) as problem:
         error = problem.line()
-        kind = failure_kind(return_code, _reason(folder), request.device, oom_kills() > kills)
+        kind = failure_kind(return_code, _end_of_logs(folder), request.device, oom_kills() > kills)
         # Looked for before the program's copy goes, which makes room.
         if kind == "failed" and is_full(folder):
-            error, kind = f"{error}; {FULL}", DISK_FULL
-    return Outcome(record, error, return_code, time.monotonic() - start, kind, isolation)
+            error, kind = f"{error}; {FULL_DISK}", DISK_FULL
+    return Outcome(record, error, return_code, time.monotonic() - begun, kind, start.isolation)
 
 
-def _ask(folder: Path, files: Mapping[str, str]) -> None:
+def _write_asked(folder: Path, files: Mapping[str, str]) -> None:
     """Write what the program is asked, or nothing: then its attempt has not begun."""
     try:
         for name, text in files.items():
@@ -176,14 +174,14 @@ def _ask(folder: Path, files: Mapping[str, str]) -> None:
         raise
 
 
-def _ask_anew(folder: Path, files: Mapping[str, str]) -> None:
+def _restore_asked(folder: Path, files: Mapping[str, str]) -> None:
     """Put back what was asked, where the program has emptied its folder, taken it away or written over it.
 
     Where that cannot be, what is missed at the end says so: the attempt has ended, and gets its line.
     """
     for name, text in files.items():
         with contextlib.suppress(OSError):
-            if read_left(folder / name, LARGEST[name]) == text.encode():
+            if read_left(folder / name, LARGEST_BYTES[name]) == text.encode():
                 continue
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -234,22 +232,22 @@ def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
                 yield cgroups / "memory" / "memory.oom_control"
 
 
-def _reason(folder: Path) -> str:
-    return "\n".join(_tail(folder / name, REASON_BYTES) for name in ("stderr.log", "stdout.log"))
+def _end_of_logs(folder: Path) -> str:
+    return "\n".join(_tail_of(folder / name, REASON_BYTES) for name in ("stderr.log", "stdout.log"))
 
 
 def log_tail(folder: Path) -> str:
     """The last lines of the program's stderr, or of its stdout when stderr is empty."""
-    return log_of(folder, LOG_TAIL_BYTES)[1]
+    return log_written(folder, LOG_TAIL_BYTES)[1]
 
 
-def log_of(folder: Path, size: int) -> tuple[str, str]:
+def log_written(folder: Path, size: int) -> tuple[str, str]:
     """Which of a program's logs it wrote into, stderr before stdout, and its last ``size`` bytes, as text."""
-    texts = ((name, _tail(folder / name, size)) for name in ("stderr.log", "stdout.log"))
+    texts = ((name, _tail_of(folder / name, size)) for name in ("stderr.log", "stdout.log"))
     return next(((name, text) for name, text in texts if text), ("", ""))
 
 
-def _tail(path: Path, size: int) -> str:
+def _tail_of(path: Path, size: int) -> str:
     with contextlib.suppress(OSError), os.fdopen(open_left(path), "rb") as handle:
         handle.seek(max(0, handle.seek(0, os.SEEK_END) - size))
         return handle.read().decode("utf-8", "replace").strip()
@@ -257,42 +255,39 @@ def _tail(path: Path, size: int) -> str:
 
 
 def execute(
-    command: Sequence[str],
-    env: Mapping[str, str],
+    start: Start,
     folder: Path,
     deadline_sec: float,
     *,
     where: str,
-    mend: str,
-    cwd: Path | None = None,
+    hint: str,
     keep_open: Sequence[int] = (),
-    room: Room | None = None,
 ) -> int:
     """Run one program in ``folder`` until it ends; its exit status. Its output goes into log files there.
 
     Args:
         where: whose program it is, for errors. mend: what to do when the deadline passes.
-        cwd: where the program starts, if not in ``folder``.
-        keep_open: descriptors that the program inherits where it runs open.
-        room: the walls around it; None: it runs open. They fall with the thread that runs this.
+        keep_open: descriptors that the program inherits where it runs open. Walls fall with this thread.
 
     Raises:
         RunFailed: it could not be started, or was ended at its deadline.
         OSError: the logs cannot be written.
     """
-    mark = secrets.token_hex(8)
-    started, around = ([*command], env) if room is None else wrapped(command, env, cwd or folder, room)
+    mark, room, cwd = secrets.token_hex(8), start.room, start.cwd or folder
+    command, env = (
+        (start.command, start.env) if room is None else wrap_command(start.command, start.env, cwd, room)
+    )
     with (
         open(folder / "stdout.log", "wb") as out,
         open(folder / "stderr.log", "wb") as err,
         guardian().watching(mark),
     ):
         try:
-            _check_program(command[0], env)
+            _check_program(start.command[0], start.env)
             process = subprocess.Popen(
-                started,
-                cwd=cwd or folder,
-                env={**around, MARK: mark},
+                [*command],
+                cwd=cwd,
+                env={**env, MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -302,24 +297,24 @@ def execute(
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise RunFailed(f"{command[0]} cannot be started: {reason}", where=where) from None
+            raise RunFailed(f"{start.command[0]} cannot be started: {reason}", where=where) from None
         guardian().started(mark, process.pid)
-        with _ended_at_exit(process, mark), _may_be_ended(process):
-            if not _wait(process, deadline_sec):
-                raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, mend=mend)
-        _refuse_odd(folder, where)
+        with _ending_at_exit(process, mark), _ending_from_outside(process):
+            if not _has_ended_within(process, deadline_sec):
+                raise DeadlinePassed(f"deadline of {deadline_sec:g} s passed", where=where, hint=hint)
+        _refuse_odd_files(folder, where)
         return process.returncode if room is None else return_code(process.returncode)
 
 
-def _refuse_odd(folder: Path, where: str) -> None:
+def _refuse_odd_files(folder: Path, where: str) -> None:
     """Take away what is read by name and is no file, and refuse what nobody could read.
 
     Raises:
         RunFailed: there was such a thing.
     """
     if said := take_away_odd(folder):
-        mend = "let it write the file itself, and no more than that"
-        raise RunFailed(f"the program {said}", where=where, mend=mend)
+        hint = "let it write the file itself, and no more than that"
+        raise RunFailed(f"the program {said}", where=where, hint=hint)
 
 
 def _check_program(name: str, env: Mapping[str, str]) -> None:
@@ -344,12 +339,12 @@ def end_running() -> None:
         _INTERRUPTED.add(process)
         _signal_group(process, signal.SIGTERM)
     for process in ended:
-        if not _wait(process, TERM_GRACE_SEC):
+        if not _has_ended_within(process, TERM_GRACE_SEC):
             _signal_group(process, signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def _may_be_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _ending_from_outside(process: subprocess.Popen[bytes]) -> Iterator[None]:
     _RUNNING.add(process)
     try:
         yield
@@ -361,7 +356,7 @@ def _may_be_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ended_at_exit(process: subprocess.Popen[bytes], mark: str) -> Iterator[None]:
+def _ending_at_exit(process: subprocess.Popen[bytes], mark: str) -> Iterator[None]:
     """End the program and all that it started, however the block is left."""
     try:
         yield
@@ -369,7 +364,7 @@ def _ended_at_exit(process: subprocess.Popen[bytes], mark: str) -> Iterator[None
         try:
             if process.poll() is None:
                 _signal_group(process, signal.SIGTERM)
-                _wait(process, TERM_GRACE_SEC)
+                _has_ended_within(process, TERM_GRACE_SEC)
         finally:
             # The group outlives its leader when the program left children behind.
             _signal_group(process, signal.SIGKILL)
@@ -383,33 +378,20 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
         os.killpg(process.pid, number)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait for the end without polling where the system can (Popen.wait polls up to every 50 ms)."""
-    if hasattr(os, "pidfd_open"):
-        try:
-            descriptor = os.pidfd_open(process.pid)
-        except ProcessLookupError:
-            # Another thread of ours has seen its end already.
-            return True
-        try:
-            poller = select.poll()
-            poller.register(descriptor, select.POLLIN)
-            # poll takes milliseconds in a C int: 24 days at the most.
-            end = time.monotonic() + seconds
-            ended = False
-            while not ended and (left := end - time.monotonic()) > 0:
-                ended = bool(poller.poll(min(left, 86400) * 1000))
-        finally:
-            os.close(descriptor)
-        if ended:
-            # Popen.poll says None while another thread collects the exit status: no deadline has passed.
-            process.wait()
-        return ended or process.poll() is not None
+def _has_ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether a program ends within a time; that it has is seen at once, as ``Popen.wait`` does not."""
+    end = time.monotonic() + seconds
+    if process.poll() is not None:
+        return True
+    watched = os.pidfd_open(process.pid)
     try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+        poll = select.poll()
+        poll.register(watched, select.POLLIN)
+        while process.poll() is None and (left := end - time.monotonic()) > 0:
+            poll.poll(min(left, 3600) * 1000)
+    finally:
+        os.close(watched)
+    return process.returncode is not None
 
 
 def check_exit(return_code: int, folder: Path, where: str) -> None:
@@ -422,7 +404,7 @@ def check_exit(return_code: int, folder: Path, where: str) -> None:
         raise RunFailed(_exit_text(return_code) + _reason_text(return_code, folder), where=where)
 
 
-def _accepted(request: wire.RunRequest, folder: Path) -> wire.RunRecord:
+def _accept_record(request: wire.RunRequest, folder: Path) -> wire.RunRecord:
     """The record of a program that ended well, when it answers this request.
 
     Raises:
@@ -474,5 +456,5 @@ _NOT_SEALED = (
 
 
 def _reason_text(return_code: int, folder: Path) -> str:
-    said = last_words(log_of(folder, REASON_BYTES)[1], killed=return_code < 0)
+    said = last_words(log_written(folder, REASON_BYTES)[1], killed=return_code < 0)
     return f": {said}{_NOT_SEALED if _NO_MODULE.search(said) else ''}" if said else ""

@@ -12,12 +12,11 @@ from typing import Any, BinaryIO, Literal
 
 from .. import schemas
 from ..errors import StoreError
-from ..schemas.json_text import KeyTwice, loads
-from .chain import Chain, Follower
+from .chain import Chain, Follower, parse_line
 
 SESSIONS = "sessions.jsonl"
 EVENT_SCHEMA = "worldflux.parity.session_event.v1"
-Event = Literal["started", "resumed", "ended"]
+SessionEvent = Literal["started", "resumed", "ended"]
 
 
 @dataclass(frozen=True)
@@ -52,22 +51,21 @@ def read_events(handle: BinaryIO) -> Sessions:
     unreadable: list[int] = []
     torn: list[int] = []
     for number, text in enumerate(handle, start=1):
-        event = _event(text)
-        follower.add(text, event or None)
-        if event:
+        event = parse_line(text)
+        if _is_event(event):
+            follower.add(text, event)
             events.append(event)
-        elif text.strip():
+            continue
+        # What such a line says of the bytes before it counts for nothing.
+        follower.add(text, None)
+        if text.strip():
             (torn if event is None else unreadable).append(number)
     return Sessions(tuple(events), tuple(unreadable), tuple(torn), follower.chain())
 
 
-def _event(text: bytes) -> dict[str, Any] | None:
-    """What a line says; nothing where it is none of ours, None where it is no JSON."""
+def _is_event(line: object) -> bool:
     try:
-        event = loads(text)
-        schemas.check(event, "session_event.v1", str, StoreError)
-    except (KeyTwice, StoreError):
-        return {}
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else {}
+        schemas.check(line, "session_event.v1", str, StoreError)
+    except StoreError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import marshal
+import json
 import os
 import re
 import shutil
@@ -20,50 +20,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from .. import schemas, wire
 from ..errors import StoreError
-from ..schemas.json_text import KeyTwice, indented, loads, utc_now
+from ..schemas.json_text import KeyTwice, utc_now
 from . import chain
-from .chain import Chain, Follower
+from .chain import Chain, Follower, parse_line
 from .leases import try_lock
 from .left_files import left_record, left_request, open_left
 from .records import SUCCESS, StoredLine
 from .retention import FAILED_RECORD
-from .sessions import EVENT_SCHEMA, SESSIONS, Event, Sessions, read_events
+from .sessions import EVENT_SCHEMA, SESSIONS, SessionEvent, Sessions, read_events
 
 Line = dict[str, Any]
 _Found = TypeVar("_Found")
 
 _PRESENCE = ".running"
 PRESENCE_WAIT_SEC = 30.0
-# What a line has of its record's metadata.
-_REPEATED = ("artifact_manifest", "command")
-# What is the same in the lines of all seeds of a task, or of all tasks, and in their records and metadata.
-_OF_LINES = (
-    "schema_version", "suite_id", "run_id", "task_id", "family", "device", "adapter", "adapter_id",
-    "backend_kind", "expected_adapter_id", "expected_backend_kind", "recipe", "recipe_hash", "eval_protocol",
-    "eval_protocol_hash", "secondary_metrics", "source", "source_commit", "gpus",
-)  # fmt: skip
-_OF_RECORDS = ("schema_version", "adapter", "task_id", "device")
-_OF_METADATA = (
-    "adapter_id", "effective_recipe", "recipe_hash", "eval_protocol", "eval_protocol_hash", "source",
-    "packages",
-)  # fmt: skip
-# Bytes of lines that are read together.
-_BATCH = 1 << 18
 Run = tuple[str, int, str]
 
-_FULL = ("the disk is full", "free some space, then go on with --parity-resume")
-_LARGE = ("the file would be larger than it may be", "raise the limit (ulimit -f), then --parity-resume")
-_LINK = ("is a link", "take it away, then go on with --parity-resume")
-_FILES = ("too many open files", "raise the limit (ulimit -n), then go on with --parity-resume")
+_DISK_IS_FULL = ("the disk is full", "free some space, then go on with --parity-resume")
+_TOO_LARGE = ("the file would be larger than it may be", "raise the limit (ulimit -f), then --parity-resume")
+_IS_A_LINK = ("is a link", "take it away, then go on with --parity-resume")
+_FILES_OPEN = ("too many open files", "raise the limit (ulimit -n), then go on with --parity-resume")
 # What this machine is short of, or a program put in the place of a file: what is wrong, and what mends it.
-_SHORT = {
-    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _LARGE, errno.EMFILE: _FILES, errno.ENFILE: _FILES,
-    errno.ELOOP: _LINK,
+_SHORTAGES = {
+    errno.ENOSPC: _DISK_IS_FULL, errno.EDQUOT: _DISK_IS_FULL, errno.EFBIG: _TOO_LARGE,
+    errno.EMFILE: _FILES_OPEN, errno.ENFILE: _FILES_OPEN, errno.ELOOP: _IS_A_LINK,
 }  # fmt: skip
 
 # What the plugin reads of a line by name; whatever lacks one of them is not a line of ours.
@@ -122,8 +108,8 @@ class SuiteStore:
         Raises:
             StoreError: a file is there and cannot be read.
         """
-        sessions = _read(self.folder / SESSIONS, read_events) or Sessions()
-        return replace(_read(self.path, _read_lines) or Stored(()), sessions=sessions)
+        sessions = _read_file(self.folder / SESSIONS, read_events) or Sessions()
+        return replace(_read_file(self.path, _read_lines) or Stored(()), sessions=sessions)
 
     def head(self) -> str:
         """sha256 of the log as it is now; of nothing where there is none.
@@ -131,7 +117,7 @@ class SuiteStore:
         Raises:
             StoreError: it cannot be read.
         """
-        return _read(self.path, _sha256) or chain.EMPTY
+        return _read_file(self.path, _head_of_file) or chain.EMPTY
 
     def append(self, line: Mapping[str, Any]) -> Line:
         """Add one line, durably; as it stands in the log.
@@ -141,7 +127,9 @@ class SuiteStore:
         """
         return self._append(self.path, line)
 
-    def note_session(self, event: Event, run_id: str, command: Sequence[str], retry_failed: str = "") -> str:
+    def note_session(
+        self, event: SessionEvent, run_id: str, command: Sequence[str], retry_failed: str = ""
+    ) -> str:
         """Write down that a session begins, goes on or ends, with the head that the log has now.
 
         Args:
@@ -164,33 +152,21 @@ class SuiteStore:
             **({"retry_failed": retry_failed} if retry_failed else {}),
         }
         self._append(self.folder / SESSIONS, line)
-        return _read(self.folder / SESSIONS, _sha256) or chain.EMPTY
+        return _read_file(self.folder / SESSIONS, _head_of_file) or chain.EMPTY
 
     def _append(self, path: Path, line: Mapping[str, Any]) -> Line:
-        # What JSON does not know is refused before there is a file.
-        wire.canonical_json(line)
         with translated(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = open_left(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                return chain.append(descriptor, line)
+                return chain.append_line(descriptor, line)
             finally:
                 os.close(descriptor)
 
     def new_attempt(self, task_id: str, seed: int, system: str) -> tuple[int, Path]:
         """The number and the new, empty folder of the next attempt."""
-        parent = self._run_folder(task_id, seed, system)
-        with translated(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            attempt = 1 + max((_attempt_number(p) for p in parent.iterdir()), default=0)
-            while True:
-                folder = parent / f"attempt_{attempt}"
-                try:
-                    folder.mkdir()
-                    return attempt, folder
-                except FileExistsError:
-                    attempt += 1
+        return new_attempt_folder(self._run_folder(task_id, seed, system))
 
     def attempt_folder(self, task_id: str, seed: int, system: str, attempt: int) -> Path:
         """Where an attempt wrote."""
@@ -201,8 +177,31 @@ class SuiteStore:
 
     def started(self, task_id: str, seed: int, system: str) -> list[tuple[int, Path]]:
         """Number and folder of every attempt at a run, ended or not."""
-        folders = self._run_folder(task_id, seed, system).glob("attempt_*")
-        return sorted((number, path) for path in folders if (number := _attempt_number(path)))
+        return numbered_attempts(self._run_folder(task_id, seed, system))
+
+
+def new_attempt_folder(parent: Path) -> tuple[int, Path]:
+    """The number and the new, empty folder of the next attempt below ``parent``.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    with translated(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        attempt = 1 + max((number for number, _ in numbered_attempts(parent)), default=0)
+        while True:
+            folder = parent / f"attempt_{attempt}"
+            try:
+                folder.mkdir()
+                return attempt, folder
+            except FileExistsError:
+                attempt += 1
+
+
+def numbered_attempts(parent: Path) -> list[tuple[int, Path]]:
+    """Number and folder of every attempt below ``parent``, in order."""
+    names = ((re.fullmatch(r"attempt_(\d+)", path.name), path) for path in parent.glob("attempt_*"))
+    return sorted((int(found[1]), path) for found, path in names if found)
 
 
 def answer_in(folder: Path) -> tuple[wire.RunRequest, wire.RunRecord] | None:
@@ -252,10 +251,10 @@ def safe_name(name: str) -> str:
     No two names share one: the bytes of other signs than letters, digits and ``_ . + @ -``, and a first dot,
     are written as ``=2F``. :func:`named_by` reads them back.
     """
-    return re.sub(r"^\.|[^A-Za-z0-9_.+@-]", lambda found: _hex(found[0]), name) or "="
+    return re.sub(r"^\.|[^A-Za-z0-9_.+@-]", lambda found: _hex_escaped(found[0]), name) or "="
 
 
-def _hex(sign: str) -> str:
+def _hex_escaped(sign: str) -> str:
     return "".join(f"={byte:02X}" for byte in sign.encode("utf-8", "surrogateescape"))
 
 
@@ -280,7 +279,7 @@ def write_document(path: Path, document: Mapping[str, Any], schema: str) -> None
     """
     schemas.check(document, schema, lambda at: f"{path}: {'.'.join(map(str, at))}", StoreError)
     try:
-        text = indented(document)
+        text = json.dumps(document, indent=2, allow_nan=False)
     except ValueError as error:
         raise StoreError(f"not a document: {error}", where=str(path)) from None
     write_text(path, text + "\n")
@@ -317,40 +316,48 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     Raises:
         StoreError: another pytest holds it, or it cannot be made.
     """
-    with _opened(run_dir, ".lock") as descriptor:
+    with _open_lock_file(run_dir, ".lock") as descriptor:
         if not try_lock(descriptor, fcntl.LOCK_EX):
             raise StoreError(
                 "another pytest is using this run directory",
                 where=str(run_dir),
-                mend="wait for it, or choose another --parity-run-id",
+                hint="wait for it, or choose another --parity-run-id",
             )
-        with _opened(run_dir, _PRESENCE) as others:
+        with _open_lock_file(run_dir, _PRESENCE) as others:
             end = time.monotonic() + PRESENCE_WAIT_SEC
             while not try_lock(others, fcntl.LOCK_EX):
                 if time.monotonic() > end:
                     raise StoreError(
                         "programs of an earlier pytest still run in this run directory",
                         where=str(run_dir),
-                        mend="end them, or choose another --parity-run-id",
+                        hint="end them, or choose another --parity-run-id",
                     )
                 time.sleep(0.02)
         yield
 
 
 @contextmanager
-def presence(run_dir: Path) -> Iterator[int]:
+def hold_presence(run_dir: Path) -> Iterator[int]:
     """Say that something runs in a run directory, for as long as the block or a program that inherits lasts.
 
     Returns:
         The descriptor that a program has to inherit.
     """
-    with _opened(run_dir, _PRESENCE) as descriptor:
+    with _open_lock_file(run_dir, _PRESENCE) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield descriptor
 
 
 @contextmanager
-def _opened(run_dir: Path, name: str) -> Iterator[int]:
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes, once they let it go; the lock goes with the process."""
+    with _open_lock_file(folder, ".lock") as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _open_lock_file(run_dir: Path, name: str) -> Iterator[int]:
     with translated(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(run_dir / name, os.O_RDWR | os.O_CREAT, 0o644)
@@ -366,13 +373,13 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what, mend = _SHORT.get(
+        what, hint = _SHORTAGES.get(
             error.errno or 0, (f"cannot be written: {error.strerror}", "choose a writable --parity-output")
         )
-        raise StoreError(what, where=str(path), mend=mend) from None
+        raise StoreError(what, where=str(path), hint=hint) from None
 
 
-def _read(path: Path, parse: Callable[[BinaryIO], _Found]) -> _Found | None:
+def _read_file(path: Path, parse: Callable[[BufferedReader], _Found]) -> _Found | None:
     try:
         with os.fdopen(open_left(path), "rb") as handle:
             return parse(handle)
@@ -382,32 +389,25 @@ def _read(path: Path, parse: Callable[[BinaryIO], _Found]) -> _Found | None:
         raise StoreError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def _sha256(handle: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while piece := handle.read(_BATCH):
-        digest.update(piece)
-    return digest.hexdigest()
+def _head_of_file(handle: BufferedReader) -> str:
+    return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _read_lines(handle: BinaryIO) -> Stored:
-    lines, torn, unreadable, number = [], 0, [], 0
+    lines: list[Line] = []
+    torn, unreadable, repeated = 0, list[int](), dict[int, str]()
     follower = Follower()
-    repeated: dict[int, str] = {}
-    values: dict[bytes, Any] = {}
-    while texts := handle.readlines(_BATCH):
-        for text, line in zip(texts, _parsed(texts), strict=True):
-            number += 1
-            follower.add(text, line)
-            if isinstance(line, KeyTwice):
-                repeated[number] = str(line)
-            elif not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
-                torn += bool(text.strip())
-            elif _is_ours(line):
-                with suppress(ValueError):
-                    line = _shared(line, values)
-                lines.append(StoredLine(line))
-            else:
-                unreadable.append(number)
+    for number, text in enumerate(handle, start=1):
+        line = parse_line(text)
+        follower.add(text, line)
+        if isinstance(line, KeyTwice):
+            repeated[number] = str(line)
+        elif not isinstance(line, dict) or not line.keys() >= _LINE_KEYS.keys():
+            torn += bool(text.strip())
+        elif _is_ours(line):
+            lines.append(StoredLine(line))
+        else:
+            unreadable.append(number)
     return Stored(tuple(lines), torn, tuple(unreadable), repeated, follower.chain())
 
 
@@ -415,58 +415,6 @@ def _is_ours(line: Mapping[str, Any]) -> bool:
     # A success must also name its version, where it is judged.
     known = line.get("schema_version", wire.RECORD_SCHEMA) == wire.RECORD_SCHEMA
     return known and all(type(line[key]) is kind for key, kind in _LINE_KEYS.items())
-
-
-def _shared(line: Line, values: dict[bytes, Any]) -> Line:
-    """The line, with what it repeats of its record's metadata and of other lines in memory once.
-
-    Lines are never changed. Only what is the same to the last type is shared: 1, 1.0 and true are equal.
-
-    Args:
-        values: what lines have shared so far, by its bytes.
-
-    Raises:
-        ValueError: it is nested too deep to be compared.
-    """
-    metrics = line["metrics"] if isinstance(line.get("metrics"), dict) else {}
-    metadata = metrics["metadata"] if isinstance(metrics.get("metadata"), dict) else {}
-    for key in _REPEATED:
-        if key in metadata and marshal.dumps(line.get(key), 0) == marshal.dumps(metadata[key], 0):
-            line[key] = metadata[key]
-    for holder, keys in ((line, _OF_LINES), (metrics, _OF_RECORDS), (metadata, _OF_METADATA)):
-        for key in keys:
-            if key in holder:
-                holder[key] = values.setdefault(marshal.dumps(holder[key], 0), holder[key])
-    return line
-
-
-def _parsed(texts: Sequence[bytes]) -> list[Any]:
-    """What each line says; None where it is no JSON, the mistake where a key stands twice.
-
-    Read as one list, their keys are held in memory once. What stands between is a text that none of them can
-    hold, since it is a hash of them all: so each entry is the whole of one line.
-    """
-    between = hashlib.sha256(b"".join(texts)).hexdigest()
-    found: list[Any] = []
-    with suppress(ValueError, RecursionError):
-        found = loads(b"[%s]" % f',"{between}",'.encode().join(texts))
-    if len(found) == 2 * len(texts) - 1 and all(entry == between for entry in found[1::2]):
-        return found[::2]
-    return [_parse(text) for text in texts]
-
-
-def _parse(text: bytes) -> Any:
-    try:
-        return loads(text)
-    except KeyTwice as twice:
-        return twice
-    except (ValueError, RecursionError):
-        return None
-
-
-def _attempt_number(path: Path) -> int:
-    match = re.fullmatch(r"attempt_(\d+)", path.name)
-    return int(match[1]) if match else 0
 
 
 def relative(path: Path, root: Path) -> str:

@@ -25,7 +25,6 @@ from typing import Any
 from .. import schemas, wire
 from ..errors import BackendError, SuiteError
 from ..suite import suite_file
-from ..suite.suite import Locate
 from .files.project_files import is_secret, refuse_odd_names
 from .python_options import count_options
 
@@ -46,36 +45,21 @@ def own_python() -> Path:
 
 
 @dataclass(frozen=True)
-class MatchProgram:
-    """The program of a backend that computes a golden folder's components with the backend's own code.
+class Program:
+    """A program of a backend beside the one that answers requests.
+
+    ``match`` computes a golden folder's components with the backend's own code. ``record``, of an official
+    one, records such a folder from what a run left; its ``argv`` may name ``{checkout}``, ``{commit}``,
+    ``{checkpoint}`` and ``{out}``. ``check`` says of requests whether it would answer them.
 
     Attributes:
-        golden: the folder that it is compared with unless another is named; relative paths are
+        golden: of ``match``, the folder that it is compared with unless another is named; relative paths are
             relative to the backend's folder.
     """
 
     argv: tuple[str, ...]
-    golden: str
-    deadline_sec: float = 300.0
-
-
-@dataclass(frozen=True)
-class RecordProgram:
-    """The program of an official backend that records a golden folder from the checkpoint of a run.
-
-    ``argv`` may name ``{checkout}``, ``{commit}``, ``{checkpoint}`` (what a run left) and ``{out}``.
-    """
-
-    argv: tuple[str, ...]
-    deadline_sec: float = 900.0
-
-
-@dataclass(frozen=True)
-class CheckProgram:
-    """The program of a backend that says of requests whether it would answer them."""
-
-    argv: tuple[str, ...]
-    deadline_sec: float = 60.0
+    deadline_sec: float
+    golden: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,13 +91,7 @@ class Needs:
 
     def document(self) -> dict[str, Any]:
         """What is needed, as ``backend.yaml`` says it; empty where nothing is."""
-        stated = {
-            "network": self.network, "read": [*self.read], "write": [*self.write], "dev_shm": self.dev_shm
-        }  # fmt: skip
-        return {name: value for name, value in stated.items() if value}
-
-
-NO_NEEDS = Needs()
+        return {n: [*v] if isinstance(v, tuple) else v for n, v in vars(self).items() if v}
 
 
 @dataclass(frozen=True)
@@ -131,7 +109,7 @@ class Checkout:
 
 
 @dataclass(frozen=True)
-class Package:
+class NamedPackage:
     """An installed package that a program is; ``module`` narrows it to one module of it."""
 
     name: str
@@ -149,7 +127,7 @@ class Names:
     """
 
     checkouts: tuple[Checkout, ...] = ()
-    packages: tuple[Package, ...] = ()
+    packages: tuple[NamedPackage, ...] = ()
     files: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
@@ -178,10 +156,10 @@ class Backend:
     requirements: tuple[str, ...] = ()
     extra: str = ""
     lock_suite: str = ""
-    match: MatchProgram | None = None
-    record: RecordProgram | None = None
-    check: CheckProgram | None = None
-    needs: Needs = NO_NEEDS
+    match: Program | None = None
+    record: Program | None = None
+    check: Program | None = None
+    needs: Needs = Needs()
     program: Names | None = None
     sealed_tree: str = ""
 
@@ -230,25 +208,23 @@ class Backend:
         """
         if self.environment == "shared":
             return own_python()
-        lacks = self.environment_lack(root)
-        if lacks:
+        if missing := self.missing_of_environment(root):
             raise BackendError(
-                f"the environment of backend {self.name} {lacks}",
+                f"the environment of backend {self.name} {missing}",
                 where=str(self.environment_dir(root)),
-                mend=f"worldflux-parity env create {self.name}",
+                hint=f"worldflux-parity env create {self.name}",
             )
         return self.environment_dir(root).resolve() / "bin" / "python"
 
-    def is_ready(self, root: Path) -> bool:
-        """Whether an interpreter for the program is here."""
-        return self.environment == "shared" or not self.environment_lack(root)
+    def missing_of_environment(self, root: Path, folder: Path | None = None) -> str:
+        """What keeps the own environment from being used; empty where it is ready, or is none of its own.
 
-    def environment_lack(self, root: Path) -> str:
-        """What keeps the own environment from being used, empty when it is ready."""
-        return self.lack_of(self.environment_dir(root))
-
-    def lack_of(self, folder: Path) -> str:
-        """As :meth:`environment_lack`, of an environment in a folder."""
+        Args:
+            folder: where it is, if not where it is found.
+        """
+        folder = folder or self.environment_dir(root)
+        if self.environment == "shared":
+            return ""
         if not folder.is_dir():
             return "is absent"
         try:
@@ -259,44 +235,28 @@ class Backend:
             return "was built from other requirements"
         return "" if (folder / "bin" / "python").exists() else "has no interpreter"
 
-    def command(self, python: Path, request_path: Path) -> list[str]:
-        """The program's command line for one request; a list, never a shell's string."""
-        return self._filled_argv(self.argv, python, request_path)
-
-    def match_command(self, python: Path, request_path: Path) -> list[str]:
-        """As :meth:`command`, of the match program, which the backend must have."""
-        assert self.match is not None
-        return self._filled_argv(self.match.argv, python, request_path)
-
-    def check_command(self, python: Path, request_paths: Sequence[Path]) -> list[str]:
-        """As :meth:`command`, of the check program, which the backend must have, for several requests."""
-        assert self.check is not None
-        first, *others = request_paths
-        return [*self._filled_argv(self.check.argv, python, first), *map(str, others)]
-
-    def record_command(self, python: Path, places: Mapping[str, str]) -> list[str]:
-        """The command line of the record program, which the backend must have.
+    def command(self, python: Path, *requests: Path, program: str = "", **places: str) -> list[str]:
+        """The command line of one of the backend's programs; a list, never a shell's string.
 
         Args:
-            places: what ``checkout``, ``commit``, ``checkpoint`` and ``out`` are.
+            requests: paths that are appended.
+            program: ``match``, ``record`` or ``check``, which the backend must have; empty: the one that
+                answers requests.
+            places: what further places in its argv are.
         """
-        assert self.record is not None
+        argv = getattr(self, program).argv if program else self.argv
         values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
         values.update({f"{{{name}}}": value for name, value in places.items()})
-        return [_filled(word, values) for word in self.record.argv]
-
-    def _filled_argv(self, argv: Sequence[str], python: Path, request_path: Path) -> list[str]:
-        values = {"{python}": str(python), "{backend_dir}": str(self.folder)}
-        return [*(_filled(word, values) for word in argv), str(request_path)]
+        return [*(_fill_places(word, values) for word in argv), *map(str, requests)]
 
     @property
     def golden_dir(self) -> Path:
         """The golden folder that the match program, which the backend must have, is compared with."""
         assert self.match is not None
-        return self.folder / _filled(self.match.golden, {"{backend_dir}": str(self.folder)})
+        return self.folder / _fill_places(self.match.golden, {"{backend_dir}": str(self.folder)})
 
 
-def _filled(word: str, values: dict[str, str]) -> str:
+def _fill_places(word: str, values: dict[str, str]) -> str:
     """``word`` with its placeholders filled in; other braces stay as they are."""
     for placeholder, value in values.items():
         word = word.replace(placeholder, value)
@@ -304,7 +264,7 @@ def _filled(word: str, values: dict[str, str]) -> str:
 
 
 def load_backends(folders: Sequence[Path]) -> dict[str, Backend]:
-    """The backends below ``folders`` (``<folder>/<name>/backend.yaml``), by adapter id.
+    """The backends below ``folders``, by adapter id (:func:`backend_files`).
 
     Raises:
         BackendError: a folder is absent, a file is not valid (with file:line), or two backends
@@ -317,9 +277,9 @@ def load_backends(folders: Sequence[Path]) -> dict[str, Backend]:
             raise BackendError(
                 "the folder of backends is absent",
                 where=str(folder),
-                mend="name it with --backends DIR, or in pytest with the ini setting parity_backends",
+                hint="name it with --backends DIR, or in pytest with the ini setting parity_backends",
             )
-        for path in sorted([*folder.glob(FILE), *folder.glob(f"*/{FILE}")]):
+        for path in backend_files(folder):
             backend = read_backend(path)
             for table, key, what in ((known, backend.adapter, "adapter id"), (names, backend.name, "name")):
                 other = table.setdefault(key, backend)
@@ -327,18 +287,29 @@ def load_backends(folders: Sequence[Path]) -> dict[str, Backend]:
                     raise BackendError(
                         f"the {what} {key!r} is also that of {other.folder / FILE}",
                         where=str(path),
-                        mend=f"give each backend {what} of its own" if what == "name" else "rename one",
+                        hint=f"give each backend {what} of its own" if what == "name" else "rename one",
                     )
     return known
 
 
+def backend_files(folder: Path) -> list[Path]:
+    """Each ``backend.yaml`` of a folder of backends: its own, ``<name>/`` and ``<group>/<name>/``.
+
+    A folder that is a backend is no group: what lies in it is its program.
+    """
+    found = [*folder.glob(FILE), *folder.glob(f"*/{FILE}")]
+    grouped = (path for path in folder.glob(f"*/*/{FILE}") if path.parents[1] / FILE not in found)
+    return sorted([*found, *grouped])
+
+
 def unlinked_backends(folder: Path) -> Iterator[Backend | BackendError]:
-    """The backends of the folders that stand in ``folder`` themselves; of one that is not valid its error.
+    """The backends below ``folder`` that stand there themselves; of one that is not valid its error.
 
     What a link leads to may be anything.
     """
-    for path in sorted(folder.glob(f"*/{FILE}")):
-        if path.parent.is_symlink():
+    for path in backend_files(folder):
+        inner = [p for p in path.parents if p != folder and p.is_relative_to(folder)]
+        if not inner or any(p.is_symlink() for p in inner):
             continue
         try:
             yield read_backend(path)
@@ -360,54 +331,52 @@ def read_backend(path: Path) -> Backend:
     try:
         document, lines = suite_file.parse_yaml(raw, str(path))
     except SuiteError as error:
-        raise BackendError(error.what, where=error.where, valid=error.valid, mend=error.mend) from None
-    return _backend(path, document, lines)
+        raise BackendError(error.what, where=error.where, valid=error.valid, hint=error.hint) from None
+    return _parse_backend(path, document, lines)
 
 
-_PROGRAMS: Mapping[str, Any] = {"match": MatchProgram, "record": RecordProgram, "check": CheckProgram}
+# Beside the one that answers requests: how long each may take, where it does not say.
+_DEADLINES = {"match": 300.0, "record": 900.0, "check": 60.0}
 
 
-def _backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backend:
+def _parse_backend(path: Path, document: Any, lines: dict[schemas.Path, int]) -> Backend:
     locate = suite_file.locator(path, lines)
     if not isinstance(document, dict):
         raise BackendError("a backend is a mapping of keys", where=f"{path}:1")
-    _refuse_shell_argv(document, (), locate)
-    for key in _PROGRAMS:
-        if isinstance(document.get(key), dict):
-            _refuse_shell_argv(document[key], (key,), locate)
+    programs: dict[tuple[str, ...], Any] = {
+        (): document,
+        **{(key,): document[key] for key in _DEADLINES if key in document},
+    }
+    for at, program in programs.items():
+        if isinstance(program, dict) and isinstance(program.get("argv"), str):
+            raise BackendError(
+                "argv is a string, and no shell is ever started",
+                where=locate((*at, "argv")),
+                hint='write a list, such as argv: ["{python}", "-m", "my_program"]',
+            )
     schemas.check(document, "backend.v1", locate, BackendError)
-    for at in ((), *((key,) for key in _PROGRAMS if key in document)):
-        argv = (document[at[0]] if at else document)["argv"]
-        if argv[0] == "{python}":
-            count_options(argv[1:], locate((*at, "argv")))
+    for at, program in programs.items():
+        if program["argv"][0] == "{python}":
+            count_options(program["argv"][1:], locate((*at, "argv")))
     values = {**document, "argv": tuple(document["argv"])}
     values["requirements"] = tuple(document.get("requirements", ()))
     values["lock_suite"] = values.pop("source", {}).get("lock", "")
-    for key, kind in _PROGRAMS.items():
-        if key in values:
-            values[key] = kind(**{**document[key], "argv": tuple(document[key]["argv"])})
+    for key in _DEADLINES.keys() & document.keys():
+        own = {"deadline_sec": _DEADLINES[key], **document[key], "argv": tuple(document[key]["argv"])}
+        values[key] = Program(**own)
     needs = document.get("needs", {})
     folders = {key: tuple(needs.get(key, ())) for key in ("read", "write")}
     values["needs"] = Needs(**{**needs, **folders})
     if "program" in values:
-        values["program"] = _names(document["program"])
+        values["program"] = _parse_names(document["program"])
     return Backend(folder=path.parent.resolve(), **values)
 
 
-def _names(document: Mapping[str, Any]) -> Names:
+def _parse_names(document: Mapping[str, Any]) -> Names:
     """``program:`` of a backend.yaml that its schema has admitted."""
     return Names(
         checkouts=tuple(Checkout(**row) for row in document.get("checkouts", ())),
-        packages=tuple(Package(**row) for row in document.get("packages", ())),
+        packages=tuple(NamedPackage(**row) for row in document.get("packages", ())),
         files=tuple(document.get("files", ())),
         ignore=tuple(document.get("ignore", ())),
     )
-
-
-def _refuse_shell_argv(document: dict[str, Any], at: schemas.Path, locate: Locate) -> None:
-    if isinstance(document.get("argv"), str):
-        raise BackendError(
-            "argv is a string, and no shell is ever started",
-            where=locate((*at, "argv")),
-            mend='write a list, such as argv: ["{python}", "-m", "my_program"]',
-        )

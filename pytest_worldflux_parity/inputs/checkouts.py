@@ -15,13 +15,12 @@ import os
 import re
 import secrets
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SourceError
-from .files.git import QUIET, command
+from .files.git import ask_git
 from .lock import LockEntry
 
 FETCH = "worldflux-parity fetch-oracles"
@@ -83,59 +82,59 @@ def fetch(
     target = checkout_path(root, entry.repo, entry.commit)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target.parent):
+        with _lock_folder(target.parent):
             if os.path.lexists(target):
-                verify(target, entry, oracles)
+                verify_checkout(target, entry, oracles)
                 return Fetched(target, already_there=True)
-            _bring(entry, target, _origin(entry, mirrors or {}), oracles)
+            _bring_checkout(entry, target, _find_origin(entry, mirrors or {}), oracles)
     except OSError as error:
         raise SourceError(
             f"cannot be written: {error.strerror}",
             where=str(error.filename or target),
-            mend="make room or give permission, then run it again",
+            hint="make room or give permission, then run it again",
         ) from None
     return Fetched(target, already_there=False)
 
 
-def verify(checkout: Path, entry: LockEntry, oracles: bool = True) -> None:
+def verify_checkout(
+    checkout: Path, entry: LockEntry, oracles: bool = True, shown: Path | None = None
+) -> None:
     """Make sure that a checkout is the locked commit, clean, with the locked score files.
+
+    Args:
+        shown: where it will stand, for errors.
 
     Raises:
         SourceError: it is not; the text says what differs.
     """
-    _verify(checkout, checkout, entry, oracles)
-
-
-def _verify(checkout: Path, shown: Path, entry: LockEntry, oracles: bool) -> None:
-    where = str(shown)
-    again = f"remove {shown} and run {FETCH} --suite {entry.suite_id}"
+    where = str(shown or checkout)
+    again = f"remove {where} and run {FETCH} --suite {entry.suite_id}"
     if not (checkout / ".git").is_dir():
-        raise SourceError("is not a git checkout", where=where, mend=again)
+        raise SourceError("is not a git checkout", where=where, hint=again)
     head = git(["rev-parse", "HEAD"], checkout, where=where).strip()
     if head != entry.commit:
-        raise SourceError(f"its commit is {head}, locked is {entry.commit}", where=where, mend=again)
+        raise SourceError(f"its commit is {head}, locked is {entry.commit}", where=where, hint=again)
     dirty = git(["status", "--porcelain", "--untracked-files=all"], checkout, where=where).splitlines()
     if dirty:
-        raise SourceError(
-            f"the tree is dirty ({len(dirty)} paths, first: {dirty[0].strip()})", where=where, mend=again
-        )
+        what = f"the tree is dirty ({len(dirty)} paths, first: {dirty[0].strip()})"
+        raise SourceError(what, where=where, hint=again)
     if oracles and entry.oracle_in == "source":
         _verify_oracles(checkout, entry, where)
 
 
 def _verify_oracles(checkout: Path, entry: LockEntry, where: str) -> None:
-    mend = "correct the lock file: the commit does not hold what it says"
+    hint = "correct the lock file: the commit does not hold what it says"
     if not (checkout / entry.oracle_path).exists():
-        raise SourceError(f"{entry.oracle_path} is not there", where=where, mend=mend)
+        raise SourceError(f"{entry.oracle_path} is not there", where=where, hint=hint)
     for name, wanted in entry.oracle_files.items():
         path = checkout / name
         found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
         if found != wanted:
-            raise SourceError(f"sha256 of {name} is {found}, locked is {wanted}", where=where, mend=mend)
+            raise SourceError(f"sha256 of {name} is {found}, locked is {wanted}", where=where, hint=hint)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     """One fetch at a time in ``folder``; what an interrupted one left is removed first."""
     with open(folder / ".lock", "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -144,7 +143,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _origin(entry: LockEntry, mirrors: Mapping[str, str]) -> str:
+def _find_origin(entry: LockEntry, mirrors: Mapping[str, str]) -> str:
     """The URL or path to fetch from.
 
     Raises:
@@ -157,29 +156,29 @@ def _origin(entry: LockEntry, mirrors: Mapping[str, str]) -> str:
     if "://" in place:
         one = name in mirrors or place.removesuffix(".git").endswith(f"/{name}")
         return place if one else f"{place}/{name}"
-    for path in _candidates(Path(place).expanduser(), name):
+    for path in _candidate_mirrors(Path(place).expanduser(), name):
         if (path / ".git").exists() or (path / "objects").is_dir():
             return str(path.resolve())
     raise SourceError(
         f"the mirror {place} is not a git repository",
         where=name,
-        mend=f"--mirror {name}=PATH with the path of a clone, bare or not",
+        hint=f"--mirror {name}=PATH with the path of a clone, bare or not",
     )
 
 
-def _candidates(place: Path, name: str) -> Iterator[Path]:
+def _candidate_mirrors(place: Path, name: str) -> Iterator[Path]:
     """A mirror's folder itself, and where a folder of mirrors keeps the repository ``owner/name``."""
     yield place
     for spelling in (name, name.replace("/", "+"), name.split("/")[1]):
         yield from (place / spelling, place / f"{spelling}.git", place / spelling / "repo")
 
 
-def _bring(entry: LockEntry, target: Path, origin: str, oracles: bool) -> None:
+def _bring_checkout(entry: LockEntry, target: Path, origin: str, oracles: bool) -> None:
     partial = target.parent / f"{_PARTIAL}{secrets.token_hex(8)}"
     partial.mkdir()
     try:
         _check_out(entry, partial, origin, target)
-        _verify(partial, target, entry, oracles)
+        verify_checkout(partial, entry, oracles, target)
         os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -198,7 +197,7 @@ def _check_out(entry: LockEntry, folder: Path, origin: str, target: Path) -> Non
     if git(["cat-file", "-t", entry.commit], folder, missing="none").strip() != "commit":
         raise SourceError(
             f"the commit {entry.commit} is not in {origin}", where=repo_name(entry.repo),
-            mend="bring the mirror up to date (git fetch --all), or leave --mirror out",
+            hint="bring the mirror up to date (git fetch --all), or leave --mirror out",
         )  # fmt: skip
     (folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
     isolated = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
@@ -210,12 +209,12 @@ def _fetch_all(entry: LockEntry, folder: Path, origin: str, target: Path) -> Non
     try:
         git(["fetch", "--quiet", "--no-tags", "--", origin, "+refs/*:refs/fetched/*"], folder, where=name)
     except SourceError as error:
-        mend = (
+        hint = (
             f"without network, {FETCH} --mirror {name}=PATH with a local clone, "
             f"or copy a checkout of {entry.commit} to {target}; "
             "on a full or write-protected disk, make room or give permission"
         )
-        raise SourceError(error.what, where=name, mend=mend) from None
+        raise SourceError(error.what, where=name, hint=hint) from None
 
 
 def git(
@@ -235,27 +234,18 @@ def git(
         SourceError: git is absent or the command failed; the text is git's own last line.
     """
     slow = ("gc.auto=0", "http.lowSpeedLimit=1000", "http.lowSpeedTime=60")
-    words = command(arguments, (*slow, f"safe.directory={folder.resolve()}"))
     # How the user reaches a server (GIT_SSH_COMMAND, GIT_SSL_CAINFO) stays.
-    env = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
-    env.update(QUIET, **(environment or {}))
-    env.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
-    try:
-        done = subprocess.run(
-            words, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-    except FileNotFoundError:
-        if not folder.is_dir():
-            raise
-        raise SourceError("the program git is not there", where=where, mend="install git") from None
+    kept = {k: v for k, v in os.environ.items() if k.startswith("GIT_") and k not in _ELSEWHERE}
+    reached = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes", **kept, **(environment or {})}
+    done = ask_git(folder, *arguments, settings=slow, environment=reached)
     if done.returncode == 0:
         return done.stdout.decode(errors="replace")
     if missing is not None:
         return missing
-    raise SourceError(f"git {arguments[0]}: {_reason(done.stderr)}", where=where)
+    raise SourceError(f"git {arguments[0]}: {_telling_line(done.stderr)}", where=where)
 
 
-def _reason(stderr: bytes) -> str:
+def _telling_line(stderr: bytes) -> str:
     """The telling line of what git said: the first that is fatal or an error, else the last."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))]

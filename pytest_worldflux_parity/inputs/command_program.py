@@ -17,7 +17,7 @@ from .files.git import ask_git
 
 # In a copy of the project on another machine: the commit that it is a copy of.
 COMMIT = ".worldflux-commit"
-_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class CommandProgram:
         Raises:
             SuiteError: a placeholder has no value.
         """
-        values = placeholders(request, root)
+        values = placeholder_values(request, root)
         return [fill(word, values) for word in self.sides[request.task_id].command]
 
     def environment_of(self, request: wire.RunRequest, root: Path) -> dict[str, str]:
@@ -84,7 +84,7 @@ class CommandProgram:
         Raises:
             SuiteError: a placeholder has no value.
         """
-        values = placeholders(request, root)
+        values = placeholder_values(request, root)
         return {k: fill(v, values) for k, v in self.sides[request.task_id].env.items()}
 
     def working_folder(self, request: wire.RunRequest, root: Path) -> Path:
@@ -93,10 +93,12 @@ class CommandProgram:
         Raises:
             SuiteError: a placeholder has no value.
         """
-        return (self.folder / fill(self.sides[request.task_id].cwd, placeholders(request, root))).resolve()
+        return (
+            self.folder / fill(self.sides[request.task_id].cwd, placeholder_values(request, root))
+        ).resolve()
 
 
-def placeholders(request: wire.RunRequest, root: Path) -> dict[str, str]:
+def placeholder_values(request: wire.RunRequest, root: Path) -> dict[str, str]:
     """What stands in for the placeholders of a manifest; ``run_root`` is the folder of the attempt."""
     folder = Path(request.out_dir)
     return {
@@ -122,8 +124,8 @@ def project_commit(root: Path) -> str:
     # A checkout says itself of which commit it is.
     if copied.is_file() and not (root / ".git").exists():
         text = copied.read_text(encoding="utf-8", errors="replace").strip()
-        return text if _COMMIT.fullmatch(text) else "unknown"
-    return _git(root, "rev-parse", "HEAD").strip() or "unknown"
+        return text if _COMMIT_ID.fullmatch(text) else "unknown"
+    return _ask_project(root, "rev-parse", "HEAD").strip() or "unknown"
 
 
 def project_state(root: Path) -> dict[str, Any] | None:
@@ -131,10 +133,13 @@ def project_state(root: Path) -> dict[str, Any] | None:
     commit = project_commit(root)
     if commit == "unknown":
         return None
-    return {"commit": commit, "changed": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+    return {
+        "commit": commit,
+        "changed": bool(_ask_project(root, "status", "--porcelain", "--untracked-files=no")),
+    }
 
 
-def _git(root: Path, *words: str) -> str:
+def _ask_project(root: Path, *words: str) -> str:
     """What git says of a project; nothing where it is none, or git is absent."""
     try:
         done = ask_git(root, *words)

@@ -12,6 +12,8 @@ from ..suite.suite import SYSTEMS, Override
 
 # Among the choices of a run: that a resume tried anew what had failed, and why. It stands whoever judges.
 RETRIED = "retry_failed"
+# And that results of earlier runs count in it.
+REUSE = "reuse"
 # Whether programs are kept in their folders: where the machine can, or the run fails; or not at all.
 Isolate = Literal["auto", "require", "off"]
 # What stays of an attempt once it is recorded.
@@ -36,6 +38,7 @@ class RunContext:
         names: what documents call files by, of a run that is judged anew (:func:`.lock_reference.names_of`).
         choices: what the command line chose in place of what the project has (:func:`chosen`).
         retry_failed: why what failed in earlier sessions is tried anew; empty: it is not.
+        reuse: globs of earlier run directories, whose results count where a run would be the same.
         candidate: the project whose files the candidate's commands name, where that is not ``root``.
     """
 
@@ -59,6 +62,7 @@ class RunContext:
     choices: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, Any] = field(default_factory=dict)
     retry_failed: str = ""
+    reuse: tuple[str, ...] = ()
     candidate: Path | None = None
 
 

@@ -10,14 +10,11 @@ import fnmatch
 import hashlib
 import io
 import json
-import math
-import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,14 +23,13 @@ import numpy as np
 
 from .. import schemas, wire
 from ..errors import GoldenError, ParityError
+from ..wire.match import array_problem
 from . import lock
-from .golden_data import TOLERANCES, Array, Component, Golden, array_problem, flow_order
+from .golden_data import TOLERANCES, Array, Component, Golden, flow_order
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 # More than any small golden; less than what a forged header could make this process ask for.
 MAX_BYTES = 4 << 30
-# Mark, version and length of the header of an npy file of version 1.
-_NPY = struct.Struct("<6s2sH")
 _FOREIGN_ERRORS = (
     ValueError, EOFError, KeyError, TypeError, SyntaxError, NotImplementedError, RuntimeError, MemoryError,
     OverflowError, struct.error, zlib.error, zipfile.BadZipFile,
@@ -49,85 +45,74 @@ def read_golden(folder: Path, family: str = "") -> Golden:
     Raises:
         GoldenError: it is absent, not what its manifest says, or holds what could not show a mistake.
     """
-    now = (wire.file_sha256(folder / name) for name in (MANIFEST, ARRAYS))
-    return _read_golden(folder, family, str(folder.resolve()), *now)
-
-
-@lru_cache(maxsize=8)
-def _read_golden(folder: Path, family: str, place: str, *now: str | None) -> Golden:
-    """As :func:`read_golden`; a session asks for the same one again and again.
-
-    Args:
-        place: where the folder is. now: sha256 of its files as they are.
-    """
     path = folder / MANIFEST
-    document, raw = _manifest(path)
+    document, raw = _read_manifest(path)
     if family and document["family"] != family:
         raise GoldenError(
             f"the golden is of the family {document['family']!r}, not {family!r}", where=str(path)
         )
     if "given_of" in document:
         what = "this is what a match program is given, a golden without its outputs"
-        raise GoldenError(what, where=str(path), mend="name the golden folder itself")
+        raise GoldenError(what, where=str(path), hint="name the golden folder itself")
     if document["source"].get("dirty"):
         what = "the golden was recorded from a checkout that differs from its commit"
-        raise GoldenError(what, where=str(path), mend="record it from a clean checkout")
+        raise GoldenError(what, where=str(path), hint="record it from a clean checkout")
     _check_sha256(folder / ARRAYS, document["arrays_sha256"])
     stored = read_arrays(folder / ARRAYS, GoldenError)
-    components = tuple(_components(document, path))
+    components = tuple(_parse_components(document, path))
     _refuse_unlisted(stored, document["parameters"], components, folder / ARRAYS)
     return Golden(
-        folder=place,
+        folder=str(folder.resolve()),
         family=document["family"],
         source={k: document["source"][k] for k in ("repo", "commit")},
         components=flow_order(components),
         parameters={name: tuple(shape) for name, shape in document["parameters"].items()},
-        outputs=_below("outputs/", stored),
+        outputs=_strip_prefix("outputs/", stored),
         manifest_sha256=hashlib.sha256(raw).hexdigest(),
         arrays_sha256=document["arrays_sha256"],
         tree_sha256=str(document["source"].get("tree_sha256", "")),
     )
 
 
-def _mend(folder: Path) -> str:
+def _hint_to_restore(folder: Path) -> str:
     return f"bring {folder.name} back from version control, or record it again from the official code"
 
 
-def _manifest(path: Path) -> tuple[dict[str, Any], bytes]:
+def _read_manifest(path: Path) -> tuple[dict[str, Any], bytes]:
     try:
         document, raw = wire.load_object(path), path.read_bytes()
     except OSError as error:
         raise GoldenError(
             f"the golden's manifest cannot be read: {error.strerror}",
             where=str(path),
-            mend="name a golden folder in the `match:` of backend.yaml",
+            hint="name a golden folder in the `match:` of backend.yaml",
         ) from None
     except wire.WireError as error:
         what = str(error).removeprefix(f"{path}: ")
-        raise GoldenError(what, where=str(path), mend=_mend(path.parent)) from None
+        raise GoldenError(what, where=str(path), hint=_hint_to_restore(path.parent)) from None
     schemas.check(document, "golden.v1", lambda at: f"{path}: {'.'.join(map(str, at))}", GoldenError)
     return document, raw
 
 
-def _components(document: Mapping[str, Any], path: Path) -> Iterator[Component]:
+def _parse_components(document: Mapping[str, Any], path: Path) -> Iterator[Component]:
     seen: set[str] = set()
     for row in document["components"]:
         name, usual = row["name"], TOLERANCES[row["stage"]]
         tolerance, reason = float(row.get("tolerance", usual)), row.get("reason", "")
         if name in seen or len(set(row["outputs"])) < len(row["outputs"]):
             what = f"component {name} is listed twice, or one of its outputs is"
-            raise GoldenError(what, where=str(path), mend="give each a name of its own")
+            raise GoldenError(what, where=str(path), hint="give each a name of its own")
         if tolerance > usual and not reason:
             raise GoldenError(
                 f"component {name} has the tolerance {tolerance:g}, wider than the {usual:g} of its stage",
                 where=str(path),
-                mend="add a `reason`, or leave the tolerance out",
+                hint="add a `reason`, or leave the tolerance out",
             )
         declared = row.get("insensitive", {})
         unknown = [output for output in declared if output not in ("*", *row["outputs"])]
         if unknown:
             what = f"component {name} declares {unknown[0]} insensitive, which is none of its outputs"
-            raise GoldenError(what, where=str(path), mend="name an output, or * for all")
+            raise GoldenError(what, where=str(path), hint="name an output, or * for all")
         seen.add(name)
         yield Component(name, row["stage"], tuple(row["outputs"]), tolerance, reason, declared)
 
@@ -137,10 +122,10 @@ def _check_sha256(path: Path, sha256: str) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         what = f"the golden's arrays cannot be read: {error.strerror}"
-        raise GoldenError(what, where=str(path), mend=_mend(path.parent)) from None
+        raise GoldenError(what, where=str(path), hint=_hint_to_restore(path.parent)) from None
     if found != sha256:
         what = f"the golden is corrupt: sha256 {found[:16]}..., its manifest says {sha256[:16]}..."
-        raise GoldenError(what, where=str(path), mend=_mend(path.parent))
+        raise GoldenError(what, where=str(path), hint=_hint_to_restore(path.parent))
 
 
 def _refuse_unlisted(
@@ -161,10 +146,10 @@ def _refuse_unlisted(
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         what = f"the golden is not fit to be compared with: {min(problems)}{more}"
-        raise GoldenError(what, where=str(path), mend="record it again from the official code")
+        raise GoldenError(what, where=str(path), hint="record it again from the official code")
 
 
-def _below(prefix: str, stored: Mapping[str, Array]) -> dict[str, Array]:
+def _strip_prefix(prefix: str, stored: Mapping[str, Array]) -> dict[str, Array]:
     return {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
 
 
@@ -178,9 +163,11 @@ def write_given(golden: Golden, folder: Path) -> None:
         GoldenError: the golden is no longer what was read.
     """
     whole = Path(golden.folder)
-    document, raw = _manifest(whole / MANIFEST)
+    document, raw = _read_manifest(whole / MANIFEST)
     if hashlib.sha256(raw).hexdigest() != golden.manifest_sha256:
-        raise GoldenError("the golden changed after it was read", where=golden.folder, mend=_mend(whole))
+        raise GoldenError(
+            "the golden changed after it was read", where=golden.folder, hint=_hint_to_restore(whole)
+        )
     _check_sha256(whole / ARRAYS, golden.arrays_sha256)
     folder.mkdir()
     path = folder / ARRAYS
@@ -195,17 +182,8 @@ def write_given(golden: Golden, folder: Path) -> None:
     wire.write_atomic(folder / MANIFEST, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def held(golden: Golden, lock_path: Path, *, own: bool) -> Golden:
-    """A golden with what the lock file says of it.
-
-    Raises:
-        GoldenError, SourceError: as :func:`check_locked`.
-    """
-    return replace(golden, standing=check_locked(golden, lock_path, own=own))
-
-
-def check_locked(golden: Golden, lock_path: Path, *, own: bool) -> str:
-    """Hold a golden to the lock file; what the lock says of it, as in :attr:`Golden.standing`.
+def hold_to_lock(golden: Golden, lock_path: Path, *, own: bool) -> Golden:
+    """A golden with what the lock file says of it (:attr:`Golden.standing`).
 
     Args:
         lock_path: where there is no file, nothing is locked.
@@ -217,22 +195,21 @@ def check_locked(golden: Golden, lock_path: Path, *, own: bool) -> str:
         SourceError: the lock file is there and is not a lock.
     """
     locked = lock.read_lock(lock_path) if lock_path.exists() else None
-    if locked is None:
-        return "unlocked"
-    pin = locked.goldens.get(golden.family)
-    if pin is None:
-        _check_commit(golden, [e for e in locked.suites.values() if same_repo(e, golden)], lock_path)
-        return "unlocked"
+    pin = locked.goldens.get(golden.family) if locked else None
+    if locked is None or pin is None:
+        entries = locked.suites.values() if locked else ()
+        _check_commit(golden, [entry for entry in entries if same_repo(entry, golden)], lock_path)
+        return replace(golden, standing="unlocked")
     if own and golden.manifest_sha256 != pin.manifest_sha256:
         raise GoldenError(
             f"the golden's manifest.json has the sha256 {golden.manifest_sha256}, {lock_path.name} pins "
             f"{pin.manifest_sha256}",
             where=golden.folder,
-            mend=f"bring it back from version control, or, where it was recorded anew, "
+            hint=f"bring it back from version control, or, where it was recorded anew, "
             f"worldflux-parity pin-golden {golden.family}",
         )
     check_against(golden, pin, locked.entry(pin.suite), lock_path)
-    return "pinned" if own else "locked"
+    return replace(golden, standing="pinned" if own else "locked")
 
 
 def check_against(golden: Golden, pin: lock.GoldenPin, entry: lock.LockEntry, lock_path: Path) -> None:
@@ -246,31 +223,19 @@ def check_against(golden: Golden, pin: lock.GoldenPin, entry: lock.LockEntry, lo
             f"the golden was recorded from {golden.source['repo']}, {lock_path.name} locks {entry.repo} for "
             f"the family {golden.family}",
             where=golden.folder,
-            mend="record it again from the locked repository",
+            hint="record it again from the locked repository",
         )
     _check_commit(golden, [entry], lock_path)
-    lacking = _lacking(tuple(pin.holds), tuple(golden.outputs))
+    outputs = golden.outputs
+    lacking = [p for p in pin.holds if p not in outputs and not fnmatch.filter(outputs, p)]
     if lacking:
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
         raise GoldenError(
             f"the golden lacks {lacking[0]}{more}, which {lock_path.name} wants of every golden of the "
             f"family {golden.family}",
             where=golden.folder,
-            mend="record it again with everything that the recorder records",
+            hint="record it again with everything that the recorder records",
         )
-
-
-@lru_cache(maxsize=8)
-def _lacking(holds: tuple[str, ...], outputs: tuple[str, ...]) -> list[str]:
-    """Names and patterns of which no output is."""
-    there = frozenset(outputs)
-    return [p for p in holds if p not in there and not _is_one_of(p, outputs)]
-
-
-def _is_one_of(pattern: str, outputs: tuple[str, ...]) -> bool:
-    """Whether an output is of a pattern, which is tried on those that begin as it does."""
-    fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
-    return any(fnmatch.fnmatchcase(output, pattern) for output in outputs if output.startswith(fixed))
 
 
 def _check_commit(golden: Golden, entries: list[lock.LockEntry], lock_path: Path) -> None:
@@ -280,7 +245,7 @@ def _check_commit(golden: Golden, entries: list[lock.LockEntry], lock_path: Path
             f"the golden was recorded at commit {golden.source['commit']}, {lock_path.name} locks "
             f"{', '.join(commits)}",
             where=golden.folder,
-            mend="record it again at the locked commit",
+            hint="record it again at the locked commit",
         )
 
 
@@ -310,7 +275,7 @@ def read_arrays(path: Path, error: type[ParityError], most: int = MAX_BYTES) -> 
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return dict(_members(archive, most))
+            return dict(_read_members(archive, most))
     except OSError as problem:
         raise error(f"cannot be read: {problem.strerror or problem}", where=str(path)) from None
     except _FOREIGN_ERRORS as problem:
@@ -318,7 +283,7 @@ def read_arrays(path: Path, error: type[ParityError], most: int = MAX_BYTES) -> 
         raise error(f"not an npz file of plain arrays: {text}", where=str(path)) from None
 
 
-def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, Array]]:
+def _read_members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, Array]]:
     names = archive.namelist()
     if len(set(names)) < len(names):
         raise ValueError("a name stands twice in it")
@@ -328,33 +293,8 @@ def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, Array]]
     for name in names:
         if not name.endswith(".npy"):
             raise ValueError(f"{name} is not an array")
-        yield name.removesuffix(".npy"), _array(archive.read(name), name)
-
-
-def _array(data: bytes, name: str) -> Array:
-    """The array in the bytes of an npy file."""
-    head = data[: _NPY.size]
-    version, length = _NPY.unpack(head)[1:] if len(head) == _NPY.size else (b"", 0)
-    if head[:6] != b"\x93NUMPY" or version != b"\x01\x00":
-        handle = io.BytesIO(data)
+        handle = io.BytesIO(archive.read(name))
         array = np.lib.format.read_array(handle, allow_pickle=False)
         if handle.read(1):
             raise ValueError(f"{name} is longer than its array")
-        return array
-    start = _NPY.size + length
-    shape, fortran, dtype = _header(data[_NPY.size : start])
-    if len(data) - start != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name} has {len(data) - start} bytes, its array {math.prod(shape)} elements")
-    flat: Array = np.frombuffer(data, dtype, offset=start)
-    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-
-
-@lru_cache(maxsize=4096)
-def _header(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type that a header states; thousands of arrays have a few hundred of them."""
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(
-        io.BytesIO(struct.pack("<H", len(text)) + text)
-    )
-    if dtype.hasobject:
-        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
-    return shape, fortran, dtype
+        yield name.removesuffix(".npy"), array

@@ -6,21 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
+
+from ..wire.match import STAGES
 
 # The order in which data flow through a training step, and how far each may differ, relative to the
 # largest magnitude of the official tensor (float32 on a CPU; gradients sum many roundings).
-TOLERANCES = {
-    "environment": 1e-5,
-    "encoder": 1e-5,
-    "latent": 1e-5,
-    "heads": 1e-5,
-    "loss": 1e-5,
-    "gradient": 1e-4,
-    "update": 1e-5,
-}
-STAGES = tuple(TOLERANCES)
+TOLERANCES = {stage: 1e-4 if stage == "gradient" else 1e-5 for stage in STAGES}
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -63,6 +55,7 @@ class Golden:
         components: in data-flow order.
         parameters: official name -> shape.
         outputs: ``<component>/<output>`` -> array.
+        declared: names of the components that the suite has compared; empty: all of them.
         standing: what the lock file says of it: ``pinned`` (it is the one whose hash stands there),
             ``locked`` (of the locked commit, with all that is asked of every golden of the family) or
             ``unlocked`` (no golden of the family is pinned).
@@ -78,6 +71,18 @@ class Golden:
     arrays_sha256: str
     tree_sha256: str = ""
     standing: str = "unlocked"
+    declared: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> tuple[Component, ...]:
+        """The components that are compared, in data-flow order."""
+        return tuple(c for c in self.components if not self.declared or c.name in self.declared)
+
+    @property
+    def part(self) -> str:
+        """How much is compared where that is not everything: ``2 of 25, partial``; else empty."""
+        count, total = len(self.compared), len(self.components)
+        return "" if count == total else f"{count} of {total}, partial"
 
     @property
     def identity(self) -> dict[str, str]:
@@ -117,22 +122,3 @@ class Match:
 def flow_order(components: Iterable[Component]) -> tuple[Component, ...]:
     """By stage, and within a stage as given."""
     return tuple(sorted(components, key=lambda c: STAGES.index(c.stage)))
-
-
-def array_problem(array: Array, *, varied: bool) -> str:
-    """Why an array of a golden is blind or broken; empty where it is fit to be compared with.
-
-    Args:
-        varied: whether it must also tell one element from another (outputs and weights must).
-    """
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        return f"is of type {array.dtype}, not bool, integer or real"
-    if array.size == 0:
-        return f"is empty, of shape {array.shape}"
-    if not np.isfinite(array).all():
-        return "is not finite"
-    if varied and array.size == 1 and not array.any():
-        return "is zero, so a relative difference has no scale"
-    if varied and array.size > 1 and (array == array.flat[0]).all():
-        return f"is constant ({array.flat[0]}), so it would not show a mistake"
-    return ""

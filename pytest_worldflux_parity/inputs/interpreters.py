@@ -8,10 +8,10 @@ from pathlib import Path
 
 from .installed import interpreter_at
 from .installed.import_path import import_path
-from .installed.records import versions
+from .installed.packages import versions
 
 # The plugin is no package of a program, which gets the contract alone.
-_PLUGIN = Path(__file__).parents[1]
+_PLUGIN_FOLDER = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def packages(python: Path) -> Packages:
         BackendError: it cannot be asked.
     """
     asked = interpreter_at(python)
-    where = import_path(asked.site_packages, [_PLUGIN])
+    where = import_path(asked.site_packages, [_PLUGIN_FOLDER])
     return Packages(
         python=asked.python,
         version=asked.full_version,

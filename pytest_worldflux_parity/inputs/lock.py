@@ -101,7 +101,7 @@ def read_lock(path: Path) -> Lock:
         raise SourceError(
             f"the lock file cannot be read: {error.strerror}",
             where=str(path),
-            mend="name it with --lock FILE, or in pytest with the ini setting parity_lock",
+            hint="name it with --lock FILE, or in pytest with the ini setting parity_lock",
         ) from None
     document = parse_json(raw, path, SourceError)
     # Parsed JSON has no line numbers; the errors name the keys.

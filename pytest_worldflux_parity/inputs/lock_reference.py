@@ -15,7 +15,7 @@ from .prepare import PreparedSuite
 from .table_pins import TablePin, table_pin
 
 # What documents say elsewhere, or in sentences.
-_APART = ("upstream_lock_sha256", "table", "golden")
+_NOT_IN_DOCUMENT = ("upstream_lock_sha256", "table", "golden")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LockReference:
 
     def document(self) -> dict[str, Any]:
         """The fields of ``suite_lock_ref``."""
-        kept = {k: v for k, v in asdict(self).items() if k not in _APART}
+        kept = {k: v for k, v in asdict(self).items() if k not in _NOT_IN_DOCUMENT}
         return {**kept, "table_pinned": self.table.pinned}
 
 
@@ -98,27 +98,27 @@ def names_of(prepared: PreparedSuite, context: RunContext) -> Mapping[str, Any]:
     if context.names:
         return context.names
     tables = {
-        system: {"path": _shown(table.path, context.root), **_replaced(prepared, system, context)}
+        system: {"path": _name_path(table.path, context.root), **_name_replaced(prepared, system, context)}
         for system, table in prepared.tables.items()
     }
     return {
-        "suite": _shown(prepared.suite.path, context.root),
-        "lock": _shown(context.lock_path, context.root),
+        "suite": _name_path(prepared.suite.path, context.root),
+        "lock": _name_path(context.lock_path, context.root),
         "tables": tables,
     }
 
 
-def _replaced(prepared: PreparedSuite, system: str, context: RunContext) -> dict[str, Any]:
+def _name_replaced(prepared: PreparedSuite, system: str, context: RunContext) -> dict[str, Any]:
     """What the suite names for a side, where a table of the command line stands in its place."""
     side = prepared.suite.replaced.get(system)
     if side is None:
         return {}
     if isinstance(side, ArtifactSide):
-        return {"replaces": {"path": _shown(side.path, context.root), "format": side.format}}
+        return {"replaces": {"path": _name_path(side.path, context.root), "format": side.format}}
     return {"replaces": {"adapter": side.adapter}}
 
 
-def _shown(path: Path, root: Path) -> str:
+def _name_path(path: Path, root: Path) -> str:
     """A path as sentences name it: relative to the project where it lies in it, else its name alone."""
     # Not resolved: a linked folder keeps its name.
     path = Path(os.path.abspath(path))

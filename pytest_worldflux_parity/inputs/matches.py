@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import wire
-from ..errors import BackendError, GoldenError
+from ..errors import BackendError, GoldenError, SuiteError
+from ..suite import suite_file
+from ..suite.suite import Suite
 from .backends import Backend
-from .golden import held, read_golden
+from .golden import hold_to_lock, read_golden
 from .golden_data import Golden
 
 
@@ -46,18 +48,35 @@ def match_spec(backend: Backend, lock_path: Path, golden_dir: Path | None = None
     Raises:
         BackendError: the backend has no match program.
         GoldenError: the folder is not a golden of the backend's family, is not what the lock file wants
-            (:func:`~.golden.check_locked`), or was recorded from the backend itself.
+            (:func:`~.golden.hold_to_lock`), or was recorded from the backend itself.
         SourceError: the lock file is there and is not a lock.
     """
     if backend.match is None:
         raise BackendError(
             f"the backend {backend.name} has no match program",
             where=str(backend.folder / "backend.yaml"),
-            mend="add `match: {argv: [...], golden: <folder>}`",
+            hint="add `match: {argv: [...], golden: <folder>}`",
         )
     folder = golden_dir or backend.golden_dir
     golden = read_golden(folder, backend.family)
     if golden.tree_sha256 == backend.tree_sha256:
         what = "the golden was recorded from the very code that would be compared with it"
-        raise GoldenError(what, where=golden.folder, mend="record it from the official code")
-    return MatchSpec(backend, held(golden, lock_path, own=folder.resolve() == backend.golden_dir.resolve()))
+        raise GoldenError(what, where=golden.folder, hint="record it from the official code")
+    own = folder.resolve() == backend.golden_dir.resolve()
+    return MatchSpec(backend, hold_to_lock(golden, lock_path, own=own))
+
+
+def match_as_declared(spec: MatchSpec, suite: Suite) -> MatchSpec:
+    """A match of the components that a suite declares; of all where it declares none.
+
+    What the program is asked, and what it leaves, is the same: another part is another verdict on it.
+
+    Raises:
+        SuiteError: the golden has no such component.
+    """
+    names = [c.name for c in spec.golden.components]
+    for i, name in enumerate(suite.components):
+        if name not in names:
+            where = suite_file.place(suite.path, "components", i)
+            raise SuiteError(f"the golden has no component {name!r}", where=where, valid=names, got=name)
+    return replace(spec, golden=replace(spec.golden, declared=suite.components))

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .. import wire
+from packaging.utils import canonicalize_name
+
 from ..errors import BackendError
-from .backends import FILE, Backend, Checkout, Names, Package
+from .backends import FILE, Backend, Checkout, NamedPackage, Names
 from .checkouts import git
-from .files.project_files import tracked
+from .files.project_files import hash_files, tracked
 from .installed import Installed, package_files
 from .installed.files import project_files
 from .trees import base_of, copied_checkouts, named_files
 
-Row = dict[str, Any]
+NamedRow = dict[str, Any]
 
 
 def named(
@@ -38,13 +39,13 @@ def named(
         SourceError: git is absent, or cannot read a checkout.
     """
     names = backend.program or Names()
-    found = list(_locked(source)) if backend.lock_suite else []
-    checkouts = [_checkout(row, backend) for row in names.checkouts]
+    found = list(_locked_checkout(source)) if backend.lock_suite else []
+    checkouts = [_declared_checkout(row, backend) for row in names.checkouts]
     found += checkouts
-    found += [_package(row, backend, installed) for row in names.packages]
+    found += [_declared_package(row, backend, installed) for row in names.packages]
     if names.files:
         files = named_files(backend, base_of(backend, root.resolve()))
-        found.append((_row("files", backend.name, paths=list(names.files)), files))
+        found.append((_make_row("files", backend.name, paths=list(names.files)), files))
     if not found:
         return None
     every = dict(sorted(item for _, files in found for item in files.items()))
@@ -66,38 +67,40 @@ def is_left_out(name: str, ignore: Sequence[str]) -> bool:
     return any(fnmatchcase(below, pattern) for pattern in ignore)
 
 
-def _row(kind: str, name: str, **fields: Any) -> Row:
-    empty: Row = {"repository": None, "commit": None, "version": None, "paths": []}
+def _make_row(kind: str, name: str, **fields: Any) -> NamedRow:
+    empty: NamedRow = {"repository": None, "commit": None, "version": None, "paths": []}
     return {"kind": kind, "name": name, **empty, **fields}
 
 
-def _locked(source: Mapping[str, Any]) -> Iterator[tuple[Row, dict[str, str]]]:
+def _locked_checkout(source: Mapping[str, Any]) -> Iterator[tuple[NamedRow, dict[str, str]]]:
     """The locked checkout of an official program, where it is there."""
     path = Path(str(source.get("checkout", "")))
     if "checkout" in source and path.is_dir():
-        row = _row("checkout", path.parent.name, repository=source.get("repo"), commit=source.get("commit"))
-        yield row, _files(path, path.parent.name)
+        row = _make_row(
+            "checkout", path.parent.name, repository=source.get("repo"), commit=source.get("commit")
+        )
+        yield row, _checkout_files(path, path.parent.name)
 
 
-def _checkout(wanted: Checkout, backend: Backend) -> tuple[Row, dict[str, str]]:
+def _declared_checkout(wanted: Checkout, backend: Backend) -> tuple[NamedRow, dict[str, str]]:
     path = Path(os.path.normpath(backend.folder / wanted.path))
     where = str(backend.folder / FILE)
     if not os.path.exists(path / ".git"):
-        mend = "name it under program.files, or clone the repository there"
+        hint = "name it under program.files, or clone the repository there"
         raise BackendError(
-            f"program.checkouts names {wanted.path!r}, no git checkout", where=where, mend=mend
+            f"program.checkouts names {wanted.path!r}, no git checkout", where=where, hint=hint
         )
     commit = git(["rev-parse", "HEAD"], path, where=where).strip()
     if wanted.commit and commit != wanted.commit:
         raise BackendError(
             f"the checkout {wanted.path!r} is at {commit}, and program.checkouts says {wanted.commit}",
             where=where,
-            mend=f"git -C {path} checkout {wanted.commit}",
+            hint=f"git -C {path} checkout {wanted.commit}",
         )
     origin = git(["config", "--get", "remote.origin.url"], path, missing="").strip()
     repository = wanted.repository or _without_login(origin) or None
-    row = _row("checkout", path.name, repository=repository, commit=commit)
-    return row, _files(path, path.name)
+    row = _make_row("checkout", path.name, repository=repository, commit=commit)
+    return row, _checkout_files(path, path.name)
 
 
 def _without_login(url: str) -> str:
@@ -105,18 +108,19 @@ def _without_login(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.scheme else url
 
 
-def _files(checkout: Path, name: str) -> dict[str, str]:
+def _checkout_files(checkout: Path, name: str) -> dict[str, str]:
     """What git tracks, or would, as it is in the work tree; and code that it ignores, which runs as well."""
     kept = {path.relative_to(checkout) for path in tracked(checkout) if path.is_file()}
     code, _ = project_files(str(checkout))
     kept.update(Path(path).relative_to(checkout) for path in code)
     # Bytecode is not read where it stands.
     paths = [p for p in sorted(kept) if "__pycache__" not in p.parts and p.suffix != ".pyc"]
-    hashed = ((path.as_posix(), wire.file_sha256(checkout / path)) for path in paths)
-    return {f"{name}/{path}": sha256 for path, sha256 in hashed if sha256 is not None}
+    return hash_files({f"{name}/{path.as_posix()}": checkout / path for path in paths})
 
 
-def _package(wanted: Package, backend: Backend, installed: Installed | None) -> tuple[Row, dict[str, str]]:
+def _declared_package(
+    wanted: NamedPackage, backend: Backend, installed: Installed | None
+) -> tuple[NamedRow, dict[str, str]]:
     assert installed is not None
     asked = f"{wanted.name}=={wanted.version}" if wanted.version else wanted.name
     try:
@@ -124,18 +128,10 @@ def _package(wanted: Package, backend: Backend, installed: Installed | None) -> 
     except BackendError as error:
         what = f"program.packages: {error.what}"
         where = str(backend.folder / FILE)
-        raise BackendError(what, where=where, valid=error.valid, got=error.got, mend=error.mend) from None
-    hashed = ((name, wire.file_sha256(path)) for name, path in paths.items())
-    files = {name: sha256 for name, sha256 in hashed if sha256 is not None}
-    version = next(p.version for n, p in installed.packages.items() if n == _canonical(wanted.name))
-    row = _row("package", wanted.name, version=version, paths=[wanted.module] if wanted.module else [])
-    return row, files
-
-
-def _canonical(name: str) -> str:
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name)
+        raise BackendError(what, where=where, valid=error.valid, got=error.got, hint=error.hint) from None
+    version = installed.packages[canonicalize_name(wanted.name)].version
+    row = _make_row("package", wanted.name, version=version, paths=[wanted.module] if wanted.module else [])
+    return row, hash_files(paths)
 
 
 def written_since(backend: Backend, root: Path, source: Mapping[str, Any], time_ns: int) -> list[str]:
@@ -148,7 +144,9 @@ def written_since(backend: Backend, root: Path, source: Mapping[str, Any], time_
     if backend.lock_suite and "checkout" in source:
         places.append(Path(str(source["checkout"])))
     base = base_of(backend, root.resolve())
-    files = {n: place.parent / n for place in places if place.is_dir() for n in _files(place, place.name)}
+    files = {
+        n: place.parent / n for place in places if place.is_dir() for n in _checkout_files(place, place.name)
+    }
     files.update({n: base / n for n in named_files(backend, base) if n.startswith("../")})
     ignored = backend.program.ignore if backend.program else ()
     return [

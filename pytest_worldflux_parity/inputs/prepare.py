@@ -13,23 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import schemas, wire
-from ..errors import BackendError, ScoreTableError, StoreError, SuiteError
-from ..suite import suite_file
+from ..errors import BackendError, ScoreTableError, SourceError, StoreError, SuiteError
+from ..suite import campaign_file, proof_file, suite_file
+from ..suite.campaign import Campaign, Source
+from ..suite.commands import value_at
 from ..suite.pairs import FoundSeeds, Pair, RunKey, pairs
+from ..suite.proof import ProofSuite
+from ..suite.seed_plan import SeedPlan
 from ..suite.suite import SYSTEMS, ArtifactSide, BackendSide, Suite, Task
 from ..wire import CurvePoint, RunRecord
 from . import checkouts, lock
 from .backends import Backend, load_backends
+from .command_program import CommandProgram, project_commit
 from .context import RunContext
 from .scores import RETURN, ScoreTable, load_table, task_key
 from .scores.absence import mend_absence
 from .scores.curves import Result, nulls_at, point_near
+from .trees import require_scripts
 
 if TYPE_CHECKING:
-    from ..suite.campaign import Campaign, Source
-    from ..suite.proof import ProofSuite
-    from ..suite.seed_plan import SeedPlan
-    from .command_program import CommandProgram
     from .matches import MatchSpec
     from .trees import Tree
 
@@ -117,43 +119,33 @@ def prepare(path: Path, context: RunContext) -> PreparedFile:
         SuiteError, ScoreTableError, BackendError, SourceError, GoldenError, StoreError: the first thing
             that is wrong.
     """
-    source = suite_file.read(path)
-    if source.track == "proof" == context.track:
-        return _prepare_proof(path, context)
-    if source.track == "campaign" == context.track:
-        return _prepare_campaign(path, context)
-    suite = suite_file.load(path) if source.track == "quick" else None
-    if suite is None or suite.track != context.track:
+    track = suite_file.read(path).track
+    if track != context.track:
         raise SuiteError(
-            f"this is a {source.track} suite",
+            f"this is a {track} suite",
             where=suite_file.place(path, "track"),
-            mend=f"run it with --parity={source.track}",
+            hint=f"run it with --parity={track}",
         )
-    suite = suite.with_overrides(context.overrides)
-    if context.seeds is not None:
-        suite = suite.with_live_seeds(context.seeds)
-    return PreparedFile((prepare_suite(suite, context),))
-
-
-def _refuse_overrides(what: str, path: Path, context: RunContext) -> None:
+    if track == "quick":
+        suite = suite_file.load(path).with_overrides(context.overrides)
+        if context.seeds is not None:
+            suite = suite.with_live_seeds(context.seeds)
+        return PreparedFile((prepare_suite(suite, context),))
+    proof = proof_file.load(path) if track == "proof" else None
+    campaign = campaign_file.load(path) if proof is None else None
     if context.overrides:
-        mend = "leave --parity-upstream and --parity-worldflux out"
-        raise SuiteError(what, where=str(path), mend=mend)
-
-
-def _prepare_proof(path: Path, context: RunContext) -> PreparedFile:
-    # Statistics are brought in only where they are wanted: quick suites stay light.
-    from ..suite import proof_file
-
-    proof = proof_file.load(path)
-    _refuse_overrides(
-        "a proof compares programs that are run, and the command line gives a table in place of one",
-        path,
-        context,
-    )
+        what = "a proof compares programs that are run, and the command line gives a table in place of one"
+        if campaign:
+            what = "a campaign reads the tables that it names, and the command line gives one in place"
+            what += " of another"
+        raise SuiteError(what, where=str(path), hint="leave --parity-upstream and --parity-worldflux out")
+    if campaign:
+        return _prepare_campaign(campaign, context)
+    assert proof is not None
     proof, plan = as_asked(proof, context)
-    parts = [prepare_suite(part, context, proof=proof) for part in proof.parts]
-    return PreparedFile(labelled(parts), proof, plan)
+    live = proof.component_match == "live"
+    parts = [replace(prepare_suite(part, context), live=live) for part in proof.parts]
+    return PreparedFile(label_parts(parts), proof, plan)
 
 
 def as_asked(proof: ProofSuite, context: RunContext) -> tuple[ProofSuite, SeedPlan | None]:
@@ -170,23 +162,15 @@ def as_asked(proof: ProofSuite, context: RunContext) -> tuple[ProofSuite, SeedPl
     return proof.planned(plan), plan
 
 
-def _prepare_campaign(path: Path, context: RunContext) -> PreparedFile:
-    from ..suite import campaign_file
-
-    campaign = campaign_file.load(path)
-    _refuse_overrides(
-        "a campaign reads the tables that it names, and the command line gives one in place of another",
-        path,
-        context,
-    )
+def _prepare_campaign(campaign: Campaign, context: RunContext) -> PreparedFile:
     wanted = [s for s in campaign.sources.values() if s.system in context.systems]
     if not wanted:
         valid = list(campaign.sources)
         raise SuiteError(
             "the campaign has no such source",
-            where=suite_file.place(path, "sources"),
+            where=suite_file.place(campaign.path, "sources"),
             valid=valid,
-            mend=f"--parity-source {valid[0]}",
+            hint=f"--parity-source {valid[0]}",
         )
     for source in wanted:
         if not source.in_place:
@@ -200,19 +184,17 @@ def _refuse_output(campaign: Campaign, source: Source) -> None:
     standing = next((p for p in (path, *path.parents) if p.exists()), path)
     if standing == path and path.is_file():
         load_table(path, "canonical_json", duplicates="last")
-    elif standing == path or not standing.is_dir() or not os.access(standing, os.W_OK):
-        raise SuiteError(
-            f"no table can be written to {path}: {standing} is "
-            + (
-                "a folder"
-                if path.is_dir()
-                else "a folder without permission"
-                if standing.is_dir()
-                else "a file"
-            ),
-            where=suite_file.place(campaign.path, "sources", source.name, "output_path"),
-            mend="name another output_path",
-        )
+        return
+    kind = "a folder" if path.is_dir() else "a file"
+    if standing != path and standing.is_dir():
+        if os.access(standing, os.W_OK):
+            return
+        kind = "a folder without permission"
+    raise SuiteError(
+        f"no table can be written to {path}: {standing} is {kind}",
+        where=suite_file.place(campaign.path, "sources", source.name, "output_path"),
+        hint="name another output_path",
+    )
 
 
 def prepare_source(campaign: Campaign, source: Source, context: RunContext) -> PreparedSuite:
@@ -221,37 +203,10 @@ def prepare_source(campaign: Campaign, source: Source, context: RunContext) -> P
     Raises:
         ScoreTableError, BackendError, SourceError: the table or the program is not what it must be.
     """
-    seeds = context.seeds or campaign.seeds
-    suite, system = campaign.suite(source, seeds), source.system
-    tables = {system: _table(suite, system, context)} if source.kind == "table" else {}
-    results = {(s, *k): r for s, table in tables.items() for k, r in table_results(suite, table, s).items()}
-    programs = {} if source.kind == "table" else {system: _source_program(campaign, source, context)}
-    return PreparedSuite(
-        suite=suite,
-        pairs=tuple(Pair(t, n, (system,), source.name) for t in suite.tasks for n in seeds),
-        tables=tables,
-        results=results,
-        backends=programs,
-        sources={s: source_of(p, context) for s, p in programs.items()},
-        label=source.name,
-    )
-
-
-def _source_program(campaign: Campaign, source: Source, context: RunContext) -> Backend | CommandProgram:
-    if source.kind == "backend":
-        known = load_backends(context.backend_folders)
-        at = ("sources", source.name, "adapter")
-        return _backend(campaign.suite(source, ()), source.system, known, at)
-    from .command_program import CommandProgram
-
-    return CommandProgram(
-        folder=campaign.path.parent.resolve(),
-        adapter=source.adapter,
-        kind="command",
-        family=campaign.family,
-        system=source.system,
-        sides=campaign.command_sides(source),
-    )
+    suite = campaign.suite(source, context.seeds or campaign.seeds)
+    found = prepare_suite(suite, context, (source.system,), ("sources", source.name, "adapter"))
+    own = tuple(replace(pair, source=source.name) for pair in found.pairs)
+    return replace(found, pairs=own, label=source.name)
 
 
 def read_plan(path: Path) -> SeedPlan | None:
@@ -260,8 +215,6 @@ def read_plan(path: Path) -> SeedPlan | None:
     Raises:
         StoreError: the file is there and is not a plan.
     """
-    from ..suite.seed_plan import SeedPlan
-
     try:
         document = wire.load_object(path)
     except FileNotFoundError:
@@ -272,49 +225,43 @@ def read_plan(path: Path) -> SeedPlan | None:
     return SeedPlan.from_dict(document)
 
 
-def labelled(parts: Sequence[PreparedSuite]) -> tuple[PreparedSuite, ...]:
+def label_parts(parts: Sequence[PreparedSuite]) -> tuple[PreparedSuite, ...]:
     """Parts named by their family, and a number where two are of one; a part that is alone has no name."""
     if len(parts) == 1:
         return tuple(parts)
     counts: dict[str, int] = {}
-    labelled = []
+    label_parts = []
     for part in parts:
         family = part.suite.family
         counts[family] = counts.get(family, 0) + 1
         number = f"_{counts[family]}" if counts[family] > 1 else ""
-        labelled.append(replace(part, label=family + number))
-    return tuple(labelled)
+        label_parts.append(replace(part, label=family + number))
+    return tuple(label_parts)
 
 
 def prepare_suite(
-    suite: Suite,
-    context: RunContext,
-    only: Sequence[str] = SYSTEMS,
-    proof: ProofSuite | None = None,
+    suite: Suite, context: RunContext, only: Sequence[str] = SYSTEMS, at: tuple[str, ...] = ()
 ) -> PreparedSuite:
-    """As :func:`prepare`, of a suite that is loaded; ``only`` these sides are looked at.
+    """As :func:`prepare`, of a suite that is loaded.
 
     Args:
-        proof: the suite that ``suite`` is a part of.
+        only: these sides are looked at.
+        at: where the file names a program, if not under its system.
     """
     _refuse_names_of_programs(suite)
-    tables = {s: _table(suite, s, context) for s in only if isinstance(suite.sides[s], ArtifactSide)}
-    results = {
-        (system, task, seed): result
-        for system, table in tables.items()
-        for (task, seed), result in table_results(suite, table, system).items()
-    }
-    commands = proof is not None and bool(proof.commands)
-    backends = _command_programs(suite, proof) if commands else _backends(suite, context, only)
+    tables = {s: _load_side(suite, s, context) for s in only if isinstance(suite.sides[s], ArtifactSide)}
+    results = results_of(suite, tables)
+    live = [s for s in suite.live_systems if s in only]
+    known = load_backends(context.backend_folders) if any(not suite.commands(s) for s in live) else {}
+    programs = {s: _find_program(suite, s, known, at or (s, "backend")) for s in live}
     return PreparedSuite(
         suite=suite,
         pairs=tuple(pairs(suite, found_seeds(results))),
         tables=tables,
         results=results,
-        backends=backends,
-        sources={s: source_of(b, context) for s, b in backends.items()},
-        match=_match(suite, backends.get("worldflux"), context),
-        live=proof is not None and proof.component_match == "live",
+        backends=programs,
+        sources={s: source_of(program, context) for s, program in programs.items()},
+        match=_find_match(suite, programs.get("worldflux"), context),
     )
 
 
@@ -324,31 +271,13 @@ def _refuse_names_of_programs(suite: Suite) -> None:
             raise SuiteError(
                 f"the {system} side is a program, which is asked for task {task.id!r} by its id",
                 where=suite_file.place(suite.path, "tasks", i, "names", system),
-                mend="leave the name out: names are of tables",
+                hint="leave the name out: names are of tables",
             )
 
 
-def _command_programs(suite: Suite, proof: ProofSuite | None) -> dict[str, Backend | CommandProgram]:
-    """The programs of a part of a manifest, which names commands in place of backends."""
-    from .command_program import CommandProgram
-
-    assert proof is not None
-    found: dict[str, Backend | CommandProgram] = {}
-    for system in SYSTEMS:
-        sides = {t.id: proof.commands[system, t.id] for t in suite.tasks}
-        first = next(iter(sides.values()))
-        found[system] = CommandProgram(
-            folder=suite.path.parent.resolve(),
-            adapter=first.adapter,
-            kind=first.backend_kind or "",
-            family=suite.family,
-            system=system,
-            sides=sides,
-        )
-    return found
-
-
-def _match(suite: Suite, backend: Backend | CommandProgram | None, context: RunContext) -> MatchSpec | None:
+def _find_match(
+    suite: Suite, backend: Backend | CommandProgram | None, context: RunContext
+) -> MatchSpec | None:
     """What the suite's components are compared with; None where the backend declares no match.
 
     Raises:
@@ -363,19 +292,22 @@ def _match(suite: Suite, backend: Backend | CommandProgram | None, context: RunC
         backend = load_backends(context.backend_folders).get(backend.adapter_id)
     if backend is not None and backend.match is not None:
         # Arrays are brought in only where there are some: plain suites stay light.
-        from .matches import match_spec
+        from .matches import match_as_declared, match_spec
 
-        return match_spec(backend, context.lock_path)
-    if suite.component_match != "golden":
+        return match_as_declared(match_spec(backend, context.lock_path), suite)
+    if suite.component_match != "golden" and not suite.components:
         return None
+    key, said, hint = "component_match", "component_match is 'golden'", "write `component_match: none`"
+    if suite.components:
+        key, said, hint = "components", "components are named", "leave components out"
     raise SuiteError(
-        "component_match is 'golden', and the worldflux side is no live backend with a match program",
-        where=suite_file.place(suite.path, "component_match"),
-        mend="write `component_match: none`, or add a `match:` to its backend.yaml",
+        f"{said}, and the worldflux side is no live backend with a match program",
+        where=suite_file.place(suite.path, key),
+        hint=f"{hint}, or add a `match:` to its backend.yaml",
     )
 
 
-def _table(suite: Suite, system: str, context: RunContext) -> ScoreTable:
+def _load_side(suite: Suite, system: str, context: RunContext) -> ScoreTable:
     side = suite.sides[system]
     assert isinstance(side, ArtifactSide)
     try:
@@ -383,8 +315,8 @@ def _table(suite: Suite, system: str, context: RunContext) -> ScoreTable:
     except ScoreTableError as error:
         if os.path.lexists(os.path.normpath(side.path)):
             raise
-        mend = mend_absent(Path(os.path.normpath(side.path)), system, context)
-        raise ScoreTableError(error.what, where=os.path.normpath(side.path), mend=mend) from None
+        hint = mend_absent(Path(os.path.normpath(side.path)), system, context)
+        raise ScoreTableError(error.what, where=os.path.normpath(side.path), hint=hint) from None
 
 
 def mend_absent(path: Path, system: str, context: RunContext) -> str:
@@ -410,6 +342,12 @@ def mend_absent_row(prepared: PreparedSuite, task: Task, system: str) -> str:
         return f"write the suite as {suite_file.SUITE_SCHEMA}, and {words}"
     shown = ", ".join(f"{side}: {seeds}" for side, seeds in held.items())
     return f"complete the table, or write the suite as {suite_file.SUITE_SCHEMA} with `seeds: {{{shown}}}`"
+
+
+def results_of(suite: Suite, tables: Mapping[str, ScoreTable]) -> dict[RunKey, Result]:
+    """(system, task, seed) -> what the tables of a suite's sides hold."""
+    found = ((s, table_results(suite, table, s)) for s, table in tables.items())
+    return {(system, *key): result for system, results in found for key, result in results.items()}
 
 
 def table_results(suite: Suite, table: ScoreTable, system: str) -> dict[tuple[str, int], Result]:
@@ -454,15 +392,15 @@ def found_seeds(results: Iterable[RunKey]) -> Mapping[str, FoundSeeds]:
     return found
 
 
-def _backends(suite: Suite, context: RunContext, only: Sequence[str]) -> dict[str, Backend | CommandProgram]:
-    live = [s for s in suite.live_systems if s in only]
-    known = load_backends(context.backend_folders) if live else {}
-    return {s: _backend(suite, s, known, (s, "backend")) for s in live}
-
-
-def _backend(suite: Suite, system: str, known: Mapping[str, Backend], at: Sequence[str]) -> Backend:
+def _find_program(
+    suite: Suite, system: str, known: Mapping[str, Backend], at: Sequence[str]
+) -> Backend | CommandProgram:
     side = suite.sides[system]
     assert isinstance(side, BackendSide)
+    if side.commands:
+        kind = next(iter(side.commands.values())).backend_kind or ""
+        folder = suite.path.parent.resolve()
+        return CommandProgram(folder, side.adapter, kind, suite.family, system, side.commands)
     backend = known.get(side.adapter)
     if backend is None:
         raise BackendError(
@@ -470,7 +408,7 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend], at: Sequen
             where=suite_file.place(suite.path, *at),
             got=side.adapter,
             valid=sorted(known),
-            mend="name one of these, or add a folder with a backend.yaml to the ini setting parity_backends",
+            hint="name one of these, or add a folder with a backend.yaml to the ini setting parity_backends",
         )
     if backend.family != suite.family:
         raise BackendError(
@@ -484,6 +422,7 @@ def _backend(suite: Suite, system: str, known: Mapping[str, Backend], at: Sequen
             where=suite_file.place(suite.path, *at),
             valid=sorted(b.adapter for b in known.values() if b.system == system),
         )
+    require_scripts(backend)
     return backend
 
 
@@ -491,8 +430,6 @@ def source_of(backend: Backend | CommandProgram, context: RunContext) -> dict[st
     """What decides the program: the tree of its folder, and the locked checkout that it runs."""
     source: dict[str, Any] = {"backend_tree_sha256": backend.tree_sha256}
     if not isinstance(backend, Backend):
-        from .command_program import project_commit
-
         if backend.commit:
             source.update(commit=backend.commit)
         if backend.system == "worldflux":
@@ -505,6 +442,21 @@ def source_of(backend: Backend | CommandProgram, context: RunContext) -> dict[st
     elif backend.checkouts:
         source.update(checkout=str(backend.checkouts[0]))
     return source
+
+
+def require_checkout(prepared: PreparedSuite, system: str) -> None:
+    """Make sure that the locked checkout is there which a live side runs.
+
+    Raises:
+        SourceError: it is not.
+    """
+    backend, checkout = prepared.backends[system], prepared.sources[system].get("checkout")
+    if checkout and backend.lock_suite and not Path(checkout).is_dir():
+        raise SourceError(
+            f"the official checkout is absent: {checkout}",
+            where=backend.adapter,
+            hint=f"{checkouts.FETCH} --suite {backend.lock_suite}",
+        )
 
 
 def stated(
@@ -528,10 +480,3 @@ def stated(
             if isinstance(own, dict):
                 found[system, pair.task.id, pair.seed] = own
     return found
-
-
-def value_at(document: Any, *keys: str) -> Any:
-    """What stands at ``keys`` within nested objects that anyone may have written; None where nothing."""
-    for key in keys:
-        document = document.get(key) if isinstance(document, Mapping) else None
-    return document

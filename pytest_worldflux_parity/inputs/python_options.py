@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ..errors import BackendError
 
 # What changes where Python looks for code, or makes it wait for a person, is not among them.
-_PLAIN = frozenset(["-u", "-B", "-O", "-OO", "-v", "-b", "-bb", "-q"])
+_PLAIN_OPTIONS = frozenset(["-u", "-B", "-O", "-OO", "-v", "-b", "-bb", "-q"])
 # A value follows, or stands in the same word.
-_VALUED = ("-X", "-W")
+_VALUED_OPTIONS = ("-X", "-W")
 _WHAT = ("-m", "-c")
 
 
@@ -25,14 +25,16 @@ def count_options(words: Sequence[str], where: str = "backend.yaml") -> int:
     count = 0
     while count < len(words) and words[count].startswith("-") and words[count] not in _WHAT:
         word = words[count]
-        option = "".join(words[count : count + 1 + (word in _VALUED)])
+        option = "".join(words[count : count + 1 + (word in _VALUED_OPTIONS)])
         # Where bytecode is looked for is the boot file's to say.
-        if (word not in _PLAIN and not word.startswith(_VALUED)) or option.startswith("-Xpycache_prefix"):
+        if (word not in _PLAIN_OPTIONS and not word.startswith(_VALUED_OPTIONS)) or option.startswith(
+            "-Xpycache_prefix"
+        ):
             raise BackendError(
                 f"argv has {option}, an option of Python that a sealed program cannot have",
                 where=where,
-                valid=sorted((*_PLAIN, *_VALUED)),
+                valid=sorted((*_PLAIN_OPTIONS, *_VALUED_OPTIONS)),
                 got=option,
             )
-        count += 1 + (word in _VALUED)
+        count += 1 + (word in _VALUED_OPTIONS)
     return count

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from .. import wire
 from .backends import Backend
-from .installed.data import Stat
-from .installed.files import CODE, sha256_of_all, stat_of
+from .installed.files import CODE, files_below, sha256_of_all, stat_of
 
 # What decides what a program does.
 HASHED = (*CODE, ".sh", ".ipynb", ".jl", ".lua", ".yaml", ".yml", ".json", ".toml", ".cfg", ".ini")
@@ -20,7 +19,7 @@ MOST_HASHED_BYTES = 16 * 2**20
 # Rows of data of one declared path; of more there is one row of all.
 MOST_DATA = 2000
 ALL_DATA = "/*"
-_SKIPPED = (".git", ".worldflux", "node_modules", "__pycache__")
+_SKIPPED_FOLDERS = (".git", ".worldflux", "node_modules", "__pycache__")
 
 
 def read_files(backend: Backend, root: Path, but: Collection[Path]) -> dict[str, str]:
@@ -31,11 +30,11 @@ def read_files(backend: Backend, root: Path, but: Collection[Path]) -> dict[str,
             are sealed otherwise.
     """
     found: dict[str, str] = {}
-    for name, rows in _declared(backend, root, but):
+    for name, rows in _declared_files(backend, root, but):
         paths = {key: path for key, (path, stat) in rows.items() if _is_hashed(path, stat)}
         by_path = sha256_of_all(paths.values())
         data = {
-            key: f"{stat.size} bytes of {stat.mtime_ns}"
+            key: f"{stat.st_size} bytes of {stat.st_mtime_ns}"
             for key, (_, stat) in rows.items()
             if key not in paths
         }
@@ -46,17 +45,17 @@ def read_files(backend: Backend, root: Path, but: Collection[Path]) -> dict[str,
 
 def read_since(backend: Backend, root: Path, but: Collection[Path], time_ns: int) -> list[str]:
     """The hashed ones of :func:`read_files` that were written to after a time, whatever they hold now."""
-    every = [row for _, rows in _declared(backend, root, but) for row in rows.items()]
-    return [key for key, (path, stat) in every if stat.ctime_ns > time_ns and _is_hashed(path, stat)]
+    every = [row for _, rows in _declared_files(backend, root, but) for row in rows.items()]
+    return [key for key, (path, stat) in every if stat.st_ctime_ns > time_ns and _is_hashed(path, stat)]
 
 
-def _is_hashed(path: str, stat: Stat) -> bool:
-    return path.lower().endswith(HASHED) and stat.size <= MOST_HASHED_BYTES
+def _is_hashed(path: str, stat: os.stat_result) -> bool:
+    return path.lower().endswith(HASHED) and stat.st_size <= MOST_HASHED_BYTES
 
 
-def _declared(
+def _declared_files(
     backend: Backend, root: Path, but: Collection[Path]
-) -> Iterator[tuple[str, dict[str, tuple[str, Stat]]]]:
+) -> Iterator[tuple[str, dict[str, tuple[str, os.stat_result]]]]:
     """Of each path that is declared its own name, and the files there: name -> path, and what it tells."""
     read, written = backend.needs.places(backend.folder, root)
     left_out = {os.path.realpath(path) for path in (*but, *written)}
@@ -65,27 +64,20 @@ def _declared(
         name = path.name if path.name not in names else f"{path.name} ({number})"
         names.add(name)
         rows = {}
-        for file in _files(str(path), left_out):
-            stat = stat_of(file)
-            if stat is not None and stat.size >= 0:
+        files = (
+            [str(path)]
+            if path.is_file()
+            else files_below(
+                str(path),
+                lambda place: (
+                    os.path.basename(place) in _SKIPPED_FOLDERS or os.path.realpath(place) in left_out
+                ),
+            )
+        )
+        for file in files:
+            if stat := stat_of(file):
                 below = os.path.relpath(file, path)
                 key = name if below == "." else f"{name}/{below}"
                 # What is no UTF-8 cannot stand in a document.
                 rows[key.encode(errors="backslashreplace").decode()] = (file, stat)
         yield name, rows
-
-
-def _files(top: str, left_out: Collection[str]) -> Iterator[str]:
-    """The files at and below a path, behind links too, each folder once."""
-    if os.path.isfile(top):
-        yield top
-        return
-    seen = {*left_out} - {os.path.realpath(top)}
-    for folder, folders, files in os.walk(top, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        folders[:] = [
-            n
-            for n in sorted(folders)
-            if n not in _SKIPPED and os.path.realpath(os.path.join(folder, n)) not in seen
-        ]
-        yield from (os.path.join(folder, name) for name in sorted(files))

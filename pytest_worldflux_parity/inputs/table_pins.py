@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ..schemas.score_formats import SCORE_FORMATS
 from ..suite.suite import Suite
 from .lock import LockEntry
-from .scores import NAMED_AFTER_TASKS, ScoreTable, task_key
+from .scores import ScoreTable, task_key
 
 PIN_TABLE = "worldflux-parity pin-table"
 
@@ -37,10 +38,10 @@ def table_pin(suite: Suite, table: ScoreTable, entry: LockEntry | None, names: M
     pins = pinned_files(entry) if entry else {}
     # Whoever names a table on the command line knows that it is another; and pins are of the suite's own.
     replaced = "official" in suite.replaced
-    mend = f"{PIN_TABLE} {names['suite']}"
+    hint = f"{PIN_TABLE} {names['suite']}"
     if not pins:
         text = f"no lock entry pins the official table {names['table']}"
-        how = "" if replaced else f" (to pin it: {mend})"
+        how = "" if replaced else f" (to pin it: {hint})"
         return TablePin(False, warning=f"{text}, so nothing says that it is the official one{how}")
     differs = departure(table, pins, [t.name_in("official") for t in suite.tasks])
     if not differs:
@@ -48,8 +49,8 @@ def table_pin(suite: Suite, table: ScoreTable, entry: LockEntry | None, names: M
     text = f"the official table {names['table']} is not the one that {names['lock']} pins: {differs}"
     if replaced:
         return TablePin(False, warning=text)
-    mend = f"bring it back from version control or, where it was measured anew, {mend}"
-    return TablePin(False, mismatch=f"{text}; to mend: {mend}")
+    hint = f"bring it back from version control or, where it was measured anew, {hint}"
+    return TablePin(False, mismatch=f"{text}; to mend: {hint}")
 
 
 def pinned_files(entry: LockEntry) -> dict[str, str]:
@@ -66,7 +67,9 @@ def files_of(table: ScoreTable, tasks: Collection[str]) -> dict[str, str]:
     return {
         name: sha256
         for name, sha256 in table.files.items()
-        if table.format not in NAMED_AFTER_TASKS or not name or task_key(PurePosixPath(name).stem) in wanted
+        if not SCORE_FORMATS[table.format].is_named_after_tasks
+        or not name
+        or task_key(PurePosixPath(name).stem) in wanted
     }
 
 

@@ -18,7 +18,7 @@ from .. import wire
 from ..errors import BackendError
 from .backends import FILE, Backend
 from .command_program import CommandProgram
-from .files.project_files import is_secret, refuse_odd_names, tracked
+from .files.project_files import hash_files, is_secret, refuse_odd_names, tracked
 from .interpreters import packages
 
 # Begins the paths of what is read where it stands.
@@ -70,23 +70,23 @@ def backend_tree(backend: Backend, root: Path) -> Tree:
     base = base_of(backend, root.resolve())
     place = backend.folder.relative_to(base)
     found = {(place / name).as_posix(): sha256 for name, sha256 in backend.files.items()}
-    found.update(_hashed(_beside(backend, base), base))
+    found.update(_hash_below(_named_beside(backend, base), base))
     found.update(named_files(backend, base))
-    found.update(_hashed(_editable(backend, root.resolve()), base))
-    found.update(_hashed((path for _, path in copied_checkouts(backend, base)), base))
+    found.update(_hash_below(_editable_projects(backend, root.resolve()), base))
+    found.update(_hash_below((path for _, path in copied_checkouts(backend, base)), base))
     refuse_odd_names(found, base)
     return Tree(found)
 
 
 def copied_checkouts(backend: Backend, base: Path) -> Iterator[tuple[Path, Path]]:
     """(checkout, file) of declared checkouts within ``base`` that a command line leads into."""
-    words = {path for path in _beside(backend, base) if path.is_absolute()}
+    words = {path for path in _named_beside(backend, base) if path.is_absolute()}
     for place in backend.checkouts:
         if place.is_relative_to(base) and place != base and any(w.is_relative_to(place) for w in words):
             yield from ((place, path) for path in tracked(place) if path.is_file())
 
 
-def _editable(backend: Backend, root: Path) -> Iterator[Path]:
+def _editable_projects(backend: Backend, root: Path) -> Iterator[Path]:
     if backend.argv[0] != "{python}":
         return
     try:
@@ -111,7 +111,7 @@ def named_files(backend: Backend, base: Path) -> dict[str, str]:
             raise BackendError(
                 f"program.files names {name!r}, which holds the whole project",
                 where=str(backend.folder / FILE),
-                mend="name the program's own folders",
+                hint="name the program's own folders",
             )
         files = _files_of(path, name, backend)
         found.update({Path(os.path.relpath(p, base)).as_posix(): sha for p, sha in files.items()})
@@ -130,16 +130,30 @@ def _files_of(path: Path, name: str, backend: Backend) -> dict[Path, str]:
         raise BackendError(
             f"program.files names {name!r}, a name of keys and passwords, which no copy holds",
             where=str(backend.folder / FILE),
-            mend="read it from where it stands, or give the file another name",
+            hint="read it from where it stands, or give the file another name",
         )
     if (sha256 := wire.file_sha256(path)) is not None:
         return {path: sha256}
-    raise BackendError(
-        f"program.files names {name!r}, and there is no such file",
-        where=str(backend.folder / FILE),
-        valid=sorted(os.listdir(path.parent)) if os.path.isdir(path.parent) else (),
-        got=path.name,
-    )
+    raise _no_such_file(f"program.files names {name!r}", path, backend)
+
+
+def _no_such_file(what: str, path: Path, backend: Backend) -> BackendError:
+    valid = sorted(os.listdir(path.parent)) if os.path.isdir(path.parent) else ()
+    where = str(backend.folder / FILE)
+    return BackendError(f"{what}, and there is no such file", where=where, valid=valid, got=path.name)
+
+
+def require_scripts(backend: Backend) -> None:
+    """Make sure that the scripts are there that command lines start by ``{backend_dir}/...``.
+
+    Raises:
+        BackendError: one is not.
+    """
+    for program in (p for p in (backend, backend.check, backend.match) if p is not None):
+        word = next((w for w in program.argv[1:] if not w.startswith("-")), "")
+        path = _place_of_word(word, backend)
+        if word.startswith("{backend_dir}/") and not os.path.exists(path):
+            raise _no_such_file(f"argv names {word!r}", path, backend)
 
 
 def only_beside(backend: Backend, root: Path) -> frozenset[str]:
@@ -151,32 +165,29 @@ def only_beside(backend: Backend, root: Path) -> frozenset[str]:
         return frozenset()
     base = base_of(backend, root.resolve())
     others = [p.argv for p in (backend.match, backend.record) if p is not None]
-    named = {_place_of(w, backend) for argv in others for w in argv} - {
-        _place_of(w, backend) for w in backend.argv
+    named = {_place_of_word(w, backend) for argv in others for w in argv} - {
+        _place_of_word(w, backend) for w in backend.argv
     }
     return frozenset(p.relative_to(base).as_posix() for p in named if p.is_relative_to(base))
 
 
-def _place_of(word: str, backend: Backend) -> Path:
+def _place_of_word(word: str, backend: Backend) -> Path:
     return Path(os.path.normpath(word.replace("{backend_dir}", str(backend.folder))))
 
 
-def _beside(backend: Backend, base: Path) -> Iterator[Path]:
+def _named_beside(backend: Backend, base: Path) -> Iterator[Path]:
     """Files beside a backend's folder that its command lines name or import first.
 
     A program ``{backend_dir}/../program.py``; of ``-m backends.name`` each package's ``__init__.py``.
     """
     programs = [p.argv for p in (backend, backend.match, backend.record) if p is not None]
     words = [word for argv in programs for word in argv]
-    yield from (_place_of(w, backend) for w in words)
+    yield from (_place_of_word(w, backend) for w in words)
     for module in (after for before, after in pairwise(words) if before == "-m"):
         parts = module.split(".")
         yield from (import_folder(backend).joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts)))
 
 
-def _hashed(paths: Iterator[Path], base: Path) -> Iterator[tuple[str, str]]:
-    for path in paths:
-        if not path.is_absolute() or not path.is_relative_to(base) or is_secret(path.relative_to(base)):
-            continue
-        if sha256 := wire.file_sha256(path):
-            yield path.relative_to(base).as_posix(), sha256
+def _hash_below(paths: Iterator[Path], base: Path) -> dict[str, str]:
+    below = {p.relative_to(base): p for p in paths if p.is_absolute() and p.is_relative_to(base)}
+    return hash_files({name.as_posix(): path for name, path in below.items() if not is_secret(name)})

@@ -23,7 +23,7 @@ from ..schemas.json_text import utc_now
 from ..wire import write_atomic
 from .backends import MARKER, Backend
 
-ENVIRONMENT_SCHEMA = "worldflux.parity.environment.v1"
+_MARKER_SCHEMA = "worldflux.parity.environment.v1"
 LOG_TAIL_LINES = 5
 
 
@@ -44,49 +44,51 @@ def create(backend: Backend, root: Path, python: str = "") -> bool:
     if backend.environment == "shared":
         raise SourceError(
             f"backend {backend.name} runs in the interpreter that runs pytest",
-            mend=f'pip install "pytest-worldflux-parity[{backend.extra}]"' if backend.extra else "",
+            hint=f'pip install "pytest-worldflux-parity[{backend.extra}]"' if backend.extra else "",
         )
-    link, folder = backend.environment_dir(root), _built(backend, root)
+    link, folder = backend.environment_dir(root), _built_folder(backend, root)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
-            if not backend.environment_lack(root):
+        with _lock_environment(folder):
+            if not backend.missing_of_environment(root):
                 return False
-            absent = bool(backend.lack_of(folder))
+            absent = bool(backend.missing_of_environment(root, folder))
             if absent:
-                _build(backend, folder, python or _base_python(backend))
-            _lead(link, folder)
-            _clear_unused(link.parent)
+                _build_environment(backend, folder, python)
+            _lead_link(link, folder)
+            _clear_unused_environments(link.parent)
     except OSError as error:
         raise SourceError(
             f"cannot be written: {error.strerror}",
             where=str(error.filename or folder),
-            mend="make room or give permission, then run it again",
+            hint="make room or give permission, then run it again",
         ) from None
     return absent
 
 
-def _built(backend: Backend, root: Path) -> Path:
+def _built_folder(backend: Backend, root: Path) -> Path:
     return backend.environment_dir(root).with_name(".built") / backend.requirements_sha256[:16]
 
 
-def log_of(backend: Backend, root: Path) -> Path:
+def build_log_of(backend: Backend, root: Path) -> Path:
     """What venv and pip said while they built a backend's environment."""
-    folder = _built(backend, root)
+    folder = _built_folder(backend, root)
     return folder.with_name(f"{folder.name}.log")
 
 
 def shared_with(backend: Backend, root: Path) -> list[str]:
     """The other backends whose environment is this one's."""
     link = backend.environment_dir(root)
-    return sorted(p.name for p in _links(link.parent) if p != link and p.resolve() == link.resolve())
+    return sorted(
+        p.name for p in _linked_environments(link.parent) if p != link and p.resolve() == link.resolve()
+    )
 
 
-def _links(folder: Path) -> Iterator[Path]:
+def _linked_environments(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.is_symlink())
 
 
-def _lead(link: Path, folder: Path) -> None:
+def _lead_link(link: Path, folder: Path) -> None:
     """Let a backend's environment be the one in ``folder``; what stood there goes."""
     if link.is_dir() and not link.is_symlink():
         # The marker goes first: a removal that is interrupted must not leave a complete-looking rest.
@@ -98,11 +100,11 @@ def _lead(link: Path, folder: Path) -> None:
     os.replace(new, link)
 
 
-def _clear_unused(envs: Path) -> None:
+def _clear_unused_environments(envs: Path) -> None:
     """Remove environments that are no backend's any more, but those that are being built."""
-    used = {link.resolve() for link in _links(envs)}
+    used = {link.resolve() for link in _linked_environments(envs)}
     for folder in [p for p in (envs / ".built").iterdir() if p.is_dir() and p.resolve() not in used]:
-        with contextlib.suppress(BlockingIOError), _alone(folder, fcntl.LOCK_NB):
+        with contextlib.suppress(BlockingIOError), _lock_environment(folder, fcntl.LOCK_NB):
             (folder / MARKER).unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -111,71 +113,64 @@ def state(backend: Backend, root: Path) -> str:
     """``shared``, ``ready``, or what the own environment lacks."""
     if backend.environment == "shared":
         return "shared"
-    return backend.environment_lack(root) or "ready"
+    return backend.missing_of_environment(root) or "ready"
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, how: int = 0) -> Iterator[None]:
+def _lock_environment(folder: Path, how: int = 0) -> Iterator[None]:
     with open(folder.with_name(f"{folder.name}.lock"), "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | how)
         yield
 
 
-def _base_python(backend: Backend) -> str:
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if backend.python in ("", here):
-        return sys.executable
-    found = shutil.which(f"python{backend.python}")
+def _find_python(backend: Backend, python: str) -> str:
+    """The interpreter that is named, else this one or the one of the PATH that the backend asks for."""
+    wanted, here = backend.python, f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = python or (sys.executable if wanted in ("", here) else shutil.which(f"python{wanted}"))
+    hint = f"worldflux-parity env create {backend.name} --python /path/to/python{wanted}"
     if found is None:
-        raise SourceError(
-            f"backend {backend.name} needs Python {backend.python}, this is {here}, and there is no "
-            f"python{backend.python} on the PATH",
-            mend=f"worldflux-parity env create {backend.name} --python /path/to/python{backend.python}",
-        )
+        what = f"backend {backend.name} needs Python {wanted}, this is {here}, and there is no python{wanted}"
+        raise SourceError(f"{what} on the PATH", hint=hint)
+    version = _run_for_output([found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
+    if wanted not in ("", version):
+        what = f"backend {backend.name} needs Python {wanted}, and this is {version}"
+        raise SourceError(what, where=found, hint=hint)
     return found
 
 
-def _build(backend: Backend, folder: Path, python: str) -> None:
+def _build_environment(backend: Backend, folder: Path, python: str) -> None:
     log = folder.with_name(f"{folder.name}.log")
     log.unlink(missing_ok=True)
+    python = _find_python(backend, python)
     (folder / MARKER).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
-    _check_version(backend, python)
     own = str(folder / "bin" / "python")
     requirements = folder.with_name(f"{folder.name}.requirements.txt")
     requirements.write_text("".join(f"{r}\n" for r in backend.requirements), encoding="utf-8")
-    _logged([python, "-m", "venv", str(folder)], log, "venv")
-    _logged(
+    _run_logged([python, "-m", "venv", str(folder)], log, "venv")
+    _run_logged(
         [own, "-m", "pip", "install", "--no-input", "--requirement", str(requirements)], log, "pip install"
     )
-    _mark(backend, folder, own)
+    _write_marker(backend, folder, own)
 
 
-def _check_version(backend: Backend, python: str) -> None:
-    found = _output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
-    if backend.python not in ("", found):
-        raise SourceError(
-            f"backend {backend.name} needs Python {backend.python}, and this is {found}",
-            where=python,
-            mend=f"worldflux-parity env create {backend.name} --python /path/to/python{backend.python}",
-        )
-
-
-def _mark(backend: Backend, folder: Path, python: str) -> None:
+def _write_marker(backend: Backend, folder: Path, python: str) -> None:
     marker = {
-        "schema_version": ENVIRONMENT_SCHEMA,
+        "schema_version": _MARKER_SCHEMA,
         "backend": backend.name,
         "requirements_sha256": backend.requirements_sha256,
         "requirements": list(backend.requirements),
-        "python": _output([python, "-c", "import platform; print(platform.python_version())"]).strip(),
-        "freeze": _output([python, "-m", "pip", "freeze"]).splitlines(),
+        "python": _run_for_output(
+            [python, "-c", "import platform; print(platform.python_version())"]
+        ).strip(),
+        "freeze": _run_for_output([python, "-m", "pip", "freeze"]).splitlines(),
         "created_at_utc": utc_now(),
     }
     write_atomic(folder / MARKER, json.dumps(marker, indent=1) + "\n")
 
 
-def _output(command: Sequence[str]) -> str:
+def _run_for_output(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(
             command,
@@ -186,16 +181,15 @@ def _output(command: Sequence[str]) -> str:
             check=False,
         )
     except OSError as error:
-        raise SourceError(
-            f"cannot be started: {error.strerror}", where=command[0], mend="--python INTERPRETER"
-        ) from None
+        what = f"cannot be started: {error.strerror}"
+        raise SourceError(what, where=command[0], hint="--python INTERPRETER") from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SourceError(f"failed: {last}", where=" ".join(command[:3]))
     return done.stdout
 
 
-def _logged(command: Sequence[str], log: Path, what: str) -> None:
+def _run_logged(command: Sequence[str], log: Path, what: str) -> None:
     with open(log, "ab") as handle:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, check=False
@@ -206,5 +200,5 @@ def _logged(command: Sequence[str], log: Path, what: str) -> None:
         raise SourceError(
             f"{what} failed with status {done.returncode}: {tail}",
             where=str(log),
-            mend="read the log; without network, set PIP_INDEX_URL or PIP_FIND_LINKS to what is at hand",
+            hint="read the log; without network, set PIP_INDEX_URL or PIP_FIND_LINKS to what is at hand",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,30 +11,31 @@ from ..errors import ParityError
 from ..execution.attempt_files import AttemptFiles
 from ..execution.attempts import request_id
 from ..execution.match_program import MatchRun, last_run, read_match
-from ..execution.records import SUCCESS, failure_text, is_readable, record_of
+from ..execution.records import REUSED, SUCCESS, failure_text, is_readable, record_of
 from ..execution.retry import UNSEEN
 from ..execution.store import Line, Stored
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.lock_reference import lock_reference
 from ..inputs.matches import MatchSpec
-from ..inputs.prepare import PreparedSuite, found_seeds, stated, value_at
+from ..inputs.prepare import PreparedSuite, found_seeds, stated
 from ..inputs.scores import task_key
 from ..inputs.scores.absence import absence
 from ..inputs.scores.curves import Result
 from ..inputs.trees import Tree, only_beside
+from ..suite.commands import value_at
 from ..suite.pairs import RunKey, expected_seeds
 from ..suite.suite import SYSTEMS, BackendSide
-from ..wire import RunRecord
 from .gates import Finding
 from .gates.components import ComponentEvidence, compare
 from .gates.environments import environment_findings
 from .gates.fixture import is_fixture_table
 from .gates.independence import Origin
 from .gates.programs import Named, named_programs, repositories
-from .gates.repeats import repeats
+from .gates.repeats import find_repeats
 from .gates.validity import sealed_findings
 from .judgement_input import Evidence
+from .reuse import judge_reuse
 from .run_log import RunLog, attempts_of, hidden_choices
 from .stats.measurements import DESELECTED, FAILED, NOT_IN_TABLE, NOT_RUN, observe
 from .stored_lines import line_findings
@@ -45,7 +46,6 @@ def assemble(
     context: RunContext,
     stored: Stored,
     selected: frozenset[str],
-    changed: Iterable[str],
     files: AttemptFiles,
     entry: Mapping[str, Any],
     log: RunLog,
@@ -53,51 +53,80 @@ def assemble(
     """What was found for one suite.
 
     Args:
-        selected: names of the pairs and components that this session was to run.
-        changed: names of the sealed files that are no longer as they were.
+        selected: names of the test items that this session was to run.
         files: those of the run's attempts.
         entry: what the session sealed of the suite. log: what the run's log says of itself.
     """
-    expected = tuple(_expected(prepared))
     found = _used_lines(prepared, context, stored)
     used = {key: line for key, line in found.items() if is_readable(line)}
-    records = {key: record for key, line in used.items() if (record := record_of(line)) is not None}
-    results = _selected_rows(prepared, used, selected)
-    results.update({key: Result.of(r) for key, r in records.items()})
-    keys = {(system, task, seed) for task, seed, system in expected}
-    doubts = tuple(_doubts(prepared, context, stored, found, files))
-    doubts += tuple(sealed_findings(used.values(), _sealed_trees(entry, prepared.key)))
-    doubts += tuple(hidden_choices(stored.sessions, context.choices))
-    absent = {k: _absence(k, prepared, stored, selected) for k in keys - results.keys()}
+    requests = {line["request_id"] for line in used.values()}
     reference = lock_reference(prepared, context)
-    alike = repeats(prepared.suite, results, [(s, task, seed) for task, seed, s in expected])
-    unused = {s: sum(k[0] == s and k not in keys for k in prepared.results) for s in prepared.tables}
+    reuse = judge_reuse(prepared, context, used, entry, files)
+    return make_evidence(
+        prepared,
+        used,
+        lambda key: _explain_absence(key, prepared, stored, selected),
+        rows=_selected_rows(prepared, used, selected),
+        origins={s: _find_origin(prepared, s, used) for s in SYSTEMS},
+        all_lines=tuple(
+            line for line in (*stored.lines, *reuse.others) if line.get("request_id") in requests
+        ),
+        doubts=(
+            *_doubt_lines(prepared, context, stored, found, files),
+            *sealed_findings(used.values(), _sealed_trees(entry, prepared.key)),
+            *hidden_choices(stored.sessions, context.choices),
+            *reuse.findings,
+        ),
+        components=_find_components(prepared.match, prepared, context, selected) if prepared.match else None,
+        torn_lines=stored.torn,
+        log=log,
+        attempts={
+            s: attempts_of(x for x in (*stored.lines, *reuse.others) if x["system"] == s) for s in SYSTEMS
+        },
+        reused=reuse.sentence,
+        repeated_rows=tuple(w for s in prepared.tables for w in _describe_repeated_rows(prepared, s)),
+        lock_mismatch=reference.mismatch,
+        table=reference.table,
+        golden=reference.golden,
+        choices=tuple(context.choices.values()),
+        named=named_sides(prepared, entry, context),
+        packages=tuple(environment_findings(entry, prepared.key)),
+        fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
+    )
+
+
+def make_evidence(
+    prepared: PreparedSuite,
+    used: Mapping[RunKey, Line],
+    absence: Callable[[RunKey], tuple[str, str]],
+    rows: Mapping[RunKey, Result] | None = None,
+    **others: Any,
+) -> Evidence:
+    """The evidence of one suite from the lines that count.
+
+    Args:
+        absence: why there is no result: (reason, detail).
+        rows: results of tables.
+        others: fields of :class:`Evidence` that are not made here.
+    """
+    records = {key: r for key, line in used.items() if is_readable(line) and (r := record_of(line))}
+    results = {**(rows or {}), **{key: Result.of(record) for key, record in records.items()}}
+    expected = tuple(_expected_results(prepared))
+    keys = [(system, task, seed) for task, seed, system in expected]
+    alike = find_repeats(prepared.suite, results, keys)
+    absent = {key: absence(key) for key in keys if key not in results}
+    unused = {s: sum(k[0] == s for k in prepared.results.keys() - set(keys)) for s in prepared.tables}
     return Evidence(
         suite=prepared.suite,
         pairs=prepared.pairs,
         expected=expected,
         observed=observe(prepared.suite, expected, results, absent, unused, alike.keys),
         lines=tuple(used.values()),
-        all_lines=_same_requests(used, stored),
-        origins={s: _origin(prepared, s, records) for s in SYSTEMS},
         recipes=stated(prepared, prepared.pairs, records, "effective_recipe"),
         protocols=stated(prepared, prepared.pairs, records, "eval_protocol"),
-        changed=tuple(changed),
-        doubts=doubts,
-        components=_components(prepared.match, prepared, context, selected) if prepared.match else None,
-        torn_lines=stored.torn,
-        log=log,
-        attempts={s: attempts_of(x for x in stored.lines if x["system"] == s) for s in SYSTEMS},
-        repeated_rows=tuple(w for s in prepared.tables for w in _repeated_rows(prepared, s)),
-        lock_mismatch=reference.mismatch,
-        table=reference.table,
-        golden=reference.golden,
-        label=prepared.label,
-        choices=tuple(context.choices.values()),
         repeats=alike,
-        named=named_sides(prepared, entry, context),
-        packages=tuple(environment_findings(entry, prepared.key)),
-        fixture_tables=tuple(s for s, t in prepared.tables.items() if is_fixture_table(t.provenance)),
+        label=prepared.label,
+        **others,
     )
 
 
@@ -122,21 +151,21 @@ def named_sides(
     return found
 
 
-def _components(
+def _find_components(
     spec: MatchSpec, prepared: PreparedSuite, context: RunContext, selected: frozenset[str]
 ) -> ComponentEvidence:
     """The match that stands in the run directory.
 
     One that an earlier session of the run finished counts, as records of pairs do.
     """
-    names = [prepared.component_case(c.name) for c in spec.golden.components]
+    names = [prepared.component_case(c.name) for c in spec.golden.compared]
     left_out = [n for n in names if n not in selected]
     not_run = f"{len(left_out)} of {len(names)} components were deselected" if left_out else ""
     folder = context.run_dir / prepared.suite.suite_id / prepared.match_folder
     return evidence_of(spec, folder, "" if context.resume and last_run(spec, folder) else not_run)
 
 
-def _expected(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
+def _expected_results(prepared: PreparedSuite) -> Iterable[tuple[str, int, str]]:
     found = found_seeds(prepared.results)
     for task in prepared.suite.tasks:
         for system in SYSTEMS:
@@ -156,7 +185,7 @@ def _used_lines(prepared: PreparedSuite, context: RunContext, stored: Stored) ->
     return used
 
 
-def _doubts(
+def _doubt_lines(
     prepared: PreparedSuite,
     context: RunContext,
     stored: Stored,
@@ -171,7 +200,9 @@ def _doubts(
     for key, line in found.items():
         side = prepared.suite.sides[key[0]]
         adapter = side.adapter if isinstance(side, BackendSide) else ""
-        yield from line_findings(line, key, adapter, context.device, files, context.run_id)
+        # What an earlier run made is held against that run.
+        if REUSED not in line or not is_readable(line):
+            yield from line_findings(line, key, adapter, context.device, files, context.run_id)
 
 
 def _selected_rows(
@@ -187,12 +218,7 @@ def _selected_rows(
     return {k: r for k, r in prepared.results.items() if (k[1], k[2]) not in open_pairs}
 
 
-def _same_requests(used: Mapping[RunKey, Line], stored: Stored) -> tuple[Line, ...]:
-    wanted = {line["request_id"] for line in used.values()}
-    return tuple(line for line in stored.lines if line.get("request_id") in wanted)
-
-
-def _absence(
+def _explain_absence(
     key: RunKey, prepared: PreparedSuite, stored: Stored, selected: frozenset[str]
 ) -> tuple[str, str]:
     """Why there is no result: (reason, detail)."""
@@ -212,7 +238,7 @@ def _absence(
     return NOT_RUN, "the run ended before it, or --parity-systems left it out"
 
 
-def _repeated_rows(prepared: PreparedSuite, system: str) -> Iterator[str]:
+def _describe_repeated_rows(prepared: PreparedSuite, system: str) -> Iterator[str]:
     """What became of rows of the suite's tasks that are no points of their own."""
     table = prepared.tables[system]
     tasks = {task_key(t.name_in(system)) for t in prepared.suite.tasks}
@@ -236,13 +262,11 @@ def _repeated_rows(prepared: PreparedSuite, system: str) -> Iterator[str]:
         )
 
 
-def _origin(prepared: PreparedSuite, system: str, records: Mapping[RunKey, RunRecord]) -> Origin:
+def _find_origin(prepared: PreparedSuite, system: str, used: Mapping[RunKey, Line]) -> Origin:
     """Where a side comes from: of a table also the program that it says made it."""
     side = prepared.suite.sides[system]
     if isinstance(side, BackendSide):
-        own = [r.metadata for (owner, _, _), r in records.items() if owner == system]
-        trees = [prepared.sources[system]["backend_tree_sha256"]]
-        trees += [value_at(metadata, "source", "tree_sha256") for metadata in own]
+        trees = {prepared.sources[system]["backend_tree_sha256"]} | stated_trees(used, system)
         return Origin(adapter=side.adapter, trees=frozenset(t for t in trees if isinstance(t, str)))
     table = prepared.tables[system]
     adapter, tree = (table.provenance.get(k) for k in ("adapter", "source_tree_sha256"))
@@ -254,12 +278,11 @@ def _origin(prepared: PreparedSuite, system: str, records: Mapping[RunKey, RunRe
     )
 
 
-def selected_items(prepared: PreparedSuite, names: Iterable[str]) -> frozenset[str]:
-    """The names among ``names`` that are pairs or components."""
-    components = prepared.match.golden.components if prepared.match else ()
-    return frozenset(names) & (
-        {str(p.key) for p in prepared.pairs} | {prepared.component_case(c.name) for c in components}
-    )
+def stated_trees(used: Mapping[RunKey, Line], system: str) -> frozenset[str]:
+    """The sha256 of the source trees that the records of a side state."""
+    keys = ("metrics", "metadata", "source", "tree_sha256")
+    found = (value_at(line, *keys) for key, line in used.items() if key[0] == system)
+    return frozenset(tree for tree in found if isinstance(tree, str))
 
 
 def evidence_of(spec: MatchSpec, folder: Path, not_run: str = "") -> ComponentEvidence:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import gates
 from .gates import Finding
 from .run_log import RunLog
 
@@ -42,20 +41,20 @@ class Circumstances:
     machine: Mapping[str, Any] = field(default_factory=dict)
     log: RunLog | None = None
 
+    @property
+    def change_findings(self) -> Iterator[Finding]:
+        return (
+            Finding("changed_since_sealed", f"{name} changed after the first run") for name in self.changed
+        )
+
     def to_dict(self, suite_id: str, time: str) -> dict[str, Any]:
         """As ``schemas/circumstances.v1.json`` has it."""
         return {
             "schema_version": CIRCUMSTANCES_SCHEMA,
             "suite_id": suite_id,
             "generated_at_utc": time,
-            "resumed": self.resumed,
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()},
             "selected": sorted(self.selected),
-            "changed": list(self.changed),
-            "noted": list(self.noted),
-            "findings": [gates.finding_dict(f) for f in self.findings],
-            "history": list(self.history),
-            "names": dict(self.names),
-            "machine": dict(self.machine),
             "log": self.log.to_dict() if self.log is not None else None,
         }
 
@@ -65,10 +64,8 @@ class Circumstances:
         return cls(
             resumed=document["resumed"],
             selected=frozenset(document["selected"]),
-            changed=tuple(document["changed"]),
-            noted=tuple(document.get("noted", ())),
+            **{key: tuple(document.get(key, ())) for key in ("changed", "noted", "history")},
             findings=tuple(Finding(**f) for f in document["findings"]),
-            history=tuple(document["history"]),
             names=document.get("names", {}),
             machine=document.get("machine", {}),
             log=RunLog.from_dict(document["log"]) if document.get("log") else None,

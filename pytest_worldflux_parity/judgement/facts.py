@@ -18,14 +18,16 @@ from .circumstances import Circumstances
 from .fingerprint import entry_of
 from .gates.compared import Compared
 from .gates.coverage import apart_findings
-from .gates.programs import not_shown, overlap
+from .gates.programs import find_not_shown, overlap
+from .gates.recipes import ComparedRecipes, spelt_range
 from .judgement_input import Evidence
+from .metric_rules import span_of_intervals
 from .proof.results import JudgedCell
 from .proof_verdict import ProofJudgement
-from .quick import Judged, Judgement
-from .run_log import Attempts, RunLog
-from .stats.shown_effect import Ends, ShownEffect, of_contrast, of_drop, of_test
-from .walls import NOTHING, Isolation
+from .quick import Judgement
+from .run_log import AttemptCounts, RunLog
+from .stats.shown_effect import Ends, to_relative
+from .walls import NO_ISOLATION, Isolation
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ class Facts:
         environments: the packages of each program that pins some. ignored: files that are no part of one.
         saturated: tasks of a side whose runs are equal and hardly vary; they count.
         curves: where the points of the judged curves of each side stand, a sentence each.
+        reused: what counts of earlier runs, a sentence of each part.
+        recipes: part -> how much of the recipes of its sides was compared.
+        labels: system -> what texts for people call it.
         same_lock: whether the lock file of a judge is, by its bytes, the one that the run was sealed with.
     """
 
@@ -99,7 +104,7 @@ class Facts:
     rules: tuple[Rule, ...]
     budgets: tuple[tuple[int, float], ...]
     choices: Mapping[str, str]
-    attempts: Mapping[str, Attempts]
+    attempts: Mapping[str, AttemptCounts]
     log: RunLog
     lost_lines: int
     resumed: bool
@@ -111,14 +116,17 @@ class Facts:
     machine: Mapping[str, Any]
     project: Mapping[str, Any] | None
     fixture: bool
-    isolation: Isolation = NOTHING
+    isolation: Isolation = NO_ISOLATION
     comparison: Comparison = "programs"
     common: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     saturated: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
+    recipes: Mapping[str, ComparedRecipes] = field(default_factory=dict)
     same_lock: bool = False
+    reused: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def facts_of(
@@ -133,9 +141,10 @@ def facts_of(
     Args:
         stored: its log. session: its ``run.json``.
     """
-    parts = _parts(judgement)
+    parts = (judgement.evidence,) if isinstance(judgement, Judgement) else judgement.evidence.parts
     suite = prepared.suite
     proof = prepared.proof
+    budgets = [task.budget for part in prepared.parts for task in part.suite.tasks]
     entry = entry_of(session, prepared.suite_id, "run.json")
     return Facts(
         suite_id=prepared.suite_id,
@@ -146,13 +155,13 @@ def facts_of(
         programs=tuple(
             program
             for part, evidence in zip(prepared.parts, parts, strict=True)
-            for program in _programs(part, entry, evidence.table.pinned is True)
+            for program in _list_programs(part, entry, evidence.table.pinned is True)
         ),
         components={p.key: e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
-        seeds={s: _seeds(parts, s) for s in SYSTEMS},
-        rules=tuple(_rules(judgement)),
-        budgets=tuple(sorted(_budgets(prepared.parts))),
+        seeds={s: _count_seeds(parts, s) for s in SYSTEMS},
+        rules=tuple(_list_rules(judgement)),
+        budgets=tuple(sorted({(b.step, b.tolerance) for b in budgets if b is not None})),
         choices=session.get("choices", {}),
         attempts=parts[0].attempts,
         log=parts[0].log,
@@ -168,46 +177,53 @@ def facts_of(
         fixture=any(e.fixtures for e in parts),
         isolation=judgement.evidence.isolation,
         comparison=suite.comparison,
-        environments=tuple(_environments(entry)),
-        ignored=tuple(_ignored(entry)),
-        common=(*(text for evidence in parts for text in _common(evidence)), *_installed_beside(entry)),
+        labels=suite.labels,
+        environments=tuple(_describe_environments(entry)),
+        ignored=tuple(_describe_ignored(entry)),
+        common=(
+            *(text for evidence in parts for text in _describe_common(evidence)),
+            *_find_installed_beside(entry),
+        ),
+        reused=tuple(text for e in parts if (text := e.reused)),
         saturated=tuple(s.line() for evidence in parts for s in evidence.repeats.saturated),
-        curves=tuple(text for e in parts for s in SYSTEMS if (text := _curves(e, s))),
+        recipes={e.label: e.recipe for e in parts},
+        curves=tuple(text for e in parts for s in SYSTEMS if (text := _describe_curves(e, s))),
     )
 
 
-def _parts(judgement: Judgement | ProofJudgement) -> tuple[Evidence, ...]:
-    return (judgement.evidence,) if isinstance(judgement, Judgement) else judgement.evidence.parts
-
-
-def _programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:
+def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:
     """The sides of a part; ``pinned``: whether its official table is the one that the lock file pins."""
     for system in SYSTEMS:
-        key = f"{part.key}.{system}"
+        key, side = f"{part.key}.{system}", part.suite.sides[system]
         if system in part.tables:
-            table, side = part.tables[system], part.suite.sides[system]
+            table = part.tables[system]
             stated = table.provenance.get("commit")
-            commit = getattr(side, "commit", None) or (stated if isinstance(stated, str) else None)
-            name = entry["tables"].get(system, table.sha256)
-            repo = getattr(side, "repo", None)
-            about = (system, part.label, table.path.name, repo, commit, name)
-            own = pinned and system == "official"
-            reading = side.in_words if isinstance(side, ArtifactSide) else ""
-            yield Program(*about, is_table=True, provenance=table.provenance, reading=reading, pinned=own)
-        elif key in entry.get("programs", {}):
-            source = entry["sources"][key]
             yield Program(
                 system,
                 part.label,
-                entry["programs"][key]["adapter"],
-                source.get("repo"),
-                source.get("commit"),
-                str(source.get("backend_tree_sha256", "")),
+                table.path.name,
+                getattr(side, "repo", None),
+                getattr(side, "commit", None) or (stated if isinstance(stated, str) else None),
+                entry["tables"].get(system, table.sha256),
+                is_table=True,
+                provenance=table.provenance,
+                reading=side.in_words if isinstance(side, ArtifactSide) else "",
+                pinned=pinned and system == "official",
             )
+        elif key in entry.get("programs", {}):
+            source = entry["sources"][key]
+            tree = str(source.get("backend_tree_sha256", ""))
+            adapter = entry["programs"][key]["adapter"]
+            yield Program(system, part.label, adapter, source.get("repo"), source.get("commit"), tree)
 
 
-def _environments(entry: Mapping[str, Any]) -> Iterator[str]:
-    for key, program in sorted((entry.get("programs") or {}).items()):
+def _sealed_programs(entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """What was sealed of each program, by its key."""
+    return sorted((entry.get("programs") or {}).items())
+
+
+def _describe_environments(entry: Mapping[str, Any]) -> Iterator[str]:
+    for key, program in _sealed_programs(entry):
         found = program.get("environment")
         if found and not found["pinned"]:
             yield f"{key}: nothing pinned"
@@ -218,48 +234,45 @@ def _environments(entry: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}: Python {found['python']}, {count}, {pins}"
 
 
-def _installed_beside(entry: Mapping[str, Any]) -> Iterator[str]:
+def _find_installed_beside(entry: Mapping[str, Any]) -> Iterator[str]:
     """Packages that the official program names, and that the candidate's environment has beside its own."""
-    programs = entry.get("programs") or {}
-    for key, official in sorted(programs.items()):
-        part, _, system = key.rpartition(".")
-        candidate = programs.get(f"{part}.worldflux")
-        if system != "official" or not candidate:
+    programs = dict(_sealed_programs(entry))
+    for key, official in programs.items():
+        candidate = programs.get(f"{key.removesuffix('official')}worldflux")
+        if not key.endswith(".official") or not candidate:
             continue
         there = (candidate.get("environment") or {}).get("packages", {})
-        for name in sorted(_packages_named(official) - _packages_named(candidate)):
+        for name in sorted(_named_packages(official) - _named_packages(candidate)):
             if name in there:
                 yield f"the candidate's environment has {name} too, which the official program names"
 
 
-def _packages_named(program: Mapping[str, Any]) -> set[str]:
+def _named_packages(program: Mapping[str, Any]) -> set[str]:
     sources = (program.get("named") or {}).get("sources", ())
     return {canonicalize_name(row["name"]) for row in sources if row["kind"] == "package"}
 
 
-def _ignored(entry: Mapping[str, Any]) -> Iterator[str]:
-    for key, program in sorted((entry.get("programs") or {}).items()):
-        if found := program.get("ignored"):
-            yield f"{key}: {', '.join(found)}"
+def _describe_ignored(entry: Mapping[str, Any]) -> Iterator[str]:
+    return (f"{key}: {', '.join(p['ignored'])}" for key, p in _sealed_programs(entry) if p.get("ignored"))
 
 
-def _common(evidence: Evidence) -> Iterator[str]:
+def _describe_common(evidence: Evidence) -> Iterator[str]:
     """What the programs of a part have in common; of tables their own rows say what they are."""
     where = f"{evidence.label}: " if evidence.label else ""
-    yield from (f"{where}{finding.line()}" for finding in not_shown(evidence.named))
+    yield from (f"{where}{finding.line()}" for finding in find_not_shown(evidence.named))
     common = overlap(evidence.named)
     if common is not None:
         yield f"{where}{common.line() or 'two programs that share no file'}"
 
 
-def _curves(evidence: Evidence, system: str) -> str:
+def _describe_curves(evidence: Evidence, system: str) -> str:
     """How many points the curves of a side have, the latest first step and the longest gap; or nothing."""
-    own = [shape for key, shape in evidence.observed.shapes.items() if key[0] == system]
-    if not own:
+    shapes = [shape for key, shape in evidence.observed.shapes.items() if key[0] == system]
+    if not shapes:
         return ""
-    counts = [shape.points for shape in own]
-    first = max(own, key=lambda shape: shape.share(shape.first))
-    gap = max(own, key=lambda shape: shape.share(shape.gap))
+    counts = [shape.points for shape in shapes]
+    first = max(shapes, key=lambda shape: shape.share(shape.first))
+    gap = max(shapes, key=lambda shape: shape.share(shape.gap))
     name = f"{system} of {evidence.label}" if evidence.label else system
     return (
         f"{name} {spelt_range(min(counts), max(counts))} points a run, the first by "
@@ -267,12 +280,7 @@ def _curves(evidence: Evidence, system: str) -> str:
     )
 
 
-def spelt_range(least: int, most: int) -> str:
-    """``3``, or ``3 to 5``."""
-    return str(least) if least == most else f"{least} to {most}"
-
-
-def _seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:
+def _count_seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:
     """The fewest and the most seeds that a task has values of."""
     counts = [
         len(evidence.observed.runs(system, metric.name, task.id))
@@ -283,52 +291,25 @@ def _seeds(parts: Iterable[Evidence], system: str) -> tuple[int, int]:
     return (min(counts), max(counts)) if counts else (0, 0)
 
 
-def _rules(judgement: Judgement | ProofJudgement) -> Iterator[Rule]:
+def _list_rules(judgement: Judgement | ProofJudgement) -> Iterator[Rule]:
     if isinstance(judgement, Judgement):
         for judged in judgement.metrics:
-            metric = judged.metric
-            if metric is not None:
-                widest = _widest(_quick_intervals(judged))
-                passed = judged.verdict == "pass"
-                yield Rule(metric.name, metric.rule, metric.margin, 1 - metric.confidence, widest, passed)
+            if (metric := judged.metric) is not None:
+                ends = judged.ruling.interval if judged.ruling else None
+                alpha, passed = 1 - metric.confidence, judged.verdict == "pass"
+                yield Rule(metric.name, metric.rule, metric.margin, alpha, ends, passed)
         return
-    own: dict[str, list[JudgedCell]] = {}
+    by_metric: dict[str, list[JudgedCell]] = {}
     for cell in judgement.decision.cells:
-        own.setdefault(cell.cell.rule.name, []).append(cell)
-    for name, cells in own.items():
+        by_metric.setdefault(cell.cell.rule.name, []).append(cell)
+    for name, cells in by_metric.items():
         rule = max((c.cell.rule for c in cells), key=lambda r: r.equivalence_margin)
         alpha = max(c.cell.rule.alpha for c in cells)
-        widest = _widest(_effect(c).interval for c in cells)
+        ends = span_of_intervals(_relative_interval(c) for c in cells)
         passed = all(c.passed for c in cells)
-        yield Rule(name, f"TOST, {rule.effect}", rule.equivalence_margin, alpha, widest, passed)
+        yield Rule(name, f"TOST, {rule.effect}", rule.equivalence_margin, alpha, ends, passed)
 
 
-def _quick_intervals(judged: Judged) -> Iterator[Ends]:
-    assert judged.metric is not None
-    higher, calibrated = judged.metric.higher_is_better, judged.calibrated
-    if judged.equivalence is not None:
-        yield from ((t.tost.ci_low, t.tost.ci_high) for t in judged.equivalence.tasks)
-    elif calibrated is not None and judged.metric.rule == "calibrated":
-        tasks = [vars(t) for t in calibrated.tasks]
-        yield of_contrast(vars(calibrated), tasks, higher_is_better=higher).interval
-    elif judged.documented is not None:
-        yield of_drop(vars(judged.documented), higher_is_better=higher).interval
-
-
-def _effect(judged: JudgedCell) -> ShownEffect:
-    ends: Ends = judged.cell.ci90 or (None, None)
-    return of_test(judged.cell.rule.effect, None, ends, (None, None))
-
-
-def _widest(intervals: Iterable[Ends]) -> tuple[float, float] | None:
-    """From the lowest to the highest end; None where one has no end, or there is none."""
-    found = list(intervals)
-    lows, highs = [low for low, _ in found], [high for _, high in found]
-    if not found or None in (*lows, *highs):
-        return None
-    return min(x for x in lows if x is not None), max(x for x in highs if x is not None)
-
-
-def _budgets(parts: Iterable[PreparedSuite]) -> set[tuple[int, float]]:
-    tasks = (task for part in parts for task in part.suite.tasks)
-    return {(t.budget.step, t.budget.tolerance) for t in tasks if t.budget is not None}
+def _relative_interval(judged: JudgedCell) -> Ends:
+    low, high = judged.cell.ci90 or (None, None)
+    return to_relative(judged.cell.rule.effect, low), to_relative(judged.cell.rule.effect, high)

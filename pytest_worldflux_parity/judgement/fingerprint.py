@@ -104,7 +104,7 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
         "suite_sha256": suite.sha256,
         # The parts of a campaign are its sources, of different systems.
         "tables": {s: t.sha256 for part in prepared.parts for s, t in part.tables.items()},
-        **_programs(prepared, context),
+        **_programs_document(prepared, context),
         # The seeds of a plan that a pilot sealed are no change of what was asked.
         "seeds": {s: list(v) if v is not None else None for s, v in suite.seeds.items()},
         "device": context.device,
@@ -113,16 +113,16 @@ def fingerprint(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     }
 
 
-def _programs(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+def _programs_document(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     """The programs on both sides and what components are compared with."""
     if prepared.campaign is None:
         return sealed_parts(prepared, context)
     found = {s: x for part in prepared.parts for s, x in part.sources.items()}
     sources = {s: {k: v for k, v in x.items() if k != "checkout"} for s, x in found.items()}
-    return {"sources": sources, "golden": None, "trees": _trees(prepared, context)}
+    return {"sources": sources, "golden": None, "trees": _trees_document(prepared, context)}
 
 
-def _trees(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
+def _trees_document(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
     """The files that each program runs from, by its key."""
     found = {key: tree_of(program, context) for key, program in programs_of(prepared)}
     return {key: dict(sorted(tree.files.items())) for key, tree in found.items()}
@@ -146,15 +146,15 @@ def tree_of(program: Backend | CommandProgram, context: RunContext) -> Tree:
     if isinstance(program, Backend):
         return backend_tree(program, context.root)
     # They are no part of a request: a word may also name what the program is going to write.
-    root, folder = _place(program, context)
-    values = _known(program, root, context)
+    root, folder = _find_place(program, context)
+    values = _known_placeholders(program, root, context)
     return Tree(program_files(program.sides, folder, root, context.run_dir.parent, values))
 
 
 def command_named(program: CommandProgram, context: RunContext) -> dict[str, Any] | None:
     """What a command names as its program, as :func:`..inputs.named.named` has it of a backend."""
-    root, folder = _place(program, context)
-    files = named_by_command(program.sides, folder, root, _known(program, root, context))
+    root, folder = _find_place(program, context)
+    files = named_by_command(program.sides, folder, root, _known_placeholders(program, root, context))
     row: dict[str, Any] = {
         "kind": "files",
         "name": program.name,
@@ -165,19 +165,19 @@ def command_named(program: CommandProgram, context: RunContext) -> dict[str, Any
     return {"sources": [{**row, "commit": program.commit}], "files": files} if files else None
 
 
-def _known(program: CommandProgram, root: Path, context: RunContext) -> dict[str, str]:
+def _known_placeholders(program: CommandProgram, root: Path, context: RunContext) -> dict[str, str]:
     """The placeholders of a command that are known before anything runs."""
     return {"family": program.family, "device": context.device, "repo_root": str(root)}
 
 
-def _place(program: CommandProgram, context: RunContext) -> tuple[Path, Path]:
+def _find_place(program: CommandProgram, context: RunContext) -> tuple[Path, Path]:
     """The project whose files a command names, and the manifest's folder in it."""
     if context.candidate is None or program.system != "worldflux":
         return context.root, program.folder
     return context.candidate, context.candidate / program.folder.relative_to(context.root)
 
 
-def comparable(
+def _select_comparable(
     before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two fingerprints as they are to be compared.
@@ -201,7 +201,7 @@ def changes(before: dict[str, Any], now: dict[str, Any], prepared: PreparedFile)
 
     A file that has come beside a program does not count: programs run from copies of what was sealed.
     """
-    before, now = comparable(before, now, prepared)
+    before, now = _select_comparable(before, now, prepared)
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     texts = [t for key in changed for t in _names_of_change(key, before, now, prepared)]
     return list(dict.fromkeys(texts))
@@ -218,7 +218,7 @@ def _names_of_change(
         return [key]
     old, new = before.get(key) or {}, now.get(key) or {}
     if key == "trees":
-        return list(_changed_files(old, new, prepared))
+        return list(_name_changed_files(old, new, prepared))
     if key == "sources":
         # Files of a program are told of by their paths, and a commit that changes none of them is no change.
         old, new = ({s: {**x, **_BY_FILES} for s, x in side.items()} for side in (old, new))
@@ -227,39 +227,39 @@ def _names_of_change(
         return [f"the {s} table" for s in sides]
     if key == "programs":
         return [
-            f"the {_side(s, prepared)} program"
+            f"the {_name_of_side(s, prepared)} program"
             for s in sides
             if any((old.get(s) or {}).get(k) != (new.get(s) or {}).get(k) for k in _WHO)
         ]
-    return [_source(s, prepared) for s in sides]
+    return [_name_of_source(s, prepared) for s in sides]
 
 
-def _source(key: str, prepared: PreparedFile, files: str = "") -> str:
+def _name_of_source(key: str, prepared: PreparedFile, files: str = "") -> str:
     adapters = {s: b.adapter for part in prepared.parts for s, b in part.backends.items()}
     named = adapters.get(key.rpartition(".")[2], "no longer named")
-    return f"the source of the {_side(key, prepared)} side (backend {named}{files})"
+    return f"the source of the {_name_of_side(key, prepared)} side (backend {named}{files})"
 
 
-def _side(key: str, prepared: PreparedFile) -> str:
+def _name_of_side(key: str, prepared: PreparedFile) -> str:
     """The system of a program; where there are several parts, also of which."""
     return key if len(prepared.parts) > 1 else key.rpartition(".")[2]
 
 
-def _changed_files(
+def _name_changed_files(
     before: Mapping[str, Any], now: Mapping[str, Any], prepared: PreparedFile
 ) -> Iterator[str]:
     """Files of programs that are not as they were sealed."""
     programs = dict(programs_of(prepared))
     for key in sorted(before.keys() | now.keys()):
         program = programs.get(key)
-        found = differing(before.get(key) or {}, now.get(key) or {}, program)
+        found = find_differing(before.get(key) or {}, now.get(key) or {}, program)
         if isinstance(program, CommandProgram):
             # No request says what lies beside a script, and what came there is not run.
             for name in (name for name, how in found if how != NEW):
-                yield f"{name}, which the {_side(key, prepared)} command names,"
-        elif names := [name for name, how in found if how != NEW or key not in before or _in_place(name)]:
+                yield f"{name}, which the {_name_of_side(key, prepared)} command names,"
+        elif names := [name for name, how in found if how != NEW or key not in before or _is_in_place(name)]:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            yield _source(key, prepared, f": {names[0]}{more}")
+            yield _name_of_source(key, prepared, f": {names[0]}{more}")
 
 
 def new_beside(before: Mapping[str, Any], now: Mapping[str, Any], prepared: PreparedFile) -> list[str]:
@@ -267,17 +267,17 @@ def new_beside(before: Mapping[str, Any], now: Mapping[str, Any], prepared: Prep
     programs, found = dict(programs_of(prepared)), []
     old, new = before.get("trees") or {}, now.get("trees") or {}
     for key in sorted(old.keys() & new.keys()):
-        found_now = differing(old[key], new[key], programs.get(key))
+        found_now = find_differing(old[key], new[key], programs.get(key))
         names = [n for n, how in found_now if how == NEW and not n.startswith(OUTSIDE)]
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             found.append(
-                f"{names[0]}{more} came beside the {_side(key, prepared)} program, which ran without"
+                f"{names[0]}{more} came beside the {_name_of_side(key, prepared)} program, which ran without"
             )
     return found
 
 
-def _in_place(name: str) -> bool:
+def _is_in_place(name: str) -> bool:
     """Whether programs may import a file where it stands, because no copy holds it."""
     return name.startswith(OUTSIDE) and name.endswith(SCRIPTS)
 
@@ -289,7 +289,7 @@ _WHO = ("adapter", "kind", "name")
 NEW, GONE, CHANGED = "new", "gone", "changed"
 
 
-def differing(
+def find_differing(
     before: Mapping[str, str], now: Mapping[str, str], program: Backend | CommandProgram | None
 ) -> Iterator[tuple[str, str]]:
     """(path, how) of the files of a program that are not the same.
@@ -320,5 +320,5 @@ def sealed_parts(prepared: PreparedFile, context: RunContext) -> dict[str, Any]:
                 "backend": part.match.backend.name,
                 "tree_sha256": part.match.backend.tree_sha256,
             }
-    trees = _trees(prepared, context)
+    trees = _trees_document(prepared, context)
     return {"programs": programs, "sources": sources, "golden": golden, "trees": trees}

@@ -17,8 +17,9 @@ from .gates.components import ComponentEvidence
 from .gates.fixture import is_fixture_line
 from .gates.independence import Origin
 from .gates.programs import Named
+from .gates.recipes import ComparedRecipes, compare_recipes
 from .gates.repeats import Repeats
-from .run_log import Attempts, RunLog
+from .run_log import AttemptCounts, RunLog
 from .stats.measurements import Observed
 from .walls import Isolation, isolation_of
 
@@ -37,7 +38,6 @@ class Evidence:
         expected: (task, seed, system) that must have a result.
         lines: the stored lines that count; all_lines: every line that answers the same requests.
         recipes, protocols: (system, task, seed) -> what the side says that it effectively used.
-        changed: sealed files that are no longer as they were.
         noted: what came beside the programs, and changed nothing that ran.
         doubts: findings about stored lines that may not be what the programs wrote.
         log: what the run's log says of itself. attempts: system -> how those of the whole suite ended.
@@ -52,6 +52,7 @@ class Evidence:
         fixture_tables: systems whose table says that it is a fixture.
         repeats: records of one side that are equal, whether or not they count as runs of their own.
         packages: how the environments of its programs are not what they pin.
+        reused: what was taken from earlier runs, a sentence; empty where nothing was.
         named: live side -> the program that it names; None where it names nothing.
     """
 
@@ -64,12 +65,11 @@ class Evidence:
     origins: Mapping[str, Origin]
     recipes: Mapping[RunKey, Mapping[str, Any]]
     protocols: Mapping[RunKey, Mapping[str, Any]]
-    changed: tuple[str, ...] = ()
     noted: tuple[str, ...] = ()
     doubts: tuple[Finding, ...] = ()
     torn_lines: int = 0
     log: RunLog = field(default_factory=RunLog)
-    attempts: Mapping[str, Attempts] = field(default_factory=dict)
+    attempts: Mapping[str, AttemptCounts] = field(default_factory=dict)
     lock_mismatch: str = ""
     table: TablePin = field(default_factory=TablePin)
     components: ComponentEvidence | None = None
@@ -80,6 +80,7 @@ class Evidence:
     choices: tuple[str, ...] = ()
     repeats: Repeats = field(default_factory=Repeats)
     packages: tuple[Finding, ...] = ()
+    reused: str = ""
     named: Mapping[str, Named | None] = field(default_factory=dict)
 
     @property
@@ -88,37 +89,52 @@ class Evidence:
         return Compared(self.suite.family, self.golden, self.components)
 
     @cached_property
+    def recipe(self) -> ComparedRecipes:
+        """How much of the recipes of both sides was compared."""
+        return compare_recipes(self.pairs, self.recipes, self.suite.recipe_terms)
+
+    @cached_property
     def fixtures(self) -> tuple[str, ...]:
         """The systems with made-up numbers: a verdict on them is a rehearsal."""
         lines = {line["system"] for line in self.lines if is_fixture_line(line)}
         return tuple(s for s in SYSTEMS if s in lines or s in self.fixture_tables)
 
+    @cached_property
+    def keys_that_ran(self) -> frozenset[RunKey]:
+        """(system, task, seed) of the lines that count."""
+        return frozenset((line["system"], line["task_id"], line["seed"]) for line in self.lines)
+
     @property
     def isolation(self) -> Isolation:
         """What kept the programs in their folders."""
-        return isolation_of(ran(self.lines, (self.components,)))
+        return isolation_of(list_what_ran(self.lines, (self.components,)))
 
     @property
     def _cut_off(self) -> Iterator[str]:
         """Per side the attempts that were no failures, and that its program may have cut off itself."""
-        for system, own in self.attempts.items():
-            for count, how in ((own.lost - own.excused, "lost"), (own.disk_full, "on a full disk")):
+        for system, counts in self.attempts.items():
+            for count, how in ((counts.lost - counts.excused, "lost"), (counts.disk_full, "on a full disk")):
                 if count:
                     yield f"{count} attempt{'s' * (count != 1)} of {system} {how}"
 
-    def sentence(self, reason: str) -> str:
+    def sentence(self, reason: str, others: Iterable[Evidence] = ()) -> str:
         """The sentence of a verdict; it begins with what was chosen in place of what the project has.
 
-        And with the attempts that were cut off, where their program may have done it, and with what is
-        compared, where that is one program on purpose.
+        And with the attempts that were cut off, where their program may have done it, with how many keys of
+        the recipe are not compared, and with what is compared, where that is one program on purpose.
+
+        Args:
+            others: parts of the same suite.
         """
         told = [*self.choices, *self._cut_off]
+        if ignored := sum(len(part.suite.recipe_terms.ignored) for part in (self, *others)):
+            told.append(f"{ignored} key{'s' * (ignored != 1)} of the recipe ignored")
         chosen = f"with {' and '.join(told)}: {reason}" if told else reason
         one = ONE_PROGRAM.get(self.suite.comparison)
         return f"{one}, so nothing is shown of another program: {chosen}" if one else chosen
 
 
-def ran(
+def list_what_ran(
     lines: Iterable[Mapping[str, Any]], matches: Iterable[ComponentEvidence | None]
 ) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
     """(adapter, what kept it in its folder) of every run and component match."""

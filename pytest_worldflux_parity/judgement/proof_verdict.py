@@ -7,29 +7,28 @@ nothing to look at does not hold.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ..execution.records import is_readable
-from ..suite.pairs import RunKey
 from ..suite.proof import ProofSuite
+from ..suite.recipe_terms import RecipeTerms
 from ..suite.seed_plan import SeedPlan
-from .all_gates import Gate, Word, components_gate, gate_of, gates_of, noted_warnings
+from .all_gates import NO_RECORD, Gate, components_gate, gate_of, gates_of, noted_warnings
 from .gates import Finding
 from .gates.components import ComponentEvidence
-from .gates.coverage import apart_findings, tolerated
+from .gates.coverage import apart_findings, describe_tolerated
 from .gates.fixture import BANNER
-from .judgement_input import Evidence, ran
-from .proof.decision import Begun, begin_cells, judge_proof
+from .judgement_input import Evidence, list_what_ran
+from .proof.decision import judge_proof
 from .proof.results import ProofDecision, ProofGates
-from .proof.validity import alike_findings, requirement_findings, unknown_backends
+from .proof.validity import alike_findings, keys_beside, proof_findings, unknown_backends
 from .run_log import RunLog
-from .stats.measurements import Missing, Observed, Value
+from .stats.arrays import Verdict
+from .stats.measurements import Observed
 from .walls import Isolation, isolation_of
 
-VALIDITY = ("validity", "independence")
 NO_CLAIM = "no claim: this run is not evidence for a public claim"
 
 
@@ -68,7 +67,7 @@ class ProofEvidence:
     def isolation(self) -> Isolation:
         """What kept the programs in their folders."""
         matches = (*(part.components for part in self.parts), *self.live.values())
-        return isolation_of(ran(self.lines, matches))
+        return isolation_of(list_what_ran(self.lines, matches))
 
     def sentence(self, reason: str) -> str:
         """The sentence of the verdict: of a claim also that programs ran open."""
@@ -76,7 +75,7 @@ class ProofEvidence:
         count = sum(within.ran_open.values())
         if self.proof.is_claim and count:
             reason = f"with {count} of {within.walled + count} runs and matches open: {reason}"
-        return self.parts[0].sentence(reason) if self.parts else reason
+        return self.parts[0].sentence(reason, self.parts[1:]) if self.parts else reason
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class ProofJudgement:
     decision: ProofDecision
 
     @property
-    def verdict(self) -> Word:
+    def verdict(self) -> Verdict:
         return self.decision.verdict
 
     @property
@@ -113,14 +112,16 @@ class ProofJudgement:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the run before the verdict."""
         proof = self.evidence.proof
-        fixture = (BANNER,) if self.fixture else ()
-        elsewhere = (tolerated(part.suite, part.observed) for part in self.evidence.parts)
-        return (
-            *fixture,
-            *(() if proof.is_claim else (NO_CLAIM,)),
-            *proof.warnings,
-            *(text for text in elsewhere if text),
-        )
+        elsewhere = (describe_tolerated(part.suite, part.observed) for part in self.evidence.parts)
+        first = [BANNER] * self.fixture + [NO_CLAIM] * (not proof.is_claim)
+        return (*first, *proof.warnings, *filter(None, elsewhere), *self._recipe_notes)
+
+    @property
+    def _recipe_notes(self) -> Iterator[str]:
+        """On what terms recipes were compared, of each part whose suite names some."""
+        for part in self.evidence.parts:
+            if part.suite.recipe_terms != RecipeTerms() and part.recipe.sentence:
+                yield f"recipe{f' of {part.label}' if part.label else ''}: {part.recipe.sentence}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -130,97 +131,65 @@ class ProofJudgement:
         return next(g for g in self.gates if g.name == name)
 
 
-def begin(
-    proof: ProofSuite, plan: SeedPlan | None, parts: Sequence[Evidence]
-) -> AbstractContextManager[Begun]:
-    """Test the values of a suite's parts while the block gathers the rest of its evidence."""
-    return begin_cells(proof.settings, proof.tasks(plan), _observed(parts))
-
-
-def judge_proof_suite(evidence: ProofEvidence, begun: Begun | None = None) -> ProofJudgement:
-    """The verdict on a proof suite.
-
-    Args:
-        begun: what :func:`begin` gives, where it was asked.
-    """
-    with nullcontext(begun) if begun else begin(evidence.proof, evidence.plan, evidence.parts) as cells:
-        gates = _gates(evidence)
-        decision = judge_proof(
-            evidence.proof.settings,
-            evidence.proof.tasks(evidence.plan),
-            _observed(evidence.parts),
-            _proof_gates(gates),
-            plan=evidence.plan,
-            begun=cells,
-        )
+def judge_proof_suite(evidence: ProofEvidence) -> ProofJudgement:
+    """The verdict on a proof suite."""
+    proof, gates = evidence.proof, _judge_gates(evidence)
+    observed, tasks = _join_observed(evidence.parts), proof.tasks(evidence.plan)
+    decision = judge_proof(proof.settings, tasks, observed, _summarise_gates(gates), plan=evidence.plan)
     decision = replace(decision, reason=evidence.sentence(decision.reason))
     return ProofJudgement(evidence, gates, decision)
 
 
-def _gates(evidence: ProofEvidence) -> tuple[Gate, ...]:
-    per_part = [gates_of(part) for part in evidence.parts]
+def _judge_gates(evidence: ProofEvidence) -> tuple[Gate, ...]:
+    """Components and coverage as in a quick suite; validity holds what every other gate found."""
+    per_part = [gate for part in evidence.parts for gate in gates_of(part)]
     return (
-        _components(evidence),
-        _merged("coverage", (g for gates in per_part for g in gates if g.name == "coverage")),
-        _validity(evidence, [g for gates in per_part for g in gates if g.name in VALIDITY]),
+        _judge_all_components(evidence),
+        merge_gates("coverage", (g for g in per_part if g.name == "coverage")),
+        _judge_whole_validity(evidence, [g for g in per_part if g.name not in ("coverage", "components")]),
     )
 
 
-def _observed(parts: Sequence[Evidence]) -> Observed:
-    values: dict[tuple[str, str, str], Mapping[int, Value]] = {}
-    missing: list[Missing] = []
-    repeated: set[RunKey] = set()
-    for part in parts:
-        values.update(part.observed.values)
-        missing += part.observed.missing
-        repeated |= part.observed.repeated
-    return Observed(values, tuple(sorted(missing)), repeated=frozenset(repeated))
+def _join_observed(parts: Sequence[Evidence]) -> Observed:
+    found = [part.observed for part in parts]
+    return Observed(
+        {key: values for one in found for key, values in one.values.items()},
+        tuple(sorted(missing for one in found for missing in one.missing)),
+        repeated=frozenset().union(*(one.repeated for one in found)),
+    )
 
 
-def _components(evidence: ProofEvidence) -> Gate:
+def _judge_all_components(evidence: ProofEvidence) -> Gate:
     """Of every family; one that the suite wants and that nobody compared is open, not held."""
     proof = evidence.proof
     if proof.component_match == "none":
         # A manifest of the earlier system may claim parity and ask for none.
         left_out = [p.compared.finding() for p in evidence.parts if p.golden and proof.is_claim]
-        return gate_of("components", left_out, "the suite asks for none", ())
-    compared: dict[str, ComponentEvidence | None] = {p.suite.family: p.components for p in evidence.parts}
-    found = [(f, compared[f]) for f in proof.families]
+        return gate_of("components", left_out, "the suite asks for none")
+    # Two parts may be of one family, with other programs.
+    found = [(p.suite, p.label or p.suite.family, p.components) for p in evidence.parts]
     if proof.component_match == "live":
-        found += [(f"{f}, from this run's checkpoint", evidence.live.get(f)) for f in proof.families]
-    return _merged("components", (_named(name, match) for name, match in found))
+        suites = {p.suite.family: p.suite for p in evidence.parts}
+        found += [(s, f"{f}, from this run's checkpoint", evidence.live.get(f)) for f, s in suites.items()]
+    nobody = gate_of("components", (), undecided="components were not compared")
+    gates = ((name, components_gate(match, suite) if match else nobody) for suite, name, match in found)
+    return merge_gates("components", (replace(g, reason=f"{name}: {g.reason}") for name, g in gates))
 
 
-def _named(name: str, match: ComponentEvidence | None) -> Gate:
-    if match is None:
-        return Gate("components", "inconclusive", f"{name}: components were not compared")
-    gate = components_gate(match)
-    return Gate("components", gate.verdict, f"{name}: {gate.reason}", gate.warnings, gate.findings)
+def _judge_whole_validity(evidence: ProofEvidence, gates: Sequence[Gate]) -> Gate:
+    found = [*evidence.doubts, *(f for g in gates for f in g.findings), *_required_findings(evidence)]
+    warnings = [*(w for g in gates for w in g.warnings), *noted_warnings(evidence.noted)]
+    warnings += _warn_of_unknown_words(evidence)
+    if not found and not evidence.lines:
+        return Gate("validity", "inconclusive", NO_RECORD)
+    undecided = next((g.reason for g in gates if g.verdict != "pass"), "")
+    held = f"all {len(evidence.lines)} records are what the suite asks for"
+    return gate_of("validity", found, held, warnings, undecided)
 
 
-def _validity(evidence: ProofEvidence, gates: Sequence[Gate]) -> Gate:
-    found = [*evidence.doubts, *(f for g in gates for f in g.findings), *_required(evidence)]
-    warnings = (
-        *(w for g in gates for w in g.warnings),
-        *noted_warnings(evidence.noted),
-        *_unknown_words(evidence),
-    )
-    if found:
-        return gate_of("validity", found, "", warnings)
-    if not evidence.lines:
-        return Gate("validity", "inconclusive", "there is no record yet whose validity could be checked")
-    undecided = next((g for g in gates if g.verdict != "pass"), None)
-    if undecided is not None:
-        return Gate("validity", "inconclusive", undecided.reason, warnings)
-    return Gate(
-        "validity", "pass", f"all {len(evidence.lines)} records are what the suite asks for", warnings
-    )
-
-
-def _required(evidence: ProofEvidence) -> Iterator[Finding]:
+def _required_findings(evidence: ProofEvidence) -> Iterator[Finding]:
     proof = evidence.proof
     if proof.is_claim:
-        yield from unknown_backends(_readable(evidence.lines), proof.requirements)
         for part in evidence.parts:
             yield from part.packages
     for part in evidence.parts:
@@ -228,54 +197,44 @@ def _required(evidence: ProofEvidence) -> Iterator[Finding]:
         if proof.is_claim or proof.commands:
             yield from apart_findings(part.suite, part.observed)
         commit = evidence.commits.get(part.suite.family)
-        readable = _readable(part.lines)
-        for line in readable:
-            required = proof.requirements.get(line["task_id"])
-            task = next((t for t in part.suite.tasks if t.id == line["task_id"]), None)
-            if required is not None and task is not None:
-                yield from requirement_findings(line, task, required, commit)
-        yield from alike_findings(readable)
+        for line in part.lines:
+            yield from proof_findings(proof, part.suite, line, commit)
+        yield from alike_findings(_select_readable(part.lines), keys_beside(part.suite))
 
 
-def _readable(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _select_readable(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """What cannot be read has a finding of its own."""
     return [line for line in lines if is_readable(line)]
 
 
-def _unknown_words(evidence: ProofEvidence) -> Iterator[str]:
+def _warn_of_unknown_words(evidence: ProofEvidence) -> list[str]:
     """Of what a claim could not rest on, where this is none: a stranger's environments have other names."""
     proof = evidence.proof
-    if not proof.is_claim:
-        found = list(unknown_backends(_readable(evidence.lines), proof.requirements))
-        for text in dict.fromkeys(f.detail for f in found):
-            yield f"for a claim this would be a finding: {text}"
+    if proof.is_claim:
+        return []
+    found = unknown_backends(_select_readable(evidence.lines), proof.requirements)
+    return list(dict.fromkeys(f"for a claim this would be a finding: {f.detail}" for f in found))
 
 
-def _merged(name: str, gates: Iterable[Gate]) -> Gate:
+def merge_gates(name: str, gates: Iterable[Gate]) -> Gate:
     """Several gates as one: broken where one is, else open where one is."""
     every = list(gates)
     if not every:
-        return Gate(name, "fail", "the suite has no part", (), (Finding("nothing_expected", "no part"),))
-    for word in ("fail", "inconclusive", "pass"):
-        own = [g for g in every if g.verdict == word]
-        if own:
-            break
+        return gate_of(name, [Finding("nothing_expected", "the suite has no part")])
+    words: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
+    word = next(w for w in words if any(g.verdict == w for g in every))
     return Gate(
         name,
-        own[0].verdict,
-        "; ".join(g.reason for g in own),
+        word,
+        "; ".join(g.reason for g in every if g.verdict == word),
         tuple(w for g in every for w in g.warnings),
         tuple(f for g in every for f in g.findings),
     )
 
 
-def _proof_gates(gates: Sequence[Gate]) -> ProofGates:
-    by_name = {g.name: g for g in gates}
-    held = {"pass": True, "fail": False, "inconclusive": None}
-    told = [g for g in gates if g.name != "coverage"]
-    return ProofGates(
-        validity=held[by_name["validity"].verdict],
-        component_match=held[by_name["components"].verdict],
-        broken=tuple(f"{g.name}: {g.reason}" for g in told if g.verdict == "fail"),
-        open=tuple(f"{g.name}: {g.reason}" for g in told if g.verdict == "inconclusive"),
-    )
+def _summarise_gates(gates: Sequence[Gate]) -> ProofGates:
+    words = {"pass": True, "fail": False, "inconclusive": None}
+    verdicts = {g.name: words[g.verdict] for g in gates}
+    told = [(g.verdict, f"{g.name}: {g.reason}") for g in gates if g.name != "coverage"]
+    broken, undecided = (tuple(t for v, t in told if v == word) for word in ("fail", "inconclusive"))
+    return ProofGates(verdicts["validity"], verdicts["components"], broken=broken, open=undecided)

@@ -17,42 +17,46 @@ from ..execution.attempt_files import AttemptFiles
 from ..execution.store import Stored, SuiteStore
 from ..inputs.backends import FILE as BACKEND_FILE
 from ..inputs.backends import read_backend
-from ..inputs.context import RETRIED, RunContext
-from ..inputs.golden import held, read_golden
-from ..inputs.matches import MatchSpec
+from ..inputs.context import RETRIED, REUSE, RunContext
+from ..inputs.golden import hold_to_lock, read_golden
+from ..inputs.matches import MatchSpec, match_as_declared
 from ..inputs.prepare import (
     PreparedFile,
     PreparedSuite,
     as_asked,
     found_seeds,
-    labelled,
-    table_results,
+    label_parts,
+    results_of,
 )
 from ..inputs.scores import ScoreTable, load_table
 from ..suite import proof_file, suite_file
 from ..suite.pairs import pairs
 from ..suite.suite import SYSTEMS, ArtifactSide, BackendSide, Override, Suite
 from .circumstances import CIRCUMSTANCES, Circumstances
-from .judge_proof import judge_run, live_paths
-from .judge_quick import judge_quick
+from .facts import Facts, facts_of
+from .judge_run import judge_quick, judge_run, live_paths
 from .proof_verdict import ProofJudgement
 from .quick import Judgement
 
 AnyJudgement = Judgement | ProofJudgement
 
 
-def judge_records(
-    prepared: PreparedFile,
-    context: RunContext,
-    stored: Stored,
-    circumstances: Circumstances,
-    entry: Mapping[str, Any],
-    files: AttemptFiles | None = None,
-) -> AnyJudgement:
-    """The verdict on the records of a run directory; arguments and errors as of :func:`.judge_run`."""
-    if prepared.proof is not None:
-        return judge_run(prepared, context, stored, circumstances, entry, files)
-    return judge_quick(prepared.parts[0], context, stored, circumstances, entry, files)
+def session_of_tables(suite_id: str, run_id: str, time: str) -> dict[str, Any]:
+    """What a session that only read the tables of a suite would have sealed."""
+    entry: dict[str, Any] = {
+        "suite_id": suite_id,
+        "device": "cpu",
+        "tables": {},
+        "golden": None,
+        "sources": {},
+    }
+    return {
+        "track": "quick",
+        "run_id": run_id,
+        "generated_at_utc": time,
+        "seeds_override": None,
+        "suites": {suite_id: {**entry, "programs": {}}},
+    }
 
 
 # --- from an evidence bundle ---
@@ -92,10 +96,38 @@ class Rejudged:
     @property
     def golden_paths(self) -> dict[str, str]:
         """As :func:`golden_paths`, of the run that the bundle is of."""
-        own = {
+        paths = {
             p.label: self.entry["golden"][p.key]["path"] for p in self.prepared.parts if p.match is not None
         }
-        return {**own, **(live_paths(self.prepared) if self.prepared.proof is not None else {})}
+        return {**paths, **(live_paths(self.prepared) if self.prepared.proof is not None else {})}
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the claim card."""
+        return facts_of(self.prepared, self.judgement, self.stored, self.session, self.circumstances)
+
+
+def judge_records(
+    prepared: PreparedFile,
+    context: RunContext,
+    session: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    circumstances: Circumstances,
+    files: AttemptFiles | None = None,
+) -> Rejudged:
+    """The verdict on the records of a run directory; arguments and errors as of :func:`.judge_run`.
+
+    Args:
+        session: its ``run.json``. entry: what that says of the suite.
+    """
+    stored = SuiteStore(context.run_dir, prepared.suite_id).read()
+    judge = judge_run if prepared.proof is not None else _judge_first
+    judgement = judge(prepared, context, stored, circumstances, entry, files)
+    return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
+
+
+def _judge_first(prepared: PreparedFile, *about: Any) -> Judgement:
+    return judge_quick(prepared.parts[0], *about)
 
 
 def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> Rejudged:
@@ -108,13 +140,13 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
     Raises:
         ParityError: something that is needed is absent or broken.
     """
-    session = _read(folder / "run" / "run.json", "session.v1")
-    suite_id, entry = _entry(session, folder)
+    session = _read_document(folder / "run" / "run.json", "session.v1")
+    suite_id, entry = _find_entry(session, folder)
     circumstances = Circumstances.from_dict(
-        _read(folder / "run" / suite_id / CIRCUMSTANCES, "circumstances.v1")
+        _read_document(folder / "run" / suite_id / CIRCUMSTANCES, "circumstances.v1")
     )
-    own = asked.suite is None
-    seeds = session["seeds_override"] if own else None
+    is_as_sealed = asked.suite is None
+    seeds = session["seeds_override"] if is_as_sealed else None
     context = RunContext(
         root=folder,
         track=session["track"],
@@ -125,18 +157,18 @@ def rejudge(folder: Path, files: AttemptFiles, asked: Asked = NOTHING_ASKED) -> 
         backend_folders=(folder / "inputs" / "backends",),
         resume=circumstances.resumed,
         seeds=tuple(seeds) if seeds is not None else None,
-        choices={k: v for k, v in session.get("choices", {}).items() if own or k == RETRIED},
+        choices={
+            k: v for k, v in session.get("choices", {}).items() if is_as_sealed or k in (RETRIED, REUSE)
+        },
         names=circumstances.names,
     )
-    prepared = _sealed(folder, suite_id, entry, context, asked.suite)
-    if own:
-        circumstances = _with_changes(circumstances, folder, entry, prepared)
-    stored = SuiteStore(context.run_dir, suite_id).read()
-    judgement = judge_records(prepared, context, stored, circumstances, entry, files)
-    return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
+    prepared = _prepare_sealed(folder, suite_id, entry, context, asked.suite)
+    if is_as_sealed:
+        circumstances = _add_changes(circumstances, folder, entry, prepared)
+    return judge_records(prepared, context, session, entry, circumstances, files)
 
 
-def _entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:
+def _find_entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:
     """The suite of a bundle, and what was sealed of it."""
     # Not by its log: of a run in which no attempt could be made there is none.
     there = [e for e in session["suites"].values() if (folder / "run" / e["suite_id"]).is_dir()]
@@ -145,7 +177,7 @@ def _entry(session: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, 
     return there[0]["suite_id"], there[0]
 
 
-def _sealed(
+def _prepare_sealed(
     folder: Path, suite_id: str, entry: Mapping[str, Any], context: RunContext, asked: Path | None
 ) -> PreparedFile:
     path = asked or folder / "inputs" / "suite.yaml"
@@ -156,14 +188,14 @@ def _sealed(
         raise StoreError(f"the suite is {found!r}, the records are of {suite_id!r}", where=str(path))
     if suite is not None:
         replaced = {} if asked else entry.get("overrides", {})
-        return PreparedFile((_sealed_quick(suite, replaced, entry, folder, context),))
+        return PreparedFile((_prepare_sealed_quick(suite, replaced, entry, folder, context),))
     assert proof is not None
     proof, plan = as_asked(proof, context)
-    parts = labelled([PreparedSuite(suite=part, pairs=tuple(pairs(part))) for part in proof.parts])
-    return PreparedFile(tuple(_with_sources(p, entry, folder, context) for p in parts), proof, plan)
+    parts = label_parts([PreparedSuite(suite=part, pairs=tuple(pairs(part))) for part in proof.parts])
+    return PreparedFile(tuple(_add_sources(p, entry, folder, context) for p in parts), proof, plan)
 
 
-def _sealed_quick(
+def _prepare_sealed_quick(
     suite: Suite, replaced: Mapping[str, Any], entry: Mapping[str, Any], folder: Path, context: RunContext
 ) -> PreparedSuite:
     """A quick suite with the tables that the bundle holds."""
@@ -171,15 +203,19 @@ def _sealed_quick(
     suite = suite.with_overrides(given)
     if context.seeds is not None:
         suite = suite.with_live_seeds(context.seeds)
-    tables = {s: _table(side, s, folder) for s, side in suite.sides.items() if isinstance(side, ArtifactSide)}
-    results = {(s, *k): r for s, table in tables.items() for k, r in table_results(suite, table, s).items()}
+    tables = {
+        s: _load_sealed_table(side, s, folder)
+        for s, side in suite.sides.items()
+        if isinstance(side, ArtifactSide)
+    }
+    results = results_of(suite, tables)
     part = PreparedSuite(
         suite=suite, pairs=tuple(pairs(suite, found_seeds(results))), tables=tables, results=results
     )
-    return _with_sources(part, entry, folder, context)
+    return _add_sources(part, entry, folder, context)
 
 
-def _table(side: ArtifactSide, system: str, folder: Path) -> ScoreTable:
+def _load_sealed_table(side: ArtifactSide, system: str, folder: Path) -> ScoreTable:
     """The table of a side as the bundle holds it."""
     place = folder / "inputs" / "tables" / system
     there = sorted(place.iterdir()) if place.is_dir() else []
@@ -189,7 +225,7 @@ def _table(side: ArtifactSide, system: str, folder: Path) -> ScoreTable:
     return load_table(there[0], side.format, **side.reading)
 
 
-def _with_sources(
+def _add_sources(
     part: PreparedSuite, entry: Mapping[str, Any], folder: Path, context: RunContext
 ) -> PreparedSuite:
     key = part.key
@@ -201,25 +237,25 @@ def _with_sources(
     return replace(
         part,
         sources={s: entry["sources"][f"{key}.{s}"] for s in live},
-        match=_sealed_match(key, entry, folder, part.suite.family, context.lock_path)
+        match=_read_sealed_match(key, entry, folder, part.suite, context.lock_path)
         if part.suite.component_match != "none"
         else None,
     )
 
 
-def _sealed_match(
-    key: str, entry: Mapping[str, Any], folder: Path, family: str, lock_path: Path
+def _read_sealed_match(
+    key: str, entry: Mapping[str, Any], folder: Path, suite: Suite, lock_path: Path
 ) -> MatchSpec | None:
     sealed = entry["golden"].get(key) if entry["golden"] else None
     if sealed is None:
         return None
     backend = read_backend(folder / "inputs" / "backends" / sealed["backend"] / BACKEND_FILE)
-    own = replace(backend, sealed_tree=sealed["tree_sha256"])
-    golden = read_golden(folder / "inputs" / "golden" / key, family)
-    return MatchSpec(own, held(golden, lock_path, own=True))
+    as_sealed = replace(backend, sealed_tree=sealed["tree_sha256"])
+    golden = read_golden(folder / "inputs" / "golden" / key, suite.family)
+    return match_as_declared(MatchSpec(as_sealed, hold_to_lock(golden, lock_path, own=True)), suite)
 
 
-def _with_changes(
+def _add_changes(
     circumstances: Circumstances, folder: Path, entry: Mapping[str, Any], prepared: PreparedFile
 ) -> Circumstances:
     """``circumstances`` with what differs between the bundle's inputs and what was sealed."""
@@ -232,14 +268,14 @@ def _with_changes(
     changed = [name for name, sha in now.items() if entry[name] != sha]
     for part in prepared.parts:
         sealed = (entry["golden"] or {}).get(part.key)
-        own = part.match.golden.identity if part.match else None
-        if sealed is not None and (own is None or any(sealed[k] != v for k, v in own.items())):
+        identity = part.match.golden.identity if part.match else None
+        if sealed is not None and (identity is None or any(sealed[k] != v for k, v in identity.items())):
             changed.append("the golden of the component match")
     more = tuple(name for name in changed if name not in circumstances.changed)
     return Circumstances(**{**vars(circumstances), "changed": (*circumstances.changed, *more)})
 
 
-def _read(path: Path, schema: str) -> dict[str, Any]:
+def _read_document(path: Path, schema: str) -> dict[str, Any]:
     document = read_object(path)
     schemas.check(document, schema, lambda at: f"{path.name}: {'.'.join(map(str, at))}", StoreError)
     return document

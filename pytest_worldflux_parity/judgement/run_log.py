@@ -20,7 +20,7 @@ UNCHAINED = "{} lines of parity_runs.jsonl are of a version that did not chain t
 
 
 @dataclass(frozen=True)
-class Attempts:
+class AttemptCounts:
     """How the attempts of one side ended: each counts once, but for ``excused``, a part of ``lost``.
 
     Attributes:
@@ -107,13 +107,10 @@ class RunLog:
         Raises:
             TypeError, ValueError: it says nothing that was written so.
         """
-        problems = tuple(document.get("problems", ()))
-        log = cls(**{**document, "problems": problems})
-        texts, counts = (
-            (log.head, log.sessions_head, *problems),
-            (log.sessions, log.unended, log.torn_sessions),
-        )
-        if not all(isinstance(text, str) for text in texts) or not all(type(n) is int for n in counts):
+        log = cls(**{**document, "problems": tuple(document.get("problems", ()))})
+        kinds = {name: str if name.endswith("head") else int for name in asdict(log) if name != "problems"}
+        is_sound = all(type(getattr(log, name)) is kind for name, kind in kinds.items())
+        if not is_sound or not all(isinstance(text, str) for text in log.problems):
             raise ValueError("a head or a sentence is no text, or a count no number")
         return log
 
@@ -136,7 +133,7 @@ def run_log(stored: Stored, *before: RunLog | None) -> RunLog:
     """
     known = [log for log in before if log is not None]
     sessions = stored.sessions
-    problems = (*(text for log in known for text in log.problems), *_problems(stored, sessions))
+    problems = (*(text for log in known for text in log.problems), *_find_broken_chain(stored, sessions))
     return RunLog(
         head=stored.chain.head,
         sessions_head=sessions.chain.head,
@@ -144,7 +141,7 @@ def run_log(stored: Stored, *before: RunLog | None) -> RunLog:
         unended=sessions.unended,
         torn_sessions=len(sessions.torn),
         unchained=stored.chain.unchained,
-        problems=tuple(dict.fromkeys((*problems, *_gone(stored, known)))),
+        problems=tuple(dict.fromkeys((*problems, *_find_gone(stored, known)))),
     )
 
 
@@ -160,7 +157,7 @@ def hidden_choices(sessions: Sessions, choices: Mapping[str, str]) -> Iterator[F
             yield Finding("log_broken", f"run.json does not say that failed runs were tried again: {reason}")
 
 
-def _gone(stored: Stored, known: Iterable[RunLog]) -> Iterator[str]:
+def _find_gone(stored: Stored, known: Iterable[RunLog]) -> Iterator[str]:
     """That a file does not begin with what it was earlier."""
     for log in known:
         for name, head, heads in (
@@ -171,7 +168,7 @@ def _gone(stored: Stored, known: Iterable[RunLog]) -> Iterator[str]:
                 yield f"{name} does not begin with what was sealed or judged: lines are gone or changed"
 
 
-def _problems(stored: Stored, sessions: Sessions) -> Iterator[str]:
+def _find_broken_chain(stored: Stored, sessions: Sessions) -> Iterator[str]:
     after = "does not follow from what stands before it: a line was changed, taken away or put in"
     if stored.chain.broken:
         yield f"line {stored.chain.broken} of parity_runs.jsonl {after}"
@@ -195,9 +192,9 @@ def _problems(stored: Stored, sessions: Sessions) -> Iterator[str]:
         yield "sessions.jsonl does not say which session began parity_runs.jsonl: lines are gone"
 
 
-def attempts_of(lines: Iterable[Mapping[str, Any]]) -> Attempts:
+def attempts_of(lines: Iterable[Mapping[str, Any]]) -> AttemptCounts:
     """How the attempts of one side ended, by their lines."""
-    counts = dict.fromkeys((*Attempts.__dataclass_fields__,), 0)
+    counts = dict.fromkeys((*AttemptCounts.__dataclass_fields__,), 0)
     done: set[object] = set()
     for line in lines:
         kind = line.get("error_kind")
@@ -209,4 +206,4 @@ def attempts_of(lines: Iterable[Mapping[str, Any]]) -> Attempts:
             counts["excused"] += is_excused(kind, line.get("isolation"))
         else:
             counts[kind if kind in (KILLED, DISK_FULL) else "failed"] += 1
-    return Attempts(**counts)
+    return AttemptCounts(**counts)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .. import wire
 from ..errors import StoreError
 from ..execution.attempt_files import Attempt, AttemptFiles
-from ..execution.records import line_sha256, record_of, unreadable
+from ..execution.records import BY, REUSED, fill_in, line_sha256, record_of, unreadable
 from ..execution.store import Line, Stored, attempt_place
-from ..schemas.json_text import Unclear, is_plainly
 from ..suite.pairs import RunKey
 from .gates import Finding
 
@@ -49,12 +47,11 @@ def line_findings(
         text = f"the stored line is not one that this plugin writes: {why}"
         return [Finding("unreadable_record", text, **about)]
     wanted = {**about, "adapter": adapter, "device": device}
-    found = [Finding("foreign_record", text, **about) for text in _foreign(line, wanted, run_id)]
-    doubt = _doubt(line, files)
-    return [*found, Finding(*doubt, **about)] if doubt else found
+    found = [Finding("foreign_record", text, **about) for text in _find_foreign(line, wanted, run_id)]
+    return [*found, *(Finding(*doubt, **about) for doubt in artifact_doubts(line, files))]
 
 
-def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any], run_id: str) -> Iterable[str]:
+def _find_foreign(line: Mapping[str, Any], wanted: Mapping[str, Any], run_id: str) -> Iterable[str]:
     metrics = line["metrics"]
     if line.get("run_id") != run_id:
         yield f"the line is of the run {line.get('run_id')!r}, not of {run_id!r}"
@@ -69,33 +66,44 @@ def _foreign(line: Mapping[str, Any], wanted: Mapping[str, Any], run_id: str) ->
         yield "its record answers another request"
 
 
-def _doubt(line: Mapping[str, Any], files: AttemptFiles) -> tuple[str, str] | None:
+def artifact_doubts(line: Mapping[str, Any], files: AttemptFiles) -> Iterator[tuple[str, str]]:
     """(code, text) of why a line may not be what its metrics.json says.
 
     Every success has both from the attempt on, and no retention takes the file away: without either,
     nothing shows that the line was not edited.
     """
-    named, sealed = (line.get(k, {}).get("metrics") for k in ("artifacts", "artifacts_sha256"))
-    if not named or not sealed:
-        lacks = " and ".join([*(["its path"] if not named else []), *(["its sha256"] if not sealed else [])])
-        return ABSENT, f"the line is not tied to its metrics.json: {lacks} is not there"
+    ties = {"its path": line.get("artifacts", {}), "its sha256": line.get("artifacts_sha256", {})}
+    if missing := " and ".join(name for name, tie in ties.items() if not tie.get("metrics")):
+        yield ABSENT, f"the line is not tied to its metrics.json: {missing} is not there"
+        return
+    path, sealed = (tie["metrics"] for tie in ties.values())
     place = attempt_place(line["task_id"], line["seed"], line["system"], line["attempt"])
-    if named.partition("/")[2] != f"{place}/metrics.json":
-        return DIFFERENT, f"{named} is not where this attempt wrote"
+    if path.partition("/")[2] != f"{place}/metrics.json":
+        yield DIFFERENT, f"{path} is not where this attempt wrote"
+        return
     try:
-        data = files.read(named)
+        data = files.read(path)
     except OSError:
-        return ABSENT, f"{named} cannot be read, so nothing shows that the line is as it was stored"
+        yield ABSENT, f"{path} cannot be read, so nothing shows that the line is as it was stored"
+        return
     if hashlib.sha256(data).hexdigest() != sealed:
-        return DIFFERENT, "metrics.json is not the file that was stored"
-    with suppress(Unclear):
-        if is_plainly(data, line["metrics"]):
-            return None
+        yield DIFFERENT, "metrics.json is not the file that was stored"
+        return
+    if "filled_in" in line and not _is_filled_in_by_us(line):
+        yield DIFFERENT, "filled_in is not what the plugin fills in of this record"
     try:
-        same = wire.record_from_dict(wire.object_in(data, named), named) == record_of(line)
+        if wire.record_from_dict(wire.object_in(data, path), path) != record_of(line):
+            yield DIFFERENT, "the stored record is not what metrics.json says"
     except wire.WireError as error:
-        return DIFFERENT, str(error)
-    return None if same else (DIFFERENT, "the stored record is not what metrics.json says")
+        yield DIFFERENT, str(error)
+
+
+def _is_filled_in_by_us(line: Mapping[str, Any]) -> bool:
+    """Whether what a line says that was filled in is what the plugin fills in; anyone may have edited it."""
+    try:
+        return bool(line["filled_in"] == {"by": BY, "metadata": fill_in(line)})
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Iterator[Finding]:
@@ -104,20 +112,21 @@ def unlisted_attempts(files: AttemptFiles, suite_id: str, stored: Stored) -> Ite
     for attempt in files.attempts(suite_id):
         if "metrics.json" not in attempt.names:
             continue
-        request = _request_in(files, attempt)
+        request = _read_request(files, attempt)
         if request is None:
             place = attempt.path.removeprefix(f"{suite_id}/")
             yield Finding("attempt_without_line", f"{place} has no readable request")
         elif (request.request_id, request.attempt) not in listed:
             what = f"attempt {request.attempt} left a record, and parity_runs.jsonl has no line of it"
             yield Finding("attempt_without_line", what, request.task_id, request.seed, request.system)
-    yield from _numbers_left_out(stored)
+    yield from _find_numbers_left_out(stored)
 
 
-def _numbers_left_out(stored: Stored) -> Iterator[Finding]:
+def _find_numbers_left_out(stored: Stored) -> Iterator[Finding]:
     """Attempts of which later ones tell: they are numbered in the order of their folders."""
     runs: dict[str, list[Line]] = {}
-    for line in stored.lines:
+    # What an earlier run made is counted in the log of that run.
+    for line in (line for line in stored.lines if REUSED not in line):
         place = attempt_place(line["task_id"], line["seed"], line["system"], 1)
         runs.setdefault(place, []).append(line)
     for lines in runs.values():
@@ -128,7 +137,7 @@ def _numbers_left_out(stored: Stored) -> Iterator[Finding]:
             yield Finding("attempt_without_line", what, last["task_id"], last["seed"], last["system"])
 
 
-def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None:
+def _read_request(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None:
     """What an attempt was asked for, where that can be read."""
     path = Path(attempt.path, "request.json")
     try:
@@ -136,14 +145,6 @@ def _request_in(files: AttemptFiles, attempt: Attempt) -> wire.RunRequest | None
         request = wire.request_from_dict(wire.object_in(files.read(str(path)), str(path)))
     except (OSError, StoreError, wire.WireError):
         return None
-    known = request and all(
-        type(getattr(request, name)) is kind
-        for name, kind in (
-            ("request_id", str),
-            ("attempt", int),
-            ("task_id", str),
-            ("seed", int),
-            ("system", str),
-        )
-    )
-    return request if known else None
+    kinds = {"request_id": str, "attempt": int, "task_id": str, "seed": int, "system": str}
+    is_sound = request and all(type(getattr(request, name)) is kind for name, kind in kinds.items())
+    return request if is_sound else None

@@ -45,37 +45,39 @@ class Isolation:
     @property
     def declared(self) -> str:
         """What backends declared that they need; empty where none did."""
-        return "; ".join(f"{adapter}: {_needs(own)}" for adapter, own in sorted(self.needs.items()))
+        return "; ".join(f"{adapter}: {_needs_text(own)}" for adapter, own in sorted(self.needs.items()))
 
 
-NOTHING = Isolation()
+NO_ISOLATION = Isolation()
 
 
 def isolation_of(said: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Isolation:
     """What (adapter, ``isolation``) of all that counts comes to."""
-    rows = [(adapter, own if _is_plain(own) else None) for adapter, own in said]
-    walled = [(adapter, own) for adapter, own in rows if own and own["by"] != "none"]
-    others = (own for _, own in rows if not own or own["by"] == "none")
-    ran_open = Counter(own["why"] if own else NOT_SAID for own in others)
+    rows = [(adapter, stated if _is_plain(stated) else None) for adapter, stated in said]
+    walled = [(adapter, stated) for adapter, stated in rows if stated and stated["by"] != "none"]
+    others = (stated for _, stated in rows if not stated or stated["by"] == "none")
+    ran_open = Counter(stated["why"] if stated else NOT_SAID for stated in others)
     return Isolation(
         walled=len(walled),
         ran_open=dict(ran_open),
-        key_hidden=bool(walled) and all(own["key_hidden"] for _, own in walled),
-        needs={adapter: own["needs"] for adapter, own in walled if own["needs"]},
+        key_hidden=bool(walled) and all(stated["key_hidden"] for _, stated in walled),
+        needs={adapter: stated["needs"] for adapter, stated in walled if stated["needs"]},
     )
 
 
-def _is_plain(own: object) -> bool:
+def _is_plain(stated: object) -> bool:
     """Whether it is what this plugin writes: a line is a file's text, which anyone may edit."""
     kinds = {"by": str, "why": str, "key_hidden": bool, "needs": Mapping}
-    if not isinstance(own, Mapping) or not all(isinstance(own.get(k), kind) for k, kind in kinds.items()):
+    if not isinstance(stated, Mapping) or not all(
+        isinstance(stated.get(k), kind) for k, kind in kinds.items()
+    ):
         return False
-    paths = (own["needs"].get(name, ()) for name in ("read", "write"))
+    paths = (stated["needs"].get(name, ()) for name in ("read", "write"))
     listed = all(isinstance(p, (list, tuple)) and all(isinstance(x, str) for x in p) for p in paths)
-    return listed and own["by"] in ("bubblewrap", "none")
+    return listed and stated["by"] in ("bubblewrap", "none")
 
 
-def _needs(own: Mapping[str, Any]) -> str:
-    words = [name.replace("dev_shm", "shared memory") for name in ("network", "dev_shm") if own.get(name)]
-    words += [f"{does}s {', '.join(own[does])}" for does in ("read", "write") if own.get(does)]
+def _needs_text(needs: Mapping[str, Any]) -> str:
+    words = [name.replace("dev_shm", "shared memory") for name in ("network", "dev_shm") if needs.get(name)]
+    words += [f"{does}s {', '.join(needs[does])}" for does in ("read", "write") if needs.get(does)]
     return ", ".join(words)

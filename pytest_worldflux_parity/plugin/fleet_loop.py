@@ -1,4 +1,4 @@
-"""The order of a session whose pairs run on other machines: each is reported when it has finished."""
+"""The order of a session that runs several pairs at a time: each is reported when it has finished."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from .items import FLEET, PairItem
 class FleetLoop:
     """Takes the place of pytest's own loop: components are compared, then all pairs are on their way.
 
-    None trains while another still compares, as on one machine: with -x a mismatch there costs no job.
+    None trains while another still compares: with -x a mismatch there costs no job.
+
+    Args:
+        width: pairs at a time; None: as many as the engine takes.
     """
 
-    def __init__(self, context: RunContext, engine: Engine) -> None:
+    def __init__(self, context: RunContext, engine: Engine, width: int | None) -> None:
         self._context = context
         self._engine = engine
+        self._width = width
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -33,17 +37,19 @@ class FleetLoop:
             # pytest's own loop says why nothing runs.
             return None
         pairs = {i.nodeid: i for i in session.items if isinstance(i, PairItem) and not _is_skipped(i)}
-        _run(session, [item for item in session.items if item.nodeid not in pairs])
-        with Fleet(self._engine, self._context, list(self._jobs(pairs))) as fleet:
+        others: list[Any] = [item for item in session.items if item.nodeid not in pairs]
+        _run_items(session, zip(others, [*others[1:], session], strict=False))
+        with Fleet(self._engine, self._context, list(self._make_jobs(pairs)), self._width) as fleet:
             session.stash[FLEET] = fleet
-            _run(session, (pairs[str(key)] for key in fleet.finished()))
+            # Which comes next is not known: after each everything but the session is torn down.
+            _run_items(session, ((pairs[str(key)], session) for key in fleet.finished()))
         return True
 
-    def _jobs(self, pairs: dict[str, PairItem]) -> Iterator[Job]:
-        recorded = durations.history(self._context.run_dir.parent)
+    def _make_jobs(self, pairs: dict[str, PairItem]) -> Iterator[Job]:
+        recorded = durations.read_durations(self._context.run_dir.parent)
         for item in pairs.values():
             suite = item.cache.prepared.suite
-            yield item.job(
+            yield item.make_job(
                 {
                     system: durations.run_seconds(
                         suite, item.pair.task, system, self._context.device, recorded
@@ -67,12 +73,10 @@ def _is_skipped(item: pytest.Item) -> bool:
         return True
 
 
-def _run(session: pytest.Session, items: Iterable[pytest.Item]) -> None:
-    # What comes next is not known, and a wrong answer breaks fixtures: after each item everything but the
-    # session is torn down.
-    after: Any = session
-    for item in items:
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+def _run_items(session: pytest.Session, items: Iterable[tuple[pytest.Item, Any]]) -> None:
+    """Run items, each given with what comes next: fixtures that it has not are torn down."""
+    for item, following in items:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:

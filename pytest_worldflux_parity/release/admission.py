@@ -10,6 +10,7 @@ from typing import Any
 from ..judgement.facts import Facts, Program
 from ..judgement.gates import Finding
 from ..judgement.gates.fixture import is_fixture_table
+from ..judgement.reuse import ONLY_WITHOUT_CLAIM
 from .release_policy import SuiteRule
 
 DAY = 86400.0
@@ -28,18 +29,20 @@ def admission_findings(rule: SuiteRule, facts: Facts, now: datetime | None = Non
     if not (rule.required or claim):
         return []
     found = [
-        *_choices(facts),
-        *_records(facts, rule),
-        *_programs(facts),
-        *(_of_claims(facts) if claim else ()),
+        *_choice_findings(facts),
+        *_record_findings(facts, rule),
+        *_program_findings(facts),
+        *(_claim_findings(facts) if claim else ()),
     ]
-    found += _candidate_tables(facts)
+    found += _candidate_table_findings(facts)
     # What shows nothing of a candidate is admitted by no name.
     if facts.comparison != "programs":
         text = f"the suite says `comparison: {facts.comparison}`, and a release rests on two programs"
         return [Finding("not_independent", text)]
+    if facts.reused:
+        return [Finding("results_reused", f"{'; '.join(facts.reused)}: {ONLY_WITHOUT_CLAIM}")]
     kept = [_with_name(f) for f in found if NAMES.get(f.code, f.code) not in rule.admit]
-    return [*kept, *_official_tables(facts), *_bounds(rule, facts, now or datetime.now(UTC))]
+    return [*kept, *_official_table_findings(facts), *_bound_findings(rule, facts, now or datetime.now(UTC))]
 
 
 def _with_name(finding: Finding) -> Finding:
@@ -47,13 +50,19 @@ def _with_name(finding: Finding) -> Finding:
     return replace(finding, detail=f"{finding.detail} (no `admit: [{name}]` in the policy)")
 
 
-def _choices(facts: Facts) -> Iterator[Finding]:
+def _choice_findings(facts: Facts) -> Iterator[Finding]:
+    """What the command line chose, and what of recipes the suite leaves out, or compares under two names."""
     for what, text in facts.choices.items():
         if what != "lock" or not facts.same_lock:
             yield Finding("overrides", text)
+    for recipes in facts.recipes.values():
+        if recipes.terms.ignored:
+            yield Finding("recipe_ignored", "; ".join(recipes.terms.ignored_texts()))
+        if recipes.terms.twins:
+            yield Finding("recipe_mapped", ", ".join(recipes.terms.mapped_texts()))
 
 
-def _records(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:
+def _record_findings(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:
     """What the log holds beside the runs that count."""
     for system, own in facts.attempts.items():
         if own.exceed(rule.failed_attempts):
@@ -64,11 +73,11 @@ def _records(facts: Facts, rule: SuiteRule) -> Iterator[Finding]:
         yield Finding("lost_lines", f"{facts.lost_lines} lines of the log are torn or cannot be read")
 
 
-def _programs(facts: Facts) -> Iterator[Finding]:
+def _program_findings(facts: Facts) -> Iterator[Finding]:
     """What is not known of the programs, or was not held apart, or not compared."""
     for program in facts.programs:
         if program.system == "official" and program.commit is None:
-            text = f"the official {_kind(program)} {program.adapter} is of no commit that is known"
+            text = f"the official {_kind_of_side(program)} {program.adapter} is of no commit that is known"
             yield Finding("oracle_commit_unknown", text)
     if all(program.is_table for program in facts.programs):
         return
@@ -80,11 +89,11 @@ def _programs(facts: Facts) -> Iterator[Finding]:
             yield Finding("component_match_missing", f"{part}: {compared.left_out}")
 
 
-def _kind(program: Program) -> str:
+def _kind_of_side(program: Program) -> str:
     return "table" if program.is_table else "program"
 
 
-def _of_claims(facts: Facts) -> Iterator[Finding]:
+def _claim_findings(facts: Facts) -> Iterator[Finding]:
     """What may well be so, and what a claim has to say of itself.
 
     The commit is one of these: what ran is held against the checkout by its files, whatever their commit.
@@ -100,7 +109,7 @@ def _of_claims(facts: Facts) -> Iterator[Finding]:
     yield from (Finding("warnings", text) for text in facts.warnings)
 
 
-def _official_tables(facts: Facts) -> Iterator[Finding]:
+def _official_table_findings(facts: Facts) -> Iterator[Finding]:
     """An official table is held by the lock, and its curves end where the candidate's do."""
     for program in _measured_tables(facts, "official"):
         if not program.pinned:
@@ -109,13 +118,13 @@ def _official_tables(facts: Facts) -> Iterator[Finding]:
     yield from (Finding("frames_apart", f"latest with latest, {text}") for text in facts.apart)
 
 
-def _candidate_tables(facts: Facts) -> Iterator[Finding]:
+def _candidate_table_findings(facts: Facts) -> Iterator[Finding]:
     for program in _measured_tables(facts, "worldflux"):
-        yield from _without_runs(program.adapter, program.provenance)
+        yield from _runless_table_findings(program.adapter, program.provenance)
 
 
-def _without_runs(name: str, provenance: Mapping[str, Any]) -> Iterator[Finding]:
-    if lacking := _lacking(provenance):
+def _runless_table_findings(name: str, provenance: Mapping[str, Any]) -> Iterator[Finding]:
+    if lacking := _missing_provenance(provenance):
         text = f"{name} does not name its runs: its provenance has no {lacking}"
         yield Finding("table_without_runs", text, system="worldflux")
 
@@ -124,7 +133,7 @@ def provenance_findings(rule: SuiteRule, name: str, provenance: Mapping[str, Any
     """Of a candidate's table that could not be judged: that it names its runs, where nothing admits it."""
     if is_fixture_table(provenance) or NAMES["table_without_runs"] in rule.admit:
         return []
-    return [_with_name(finding) for finding in _without_runs(name, provenance)]
+    return [_with_name(finding) for finding in _runless_table_findings(name, provenance)]
 
 
 def _measured_tables(facts: Facts, system: str) -> Iterator[Program]:
@@ -134,7 +143,7 @@ def _measured_tables(facts: Facts, system: str) -> Iterator[Program]:
             yield program
 
 
-def _lacking(provenance: Mapping[str, Any]) -> str:
+def _missing_provenance(provenance: Mapping[str, Any]) -> str:
     """What a provenance would have to say for somebody to find the runs of a table; empty where it does."""
     inputs = provenance.get("inputs")
     program = inputs.get("program_sha256") if isinstance(inputs, Mapping) else None
@@ -150,7 +159,7 @@ def _lacking(provenance: Mapping[str, Any]) -> str:
     return next((name for name, there in wanted.items() if not there), "")
 
 
-def _bounds(rule: SuiteRule, facts: Facts, now: datetime) -> Iterator[Finding]:
+def _bound_findings(rule: SuiteRule, facts: Facts, now: datetime) -> Iterator[Finding]:
     for system, (least, _) in facts.seeds.items():
         if rule.least_seeds is not None and least < rule.least_seeds:
             text = f"a task has {least} seeds, and the policy asks for {rule.least_seeds}"
@@ -160,12 +169,15 @@ def _bounds(rule: SuiteRule, facts: Facts, now: datetime) -> Iterator[Finding]:
             margin, largest = 100 * own.margin, 100 * rule.largest_margin
             text = f"{own.metric} has the margin {margin:g} %, and {largest:g} % is the largest"
             yield Finding("margin_too_wide", text)
-    if rule.largest_age_days is not None and not 0 <= (age := _age(facts.time, now)) <= rule.largest_age_days:
+    if (
+        rule.largest_age_days is not None
+        and not 0 <= (age := _age_in_days(facts.time, now)) <= rule.largest_age_days
+    ):
         text = f"the run is of {facts.time}, and {rule.largest_age_days:g} days is the largest age"
         yield Finding("too_old", f"{text}; it is in the future" if age < 0 else text)
 
 
-def _age(time: str, now: datetime) -> float:
+def _age_in_days(time: str, now: datetime) -> float:
     """Days since a time; infinite where it is none."""
     try:
         then = datetime.fromisoformat(time)

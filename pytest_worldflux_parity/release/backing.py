@@ -17,7 +17,7 @@ from ..errors import ParityError, TamperedError
 from ..evidence.attempts import PackedAttempts
 from ..evidence.bundle import OpenedBundle
 from ..evidence.checking import BROKEN, Checked, check
-from ..evidence.members import LINES
+from ..evidence.members import BUNDLE, LINES
 from ..inputs.lock import Lock
 from ..judgement.circumstances import CIRCUMSTANCES
 from ..judgement.facts import Facts
@@ -25,7 +25,7 @@ from ..judgement.gates import Finding
 from ..judgement.recompute import Rejudged, read_object
 from ..reporting.documents import RUN
 from ..reporting.documents import SCHEMAS as QUICK
-from ..reporting.proof_documents import EQUIVALENCE, REPORT
+from ..reporting.proof_documents import REPORT
 from .admission import admission_findings
 from .bundle_reports import documents_anew, history_of, recompute
 from .documents_alone import (
@@ -39,11 +39,10 @@ from .expectation import Expectation
 from .judged_anew import Records, judge_expected, records_of
 from .release_policy import DOCUMENTS
 from .rules import Rules
-from .run_documents import AnyRun, ProofFile
+from .run_documents import RunFile
 from .statements import document_findings
 from .verification import NOBODY, commit_findings, signed_by, signer_findings
 
-BUNDLE = "evidence_bundle.zip"
 Kind = Literal["evidence", "records", "tables", "documents"]
 
 
@@ -71,7 +70,7 @@ class Backing:
         signer: who vouches for it, in words.
     """
 
-    run: AnyRun
+    run: RunFile
     kind: Kind
     findings: tuple[Finding, ...]
     facts: Facts | None = None
@@ -95,15 +94,15 @@ def _has_records(path: Path) -> bool:
     return (folder / CIRCUMSTANCES).is_file() and (folder.parent / RUN).is_file()
 
 
-def backing_of(run: AnyRun, asking: Asking) -> Backing:
+def backing_of(run: RunFile, asking: Asking) -> Backing:
     """What stands behind a document, judged anew, and everything that speaks against it."""
-    backing = _backing_of(run, asking)
-    return replace(backing, findings=(*_another_suite(run, asking), *backing.findings))
+    backing = _judge_backing(run, asking)
+    return replace(backing, findings=(*_other_track_findings(run, asking), *backing.findings))
 
 
-def _another_suite(run: AnyRun, asking: Asking) -> Iterator[Finding]:
+def _other_track_findings(run: RunFile, asking: Asking) -> Iterator[Finding]:
     """That a document is of the suite that is meant by its id: suites of two tracks may share one."""
-    own, other = ("proof", "quick") if isinstance(run, ProofFile) else ("quick", "proof")
+    own, other = run.track, "quick" if run.track == "proof" else "proof"
     if run.suite_id in asking.rules.tracks:
         yield from asking.rules.of_other_track(run.suite_id, own)
     elif asking.rules.of(run.suite_id).required and _has_suite(asking.expected, run.suite_id, other):
@@ -121,24 +120,24 @@ def _has_suite(expected: Expectation, suite_id: str, track: str) -> bool:
         return True
 
 
-def _backing_of(run: AnyRun, asking: Asking) -> Backing:
+def _judge_backing(run: RunFile, asking: Asking) -> Backing:
     with tempfile.TemporaryDirectory(prefix="worldflux-release-") as name:
-        checked, found = _opened(run, Path(name).resolve(), asking)
+        checked, found = _open_evidence(run, Path(name).resolve(), asking)
         if checked is None and found:
             return Backing(run, "evidence", tuple(found))
         beside = _has_records(run.path) and run.path.absolute().parent.name == run.suite_id
         bundle = checked.bundle if checked is not None else None
         try:
             if checked is None and not beside:
-                return _alone(run, asking)
-            return _with_records(run, asking, bundle, beside, found)
+                return _back_without_records(run, asking)
+            return _back_with_records(run, asking, bundle, beside, found)
         except BROKEN as error:
             text = f"{type(error).__name__}: {error}".partition("\n")[0]
             kind: Kind = "records" if beside else "documents"
             return Backing(run, kind, (*found, Finding("records_unreadable", text)))
 
 
-def _opened(run: AnyRun, into: Path, asking: Asking) -> tuple[Checked | None, list[Finding]]:
+def _open_evidence(run: RunFile, into: Path, asking: Asking) -> tuple[Checked | None, list[Finding]]:
     """The bundle beside a document, whole and following from its records; the document is one in it."""
     path = run.path.with_name(BUNDLE)
     if not path.is_file():
@@ -150,15 +149,15 @@ def _opened(run: AnyRun, into: Path, asking: Asking) -> tuple[Checked | None, li
     except ParityError as error:
         return None, [Finding("evidence_unreadable", error.line())]
     found = [Finding("does_not_follow", text) for text in checked.findings]
-    return checked, [*found, *_other_documents(run, checked.bundle)]
+    return checked, [*found, *_document_findings_beside(run, checked.bundle)]
 
 
-def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
+def _document_findings_beside(run: RunFile, bundle: OpenedBundle) -> Iterator[Finding]:
     """The documents and records beside a bundle are those in it."""
     below = f"run/{run.suite_id}/"
     known = {row["name"]: row["digest"]["sha256"] for row in bundle.statement["subject"]}
-    proof = isinstance(run, ProofFile)
-    for name in (*run.documents, REPORT) if isinstance(run, ProofFile) else _beside(run):
+    first, *others = _document_names(run)
+    for name in (*others, *([REPORT] if run.track == "proof" else [])):
         own = wire.file_sha256(run.path.with_name(name))
         if own is None:
             yield Finding("evidence_differs", f"{name} is not beside {BUNDLE}")
@@ -176,65 +175,52 @@ def _other_documents(run: AnyRun, bundle: OpenedBundle) -> Iterator[Finding]:
                 yield Finding(
                     "evidence_differs", f"{name} of the records beside {BUNDLE} is not the one in it"
                 )
-    first = EQUIVALENCE if proof else RUN
     if run.sha256 != known.get(below + first):
         yield Finding("evidence_differs", f"{run.path.name} is not the {first} in {BUNDLE}")
 
 
-def _beside(run: AnyRun) -> list[str]:
-    """The documents of a quick suite that stand beside that of its verdict."""
-    return [name for name in QUICK if name != RUN and run.path.with_name(name).is_file()]
+def _document_names(run: RunFile) -> list[str]:
+    """The JSON documents of a suite, that of the verdict first."""
+    beside = [name for name in QUICK if name != RUN and run.path.with_name(name).is_file()]
+    return [*run.documents, *(beside if run.track == "quick" else ())]
 
 
-def _with_records(
-    run: AnyRun, asking: Asking, bundle: OpenedBundle | None, beside: bool, found: list[Finding]
+def _back_with_records(
+    run: RunFile, asking: Asking, bundle: OpenedBundle | None, beside: bool, found: list[Finding]
 ) -> Backing:
     """The records that a document rests on, judged: those of signed evidence, else those beside it."""
     signer, vouched = signed_by(bundle) if bundle is not None else (NOBODY, False)
     kind: Kind = "evidence" if bundle is not None else "records"
     own = bundle if bundle is not None and (vouched or not beside) else None
     if not vouched and (not beside or asking.key is not None):
-        mend = "" if "--key" in signer else "; sign it, and give --key PUB or name the signer in the policy"
-        found.append(Finding("unsigned", f"nobody who is known vouches for it: {signer}{mend}"))
+        hint = "" if "--key" in signer else "; sign it, and give --key PUB or name the signer in the policy"
+        found.append(Finding("unsigned", f"nobody who is known vouches for it: {signer}{hint}"))
     if bundle is not None:
         found += signer_findings(bundle, asking.rules.signers)
     try:
-        records = _records(run, own)
-        stated = _stated(run, own)
-        history = _history(records, bundle, asking.expected)
+        folder = run.path.absolute().parents[1] if own is None else own.folder / "run"
+        records = records_of(folder, run.suite_id, None if own is None else PackedAttempts(folder))
+        # Beside its records a document may stand under another name.
+        given = run.documents if own is None else {}
+        left = [name for name in _document_names(run) if name not in given]
+        stated = {**{name: read_object(folder / run.suite_id / name) for name in left}, **given}
+        history = _read_history(records, bundle, asking.expected)
     except ParityError as error:
         return Backing(run, kind, (*found, Finding("records_unreadable", error.line())), signer=signer)
-    if not isinstance(run, ProofFile):
+    if run.track == "quick":
         # Of which commit the official side is, its records say, and not the document.
         found += unlocked_findings(run.suite_id, asking.lock)
     rule = asking.rules.of(run.suite_id)
     anew = judge_expected(records, asking.expected, chosen="overrides" in rule.admit)
     found += anew.findings
     if anew.judged is not None and anew.facts is not None:
-        found += _documents(anew.judged, stated, history)
+        found += _stated_documents_findings(anew.judged, stated, history)
         found += admission_findings(rule, anew.facts)
         found += commit_findings(anew.facts, asking.commit)
     return Backing(run, kind, tuple(found), anew.facts, signer)
 
 
-def _records(run: AnyRun, bundle: OpenedBundle | None) -> Records:
-    if bundle is None:
-        return records_of(run.path.absolute().parents[1], run.suite_id)
-    folder = bundle.folder / "run"
-    return records_of(folder, run.suite_id, PackedAttempts(folder))
-
-
-def _stated(run: AnyRun, bundle: OpenedBundle | None) -> Mapping[str, Mapping[str, Any]]:
-    """The documents that are to follow."""
-    if bundle is not None:
-        names = run.documents if isinstance(run, ProofFile) else (RUN, *_beside(run))
-        return {name: read_object(bundle.folder / "run" / run.suite_id / name) for name in names}
-    if isinstance(run, ProofFile):
-        return run.documents
-    return {RUN: run.document, **{name: read_object(run.path.with_name(name)) for name in _beside(run)}}
-
-
-def _history(
+def _read_history(
     records: Records, bundle: OpenedBundle | None, expected: Expectation
 ) -> dict[str, dict[str, Any]]:
     """The earlier reports that a run was held against."""
@@ -244,7 +230,7 @@ def _history(
     return {name: read_object(expected.code / name) for name in names}
 
 
-def _documents(
+def _stated_documents_findings(
     judged: Rejudged, stated: Mapping[str, Mapping[str, Any]], history: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Finding]:
     try:
@@ -259,7 +245,7 @@ def _documents(
             yield Finding("document_differs", f"{name}: the records give no such document")
 
 
-def _alone(run: AnyRun, asking: Asking) -> Backing:
+def _back_without_records(run: RunFile, asking: Asking) -> Backing:
     """A document without records: what its tables give, where they are there."""
     rule = asking.rules.of(run.suite_id)
     found = []
@@ -267,7 +253,7 @@ def _alone(run: AnyRun, asking: Asking) -> Backing:
         row = "`evidence: documents` in the policy's row of the suite"
         text = f"documents only: bring {BUNDLE} beside it; as it is, only {row} admits it"
         found.append(Finding("evidence_missing", text))
-    if isinstance(run, ProofFile):
+    if run.track == "proof":
         return Backing(run, "documents", (*found, *stated_findings(run)))
     found += lock_findings(run.document, asking.lock)
     judged = table_judgement(run, asking.expected, rule, asking.lock)

@@ -31,92 +31,92 @@ def bring_programs(suite: Path, root: Path, there: Path, backends: Sequence[Path
         SourceError: its place is something else's in the commit, or its files cannot be copied.
     """
     within = [folder for folder in backends if not folder.is_absolute()]
-    for adapter, must in _adapters(suite):
-        own = _found(adapter, root, within)
+    for adapter, must in _candidate_adapters(suite):
+        own = _find_program(adapter, root, within)
         # Folders outside of the checkout are no part of a commit, and are what they are.
         if own is None and must and len(within) == len(backends):
-            _refuse(adapter, root, within)
-        for old in _all(adapter, there, within):
+            _refuse_absent(adapter, root, within)
+        for old in _programs_with(adapter, there, within):
             shutil.rmtree(old.folder)
         if own is not None:
-            _bring(own.folder, there / own.folder.relative_to(root))
+            _bring_folder(own.folder, there / own.folder.relative_to(root))
 
 
-def _adapters(path: Path) -> Iterator[tuple[str, bool]]:
+def _candidate_adapters(path: Path) -> Iterator[tuple[str, bool]]:
     """The candidate's adapters, and whether the suite cannot be judged without.
 
     That of a command is there where its components can be matched.
     """
     if suite_file.read(path).track != "proof":
-        yield from _of_sides([suite_file.load(path)])
+        yield from _adapters_of_sides([suite_file.load(path)])
         return
     proof = proof_file.load(path)
     if proof.commands:
         named = {side.adapter_id for (system, _), side in proof.commands.items() if system == "worldflux"}
         yield from ((adapter, False) for adapter in sorted(named))
     else:
-        yield from _of_sides(proof.parts)
+        yield from _adapters_of_sides(proof.parts)
 
 
-def _of_sides(suites: Iterable[Suite]) -> Iterator[tuple[str, bool]]:
+def _adapters_of_sides(suites: Iterable[Suite]) -> Iterator[tuple[str, bool]]:
     sides = [suite.sides["worldflux"] for suite in suites]
     yield from (
         (adapter, True) for adapter in sorted({s.adapter for s in sides if isinstance(s, BackendSide)})
     )
 
 
-def _all(adapter: str, root: Path, backends: Iterable[Path]) -> list[Backend]:
+def _programs_with(adapter: str, root: Path, backends: Iterable[Path]) -> list[Backend]:
     """The candidate's programs with an adapter id."""
-    found = [b for b in _read(root, backends) if isinstance(b, Backend)]
+    found = [b for b in _read_programs(root, backends) if isinstance(b, Backend)]
     return [b for b in found if b.adapter == adapter and b.system == "worldflux"]
 
 
-def _read(root: Path, backends: Iterable[Path]) -> Iterator[Backend | BackendError]:
+def _read_programs(root: Path, backends: Iterable[Path]) -> Iterator[Backend | BackendError]:
     """The programs whose folders stand where they seem to."""
     for folder in backends:
         if (root / folder).resolve() == root / folder:
             yield from unlinked_backends(root / folder)
 
 
-def _found(adapter: str, root: Path, backends: Sequence[Path]) -> Backend | None:
-    found = _all(adapter, root, backends)
+def _find_program(adapter: str, root: Path, backends: Sequence[Path]) -> Backend | None:
+    found = _programs_with(adapter, root, backends)
     if len(found) > 1:
         names = " and ".join(b.folder.relative_to(root).as_posix() for b in found)
         raise BackendError(f"the adapter id {adapter!r} is that of {names}", where="this checkout")
     return found[0] if found else None
 
 
-def _refuse(adapter: str, root: Path, backends: Iterable[Path]) -> None:
-    for error in _read(root, backends):
+def _refuse_absent(adapter: str, root: Path, backends: Iterable[Path]) -> None:
+    for error in _read_programs(root, backends):
         if isinstance(error, BackendError):
             raise error
     raise BackendError(
         f"no folder of worldflux has the adapter id {adapter!r} (a link to a folder is none)",
         where="this checkout",
-        mend=f"put the program, with its {FILE}, into a folder of its own in the folder of backends",
+        hint=f"put the program, with its {FILE}, into a folder of its own in the folder of backends",
     )
 
 
-def _bring(folder: Path, to: Path) -> None:
+def _bring_folder(folder: Path, to: Path) -> None:
     if os.path.lexists(to) or to.parent.resolve() != to.parent:
         raise SourceError(
             "the commit has something else there, and the checkout the candidate's program",
             where="/".join(to.parts[-2:]),
-            mend="give the candidate's program a folder of another name",
+            hint="give the candidate's program a folder of another name",
         )
     try:
-        _copy(folder, to)
+        _copy_hashed_files(folder, to)
     except OSError as error:
         raise SourceError(f"cannot be copied: {error.strerror}", where=str(error.filename)) from None
 
 
-def _copy(folder: Path, to: Path) -> None:
+def _copy_hashed_files(folder: Path, to: Path) -> None:
     """Copy what is hashed of a program: a link to a file is that file, one to a folder is not gone into."""
     to.mkdir(parents=True)
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         into = to / entry.name
         if entry.is_dir(follow_symlinks=False):
-            _copy(Path(entry.path), into)
+            _copy_hashed_files(Path(entry.path), into)
         elif entry.is_dir():
             into.symlink_to(os.path.realpath(entry.path))
         elif entry.is_file():

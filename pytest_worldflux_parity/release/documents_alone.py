@@ -4,49 +4,34 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import ParityError
-from ..execution.store import Stored, relative
+from ..execution.store import relative
 from ..inputs.checkouts import FETCH, checkout_path
 from ..inputs.lock import Lock
 from ..inputs.prepare import PreparedSuite
 from ..inputs.scores import load_table
 from ..judgement.circumstances import Circumstances
-from ..judgement.facts import Facts, facts_of
+from ..judgement.facts import Facts
 from ..judgement.gates import Finding
-from ..judgement.recompute import Rejudged, judge_records
+from ..judgement.recompute import Rejudged, judge_records, session_of_tables
 from ..reporting.aggregates import row_of_run
-from ..reporting.documents import RUN, suite_fields
+from ..reporting.documents import RUN, Document, suite_fields
 from ..suite import suite_file
 from ..suite.suite import ArtifactSide, Suite
 from .admission import provenance_findings
 from .bundle_reports import documents_anew
 from .expectation import Expectation
-from .judged_anew import NOT_PASSED
+from .judged_anew import NOT_PASSED, Anew, verdict_findings
 from .release_policy import SuiteRule
-from .run_documents import AnyRun, ProofFile, RunFile
+from .run_documents import RunFile
 from .statements import document_findings, field_findings
 
-Document = Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class TableJudgement:
-    """Two tables judged in place of a document.
-
-    Attributes:
-        facts: None where nothing was judged, since a table is absent or a side is a program.
-    """
-
-    findings: tuple[Finding, ...] = ()
-    facts: Facts | None = None
-
-
-def table_judgement(run: RunFile, expected: Expectation, rule: SuiteRule, lock: Lock) -> TableJudgement:
+def table_judgement(run: RunFile, expected: Expectation, rule: SuiteRule, lock: Lock) -> Anew:
     """The verdict on the tables that the expected suite names, and how the document differs from it.
 
     Args:
@@ -56,33 +41,32 @@ def table_judgement(run: RunFile, expected: Expectation, rule: SuiteRule, lock: 
         path = expected.suite_path(run.suite_id, "quick")
         if path is None:
             text = f"{expected.name} has no quick suite with the id {run.suite_id!r}"
-            return TableJudgement((Finding("unknown_suite", text),))
+            return Anew((Finding("unknown_suite", text),))
         suite = suite_file.load(path)
-        if not _tables_there(suite, expected):
+        if not _are_tables_there(suite, expected):
             own = run.document["suite"]
             found = list(field_findings(own, suite_fields(suite), "suite", expected.name))
-            found += _of_tables(suite, expected, rule, lock)
-            return TableJudgement(tuple(found))
+            found += _table_findings(suite, expected, rule, lock)
+            return Anew(tuple(found))
         with tempfile.TemporaryDirectory(prefix="worldflux-tables-") as name:
-            judged = _judged(run, path, expected, Path(name))
+            judged = _judge_tables(run, path, expected, Path(name))
         made = documents_anew(judged, {})
     except ParityError as error:
         text = f"under {expected.name}: {error.line()}"
-        return TableJudgement((Finding("cannot_be_expected", text),))
-    found = list(document_findings(run.document, made[RUN], run.path.name))
-    if judged.judgement.verdict != "pass":
-        text = f"by the tables the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
-        found.append(Finding(NOT_PASSED, text))
-    about = (judged.prepared, judged.judgement, judged.stored, judged.session, judged.circumstances)
-    return TableJudgement(tuple(found), facts_of(*about))
+        return Anew((Finding("cannot_be_expected", text),))
+    found = [
+        *document_findings(run.document, made[RUN], run.path.name),
+        *verdict_findings(judged, "by the tables"),
+    ]
+    return Anew(tuple(found), judged, judged.facts)
 
 
-def _tables_there(suite: Suite, expected: Expectation) -> bool:
+def _are_tables_there(suite: Suite, expected: Expectation) -> bool:
     sides = [side for side in suite.sides.values() if isinstance(side, ArtifactSide)]
     return len(sides) == len(suite.sides) and all(expected.has(side.path) for side in sides)
 
 
-def _of_tables(suite: Suite, expected: Expectation, rule: SuiteRule, lock: Lock) -> Iterator[Finding]:
+def _table_findings(suite: Suite, expected: Expectation, rule: SuiteRule, lock: Lock) -> Iterator[Finding]:
     """Of tables that cannot be judged together: which are absent, and what the candidate's says of itself."""
     if not rule.required:
         return
@@ -94,14 +78,15 @@ def _of_tables(suite: Suite, expected: Expectation, rule: SuiteRule, lock: Lock)
             path = expected.code / there.relative_to(expected.root)
         if not path.exists():
             name = relative(there, expected.root)
-            text = f"the {system} table {name} is not here, and the suite is required: {_brings(there, lock)}"
+            hint = _way_to_bring(there, lock)
+            text = f"the {system} table {name} is not here, and the suite is required: {hint}"
             yield Finding("table_missing", text, system=system)
         elif system == "worldflux":
             table = load_table(path, side.format, **side.reading)
             yield from provenance_findings(rule, path.name, table.provenance)
 
 
-def _brings(path: Path, lock: Lock) -> str:
+def _way_to_bring(path: Path, lock: Lock) -> str:
     """What brings a table that is absent."""
     for entry in lock.suites.values():
         checkout = checkout_path(Path(), entry.repo, entry.commit)
@@ -110,41 +95,23 @@ def _brings(path: Path, lock: Lock) -> str:
     return "bring the table that the suite names"
 
 
-def _judged(run: RunFile, path: Path, expected: Expectation, run_dir: Path) -> Rejudged:
+def _judge_tables(run: RunFile, path: Path, expected: Expectation, run_dir: Path) -> Rejudged:
     """The tables judged as if a session had read them, with what only its document can know."""
-    manifest, session = run.document.get("evaluation_manifest", {}), _session(run)
+    manifest, session = (
+        run.document.get("evaluation_manifest", {}),
+        session_of_tables(run.suite_id, run.path.stem, str(run.generated_at or "")),
+    )
     prepared, context = expected.prepared(path, run.suite_id, session, run_dir, Circumstances())
     part = prepared.parts[0]
     circumstances = Circumstances(
         selected=frozenset(str(pair.key) for pair in part.pairs),
-        names=_names(run.document, part, expected),
+        names=_names_in_document(run.document, part, expected),
         machine={k: v for k, v in manifest.items() if k not in ("seed_policy", "generated_at_utc")},
     )
-    stored = Stored(())
-    entry = session["suites"][run.suite_id]
-    judgement = judge_records(prepared, context, stored, circumstances, entry)
-    return Rejudged(prepared, context, session, entry, circumstances, judgement, stored)
+    return judge_records(prepared, context, session, session["suites"][run.suite_id], circumstances)
 
 
-def _session(run: RunFile) -> dict[str, Any]:
-    """What a session that only read tables would have sealed."""
-    entry: dict[str, Any] = {
-        "suite_id": run.suite_id,
-        "device": "cpu",
-        "tables": {},
-        "golden": None,
-        "sources": {},
-    }
-    return {
-        "track": "quick",
-        "run_id": run.path.stem,
-        "generated_at_utc": str(run.generated_at or ""),
-        "seeds_override": None,
-        "suites": {run.suite_id: {**entry, "programs": {}}},
-    }
-
-
-def _names(document: Document, part: PreparedSuite, expected: Expectation) -> dict[str, Any]:
+def _names_in_document(document: Document, part: PreparedSuite, expected: Expectation) -> dict[str, Any]:
     """The paths that a document is to name: of the tables those of the suite."""
     lock = document.get("suite_lock_ref", {}).get("lock_path", "")
     places = {s: Path(os.path.normpath(table.path)) for s, table in part.tables.items()}
@@ -190,9 +157,9 @@ def table_commit_findings(facts: Facts | None, commit: str) -> Iterator[Finding]
         yield Finding("other_commit", f"documents only: the candidate's table {said}, {commit} is asked for")
 
 
-def stated_findings(run: AnyRun) -> Iterator[Finding]:
+def stated_findings(run: RunFile) -> Iterator[Finding]:
     """Of a document behind which nothing could be judged: that it says no pass, and says two things."""
-    if isinstance(run, ProofFile):
+    if run.track == "proof":
         final = run.document["global"]
         if not final["parity_pass_final"]:
             yield Finding(NOT_PASSED, f"the verdict is {final['verdict']}: {final['verdict_reason']}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import DocumentError, ParityError, SourceError
 from ..inputs.command_program import COMMIT, project_commit
-from ..inputs.context import RETRIED, RunContext
+from ..inputs.context import RETRIED, REUSE, RunContext
 from ..inputs.prepare import PreparedFile, prepare
 from ..judgement.circumstances import Circumstances
 from ..judgement.fingerprint import entry_of
@@ -67,7 +67,7 @@ class Expectation:
         try:
             yield
         except ParityError as error:
-            error.what, error.where, error.mend = map(self.text, (error.what, error.where, error.mend))
+            error.what, error.where, error.hint = map(self.text, (error.what, error.where, error.hint))
             error.valid = tuple(map(self.text, error.valid))
             if self.left_out and LEFT_OUT not in error.what:
                 error.what = f"{error.what} ({LEFT_OUT}: {', '.join(self.left_out[:3])})"
@@ -78,7 +78,7 @@ class Expectation:
         """Stop where a link that was left out stands at a path, or on the way to it."""
         for link in self.left_out:
             if path.is_relative_to(self.root / link):
-                raise SourceError(f"{LEFT_OUT}: {link}", where=self.text(str(path)), mend="commit the file")
+                raise SourceError(f"{LEFT_OUT}: {link}", where=self.text(str(path)), hint="commit the file")
 
     def has(self, path: Path) -> bool:
         """Whether a file of the candidate that a suite names is there."""
@@ -94,7 +94,9 @@ class Expectation:
         Raises:
             DocumentError: there are two that differ.
         """
-        found = [p for p in sorted((self.root / self.suites).glob("**/*.y*ml")) if _is(p, suite_id, track)]
+        found = [
+            p for p in sorted((self.root / self.suites).glob("**/*.y*ml")) if _is_suite(p, suite_id, track)
+        ]
         if len({p.read_bytes() for p in found}) > 1:
             names = " and ".join(p.relative_to(self.root).as_posix() for p in found)
             raise DocumentError(f"{names} have the id {suite_id!r}, and differ", where=self.name)
@@ -128,7 +130,7 @@ class Expectation:
         entry = entry_of(session, suite_id, "run.json")
         seeds = session["seeds_override"] if chosen else None
         given = entry.get("overrides", {}) if chosen else {}
-        kept = ("lock", RETRIED)
+        kept = ("lock", RETRIED, REUSE)
         context = RunContext(
             root=self.root,
             track=session["track"],
@@ -141,7 +143,7 @@ class Expectation:
             names=circumstances.names,
             choices={k: v for k, v in session.get("choices", {}).items() if chosen or k in kept},
             seeds=tuple(seeds) if seeds is not None else None,
-            overrides={s: _override(o, self.code) for s, o in given.items()},
+            overrides={s: _override_of(o, self.code) for s, o in given.items()},
             candidate=self.code if self.commit else None,
         )
         with self.naming():
@@ -151,11 +153,11 @@ class Expectation:
             return prepare(suite, context), context
 
 
-def _override(given: Mapping[str, Any], root: Path) -> Override:
+def _override_of(given: Mapping[str, Any], root: Path) -> Override:
     return Override(root / given["path"] if given["path"] else None, given["format"])
 
 
-def _is(path: Path, suite_id: str, track: str) -> bool:
+def _is_suite(path: Path, suite_id: str, track: str) -> bool:
     try:
         source = suite_file.read(path)
         if source.track != track or track == "campaign":
@@ -209,7 +211,7 @@ def of_commit(
         # Tables of checkouts are not in the commit; the lock pins them.
         if (root / ".worldflux").is_dir() and not os.path.lexists(there / ".worldflux"):
             os.symlink(root / ".worldflux", there / ".worldflux")
-        _say_commit(there, root)
+        _write_commit(there, root)
         expected = of_checkout(there, lock=lock, policy=policy, backends=backends)
         title = f"the commit {sha[:12]}" if sha.startswith(ref) else f"the commit {ref} ({sha[:12]})"
         expected = replace(expected, code=root, name=title, commit=sha, left_out=left_out)
@@ -218,7 +220,7 @@ def of_commit(
         yield expected
 
 
-def _say_commit(there: Path, root: Path) -> None:
+def _write_commit(there: Path, root: Path) -> None:
     """Of which commit the candidate is, where programs look for it."""
     (there / COMMIT).unlink(missing_ok=True)
     (there / COMMIT).write_text(project_commit(root), encoding="utf-8")

@@ -10,21 +10,20 @@ from typing import Any
 from .. import schemas, wire
 from ..errors import DocumentError, ParityError
 from ..execution.attempt_files import AttemptFiles, AttemptFolders
-from ..execution.store import SuiteStore
 from ..inputs.backends import Backend
 from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.prepare import PreparedFile
 from ..inputs.trees import base_of
 from ..judgement.circumstances import CIRCUMSTANCES, Circumstances
-from ..judgement.facts import Facts, facts_of
+from ..judgement.facts import Facts
 from ..judgement.fingerprint import (
     CHANGED,
     GONE,
     NEW,
     changes,
-    differing,
     entry_of,
+    find_differing,
     fingerprint,
     programs_of,
     read_session,
@@ -102,24 +101,25 @@ def judge_expected(records: Records, expected: Expectation, *, chosen: bool = Fa
             return Anew((Finding("unknown_suite", text),))
         about = (records.suite_id, records.session, records.run_dir, records.circumstances)
         prepared, context = expected.prepared(suite, *about, chosen=chosen)
-        prepared = _at_its_commit(prepared, records.entry)
+        prepared = _with_sealed_commit(prepared, records.entry)
         found = tuple(differences_to(records, prepared, context, expected))
-        stored = SuiteStore(records.run_dir, records.suite_id).read()
-        judgement = judge_records(
-            prepared, context, stored, records.circumstances, records.entry, records.files
-        )
+        sealed = (records.session, records.entry, records.circumstances)
+        judged = judge_records(prepared, context, *sealed, records.files)
     except ParityError as error:
         return Anew((Finding("cannot_be_expected", f"under {expected.name}: {error.line()}"),))
-    if judgement.verdict != "pass":
-        text = f"under {expected.name} the verdict is {judgement.verdict}: {judgement.reason}"
-        found = (*found, Finding(NOT_PASSED, text))
-    sealed = (records.session, records.entry, records.circumstances)
-    facts = facts_of(prepared, judgement, stored, records.session, records.circumstances)
-    facts = replace(facts, same_lock=is_sealed_lock(expected.lock, records.entry))
-    return Anew(found, Rejudged(prepared, context, *sealed, judgement, stored), facts)
+    found = (*found, *verdict_findings(judged, f"under {expected.name}"))
+    facts = replace(judged.facts, same_lock=is_sealed_lock(expected.lock, records.entry))
+    return Anew(found, judged, facts)
 
 
-def _at_its_commit(prepared: PreparedFile, entry: Mapping[str, Any]) -> PreparedFile:
+def verdict_findings(judged: Rejudged, under: str) -> Iterator[Finding]:
+    """That the verdict is no pass, and under what."""
+    verdict = judged.judgement
+    if verdict.verdict != "pass":
+        yield Finding(NOT_PASSED, f"{under} the verdict is {verdict.verdict}: {verdict.reason}".strip())
+
+
+def _with_sealed_commit(prepared: PreparedFile, entry: Mapping[str, Any]) -> PreparedFile:
     """The programs of manifests at the commit that a run's requests state: it is their files that decide."""
     parts = []
     for part in prepared.parts:
@@ -143,17 +143,17 @@ def differences_to(
 ) -> Iterator[Finding]:
     """How what was asked of a run is not what is expected of it, by name and by path."""
     now = fingerprint(prepared, context)
-    yield from _files(records.entry, now, expected, dict(programs_of(prepared)), context.root)
+    yield from _file_findings(records.entry, now, expected, dict(programs_of(prepared)), context.root)
     skipped = {"suite_sha256", "suite_policy_sha256", "upstream_lock_sha256", "trees", "seeds", "overrides"}
     before, after = ({k: v for k, v in x.items() if k not in skipped} for x in (dict(records.entry), now))
     for name in changes(before, after, prepared):
         yield Finding("not_as_expected", f"{name} is not that of {expected.name}")
 
 
-_WORDS = {GONE: "absent from", NEW: "new in", CHANGED: "changed in"}
+_CHANGE_WORDS = {GONE: "absent from", NEW: "new in", CHANGED: "changed in"}
 
 
-def _files(
+def _file_findings(
     entry: Mapping[str, Any],
     now: Mapping[str, Any],
     expected: Expectation,
@@ -168,9 +168,9 @@ def _files(
     for key in sorted(before.keys() | after.keys()):
         program = programs.get(key)
         base = base_of(program, root.resolve()) if program else root
-        for path, how in differing(before.get(key) or {}, after.get(key) or {}, program):
+        for path, how in find_differing(before.get(key) or {}, after.get(key) or {}, program):
             if how == GONE and wire.file_sha256(base / path) == (before.get(key) or {}).get(path):
                 continue
-            text = f"{path} is {_WORDS[how]} {expected.name}, compared with what ran"
+            text = f"{path} is {_CHANGE_WORDS[how]} {expected.name}, compared with what ran"
             system = program.system if program else None
             yield Finding("program_differs", text, system=system)

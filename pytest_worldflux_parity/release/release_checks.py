@@ -17,13 +17,12 @@ from ..inputs.lock import Lock
 from ..judgement.gates import Finding
 from ..judgement.gates.fixture import BANNER
 from ..reporting.aggregates import aggregate_of_rows, families_of, fixture_mark
+from ..reporting.documents import Document
 from ..reporting.proof_documents import STABILITY
 from . import run_documents
 from .backing import Backing
 from .rules import Rules
-from .run_documents import AnyRun, ProofFile
-
-Document = Mapping[str, Any]
+from .run_documents import RunFile
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def backing_problems(backings: Iterable[Backing], max_missing: int | None) -> It
         run, found = backing.run, list(backing.findings)
         if max_missing is not None and run.missing > max_missing:
             found.append(Finding("missing_pairs", f"{run.missing} results are missing, {max_missing} may be"))
-        if isinstance(run, ProofFile) and run.documents[STABILITY]["status"] == "unstable":
+        if run.track == "proof" and run.documents[STABILITY]["status"] == "unstable":
             text = "the verdict or an effect flips between runs, or two tests disagree"
             found.append(Finding("unstable", text))
         yield from (Problem(str(run.path), finding) for finding in found)
@@ -54,8 +53,8 @@ def fixture_problems(documents: Mapping[Path, Document]) -> Iterator[Problem]:
     """A problem for every document that is marked as one of made-up numbers."""
     for path, document in documents.items():
         if document.get("fixture") or any(row.get("fixture") for row in document.get("suites", ())):
-            mend = "for a rehearsal add --allow-fixtures"
-            yield Problem(str(path), Finding("fixture", f"{BANNER}; {mend}"))
+            hint = "for a rehearsal add --allow-fixtures"
+            yield Problem(str(path), Finding("fixture", f"{BANNER}; {hint}"))
 
 
 def required_by(rules: Rules) -> list[str]:
@@ -63,14 +62,14 @@ def required_by(rules: Rules) -> list[str]:
     return [suite for suite, rule in rules.by_id.items() if rule.required and rule.family]
 
 
-def with_required(runs: Sequence[AnyRun], of_aggregate: Iterable[AnyRun], rules: Rules) -> list[AnyRun]:
+def with_required(runs: Sequence[RunFile], of_aggregate: Iterable[RunFile], rules: Rules) -> list[RunFile]:
     """The documents, and of suites that the policy requires and none is of, those that an aggregate names."""
     ids = {run.suite_id for run in runs}
     return [*runs, *(r for r in of_aggregate if r.suite_id in required_by(rules) and r.suite_id not in ids)]
 
 
 def required_problems(
-    required: Iterable[str], runs: Sequence[AnyRun], aggregate: Document, aggregate_path: Path, rules: Rules
+    required: Iterable[str], runs: Sequence[RunFile], aggregate: Document, aggregate_path: Path, rules: Rules
 ) -> Iterator[Problem]:
     """Every required suite has a document and a row in the aggregate; no suite has two.
 
@@ -97,7 +96,7 @@ def required_problems(
 
 
 def aggregate_problems(
-    aggregate: Document, path: Path, runs: Sequence[AnyRun], root: Path, *, complete: bool
+    aggregate: Document, path: Path, runs: Sequence[RunFile], root: Path, *, complete: bool
 ) -> Iterator[Problem]:
     """What is wrong with an aggregate, by itself and against the documents that it is made of.
 
@@ -117,12 +116,12 @@ def aggregate_problems(
             text = f"{suite_id}: run_path is another document than {known[suite_id].path}"
             yield Problem(str(path), Finding("aggregate_differs", text))
         run = known.get(suite_id, found)
-        rows.append(run.row(str(row.get("run_path"))) if run else _whole(row))
-    yield from (Problem(str(path), f) for f in _against_rows(aggregate, rows))
-    yield from _dangling(aggregate, path)
+        rows.append(run.row(str(row.get("run_path"))) if run else _completed_row(row))
+    yield from (Problem(str(path), f) for f in _row_findings(aggregate, rows))
+    yield from _dangling_problems(aggregate, path)
 
 
-def document_of(row: Document, path: Path, root: Path) -> AnyRun | None:
+def document_of(row: Document, path: Path, root: Path) -> RunFile | None:
     """The document that a row names; the earlier system's paths are relative to the project."""
     name = row.get("run_path")
     for place in (folder / name for folder in (path.parent, root) if name):
@@ -140,7 +139,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _whole(row: Document) -> dict[str, Any]:
+def _completed_row(row: Document) -> dict[str, Any]:
     """A row with every key, of which the earlier system has some."""
     passed = row.get("pass", row["pass_non_inferiority"])
     keys = ("suite_id", "family", "sample_size", "margin_ratio", "confidence", "mean_drop_ratio",
@@ -153,10 +152,10 @@ def _whole(row: Document) -> dict[str, Any]:
 
 def passes(row: Document) -> bool:
     """Whether a row of an aggregate, ours or of the earlier system, says pass."""
-    return _whole(row)["pass"] is True
+    return _completed_row(row)["pass"] is True
 
 
-def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[Finding]:
+def _row_findings(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     """How an aggregate differs from the one that its rows give."""
     not_judged = {r["suite"]: r["reason"] for r in aggregate.get("not_judged", ())}
     again = aggregate_of_rows(
@@ -178,9 +177,9 @@ def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[F
         Finding("aggregate_differs", text)
         for key in again
         if key in aggregate and key not in ignored
-        for text in differences(_reasonless(aggregate[key]), _reasonless(again[key]), key)
+        for text in differences(_without_reasons(aggregate[key]), _without_reasons(again[key]), key)
     ]
-    if again.get("fixture") and not _marked(aggregate, rows):
+    if again.get("fixture") and not _is_marked(aggregate, rows):
         text = "a document that it is made of is a fixture, and it does not say so"
         found.append(Finding("fixture_unmarked", text))
     ids = [row["suite_id"] for row in rows]
@@ -192,21 +191,21 @@ def _against_rows(aggregate: Document, rows: Sequence[dict[str, Any]]) -> list[F
     return found + [Finding("not_judged", f"{suite}: {why}") for suite, why in not_judged.items()]
 
 
-def _reasonless(value: Any) -> Any:
+def _without_reasons(value: Any) -> Any:
     """Without reasons, which the earlier system has not and which are sentences of their own."""
     if isinstance(value, list):
-        return [_reasonless(item) for item in value]
+        return [_without_reasons(item) for item in value]
     return {k: v for k, v in value.items() if k != "verdict_reason"} if isinstance(value, dict) else value
 
 
-def _marked(aggregate: Document, rows: Sequence[Document]) -> bool:
+def _is_marked(aggregate: Document, rows: Sequence[Document]) -> bool:
     """Whether an aggregate says of itself and of each of its fixtures that they are fixtures."""
     own = [row.get("fixture") is True for row in aggregate["suites"]]
     wanted = [row.get("fixture") is True for row in rows]
     return aggregate.get("fixture") is True and own == wanted
 
 
-def _dangling(aggregate: Document, path: Path) -> Iterator[Problem]:
+def _dangling_problems(aggregate: Document, path: Path) -> Iterator[Problem]:
     """Files that ours names beside itself and that are not there."""
     artifacts = aggregate["evidence_bundle"]["artifacts"] if "not_judged" in aggregate else {}
     for key in ("dashboard_html", "report_md"):
@@ -252,7 +251,7 @@ def coverage_problems(
         yield Problem(str(rules.policy.path), Finding("nothing_required", text))
 
 
-def runs_of(aggregate: Document, path: Path, root: Path) -> list[AnyRun]:
+def runs_of(aggregate: Document, path: Path, root: Path) -> list[RunFile]:
     """The documents that the rows of an aggregate name, of those that are there.
 
     Raises:
@@ -262,7 +261,7 @@ def runs_of(aggregate: Document, path: Path, root: Path) -> list[AnyRun]:
     return [run for run in found if run is not None]
 
 
-def read_runs(paths: Iterable[Path]) -> list[AnyRun]:
+def read_runs(paths: Iterable[Path]) -> list[RunFile]:
     """The documents of runs, quick or proof.
 
     Raises:
@@ -270,5 +269,5 @@ def read_runs(paths: Iterable[Path]) -> list[AnyRun]:
     """
     runs = [run_documents.read_any(path) for path in paths]
     if not runs:
-        raise DocumentError("no document of a run is named", mend="--run FILE")
+        raise DocumentError("no document of a run is named", hint="--run FILE")
     return runs

@@ -83,20 +83,20 @@ def read_policy(path: Path) -> Policy:
             a thing to admit twice, holds what is no key, or has a stage that looks like a misspelt
             ``required``.
     """
-    _, document = read_json(path, DocumentError, mend="name it with --policy FILE")
+    _, document = read_json(path, DocumentError, hint="name it with --policy FILE")
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version == POLICY_V2:
         schemas.check(document, "policy.v2", lambda at: str(path), DocumentError)
-        rules = {name: _rule(name, own, path) for name, own in document["suites"].items()}
-        return Policy(path, rules, signers=_signers(document["signers"], path))
+        rules = {name: _read_rule(name, own, path) for name, own in document["suites"].items()}
+        return Policy(path, rules, signers=_read_signers(document["signers"], path))
     if isinstance(document, dict) and version != POLICY_SCHEMA:
         what = f"schema_version is {version!r}"
         raise DocumentError(what, where=str(path), valid=[POLICY_SCHEMA, POLICY_V2], got=version)
     schemas.check(document, "policy.v1", lambda at: str(path), DocumentError)
-    return Policy(path, _of_families(document["families"], path), by_id=True)
+    return Policy(path, _rules_of_families(document["families"], path), by_id=True)
 
 
-def _rule(suite: str, own: Mapping[str, Any], path: Path) -> SuiteRule:
+def _read_rule(suite: str, own: Mapping[str, Any], path: Path) -> SuiteRule:
     bounds = ("least_seeds", "largest_margin", "largest_age_days")
     names = [next(iter(a)) if isinstance(a, dict) else a for a in own.get("admit", ())]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -114,7 +114,7 @@ def _rule(suite: str, own: Mapping[str, Any], path: Path) -> SuiteRule:
     )
 
 
-def _signers(rows: list[Mapping[str, str]], path: Path) -> dict[str, PublicKey]:
+def _read_signers(rows: list[Mapping[str, str]], path: Path) -> dict[str, PublicKey]:
     found: dict[str, PublicKey] = {}
     for row in rows:
         name, where = row["name"], f"{path}: signers: {row['name']}"
@@ -123,11 +123,11 @@ def _signers(rows: list[Mapping[str, str]], path: Path) -> dict[str, PublicKey]:
         try:
             found[name] = parse_public_key(row["public_key"].encode(), where)
         except EvidenceError as error:
-            raise DocumentError(error.what, where=where, mend=error.mend) from None
+            raise DocumentError(error.what, where=where, hint=error.hint) from None
     return found
 
 
-def _of_families(families: Mapping[str, Any], path: Path) -> dict[str, SuiteRule]:
+def _rules_of_families(families: Mapping[str, Any], path: Path) -> dict[str, SuiteRule]:
     rules: dict[str, SuiteRule] = {}
     for family, own in families.items():
         _refuse_misspelt(own["stage"], family, path)
@@ -147,5 +147,5 @@ def _refuse_misspelt(stage: str, family: str, path: Path) -> None:
         raise DocumentError(
             f"families.{family}.stage is {stage!r}; did you mean {REQUIRED!r}?",
             where=str(path),
-            mend=f"write {REQUIRED!r}, or a word that does not look like it",
+            hint=f"write {REQUIRED!r}, or a word that does not look like it",
         )

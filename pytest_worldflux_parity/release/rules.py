@@ -92,7 +92,7 @@ def rules_of(expected: Expectation, *, must: bool = False) -> Rules:
     tracks, unknown, absent = dict[str, str](), dict[str, str](), set[str]()
     for name, rule in policy.rules.items():
         try:
-            suite_id, track, has_table = _read(expected, expected.root / name)
+            suite_id, track, has_table = _read_suite_of_rule(expected, expected.root / name)
         except ParityError as error:
             # In a rehearsal only the suites beside its lock file are there.
             if not expected.rehearsal:
@@ -129,7 +129,7 @@ def rules_of_suite(policy: Path, suite: Path) -> Rules:
     return Rules(named, {suite_id: replace(rows[0], stage=REQUIRED)}, {suite_id: track})
 
 
-def _read(expected: Expectation, path: Path) -> tuple[str, str, bool]:
+def _read_suite_of_rule(expected: Expectation, path: Path) -> tuple[str, str, bool]:
     """Id and track of a suite, and whether the candidate's table is there where it names one.
 
     Raises:

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .. import schemas
 from ..errors import DocumentError
+from ..judgement.metric_rules import STATISTICS
 from ..reporting import proof_documents
-from ..reporting.aggregates import row_of_proof, row_of_run
+from ..reporting.aggregates import AGGREGATE_SCHEMA, row_of_proof, row_of_run
+from ..reporting.documents import RUN, RUN_SCHEMA
+from ..reporting.proof_documents import EQUIVALENCE_SCHEMA
 from ..schemas.json_text import read_json
 
-RUN_SCHEMA = "worldflux.parity.run.v1"
-AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
-EQUIVALENCE_SCHEMA = "parity.v1"
 # What stands beside an equivalence report -> its schema.
 PROOF_SCHEMAS = {
     proof_documents.COVERAGE: "coverage.v1",
@@ -29,67 +29,32 @@ PROOF_SCHEMAS = {
 
 @dataclass(frozen=True)
 class RunFile:
-    """A ``worldflux.parity.run.v1`` document and the file that it was read from."""
-
-    path: Path
-    sha256: str
-    document: Mapping[str, Any]
-
-    @property
-    def suite_id(self) -> str:
-        return str(self.document["suite"]["suite_id"])
-
-    @property
-    def generated_at(self) -> object:
-        return self.document.get("generated_at_utc")
-
-    @property
-    def missing(self) -> int:
-        """How many expected results are not there."""
-        return _missing_results(self.document)
-
-    def row(self, run_path: str) -> dict[str, Any]:
-        """Its row of an aggregate."""
-        return row_of_run(self.document, run_path)
-
-
-@dataclass(frozen=True)
-class ProofFile:
-    """An ``equivalence_report.json``, the file that it was read from, and the reports beside it.
+    """What a run says of one suite, and the file that says its verdict.
 
     Attributes:
-        documents: file name -> document of all five, that of ``document`` among them.
+        documents: file name -> document, that of the verdict first; of a proof all five reports.
+        missing: how many expected results are not there, by the lists or the counts, whichever say more.
     """
 
     path: Path
     sha256: str
-    document: Mapping[str, Any]
+    track: Literal["quick", "proof"]
+    suite_id: str
+    generated_at: object
     documents: Mapping[str, Mapping[str, Any]]
+    missing: int
 
     @property
-    def suite_id(self) -> str:
-        return str(self.document["suite_id"])
-
-    @property
-    def generated_at(self) -> object:
-        return self.document["generated_at"]
-
-    @property
-    def missing(self) -> int:
-        """How many expected results are not there, by the lists or the counts, whichever say more."""
-        coverage, report = self.documents[proof_documents.COVERAGE], self.document
-        listed = max(len(d["missing_entries"]) for d in (coverage, report["completeness"]))
-        return max(listed, int(coverage["missing_pairs"]), int(report["global"]["missing_pairs"]))
+    def document(self) -> Mapping[str, Any]:
+        """That of the verdict."""
+        return next(iter(self.documents.values()))
 
     def row(self, run_path: str) -> dict[str, Any]:
         """Its row of an aggregate."""
-        return row_of_proof(self.document, run_path)
+        return (row_of_proof if self.track == "proof" else row_of_run)(self.document, run_path)
 
 
-AnyRun = RunFile | ProofFile
-
-
-def read_any(path: Path) -> AnyRun:
+def read_any(path: Path) -> RunFile:
     """The document of one suite, quick or proof, valid by its schema; what it says is not computed again.
 
     Raises:
@@ -98,42 +63,47 @@ def read_any(path: Path) -> AnyRun:
     raw, document = read_json(path, DocumentError)
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version == EQUIVALENCE_SCHEMA:
-        return _proof(path, raw, document)
+        return _read_proof(path, raw, document)
     also = f"{EQUIVALENCE_SCHEMA} (an {proof_documents.EQUIVALENCE})"
-    _check_version(document, RUN_SCHEMA, path, also=also)
-    return _run(path, raw, document)
+    _check_schema_version(document, RUN_SCHEMA, path, also=also)
+    return _read_quick(path, raw, document)
 
 
-def _run(path: Path, raw: bytes, document: dict[str, Any]) -> RunFile:
+def _read_quick(path: Path, raw: bytes, document: dict[str, Any]) -> RunFile:
     earlier = is_earlier(document)
-    schemas.check(document, "run.v1_earlier" if earlier else "run.v1", _at(path), DocumentError)
+    schemas.check(document, "run.v1_earlier" if earlier else "run.v1", _locate_in(path), DocumentError)
     if not earlier and not _has_statistics(document):
-        raise DocumentError(
-            f"holds no statistics: {document['verdict_reason']}",
-            where=str(path),
-            mend="bring the suite's data first (--parity-resume), or leave the document out",
-        )
-    return RunFile(path, hashlib.sha256(raw).hexdigest(), document)
+        _refuse_empty(path, document["verdict_reason"])
+    sha256, suite_id = hashlib.sha256(raw).hexdigest(), str(document["suite"]["suite_id"])
+    time, missing = document.get("generated_at_utc"), _count_missing(document)
+    return RunFile(path, sha256, "quick", suite_id, time, {RUN: document}, missing)
 
 
-def _proof(path: Path, raw: bytes, document: dict[str, Any]) -> ProofFile:
+def _refuse_empty(path: Path, reason: str) -> None:
+    hint = "bring the suite's data first (--parity-resume), or leave the document out"
+    raise DocumentError(f"holds no statistics: {reason}", where=str(path), hint=hint)
+
+
+def _read_proof(path: Path, raw: bytes, document: dict[str, Any]) -> RunFile:
     """A proof run by its equivalence report; the reports that belong to it have to stand beside it."""
     if "global" not in document:
         what = "is not the document with the verdict of a proof"
-        raise DocumentError(what, where=str(path), mend=f"name the {proof_documents.EQUIVALENCE} beside it")
-    schemas.check(document, "equivalence.v1", _at(path), DocumentError)
+        raise DocumentError(what, where=str(path), hint=f"name the {proof_documents.EQUIVALENCE} beside it")
+    schemas.check(document, "equivalence.v1", _locate_in(path), DocumentError)
     documents = {proof_documents.EQUIVALENCE: document}
     for name, schema in PROOF_SCHEMAS.items():
-        mend = f"keep it beside {path.name}, or make all reports again: worldflux-parity proof-report"
-        _, own = read_json(path.with_name(name), DocumentError, mend=mend)
-        schemas.check(own, schema, _at(path.with_name(name)), DocumentError)
+        hint = f"keep it beside {path.name}, or make all reports again: worldflux-parity proof-report"
+        _, own = read_json(path.with_name(name), DocumentError, hint=hint)
+        schemas.check(own, schema, _locate_in(path.with_name(name)), DocumentError)
         documents[name] = own
     cells = [cell for task in document["tasks"] for cell in task["metrics"].values()]
     if all(cell["mean_effect"] is None for cell in cells):
-        what = f"holds no statistics: {document['global']['verdict_reason']}"
-        mend = "bring the suite's data first (--parity-resume), or leave the document out"
-        raise DocumentError(what, where=str(path), mend=mend)
-    return ProofFile(path, hashlib.sha256(raw).hexdigest(), document, documents)
+        _refuse_empty(path, document["global"]["verdict_reason"])
+    lists = (documents[proof_documents.COVERAGE], document["completeness"])
+    counts = (documents[proof_documents.COVERAGE], document["global"])
+    missing = max(*(len(x["missing_entries"]) for x in lists), *(int(x["missing_pairs"]) for x in counts))
+    sha256, suite_id = hashlib.sha256(raw).hexdigest(), str(document["suite_id"])
+    return RunFile(path, sha256, "proof", suite_id, document["generated_at"], documents, missing)
 
 
 def is_earlier(run: Mapping[str, Any]) -> bool:
@@ -141,7 +111,7 @@ def is_earlier(run: Mapping[str, Any]) -> bool:
     return "verdict" not in run and "gates" not in run and "metrics" not in run
 
 
-def _missing_results(run: Mapping[str, Any]) -> int:
+def _count_missing(run: Mapping[str, Any]) -> int:
     """How many expected results a document lacks, by its lists or by its counts, whichever says more."""
     listed = sum(len(rows) for rows in run["missing"].values())
     counts = run["counts"]
@@ -153,8 +123,7 @@ def _missing_results(run: Mapping[str, Any]) -> int:
 
 
 def _has_statistics(document: Mapping[str, Any]) -> bool:
-    results = ("drop_ratio", "calibrated", "equivalence")
-    return any(own[key] is not None for own in document["metrics"].values() for key in results)
+    return any(metric[name] is not None for metric in document["metrics"].values() for name in STATISTICS)
 
 
 def read_aggregate(path: Path) -> dict[str, Any]:
@@ -164,9 +133,11 @@ def read_aggregate(path: Path) -> dict[str, Any]:
         DocumentError: it cannot be read or is no aggregate.
     """
     _, document = read_json(path, DocumentError)
-    _check_version(document, AGGREGATE_SCHEMA, path)
+    _check_schema_version(document, AGGREGATE_SCHEMA, path)
     earlier = "not_judged" not in document
-    schemas.check(document, "aggregate.v1_earlier" if earlier else "aggregate.v1", _at(path), DocumentError)
+    schemas.check(
+        document, "aggregate.v1_earlier" if earlier else "aggregate.v1", _locate_in(path), DocumentError
+    )
     aggregate: dict[str, Any] = document
     return aggregate
 
@@ -178,24 +149,24 @@ def read_equivalence(path: Path) -> dict[str, Any]:
         DocumentError: it cannot be read or is none.
     """
     _, document = read_json(path, DocumentError)
-    _check_version(document, EQUIVALENCE_SCHEMA, path)
-    schemas.check(document, "equivalence.v1", _at(path), DocumentError)
+    _check_schema_version(document, EQUIVALENCE_SCHEMA, path)
+    schemas.check(document, "equivalence.v1", _locate_in(path), DocumentError)
     report: dict[str, Any] = document
     return report
 
 
-def _check_version(document: object, wanted: str, path: Path, also: str = "") -> None:
+def _check_schema_version(document: object, wanted: str, path: Path, also: str = "") -> None:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != wanted:
         what = f"schema_version is {version!r}" if isinstance(document, dict) else "is no JSON object"
         raise DocumentError(what, where=str(path), valid=[wanted, *([also] if also else [])], got=version)
 
 
-def _at(path: Path) -> Any:
+def _locate_in(path: Path) -> Any:
     return lambda at: f"{path}: {'.'.join(map(str, at))}" if at else str(path)
 
 
-def one_per_suite(runs: Iterable[AnyRun], *, newest: bool) -> list[AnyRun]:
+def one_per_suite(runs: Iterable[RunFile], *, newest: bool) -> list[RunFile]:
     """The documents, one for each suite, by suite id.
 
     Args:
@@ -204,34 +175,34 @@ def one_per_suite(runs: Iterable[AnyRun], *, newest: bool) -> list[AnyRun]:
     Raises:
         DocumentError: there is none, or two of one suite and no newest is asked for or can be told.
     """
-    chosen: dict[str, AnyRun] = {}
+    chosen: dict[str, RunFile] = {}
     for run in runs:
         other = chosen.setdefault(run.suite_id, run)
         if other is not run:
-            chosen[run.suite_id] = _newer(other, run) if newest else _refuse_two(other, run)
+            chosen[run.suite_id] = _newer_of(other, run) if newest else _refuse_second(other, run)
     if not chosen:
         raise DocumentError("no document of a run is there to aggregate")
     return [chosen[suite] for suite in sorted(chosen)]
 
 
-def _refuse_two(one: AnyRun, other: AnyRun) -> AnyRun:
+def _refuse_second(one: RunFile, other: RunFile) -> RunFile:
     raise DocumentError(
         f"the suite {one.suite_id!r} has two documents, {one.path} and {other.path}",
-        mend="name one run in --runs-glob, or add --newest",
+        hint="name one run in --runs-glob, or add --newest",
     )
 
 
-def _newer(one: AnyRun, other: AnyRun) -> AnyRun:
-    times = [_time(one), _time(other)]
+def _newer_of(one: RunFile, other: RunFile) -> RunFile:
+    times = [_time_of(one), _time_of(other)]
     if times[0] == times[1]:
         raise DocumentError(
             f"{one.path} and {other.path} were made at the same time, so neither is the newest",
-            mend="name one run in --runs-glob",
+            hint="name one run in --runs-glob",
         )
     return one if times[0] > times[1] else other
 
 
-def _time(run: AnyRun) -> datetime:
+def _time_of(run: RunFile) -> datetime:
     text = run.generated_at
     try:
         time = datetime.fromisoformat(str(text))
@@ -239,6 +210,6 @@ def _time(run: AnyRun) -> datetime:
         raise DocumentError(
             f"generated_at_utc is {text!r}, so it cannot be told whether it is the newest",
             where=str(run.path),
-            mend="name one run in --runs-glob",
+            hint="name one run in --runs-glob",
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ..evidence.checking import differences
 from ..judgement.gates import Finding
+from ..reporting.documents import Document
 from .run_documents import is_earlier
 
 SHOWN = 5
 # What a reader wants to know before anything that follows from it.
 FIRST = ("fixture", "global.", "pass", "suite.", "verdict ")
-Document = Mapping[str, Any]
 
 
 def document_findings(stated: Document, made: Document, name: str) -> Iterator[Finding]:
@@ -35,7 +35,7 @@ def document_findings(stated: Document, made: Document, name: str) -> Iterator[F
 def field_findings(stated: Document, expected: Document, at: str, name: str) -> Iterator[Finding]:
     """How keys of a document are not what is expected; keys that it has not count as the expected."""
     for key in sorted(stated.keys() & expected.keys()):
-        if _numbers(stated[key]) != _numbers(expected[key]):
+        if _with_floats(stated[key]) != _with_floats(expected[key]):
             text = f"{at}.{key} is {stated[key]!r}, {name} has {expected[key]!r}"
             yield Finding("document_differs", text)
 
@@ -73,14 +73,14 @@ def _earlier_view(document: Document, like: Document) -> dict[str, Any]:
         for p in document["pairs"]
     }
     view["number of pairs"] = len(document["pairs"])
-    found: dict[str, Any] = _numbers(view)
+    found: dict[str, Any] = _with_floats(view)
     return found
 
 
-def _numbers(value: Any) -> Any:
+def _with_floats(value: Any) -> Any:
     """With every number as a float: earlier documents write 30 where ours write 30.0."""
     if isinstance(value, dict):
-        return {k: _numbers(v) for k, v in value.items()}
+        return {k: _with_floats(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_numbers(v) for v in value]
+        return [_with_floats(v) for v in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -16,12 +16,12 @@ from ..evidence.attempts import PackedAttempts
 from ..evidence.bundle import OpenedBundle
 from ..evidence.checking import DOES_NOT_FOLLOW, NOT_A_PASS, PASS, Checked, check
 from ..evidence.signing import PublicKey
-from ..judgement.facts import Facts, facts_of
+from ..judgement.facts import Facts
 from ..judgement.gates import Finding
 from ..judgement.recompute import NOTHING_ASKED, Asked, Rejudged, rejudge
 from .bundle_reports import reports_of
 from .expectation import Expectation
-from .judged_anew import is_sealed_lock, judge_expected, records_of
+from .judged_anew import is_sealed_lock, judge_expected, records_of, verdict_findings
 
 VOUCHED_BY_NOBODY = 5
 OWN = (
@@ -114,8 +114,8 @@ def verify(path: Path, into: Path, reader: Reader, judge: Judge = judge_bundle) 
 
     checked = check(path, into, key=reader.key, recompute=recompute, signers=reader.signers)
     bundle, own = checked.bundle, found[0] if found else None
-    facts = _facts(own) if own is not None else None
-    words, findings, expected = _expected(bundle, reader, own)
+    facts = own.facts if own is not None else None
+    words, findings, expected = _judge_as_expected(bundle, reader, own)
     shown = expected or facts
     admitted = (*reader.admit(shown), *commit_findings(shown, reader.commit)) if shown else ()
     admitted += tuple(_head_findings(bundle, own, reader.head))
@@ -165,18 +165,14 @@ def signer_findings(bundle: OpenedBundle, signers: Sequence[PublicKey]) -> Itera
         yield Finding("unknown_signer", f"the policy names no signer with the key {bundle.keyid}")
 
 
-def _facts(judged: Rejudged) -> Facts:
-    return facts_of(judged.prepared, judged.judgement, judged.stored, judged.session, judged.circumstances)
-
-
-def _expected(
+def _judge_as_expected(
     bundle: OpenedBundle, reader: Reader, own: Rejudged | None
 ) -> tuple[str, tuple[Finding, ...], Facts | None]:
     """Under whose expectation, how it is no pass under it, and the facts as it has them."""
     if own is None:
         return OWN, (), None
     if reader.asked != NOTHING_ASKED:
-        return _as_asked(bundle, reader.asked)
+        return _judge_as_asked(bundle, reader.asked)
     checkout = reader.checkout
     suite_id, track = own.prepared.suite_id, str(own.session["track"])
     if checkout is None:
@@ -194,7 +190,7 @@ def _expected(
     return f"the suite, lock and programs of {checkout.name}", anew.findings, anew.facts
 
 
-def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, ...], Facts | None]:
+def _judge_as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, ...], Facts | None]:
     suite = f"the suite {asked.suite}" if asked.suite else "the bundle's own suite"
     no_lock = "no lock of yours: nothing says that the official side is what it should be, give --lock"
     words = f"{suite} and {f'the lock {asked.lock}' if asked.lock else no_lock}"
@@ -203,19 +199,15 @@ def _as_asked(bundle: OpenedBundle, asked: Asked) -> tuple[str, tuple[Finding, .
     except ParityError as error:
         text = error.line().replace(f"{bundle.folder}/", "")
         return words, (Finding("cannot_be_expected", text),), None
-    facts = _facts(judged)
+    facts = judged.facts
     if asked.lock is None:
         # That of the bundle is its author's, and pins what he likes.
         facts = replace(facts, programs=tuple(replace(p, pinned=False) for p in facts.programs))
     facts = replace(facts, same_lock=is_sealed_lock(asked.lock, judged.entry))
-    found = list(_unpinned(facts, asked.lock))
-    if judged.judgement.verdict != "pass":
-        text = f"the verdict is {judged.judgement.verdict}: {judged.judgement.reason}"
-        found.append(Finding("not_passed", text))
-    return words, tuple(found), facts
+    return words, (*_unpinned_table_findings(facts, asked.lock), *verdict_findings(judged, "")), facts
 
 
-def _unpinned(facts: Facts, lock: Path | None) -> Iterator[Finding]:
+def _unpinned_table_findings(facts: Facts, lock: Path | None) -> Iterator[Finding]:
     """Official tables of a bundle that a reader's lock does not pin: they are what the author made them."""
     who = "the lock does not pin" if lock else "no lock of yours pins"
     for program in facts.programs:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from .aggregates import SUMMARY, not_judged_of, row_of_run, summary_rows
-from .escaping import escaped
-from .estimates import HEADER, Panel, counts_text, panels_of_equivalence, panels_of_run
-from .markdown import banner, table
-
-Document = Mapping[str, Any]
+from .aggregates import SUMMARY, not_judged_of, summary_rows
+from .documents import Document
+from .escaping import escape
+from .estimates import HEADER
+from .labels import with_labels
+from .markdown import banner, table_lines
+from .sections import Lists, Section, section_of_proof, section_of_run
 
 
 def aggregate_report(
@@ -18,7 +18,7 @@ def aggregate_report(
 ) -> str:
     """The report; ``runs`` are the documents that are there, in the aggregate's order."""
     passed, total = aggregate["suite_pass_count"], aggregate["run_count"]
-    time = escaped(aggregate.get("generated_at_utc", "some time"))
+    time = escape(aggregate.get("generated_at_utc", "some time"))
     fixture = any(document.get("fixture") for document in (aggregate, *runs, *equivalence))
     suites = summary_rows(aggregate["suites"], not_judged_of(aggregate))
     lines = [
@@ -27,47 +27,36 @@ def aggregate_report(
         "",
         f"{passed} of {total} suites pass. Aggregated {time}.",
         "",
-        *table(SUMMARY, [(*row[:2], f"**{row[2]}**", *row[3:]) for row in suites]),
+        *table_lines(SUMMARY, [(*row[:2], f"**{row[2]}**", *row[3:]) for row in suites]),
         "",
-        *table(("family", "suites", "pass", "not pass"), [*_families(aggregate)]),
+        *table_lines(("family", "suites", "pass", "not pass"), [*_family_rows(aggregate)]),
     ]
-    lines += [line for run in runs for line in _run(run)]
-    lines += [line for report in equivalence for line in _proof(report)]
+    for section in (*map(section_of_run, runs), *map(section_of_proof, equivalence)):
+        lines += (with_labels(line, section.labels) for line in _section_lines(section))
     return "\n".join(lines) + "\n"
 
 
-def _families(aggregate: Document) -> Iterator[list[object]]:
+def _family_rows(aggregate: Document) -> Iterator[list[object]]:
     for family in aggregate.get("families", ()):
         yield [family["family"], family["runs"], family["pass"], family["fail"]]
 
 
-def _run(run: Document) -> Iterator[str]:
-    row = row_of_run(run, "")
-    yield from ("", f"## {escaped(row['suite_id'])}", "")
-    yield f"Verdict: **{row['verdict']}**. {escaped(row['verdict_reason'])}"
-    yield f"\n{counts_text(run)}."
-    for warning in run.get("warnings", ()):
-        yield f"\n> Warning: {escaped(warning)}"
-    for panel in panels_of_run(run):
-        yield from _panel(panel)
-    if run.get("gates"):
-        yield ""
-        for name, gate in run["gates"].items():
-            yield f"- gate {name}: {gate['verdict']}. {escaped(gate['reason'])}"
+def _section_lines(section: Section) -> Iterator[str]:
+    yield from ("", f"## {escape(section.suite_id)}", "")
+    yield f"Verdict: **{section.verdict}**. {escape(section.reason)}"
+    yield f"\n{section.counts}"
+    yield from _list_lines(section.head)
+    for panel in section.panels:
+        yield f"\n### {escape(panel.metric)}: {panel.verdict}\n"
+        margin = f"{panel.rule}, margin {panel.margin:.1%}"
+        yield f"{escape(panel.reason)} ({margin}; {panel.legend})\n"
+        # Its heading names the metric.
+        yield from table_lines((*HEADER[1:], "note"), [(*row.cells()[1:], row.note) for row in panel.rows])
+    yield from _list_lines(section.tail)
 
 
-def _proof(report: Document) -> Iterator[str]:
-    final = report["global"]
-    yield from ("", f"## {escaped(report['suite_id'])}", "")
-    yield f"Verdict: **{final['verdict']}**. {escaped(final['verdict_reason'])}"
-    for panel in panels_of_equivalence(report):
-        yield from _panel(panel)
-
-
-def _panel(panel: Panel) -> Iterator[str]:
-    margin = f"{panel.rule}, margin {panel.margin:.1%}"
-    yield f"\n### {escaped(panel.metric)}: {panel.verdict}\n"
-    yield f"{escaped(panel.reason)} ({margin}; {panel.legend})\n"
-    # Its heading names the metric.
-    rows = [(*row.cells()[1:], row.note) for row in panel.rows]
-    yield from table((*HEADER[1:], "note"), rows)
+def _list_lines(lists: Lists) -> Iterator[str]:
+    for title, texts in lists.items():
+        if texts:
+            yield f"\n{title}:\n"
+            yield from (f"- {escape(text)}" for text in texts)

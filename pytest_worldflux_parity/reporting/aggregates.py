@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..judgement.stats.noninferiority import reason_of
+from .labels import label_fields, with_labels
 
 AGGREGATE_SCHEMA = "worldflux.parity.aggregate.v1"
 
@@ -38,8 +39,8 @@ def aggregate_of_rows(
         "suite_pass_count": sum(passed),
         "suite_fail_count": len(passed) + len(not_judged) - sum(passed),
         "all_suites_pass": all(passed) and not not_judged,
-        "global_non_inferiority": _global(rows),
-        "families": list(_families(rows)),
+        "global_non_inferiority": _global_non_inferiority(rows),
+        "families": list(_count_by_family(rows)),
         "suites": [dict(row) for row in rows],
         "not_judged": [{"suite": s, "reason": why} for s, why in not_judged.items()],
         "run_paths": paths,
@@ -61,7 +62,7 @@ def fixture_mark(fixture: bool) -> dict[str, bool]:
     return {"fixture": True} if fixture else {}
 
 
-def _global(rows: Sequence[Row]) -> dict[str, Any]:
+def _global_non_inferiority(rows: Sequence[Row]) -> dict[str, Any]:
     """Whether the documented rule passes in every suite that it could be applied to."""
     documented = [row for row in rows if row["ci_upper_ratio"] is not None]
     return {
@@ -80,6 +81,7 @@ def summary_rows(rows: Iterable[Row], not_judged: Mapping[str, str]) -> Iterator
     """What pages show above the suites: the columns of ``SUMMARY`` of each."""
     for row in rows:
         pairs, reason = str(row.get("sample_size") or "-"), str(row.get("verdict_reason", ""))
+        reason = with_labels(reason, row.get("labels", {}))
         yield row["suite_id"], ", ".join(map(str, families_of(row))), verdict_of(row), pairs, reason
     for suite, why in not_judged.items():
         yield suite, "-", "not judged", "-", why
@@ -95,7 +97,7 @@ def families_of(row: Row) -> Sequence[str]:
     return tuple(row.get("families") or (row["family"],))
 
 
-def _families(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
+def _count_by_family(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
     for family in sorted({family for row in rows for family in families_of(row)}):
         own = [row["pass"] for row in rows if family in families_of(row)]
         yield {"family": family, "runs": len(own), "pass": sum(own), "fail": len(own) - sum(own)}
@@ -115,13 +117,16 @@ def row_of_run(run: Mapping[str, Any], run_path: str) -> dict[str, Any]:
         "mean_drop_ratio": stats["mean_drop_ratio"],
         "ci_upper_ratio": stats["ci_upper_ratio"],
         "pass_non_inferiority": stats["pass_non_inferiority"],
-        "verdict_reason": run.get("verdict_reason") or stats.get("verdict_reason") or _reason(suite, stats),
+        "verdict_reason": run.get("verdict_reason")
+        or stats.get("verdict_reason")
+        or _reason_from_numbers(suite, stats),
         "run_path": run_path,
+        **label_fields(suite.get("labels", {})),
         **fixture_mark(run.get("fixture") is True),
     }
 
 
-def _reason(suite: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
+def _reason_from_numbers(suite: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     """A sentence for a document that has none, from its own numbers."""
     numbers = {**stats, "margin_ratio": suite["margin_ratio"], "confidence": suite["confidence"]}
     higher = suite.get("higher_is_better", True)
@@ -144,8 +149,8 @@ def row_of_proof(report: Mapping[str, Any], run_path: str) -> dict[str, Any]:
         "verdict": final["verdict"],
         "pass": final["parity_pass_final"],
         "sample_size": report["completeness"]["complete_task_seed_pairs"] or None,
-        "margin_ratio": _only({rule["equivalence_margin"] for rule in rules}),
-        "confidence": _only({1 - rule["alpha"] for rule in rules}),
+        "margin_ratio": _only_value({rule["equivalence_margin"] for rule in rules}),
+        "confidence": _only_value({1 - rule["alpha"] for rule in rules}),
         "mean_drop_ratio": None,
         "ci_upper_ratio": None,
         "pass_non_inferiority": None,
@@ -153,9 +158,10 @@ def row_of_proof(report: Mapping[str, Any], run_path: str) -> dict[str, Any]:
         "claim": report["config"]["parity_claim_level"] or "none",
         "verdict_reason": final["verdict_reason"],
         "run_path": run_path,
+        **label_fields(report["config"].get("labels", {})),
         **fixture_mark(report.get("fixture") is True),
     }
 
 
-def _only(values: set[float]) -> float | None:
+def _only_value(values: set[float]) -> float | None:
     return next(iter(values)) if len(values) == 1 else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from ..inputs.golden_data import Golden
 from ..judgement.gates.compared import Compared
 from ..judgement.gates.components import (
     ComponentEvidence,
@@ -23,7 +24,7 @@ STANDINGS = {
     "locked": "not the pinned one; of the locked commit, with every output that the lock file asks for",
     "unlocked": "the lock file pins none of its family",
 }
-HEADER = ("component", "stage", "largest difference", "tolerance", "perturbations", "result")
+COMPONENT_HEADER = ("component", "stage", "largest difference", "tolerance", "perturbations", "result")
 
 
 def component_match_document(evidence: ComponentEvidence, *, golden_path: str, time: str) -> dict[str, Any]:
@@ -41,11 +42,12 @@ def component_match_document(evidence: ComponentEvidence, *, golden_path: str, t
         "generated_at_utc": time,
         "family": golden.family,
         "all_pass": evidence.passed,
+        **part_fields(golden),
         "error": evidence.error or None,
         "golden": {"path": golden_path, "standing": golden.standing, **golden.source, **golden.identity},
         "program": dict(evidence.about or {}),
-        "first_divergence": _first_divergence(result),
-        "results": [_component(c, result) for c in result.components] if result else [],
+        "first_divergence": _first_divergence_fields(result),
+        "results": [_component_fields(c, result) for c in result.components] if result else [],
         "coverage": {
             "official_parameters": len(golden.parameters),
             "mapped": result.mapped if result else 0,
@@ -53,17 +55,17 @@ def component_match_document(evidence: ComponentEvidence, *, golden_path: str, t
             "covered": result.covered if result else 0,
             "findings": [finding_fields(f) for f in result.mapping_findings] if result else [],
         },
-        "sensitivity": _sensitivity(result),
+        "sensitivity": _sensitivity_counts(result),
         "perturbations": {
             "total": len(result.perturbations) if result else 0,
             "caught": sum(p.caught for p in result.perturbations) if result else 0,
-            "results": [_perturbation(p) for p in result.perturbations] if result else [],
+            "results": [_perturbation_fields(p) for p in result.perturbations] if result else [],
         },
         "findings": [finding_fields(f) for f in evidence.findings],
     }
 
 
-def _sensitivity(result: MatchResult | None) -> dict[str, int]:
+def _sensitivity_counts(result: MatchResult | None) -> dict[str, int]:
     """How many outputs there are, are shown to be moved by a planted mistake, and need not be shown."""
     shown = [s for c in result.components for s in result.sensitivity(c)] if result else []
     return {
@@ -73,7 +75,7 @@ def _sensitivity(result: MatchResult | None) -> dict[str, int]:
     }
 
 
-def _first_divergence(result: MatchResult | None) -> dict[str, str] | None:
+def _first_divergence_fields(result: MatchResult | None) -> dict[str, str] | None:
     first = result.first_divergence if result else None
     if first is None:
         return None
@@ -90,7 +92,7 @@ def finding_fields(finding: Any) -> dict[str, Any]:
     return {k: v for k, v in asdict(finding).items() if v is not None}
 
 
-def _component(result: ComponentResult, match: MatchResult) -> dict[str, Any]:
+def _component_fields(result: ComponentResult, match: MatchResult) -> dict[str, Any]:
     component, worst = result.component, result.worst
     known = [d for d in result.differences if d.max_abs is not None and d.mean_abs is not None]
     whole = len(known) == len(result.differences)
@@ -101,14 +103,14 @@ def _component(result: ComponentResult, match: MatchResult) -> dict[str, Any]:
         "tolerance": component.tolerance,
         "reason": component.reason or None,
         "max_abs_diff": largest,
-        "mean_abs_diff": _mean(known) if whole else None,
+        "mean_abs_diff": _mean_difference(known) if whole else None,
         "max_relative_diff": worst.relative,
         "rtol_pass": worst.badness <= component.tolerance,
         "atol_pass": largest is not None and largest <= component.tolerance,
         "shape_match": result.shape_match,
         "worst_output": worst.output,
         "outputs": [
-            _output(d, s) for d, s in zip(result.differences, match.sensitivity(result), strict=True)
+            _output_fields(d, s) for d, s in zip(result.differences, match.sensitivity(result), strict=True)
         ],
         "extra_outputs": list(result.extra),
         "pass": result.passed,
@@ -116,13 +118,13 @@ def _component(result: ComponentResult, match: MatchResult) -> dict[str, Any]:
     }
 
 
-def _mean(differences: list[Difference]) -> float:
+def _mean_difference(differences: list[Difference]) -> float:
     """Over all elements of all outputs."""
     total = sum(d.size for d in differences)
     return sum((d.mean_abs or 0.0) * (d.size / total) for d in differences)
 
 
-def _output(d: Difference, s: Sensitivity) -> dict[str, Any]:
+def _output_fields(d: Difference, s: Sensitivity) -> dict[str, Any]:
     return {
         "output": d.output,
         "official_shape": list(d.golden_shape),
@@ -137,7 +139,7 @@ def _output(d: Difference, s: Sensitivity) -> dict[str, Any]:
     }
 
 
-def _perturbation(p: PerturbationResult) -> dict[str, Any]:
+def _perturbation_fields(p: PerturbationResult) -> dict[str, Any]:
     return {
         **asdict(p.perturbation),
         "output": p.output,
@@ -148,7 +150,7 @@ def _perturbation(p: PerturbationResult) -> dict[str, Any]:
     }
 
 
-def compared(found: Compared) -> dict[str, Any]:
+def compared_fields(found: Compared) -> dict[str, Any]:
     """How many components of a family were compared, with the golden that the lock pins or with none."""
     return {
         "family": found.family,
@@ -159,7 +161,7 @@ def compared(found: Compared) -> dict[str, Any]:
     }
 
 
-def reference(judgement: Judgement, path: str) -> dict[str, Any] | None:
+def match_reference(judgement: Judgement, path: str) -> dict[str, Any] | None:
     """The ``component_match`` of a suite's document; None where it is no part of the verdict.
 
     Args:
@@ -167,25 +169,31 @@ def reference(judgement: Judgement, path: str) -> dict[str, Any] | None:
     """
     evidence, suite = judgement.evidence.components, judgement.evidence.suite
     if evidence is None:
-        required = suite.component_match == "required"
+        required = suite.names_components
         nothing = {"required": True, "path": None, "present": False, "pass": False}
         return {**nothing, "family": suite.family, "result_count": 0} if required else None
     present = evidence.about is not None
     return {
-        "required": True,
+        "required": suite.requires_components or not evidence.golden.part,
         "path": path if present else None,
         "present": present,
         "pass": evidence.passed,
+        **part_fields(evidence.golden),
         "family": evidence.golden.family,
         "result_count": len(evidence.result.components) if evidence.result else 0,
     }
 
 
-def counts(result: MatchResult) -> str:
+def part_fields(golden: Golden) -> dict[str, int]:
+    """How many components are compared, of how many; nothing where that is all of them."""
+    return {"compared": len(golden.compared), "of": len(golden.components)} if golden.part else {}
+
+
+def match_counts(result: MatchResult) -> str:
     """How much was compared, and how much of it holds."""
     passed = sum(c.passed for c in result.components)
     caught = sum(p.caught for p in result.perturbations)
-    outputs = _sensitivity(result)
+    outputs = _sensitivity_counts(result)
     declared = f" ({outputs['declared']} declared not to be)" if outputs["declared"] else ""
     return (
         f"{passed} of {len(result.components)} match, "
@@ -194,18 +202,19 @@ def counts(result: MatchResult) -> str:
     )
 
 
-def headline(evidence: ComponentEvidence) -> str:
+def match_headline(evidence: ComponentEvidence) -> str:
     """One line for the terminal."""
     if evidence.error:
         return f"components: match_failed: {evidence.error}"
     if evidence.result is None:
         return f"components: {evidence.not_run}"
     tail = f" ({evidence.not_run})" if evidence.not_run else ""
-    return f"components: {counts(evidence.result)}{tail}"
+    part = f"{evidence.golden.part}: " if evidence.golden.part else ""
+    return f"components: {part}{match_counts(evidence.result)}{tail}"
 
 
-def table(evidence: ComponentEvidence) -> Iterator[tuple[str, ...]]:
-    """A row of ``HEADER`` per component; differences are relative to the largest magnitude."""
+def match_rows(evidence: ComponentEvidence) -> Iterator[tuple[str, ...]]:
+    """A row of ``COMPONENT_HEADER`` per component; differences are relative to the largest magnitude."""
     for result in evidence.result.components if evidence.result else ():
         assert evidence.result is not None
         component, worst = result.component, result.worst
@@ -213,7 +222,7 @@ def table(evidence: ComponentEvidence) -> Iterator[tuple[str, ...]]:
         yield (
             component.name,
             component.stage,
-            worst.output + " " + (f"{worst.relative:.1e}" if worst.relative is not None else worst.problem),
+            worst.output + " " + (f"{worst.relative:.2e}" if worst.relative is not None else worst.problem),
             f"{component.tolerance:g}",
             f"{sum(p.caught for p in planted)} of {len(planted)} caught",
             ("match" if result.passed else "differs")
@@ -231,12 +240,12 @@ def about_golden(evidence: ComponentEvidence) -> str:
     )
 
 
-def text(evidence: ComponentEvidence) -> Iterator[str]:
+def match_lines(evidence: ComponentEvidence) -> Iterator[str]:
     """The table as aligned lines, what is wrong, and the line that counts."""
-    rows = [HEADER, *table(evidence)] if evidence.result else []
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))] if rows else []
+    rows = [COMPONENT_HEADER, *match_rows(evidence)] if evidence.result else []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COMPONENT_HEADER))] if rows else []
     for row in rows:
         yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
     for finding in evidence.findings:
         yield finding.line()
-    yield headline(evidence)
+    yield match_headline(evidence)

@@ -7,7 +7,7 @@ from ..errors import printable
 _HARMLESS = (("&", "&amp;"), ("\\", "&#92;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("](", "]\\("))
 
 
-def escaped(value: object) -> str:
+def escape(value: object) -> str:
     """A value as text with which no table, tag, link or line of a page can be made."""
     text = printable(" ".join(str(value).split()))
     for sign, harmless in _HARMLESS:

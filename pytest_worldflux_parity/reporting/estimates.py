@@ -5,17 +5,14 @@ What an effect is stands in :mod:`..judgement.stats.shown_effect`, and in the le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..judgement.proof.results import ProofDecision
 from ..judgement.quick import Judgement
 from ..judgement.stats.shown_effect import Ends, ShownEffect, of_contrast, of_drop, of_task, of_test
-from .documents import metric_fields
+from .documents import Document, metric_fields
 from .proof_documents import task_fields
-
-Document = Mapping[str, Any]
 
 HEADER = ("metric", "task", "rule", "official", "worldflux", "effect", "interval", "bounds", "verdict")
 EFFECT = "effect: (worldflux - official) / |official|, + is higher"
@@ -84,14 +81,14 @@ def panels_of(judgement: Judgement) -> list[Panel]:
     """The panels of a judged quick suite."""
     evidence = judgement.evidence
     fields = {m.metric.name: metric_fields(m, evidence) for m in judgement.metrics if m.metric}
-    return [_panel(name, own) for name, own in fields.items()]
+    return [_panel_of_metric(name, own) for name, own in fields.items()]
 
 
 def panels_of_run(run: Document) -> list[Panel]:
     """The panels of a ``worldflux.parity.run.v1`` document, ours or the earlier system's."""
     if "metrics" not in run:
-        return [_earlier(run)]
-    return [_panel(name, own) for name, own in run["metrics"].items()]
+        return [_panel_of_earlier(run)]
+    return [_panel_of_metric(name, own) for name, own in run["metrics"].items()]
 
 
 def panels_of_decision(decision: ProofDecision) -> list[Panel]:
@@ -104,7 +101,7 @@ def panels_of_equivalence(report: Document) -> list[Panel]:
     return _proof_panels(report["tasks"], report.get("config", {}).get("holm_scope", "all_metrics"))
 
 
-def _earlier(run: Document) -> Panel:
+def _panel_of_earlier(run: Document) -> Panel:
     stats, suite = run["stats"], run["suite"]
     metric = str(suite.get("metric", "episode_return"))
     word = "pass" if run["pass"] else "fail"
@@ -112,22 +109,22 @@ def _earlier(run: Document) -> Panel:
         {**stats, "margin_ratio": suite["margin_ratio"]},
         higher_is_better=suite.get("higher_is_better", True),
     )
-    row = Estimate(metric, ALL_TASKS, "drop_ratio", _pair_means(stats), shown, word)
+    row = Estimate(metric, ALL_TASKS, "drop_ratio", _mean_texts_of_pairs(stats), shown, word)
     reason = str(stats.get("verdict_reason", ""))
     level = 2 * suite["confidence"] - 1
     return Panel(metric, "drop_ratio", suite["margin_ratio"], word, reason, level, (row,))
 
 
-def _panel(name: str, own: Document) -> Panel:
+def _panel_of_metric(name: str, own: Document) -> Panel:
     tasks = sorted(_task_rows(name, own), key=_badness)
-    first = _first(name, own)
+    first = _row_of_all_tasks(name, own)
     # Of one task there is nothing more to say than of all.
-    rows = (first, *tasks) if len(tasks) != 1 else (_merged(first, tasks[0]),)
+    rows = (first, *tasks) if len(tasks) != 1 else (_merge_rows(first, tasks[0]),)
     level = 2 * own["confidence"] - 1
     return Panel(name, own["rule"], own["margin"], own["verdict"], own["reason"], level, rows)
 
 
-def _merged(first: Estimate, task: Estimate) -> Estimate:
+def _merge_rows(first: Estimate, task: Estimate) -> Estimate:
     decides = task if first.shown.value is None else first
     return replace(decides, task=task.task, word=first.word, note=task.note)
 
@@ -136,15 +133,15 @@ def _badness(row: Estimate) -> tuple[int, float]:
     return _WORST_FIRST.index(row.word), -row.shown.badness
 
 
-def _first(name: str, own: Document) -> Estimate:
+def _row_of_all_tasks(name: str, own: Document) -> Estimate:
     """The row of all tasks: the estimate that decides, where one number does."""
     calibrated, documented = own["calibrated"], own["drop_ratio"]
     higher, sides, shown = own["higher_is_better"], ("-", "-"), ShownEffect()
     if own["rule"] == "calibrated" and calibrated is not None:
-        sides = _task_means(calibrated["tasks"])
+        sides = _mean_texts_of_tasks(calibrated["tasks"])
         shown = of_contrast(calibrated, calibrated["tasks"], higher_is_better=higher)
     elif own["rule"] == "drop_ratio" and documented is not None:
-        sides = _pair_means(documented)
+        sides = _mean_texts_of_pairs(documented)
         shown = of_drop(documented, higher_is_better=higher)
     return Estimate(name, ALL_TASKS, own["rule"], sides, shown, own["verdict"])
 
@@ -155,12 +152,14 @@ def _task_rows(name: str, own: Document) -> Iterator[Estimate]:
     elif own["calibrated"] is not None:
         decides, higher = own["rule"] == "calibrated", own["higher_is_better"]
         for task in own["calibrated"]["tasks"]:
-            shown = of_task(own["calibrated"], task, _scores(own, task["task"]), higher_is_better=higher)
+            shown = of_task(
+                own["calibrated"], task, _scores_of_task(own, task["task"]), higher_is_better=higher
+            )
             word = "fail" if task["worse"] and decides else "-"
-            yield Estimate(name, task["task"], own["rule"], _means(task), shown, word)
+            yield Estimate(name, task["task"], own["rule"], _mean_texts(task), shown, word)
 
 
-def _scores(own: Document, task: str) -> tuple[list[float], list[float]] | None:
+def _scores_of_task(own: Document, task: str) -> tuple[list[float], list[float]] | None:
     """The scores of official and worldflux; None where a document of somebody else has them not."""
     sides = own["values"].get(task)
     return sides and ([*sides["official"].values()], [*sides["worldflux"].values()])
@@ -176,7 +175,7 @@ def _tested_row(name: str, rule: str, task: Document) -> Estimate:
         (test["low"], test["high"]),
     )
     note = "" if test["status"] == "ok" else test["reason"]
-    return Estimate(name, task["task"], rule, _means(test), shown, word, note)
+    return Estimate(name, task["task"], rule, _mean_texts(test), shown, word, note)
 
 
 def _proof_panels(tasks: Sequence[Document], scope: str) -> list[Panel]:
@@ -196,17 +195,17 @@ def _proof_panel(name: str, tasks: Sequence[Document], scope: str) -> Panel:
 def _proof_row(name: str, task: str, cell: Document, scope: str) -> Estimate:
     seeds, effect = cell["seed_ids"], cell["rule"]["effect"]
     sides = (
-        _mean(cell["official_mean"], len(seeds["official"])),
-        _mean(cell["worldflux_mean"], len(seeds["worldflux"])),
+        _mean_text(cell["official_mean"], len(seeds["official"])),
+        _mean_text(cell["worldflux_mean"], len(seeds["worldflux"])),
     )
     interval: Ends = tuple(cell["ci90_effect"] or (None, None))
     word = "pass" if cell["pass"] else "fail" if cell["different"] else "inconclusive"
     note = "" if cell["status"] == "ok" else f"{cell['status']}: {cell['reason']}"
-    shown = of_test(effect, cell["mean_effect"], interval, _bounds(cell))
-    return Estimate(name, task, f"TOST, {effect}", sides, shown, word, note, _tests(cell, scope))
+    shown = of_test(effect, cell["mean_effect"], interval, _bounds_of_cell(cell))
+    return Estimate(name, task, f"TOST, {effect}", sides, shown, word, note, _test_texts(cell, scope))
 
 
-def _bounds(cell: Document) -> Ends:
+def _bounds_of_cell(cell: Document) -> Ends:
     """The bounds of equivalence, and on the worse side those of non-inferiority where they are narrower."""
     least, most = cell["equivalence_bounds_effect"] or (None, None)
     own = cell.get("noninferiority")
@@ -215,38 +214,38 @@ def _bounds(cell: Document) -> Ends:
     return (max(least, own["bound"]), most) if own["bound"] < 0 else (least, min(most, own["bound"]))
 
 
-def _tests(cell: Document, scope: str) -> tuple[str, ...]:
+def _test_texts(cell: Document, scope: str) -> tuple[str, ...]:
     adjusted = (cell.get(f"holm_{scope}") or {}).get("p_adjusted")
     tost, bayes = cell.get("tost") or {}, cell.get("bayesian")
-    return _p(tost.get("p_value")), _p(adjusted), f"{bayes['p_equivalence']:.3f}" if bayes else "-"
+    return _p_text(tost.get("p_value")), _p_text(adjusted), f"{bayes['p_equivalence']:.3f}" if bayes else "-"
 
 
-def _p(value: float | None) -> str:
+def _p_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.2g}"
 
 
-def _task_means(tasks: Sequence[Document]) -> tuple[str, str]:
+def _mean_texts_of_tasks(tasks: Sequence[Document]) -> tuple[str, str]:
     """Mean over tasks of the task means, and how many runs stand behind it."""
     official, worldflux = (
-        _mean(sum(t[f"mean_{side}"] for t in tasks) / len(tasks), sum(t[f"n_{side}"] for t in tasks))
+        _mean_text(sum(t[f"mean_{side}"] for t in tasks) / len(tasks), sum(t[f"n_{side}"] for t in tasks))
         for side in ("upstream", "worldflux")
     )
     return official, worldflux
 
 
-def _pair_means(stats: Document) -> tuple[str, str]:
+def _mean_texts_of_pairs(stats: Document) -> tuple[str, str]:
     n = stats["sample_size"]
-    return _mean(stats.get("mean_upstream_score"), n), _mean(stats.get("mean_worldflux_score"), n)
+    return _mean_text(stats.get("mean_upstream_score"), n), _mean_text(stats.get("mean_worldflux_score"), n)
 
 
-def _means(result: Document) -> tuple[str, str]:
+def _mean_texts(result: Document) -> tuple[str, str]:
     return (
-        _mean(result["mean_upstream"], result["n_upstream"]),
-        _mean(result["mean_worldflux"], result["n_worldflux"]),
+        _mean_text(result["mean_upstream"], result["n_upstream"]),
+        _mean_text(result["mean_worldflux"], result["n_worldflux"]),
     )
 
 
-def _mean(value: float | None, count: int) -> str:
+def _mean_text(value: float | None, count: int) -> str:
     return "-" if value is None else f"{value:.4g} (n={count})"
 
 

@@ -33,19 +33,19 @@ def write_missing_suite(folder: Path, prepared: PreparedFile, missing: Iterable[
         SuiteError: the suite file is gone.
     """
     path = folder / FILE
-    wanted = _to_run(prepared, missing)
+    wanted = _seeds_to_run(prepared, missing)
     if not wanted:
         with translated(path):
             path.unlink(missing_ok=True)
         return None
-    document = _document(prepared, wanted, folder)
+    document = _document_of_missing(prepared, wanted, folder)
     count = sum(map(len, wanted.values()))
     head = f"# {count} (task, seed) that a run of {prepared.suite_id} lacks; run it as a suite"
     write_text(path, f"{head}\n{json.dumps(document, indent=1, ensure_ascii=False)}\n")
     return path
 
 
-def _to_run(prepared: PreparedFile, missing: Iterable[Missing]) -> dict[str, list[int]]:
+def _seeds_to_run(prepared: PreparedFile, missing: Iterable[Missing]) -> dict[str, list[int]]:
     """Task -> seeds that running can bring, in the order of the suite; a row of a table it cannot."""
     live = {t.id: set(part.suite.live_systems) for part in prepared.parts for t in part.suite.tasks}
     lacking: dict[str, set[int]] = {}
@@ -55,27 +55,29 @@ def _to_run(prepared: PreparedFile, missing: Iterable[Missing]) -> dict[str, lis
     return {task: sorted(lacking[task]) for task in live if task in lacking}
 
 
-def _document(prepared: PreparedFile, wanted: Mapping[str, Sequence[int]], folder: Path) -> dict[str, Any]:
+def _document_of_missing(
+    prepared: PreparedFile, wanted: Mapping[str, Sequence[int]], folder: Path
+) -> dict[str, Any]:
     source = suite_file.read(prepared.suite.path)
     base = os.path.relpath(source.path.resolve().parent, folder.resolve())
     own_id = prepared.suite_id.removesuffix(SUFFIX) + SUFFIX
     document = {**source.document, "suite_id": own_id}
     if source.schema == "suite.v1":
-        return _quick(document, prepared, wanted, base)
-    policy = _policy(prepared, wanted)
+        return _quick_suite(document, prepared, wanted, base)
+    policy = _fixed_policy(prepared, wanted)
     if source.schema == "suite.proof_v1":
-        return {**_proof(document, wanted), "claim": "none", "seed_policy": policy}
+        return {**_proof_suite(document, wanted), "claim": "none", "seed_policy": policy}
     defaults = {k: v for k, v in document.get("defaults", {}).items() if k != "parity_claim_level"}
     rows = [_manifest_row(row, wanted, base) for row in document["tasks"] if row["task_id"] in wanted]
     return {**document, "defaults": defaults, "seed_policy": policy, "tasks": rows}
 
 
-def _rows(rows: Iterable[Any], wanted: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+def _task_rows_of(rows: Iterable[Any], wanted: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
     whole = (row if isinstance(row, Mapping) else {"id": row} for row in rows)
     return [{**row, "seeds": list(wanted[row["id"]])} for row in whole if row["id"] in wanted]
 
 
-def _quick(
+def _quick_suite(
     document: dict[str, Any], prepared: PreparedFile, wanted: Mapping[str, Sequence[int]], base: str
 ) -> dict[str, Any]:
     for system, side in prepared.suite.sides.items():
@@ -91,17 +93,17 @@ def _quick(
         judged = [task for task in metric.get("tasks", wanted) if task in wanted]
         if judged:
             metrics.append({**metric, **({"tasks": judged} if "tasks" in metric else {})})
-    return {**document, "tasks": _rows(document["tasks"], wanted), "metrics": metrics}
+    return {**document, "tasks": _task_rows_of(document["tasks"], wanted), "metrics": metrics}
 
 
-def _proof(document: dict[str, Any], wanted: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def _proof_suite(document: dict[str, Any], wanted: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     if "groups" not in document:
-        return {**document, "tasks": _rows(document["tasks"], wanted)}
-    groups = [{**group, "tasks": _rows(group["tasks"], wanted)} for group in document["groups"]]
+        return {**document, "tasks": _task_rows_of(document["tasks"], wanted)}
+    groups = [{**group, "tasks": _task_rows_of(group["tasks"], wanted)} for group in document["groups"]]
     return {**document, "groups": [group for group in groups if group["tasks"]]}
 
 
-def _policy(prepared: PreparedFile, wanted: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def _fixed_policy(prepared: PreparedFile, wanted: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """A fixed policy: every task names its own seeds, and a pilot was run already."""
     assert prepared.proof is not None
     own = prepared.proof.settings.seed_policy

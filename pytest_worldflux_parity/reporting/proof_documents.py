@@ -11,18 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..execution.records import filled_of
 from ..judgement.gates.coverage import steps_apart
-from ..judgement.judge_proof import RUNS
+from ..judgement.judge_run import RUNS
 from ..judgement.proof.results import JudgedCell, JudgedTask, ProofDecision
 from ..judgement.proof.stability import Stability, stability
 from ..judgement.proof_verdict import ProofJudgement
-from ..judgement.stats.bayes import BayesResult
 from ..judgement.stats.measurements import UNDECIDED_REASONS, Missing
 from ..suite.proof_settings import MetricRule, ProofTask
 from ..suite.suite import SYSTEMS
 from . import proof_gates
 from .aggregates import fixture_mark
-from .documents import log_fields, steps_document
+from .documents import fields_of, head_of, log_fields, steps_document
+from .labels import Labels, label_fields
 
 EQUIVALENCE_SCHEMA = "parity.v1"
 COVERAGE_SCHEMA = "parity.v1"
@@ -39,28 +40,26 @@ def equivalence_document(
     provenance: Mapping[str, Any],
     log: Mapping[str, Any] | None = None,
     claim: str | None = None,
+    labels: Labels | None = None,
 ) -> dict[str, Any]:
     """``equivalence_report.json``, as ``schemas/equivalence.v1.json`` has it.
 
     Args:
         input: name of the file of records, within the document's folder. claim: the claim level that
-            the suite names.
+            the suite names. labels: what it calls the sides.
         validity, component_match, provenance: what their own documents say, as :func:`provenance` does.
         log: as :func:`.documents.log_fields` has it.
     """
     return {
-        "schema_version": EQUIVALENCE_SCHEMA,
-        "suite_id": decision.settings.suite_id,
-        "generated_at": time,
-        "input": input,
-        "config": _config(decision, claim),
+        **head_of(EQUIVALENCE_SCHEMA, decision.settings.suite_id, time, input),
+        "config": {**_config_fields(decision, claim), **label_fields(labels or {})},
         "completeness": completeness(decision),
         "validity": dict(validity),
         "component_match": dict(component_match),
         "provenance": dict(provenance),
         **(log or {}),
         "bayesian": {**asdict(decision.settings.bayesian), "pass": decision.pass_bayesian},
-        "holm": _holm(decision),
+        "holm": _holm_fields(decision),
         "seed_plan": decision.plan.to_dict() if decision.plan else None,
         "tasks": [task_fields(t) for t in decision.tasks],
         "global": global_keys(decision),
@@ -97,7 +96,7 @@ def completeness(decision: ProofDecision) -> dict[str, Any]:
         "expected_pairs": decision.expected,
         "complete_task_seed_pairs": decision.complete_task_seeds,
         "missing_pairs": decision.missing_pairs,
-        "missing_entries": [_entry(m) for m in decision.missing],
+        "missing_entries": [asdict(m) for m in decision.missing],
     }
 
 
@@ -105,17 +104,11 @@ def coverage_document(decision: ProofDecision, *, time: str, input: str) -> dict
     """``coverage_report.json``, as ``schemas/coverage.v1.json`` has it: every missing entry, and why."""
     reasons = sorted({m.reason for m in decision.missing})
     faults = sum(m.reason not in UNDECIDED_REASONS for m in decision.missing)
+    undecided = "inconclusive" if decision.missing else "pass"
     return {
-        "schema_version": COVERAGE_SCHEMA,
-        "suite_id": decision.settings.suite_id,
-        "generated_at": time,
-        "input": input,
+        **head_of(COVERAGE_SCHEMA, decision.settings.suite_id, time, input),
         "pass": decision.expected > 0 and not decision.missing,
-        "verdict": "fail"
-        if faults or not decision.expected
-        else "inconclusive"
-        if decision.missing
-        else "pass",
+        "verdict": "fail" if faults or not decision.expected else undecided,
         **completeness(decision),
         "missing_by_reason": {r: sum(m.reason == r for m in decision.missing) for r in reasons},
         "tasks": [_coverage_row(t.task, decision.missing) for t in decision.tasks],
@@ -126,18 +119,16 @@ def stability_document(stability: Stability, *, time: str, input: str) -> dict[s
     """``stability_report.json``, as ``schemas/stability.v1.json`` has it."""
     current = stability.current
     flips = {(f.task, f.metric): f for f in stability.sign_flips}
+    tasks = dict.fromkeys(task for task, _ in current.signs)
     return {
-        "schema_version": STABILITY_SCHEMA,
-        "suite_id": current.suite_id,
-        "generated_at": time,
-        "input": input,
+        **head_of(STABILITY_SCHEMA, current.suite_id, time, input),
         "status": stability.status,
         "global": {
             "verdict": current.verdict,
             "parity_pass_final": current.parity_pass_final,
             "reports_compared": 1 + len(stability.history),
         },
-        "tasks": [_stability_row(task, current.signs, flips) for task in _names(current.signs)],
+        "tasks": [_stability_row(task, current.signs, flips) for task in tasks],
         "rerun_consistency": {
             "mode": stability.mode,
             "verdict_flip_detected": bool(stability.verdict_flips),
@@ -147,9 +138,7 @@ def stability_document(stability: Stability, *, time: str, input: str) -> dict[s
             "sign_flips": [asdict(f) for f in stability.sign_flips],
             "mismatches": [{"task_id": t, "metric": m} for t, m in current.mismatches],
         },
-        "history": [
-            {"name": r.name, "generated_at": r.generated_at, "verdict": r.verdict} for r in stability.history
-        ],
+        "history": [fields_of(r, "name", "generated_at", "verdict") for r in stability.history],
         "not_compared": [
             {"name": n, "reason": why}
             for n, why in (*stability.not_compared.items(), *stability.in_part.items())
@@ -158,12 +147,12 @@ def stability_document(stability: Stability, *, time: str, input: str) -> dict[s
 
 
 def provenance(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Per system what its records state of themselves, and whether they all state the same."""
-    rows = list(lines)
-    return {s: _provenance([r for r in rows if r.get("system") == s]) for s in SYSTEMS}
+    """Per system what its records state, or was filled in, and whether that is the same of all."""
+    rows = [{**line, **filled_of(line)} for line in lines]
+    return {s: _provenance_of_side([r for r in rows if r.get("system") == s]) for s in SYSTEMS}
 
 
-def _provenance(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _provenance_of_side(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"record_count": len(rows)}
     for many, one, key in (
         ("source_commits", "single_commit", "source_commit"),
@@ -176,19 +165,19 @@ def _provenance(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _config(decision: ProofDecision, claim: str | None) -> dict[str, Any]:
+def _config_fields(decision: ProofDecision, claim: str | None) -> dict[str, Any]:
     settings = decision.settings
     return {
         "holm_scope": settings.holm_scope,
         "seed_policy": {**asdict(settings.seed_policy), "values": list(settings.seed_policy.values)},
-        **_own_seeds(decision),
+        **_seeds_of_tasks(decision),
         "component_match_required": settings.component_match_required,
         "parity_claim_level": claim,
         "test": "TOST with Student's t; p-values of auto_power are adjusted for the pilot",
     }
 
 
-def _own_seeds(decision: ProofDecision) -> dict[str, Any]:
+def _seeds_of_tasks(decision: ProofDecision) -> dict[str, Any]:
     """The seeds of tasks that do not have those of a fixed policy."""
     policy = decision.settings.seed_policy
     if policy.mode != "fixed":
@@ -198,7 +187,7 @@ def _own_seeds(decision: ProofDecision) -> dict[str, Any]:
     return {"task_seeds": own} if own else {}
 
 
-def _holm(decision: ProofDecision) -> dict[str, Any]:
+def _holm_fields(decision: ProofDecision) -> dict[str, Any]:
     """Both families; a hypothesis is rejected, and equivalence shown, where its adjusted p is below alpha."""
     families = {
         "primary": [(c, c.holm_primary) for c in decision.cells if c.holm_primary is not None],
@@ -222,20 +211,26 @@ def task_fields(judged: JudgedTask) -> dict[str, Any]:
         "task_id": judged.task.id,
         "family": judged.task.family,
         "task_primary_metric": judged.task.rules[0].name if judged.task.rules else None,
-        "metrics": {c.cell.rule.name: _metric(c) for c in judged.cells},
+        "metrics": {c.cell.rule.name: _metric_fields(c) for c in judged.cells},
         "task_pass_primary": judged.passed_primary,
         "task_pass_all_metrics": judged.passed_all_metrics,
         "task_pass_bayesian": judged.passed_bayesian,
     }
 
 
-def _metric(judged: JudgedCell) -> dict[str, Any]:
+_POSTERIOR = (
+    "posterior_mean", "posterior_ci90", "posterior_ci95", "p_equivalence", "p_noninferior",
+    "pass_equivalence", "pass_noninferiority", "pass_all", "draws",
+)  # fmt: skip
+
+
+def _metric_fields(judged: JudgedCell) -> dict[str, Any]:
     cell, test = judged.cell, judged.cell.tost
     rule = cell.rule
     return {
         "status": cell.status,
         "reason": cell.reason,
-        "rule": _rule(rule),
+        "rule": {k: v for k, v in asdict(rule).items() if k != "name"},
         "n_pairs": cell.n_pairs,
         "seed_ids": {s: list(cell.seeds[s]) for s in SYSTEMS},
         "official_mean": test.mean_upstream if test else None,
@@ -246,59 +241,34 @@ def _metric(judged: JudgedCell) -> dict[str, Any]:
         "df_effect": test.df if test else None,
         "ci90_effect": list(cell.ci90) if cell.ci90 else None,
         "equivalence_bounds_effect": [test.low, test.high] if test else None,
-        "tost": _tost(judged) if test and test.p_value is not None else None,
+        "tost": _tost_fields(judged) if test and test.p_value is not None else None,
         "noninferiority": asdict(cell.noninferiority) if cell.noninferiority else None,
-        "holm_primary": _adjusted(judged.holm_primary, rule),
-        "holm_all_metrics": _adjusted(judged.holm_all_metrics, rule),
+        "holm_primary": _holm_result(judged.holm_primary, rule),
+        "holm_all_metrics": _holm_result(judged.holm_all_metrics, rule),
         "p_outside_holm": judged.p_outside_holm,
-        "bayesian": _bayesian(cell.bayes) if cell.bayes else None,
+        "bayesian": fields_of(cell.bayes, *_POSTERIOR) if cell.bayes else None,
         "bayesian_reason": cell.bayes_reason,
-        "ratio_mean": _ratio(judged, test.effect) if test else None,
-        "ci90_ratio": [_ratio(judged, end) for end in cell.ci90] if cell.ci90 else None,
+        "ratio_mean": _ratio_of_effect(judged, test.effect) if test else None,
+        "ci90_ratio": [_ratio_of_effect(judged, end) for end in cell.ci90] if cell.ci90 else None,
         "pass": judged.passed,
-        "different": judged.different,
-        "seeds_needed": judged.seeds_needed,
-        "advice": judged.advice,
+        **fields_of(judged, "different", "seeds_needed", "advice"),
     }
 
 
-def _rule(rule: MetricRule) -> dict[str, Any]:
-    return {k: v for k, v in asdict(rule).items() if k != "name"}
-
-
-def _tost(judged: JudgedCell) -> dict[str, Any]:
+def _tost_fields(judged: JudgedCell) -> dict[str, Any]:
     test = judged.cell.tost
-    assert test is not None
     return {
-        "alpha": test.alpha,
-        "p_lower": test.p_lower,
-        "p_upper": test.p_upper,
-        "p_value": test.p_value,
+        **fields_of(test, "alpha", "p_lower", "p_upper", "p_value"),
         "p_value_for_holm": judged.p_value,
-        "p_outside": test.p_outside,
-        "pass_raw": test.pass_raw,
+        **fields_of(test, "p_outside", "pass_raw"),
     }
 
 
-def _adjusted(p: float | None, rule: MetricRule) -> dict[str, Any] | None:
+def _holm_result(p: float | None, rule: MetricRule) -> dict[str, Any] | None:
     return None if p is None else {"p_adjusted": p, "pass": p < rule.alpha}
 
 
-def _bayesian(result: BayesResult) -> dict[str, Any]:
-    return {
-        "posterior_mean": result.posterior_mean,
-        "posterior_ci90": list(result.posterior_ci90),
-        "posterior_ci95": list(result.posterior_ci95),
-        "p_equivalence": result.p_equivalence,
-        "p_noninferior": result.p_noninferior,
-        "pass_equivalence": result.pass_equivalence,
-        "pass_noninferiority": result.pass_noninferiority,
-        "pass_all": result.pass_all,
-        "draws": result.draws,
-    }
-
-
-def _ratio(judged: JudgedCell, effect: float | None) -> float | None:
+def _ratio_of_effect(judged: JudgedCell, effect: float | None) -> float | None:
     """worldflux over official; None where the official mean is negative, whose ratio would mislead."""
     if effect is None:
         return None
@@ -306,16 +276,6 @@ def _ratio(judged: JudgedCell, effect: float | None) -> float | None:
         return math.exp(effect)
     test = judged.cell.tost
     return 1 + effect if test and test.mean_upstream > 0 else None
-
-
-def _entry(missing: Missing) -> dict[str, Any]:
-    return {
-        "task_id": missing.task_id,
-        "seed": missing.seed,
-        "system": missing.system,
-        "reason": missing.reason,
-        "detail": missing.detail,
-    }
 
 
 def _coverage_row(task: ProofTask, missing: Sequence[Missing]) -> dict[str, Any]:
@@ -326,10 +286,6 @@ def _coverage_row(task: ProofTask, missing: Sequence[Missing]) -> dict[str, Any]
         "missing_pairs": len(own),
         "missing_seeds": {s: sorted(m.seed for m in own if m.system == s) for s in SYSTEMS},
     }
-
-
-def _names(signs: Mapping[tuple[str, str], int]) -> list[str]:
-    return list(dict.fromkeys(task for task, _ in signs))
 
 
 def _stability_row(
@@ -388,6 +344,7 @@ def documents_of(
         provenance=provenance(judgement.evidence.lines),
         log=log_fields(judgement.evidence.parts[0]) if judgement.evidence.parts else None,
         claim=judgement.evidence.proof.claim,
+        labels=judgement.evidence.proof.labels,
     )
     stable = stability(equivalence, history)
     apart = [gap for part in judgement.evidence.parts for gap in steps_apart(part.suite, part.observed)]

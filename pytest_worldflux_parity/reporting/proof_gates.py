@@ -9,7 +9,8 @@ from typing import Any
 from ..judgement.gates import finding_dict
 from ..judgement.gates.components import ComponentEvidence
 from ..judgement.proof_verdict import ProofJudgement
-from .components import SCHEMA, compared, component_match_document
+from .components import SCHEMA, compared_fields, component_match_document
+from .documents import head_of, recipe_fields
 
 VALIDITY_SCHEMA = "parity.validity.v1"
 HELD = {"pass": True, "fail": False, "inconclusive": None}
@@ -19,10 +20,7 @@ def validity_document(judgement: ProofJudgement, *, time: str, input: str) -> di
     """``validity_report.json``, as ``schemas/validity.v1.json`` has it."""
     gate = judgement.gate("validity")
     return {
-        "schema_version": VALIDITY_SCHEMA,
-        "suite_id": judgement.suite_id,
-        "generated_at": time,
-        "input": input,
+        **head_of(VALIDITY_SCHEMA, judgement.suite_id, time, input),
         **validity_summary(judgement),
         "verdict": gate.verdict,
         "reason": gate.reason,
@@ -30,7 +28,14 @@ def validity_document(judgement: ProofJudgement, *, time: str, input: str) -> di
         "records_checked": len(judgement.evidence.lines),
         "issues": [finding_dict(f) for f in gate.findings],
         "warnings": list(gate.warnings),
+        **_recipes_of_parts(judgement),
     }
+
+
+def _recipes_of_parts(judgement: ProofJudgement) -> dict[str, Any]:
+    """Label of a part -> on what terms its recipes were compared, where any part names some."""
+    found = {part.label: own["recipe"] for part in judgement.evidence.parts if (own := recipe_fields(part))}
+    return {"recipes": found} if found else {}
 
 
 def validity_summary(judgement: ProofJudgement) -> dict[str, Any]:
@@ -62,7 +67,6 @@ def components_document(
         golden_paths: label of a part, or ``live/<family>`` -> its golden folder as it is to be named.
     """
     gate = judgement.gate("components")
-    families = judgement.evidence.proof.families
     reports: list[dict[str, Any]] = [
         {
             "family": family,
@@ -75,14 +79,13 @@ def components_document(
         }
         for label, family, against, found in matches(judgement)
     ]
-    required = judgement.evidence.proof.component_match != "none"
     return {
         "schema_version": SCHEMA,
         "suite_id": judgement.suite_id,
         "generated_at_utc": time,
-        "family": families[0] if len(families) == 1 else "mixed",
-        "required": required,
-        "all_pass": required and gate.verdict == "pass",
+        "family": _family_of(judgement),
+        "required": _is_required(judgement),
+        "all_pass": _is_required(judgement) and gate.verdict == "pass",
         "verdict": gate.verdict,
         "reason": gate.reason,
         "results": [
@@ -98,14 +101,21 @@ def components_summary(judgement: ProofJudgement, path: str) -> dict[str, Any]:
     """What the equivalence report says of the component match; ``path`` is that of its document."""
     gate = judgement.gate("components")
     found = list(matches(judgement))
-    required = judgement.evidence.proof.component_match != "none"
-    families = judgement.evidence.proof.families
     return {
-        "required": required,
+        "required": _is_required(judgement),
         "path": path,
         "present": bool(found),
-        "pass": HELD[gate.verdict] if required else None,
-        "family": families[0] if len(families) == 1 else "mixed",
+        "pass": HELD[gate.verdict] if _is_required(judgement) else None,
+        "family": _family_of(judgement),
         "result_count": sum(len(m.result.components) for *_, m in found if m.result),
-        "components_compared": [compared(part.compared) for part in judgement.evidence.parts],
+        "components_compared": [compared_fields(part.compared) for part in judgement.evidence.parts],
     }
+
+
+def _family_of(judgement: ProofJudgement) -> str:
+    families = judgement.evidence.proof.families
+    return families[0] if len(families) == 1 else "mixed"
+
+
+def _is_required(judgement: ProofJudgement) -> bool:
+    return judgement.evidence.proof.component_match != "none"

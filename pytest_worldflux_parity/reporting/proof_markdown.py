@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..judgement.proof.planning import CellPlan, Cost, SuitePlan
 from ..judgement.proof.results import ProofDecision
 from ..judgement.proof_verdict import ProofJudgement
-from .escaping import escaped
+from .escaping import escape
 from .estimates import HEADER, legend, panels_of_decision
-from .markdown import banner, head, missing_line, sentence, table
+from .labels import describe_labels, with_labels
+from .markdown import as_sentence, banner, missing_line, report_head, table_lines
 from .proof_documents import global_keys
 
 SHOWN_MISSING = 50
@@ -34,34 +35,34 @@ def equivalence_markdown(
         *banner(fixture),
         f"# Equivalence report: {decision.settings.suite_id}",
         "",
-        f"Judged at {time}. Verdict: **{decision.verdict}**. {sentence(decision.reason)}",
-        *(f"\n> {sentence(note)}" for note in notes),
+        f"Judged at {time}. Verdict: **{decision.verdict}**. {as_sentence(decision.reason)}",
+        *(f"\n> {as_sentence(note)}" for note in notes),
         "",
-        *_global(decision),
+        *_final_key_lines(decision),
         "",
-        *_cells(decision),
-        *_advice(decision),
-        *_plan(decision),
-        *_missing(decision),
+        *_cell_lines(decision),
+        *_advice_lines(decision),
+        *_seed_plan_lines(decision),
+        *_missing_entries_lines(decision),
     ]
     if findings:
-        lines += ["", "## Findings of the gates", "", *(f"- {escaped(f)}" for f in findings)]
+        lines += ["", "## Findings of the gates", "", *(f"- {escape(f)}" for f in findings)]
     return "\n".join(lines) + "\n"
 
 
-def run_report(
+def proofs_report(
     rows: Mapping[str, tuple[str, str]], *, run_id: str, device: str, time: str, fixture: bool = False
 ) -> str:
     """``report.md`` of a run: suite id or node id -> (verdict, reason), and where each report stands."""
     lines = [
-        *head(run_id, device, time, fixture),
+        *report_head(run_id, device, time, fixture),
         "| suite | verdict | reason | report |",
         "|---|---|---|---|",
     ]
     for name, (verdict, reason) in rows.items():
         there = verdict in ("pass", "fail", "inconclusive")
         report = f"[{name}]({name}/equivalence_report.md)" if there else "-"
-        lines.append(f"| {escaped(name)} | **{verdict}** | {escaped(reason)} | {report} |")
+        lines.append(f"| {escape(name)} | **{verdict}** | {escape(reason)} | {report} |")
     return "\n".join(lines) + "\n"
 
 
@@ -82,18 +83,18 @@ def plan_markdown(plan: SuitePlan) -> str:
 
 def plan_summary(plan: SuitePlan) -> Iterator[str]:
     """Seeds and hours in all, and the tasks that cannot be shown."""
-    yield from _cost("as the suite has it", plan.given)
-    yield from _cost(f"for {plan.power_target:.0%} power", plan.alone)
-    yield from _cost(f"for {plan.power_target:.0%} power, with Holm", plan.corrected)
+    yield from _cost_lines("as the suite has it", plan.given)
+    yield from _cost_lines(f"for {plan.power_target:.0%} power", plan.alone)
+    yield from _cost_lines(f"for {plan.power_target:.0%} power, with Holm", plan.corrected)
     if plan.never:
         yield f"- can never be shown as the suite is ({len(plan.never)} tasks):"
     for task, why in plan.never.items():
-        yield f"  - {escaped(task)}: {escaped(why)}"
+        yield f"  - {escape(task)}: {escape(why)}"
     if plan.unknown:
-        yield f"- not known, fewer than two official scores: {escaped(', '.join(plan.unknown))}"
+        yield f"- not known, fewer than two official scores: {escape(', '.join(plan.unknown))}"
 
 
-def _global(decision: ProofDecision) -> Iterator[str]:
+def _final_key_lines(decision: ProofDecision) -> Iterator[str]:
     yield "| key | value |"
     yield "|---|---|"
     for key, value in global_keys(decision).items():
@@ -102,17 +103,17 @@ def _global(decision: ProofDecision) -> Iterator[str]:
             yield f"| {key} | {'not asked for' if value is None else str(value).lower()} |"
 
 
-def _cells(decision: ProofDecision) -> Iterator[str]:
+def _cell_lines(decision: ProofDecision) -> Iterator[str]:
     yield "## Tasks"
     yield ""
     panels = panels_of_decision(decision)
     rows = [row for panel in panels for row in panel.rows]
-    yield from table((*HEADER, *TESTS), ((*row.cells(), *row.tests) for row in rows))
+    yield from table_lines((*HEADER, *TESTS), ((*row.cells(), *row.tests) for row in rows))
     if panels:
-        yield f"\n{sentence(legend(panels))}"
+        yield f"\n{as_sentence(legend(panels))}"
 
 
-def _advice(decision: ProofDecision) -> Iterator[str]:
+def _advice_lines(decision: ProofDecision) -> Iterator[str]:
     told = [c for c in decision.cells if not c.passed and (c.cell.reason or c.advice)]
     if told:
         yield ""
@@ -120,10 +121,10 @@ def _advice(decision: ProofDecision) -> Iterator[str]:
         yield ""
     for judged in told:
         text = f"{judged.name}: {'; '.join(x for x in (judged.cell.reason, judged.advice) if x)}"
-        yield f"- {escaped(text)}"
+        yield f"- {escape(text)}"
 
 
-def _plan(decision: ProofDecision) -> Iterator[str]:
+def _seed_plan_lines(decision: ProofDecision) -> Iterator[str]:
     if decision.plan is None:
         return
     yield ""
@@ -133,10 +134,10 @@ def _plan(decision: ProofDecision) -> Iterator[str]:
     yield "|---|---:|---|---|"
     for task in decision.plan.tasks:
         cells = (task.task, len(task.seeds), task.metric, task.reason)
-        yield f"| {' | '.join(map(escaped, cells))} |"
+        yield f"| {' | '.join(map(escape, cells))} |"
 
 
-def _missing(decision: ProofDecision) -> Iterator[str]:
+def _missing_entries_lines(decision: ProofDecision) -> Iterator[str]:
     if not decision.missing:
         return
     yield ""
@@ -148,19 +149,19 @@ def _missing(decision: ProofDecision) -> Iterator[str]:
 
 
 def _plan_row(cell: CellPlan) -> str:
-    name = f"| {escaped(cell.task)} | {escaped(cell.metric)} | {_number(cell.mean)} |"
+    name = f"| {escape(cell.task)} | {escape(cell.metric)} | {_number_text(cell.mean)} |"
     if cell.alone is None or cell.corrected is None:
         word = "not known" if cell.unknown else "never"
         return f"{name} - | {word} | {word} | - | - |"
     deviation = "-" if cell.deviation is None else f"{cell.deviation:.1%}"
     return (
         f"{name} {deviation} "
-        f"| {_seeds(cell.alone.seeds)} | {_seeds(cell.corrected.seeds)} "
-        f"| {_margin(cell.alone.margin)} (n={cell.seeds_given}) | {_margin(cell.corrected.margin)} |"
+        f"| {_seeds_text(cell.alone.seeds)} | {_seeds_text(cell.corrected.seeds)} "
+        f"| {_margin_of(cell.alone.margin)} (n={cell.seeds_given}) | {_margin_of(cell.corrected.margin)} |"
     )
 
 
-def _cost(name: str, cost: Cost) -> Iterator[str]:
+def _cost_lines(name: str, cost: Cost) -> Iterator[str]:
     if not cost.seeds:
         yield f"- {name}: {'no task can be shown' if cost.out_of_reach else 'not known of any task'}"
         return
@@ -176,24 +177,27 @@ def _cost(name: str, cost: Cost) -> Iterator[str]:
     yield text
 
 
-def _seeds(seeds: int | None) -> str:
+def _seeds_text(seeds: int | None) -> str:
     return "never" if seeds is None else str(seeds)
 
 
-def _margin(margin: float | None) -> str:
+def _margin_of(margin: float | None) -> str:
     return "none" if margin is None else f"±{margin:.1%}"
 
 
-def _number(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
 
 
 def equivalence_text(judgement: ProofJudgement, time: str) -> str:
     """``equivalence_report.md`` of a proof that was judged at a time."""
-    return equivalence_markdown(
+    labels = judgement.evidence.proof.labels
+    described = (describe_labels(labels),) if labels else ()
+    text = equivalence_markdown(
         judgement.decision,
         time=time,
-        notes=(*judgement.notes, *(f"warning: {w}" for w in judgement.warnings)),
+        notes=(*described, *judgement.notes, *(f"warning: {w}" for w in judgement.warnings)),
         findings=[f.line() for f in judgement.findings],
         fixture=judgement.fixture,
     )
+    return with_labels(text, labels)

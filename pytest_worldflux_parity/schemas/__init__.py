@@ -9,11 +9,16 @@ from importlib import resources
 from typing import Any
 
 from ..errors import ParityError
-from .acceptance import Accepts, accepting
 from .formats import FORMATS
 from .patterns import PATTERNS
+from .rule_names import EFFECT_NAMES, GATE_NAMES, QUESTIONS
+from .score_formats import ENUMS as FORMAT_ENUMS
 
 Path = tuple[str | int, ...]
+# Each schema is called by this and the name of its file.
+ID_BASE = "urn:worldflux:parity:schema:"
+# The words of each ``enum`` whose ``$comment`` is ``names: KEY``; they stand in the files, for editors.
+ENUMS = {**FORMAT_ENUMS, "metric_rules": (*QUESTIONS,), "effects": EFFECT_NAMES, "gates": GATE_NAMES}
 
 
 @cache
@@ -22,6 +27,12 @@ def load(name: str) -> dict[str, Any]:
     text = resources.files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
+
+
+def list_names() -> list[str]:
+    """The names of all schemas."""
+    files = (entry.name for entry in resources.files(__package__).iterdir())
+    return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
 
 
 @cache
@@ -37,11 +48,6 @@ def _validator(name: str) -> Any:
     return extend(Draft202012Validator, type_checker=kinds)(load(name), format_checker=formats)
 
 
-@cache
-def _accepting(name: str) -> Accepts:
-    return accepting(load(name))
-
-
 def check(
     document: object, name: str, locate: Callable[[Path], str], error: type[ParityError] = ParityError
 ) -> None:
@@ -54,11 +60,9 @@ def check(
     Raises:
         ParityError: of class ``error``: the most telling violation, with valid values and nearest match.
     """
-    if _accepting(name)(document):
-        return
     problems = list(_validator(name).iter_errors(document))
     if problems:
-        raise _translate(min(map(_deepest, problems), key=_order), locate, error)
+        raise _translate(min(map(_deepest_problem, problems), key=_order_of), locate, error)
 
 
 def texts_for_numbers(document: object, name: str) -> Iterator[tuple[Path, str]]:
@@ -69,7 +73,7 @@ def texts_for_numbers(document: object, name: str) -> Iterator[tuple[Path, str]]
             yield tuple(problem.absolute_path), problem.instance
 
 
-def _deepest(problem: Any) -> Any:
+def _deepest_problem(problem: Any) -> Any:
     """Of the branches of an anyOf, the violation in the branch that fits the value best."""
     while problem.context:
         typed = [
@@ -83,7 +87,7 @@ def _deepest(problem: Any) -> Any:
     return problem
 
 
-def _order(problem: Any) -> tuple[bool, list[str]]:
+def _order_of(problem: Any) -> tuple[bool, list[str]]:
     # An unknown key comes first: it is usually the misspelling of the one reported as missing.
     return problem.validator != "additionalProperties", [str(p) for p in problem.absolute_path]
 
@@ -98,16 +102,16 @@ def _translate(problem: Any, locate: Callable[[Path], str], error: type[ParityEr
     if problem.validator == "required":
         key = next(k for k in problem.validator_value if k not in problem.instance)
         inside = f" in {name}" if path else ""
-        return error(f"key {key!r} is missing{inside}", where=locate(path), mend=f"add `{key}:`")
+        return error(f"key {key!r} is missing{inside}", where=locate(path), hint=f"add `{key}:`")
     if problem.validator in ("enum", "const"):
         valid = problem.validator_value if problem.validator == "enum" else [problem.validator_value]
         return error(f"{name} is {problem.instance!r}", where=locate(path), valid=valid, got=problem.instance)
     if problem.validator == "type":
         kinds = problem.validator_value
-        return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
+        return error(f"{name} is {_excerpt(problem.instance)}", where=locate(path), valid=_kind_names(kinds))
     if problem.validator == "anyOf":
         kinds = [p.validator_value for p in problem.context if p.validator == "type"]
-        return error(f"{name} is {_shown(problem.instance)}", where=locate(path), valid=_kinds(kinds))
+        return error(f"{name} is {_excerpt(problem.instance)}", where=locate(path), valid=_kind_names(kinds))
     if problem.validator in ("pattern", "format"):
         word = problem.validator_value
         words = PATTERNS[word] if problem.validator == "pattern" else FORMATS[word].words
@@ -118,10 +122,10 @@ def _translate(problem: Any, locate: Callable[[Path], str], error: type[ParityEr
     return error(f"{name}: {problem.message}", where=locate(path))
 
 
-def _kinds(kinds: object) -> Iterable[str]:
+def _kind_names(kinds: object) -> Iterable[str]:
     return [str(k) for k in kinds] if isinstance(kinds, list) else [str(kinds)]
 
 
-def _shown(value: object) -> str:
+def _excerpt(value: object) -> str:
     text = json.dumps(value, default=str)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

@@ -11,7 +11,7 @@ from typing import Any
 from .. import wire
 from ..errors import EvidenceError, ParityError, StoreError
 from ..evidence import BundleInfo, build, check_inputs
-from ..evidence.members import table_member
+from ..evidence.members import BUNDLE, table_member
 from ..evidence.statement import SIGNED
 from ..execution.key_forms import names_secret
 from ..execution.store import translated
@@ -21,8 +21,6 @@ from ..inputs.command_program import CommandProgram
 from ..inputs.context import RunContext
 from ..inputs.golden import ARRAYS, MANIFEST
 from ..inputs.prepare import PreparedFile
-
-BUNDLE = "evidence_bundle.zip"
 
 
 def evidence_inputs(
@@ -65,7 +63,7 @@ def refuse_secrets(prepared: PreparedFile, context: RunContext) -> None:
         raise EvidenceError(
             f"the {system} command is given {name} with a value, and evidence would show it",
             where=str(prepared.suite.path),
-            mend=f"take it out of `env`, and set {name} where pytest is started: programs are given it",
+            hint=f"take it out of `env`, and set {name} where pytest is started: programs are given it",
         )
     inputs = dict(evidence_inputs(prepared, context, {}))
     check_inputs(inputs, run_dir=context.run_dir, root=context.root, environ=os.environ)
@@ -113,12 +111,13 @@ def signature_line(bundle: BundleInfo | None, error: str) -> str:
     return f"signed, key {bundle.keyid}"
 
 
-def refuse_unsigning(bundle: Path, context: RunContext) -> None:
+def refuse_unsigning(suite_id: str, context: RunContext) -> None:
     """Refuse to put unsigned evidence in the place of signed evidence, or beside it what contradicts it.
 
     Raises:
         StoreError: a signed bundle stands there and no key is given.
     """
+    bundle = context.run_dir / suite_id / BUNDLE
     if context.sign_key is not None or not bundle.exists():
         return
     try:
@@ -127,7 +126,7 @@ def refuse_unsigning(bundle: Path, context: RunContext) -> None:
     except (OSError, zipfile.BadZipFile):
         return
     if signed:
-        mend = "give --parity-sign-key; or begin a new run, or judge into another folder with --output"
+        hint = "give --parity-sign-key; or begin a new run, or judge into another folder with --output"
         raise StoreError(
-            "the evidence here is signed, and would become unsigned", where=str(bundle), mend=mend
+            "the evidence here is signed, and would become unsigned", where=str(bundle), hint=hint
         )

@@ -28,71 +28,58 @@ from ..inputs.scores.absence import absence
 from ..inputs.scores.canonical import write_canonical_json
 from ..inputs.scores.curves import Result
 from ..inputs.table_pins import PIN_TABLE
+from ..judgement.all_gates import noted_warnings
 from ..judgement.gates.validity import conflicting_successes, record_findings
-from ..judgement.run_log import Attempts, RunLog, attempts_of, run_log
+from ..judgement.run_log import AttemptCounts, RunLog, attempts_of, run_log, sealed_log
 from ..judgement.stats.measurements import measure
 from ..judgement.stored_lines import line_findings
 from ..schemas.json_text import utc_now
 from ..suite.campaign import SCORE, Campaign, Source
 from ..suite.pairs import Pair
 from ..wire import RunRecord
+from .conclude_suite import Case, Conclusion, SuiteEnd
 
 TABLE_SCHEMA = "worldflux.parity.campaign_table.v1"
-SHOWN_MISSING = 5
+MOST_MISSING = 5
 
 
 @dataclass(frozen=True)
-class Absent:
-    """A (task, seed) without a score, and why."""
-
-    task: str
-    seed: int
-    reason: str
-
-    def line(self) -> str:
-        return f"{self.task} seed {self.seed} ({self.reason})"
-
-
-@dataclass(frozen=True)
-class Scores:
+class SourceScores:
     """What there is of one source.
 
     Attributes:
         rows: one for each (task, seed) that has a score.
+        absent: of the others, why.
         records: of runs, those that the rows are taken from.
         attempts: how those at the runs of the source ended; None of a table.
         torn: what is worth knowing of the file of records; not of the rows, so not in their provenance.
     """
 
     rows: tuple[ScoreRow, ...]
-    absent: tuple[Absent, ...]
+    absent: Mapping[tuple[str, int], str]
     records: tuple[RunRecord, ...] = ()
     warnings: tuple[str, ...] = ()
-    attempts: Attempts | None = None
+    attempts: AttemptCounts | None = None
     torn: str = ""
 
 
-@dataclass(frozen=True)
-class SourceTable:
-    """What became of one source's table.
+def conclude_campaign(end: SuiteEnd) -> Conclusion:
+    """Write the table of each source of a campaign.
 
-    Attributes:
-        complete: every score that was asked for is there, and the table was written.
-        path: of the table, where it was written.
+    Raises:
+        ParityError: the records cannot be read.
     """
-
-    source: str
-    complete: bool
-    text: str
-    warnings: tuple[str, ...] = ()
-    path: Path | None = None
-
-    def lines(self) -> Iterator[str]:
-        """For the terminal."""
-        yield f"campaign {self.source}: {self.text}"
-        yield from (f"  warning: {w}" for w in self.warnings)
-        if self.complete and self.source == "oracle":
-            yield f"  where it is the official table of a suite, pin it: {PIN_TABLE} SUITE"
+    sealed = sealed_log(end.entry)
+    done = [
+        conclude_source(end.file, part, end.context, end.names, end.changed, sealed)
+        for part in end.file.parts
+    ]
+    return Conclusion(
+        end.node_id,
+        tuple(case for d in done for case in d.cases),
+        notes=(*(n for d in done for n in d.notes), *(f"  warning: {t}" for t in noted_warnings(end.noted))),
+        paths=tuple(path for d in done for path in d.paths),
+    )
 
 
 def conclude_source(
@@ -103,7 +90,7 @@ def conclude_source(
     changed: Sequence[str] = (),
     sealed: RunLog | None = None,
     output: Path | None = None,
-) -> SourceTable:
+) -> Conclusion:
     """Gather the scores of one source of a campaign and write its table.
 
     Args:
@@ -113,75 +100,94 @@ def conclude_source(
         sealed: the log as the run was sealed with it. Nothing is written of one that is not whole.
         output: in place of the campaign's ``output_path``.
 
+    Returns:
+        What became of it: it has passed where every score that was asked for is there, and was written.
+
     Raises:
         ParityError: the records cannot be read.
     """
     assert file.campaign is not None
     source = file.campaign.sources[part.label]
     warnings = file.campaign.warnings
-    if changed:
-        text = f"nothing is written: {', '.join(changed)} changed since the run was sealed"
-        return SourceTable(source.name, False, text, warnings)
-    pin = official_table(part, context, _locked(file.campaign, context))
-    if pin.mismatch:
-        return SourceTable(source.name, False, f"nothing is written: {pin.mismatch}", warnings)
     stored = SuiteStore(context.run_dir, part.suite.suite_id).read() if part.backends else Stored(())
-    log = run_log(stored, sealed)
-    if broken := [finding.line() for finding in log.findings(claim=False) if part.backends]:
-        return SourceTable(source.name, False, f"nothing is written: {broken[0]}", warnings)
-    scores = scores_of(part, context, stored, names)
+    for refusal in _refusals(file.campaign, part, context, changed, run_log(stored, sealed)):
+        return _concluded(source, False, f"nothing is written: {refusal}", warnings)
+    scores = gather_scores(part, context, stored, names)
     warnings += (*scores.warnings, *([scores.torn] if scores.torn else []))
     path = Path(os.path.normpath(output or source.output_path))
     where = relative(path, context.root)
+    complete = not scores.absent
     if any(path.exists() and path.samefile(t.path) for t in part.tables.values()):
-        text = _text(scores, f"{where} is the input, too, and stays as it is", len(scores.absent))
-        return SourceTable(source.name, not scores.absent, text, warnings, path)
-    provenance = provenance_of(file.campaign, source, part, context, scores)
+        text = _count_text(scores, f"{where} is the input, too, and stays as it is", len(scores.absent))
+        return _concluded(source, complete, text, warnings, path)
     try:
-        write(path, scores, provenance)
+        write_table(path, scores, provenance_of(file.campaign, source, part, context, scores))
     except ParityError as error:
         # No table has the list then.
-        return SourceTable(source.name, False, _text(scores, error.line(), len(scores.absent)), warnings)
-    text = _text(scores, f"{'table' if not scores.absent else 'partial table'}: {where}")
-    return SourceTable(source.name, not scores.absent, text, warnings, path)
+        return _concluded(source, False, _count_text(scores, error.line(), len(scores.absent)), warnings)
+    text = _count_text(scores, f"{'table' if complete else 'partial table'}: {where}")
+    return _concluded(source, complete, text, warnings, path)
 
 
-def _text(scores: Scores, end: str, most: int = SHOWN_MISSING) -> str:
+def _concluded(
+    source: Source, complete: bool, text: str, warnings: tuple[str, ...], path: Path | None = None
+) -> Conclusion:
+    lines = [f"campaign {source.name}: {text}", *(f"  warning: {w}" for w in warnings)]
+    if complete and source.name == "oracle":
+        lines.append(f"  where it is the official table of a suite, pin it: {PIN_TABLE} SUITE")
+    case = Case(source.name, "passed" if complete else "failed", text, warnings, "campaign")
+    return Conclusion(source.name, (case,), notes=tuple(lines), paths=(path,) if path else ())
+
+
+def _refusals(
+    campaign: Campaign, part: PreparedSuite, context: RunContext, changed: Sequence[str], log: RunLog
+) -> Iterator[str]:
+    """Why nothing may be written of a source."""
+    if changed:
+        yield f"{', '.join(changed)} changed since the run was sealed"
+    if mismatch := official_table(part, context, _lock_entry(campaign, context)).mismatch:
+        yield mismatch
+    if part.backends:
+        yield from (finding.line() for finding in log.findings(claim=False))
+
+
+def _count_text(scores: SourceScores, end: str, most: int = MOST_MISSING) -> str:
     count = f"{len(scores.rows)} of {len(scores.rows) + len(scores.absent)} (task, seed) have a score"
-    shown = [a.line() for a in scores.absent[:most]]
-    more = len(scores.absent) - len(shown)
-    lacking = f"; missing: {', '.join(shown)}" if shown else ""
-    return f"{count}{lacking}{f', and {more} more in its provenance' if more else ''}; {end}"
+    lines = [f"{task} seed {seed} ({why})" for (task, seed), why in scores.absent.items()]
+    more = len(lines[most:])
+    missing = f"; missing: {', '.join(lines[:most])}" if lines[:most] else ""
+    return f"{count}{missing}{f', and {more} more in its provenance' if more else ''}; {end}"
 
 
-def scores_of(
+def gather_scores(
     part: PreparedSuite, context: RunContext, stored: Stored, names: Collection[str] | None
-) -> Scores:
+) -> SourceScores:
     """The score of every (task, seed) of a source that has one, and why the others have none."""
     rows: list[ScoreRow] = []
-    absent: list[Absent] = []
+    absent: dict[tuple[str, int], str] = {}
     records: list[RunRecord] = []
     for pair in part.pairs:
         selected = names is None or str(pair.key) in names
         try:
-            found = _found(part, pair, context, stored, selected)
+            found = find_score(part, pair, context, stored, selected=selected)
             result = Result.of(found) if isinstance(found, RunRecord) else found
             value = measure(result, SCORE.name, pair.task)
         except ParityError as error:
-            absent.append(Absent(pair.task.id, pair.seed, error.what))
+            absent[pair.task.id, pair.seed] = error.what
             continue
         assert value.step is not None
         rows.append(ScoreRow(pair.task.id, pair.seed, value.step, value.value))
         records += [found] if isinstance(found, RunRecord) else []
-    warnings = tuple(_warnings(part, stored, records))
+    warnings = tuple(_find_warnings(part, stored, records))
     warnings += (*run_log(stored).warnings,)
     torn = f"{stored.torn} torn lines of parity_runs.jsonl were passed over" if stored.torn else ""
     own = attempts_of(line for line in stored.lines if line["system"] in part.backends)
-    return Scores(tuple(rows), tuple(absent), tuple(records), warnings, own if part.backends else None, torn)
+    attempts = own if part.backends else None
+    return SourceScores(tuple(rows), absent, tuple(records), warnings, attempts, torn)
 
 
-def _found(
-    part: PreparedSuite, pair: Pair, context: RunContext, stored: Stored, selected: bool
+def find_score(
+    part: PreparedSuite, pair: Pair, context: RunContext, stored: Stored, *, selected: bool = True
 ) -> Result | RunRecord:
     """What there is for a (task, seed): rows of the table, or the record of the run.
 
@@ -210,37 +216,49 @@ def _found(
     return record
 
 
-def _warnings(part: PreparedSuite, stored: Stored, records: Sequence[RunRecord]) -> Iterator[str]:
+def _find_warnings(part: PreparedSuite, stored: Stored, records: Sequence[RunRecord]) -> Iterator[str]:
     yield from (f.line() for f in conflicting_successes(stored.lines) if f.system in part.backends)
     for what in ("packages", "python", "source"):
-        if isinstance(_shared(r.metadata.get(what) for r in records), _Several):
+        if isinstance(_one_value(r.metadata.get(what) for r in records), Several):
             yield f"not all runs state the same {what}"
-    for task, own in _by_task(records).items():
-        if isinstance(own["effective_recipe"], _Several):
+    for task, stated in stated_by_task(records).items():
+        if isinstance(stated["effective_recipe"], Several):
             yield f"not all runs of {task} state the same effective_recipe"
 
 
-class _Several(list[Any]):
+class Several(list[Any]):
     """Values that are not one and the same."""
 
 
-def _shared(values: Iterable[Any]) -> Any:
+def _one_value(values: Iterable[Any]) -> Any:
     """The one value that all have, or each that there is."""
-    distinct = _Several()
+    distinct = Several()
     for value in values:
         if value not in distinct:
             distinct.append(value)
     return distinct if len(distinct) > 1 else (distinct[0] if distinct else None)
 
 
+def stated_by(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """What records state of their program: the one value of each key, or :class:`Several`."""
+    sources = [r.metadata["source"] for r in records if isinstance(r.metadata.get("source"), dict)]
+    keys = ("repo", "commit", "changes", "changes_sha256", "tree_sha256")
+    return {
+        **{key: _one_value(source.get(key) for source in sources) for key in keys},
+        **{
+            key: _one_value(r.metadata.get(key) for r in records) for key in ("packages", "python", "threads")
+        },
+    }
+
+
 def provenance_of(
-    campaign: Campaign, source: Source, part: PreparedSuite, context: RunContext, scores: Scores
+    campaign: Campaign, source: Source, part: PreparedSuite, context: RunContext, scores: SourceScores
 ) -> dict[str, Any]:
     """Where the rows come from: equal for equal rows and attempts, but for ``generated_at`` and paths."""
-    locked = _locked(campaign, context)
-    metadata = [r.metadata for r in scores.records]
-    stated = [m["source"] for m in metadata if isinstance(m.get("source"), dict)]
-    origin = {**part.sources.get(source.system, {}), **{k: v for k, v in _named(source) if v}}
+    locked = _lock_entry(campaign, context)
+    stated = stated_by(scores.records)
+    named = {"repo": source.repo, "commit": source.commit}
+    origin = {**part.sources.get(source.system, {}), **{k: v for k, v in named.items() if v}}
     return {
         "schema_version": TABLE_SCHEMA,
         "suite_id": campaign.suite_id,
@@ -248,46 +266,42 @@ def provenance_of(
         "source": source.name,
         "kind": source.kind,
         "adapter": source.adapter,
-        "repo": origin.get("repo") or _shared(s.get("repo") for s in stated),
-        "commit": origin.get("commit") or _shared(s.get("commit") for s in stated) or _own(part, context),
-        "source_tree_sha256": _shared(s.get("tree_sha256") for s in stated),
+        "repo": origin.get("repo") or stated["repo"],
+        "commit": origin.get("commit") or stated["commit"] or _project_commit(part, context),
+        "source_tree_sha256": stated["tree_sha256"],
         "locked_commit": locked.commit if locked and source.name == "oracle" else None,
-        "command": _command(source, part),
+        "command": _command_words(source, part),
         "device": context.device if part.backends else None,
-        "packages": _shared(m.get("packages") for m in metadata),
-        "python": _shared(m.get("python") for m in metadata),
+        "packages": stated["packages"],
+        "python": stated["python"],
         "generated_at": utc_now(),
-        "inputs": _inputs(campaign, source, part, context),
+        "inputs": _inputs_of(campaign, source, part, context),
         "score": {
             "step": campaign.step,
             "step_tolerance": campaign.tolerance,
             "eval_window": part.pairs[0].task.eval_window,
         },
-        "tasks": _by_task(scores.records),
+        "tasks": stated_by_task(scores.records),
         "attempts": scores.attempts.to_dict() if scores.attempts else None,
         "choices": dict(context.choices),
         "complete": not scores.absent,
-        "missing": [{"task": a.task, "seed": a.seed, "reason": a.reason} for a in scores.absent],
+        "missing": [{"task": t, "seed": s, "reason": why} for (t, s), why in scores.absent.items()],
         "warnings": [*campaign.warnings, *scores.warnings],
     }
 
 
-def _own(part: PreparedSuite, context: RunContext) -> str | None:
+def _project_commit(part: PreparedSuite, context: RunContext) -> str | None:
     """The commit of the project, whose program the worldflux one is where nobody says otherwise."""
     found = project_commit(context.root) if "worldflux" in part.backends else "unknown"
     return None if found == "unknown" else found
 
 
-def _named(source: Source) -> Iterator[tuple[str, str | None]]:
-    yield from (("repo", source.repo), ("commit", source.commit))
-
-
-def _locked(campaign: Campaign, context: RunContext) -> lock.LockEntry | None:
+def _lock_entry(campaign: Campaign, context: RunContext) -> lock.LockEntry | None:
     found = lock.read_lock(context.lock_path) if context.lock_path.exists() else None
     return found.suites.get(campaign.suite_id) if found else None
 
 
-def _command(source: Source, part: PreparedSuite) -> list[str] | None:
+def _command_words(source: Source, part: PreparedSuite) -> list[str] | None:
     """The words that start a run, with their placeholders."""
     program = part.backends.get(source.system)
     if program is None:
@@ -295,7 +309,9 @@ def _command(source: Source, part: PreparedSuite) -> list[str] | None:
     return list(source.command if isinstance(program, CommandProgram) else program.argv)
 
 
-def _inputs(campaign: Campaign, source: Source, part: PreparedSuite, context: RunContext) -> dict[str, Any]:
+def _inputs_of(
+    campaign: Campaign, source: Source, part: PreparedSuite, context: RunContext
+) -> dict[str, Any]:
     table = part.tables.get(source.system)
     program = part.backends.get(source.system)
     return {
@@ -312,7 +328,7 @@ def _inputs(campaign: Campaign, source: Source, part: PreparedSuite, context: Ru
     }
 
 
-def _by_task(records: Sequence[RunRecord]) -> dict[str, Any]:
+def stated_by_task(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Per task what its runs state of recipe and protocol."""
     found: dict[str, list[RunRecord]] = {}
     for record in records:
@@ -320,13 +336,13 @@ def _by_task(records: Sequence[RunRecord]) -> dict[str, Any]:
     return {
         task: {
             "seeds": sorted(r.seed for r in own),
-            **{k: _shared(r.metadata.get(k) for r in own) for k in ("effective_recipe", "eval_protocol")},
+            **{k: _one_value(r.metadata.get(k) for r in own) for k in ("effective_recipe", "eval_protocol")},
         }
         for task, own in found.items()
     }
 
 
-def write(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
+def write_table(path: Path, scores: SourceScores, provenance: Mapping[str, Any]) -> None:
     """Write a table, atomically, where it takes nothing away from one that is there.
 
     Raises:
@@ -342,16 +358,16 @@ def write(path: Path, scores: Scores, provenance: Mapping[str, Any]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_canonical_json(path, scores.rows, provenance)
     except StoreError as error:
-        mend = "make room or give permission, and go on with --parity-resume"
-        raise StoreError(error.what, where=error.where, mend=mend) from None
+        hint = "make room or give permission, and go on with --parity-resume"
+        raise StoreError(error.what, where=error.where, hint=hint) from None
 
 
-def _refuse_loss(path: Path, scores: Scores) -> None:
+def _refuse_loss(path: Path, scores: SourceScores) -> None:
     elsewhere = f"move {path} away, or name another output"
     try:
         there = load_table(path, "canonical_json", duplicates="last")
     except ScoreTableError as error:
-        raise ScoreTableError(error.what, where=error.where, mend=elsewhere) from None
+        raise ScoreTableError(error.what, where=error.where, hint=elsewhere) from None
     if there.provenance.get("complete") is False:
         return
     if scores.absent:
@@ -364,5 +380,5 @@ def _refuse_loss(path: Path, scores: Scores) -> None:
             f"the complete table that is there stays: it has {len(lost)} (task, seed) that this one lacks, "
             f"such as {task} seed {seed}",
             where=str(path),
-            mend=elsewhere,
+            hint=elsewhere,
         )

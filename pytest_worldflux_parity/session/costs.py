@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from ..errors import StatisticsError
+from ..errors import ParityError, StatisticsError
 from ..inputs import checkouts, lock
 from ..inputs.prepare import table_results
 from ..inputs.scores import load_table, task_key
 from ..inputs.scores.curves import Result
 from ..inputs.scores.guessing import Guess
+from ..judgement.foreign_records import read_lines
 from ..judgement.proof.planning import SuitePlan, plan_suite
 from ..judgement.stats.measurements import measure
-from ..schemas.json_text import loads
 from ..suite.proof import ProofSuite
-from ..suite.suite import Budget, Suite, Task
+from ..suite.suite import Budget, Task
 
 
 def locked_tables(proof: ProofSuite, root: Path, lock_path: Path) -> Iterator[tuple[Path, Guess]]:
@@ -55,21 +56,19 @@ def official_scores(
     for path, own in tables:
         table = load_table(path, own.format, duplicates="last", **own.keywords)
         for part in proof.parts:
+            tasks = {task_key(task.id): task for task in part.tasks}
             for (name, _), result in sorted(table_results(part, table, "official").items()):
-                task = _task_of(part, name)
+                task = tasks.get(task_key(name))
                 for metric in part.metrics_of(task.id) if task else ():
                     assert task is not None
-                    value = _value(result, metric.name, task)
+                    value = known_value(result, metric.name, task)
                     if value is not None:
                         found.setdefault((metric.name, task.id), []).append(value)
     return found
 
 
-def _task_of(part: Suite, name: str) -> Task | None:
-    return next((t for t in part.tasks if task_key(t.id) == task_key(name)), None)
-
-
-def _value(result: Result, metric: str, task: Task) -> float | None:
+def known_value(result: Result, metric: str, task: Task) -> float | None:
+    """A metric at the budget of a task, or at an earlier end of the curve; None where that is too early."""
     tried = [task]
     if task.budget is not None and result.curve and 2 * result.curve[-1].step >= task.budget.step:
         early = replace(task, budget=Budget(result.curve[-1].step))
@@ -86,27 +85,14 @@ def durations(runs: Iterable[Path]) -> dict[tuple[str, str], float]:
     """(system, task) -> mean seconds of the successful runs in ``parity_runs.jsonl`` files."""
     found: dict[tuple[str, str], list[float]] = {}
     for path in runs:
-        for line in _objects(path):
-            seconds = line.get("duration_sec")
-            if line.get("status") == "success" and isinstance(seconds, (int, float)) and seconds > 0:
-                key = str(line.get("system")), str(line.get("task_id"))
-                found.setdefault(key, []).append(float(seconds))
+        # A duration that cannot be read is not known, and nothing more rests on it.
+        with suppress(ParityError):
+            for line in read_lines(path):
+                seconds = line.get("duration_sec")
+                if line.get("status") == "success" and isinstance(seconds, (int, float)) and seconds > 0:
+                    key = str(line.get("system")), str(line.get("task_id"))
+                    found.setdefault(key, []).append(float(seconds))
     return {key: fmean(values) for key, values in found.items()}
-
-
-def _objects(path: Path) -> Iterator[Mapping[str, object]]:
-    """Lines that can be read: a duration that cannot is not known, and nothing more rests on it."""
-    try:
-        texts = path.read_bytes().splitlines()
-    except OSError:
-        return
-    for text in texts:
-        try:
-            line = loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict):
-            yield line
 
 
 def plan_of(
@@ -127,5 +113,6 @@ def advice(suite: Path) -> str:
     """What to do where nothing is known."""
     return (
         "no official score of these tasks is known here, so nothing can be said of seeds, margins and hours; "
-        f"worldflux-parity fetch-oracles, or worldflux-parity plan {suite} --official TABLE"
+        "worldflux-parity fetch-oracles, or "
+        f"worldflux-parity plan {suite} --official TABLE (or a run: reports/parity/ID)"
     )

@@ -17,25 +17,26 @@ from ..execution import runner
 from ..execution.attempt_end import clean_document
 from ..execution.attempts import request_id
 from ..execution.cleaning import cleaner
-from ..execution.launching import Start, record_started, sealed_in
+from ..execution.launching import sealed_program, start_backend
 from ..execution.match_program import match_once
+from ..execution.runner import Start
 from ..execution.store import Stored, SuiteStore, translated
 from ..inputs.backends import Backend
 from ..inputs.context import RunContext
 from ..inputs.matches import match_spec
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..judgement.gates import Finding
-from ..judgement.judge_proof import live_folder
+from ..judgement.judge_run import live_folder
 
 FAILED = "live_match_failed"
 
 
 def match_live(prepared: PreparedFile, context: RunContext, stored: Stored) -> Iterator[Finding]:
-    """Record and compare every part that can be; a finding for each that cannot.
+    """Record and compare every part that asks for it; a finding for each that cannot be.
 
     A part none of whose official runs has ended well is left out: it is open, not broken.
     """
-    for part in prepared.parts:
+    for part in (part for part in prepared.parts if part.live):
         attempt = _official_attempt(part, context, stored)
         if attempt is None or part.match is None:
             continue
@@ -61,14 +62,14 @@ def _match_part(part: PreparedSuite, context: RunContext, attempt: Path) -> None
     folder = live_folder(part, SuiteStore(context.run_dir, part.suite.suite_id).folder)
     golden = folder / "golden"
     if not (golden / "manifest.json").exists():
-        _record(part, context, attempt, golden)
+        _record_golden(part, context, attempt, golden)
     assert part.match is not None
     spec = match_spec(part.match.backend, context.lock_path, golden)
-    sealed = sealed_in(context, part, "worldflux", part.match_key)
+    sealed = sealed_program(context, part, "worldflux", part.match_key)
     match_once(spec, folder, context.root, sealed)
 
 
-def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Path) -> None:
+def _record_golden(part: PreparedSuite, context: RunContext, attempt: Path, golden: Path) -> None:
     """Run the official recorder in its own environment; the golden folder is there at once or not at all.
 
     Raises:
@@ -79,7 +80,7 @@ def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Pat
         raise SourceError(
             "the official program cannot record its components from a run",
             where=backend.adapter,
-            mend="add `record: {argv: [...]}` to its backend.yaml, or write `component_match: golden`",
+            hint="add `record: {argv: [...]}` to its backend.yaml, or write `component_match: golden`",
         )
     work, out = golden.parent / "recording", golden.parent / "recording" / "golden"
     with translated(work):
@@ -91,11 +92,15 @@ def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Pat
         "checkpoint": str(attempt.resolve()),
         "out": str(out.resolve()),
     }
-    sealed = sealed_in(context, part, "official", f"{part.key}.official")
+    sealed = sealed_program(context, part, "official", f"{part.key}.official")
     threads = part.suite.threads
-    with record_started(backend, places, work.resolve(), threads, context.root, sealed) as start:
-        _execute(backend, start, work)
-        start.ended_well()
+    read = [Path(place) for name in ("checkout", "checkpoint") if (place := places[name])]
+
+    def words(own: Backend, python: Path) -> list[str]:
+        return own.command(python, program="record", **places)
+
+    with start_backend(backend, words, work.resolve(), threads, context.root, sealed, read) as start:
+        _run_recorder(backend, start, work)
     if not (out / "manifest.json").exists():
         raise RunFailed("exit status 0 but no manifest.json", where=f"{backend.adapter} (recorder)")
     # It is hashed where it is read.
@@ -105,17 +110,10 @@ def _record(part: PreparedSuite, context: RunContext, attempt: Path, golden: Pat
         os.replace(out, golden)
 
 
-def _execute(backend: Backend, start: Start, work: Path) -> None:
+def _run_recorder(backend: Backend, start: Start, work: Path) -> None:
     assert backend.record is not None
     where = f"{backend.adapter} (recorder)"
     with translated(work):
-        code = runner.execute(
-            start.command,
-            start.env,
-            work,
-            backend.record.deadline_sec,
-            where=where,
-            mend="raise record.deadline_sec in backend.yaml, or look at the log",
-            room=start.room,
-        )
+        hint = "raise record.deadline_sec in backend.yaml, or look at the log"
+        code = runner.execute(start, work, backend.record.deadline_sec, where=where, hint=hint)
     runner.check_exit(code, work, where)

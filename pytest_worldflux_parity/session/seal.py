@@ -11,17 +11,18 @@ from typing import Any
 
 from ..errors import StoreError
 from ..evidence import expected_names, read_sign_key, refuse_names
-from ..execution import isolation
-from ..execution.around import NOTHING, seal_around
+from ..execution import bytecode, isolation
+from ..execution.around import NOTHING_AROUND, seal_around
 from ..execution.attempt_end import note_secret_names
 from ..execution.attempts import recover
 from ..execution.cleaning import cleaner, words_of_contract
-from ..execution.copies import FOLDER, forget_sealed, forget_starts, large_files, seal_copy
+from ..execution.copies import PROGRAM_FOLDER, forget_sealed, forget_starts, large_files, seal_copy
+from ..execution.engines import ENGINES
 from ..execution.match_program import retire_failed
-from ..execution.sessions import Event
+from ..execution.sessions import SessionEvent
 from ..execution.store import SuiteStore, translated, write_document
 from ..inputs.command_program import project_state
-from ..inputs.context import RETRIED, RunContext
+from ..inputs.context import RETRIED, REUSE, RunContext
 from ..inputs.prepare import PreparedFile
 from ..inputs.trees import Tree, base_of
 from ..judgement.all_gates import case_count
@@ -33,12 +34,18 @@ from ..judgement.fingerprint import (
     programs_of,
     read_session,
 )
-from ..judgement.foreseen import foreseen
+from ..judgement.foreseen import foresee
 from ..judgement.run_log import SEALED
+from ..reporting.labels import with_labels
+from ..reporting.proof_markdown import plan_summary
 from ..schemas.json_text import utc_now
-from ..suite.suite import is_suite_name
-from .bundle import BUNDLE, evidence_inputs, refuse_secrets, refuse_unsigning
-from .programs import described, plugin_files, since_sealed
+from ..suite import is_suite_name, proof_file
+from . import costs
+from .bundle import evidence_inputs, refuse_secrets, refuse_unsigning
+from .conclude_suite import PROOF_CASES
+from .earlier import read_history
+from .programs import compare_with_sealed, describe_programs, plugin_files
+from .reuse import bring, plan_all, with_choice
 
 SESSION_SCHEMA = "worldflux.parity.session.v1"
 
@@ -72,8 +79,6 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
     """
     prepared = {node_id: prepare_sealed(path, context) for node_id, path in paths.items()}
     if any(p.proof is not None for p in prepared.values()):
-        from .proof_options import read_history
-
         # What cannot be read is said now, and not after the last run.
         read_history(context, Path())
     _refuse_shared_ids(prepared)
@@ -81,82 +86,88 @@ def seal(context: RunContext, paths: dict[str, Path], arguments: Sequence[str]) 
         _refuse_names(one, context)
         refuse_secrets(one, context)
         _refuse_needs(one, context)
-        refuse_unsigning(context.run_dir / one.suite_id / BUNDLE, context)
+        refuse_unsigning(one.suite_id, context)
     if context.sign_key is not None:
         read_sign_key(context.sign_key)
     forget_sealed()
     plugin_files()
-    asked = {n: described(fingerprint(p, context), p, context) for n, p in prepared.items()}
-    path = context.run_dir / "run.json"
-    if not context.resume:
-        _copy_programs(context, prepared, asked)
-        _note_secrets(context)
-        begun = _note("started", context, prepared, arguments)
-        asked = {n: {**entry, SEALED: begun[n]} for n, entry in asked.items()}
-        write_document(path, _session_document(context, asked, arguments), "session.v1")
-    else:
-        _copy_programs(context, prepared, _check_sealed(context, asked, prepared))
-        _note_secrets(context)
+    asked = {n: describe_programs(fingerprint(p, context), p, context) for n, p in prepared.items()}
+    _copy_programs(context, prepared, _check_sealed(context, asked, prepared) if context.resume else asked)
+    reuse = plan_all(prepared, asked, context)
+    context = with_choice(context, reuse)
+    with translated(context.run_dir):
+        # A session that settles what this one leaves has to know what could stand in its logs.
+        note_secret_names(context.run_dir)
+    if context.resume:
         _seal_choice(context)
-        # Of attempts that were killed; a job of Slurm may still run from its own.
-        if context.engine != "slurm":
-            forget_starts(context.run_dir / FOLDER)
-        for part in (part for one in prepared.values() for part in one.parts):
-            recover(part, context)
-            if part.match is not None:
-                folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
-                retire_failed(part.match, folder / part.match_folder)
-        _note("resumed", context, prepared, arguments)
+        _recover_attempts(context, prepared.values())
+    event: SessionEvent = "resumed" if context.resume else "started"
+    begun = {n: note_session(event, p.suite_id, context, arguments) for n, p in prepared.items()}
+    if not context.resume:
+        sealed = {n: {**entry, SEALED: begun[n]} for n, entry in asked.items()}
+        document = _session_document(context, sealed, arguments)
+        write_document(context.run_dir / "run.json", document, "session.v1")
+    for plan in reuse:
+        bring(plan, context)
     _seal_around(context, prepared.values())
-    against = [text for n, p in prepared.items() for text in foreseen(p, asked[n], context)]
+    against = [
+        with_labels(text, p.suite.labels)
+        for n, p in prepared.items()
+        for text in foresee(p, asked[n], context)
+    ]
     against += dict.fromkeys(
-        text for n, one in prepared.items() for text in _told_before(one, asked[n], context)
+        text for n, p in prepared.items() for text in _likely_trouble(p, asked[n], context)
     )
+    against += [text for plan in reuse for text in plan.told]
     return sum(map(_case_count, prepared.values())), against
 
 
-def _note_secrets(context: RunContext) -> None:
-    """A session that settles what this one leaves has to know what could stand in its logs."""
-    with translated(context.run_dir):
-        note_secret_names(context.run_dir)
+def _recover_attempts(context: RunContext, files: Iterable[PreparedFile]) -> None:
+    """Give every attempt that was killed its line, and let failed match programs run again."""
+    # Of a run that was copied the times are others.
+    bytecode.forget_layers(context.run_dir / PROGRAM_FOLDER)
+    # What outlives its session may still run from its own.
+    if not ENGINES[context.engine].outlives:
+        forget_starts(context.run_dir / PROGRAM_FOLDER)
+    for part in (part for file in files for part in file.parts):
+        recover(part, context)
+        if part.match is not None:
+            folder = SuiteStore(context.run_dir, part.suite.suite_id).folder
+            retire_failed(part.match, folder / part.match_folder)
 
 
-def _note(
-    event: Event, context: RunContext, prepared: Mapping[str, PreparedFile], arguments: Sequence[str]
-) -> dict[str, str]:
-    """Write down with every suite that this session begins or goes on; node id -> sha256 of its sessions."""
-    command = _command(arguments, context)
-    stores = {n: SuiteStore(context.run_dir, one.suite_id) for n, one in prepared.items()}
-    about = (event, context.run_id, command, context.retry_failed)
-    return {n: store.note_session(*about) for n, store in stores.items()}
+def note_session(event: SessionEvent, suite_id: str, context: RunContext, arguments: Sequence[str]) -> str:
+    """Write down with a suite that this session begins, goes on, or has ended its attempts.
 
+    Args:
+        arguments: its command line, which loses secrets and what places are called on this machine.
 
-def end_session(suite_id: str, context: RunContext, arguments: Sequence[str]) -> None:
-    """Write down that this session has ended its attempts at a suite.
+    Returns:
+        The sha256 of the suite's sessions.
 
     Raises:
         StoreError: it cannot be written.
     """
-    SuiteStore(context.run_dir, suite_id).note_session("ended", context.run_id, _command(arguments, context))
-
-
-def _command(arguments: Sequence[str], context: RunContext) -> list[str]:
-    """A command line without secrets, and without what places are called on this machine."""
     clean = cleaner(context.root, context.run_dir, os.environ)
-    return ["pytest", *map(clean.text, arguments)]
+    command = ["pytest", *map(clean.text, arguments)]
+    retried = "" if event == "ended" else context.retry_failed
+    return SuiteStore(context.run_dir, suite_id).note_session(event, context.run_id, command, retried)
 
 
 def _seal_choice(context: RunContext) -> None:
-    """Keep with what was asked that a resume tries anew what had failed: its verdict says so from here on;
-    and that its programs run open: what one of them leaves says nothing of its walls."""
-    if not context.retry_failed and context.isolate != "off":
-        return
+    """Keep with what was asked what a resume chooses, so that its verdict says so from here on.
+
+    That is that it tries anew what had failed, and which results of earlier runs count; and that its programs
+    run open: what one of them leaves says nothing of its walls.
+    """
     session = read_session(context.run_dir)
     changed = {**session, **({"isolate": "off"} if context.isolate == "off" else {})}
-    if context.retry_failed:
-        choices = session.get("choices", {})
-        told = [choices.get(RETRIED), f"failed runs tried again: {context.retry_failed}"]
-        changed["choices"] = {**choices, RETRIED: "; ".join(filter(None, told))}
+    failed = f"failed runs tried again: {context.retry_failed}" if context.retry_failed else ""
+    choices = dict(session.get("choices", {}))
+    for what, text in ((RETRIED, failed), (REUSE, context.choices.get(REUSE, ""))):
+        if text:
+            choices[what] = "; ".join(filter(None, [choices.get(what), text]))
+            changed["choices"] = choices
     if changed != session:
         write_document(context.run_dir / "run.json", changed, "session.v1")
 
@@ -169,11 +180,11 @@ def isolation_line(context: RunContext) -> Iterable[str]:
     Raises:
         IsolationError: isolation is required, and cannot be had here.
     """
-    if context.isolate == "off" or context.engine != "local":
+    if context.isolate == "off" or not ENGINES[context.engine].is_here:
         return []
-    if isolation.in_force(isolation.walls_of(context), "this machine"):
+    if isolation.are_walls_in_force(isolation.walls_of(context), "this machine"):
         return []
-    why = isolation.tried()
+    why = isolation.why_no_walls()
     assert why is not None
     return [f"parity: programs are not isolated: {why.line()}"]
 
@@ -198,7 +209,7 @@ def _copy_programs(
     for node_id, file in prepared.items():
         for key, program in programs_of(file):
             base = base_of(program, context.root.resolve())
-            seal_copy(context.run_dir.resolve() / FOLDER, Tree(entries[node_id]["trees"][key]), base)
+            seal_copy(context.run_dir.resolve() / PROGRAM_FOLDER, Tree(entries[node_id]["trees"][key]), base)
 
 
 def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:
@@ -209,24 +220,19 @@ def plans(context: RunContext, paths: dict[str, Path]) -> Iterable[str]:
     """
     if context.track != "proof":
         return
-    from ..reporting.proof_markdown import plan_summary
-    from ..suite import proof_file
-    from . import costs
-
     runs = sorted(context.run_dir.parent.glob("*/*/parity_runs.jsonl"))
     for node_id, path in paths.items():
         proof = proof_file.load(path)
         tables = costs.locked_tables(proof, context.root, context.lock_path)
         plan = costs.plan_of(proof, tables, runs)
         yield f"plan of {node_id}, task by task: worldflux-parity plan {node_id}"
-        yield from [costs.advice(Path(node_id))] if plan is None else plan_summary(plan)
+        lines = [costs.advice(Path(node_id))] if plan is None else plan_summary(plan)
+        yield from (with_labels(line, proof.labels) for line in lines)
 
 
 def _case_count(prepared: PreparedFile) -> int:
     if prepared.proof is not None:
-        from .proof_options import CASES
-
-        return len(CASES)
+        return len(PROOF_CASES)
     if prepared.campaign is not None:
         return len(prepared.parts)
     return case_count(prepared.suite, prepared.parts[0].match is not None)
@@ -240,32 +246,26 @@ def _check_sealed(
     Raises:
         StoreError: what is asked now is not that.
     """
-    path = context.run_dir / "run.json"
-    session = read_session(context.run_dir)
+    where, session = str(context.run_dir / "run.json"), read_session(context.run_dir)
     if session["run_id"] != context.run_id:
-        raise StoreError(
-            f"the run is {session['run_id']!r}, and its folder is named {context.run_id!r}",
-            where=str(path),
-            mend="give the folder its name back",
-        )
+        what = f"the run is {session['run_id']!r}, and its folder is named {context.run_id!r}"
+        raise StoreError(what, where=where, hint="give the folder its name back")
     sealed: dict[str, Any] = session["suites"]
     for node_id, now in asked.items():
         if node_id not in sealed:
-            raise StoreError(
+            what, hint = (
                 f"the suite {node_id} is not part of this run",
-                where=str(path),
-                valid=sorted(sealed),
-                got=node_id,
-                mend="name its suites only, or leave --parity-resume out",
+                "name its suites only, or leave --parity-resume out",
             )
-        others, _ = since_sealed(sealed[node_id], now)
+            raise StoreError(what, where=where, valid=sorted(sealed), got=node_id, hint=hint)
+        others, _ = compare_with_sealed(sealed[node_id], now)
         changed = ", ".join([*changes(sealed[node_id], now, prepared[node_id]), *others])
         if changed:
-            raise StoreError(
+            what, hint = (
                 f"{changed} changed since the run was sealed",
-                where=node_id,
-                mend="start a new run: leave --parity-resume out",
+                "start a new run: leave --parity-resume out",
             )
+            raise StoreError(what, where=node_id, hint=hint)
     return sealed
 
 
@@ -284,12 +284,12 @@ def _refuse_needs(prepared: PreparedFile, context: RunContext) -> None:
     Raises:
         BackendError: one of them.
     """
-    if context.engine != "local" or context.isolate == "off":
+    if not ENGINES[context.engine].is_here or context.isolate == "off":
         return
     for part in prepared.parts:
         for system, program in isolation.sides_of(part):
             walls = isolation.walls_of(context, part, system)
-            if isolation.in_force(walls, program.adapter):
+            if isolation.are_walls_in_force(walls, program.adapter):
                 isolation.needs_of(program, context.root, walls)
 
 
@@ -302,22 +302,22 @@ def _seal_around(context: RunContext, files: Iterable[PreparedFile]) -> None:
     if context.isolate != "off":
         parts = [(part, system) for file in files for part in file.parts for system in part.backends]
         found = [isolation.walls_of(context, part, system).around for part, system in parts]
-        seal_around(context.run_dir, reduce(or_, found, NOTHING))
+        seal_around(context.run_dir, reduce(or_, found, NOTHING_AROUND))
 
 
-def _told_before(prepared: PreparedFile, entry: Mapping[str, Any], context: RunContext) -> Iterator[str]:
+def _likely_trouble(prepared: PreparedFile, entry: Mapping[str, Any], context: RunContext) -> Iterator[str]:
     """What is no mistake and may not be meant: what each start copies, and what is to be read and absent.
 
     Args:
         entry: what the session seals of the suite.
     """
-    mend = "move it elsewhere, or leave it out by program.ignore, and name its place in needs.read"
+    hint = "move it elsewhere, or leave it out by program.ignore, and name its place in needs.read"
     for key, program in programs_of(prepared):
         tree, base = Tree(entry["trees"][key]), base_of(program, context.root.resolve())
         for name, size in large_files(tree, base):
-            yield f"{program.adapter}: each start copies {name} ({size / 1e6:.0f} MB); to mend: {mend}"
+            yield f"{program.adapter}: each start copies {name} ({size / 1e6:.0f} MB); to mend: {hint}"
         # A node of a cluster has folders of its own.
-        if context.engine == "local" and context.isolate != "off":
+        if ENGINES[context.engine].is_here and context.isolate != "off":
             for path in isolation.absent_reads(program, context.root):
                 yield f"{program.adapter}: needs.read names {path}, which is absent: its programs lack it"
 
@@ -352,4 +352,5 @@ def _session_document(context: RunContext, asked: dict[str, Any], arguments: Seq
         "retention": context.retention,
         "isolate": context.isolate,
         "suites": asked,
+        "plugin_sha256": plugin_files(),
     }

@@ -25,15 +25,15 @@ STEP_TOLERANCE = 0.1
 AGENT_STEP_FRAMES = {"dreamerv3": 4, "tdmpc2": 2}
 OLDER_AGENT_STEPS = ("dreamerv3",)
 
-Kind = Literal["command", "table", "backend"]
+SourceKind = Literal["command", "table", "backend"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where one table comes from: a command, a table that is there (``input_path``), or a backend.
+    """Where one table comes from: a command, a ``table`` that is there, or a backend.
 
     Attributes:
-        input_path, output_path: relative ones are relative to the campaign's file already.
+        output_path: a relative one is relative to the campaign's file already.
         command: words with placeholders; empty where there is no command.
         settings: what a run of the source is given: recipe, eval_protocol, deadline_sec.
     """
@@ -43,11 +43,7 @@ class Source:
     output_path: Path
     repo: str | None = None
     commit: str | None = None
-    input_path: Path | None = None
-    input_format: str = ""
-    duplicates: Literal["first", "last", "one_run"] | None = None
-    frames_per_step: int | None = None
-    columns: Mapping[str, Any] | None = None
+    table: ArtifactSide | None = None
     command: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     retries: int = 0
@@ -58,26 +54,15 @@ class Source:
         return SYSTEM_OF[self.name]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> SourceKind:
         if self.command:
             return "command"
-        return "backend" if self.input_path is None else "table"
+        return "table" if self.table else "backend"
 
     @property
     def in_place(self) -> bool:
         """Whether what is read stands where the table would go, as in files of the earlier system."""
-        return self.kind == "table" and self.input_path == self.output_path
-
-    @property
-    def side(self) -> Side:
-        """As the side of a suite."""
-        if self.kind != "table":
-            return BackendSide(self.adapter)
-        assert self.input_path is not None
-        return ArtifactSide(
-            self.input_path, self.input_format, self.repo, self.commit, self.duplicates,
-            self.frames_per_step, self.columns,
-        )  # fmt: skip
+        return self.kind == "table" and self.table is not None and self.table.path == self.output_path
 
 
 @dataclass(frozen=True)
@@ -111,7 +96,7 @@ class Campaign:
                 Task(t, budget=Budget(self.step, self.tolerance), **source.settings) for t in self.tasks
             ),
             seeds={s: tuple(seeds) if s == source.system else () for s in SYSTEM_OF.values()},
-            sides={source.system: source.side},
+            sides={source.system: self._side(source)},
             metrics=(SCORE,),
             retries=source.retries,
             threads=source.threads,
@@ -120,29 +105,28 @@ class Campaign:
             sha256=self.sha256,
         )
 
-    def command_sides(self, source: Source) -> dict[str, CommandSide]:
-        """Task -> how the command of a source is run for it."""
-        return {task: _command_side(self, source, task) for task in self.tasks}
+    def _side(self, source: Source) -> Side:
+        """A source as the side of a suite."""
+        if source.kind == "table" and source.table is not None:
+            return source.table
+        tasks = self.tasks if source.command else ()
+        return BackendSide(source.adapter, {task: _make_command_side(self, source, task) for task in tasks})
 
 
-def _command_side(campaign: Campaign, source: Source, task: str) -> CommandSide:
+def _make_command_side(campaign: Campaign, source: Source, task: str) -> CommandSide:
     # Beside the placeholders of manifests; these are known before anything runs.
     own = {"{task}": task, "{source}": source.name, "{step}": str(campaign.step)}
     return CommandSide(
         adapter=source.adapter,
-        command=tuple(_filled(word, own) for word in source.command),
+        command=tuple(_fill_known(word, own) for word in source.command),
         backend_kind="command",
         adapter_id=source.adapter,
         cwd="{repo_root}",
-        env={},
-        timeout_sec=None,
-        artifact_requirements={},
         source_commit=source.commit,
-        source_artifact_path=None,
     )
 
 
-def _filled(word: str, values: Mapping[str, str]) -> str:
+def _fill_known(word: str, values: Mapping[str, str]) -> str:
     # No value holds a brace: the schema allows none in the name of a task.
     for placeholder, value in values.items():
         word = word.replace(placeholder, value)
@@ -160,12 +144,12 @@ def parse_campaign(data: Mapping[str, Any], folder: Path, locate: Locate) -> Cam
         SuiteError: what a schema cannot say is wrong.
     """
     rows = data["sources"]
-    sources = {n: _source(n, rows[n], folder, locate) for n in SYSTEM_OF if n in rows}
+    sources = {n: _parse_source(n, rows[n], folder, locate) for n in SYSTEM_OF if n in rows}
     _refuse_shared_files(sources, locate)
     return Campaign(
         suite_id=data["suite_id"],
         family=data["family"],
-        step=data["default_step"] * _frames(data, locate),
+        step=data["default_step"] * _frames_per_unit(data, locate),
         tolerance=data.get("step_tolerance", STEP_TOLERANCE),
         seeds=tuple(sorted(data["default_seeds"])),
         tasks=tuple(data["tasks"]),
@@ -173,7 +157,7 @@ def parse_campaign(data: Mapping[str, Any], folder: Path, locate: Locate) -> Cam
     )
 
 
-def _frames(data: Mapping[str, Any], locate: Locate) -> int:
+def _frames_per_unit(data: Mapping[str, Any], locate: Locate) -> int:
     """Frames in the unit of ``default_step``."""
     family = data["family"]
     unit = data.get("step_unit", "agent_steps" if family in OLDER_AGENT_STEPS else "frames")
@@ -184,31 +168,28 @@ def _frames(data: Mapping[str, Any], locate: Locate) -> int:
             f"how many frames an agent step of the family {family!r} has is not known",
             where=locate(("step_unit",)),
             valid=AGENT_STEP_FRAMES,
-            mend="give default_step in frames, and `step_unit: frames`",
+            hint="give default_step in frames, and `step_unit: frames`",
         )
     return AGENT_STEP_FRAMES[family]
 
 
-def _source(name: str, row: Mapping[str, Any], folder: Path, locate: Locate) -> Source:
+def _parse_source(name: str, row: Mapping[str, Any], folder: Path, locate: Locate) -> Source:
     given = row.get("input_path")
     if (given is None) != ("input_format" not in row):
         lacking, there = ("input_path", "input_format") if given is None else ("input_format", "input_path")
         raise SuiteError(
             f"{there} is given without {lacking}",
             where=locate(("sources", name, there)),
-            mend=f"add `{lacking}:`, or leave both out",
+            hint=f"add `{lacking}:`, or leave both out",
         )
+    reading = {k: row[k] for k in ("repo", "commit", "duplicates", "frames_per_step", "columns") if k in row}
     return Source(
         name=name,
         adapter=row["adapter"],
         output_path=folder / row["output_path"],
         repo=row.get("repo"),
         commit=row.get("commit"),
-        input_path=None if given is None else folder / given,
-        input_format=row.get("input_format", ""),
-        duplicates=row.get("duplicates"),
-        frames_per_step=row.get("frames_per_step"),
-        columns=row.get("columns"),
+        table=None if given is None else ArtifactSide(folder / given, row["input_format"], **reading),
         command=tuple(row.get("command_template") or ()),
         settings={k: row[k] for k in ("recipe", "eval_protocol", "deadline_sec") if k in row},
         retries=row.get("retries", 0),
@@ -219,10 +200,15 @@ def _source(name: str, row: Mapping[str, Any], folder: Path, locate: Locate) -> 
 def _refuse_shared_files(sources: Mapping[str, Source], locate: Locate) -> None:
     """A table that is written must be no other's, and no other's input."""
     for name, source in sources.items():
-        others = [path for o in sources.values() if o is not source for path in (o.output_path, o.input_path)]
+        others = [
+            path
+            for o in sources.values()
+            if o is not source
+            for path in (o.output_path, o.table and o.table.path)
+        ]
         if source.output_path in others:
             raise SuiteError(
                 f"{source.output_path} is also another table of this campaign",
                 where=locate(("sources", name, "output_path")),
-                mend="give each table a path of its own",
+                hint="give each table a path of its own",
             )

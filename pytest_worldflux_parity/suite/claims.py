@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 from ..errors import SuiteError
 from .proof import CANONICAL_PROFILES, ProofSuite
-from .suite import Locate, Suite
+from .suite import At, Locate, Suite
 
-Path = tuple[str | int, ...]
 # By which a setting is found in its file: a key, and the value that stands there; None: any value.
-Place = tuple[str, Any]
+SettingPlace = tuple[str, Any]
 # What programs are given says nothing of the claim, whatever its keys are called.
 NOT_SETTINGS = ("recipe", "eval_protocol", "train_budget", "env")
 
@@ -55,12 +54,12 @@ class Violation:
     Attributes:
         what: the bound and the value, in one clause.
         places: by what the setting is found in the suite's file, the likeliest first.
-        mend: what to do to it in a suite that claims.
+        hint: what to do to it in a suite that claims.
     """
 
     what: str
-    places: tuple[Place, ...]
-    mend: str
+    places: tuple[SettingPlace, ...]
+    hint: str
 
 
 def violations(suite: ProofSuite) -> tuple[Violation, ...]:
@@ -70,7 +69,7 @@ def violations(suite: ProofSuite) -> tuple[Violation, ...]:
     """
     if not suite.is_claim:
         return ()
-    found = [*_beyond_bounds(suite), *_left_out(suite), *_admitted(suite)]
+    found = [*_find_beyond_bounds(suite), *_find_left_out(suite), *_find_admitted(suite)]
     return tuple(dict.fromkeys(found))
 
 
@@ -84,34 +83,34 @@ def refuse_beyond_bounds(suite: ProofSuite, document: Mapping[str, Any], locate:
     Raises:
         SuiteError: one line with every violation, its place, its bound and what mends it.
     """
-    by_place: dict[Path, Violation] = {}
+    by_place: dict[At, Violation] = {}
     for violation in violations(suite):
         # A margin that stands once and is meant twice is told once.
-        by_place.setdefault(_place_of(violation.places, document), violation)
+        by_place.setdefault(_find_place(violation.places, document), violation)
     if not by_place:
         return
     (where, first), *others = ((locate(at), v) for at, v in by_place.items())
     told = [first.what, *(f"{v.what} ({at})" for at, v in others)]
     no_claim = "claim: none" if "claim" in document else "parity_claim_level: none"
-    mends = dict.fromkeys(v.mend for v in by_place.values())
-    raise SuiteError("; ".join(told), where=where, mend=f"{', '.join(mends)}, or write `{no_claim}`")
+    mends = dict.fromkeys(v.hint for v in by_place.values())
+    raise SuiteError("; ".join(told), where=where, hint=f"{', '.join(mends)}, or write `{no_claim}`")
 
 
-def _beyond_bounds(suite: ProofSuite) -> Iterator[Violation]:
-    for name, value, places in _settings(suite):
+def _find_beyond_bounds(suite: ProofSuite) -> Iterator[Violation]:
+    for name, value, places in _list_settings(suite):
         bound = BOUNDS[name]
         if not bound.admits(value):
             what = f"for a claim {bound.what} {bound.side} {bound.limit:g}, and here {value:g}"
-            yield Violation(what, places, f"write `{_bounded(places[0][0], bound)}`")
+            yield Violation(what, places, f"write `{_write_bound(places[0][0], bound)}`")
 
 
-def _bounded(key: str, bound: Bound) -> str:
+def _write_bound(key: str, bound: Bound) -> str:
     """A setting as it may stand."""
     limit = int(bound.limit) if bound.limit == int(bound.limit) else bound.limit
     return f"{key}: {list(range(int(limit))) if key in ('values', 'seeds') else limit}"
 
 
-def _settings(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[Place, ...]]]:
+def _list_settings(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[SettingPlace, ...]]]:
     """(name of the bound, value, where it may stand) of everything that has a bound."""
     relative = "equivalence_margin" if suite.commands else "margin"
     for rule in (rule for rules in suite.rules.values() for rule in rules):
@@ -122,13 +121,13 @@ def _settings(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[Place, ...]
     bayesian = suite.settings.bayesian
     for key in ("probability_threshold_equivalence", "probability_threshold_noninferiority", "draws"):
         yield key, getattr(bayesian, key), ((key, getattr(bayesian, key)),)
-    yield from _seed_counts(suite)
+    yield from _count_seeds(suite)
     for part in suite.parts:
         yield "retries", part.retries, (("retries", part.retries),)
-        yield from _budgets(part)
+        yield from _list_budget_settings(part)
 
 
-def _seed_counts(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[Place, ...]]]:
+def _count_seeds(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[SettingPlace, ...]]]:
     """How many seeds each task has at the first look, which a plan never makes fewer."""
     policy = suite.settings.seed_policy
     if policy.mode == "auto_power":
@@ -142,7 +141,7 @@ def _seed_counts(suite: ProofSuite) -> Iterator[tuple[str, float, tuple[Place, .
             yield "seeds", len(seeds), tuple((key, seeds) for key in keys)
 
 
-def _budgets(part: Suite) -> Iterator[tuple[str, float, tuple[Place, ...]]]:
+def _list_budget_settings(part: Suite) -> Iterator[tuple[str, float, tuple[SettingPlace, ...]]]:
     for task in part.tasks:
         if task.budget is not None:
             yield "tolerance", task.budget.tolerance, (("tolerance", task.budget.tolerance),)
@@ -150,24 +149,32 @@ def _budgets(part: Suite) -> Iterator[tuple[str, float, tuple[Place, ...]]]:
             yield "bins", task.points.bins, (("bins", task.points.bins),)
 
 
-def _left_out(suite: ProofSuite) -> Iterator[Violation]:
+def _find_left_out(suite: ProofSuite) -> Iterator[Violation]:
     """The checks that a claim may not do without. Manifests have no words for the points of a curve."""
     if not suite.commands and any(part.unsaid_points for part in suite.parts):
         what = "for a claim the suite says what the points of its curves are"
-        mend = "write `points: evaluations` with `eval_interval`, or `points: episodes`"
-        yield Violation(what, (("metrics", None),), mend)
+        hint = "write `points: evaluations` with `eval_interval`, or `points: episodes`"
+        yield Violation(what, (("metrics", None),), hint)
+    for part in suite.parts:
+        asked = {key for task in part.tasks for key in task.recipe}
+        if ignored := sorted(asked & part.recipe_terms.ignored.keys()):
+            what = f"for a claim every key that the suite asks for is compared, and {ignored[0]!r} is ignored"
+            yield Violation(what, (("recipe_ignore", None),), "take it out of recipe_ignore")
+    if any(part.components for part in suite.parts):
+        what = "for a claim all components are compared, and a part of them is named"
+        yield Violation(what, (("components", None),), "leave components out")
     if suite.component_match == "none":
-        mend = "write `component_report_required: true`" if suite.commands else "leave component_match out"
+        hint = "write `component_report_required: true`" if suite.commands else "leave component_match out"
         places = (("component_match", None), ("component_report_required", None))
-        yield Violation("for a claim components must be compared", places, mend)
+        yield Violation("for a claim components must be compared", places, hint)
     bayesian = suite.settings.bayesian
     if not (bayesian.enable and bayesian.dual_pass_required):
-        mend = "write `enable: true, dual_pass_required: true`"
+        hint = "write `enable: true, dual_pass_required: true`"
         off = (("enable", False), ("dual_pass_required", False))
-        yield Violation("for a claim the Bayesian check must agree", off, mend)
+        yield Violation("for a claim the Bayesian check must agree", off, hint)
 
 
-def _admitted(suite: ProofSuite) -> Iterator[Violation]:
+def _find_admitted(suite: ProofSuite) -> Iterator[Violation]:
     """The programs of which no claim can be: other models, and official programs that were changed."""
     for part in suite.parts:
         canonical = CANONICAL_PROFILES.get(part.family)
@@ -181,27 +188,27 @@ def _admitted(suite: ProofSuite) -> Iterator[Violation]:
                 yield Violation(what, (("official_changes", None),), "leave official_changes out")
 
 
-def _place_of(places: tuple[Place, ...], document: Mapping[str, Any]) -> Path:
+def _find_place(places: tuple[SettingPlace, ...], document: Mapping[str, Any]) -> At:
     """Where a setting stands in a file; what holds everything, where the file leaves it out."""
     for key, value in places:
-        for at, found in _walk(document, ()):
-            if at[-1] == key and (value is None or _same(found, value)):
+        for at, found in _walk_settings(document, ()):
+            if at[-1] == key and (value is None or _is_same_setting(found, value)):
                 return at
     return ()
 
 
-def _same(found: Any, value: Any) -> bool:
+def _is_same_setting(found: Any, value: Any) -> bool:
     """Seeds stand in any order in a file."""
     if isinstance(value, tuple):
         return isinstance(found, list) and sorted(map(str, found)) == sorted(map(str, value))
     return bool(found == value)
 
 
-def _walk(value: Any, at: Path) -> Iterator[tuple[Path, Any]]:
+def _walk_settings(value: Any, at: At) -> Iterator[tuple[At, Any]]:
     rows: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Mapping | list):
         rows = value.items() if isinstance(value, Mapping) else enumerate(value)
     for key, inner in rows:
         if key not in NOT_SETTINGS:
             yield (*at, key), inner
-            yield from _walk(inner, (*at, key))
+            yield from _walk_settings(inner, (*at, key))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import SuiteError
 
@@ -26,12 +27,11 @@ class CommandSide:
     command: tuple[str, ...]
     backend_kind: str | None
     adapter_id: str
-    cwd: str
-    env: Mapping[str, str]
-    timeout_sec: int | None
-    artifact_requirements: Mapping[str, tuple[str, ...]]
-    source_commit: str | None
-    source_artifact_path: str | None
+    cwd: str = "."
+    env: Mapping[str, str] = field(default_factory=dict)
+    timeout_sec: int | None = None
+    artifact_requirements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    source_commit: str | None = None
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -54,3 +54,13 @@ def fill(text: str, values: Mapping[str, str]) -> str:
             raise SuiteError(f"the placeholder {{{name}}} has no value here", valid=sorted(values), got=name)
         done, rest = done + values[name], after
     return done + rest
+
+
+def value_at(document: Any, *keys: str | int) -> Any:
+    """What stands at ``keys`` within objects and lists that anyone may have written; None where nothing."""
+    for key in keys:
+        try:
+            document = document[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return document

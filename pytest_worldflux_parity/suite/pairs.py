@@ -85,7 +85,8 @@ def request_id(
 ) -> str:
     """sha256 over what decides the result: program and its source, task, seed, recipe, protocol, device.
 
-    Run id, folders, deadline, memory and attempt are left out: they do not change what is computed.
+    The recipe is as the program is asked for it. On what other terms recipes are compared is left out, and so
+    are run id, folders, deadline, memory and attempt: they do not change what is computed.
     """
     several = {"gpus": pair.task.resources.gpus} if pair.task.resources.gpus > 1 else {}
     return content_hash(
@@ -98,7 +99,7 @@ def request_id(
             "adapter": adapter,
             "device": device,
             "threads": suite.threads,
-            "recipe": pair.task.recipe,
+            "recipe": suite.recipe_terms.asked_of(system, pair.task.recipe),
             "eval_protocol": pair.task.eval_protocol,
             "source": {k: v for k, v in source.items() if k != "checkout"},
         }
@@ -128,7 +129,7 @@ def request(
         system=system,
         adapter=adapter,
         device=device,
-        recipe=dict(pair.task.recipe),
+        recipe=suite.recipe_terms.asked_of(system, pair.task.recipe),
         eval_protocol=dict(pair.task.eval_protocol),
         out_dir=out_dir,
         deadline_sec=pair.task.deadline_sec,

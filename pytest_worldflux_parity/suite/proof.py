@@ -14,17 +14,24 @@ from typing import Any, Literal
 
 from ..errors import SuiteError
 from .commands import CommandSide
-from .manifest import Manifest, ManifestTask, bayesian_rule, seed_policy
-from .proof_settings import MetricRule, ProofSettings, ProofTask, SeedPolicy
+from .proof_settings import (
+    MetricRule,
+    ProofSettings,
+    ProofTask,
+    SeedPolicy,
+    parse_bayesian_rule,
+    parse_seed_policy,
+)  # fmt: skip
 from .seed_plan import SeedPlan, with_seeds
-from .suite import SYSTEMS, BackendSide, Comparison, Locate, Metric, Suite, Task, parse_suite
+from .suite import SYSTEMS, At, Comparison, Locate, Suite, Task, parse_suite
 from .words import refuse_words
 
 ComponentMatch = Literal["golden", "live", "none"]
 
 # What a claim rests on: the models that the published scores are of.
 CANONICAL_PROFILES = {"dreamerv3": "official_xl", "tdmpc2": "proof_5m"}
-WEEK_SEC = 604_800
+# What a group says of these stands beside what all have.
+_MERGED = ("recipe", "recipe_map", "recipe_ignore", "eval_protocol", "validity")
 _SHARED = ("suite_id", "claim", "statistical", "seed_policy", "groups", "description")
 
 
@@ -57,7 +64,6 @@ class ProofSuite:
         claim: ``none`` for a run that is not evidence for a public claim, else the level claimed.
         parts: one suite per group, of one family each; they share id, path and sha256.
         rules: task -> its metrics, the primary one first.
-        commands: (system, task) -> how it is run, where the suite says so itself.
         warnings: what a reader should be told of the suite.
     """
 
@@ -67,8 +73,12 @@ class ProofSuite:
     rules: Mapping[str, tuple[MetricRule, ...]]
     requirements: Mapping[str, Requirements]
     component_match: ComponentMatch
-    commands: Mapping[tuple[str, str], CommandSide] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def commands(self) -> dict[tuple[str, str], CommandSide]:
+        """(system, task) -> how it is run, where the suite says so itself."""
+        return {(s, t): c for part in self.parts for s in SYSTEMS for t, c in part.commands(s).items()}
 
     @property
     def suite_id(self) -> str:
@@ -82,6 +92,11 @@ class ProofSuite:
     def comparison(self) -> Comparison:
         """What is compared: two programs, or one on purpose."""
         return self.parts[0].comparison
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """System -> what texts for people call it."""
+        return self.parts[0].labels
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -146,14 +161,14 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
         SuiteError: what a schema cannot say is wrong.
     """
     _refuse_claim_of_one(data, locate)
-    policy = seed_policy(data["seed_policy"], locate)
+    policy = parse_seed_policy(data["seed_policy"], locate)
     statistical = data.get("statistical", {})
-    groups = _groups(data)
+    groups = _merge_groups(data)
     parts, rules, requirements = [], {}, {}
     for at, group in groups:
-        part = _part(group, data["suite_id"], policy, folder, at, locate)
-        own = _rules(group["metrics"], statistical)
-        required = _requirements(group, at, locate)
+        part = _parse_part(group, data["suite_id"], policy, folder, at, locate)
+        own = _rules_of_metrics(group["metrics"], statistical)
+        required = parse_requirements(group, at, locate)
         for task in part.tasks:
             if task.id in rules:
                 raise SuiteError(f"task {task.id!r} is named twice", where=locate((*at, "tasks")))
@@ -164,7 +179,7 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
         settings=ProofSettings(
             suite_id=data["suite_id"],
             holm_scope=statistical.get("holm_scope", "all_metrics"),
-            bayesian=bayesian_rule(statistical.get("bayesian", {}), locate),
+            bayesian=parse_bayesian_rule(statistical.get("bayesian", {}), locate),
             seed_policy=policy,
             component_match_required=component_match != "none",
         ),
@@ -179,33 +194,33 @@ def parse_proof(data: Mapping[str, Any], folder: Path, locate: Locate) -> ProofS
 def _refuse_claim_of_one(data: Mapping[str, Any], locate: Locate) -> None:
     if "comparison" in data and data["claim"] != "none":
         what = f"comparison is {data['comparison']!r}: one program on purpose, of which no claim can be"
-        raise SuiteError(what, where=locate(("claim",)), mend="write `claim: none`, or leave comparison out")
+        raise SuiteError(what, where=locate(("claim",)), hint="write `claim: none`, or leave comparison out")
 
 
-def _groups(data: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], dict[str, Any]]]:
+def _merge_groups(data: Mapping[str, Any]) -> list[tuple[At, dict[str, Any]]]:
     """Where each group stands, and the group with what holds for all of them."""
     common = {k: v for k, v in data.items() if k not in _SHARED}
     if "groups" not in data:
         return [((), common)]
-    merged: list[tuple[tuple[str | int, ...], dict[str, Any]]] = []
+    merged: list[tuple[At, dict[str, Any]]] = []
     for i, own in enumerate(data["groups"]):
-        nested = {k: {**common.get(k, {}), **own.get(k, {})} for k in ("recipe", "eval_protocol", "validity")}
+        nested = {k: {**common.get(k, {}), **own.get(k, {})} for k in _MERGED}
         merged.append((("groups", i), {**common, **own, **nested}))
     return merged
 
 
-def _part(
+def _parse_part(
     group: Mapping[str, Any],
     suite_id: str,
     policy: SeedPolicy,
     folder: Path,
-    at: tuple[str | int, ...],
+    at: At,
     locate: Locate,
 ) -> Suite:
     missing = next((k for k in ("family", "tasks", "metrics") if k not in group), None)
     if missing:
-        raise SuiteError(f"key {missing!r} is missing", where=locate(at), mend=f"add `{missing}:`")
-    plain = {k: v for k, v in group.items() if k not in ("validity", "metrics", "component_match")}
+        raise SuiteError(f"key {missing!r} is missing", where=locate(at), hint=f"add `{missing}:`")
+    plain = {k: v for k, v in group.items() if k not in ("validity", "metrics")}
     judged = [{"name": m["name"], "rule": "equivalence", "margin": m["margin"]} for m in group["metrics"]]
     part = parse_suite(
         {**plain, "suite_id": suite_id, "track": "proof", "metrics": judged, "seeds": list(policy.at_first)},
@@ -213,8 +228,8 @@ def _part(
         lambda path: locate((*at, *path)),
     )
     if policy.mode != "fixed" and any(t.seeds for t in part.tasks):
-        mend = "write `mode: fixed`, or leave the seeds of tasks out"
-        raise SuiteError("auto_power gives every task its seeds", where=locate((*at, "tasks")), mend=mend)
+        hint = "write `mode: fixed`, or leave the seeds of tasks out"
+        raise SuiteError("auto_power gives every task its seeds", where=locate((*at, "tasks")), hint=hint)
     directions = {m["name"]: m.get("higher_is_better", True) for m in group["metrics"]}
     return replace(
         part,
@@ -223,7 +238,9 @@ def _part(
     )
 
 
-def _rules(metrics: Sequence[Mapping[str, Any]], statistical: Mapping[str, Any]) -> tuple[MetricRule, ...]:
+def _rules_of_metrics(
+    metrics: Sequence[Mapping[str, Any]], statistical: Mapping[str, Any]
+) -> tuple[MetricRule, ...]:
     return tuple(
         MetricRule(
             name=m["name"],
@@ -238,96 +255,24 @@ def _rules(metrics: Sequence[Mapping[str, Any]], statistical: Mapping[str, Any])
     )
 
 
-def _requirements(group: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> Requirements:
+def parse_requirements(group: Mapping[str, Any], at: At, locate: Locate) -> Requirements:
+    """What a group asks of its records; one that says ``family`` alone asks what every proof does.
+
+    Raises:
+        SuiteError: it names a word that no record could answer and be admitted.
+    """
     own = group.get("validity", {})
     refuse_words(own, (*at, "validity"), locate)
     return Requirements(
         policy_mode=own.get("policy_mode", "trained"),
         environment_backend=own.get("environment_backend"),
         model_profile=own.get("model_profile", CANONICAL_PROFILES.get(group["family"])),
-        forbidden_shortcuts=shortcuts(own.get("forbidden_shortcuts", ())),
+        forbidden_shortcuts=parse_shortcuts(own.get("forbidden_shortcuts", ())),
         artifacts={s: tuple(kinds) for s, kinds in own.get("artifacts", {}).items()},
         official_changes=tuple(own.get("official_changes", ())),
     )
 
 
-def shortcuts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def parse_shortcuts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """``key=value`` texts as pairs."""
     return tuple((key, value) for key, _, value in (t.partition("=") for t in texts))
-
-
-def from_manifest(manifest: Manifest, folder: Path) -> ProofSuite:
-    """A manifest of the earlier system as a proof suite: a part for each pair of programs.
-
-    Its tasks name no recipe and no budget in frames: the latest points are compared, and what its
-    ``train_budget`` says is looked for in the records.
-
-    Args:
-        folder: of the manifest; its programs start in folders relative to it.
-    """
-    groups: dict[tuple[object, ...], list[ManifestTask]] = {}
-    for task in manifest.tasks:
-        programs = (
-            (side.adapter, side.adapter_id, side.backend_kind, side.source_commit)
-            for side in (task.sides[s] for s in SYSTEMS)
-        )
-        groups.setdefault((task.family, *programs), []).append(task)
-    return ProofSuite(
-        settings=manifest.settings,
-        claim=manifest.claim_level or "none",
-        parts=tuple(_manifest_part(tasks, manifest, folder) for tasks in groups.values()),
-        rules={t.id: t.rules for t in manifest.tasks},
-        requirements={t.id: _manifest_requirements(t, manifest) for t in manifest.tasks},
-        component_match="golden" if manifest.settings.component_match_required else "none",
-        commands={(s, t.id): t.sides[s] for t in manifest.tasks for s in SYSTEMS},
-        warnings=manifest.warnings,
-    )
-
-
-def _manifest_part(tasks: Sequence[ManifestTask], manifest: Manifest, folder: Path) -> Suite:
-    """The part of tasks that are run by the same two programs."""
-    first = tasks[0]
-    rules = {r.name: r for t in tasks for r in t.rules}
-    metrics = (
-        replace(m, tasks=tuple(t.id for t in tasks if any(r.name == m.name for r in t.rules)))
-        for m in judged_metrics(tuple(rules.values()))
-    )
-    return Suite(
-        suite_id=manifest.suite_id,
-        family=first.family,
-        track="proof",
-        tasks=tuple(_manifest_run(t) for t in tasks),
-        seeds=dict.fromkeys(SYSTEMS, manifest.settings.seed_policy.at_first),
-        sides={s: BackendSide(first.sides[s].adapter) for s in SYSTEMS},
-        metrics=tuple(metrics),
-        component_match="golden" if manifest.settings.component_match_required else "none",
-    )
-
-
-def _manifest_run(task: ManifestTask) -> Task:
-    deadlines = [s.timeout_sec for s in task.sides.values() if s.timeout_sec is not None]
-    return Task(
-        id=task.id,
-        eval_protocol=task.eval_protocol,
-        seeds=task.seeds,
-        deadline_sec=float(max(deadlines, default=WEEK_SEC)),
-    )
-
-
-def _manifest_requirements(task: ManifestTask, manifest: Manifest) -> Requirements:
-    own = task.validity_requirements
-    claimed = (manifest.claim_level or "none") != "none"
-    return Requirements(
-        policy_mode=own.get("policy_mode"),
-        environment_backend=own.get("environment_backend"),
-        model_profile=CANONICAL_PROFILES.get(task.family) if claimed else None,
-        forbidden_shortcuts=shortcuts(own.get("forbidden_shortcuts", ())),
-        train_budget=task.train_budget,
-    )
-
-
-def judged_metrics(rules: Sequence[MetricRule]) -> tuple[Metric, ...]:
-    """Rules as the metrics of a part, for what takes values from records."""
-    return tuple(
-        Metric(r.name, "equivalence", r.equivalence_margin, 1 - r.alpha, r.higher_is_better) for r in rules
-    )

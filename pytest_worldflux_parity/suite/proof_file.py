@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from .. import schemas
-from ..errors import SuiteError
-from . import manifest_file, suite_file
+from . import suite_file
 from .claims import refuse_beyond_bounds
-from .proof import ProofSuite, from_manifest, parse_proof
+from .manifest import parse_manifest
+from .proof import ProofSuite, parse_proof
 
 
 def load(path: Path) -> ProofSuite:
@@ -21,10 +20,9 @@ def load(path: Path) -> ProofSuite:
     """
     source = suite_file.read_track(path, "proof", "proof suite")
     if source.schema == "suite.proof_v1":
-        schemas.check(source.document, source.schema, source.locate, SuiteError)
         proof = parse_proof(source.document, path.parent, source.locate)
     else:
-        proof = from_manifest(manifest_file.load(path), path.parent)
+        proof = parse_manifest(source.document, source.locate)
     refuse_beyond_bounds(proof, source.document, source.locate)
     parts = (replace(part, path=path, sha256=source.sha256) for part in proof.parts)
-    return replace(proof, parts=tuple(parts))
+    return replace(proof, parts=tuple(parts), warnings=(*proof.warnings, *source.warnings))

@@ -1,23 +1,22 @@
-"""What a proof suite asks for, as frozen data; :mod:`.manifest` makes it from a file."""
+"""What a proof suite asks for, as frozen data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from .suite import SYSTEMS
+from ..errors import SuiteError
+from .suite import SYSTEMS, Locate
 
 DRAWS = 20_000
 BASE_SEED = 20260220
 EQUIVALENT = 0.95
 NONINFERIOR = 0.975
 Design = Literal["paired", "pooled", "unpaired"]
-Effect = Literal["log_ratio", "normalized_difference"]
+DESIGNS = get_args(Design)
 
 HolmScope = Literal["primary", "all_metrics"]
-HOLM_SCOPES = ("primary", "all_metrics")
-SEED_MODES = ("fixed", "auto_power")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class MetricRule:
     """How one metric of one task is judged. Margins are relative: 0.05 is 5 % of the official mean."""
 
     name: str
-    effect: Effect = "log_ratio"
+    effect: str = "log_ratio"
     design: Design = "unpaired"
     alpha: float = 0.05
     equivalence_margin: float = 0.05
@@ -103,3 +102,51 @@ class ProofSettings:
     bayesian: BayesianRule = field(default_factory=BayesianRule)
     seed_policy: SeedPolicy = field(default_factory=SeedPolicy)
     component_match_required: bool = False
+
+
+def parse_bayesian_rule(own: Mapping[str, Any], locate: Locate) -> BayesianRule:
+    """The Bayesian check of a suite, which a schema accepts.
+
+    Raises:
+        SuiteError: a dual pass is required and the check is off.
+    """
+    enable = own.get("enable", True)
+    dual = own.get("dual_pass_required", enable)
+    if dual and not enable:
+        raise SuiteError(
+            "dual_pass_required is true, and the Bayesian check is not enabled",
+            where=locate(("statistical", "bayesian", "dual_pass_required")),
+            hint="set `enable: true`",
+        )
+    return BayesianRule(**{**own, "enable": enable, "dual_pass_required": dual})
+
+
+def parse_seed_policy(own: Mapping[str, Any], locate: Locate) -> SeedPolicy:
+    """The seed policy of a suite, which a schema accepts.
+
+    Raises:
+        SuiteError: nothing could pass with it.
+    """
+    policy = SeedPolicy(**{**own, "values": tuple(own.get("values", ()))})
+    wrong = _refuse_fixed(policy) if policy.mode == "fixed" else _refuse_auto_power(policy)
+    if wrong:
+        raise SuiteError(wrong, where=locate(("seed_policy",)))
+    return policy
+
+
+def _refuse_fixed(policy: SeedPolicy) -> str:
+    if not policy.values:
+        return "a fixed seed policy names its seeds in `values`"
+    if len(policy.values) < policy.min_seeds:
+        count = len(policy.values)
+        return f"min_seeds is {policy.min_seeds} and there are {count} values, so nothing can pass"
+    return ""
+
+
+def _refuse_auto_power(policy: SeedPolicy) -> str:
+    first, most, values = f"pilot_seeds {policy.pilot_seeds}", policy.max_seeds, policy.values
+    if max(policy.pilot_seeds, policy.min_seeds) > most:
+        return f"{first} and min_seeds {policy.min_seeds} must not be above max_seeds {most}"
+    if values and len(values) < most:
+        return f"{len(values)} values are fewer than max_seeds {most}; leave `values` empty"
+    return ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import StatisticsError
+from ..errors import ParityError, StatisticsError
 from .proof_settings import ProofTask
 from .suite import SYSTEMS
 
@@ -62,3 +62,19 @@ def with_seeds(tasks: Sequence[ProofTask], plan: SeedPlan) -> tuple[ProofTask, .
     if sorted(seeds) != sorted(t.id for t in tasks) or len(plan.tasks) != len(tasks):
         raise StatisticsError("the plan of seeds names other tasks than the suite", where="seed plan")
     return tuple(replace(t, seeds=dict.fromkeys(SYSTEMS, seeds[t.id])) for t in tasks)
+
+
+def parse_seeds(option: str, text: str) -> tuple[int, ...]:
+    """Seeds as they are typed.
+
+    Args:
+        option: the option that gives them.
+
+    Raises:
+        ParityError: they are not distinct whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    whole = all(p.isascii() and p.isdigit() and len(p) < 19 for p in parts)
+    if not whole or len({int(p) for p in parts}) != len(parts):
+        raise ParityError(f"{option} {text!r}: distinct whole numbers are wanted, as in 0,1,2")
+    return tuple(sorted(map(int, parts)))

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import SuiteError
+from ..schemas.rule_names import QUESTIONS
+from . import SYSTEMS as SYSTEMS
+from .commands import CommandSide
+from .labels import parse_labels
+from .recipe_terms import RecipeTerms, parse_recipe_terms
 
-SYSTEMS = ("official", "worldflux")
-RULES = ("drop_ratio", "calibrated", "equivalence")
 CURVE_METRICS = ("episode_return", "final_return_mean", "auc_return")
 
 DEFAULT_ADAPTERS = {
@@ -30,19 +33,15 @@ DEFAULT_ADAPTERS = {
 # DreamerV3 ends 18.4 % before its 400,000 frames. What is further away is a score of another training.
 MOST_TOLERANCE = 0.2
 
-# The path of a value within the suite -> ``file:line``.
-Locate = Callable[[tuple[str | int, ...]], str]
-Rule = Literal["drop_ratio", "calibrated", "equivalence"]
+# The path of a value within the suite.
+At = tuple[str | int, ...]
+# Such a path -> ``file:line``.
+Locate = Callable[[At], str]
 Comparison = Literal["programs", "versions", "self"]
 # Points, or {"frames": n}.
 EvalWindow = int | Mapping[str, int]
 # The parts of a budget in which episodes are averaged, where the suite names no number.
 BINS = 20
-
-
-def is_suite_name(path: Path) -> bool:
-    """Whether a file of this name may be a suite."""
-    return path.suffix.lower() in (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,14 @@ class ArtifactSide:
 
 @dataclass(frozen=True)
 class BackendSide:
-    """A side run live by the backend ``adapter``."""
+    """A side run live: by the backend ``adapter``, or by commands that the file itself has.
+
+    Attributes:
+        commands: task -> how it is run, where no backend says so.
+    """
 
     adapter: str
+    commands: Mapping[str, CommandSide] = field(default_factory=dict)
 
 
 Side = ArtifactSide | BackendSide
@@ -112,7 +116,7 @@ class Metric:
     """
 
     name: str
-    rule: Rule
+    rule: str
     margin: float
     confidence: float = 0.95
     higher_is_better: bool = True
@@ -122,7 +126,7 @@ class Metric:
     @property
     def question(self) -> str:
         """What the rule answers: ``equivalence`` or ``non-inferiority``."""
-        return "equivalence" if self.rule == "equivalence" else "non-inferiority"
+        return QUESTIONS[self.rule]
 
 
 @dataclass(frozen=True)
@@ -198,8 +202,12 @@ class Suite:
         component_match: whether the worldflux backend's components are compared with a golden folder
             before anything is trained; None: where it declares how. Where it does not, ``golden`` is refused
             before anything runs, and ``required`` fails the verdict.
+        components: names of those that are compared; empty: all of the golden. With fewer nothing passes that
+            requires components.
         comparison: of two programs; or, where the suite asks for it, of two versions of one program, or of
             one program with itself. The latter two are never a claim.
+        recipe_terms: on what terms the recipes of the two sides are compared.
+        labels: system -> what texts for people call it, where not by its own word.
         legacy: read from the quick format of the earlier system.
         replaced: the sides that the suite names, where the command line gave a table in their place.
         sha256: of the file's bytes.
@@ -216,7 +224,10 @@ class Suite:
     threads: int = 1
     on_inconclusive: Literal["fail", "warn"] = "fail"
     component_match: Literal["golden", "required", "none"] | None = None
+    components: tuple[str, ...] = ()
     comparison: Comparison = "programs"
+    recipe_terms: RecipeTerms = field(default_factory=RecipeTerms)
+    labels: Mapping[str, str] = field(default_factory=dict)
     legacy: bool = False
     replaced: Mapping[str, Side] = field(default_factory=dict)
     path: Path = Path()
@@ -230,6 +241,21 @@ class Suite:
     def live_systems(self) -> tuple[str, ...]:
         """The systems that are run, in the order official, worldflux."""
         return tuple(s for s in SYSTEMS if isinstance(self.sides.get(s), BackendSide))
+
+    @property
+    def requires_components(self) -> bool:
+        """Whether nothing passes unless every component matches."""
+        return self.component_match in ("golden", "required")
+
+    @property
+    def names_components(self) -> bool:
+        """Whether the suite itself, and not its backend alone, says that components are compared."""
+        return self.requires_components or bool(self.components)
+
+    def commands(self, system: str) -> Mapping[str, CommandSide]:
+        """Task -> how a system is run, where the file says so itself."""
+        side = self.sides.get(system)
+        return side.commands if isinstance(side, BackendSide) else {}
 
     def judged_tasks(self, metric: Metric) -> tuple[Task, ...]:
         """The tasks on which ``metric`` is judged."""
@@ -263,12 +289,12 @@ class Suite:
         Raises:
             SuiteError: a live side is given a path without a format, or a format without a path.
         """
-        tables = {s: _overridden(self.sides[s], o, s) for s, o in overrides.items()}
+        tables = {s: _override_side(self.sides[s], o, s) for s, o in overrides.items()}
         replaced = {s: self.sides[s] for s in tables}
         return replace(self, sides={**self.sides, **tables}, replaced=replaced)
 
 
-def _overridden(side: Side, given: Override, system: str) -> ArtifactSide:
+def _override_side(side: Side, given: Override, system: str) -> ArtifactSide:
     """The table that is read in a side's place; of another file, repo and commit are not known."""
     option = "--parity-upstream" if system == "official" else "--parity-worldflux"
     own = side if isinstance(side, ArtifactSide) else None
@@ -279,7 +305,7 @@ def _overridden(side: Side, given: Override, system: str) -> ArtifactSide:
         raise SuiteError(
             f"the {system} side is live, and {lacking} is not given",
             where="command line",
-            mend=f"give both {option} and {option}-format",
+            hint=f"give both {option} and {option}-format",
         )
     if own is None:
         return ArtifactSide(path, format)
@@ -301,48 +327,66 @@ def parse_suite(data: Mapping[str, Any], folder: Path, locate: Locate) -> Suite:
         SuiteError: what a schema cannot say is wrong (duplicate tasks, an unknown default adapter, ...).
     """
     if "schema_version" not in data:
-        return _legacy_quick(data, folder)
-    tasks = _tasks(data, locate)
+        return _parse_legacy_quick(data, folder)
+    tasks = _parse_tasks(data, locate)
     return Suite(
         suite_id=data["suite_id"],
         family=data["family"],
         track=data["track"],
         tasks=tasks,
-        seeds=_seeds(data["seeds"], locate),
-        sides={s: _side(data.get(s), data["family"], s, folder, locate) for s in SYSTEMS},
-        metrics=_metrics(data["metrics"], [t.id for t in tasks], locate),
+        seeds=_parse_seeds(data["seeds"], locate),
+        sides={s: _parse_side(data.get(s), data["family"], s, folder, locate) for s in SYSTEMS},
+        metrics=_parse_metrics(data["metrics"], [t.id for t in tasks], locate),
         retries=data.get("retries", 0),
         threads=data.get("threads", 1),
         on_inconclusive=data.get("on_inconclusive", "fail"),
         component_match=data.get("component_match"),
+        components=_parse_declared(data, locate),
         comparison=data.get("comparison", "programs"),
+        recipe_terms=parse_recipe_terms(data, (t.recipe for t in tasks), locate),
+        labels=parse_labels(data, _list_ids(data, tasks), locate),
     )
 
 
-def _tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
+def _list_ids(data: Mapping[str, Any], tasks: Sequence[Task]) -> list[str]:
+    return [data["suite_id"], data["family"], *(t.id for t in tasks), *(m["name"] for m in data["metrics"])]
+
+
+def _parse_declared(data: Mapping[str, Any], locate: Locate) -> tuple[str, ...]:
+    """The components that are declared; the golden, which is read later, says whether it has them."""
+    names = tuple(data.get("components", ()))
+    _refuse_repeated_values(names, "component", ("components",), locate)
+    if names and data.get("component_match") == "none":
+        what = "components are named, and component_match is 'none'"
+        hint = "leave one of the two out"
+        raise SuiteError(what, where=locate(("component_match",)), hint=hint)
+    return names
+
+
+def _parse_tasks(data: Mapping[str, Any], locate: Locate) -> tuple[Task, ...]:
     rows = [t if isinstance(t, Mapping) else {"id": t} for t in data["tasks"]]
-    _refuse_repeats([t["id"] for t in rows], "task", ("tasks",), locate)
+    _refuse_repeated_values([t["id"] for t in rows], "task", ("tasks",), locate)
     for at, row in (((), data), *((("tasks", i), row) for i, row in enumerate(rows))):
         _refuse_reversed_windows(row, at, locate)
         _refuse_wide_tolerance(row, at, locate)
     for i, row in enumerate(rows):
-        _refuse_repeats(row.get("seeds", ()), "seed", ("tasks", i, "seeds"), locate)
+        _refuse_repeated_values(row.get("seeds", ()), "seed", ("tasks", i, "seeds"), locate)
     for system in SYSTEMS:
         names = [row.get("names", {}).get(system, row["id"]) for row in rows]
-        _refuse_repeats(names, f"{system} table's name", ("tasks",), locate)
-    tasks = tuple(_task(row, data, ("tasks", i), locate) for i, row in enumerate(rows))
+        _refuse_repeated_values(names, f"{system} table's name", ("tasks",), locate)
+    tasks = tuple(_parse_task(row, data, ("tasks", i), locate) for i, row in enumerate(rows))
     for i, task in enumerate(tasks):
         if task.budget is None:
             raise SuiteError(
                 f"task {task.id!r} has no budget, so the sides could be compared at different steps",
                 where=locate(("tasks", i)),
-                mend="add `budget: {step: <frames>}` to the suite or to the task",
+                hint="add `budget: {step: <frames>}` to the suite or to the task",
             )
         _refuse_few_evaluations(task, task.budget, ("tasks", i), locate)
     return tasks
 
 
-def _task(own: Mapping[str, Any], data: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> Task:
+def _parse_task(own: Mapping[str, Any], data: Mapping[str, Any], at: At, locate: Locate) -> Task:
     budget = {**data.get("budget", {}), **own.get("budget", {})}
     protocol = {**data.get("eval_protocol", {}), **own.get("eval_protocol", {})}
     place = at if "points" in own or "bins" in own else ()
@@ -350,7 +394,7 @@ def _task(own: Mapping[str, Any], data: Mapping[str, Any], at: tuple[str | int, 
         id=own["id"],
         recipe={**data.get("recipe", {}), **own.get("recipe", {})},
         eval_protocol=protocol,
-        points=_points({**data, **own}, protocol.get("eval_interval"), place, locate),
+        points=_parse_points({**data, **own}, protocol.get("eval_interval"), place, locate),
         budget=Budget(budget["step"], budget.get("tolerance", 0.0)) if budget else None,
         deadline_sec=own.get("deadline_sec", data.get("deadline_sec", 3600.0)),
         seeds=tuple(sorted(own["seeds"])) if "seeds" in own else None,
@@ -359,9 +403,7 @@ def _task(own: Mapping[str, Any], data: Mapping[str, Any], at: tuple[str | int, 
     )
 
 
-def _points(
-    said: Mapping[str, Any], interval: int | None, at: tuple[str | int, ...], locate: Locate
-) -> Points | None:
+def _parse_points(said: Mapping[str, Any], interval: int | None, at: At, locate: Locate) -> Points | None:
     """What the points are. An interval alone says evaluations.
 
     Raises:
@@ -373,18 +415,18 @@ def _points(
     if "bins" in said:
         what = "bins are parts of the budget in which episodes are averaged, and the points are no episodes"
         raise SuiteError(
-            what, where=locate((*at, "bins")), mend="write `points: episodes`, or leave bins out"
+            what, where=locate((*at, "bins")), hint="write `points: episodes`, or leave bins out"
         )
     if kind == "evaluations" and interval is None:
         raise SuiteError(
             "points are evaluations, and nothing says how far apart",
             where=locate((*at, "points")),
-            mend="add `eval_protocol: {eval_interval: <frames>}`, or write `points: episodes`",
+            hint="add `eval_protocol: {eval_interval: <frames>}`, or write `points: episodes`",
         )
     return None if kind is None else Points(kind, interval or 0)
 
 
-def _refuse_few_evaluations(task: Task, budget: Budget, at: tuple[str | int, ...], locate: Locate) -> None:
+def _refuse_few_evaluations(task: Task, budget: Budget, at: At, locate: Locate) -> None:
     if task.points is None or task.points.kind == "episodes":
         return
     there = budget.step // task.points.interval
@@ -394,53 +436,55 @@ def _refuse_few_evaluations(task: Task, budget: Budget, at: tuple[str | int, ...
             f"task {task.id!r} has {there} evaluations up to its budget of {budget.step} frames, one each "
             f"{task.points.interval}, and its score is the mean of the last {window}",
             where=locate(at),
-            mend="write a smaller `eval_interval` (frames) or `eval_window`",
+            hint="write a smaller `eval_interval` (frames) or `eval_window`",
         )
 
 
-def _refuse_reversed_windows(row: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> None:
+def _refuse_reversed_windows(row: Mapping[str, Any], at: At, locate: Locate) -> None:
     for name, (first, last) in row.get("eval_protocol", {}).get("windows", {}).items():
         if first > last:
             raise SuiteError(
                 f"window {name!r} is [{first}, {last}]",
                 where=locate((*at, "eval_protocol", "windows", name)),
-                mend="write [first, last] with first <= last",
+                hint="write [first, last] with first <= last",
             )
 
 
-def _refuse_wide_tolerance(row: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> None:
+def _refuse_wide_tolerance(row: Mapping[str, Any], at: At, locate: Locate) -> None:
     tolerance = row.get("budget", {}).get("tolerance", 0.0)
     if tolerance > MOST_TOLERANCE:
         raise SuiteError(
             f"budget.tolerance is {tolerance:g}, and at most {MOST_TOLERANCE:g} of a budget is tolerated",
             where=locate((*at, "budget", "tolerance")),
-            mend=f"write `tolerance: {MOST_TOLERANCE:g}` or less, or a step at which both sides have a score",
+            hint=f"write `tolerance: {MOST_TOLERANCE:g}` or less, or a step at which both sides have a score",
         )
 
 
-def _seeds(value: Any, locate: Locate) -> dict[str, tuple[int, ...] | None]:
+def _parse_seeds(value: Any, locate: Locate) -> dict[str, tuple[int, ...] | None]:
     if isinstance(value, Mapping):
-        return {s: _seed_list(value[s], ("seeds", s), locate) for s in SYSTEMS}
-    return dict.fromkeys(SYSTEMS, _seed_list(value, ("seeds",), locate))
+        return {s: _parse_seed_list(value[s], ("seeds", s), locate) for s in SYSTEMS}
+    return dict.fromkeys(SYSTEMS, _parse_seed_list(value, ("seeds",), locate))
 
 
-def _seed_list(value: int | Sequence[int], at: tuple[str | int, ...], locate: Locate) -> tuple[int, ...]:
+def _parse_seed_list(value: int | Sequence[int], at: At, locate: Locate) -> tuple[int, ...]:
     seeds = tuple(range(value)) if isinstance(value, int) else tuple(value)
-    _refuse_repeats(seeds, "seed", at, locate)
+    _refuse_repeated_values(seeds, "seed", at, locate)
     return seeds
 
 
-def _refuse_repeats(values: Sequence[object], what: str, at: tuple[str | int, ...], locate: Locate) -> None:
+def _refuse_repeated_values(values: Sequence[object], what: str, at: At, locate: Locate) -> None:
     seen: set[object] = set()
     for i, value in enumerate(values):
         if value in seen:
             raise SuiteError(
-                f"{what} {value!r} is named twice", where=locate((*at, i)), mend=f"name each {what} once"
+                f"{what} {value!r} is named twice", where=locate((*at, i)), hint=f"name each {what} once"
             )
         seen.add(value)
 
 
-def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path, locate: Locate) -> Side:
+def _parse_side(
+    own: Mapping[str, Any] | None, family: str, system: str, folder: Path, locate: Locate
+) -> Side:
     if own and "artifact" in own:
         artifact = dict(own["artifact"])
         return ArtifactSide(path=folder / artifact.pop("path"), **artifact)
@@ -451,13 +495,15 @@ def _side(own: Mapping[str, Any] | None, family: str, system: str, folder: Path,
             where=locate(("family",)),
             valid=sorted({f for f, _ in DEFAULT_ADAPTERS}),
             got=family,
-            mend=f"add `{system}: {{backend: <adapter id>}}`",
+            hint=f"add `{system}: {{backend: <adapter id>}}`",
         )
     return BackendSide(adapter)
 
 
-def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], locate: Locate) -> tuple[Metric, ...]:
-    _refuse_repeats([r["name"] for r in rows], "metric", ("metrics",), locate)
+def _parse_metrics(
+    rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], locate: Locate
+) -> tuple[Metric, ...]:
+    _refuse_repeated_values([r["name"] for r in rows], "metric", ("metrics",), locate)
     metrics = tuple(Metric(**{**row, "tasks": tuple(row.get("tasks", ()))}) for row in rows)
     for i, metric in enumerate(metrics):
         for j, task in enumerate(metric.tasks):
@@ -469,12 +515,12 @@ def _metrics(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], locate: Lo
             raise SuiteError(
                 f"no metric is judged on task {task!r}",
                 where=locate(("tasks", i)),
-                mend="name it in a metric's `tasks`",
+                hint="name it in a metric's `tasks`",
             )
     return metrics
 
 
-def _legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
+def _parse_legacy_quick(data: Mapping[str, Any], folder: Path) -> Suite:
     """The quick suite of the earlier system: two tables, the documented rule, seeds from the tables.
 
     Of two scores for one point the last in the file counts, as it did there without a word; the

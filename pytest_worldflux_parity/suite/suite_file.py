@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,8 @@ import yaml
 
 from .. import schemas
 from ..errors import SuiteError
-from .suite import Locate, Suite, parse_suite
+from .commands import value_at
+from .suite import SYSTEMS, Locate, Suite, parse_suite
 
 SUITE_SCHEMA = "worldflux.parity.suite.v1"
 # Proof manifests of the earlier system.
@@ -30,10 +32,11 @@ MANIFEST_SCHEMAS = {
 }
 QUICK_SCHEMAS = ("suite.v1", "suite.quick_legacy")
 CAMPAIGN_SCHEMA = "worldflux.parity.campaign.v1"
+_SHELL = ("`", "$(", "${", "\n", "\r", ";", "&", "|", ">", "<")
 MAX_NODES = 50_000
 MAX_DEPTH = 50
 
-_INT = re.compile(r"[-+]?[0-9]+(_[0-9]+)*$")
+_WHOLE_NUMERAL = re.compile(r"[-+]?[0-9]+(_[0-9]+)*$")
 # Integers too: 3e6 steps.
 _POWER = re.compile(r"[-+]?[0-9]+[eE]\+?[0-9]{1,2}$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
@@ -43,7 +46,7 @@ _SWITCHES = {
     **dict.fromkeys(("off", "Off", "OFF", "no", "No", "NO"), "false"),
 }
 _NO_NUMBERS = re.compile(r"[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$")
-_CONSTANTS = {
+_YAML_CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -57,26 +60,24 @@ def load(path: Path) -> Suite:
     Raises:
         SuiteError: the file cannot be read, is not YAML, or is not a quick suite.
     """
-    source = read(path)
-    if source.schema not in QUICK_SCHEMAS:
-        raise SuiteError(
-            f"this is a {source.track} suite, and a quick one is wanted",
-            where=source.locate(("track",)),
-            mend=f"pytest --parity={source.track} {path}",
-        )
-    schemas.check(source.document, source.schema, source.locate, SuiteError)
+    source = read_track(path, "quick", "quick one")
     return replace(parse_suite(source.document, path.parent, source.locate), path=path, sha256=source.sha256)
 
 
 @dataclass(frozen=True)
 class SuiteSource:
-    """A suite file as it was read, and which schema it must satisfy."""
+    """A suite file as it was read, and which schema it must satisfy.
+
+    Attributes:
+        warnings: what stands in it otherwise than the schema wants, and was read all the same.
+    """
 
     path: Path
     document: dict[str, Any]
     schema: str
     sha256: str
     locate: Locate
+    warnings: tuple[str, ...] = ()
 
     @property
     def track(self) -> str:
@@ -91,7 +92,7 @@ def read(path: Path) -> SuiteSource:
     Raises:
         SuiteError: the file cannot be read, is not YAML, or no format that is known.
     """
-    raw = _read(path)
+    raw = _read_bytes(path)
     document, lines = parse_yaml(raw, str(path))
     if not isinstance(document, dict):
         raise SuiteError("a suite is a mapping of keys", where=f"{path}:1")
@@ -100,19 +101,88 @@ def read(path: Path) -> SuiteSource:
 
 
 def read_track(path: Path, track: str, wanted: str) -> SuiteSource:
-    """As :func:`read`, of a file that must be of one track; ``wanted``: what such a file is called.
+    """As :func:`read`, of a file that must be of one track and that its schema must accept.
+
+    Args:
+        wanted: what such a file is called.
 
     Raises:
-        SuiteError: as :func:`read`, or it is of another track.
+        SuiteError: as :func:`read`, it is of another track, or its schema does not accept it.
     """
     source = read(path)
     if source.track != track:
         raise SuiteError(
             f"this is a {source.track} suite, and a {wanted} is wanted",
             where=source.locate(("track",)),
-            mend=f"pytest --parity={source.track} {path}",
+            hint=f"pytest --parity={source.track} {path}",
         )
-    return source
+    warnings = (*_split_commands(source.document, source.schema, source.locate),)
+    if source.schema in MANIFEST_SCHEMAS.values():
+        warnings += (*_read_numbers(source),)
+    if source.schema == MANIFEST_SCHEMAS["parity.manifest.v1"]:
+        # It has no name of its own.
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem).lstrip("_.-") or "manifest"
+        source.document.setdefault("suite_id", name)
+    schemas.check(source.document, source.schema, source.locate, SuiteError)
+    return replace(source, warnings=warnings)
+
+
+def _split_commands(document: dict[str, Any], schema: str, locate: Locate) -> Iterator[str]:
+    """Turn the commands of a file that are one text into lists; warn of each.
+
+    Args:
+        document: nothing of it need be as its schema wants it.
+
+    Raises:
+        SuiteError: the format allows no text, or it holds what only a shell understands.
+    """
+    if schema == "campaign.v1":
+        places: list[schemas.Path] = [("sources", source) for source in ("oracle", "worldflux")]
+    else:
+        tasks = document.get("tasks")
+        count = len(tasks) if isinstance(tasks, list) else 0
+        places = [("tasks", i, system) for i in range(count) for system in SYSTEMS]
+    key = "command_template" if schema == "campaign.v1" else "command"
+    for at in places:
+        holder = value_at(document, *at)
+        if not isinstance(holder, dict) or not isinstance(holder.get(key), str):
+            continue
+        where = locate((*at, key))
+        if schema == "suite.parity_v2":
+            raise SuiteError(
+                f"the command of {at[-1]} is one string, and there is no shell to read it",
+                where=where,
+                hint='write it as a list: ["python3", "program.py", "--seed", "{seed}"]',
+            )
+        holder[key] = _split_command(holder[key], where)
+        yield f"{where}: the command of {at[-1]} is one string; write it as a list"
+
+
+def _split_command(command: str, where: str) -> list[str]:
+    """A command that is one string as the list that it stands for; there is no shell."""
+    found = next((mark for mark in _SHELL if mark in command), None)
+    if found:
+        raise SuiteError(
+            f"the command holds {found!r}, which only a shell understands, and there is none",
+            where=where,
+            hint="write the command as a list",
+        )
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise SuiteError(f"the command cannot be split: {error}", where=where) from None
+
+
+def _read_numbers(source: SuiteSource) -> Iterator[str]:
+    """Turn texts into the numbers that they stand for, as the earlier system does; warn of each.
+
+    Older readers of YAML make a text of ``1e-08``, and what wrote a manifest anew kept that.
+    """
+    for at, text in list(schemas.texts_for_numbers(source.document, source.schema)):
+        if (number := parse_numeral(text)) is not None:
+            value_at(source.document, *at[:-1])[at[-1]] = number
+            name = ".".join(map(str, at))
+            yield f"{source.locate(at)}: {name} is the text {text!r}, and is read as {number}"
 
 
 def locator(path: Path, lines: Mapping[schemas.Path, int]) -> Locate:
@@ -132,7 +202,7 @@ def place(path: Path, *at: str | int) -> str:
     Raises:
         SuiteError: the file is no longer what was loaded.
     """
-    _, lines = parse_yaml(_read(path), str(path))
+    _, lines = parse_yaml(_read_bytes(path), str(path))
     return locator(path, lines)(at)
 
 
@@ -142,12 +212,12 @@ def place_of(path: Path, *ends: tuple[str | None, ...]) -> str:
     Raises:
         SuiteError: the file is no longer what was loaded.
     """
-    _, lines = parse_yaml(_read(path), str(path))
+    _, lines = parse_yaml(_read_bytes(path), str(path))
     found = (f"{path}:{line}" for end in ends for at, line in lines.items() if at[-len(end) :] == end)
     return next(found, str(path))
 
 
-def _read(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -166,7 +236,7 @@ def _schema_of(document: dict[str, Any], locate: Locate) -> str:
         return "suite.quick_legacy"
     if version is None:
         raise SuiteError(
-            "key 'schema_version' is missing", where=locate(()), mend=f"add `schema_version: {SUITE_SCHEMA}`"
+            "key 'schema_version' is missing", where=locate(()), hint=f"add `schema_version: {SUITE_SCHEMA}`"
         )
     raise SuiteError(
         f"schema_version is {version!r}",
@@ -184,10 +254,10 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Any, dict[schemas.Path, int]]:
     """
     try:
         if _is_deep(raw, _Loader, where):
-            raise _too_deep(where)
+            raise _refuse_deep(where)
         node = yaml.compose(raw, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise _not_yaml(error, raw, where) from None
+        raise _explain_no_yaml(error, raw, where) from None
     if node is None:
         raise SuiteError("the file is empty", where=where)
     return _Construction(where).run(node)
@@ -215,24 +285,24 @@ def _is_deep(raw: bytes, loader: Any, where: str) -> bool:
     return False
 
 
-def _too_deep(where: str) -> SuiteError:
+def _refuse_deep(where: str) -> SuiteError:
     return SuiteError(f"nested more than {MAX_DEPTH} deep", where=where)
 
 
-def _not_yaml(error: Exception, raw: bytes, where: str) -> SuiteError:
+def _explain_no_yaml(error: Exception, raw: bytes, where: str) -> SuiteError:
     """One in C may read ahead and refuse what is deep before it tells how deep; the one in Python tells."""
     with suppress(yaml.YAMLError):
         if _is_deep(raw, yaml.SafeLoader, where):
-            return _too_deep(where)
+            return _refuse_deep(where)
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark else ""
     problem = getattr(error, "problem", None) or str(error).split("\n")[0]
     return SuiteError(f"not YAML: {problem}", where=where + line)
 
 
-def numeral(text: str) -> int | float | None:
+def parse_numeral(text: str) -> int | float | None:
     """The number that a text stands for, infinity where it is too large; None where it is none."""
-    if _INT.match(text) and len(text) < 400:
+    if _WHOLE_NUMERAL.match(text) and len(text) < 400:
         return int(text)
     if _POWER.match(text):
         mantissa, _, exponent = text.lower().partition("e")
@@ -297,10 +367,10 @@ class _Construction:
         text = str(node.value)
         if getattr(node, "style", None):
             return text
-        if text in _CONSTANTS:
-            return _CONSTANTS[text]
+        if text in _YAML_CONSTANTS:
+            return _YAML_CONSTANTS[text]
         self._refuse_two_readings(text, node)
-        number = numeral(text)
+        number = parse_numeral(text)
         if type(number) is float and not math.isfinite(number):
             raise self._fail(f"{text} is too large for a number", node)
         return text if number is None else number

@@ -1,6 +1,7 @@
 """The words that records and suites may use of a run: what is not known to be right is not right.
 
-One list for every track. A word counts as it is written: nobody knows ``"mock "`` or ``"Mock"``.
+One list for every track, in the schema of records, where each word stands with its meaning. A word counts as
+it is written: nobody knows ``"mock "`` or ``"Mock"``.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from .. import schemas
 from ..errors import SuiteError
-from .suite import Locate
+from .suite import At, Locate
+
+_SCHEMA = schemas.load("record.v1")
+_METADATA = _SCHEMA["properties"]["metadata"]["properties"]
+
+
+def _words_of(part: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(row["const"] for row in part["anyOf"] if "const" in row))
+
 
 # Words of the public manifests and programs of the earlier system, and ours beside them.
 KNOWN: Mapping[str, tuple[str, ...]] = {
-    "mode": ("live", "native", "native_real_env", "official"),
-    "policy_mode": ("official_reference", "parity_candidate", "trained", "training"),
-    "env_backend": ("ale", "auto", "dm_control", "dmcontrol", "gymnasium"),
+    key: _words_of(_METADATA[key]) for key in ("mode", "policy_mode", "env_backend")
 }
 # Known as well, and of nothing that a verdict may rest on.
-NEVER = ("diagnostic_random", "dry_run", "fixture", "mock", "random", "stub")
+NEVER = _words_of(_SCHEMA["$defs"]["never"])
 
 
 def is_never(word: object) -> bool:
@@ -44,7 +52,7 @@ def refusal(key: str, word: object, named: str | None = None) -> str:
     return f"{key} is {word!r}, which is no known word; {hint}{listed}"
 
 
-def refuse_words(own: Mapping[str, Any], at: tuple[str | int, ...], locate: Locate) -> None:
+def refuse_words(own: Mapping[str, Any], at: At, locate: Locate) -> None:
     """Refuse words of a suite that no record could answer and be admitted.
 
     Args:

@@ -56,12 +56,12 @@ def tree_files(folder: Path, pattern: str = "**/*") -> Dict[str, str]:
     """Path below ``folder`` -> sha256 (hex) of each file there, in order, without bytecode and ``.git``."""
     return {
         path.relative_to(folder).as_posix(): _sha256(path)
-        for path in sorted({*folder.glob(pattern), *_behind_links(folder, pattern)})
+        for path in sorted({*folder.glob(pattern), *_walk_links(folder, pattern)})
         if path.is_file() and _NO_PART.isdisjoint(path.relative_to(folder).parts) and path.suffix != ".pyc"
     }
 
 
-def _behind_links(folder: Path, pattern: str) -> Iterator[Path]:
+def _walk_links(folder: Path, pattern: str) -> Iterator[Path]:
     """What stands in linked folders below ``folder``, which ``glob`` passes over; each folder once."""
     seen = {folder.resolve()}
     for here, folders, _ in os.walk(str(folder), followlinks=True):
@@ -142,7 +142,7 @@ def object_in(text: bytes, where: str) -> Dict[str, Any]:
     """
     try:
         data = json.loads(
-            text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_repeats
+            text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeats
         )
     except WireError as error:
         raise WireError(f"{where}: {error}") from None
@@ -160,7 +160,7 @@ def _refuse_constant(token: str) -> None:
     raise WireError(f"{token} is not a number that JSON allows")
 
 
-def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def _refuse_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -173,7 +173,7 @@ _REQUIRED: Any = object()
 _PLAIN = (bool, int, float, str)
 
 
-def number(value: Any) -> Any:
+def to_number(value: Any) -> Any:
     """A scalar, or an array of one, of numpy, torch, jax or the like as a number of Python.
 
     Whatever else ``value`` is stays as it is, for who checks it to refuse; nothing is raised.
@@ -190,10 +190,10 @@ def number(value: Any) -> Any:
         return value
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A value in the types that JSON has.
 
-    Mappings, lists and arrays are gone into; scalars are as :func:`number` has them. NaN, infinities and
+    Mappings, lists and arrays are gone into; scalars are as :func:`to_number` has them. NaN, infinities and
     what else JSON has no form for become their text: what a program tells of itself must not cost its run.
 
     Raises:
@@ -202,21 +202,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, Mapping):
-        return _plain_keys(value)
+        return _to_plain_keys(value)
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((plain(item) for item in value), key=canonical_json)
-    found = number(value)
+        return sorted((to_plain(item) for item in value), key=canonical_json)
+    found = to_number(value)
     if found is value and callable(getattr(value, "tolist", None)):
-        return plain(value.tolist())
+        return to_plain(value.tolist())
     if found is None or (type(found) in _PLAIN and not (type(found) is float and not math.isfinite(found))):
         return found
     return one_line(str(found))
 
 
-def _plain_keys(value: Mapping[Any, Any]) -> Dict[str, Any]:
-    found = {str(plain(key)): plain(item) for key, item in value.items()}
+def _to_plain_keys(value: Mapping[Any, Any]) -> Dict[str, Any]:
+    found = {str(to_plain(key)): to_plain(item) for key, item in value.items()}
     if len(found) < len(value):
         raise WireError(f"two keys have one text, of {one_line(str(list(value)))}")
     return found
@@ -228,7 +228,7 @@ def one_line(text: str, most: int = 200) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def typed(data: Mapping[str, Any], key: str, kind: type, where: str, default: Any = _REQUIRED) -> Any:
+def read_field(data: Mapping[str, Any], key: str, kind: type, where: str, default: Any = _REQUIRED) -> Any:
     if key not in data:
         if default is _REQUIRED:
             raise WireError(f"{where}: {key} is missing")
@@ -240,7 +240,7 @@ def typed(data: Mapping[str, Any], key: str, kind: type, where: str, default: An
     return value
 
 
-def finite(value: Any, key: str, where: str) -> float:
+def read_finite(value: Any, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise WireError(f"{where}: {key} is {one_line(repr(value))}, not a finite number")
     # Compared as it is: an integer may have no float, and NaN is not below anything.

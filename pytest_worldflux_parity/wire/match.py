@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import (
@@ -17,22 +16,39 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
-    Tuple,
-    Type,
 )
 
-from .documents import WireError, load_object, plain, write_atomic
+from .documents import WireError, load_object, to_plain, tree_sha256, write_atomic
 
 MATCH_REQUEST_SCHEMA = "worldflux.parity.match_request.v1"
 MATCH_SCHEMA = "worldflux.parity.match.v1"
 GOLDEN_SCHEMA = "worldflux.parity.golden.v1"
-
-
-# --- component match ---
+# The order in which data flow through a training step.
+STAGES = ("environment", "encoder", "latent", "heads", "loss", "gradient", "update")
 
 
 class MatchError(WireError):
     """A match request or a golden folder that a match program cannot use; the text is one line."""
+
+
+class Arrays(Dict[str, Any]):
+    """Arrays by name; that one is missing is a mistake of who recorded them, told in a line.
+
+    Raises:
+        MatchError: on looking up a name that is not there.
+    """
+
+    def __init__(self, where: str, arrays: Mapping[str, Any]) -> None:
+        super().__init__(arrays)
+        self._where = where
+
+    def __missing__(self, name: str) -> Any:
+        raise MatchError(f"arrays.npz: {self._where}{name} is missing; record the golden folder again")
+
+    def below(self, prefix: str) -> Arrays:
+        """Those whose name begins with ``prefix``, by the rest of their name."""
+        part = {k[len(prefix) :]: v for k, v in self.items() if k.startswith(prefix)}
+        return Arrays(self._where + prefix, part)
 
 
 @dataclass(frozen=True)
@@ -42,13 +58,11 @@ class Golden:
     Attributes:
         arrays: key -> numpy array: ``weights/...`` and ``inputs/...``. What the official program computed
             from them, the plugin keeps to itself.
-        mend: the command that records such a folder.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
-    arrays: Mapping[str, Any]
-    mend: str
+    arrays: Arrays
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -61,94 +75,47 @@ class Golden:
         """Names of the outputs of each component."""
         return {row["name"]: row["outputs"] for row in self.manifest["components"]}
 
-    def below(self, prefix: str) -> Dict[str, Any]:
-        """The arrays whose key begins with ``prefix``, by the rest of their key."""
-        return {k[len(prefix) :]: v for k, v in self.arrays.items() if k.startswith(prefix)}
-
-    def get(self, key: str) -> Any:
-        """One array.
-
-        Raises:
-            MatchError: there is none.
-        """
-        if key not in self.arrays:
-            raise MatchError(f"{self.folder / 'arrays.npz'}: {key} is missing; to mend: {self.mend}")
-        return self.arrays[key]
-
-    def check_config(self, form: Any) -> None:
-        """Make sure that ``config`` has a form, as :func:`check_form` says.
-
-        Raises:
-            MatchError: it has not; the text names the key.
-        """
-        check_form(self.config, form, f"{self.folder / 'manifest.json'}: config")
-
-
-def check_form(value: Any, form: Any, where: str) -> None:
-    """Make sure that a JSON value has a form.
-
-    Args:
-        form: a dict: an object with at least these keys, each of its form (the key ``*``: every key); a
-            list of one form: a list of such; ``int``: a whole number from 0 to 2**31; ``float``: any
-            number; ``str``; ``bool``.
-
-    Raises:
-        MatchError: it has not; the text names the place.
-    """
-    if isinstance(form, dict):
-        _check_kind(value, dict, "an object", where)
-        for key, wanted in form.items():
-            if key != "*" and key not in value:
-                raise MatchError(f"{where}.{key} is missing")
-            for name in value if key == "*" else (key,):
-                check_form(value[name], wanted, f"{where}.{name}")
-    elif isinstance(form, list):
-        _check_kind(value, list, "a list", where)
-        for i, item in enumerate(value):
-            check_form(item, form[0], f"{where}[{i}]")
-    elif form is int:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2**31:
-            raise MatchError(f"{where} is {value!r:.60}, not a whole number from 0 to 2**31")
-    elif form is float:
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise MatchError(f"{where} is {value!r:.60}, not a number")
-    else:
-        _check_kind(value, form, form.__name__, where)
-
-
-def _check_kind(value: Any, kind: type, name: str, where: str) -> None:
-    if not isinstance(value, kind):
-        raise MatchError(f"{where} is {value!r:.60}, not {name}")
-
 
 def match_main(
-    program: str,
-    run: Callable[[Dict[str, Any]], None],
-    refusals: Tuple[Type[Exception], ...],
+    module: str,
+    family: str,
+    hint: str,
+    compute: Callable[[Golden, int], Dict[str, Any]],
     argv: Optional[Sequence[str]] = None,
 ) -> int:
-    """A match program: read ``match_request.json``, run, say what is wrong in one line; the exit status.
+    """A match program: read ``match_request.json``, compute, say what is wrong in one line; the exit status.
 
     Args:
-        program: ``python -m <program> match_request.json`` starts it.
-        run: computes and writes everything.
-        refusals: the errors whose text is for the user; of any other, the place is told, too.
+        module: ``python -m <module> match_request.json`` starts it, or a name of it.
+            The program's folder is the nearest above ``compute`` that has a ``backend.yaml``.
+        hint: the command that records a golden folder of this ``family``.
+        compute: makes of the golden folder, with so many threads, what :func:`write_match` writes.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if len(arguments) != 1:
-        print(f"usage: python -m {program} match_request.json", file=sys.stderr)
+        print(f"usage: python -m {module} match_request.json", file=sys.stderr)
         return 2
     try:
-        run(read_match_request(Path(arguments[0])))
+        request = read_match_request(Path(arguments[0]))
+        out_dir = Path(request["out_dir"])
+        out_dir.mkdir(parents=True, exist_ok=True)
+        (out_dir / "match.json").unlink(missing_ok=True)
+        golden = read_golden(Path(request["golden"]), family, hint)
+        above = Path(compute.__code__.co_filename).resolve().parents
+        folder = next((f for f in above if (f / "backend.yaml").is_file()), above[1])
+        written = compute(golden, request["threads"])
+        write_match(out_dir, source={"tree_sha256": tree_sha256(folder)}, **written)
     except Exception as error:
-        text = str(error) if isinstance(error, (WireError, OSError, *refusals)) else _unforeseen(error)
-        print(f"{program.partition('.')[2]}: {' '.join(text.split())}", file=sys.stderr)
+        text = str(error) if isinstance(error, (WireError, OSError)) else _describe_unforeseen(error)
+        print(f"{module.partition('.')[2] or module}: {' '.join(text.split())}", file=sys.stderr)
         return 1
     return 0
 
 
-def _unforeseen(error: Exception) -> str:
+def _describe_unforeseen(error: Exception) -> str:
     """What numpy, torch and jax say of arrays and numbers that do not fit together, and where."""
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "site-packages" not in f.filename] or frames
     place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "nowhere"
@@ -188,11 +155,11 @@ def _match_object(path: Path) -> Dict[str, Any]:
         raise MatchError(str(error)) from None
 
 
-def read_golden(folder: Path, family: str, mend: str) -> Golden:
+def read_golden(folder: Path, family: str, hint: str) -> Golden:
     """A golden folder, checked against its manifest.
 
     Args:
-        mend: the command that records one.
+        hint: the command that records one.
 
     Raises:
         OSError: a file cannot be read.
@@ -201,30 +168,24 @@ def read_golden(folder: Path, family: str, mend: str) -> Golden:
     path, archive = folder / "manifest.json", folder / "arrays.npz"
     for file in (path, archive):
         if not file.is_file():
-            raise MatchError(f"{file}: no such file; to mend: {mend}")
+            raise MatchError(f"{file}: no such file; to mend: {hint}")
     manifest = _match_object(path)
     for key, value in {"schema_version": GOLDEN_SCHEMA, "family": family}.items():
         if manifest.get(key) != value:
             raise MatchError(f"{path}: {key} is {manifest.get(key)!r}, not {value!r}")
-    form = {"config": {}, "parameters": {"*": [int]}, "components": [{"name": str, "outputs": [str]}]}
-    check_form(manifest, form, str(path))
     content, said = archive.read_bytes(), str(manifest.get("arrays_sha256"))
     found = hashlib.sha256(content).hexdigest()
     if found != said:
         raise MatchError(
-            f"{archive}: its sha256 is {found[:12]}..., the manifest's {said[:12]}...; to mend: {mend}"
+            f"{archive}: its sha256 is {found[:12]}..., the manifest's {said[:12]}...; to mend: {hint}"
         )
-    return Golden(folder, manifest, _arrays(content, archive, mend), mend)
-
-
-def _arrays(content: bytes, archive: Path, mend: str) -> Dict[str, Any]:
     import numpy as np
 
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
+            return Golden(folder, manifest, Arrays("", {key: arrays[key] for key in arrays.files}))
     except Exception as error:  # numpy and zipfile have many
-        raise MatchError(f"{archive}: cannot be read: {error}; to mend: {mend}") from None
+        raise MatchError(f"{archive}: cannot be read: {error}; to mend: {hint}") from None
 
 
 def write_match(
@@ -243,17 +204,17 @@ def write_match(
     Raises:
         OSError: the folder cannot be written.
     """
-    _save(out_dir / "outputs.npz", _keyed(outputs))
-    below = {name: _keyed(components) for name, components in perturbed.items()}
+    _save(out_dir / "outputs.npz", _add_keys(outputs))
+    below = {name: _add_keys(components) for name, components in perturbed.items()}
     _save(
         out_dir / "perturbed.npz",
         {f"{name}/{k}": v for name, arrays in below.items() for k, v in arrays.items()},
     )
-    document = {"schema_version": MATCH_SCHEMA, **plain(described)}
+    document = {"schema_version": MATCH_SCHEMA, **to_plain(described)}
     write_atomic(out_dir / "match.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def _keyed(outputs: Mapping[str, Mapping[str, Any]]) -> Dict[str, Any]:
+def _add_keys(outputs: Mapping[str, Mapping[str, Any]]) -> Dict[str, Any]:
     return {f"{component}/{name}": v for component, found in outputs.items() for name, v in found.items()}
 
 
@@ -263,3 +224,24 @@ def _save(path: Path, arrays: Mapping[str, Any]) -> None:
     with open(path, "wb") as handle:
         whole: Dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
         np.savez(handle, **whole)
+
+
+def array_problem(array: Any, *, varied: bool) -> str:
+    """Why an array of a golden is blind or broken; empty where it is fit to be compared with.
+
+    Args:
+        varied: whether it must also tell one element from another (outputs and weights must).
+    """
+    import numpy as np
+
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        return f"is of type {array.dtype}, not bool, integer or real"
+    if array.size == 0:
+        return f"is empty, of shape {array.shape}"
+    if not np.isfinite(array).all():
+        return "is not finite"
+    if varied and array.size == 1 and not array.any():
+        return "is zero, so a relative difference has no scale"
+    if varied and array.size > 1 and (array == array.flat[0]).all():
+        return f"is constant ({array.flat[0]}), so it would not show a mistake"
+    return ""

@@ -12,11 +12,12 @@ from typing import (
     Dict,
     Iterable,
     Iterator,
+    List,
     Mapping,
     Tuple,
 )
 
-from .documents import LARGEST_NUMBER, WireError, number, one_line
+from .documents import LARGEST_NUMBER, WireError, one_line, to_number
 
 
 class Progress:
@@ -38,7 +39,7 @@ class Progress:
             return
         self._last = now
         said = {"time": time.time(), "step": step, "total": self._total, **numbers}
-        line = {key: found for key, value in said.items() if _is_finite(found := number(value))}
+        line = {key: found for key, value in said.items() if _is_finite(found := to_number(value))}
         with suppress(OSError), open(self._path, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
 
@@ -54,7 +55,7 @@ class Windows:
     """
 
     def __init__(self, windows: Mapping[str, Iterable[int]]) -> None:
-        self._bounds = {name: _bounds(name, pair) for name, pair in windows.items()}
+        self._bounds = {name: _check_bounds(name, pair) for name, pair in windows.items()}
         self._sums: Dict[str, Dict[str, float]] = {name: {} for name in self._bounds}
 
     def wants(self, update: int) -> bool:
@@ -71,9 +72,21 @@ class Windows:
             if first <= update <= last:
                 sums = self._sums[name]
                 own = {
-                    k: sums.get(k, 0.0) + _value(k, v) for k, v in numbers.items() if k in sums or not sums
+                    k: sums.get(k, 0.0) + _to_float(k, v) for k, v in numbers.items() if k in sums or not sums
                 }
                 self._sums[name] = {**own, "#": sums.get("#", 0) + 1}
+
+    def bounds(self) -> Dict[str, List[int]]:
+        """First and last update of each window."""
+        return {name: list(pair) for name, pair in self._bounds.items()}
+
+    def snapshot(self) -> Dict[str, Dict[str, float]]:
+        """The sums so far, by window and statistic: what a checkpoint holds."""
+        return {name: dict(sums) for name, sums in self._sums.items()}
+
+    def restore(self, snapshot: Mapping[str, Mapping[str, float]]) -> None:
+        """Go on from ``snapshot``."""
+        self._sums = {name: dict(sums) for name, sums in snapshot.items()}
 
     def means(self) -> Iterator[Tuple[str, float]]:
         """Pairs (``statistic.window``, mean) of the windows that are full."""
@@ -83,14 +96,14 @@ class Windows:
                 yield from ((f"{k}.{name}", v / wanted) for k, v in sums.items() if k != "#")
 
 
-def _value(key: str, value: Any) -> float:
-    found = number(value)
+def _to_float(key: str, value: Any) -> float:
+    found = to_number(value)
     if not isinstance(found, (int, float)):
         raise WireError(f"the statistic {key!r} is {one_line(repr(value))}, not a number")
     return float(found)
 
 
-def _bounds(name: str, pair: Iterable[int]) -> Tuple[int, int]:
+def _check_bounds(name: str, pair: Iterable[int]) -> Tuple[int, int]:
     first, last = pair
     if not (isinstance(first, int) and isinstance(last, int) and 1 <= first <= last):
         raise WireError(f"windows.{name}: {[first, last]} is not [first, last] with 1 <= first <= last")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import operator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import (
     Any,
     Dict,
+    Iterable,
     List,
     Mapping,
     NamedTuple,
@@ -23,12 +22,13 @@ from .documents import (
     NUMBERS,
     WireError,
     canonical_json,
-    finite,
+    file_sha256,
     load_object,
-    number,
     one_line,
-    plain,
-    typed,
+    read_field,
+    read_finite,
+    to_number,
+    to_plain,
     write_atomic,
 )
 
@@ -66,6 +66,14 @@ class RunRecord:
     schema_version: str = RECORD_SCHEMA
 
 
+def curve_of_episodes(episodes: Iterable[Tuple[int, float]]) -> Tuple[CurvePoint, ...]:
+    """Scores of training episodes by the frame of their end; the mean where several end at one."""
+    scores: Dict[int, List[float]] = {}
+    for step, score in episodes:
+        scores.setdefault(step, []).append(score)
+    return tuple(CurvePoint(step, sum(own) / len(own)) for step, own in sorted(scores.items()))
+
+
 def record_to_dict(record: RunRecord) -> Dict[str, Any]:
     """The record in the form of ``metrics.json``."""
     return {
@@ -92,17 +100,17 @@ def record_from_dict(data: Mapping[str, Any], where: str = "metrics.json") -> Ru
     """
     if data.get("schema_version") != RECORD_SCHEMA:
         raise WireError(f"{where}: schema_version is {data.get('schema_version')!r}, not {RECORD_SCHEMA!r}")
-    scalars = typed(data, "scalars", dict, where, default={})
+    scalars = read_field(data, "scalars", dict, where, default={})
     return RunRecord(
-        request_id=typed(data, "request_id", str, where, default=""),
-        adapter=typed(data, "adapter", str, where),
-        task_id=typed(data, "task_id", str, where),
-        seed=typed(data, "seed", int, where),
-        device=typed(data, "device", str, where),
-        curve=_curve(typed(data, "curve", list, where), where),
-        scalars={str(k): finite(v, f"scalars.{k}", where) for k, v in scalars.items()},
-        success=typed(data, "success", bool, where, default=True),
-        metadata=typed(data, "metadata", dict, where, default={}),
+        request_id=read_field(data, "request_id", str, where, default=""),
+        adapter=read_field(data, "adapter", str, where),
+        task_id=read_field(data, "task_id", str, where),
+        seed=read_field(data, "seed", int, where),
+        device=read_field(data, "device", str, where),
+        curve=_read_curve(read_field(data, "curve", list, where), where),
+        scalars={str(k): read_finite(v, f"scalars.{k}", where) for k, v in scalars.items()},
+        success=read_field(data, "success", bool, where, default=True),
+        metadata=read_field(data, "metadata", dict, where, default={}),
     )
 
 
@@ -114,22 +122,22 @@ def write_record(out_dir: str, record: RunRecord) -> None:
     Raises:
         WireError: as :func:`record_from_dict`; nothing is written then.
     """
-    data = record_to_dict(_plainly(record))
+    data = record_to_dict(_to_plain_record(record))
     record_from_dict(data)
     canonical_json(data)
     write_atomic(Path(out_dir) / "metrics.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
-def _plainly(record: RunRecord) -> RunRecord:
+def _to_plain_record(record: RunRecord) -> RunRecord:
     try:
-        curve = tuple(CurvePoint(number(step), number(value)) for step, value in record.curve)
-        scalars = {key: number(value) for key, value in record.scalars.items()}
+        curve = tuple(CurvePoint(to_number(step), to_number(value)) for step, value in record.curve)
+        scalars = {key: to_number(value) for key, value in record.scalars.items()}
     except (AttributeError, TypeError, ValueError):
         shown = f"curve {one_line(repr(record.curve))}, scalars {one_line(repr(record.scalars))}"
         raise WireError(f"wanted pairs of step and return, and numbers by name, not {shown}") from None
-    seed, success = number(record.seed), number(record.success)
+    seed, success = to_number(record.seed), to_number(record.success)
     try:
-        metadata = plain(record.metadata)
+        metadata = to_plain(record.metadata)
     except RecursionError:
         raise WireError("metadata is nested too deep") from None
     return replace(record, seed=seed, curve=curve, scalars=scalars, success=success, metadata=metadata)
@@ -145,7 +153,7 @@ def read_record(path: Path) -> RunRecord:
     return record_from_dict(load_object(path), str(path))
 
 
-def kept(out_dir: Path, kind: str, adapter: str) -> Path:
+def find_artifact(out_dir: Path, kind: str, adapter: str) -> Path:
     """The first file of this ``kind`` that a run of ``adapter`` left in its ``out_dir``.
 
     Its record names it in ``metadata.artifact_manifest``: kind -> [{path, sha256, ...}].
@@ -167,7 +175,7 @@ def kept(out_dir: Path, kind: str, adapter: str) -> Path:
         raise WireError(f"{path}: of a run of {stated!r}; wanted one of {adapter}")
     if not file.is_file():
         raise WireError(f"{file}: no such file, and {path} names it; to mend: run the official program again")
-    if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+    if file_sha256(file) != sha256:
         raise WireError(f"{file}: changed since the run: its sha256 is not the one in {path}")
     return file
 
@@ -175,37 +183,13 @@ def kept(out_dir: Path, kind: str, adapter: str) -> Path:
 _POINT = {"step", "return"}
 
 
-def _curve(points: List[Any], where: str) -> Tuple[CurvePoint, ...]:
-    return _plain_curve(points) or _curve_point_by_point(points, where)
-
-
-def _plain_curve(points: List[Any]) -> Tuple[CurvePoint, ...]:
-    """The curve of points that are as they should be; empty where one is odd.
-
-    A proof reads hundreds of thousands of points: they are looked at together.
-    """
-    try:
-        steps = [point["step"] for point in points]
-        values = [point["return"] for point in points]
-        regular = (
-            set(map(type, points)) == {dict}
-            and set(map(type, steps)) == {int}
-            and set(map(type, values)) <= {int, float}
-            and all(map(operator.lt, [-1, *steps], steps))
-            and steps[-1] <= LARGEST_STEP
-            and all(map(LARGEST_NUMBER.__ge__, map(abs, values)))
-        )
-    except (TypeError, LookupError):
-        return ()
-    return tuple(map(CurvePoint, steps, map(float, values))) if regular else ()
-
-
-def _curve_point_by_point(points: List[Any], where: str) -> Tuple[CurvePoint, ...]:
+def _read_curve(points: List[Any], where: str) -> Tuple[CurvePoint, ...]:
+    """The curve that a program wrote. A proof reads hundreds of thousands of points."""
     curve: List[CurvePoint] = []
     last = -1
     for i, point in enumerate(points):
         regular = type(point) is dict and point.keys() >= _POINT
-        step: Any = _whole(point["step"]) if regular else None
+        step: Any = _to_whole(point["step"]) if regular else None
         value: Any = point["return"] if regular else None
         if not (
             type(step) is int
@@ -219,7 +203,7 @@ def _curve_point_by_point(points: List[Any], where: str) -> Tuple[CurvePoint, ..
     return tuple(curve)
 
 
-def _whole(step: Any) -> Any:
+def _to_whole(step: Any) -> Any:
     """A step that is written as 1000.0, as the earlier system writes some, is 1000."""
     return int(step) if type(step) is float and step.is_integer() else step
 
@@ -227,10 +211,10 @@ def _whole(step: Any) -> Any:
 def _refuse_point(point: Any, last: int, i: int, where: str) -> NoReturn:
     if not isinstance(point, dict):
         raise WireError(f"{where}: curve[{i}] is {one_line(repr(point))}, not an object")
-    step = typed({**point, "step": _whole(point.get("step"))}, "step", int, f"{where}: curve[{i}]")
+    step = read_field({**point, "step": _to_whole(point.get("step"))}, "step", int, f"{where}: curve[{i}]")
     if step <= last:
         raise WireError(f"{where}: curve[{i}].step is {step}, not above the one before")
     if step > LARGEST_STEP:
         raise WireError(f"{where}: curve[{i}].step is above {LARGEST_STEP}")
-    finite(point.get("return"), f"curve[{i}].return", where)
+    read_finite(point.get("return"), f"curve[{i}].return", where)
     raise WireError(f"{where}: curve[{i}] is {one_line(repr(point))}, no plain JSON")

@@ -70,7 +70,7 @@ def request_by_hand(
     """The request that a backend's command line describes in place of ``request.json``.
 
     Args:
-        options: has task, seed, device, threads and out, and the texts of ``set`` and ``window``.
+        options: has task, seed, device, threads and out, and the texts of ``set``, ``eval`` and ``window``.
 
     Raises:
         WireError: a setting or a window cannot be read.
@@ -85,8 +85,11 @@ def request_by_hand(
         system=system,
         adapter=adapter,
         device=options.device,
-        recipe=dict(map(setting, options.set)),
-        eval_protocol={"windows": dict(map(_window, options.window))},
+        recipe=dict(map(parse_setting, options.set)),
+        eval_protocol={
+            **dict(parse_setting(text, "--eval") for text in options.eval),
+            "windows": dict(map(_parse_window, options.window)),
+        },
         out_dir=options.out,
         deadline_sec=0.0,
         threads=options.threads,
@@ -94,7 +97,7 @@ def request_by_hand(
     )
 
 
-def setting(text: str) -> Tuple[str, Any]:
+def parse_setting(text: str, option: str = "--set") -> Tuple[str, Any]:
     """``KEY=VALUE`` as (key, value); a value that is not JSON is text.
 
     Raises:
@@ -102,14 +105,14 @@ def setting(text: str) -> Tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals:
-        raise WireError(f"--set {text}: wanted KEY=VALUE")
+        raise WireError(f"{option} {text}: wanted KEY=VALUE")
     try:
         return key, json.loads(value)
     except ValueError:
         return key, value
 
 
-def _window(text: str) -> Tuple[str, List[int]]:
+def _parse_window(text: str) -> Tuple[str, List[int]]:
     name, _, bounds = text.partition("=")
     try:
         first, last = (int(number) for number in bounds.split(":"))

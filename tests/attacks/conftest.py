@@ -8,10 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import Kept, lock, proof, quick
+from tests.attacks.lab import lock, proof, quick
+from tests.conftest import Project
 
 # What edits bundles is in the folder of the tests of evidence, and imports its neighbours by their names.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evidence"))
+
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Attacks are long: each runs whole sessions, and what a release asks of them."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +41,9 @@ def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def passed_quick(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def passed_quick(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a quick run ``honest`` that passed."""
-    project = Kept(tmp_path_factory.mktemp("quick"))
+    project = Project(tmp_path_factory.mktemp("quick"))
     quick(project)
     lock(project)
     result = project.run(run_id="honest")
@@ -40,9 +52,9 @@ def passed_quick(tmp_path_factory: pytest.TempPathFactory) -> Kept:
 
 
 @pytest.fixture(scope="session")
-def passed_proof(tmp_path_factory: pytest.TempPathFactory, signing_keys: Path) -> Kept:
+def passed_proof(tmp_path_factory: pytest.TempPathFactory, signing_keys: Path) -> Project:
     """A project with a proof run ``honest`` that passed and was signed."""
-    project = Kept(tmp_path_factory.mktemp("proof"))
+    project = Project(tmp_path_factory.mktemp("proof"))
     proof(project)
     lock(project)
     result = project.run(f"--parity-sign-key={signing_keys / 'own.pem'}", run_id="honest")

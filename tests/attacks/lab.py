@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-import shutil
-import subprocess
-import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
-
+from tests import forked
 from tests.components import goldens
 from tests.conftest import SUITE, Project
 from tests.release.judged_runs import AGGREGATE, LOCK, table, write
 
-COMMAND = Path(sysconfig.get_path("scripts")) / "worldflux-parity"
 REPO = "https://example.org/fake"
 FACTOR = 'level *= float(request.recipe.get("worldflux_factor", 1.0))'
 WORSE = "level *= 0.7"
@@ -33,60 +27,14 @@ SMALL: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Attack:
-    """A way to a pass that should not be one: a row of the table in ``reports/README.md``.
-
-    Attributes:
-        does: what is done.
-        codes: of the findings that find it. words: a refusal, or what else tells of it.
-        ends: which command, and its exit status.
-        tests: names of the tests that try it. controls: of the honest ones beside them.
-    """
-
-    does: str
-    tests: tuple[str, ...]
-    controls: tuple[str, ...]
-    codes: tuple[str, ...] = ()
-    words: str = ""
-    ends: str = ""
-
-
 class AcceptedError(AssertionError):
     """What should have been refused was accepted; ``raises`` of an xfail, so that nothing else is excused."""
-
-
-class Kept(Project):
-    """A project that several tests share: its folder is not that of one test."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(cast(pytest.Pytester, Folder(root)))
-
-    def copied(self, root: Path) -> Kept:
-        """A copy to attack."""
-        other = copy.copy(self)
-        shutil.copytree(self.root, root)
-        other.root, other.pytester = root, cast(pytest.Pytester, Folder(root))
-        return other
-
-
-@dataclass(frozen=True)
-class Folder:
-    """What a project needs of pytester."""
-
-    path: Path
-
-    def run(self, *command: str, timeout: float) -> pytest.RunResult:
-        done = subprocess.run(
-            command, cwd=self.path, capture_output=True, text=True, timeout=timeout, check=False
-        )
-        return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
 
 
 # --- projects ---
 
 
-def quick(project: Kept, name: str = "fake_quick", **changes: Any) -> None:
+def quick(project: Project, name: str = "fake_quick", **changes: Any) -> None:
     """A quick suite whose official side is a table that the lock file knows."""
     path = project.suite(name, tasks=SMALL["tasks"], seeds=4, official=OFFICIAL, **changes)
     table(path.with_name("official.json"), "official")
@@ -96,12 +44,12 @@ TABLE = "suites/quick/official.json"
 OFFICIAL = {"artifact": {"path": "official.json", "format": "canonical_json", "commit": goldens.COMMIT}}
 
 
-def proof(project: Kept, **changes: Any) -> None:
+def proof(project: Project, **changes: Any) -> None:
     """A proof suite both sides of which run."""
     project.proof(**{**SMALL, **changes})
 
 
-def lock(project: Kept, name: str = LOCK, *, pinned: Path | None = None) -> Path:
+def lock(project: Project, name: str = LOCK, *, pinned: Path | None = None) -> Path:
     """The lock file of the project's suites and their table, and the policy that requires them.
 
     Args:
@@ -126,7 +74,7 @@ def lock(project: Kept, name: str = LOCK, *, pinned: Path | None = None) -> Path
     return write(project.root / name, document)
 
 
-def policy(project: Kept, *admit: object, **bounds: Any) -> Path:
+def policy(project: Project, *admit: object, **bounds: Any) -> Path:
     """The policy: every suite of the project is required, with evidence.
 
     Args:
@@ -149,7 +97,7 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def matched(project: Kept) -> None:
+def matched(project: Project) -> None:
     """The true golden folder, pinned, and a match program that is compared with it."""
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     lock(project, pinned=goldens.behave(project.root / "golden", "ok"))
@@ -189,16 +137,9 @@ class Answer:
     text: str
 
 
-def ask(project: Project, *arguments: object) -> Answer:
-    """``worldflux-parity`` in the project."""
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def ask(place: Project | Path, *arguments: object) -> Answer:
+    """``worldflux-parity`` in a project, or in a folder."""
+    done = forked.run(["worldflux-parity", *arguments], place if isinstance(place, Path) else place.root)
     text = done.stdout + done.stderr
     assert "Traceback" not in text, text
     return Answer(done.returncode, text)

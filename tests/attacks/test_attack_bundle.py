@@ -11,35 +11,8 @@ from typing import Any
 import manipulations as m
 import pytest
 
-from tests.attacks.lab import Answer, Attack, Kept, ask
-
-ATTACKS = (
-    Attack(
-        "The signature or its envelope is changed in a way that some readers let pass.",
-        words="tampered: the signature does not hold, or the envelope is no valid one",
-        ends="`verify` 3",
-        tests=("test_a_signature_that_is_not_that_of_the_statement_is_tampering",),
-        controls=("test_the_bundle_as_it_is_verifies_by_its_key",),
-    ),
-    Attack(
-        "The key to check by is of another kind, is none, or stands behind another; the bundle never ends.",
-        words="unreadable, or tampered where the first key of the file is another signer's",
-        ends="`verify` 4 or 3",
-        tests=(
-            "test_a_key_of_another_kind_checks_nothing",
-            "test_a_key_behind_another_one_does_not_count",
-            "test_a_file_without_an_end_is_no_bundle",
-        ),
-        controls=("test_the_bundle_as_it_is_verifies_by_its_key",),
-    ),
-    Attack(
-        "A member says something else, twice or more than a run writes, with every hash made again.",
-        words="does not follow",
-        ends="`verify` 2",
-        tests=("test_a_member_that_does_not_follow_is_found",),
-        controls=("test_a_bundle_whose_hashes_were_only_made_again_follows_from_its_data",),
-    ),
-)
+from tests.attacks.lab import Answer, ask
+from tests.conftest import Project
 
 Envelope = dict[str, Any]
 SIGNED = "statement.dsse.json"
@@ -48,11 +21,11 @@ ORDER = 2**252 + 27742317777372353535851937790883648493  # of Ed25519's group, R
 
 
 @pytest.fixture(scope="module")
-def bundle(passed_proof: Kept) -> bytes:
+def bundle(passed_proof: Project) -> bytes:
     return (passed_proof.run_dir("honest") / "fake_proof" / "evidence_bundle.zip").read_bytes()
 
 
-def verify(project: Kept, folder: Path, data: bytes, key: Path | None = None) -> Answer:
+def verify(project: Project, folder: Path, data: bytes, key: Path | None = None) -> Answer:
     path = m.saved(folder / "bundle.zip", data)
     return ask(project, "verify", path, *(("--key", key) if key else ()))
 
@@ -115,7 +88,7 @@ SIGNATURES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 def test_the_bundle_as_it_is_verifies_by_its_key(
-    passed_proof: Kept, bundle: bytes, signing_keys: Path, tmp_path: Path
+    passed_proof: Project, bundle: bytes, signing_keys: Path, tmp_path: Path
 ) -> None:
     """The control; written anew without a change, it is the same bundle."""
     assert enveloped(lambda envelope: None)(bundle) == bundle
@@ -125,7 +98,7 @@ def test_the_bundle_as_it_is_verifies_by_its_key(
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_a_signature_that_is_not_that_of_the_statement_is_tampering(
-    name: str, passed_proof: Kept, bundle: bytes, signing_keys: Path, tmp_path: Path
+    name: str, passed_proof: Project, bundle: bytes, signing_keys: Path, tmp_path: Path
 ) -> None:
     change, text = SIGNATURES[name]
     answer = verify(passed_proof, tmp_path, change(bundle), signing_keys / "own.pub")
@@ -142,7 +115,7 @@ KEYS = {
 
 @pytest.mark.parametrize("name", KEYS)
 def test_a_key_of_another_kind_checks_nothing(
-    name: str, passed_proof: Kept, bundle: bytes, signing_keys: Path, tmp_path: Path
+    name: str, passed_proof: Project, bundle: bytes, signing_keys: Path, tmp_path: Path
 ) -> None:
     key = Path("/dev/null") if name == "nothing" else signing_keys / name
     answer = verify(passed_proof, tmp_path, bundle, key)
@@ -151,7 +124,7 @@ def test_a_key_of_another_kind_checks_nothing(
 
 @pytest.mark.parametrize("order", [("other", "own"), ("rsa", "own")])
 def test_a_key_behind_another_one_does_not_count(
-    order: tuple[str, ...], passed_proof: Kept, bundle: bytes, signing_keys: Path, tmp_path: Path
+    order: tuple[str, ...], passed_proof: Project, bundle: bytes, signing_keys: Path, tmp_path: Path
 ) -> None:
     """A file of two keys is read as its first: who adds a key to a file does not become a signer by it."""
     both = tmp_path / "both.pub"
@@ -160,7 +133,7 @@ def test_a_key_behind_another_one_does_not_count(
     assert answer.status in (3, 4), answer.text
 
 
-def test_a_file_without_an_end_is_no_bundle(passed_proof: Kept) -> None:
+def test_a_file_without_an_end_is_no_bundle(passed_proof: Project) -> None:
     answer = ask(passed_proof, "verify", "/dev/zero")
     assert (answer.status, "unreadable: " in answer.text) == (4, True), answer.text
 
@@ -211,7 +184,7 @@ HELD: dict[str, Change] = {
 
 
 def test_a_bundle_whose_hashes_were_only_made_again_follows_from_its_data(
-    passed_proof: Kept, bundle: bytes, tmp_path: Path
+    passed_proof: Project, bundle: bytes, tmp_path: Path
 ) -> None:
     """The control: nothing was changed, and nobody vouches for that: it does not end with 0."""
     answer = verify(passed_proof, tmp_path, m.forged(lambda members: None)(bundle))
@@ -220,7 +193,7 @@ def test_a_bundle_whose_hashes_were_only_made_again_follows_from_its_data(
 
 @pytest.mark.parametrize("name", HELD)
 def test_a_member_that_does_not_follow_is_found(
-    name: str, passed_proof: Kept, bundle: bytes, tmp_path: Path
+    name: str, passed_proof: Project, bundle: bytes, tmp_path: Path
 ) -> None:
     answer = verify(passed_proof, tmp_path, m.forged(HELD[name])(bundle))
     assert (answer.status, "does not follow: " in answer.text) == (2, True), answer.text

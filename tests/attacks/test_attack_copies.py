@@ -6,24 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import Attack, Kept, assert_not_released, assert_released, edit, program
-
-ATTACKS = (
-    Attack(
-        "The scores are the official ones: as they are, of the next seed, rounded, or with a little noise.",
-        codes=("identical_scores",),
-        ends="session 1, `validate` 1",
-        tests=("test_official_scores_in_another_dress_are_refused",),
-        controls=("test_scores_of_a_program_of_its_own_are_accepted",),
-    ),
-    Attack(
-        "The scores are the official ones at another level, seed by seed.",
-        codes=("scores_follow",),
-        ends="session 1, `validate` 1",
-        tests=("test_official_scores_at_another_level_are_refused",),
-        controls=("test_scores_of_a_program_of_its_own_are_accepted",),
-    ),
-)
+from tests.attacks.lab import assert_not_released, assert_released, edit, program
+from tests.conftest import Project
 
 DRAWN = 'rng = random.Random(f"{request.system} {request.task_id} {request.seed}")'
 OFFICIAL = 'rng = random.Random(f"official {request.task_id} {SEED}")'
@@ -38,17 +22,19 @@ DRESSES = {
 }
 
 
-def dressed(project: Kept, seed: str, score: str) -> None:
+def dressed(project: Project, seed: str, score: str) -> None:
     edit(program(project), DRAWN, OFFICIAL.replace("SEED", seed))
     edit(program(project), POINTS, f"(lambda x: {score} {OWN}{POINTS})")
 
 
-def test_scores_of_a_program_of_its_own_are_accepted(passed_proof: Kept) -> None:
+def test_scores_of_a_program_of_its_own_are_accepted(passed_proof: Project) -> None:
     assert_released(passed_proof, "honest")
 
 
 @pytest.mark.parametrize("dress", DRESSES)
-def test_official_scores_in_another_dress_are_refused(passed_proof: Kept, dress: str, tmp_path: Path) -> None:
+def test_official_scores_in_another_dress_are_refused(
+    passed_proof: Project, dress: str, tmp_path: Path
+) -> None:
     project = passed_proof.copied(tmp_path / "project")
     dressed(project, *DRESSES[dress])
     assert project.run(run_id="copied").ret == pytest.ExitCode.TESTS_FAILED
@@ -56,7 +42,7 @@ def test_official_scores_in_another_dress_are_refused(passed_proof: Kept, dress:
     assert_not_released(project, "copied")
 
 
-def test_official_scores_at_another_level_are_refused(passed_proof: Kept, tmp_path: Path) -> None:
+def test_official_scores_at_another_level_are_refused(passed_proof: Project, tmp_path: Path) -> None:
     project = passed_proof.copied(tmp_path / "project")
     dressed(project, "request.seed", "x * 0.99 + 0.5")
     assert project.run(run_id="copied").ret == pytest.ExitCode.TESTS_FAILED

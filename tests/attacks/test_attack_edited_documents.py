@@ -11,8 +11,6 @@ import pytest
 from tests.attacks.lab import (
     FACTOR,
     WORSE,
-    Attack,
-    Kept,
     ask,
     assert_not_released,
     assert_released,
@@ -21,24 +19,8 @@ from tests.attacks.lab import (
     program,
     suite_of,
 )
+from tests.conftest import Project
 from tests.release.judged_runs import AGGREGATE, changed
-
-ATTACKS = (
-    Attack(
-        "A run that failed gets the `run.json`, and the log, of one that passed.",
-        codes=("evidence_differs",),
-        ends="`validate` 1",
-        tests=("test_a_failed_run_gets_the_document_of_one_that_passed",),
-        controls=("test_a_release_believes_the_run_that_passed_and_not_the_other",),
-    ),
-    Attack(
-        "The session, the circumstances or the log beside a bundle, signed or not, is edited.",
-        codes=("evidence_differs",),
-        ends="`validate` 1, `coverage` 1",
-        tests=("test_records_beside_a_bundle_are_those_in_it",),
-        controls=("test_a_run_that_was_resumed_and_judged_again_has_its_bundle_anew",),
-    ),
-)
 
 FILES = {
     "the document": ("run.json",),
@@ -47,7 +29,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def runs(passed_quick: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def runs(passed_quick: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Beside the run ``honest`` a run ``worse``, of a candidate that reaches 70 of 100."""
     project = passed_quick.copied(tmp_path_factory.mktemp("runs") / "project")
     edit(program(project), FACTOR, WORSE)
@@ -56,14 +38,14 @@ def runs(passed_quick: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return project
 
 
-def test_a_release_believes_the_run_that_passed_and_not_the_other(runs: Kept) -> None:
+def test_a_release_believes_the_run_that_passed_and_not_the_other(runs: Project) -> None:
     """The control: neither run was touched."""
     assert_released(runs, "honest")
     assert_not_released(runs, "worse")
 
 
 @pytest.mark.parametrize("files", FILES)
-def test_a_failed_run_gets_the_document_of_one_that_passed(runs: Kept, files: str, tmp_path: Path) -> None:
+def test_a_failed_run_gets_the_document_of_one_that_passed(runs: Project, files: str, tmp_path: Path) -> None:
     project = runs.copied(tmp_path / "project")
     for name in FILES[files]:
         target = project.run_dir("worse") / "fake_quick" / name
@@ -98,7 +80,7 @@ def test_records_beside_a_bundle_are_those_in_it(
     kept: str, name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Also where nobody names the key."""
-    whole: Kept = request.getfixturevalue(kept)
+    whole: Project = request.getfixturevalue(kept)
     project = whole.copied(tmp_path / "project")
     assert_released(project, "honest")
     place, change = RECORDS[name]
@@ -109,7 +91,7 @@ def test_records_beside_a_bundle_are_those_in_it(
 
 
 def test_a_run_that_was_resumed_and_judged_again_has_its_bundle_anew(
-    passed_quick: Kept, tmp_path: Path
+    passed_quick: Project, tmp_path: Path
 ) -> None:
     """The control."""
     project = passed_quick.copied(tmp_path / "project")

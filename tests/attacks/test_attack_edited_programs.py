@@ -9,8 +9,6 @@ import pytest
 from tests.attacks.lab import (
     FACTOR,
     WORSE,
-    Attack,
-    Kept,
     assert_not_released,
     assert_released,
     edit,
@@ -18,51 +16,7 @@ from tests.attacks.lab import (
     program,
     proof,
 )
-
-CONTROLS = ("test_a_program_that_nobody_edits_is_accepted",)
-ATTACKS = (
-    Attack(
-        "A program is edited between two sessions of a run, in its folder, behind a link of it, or where it "
-        "declares to read.",
-        words="changed since the run was sealed",
-        ends="session 4, nothing more runs",
-        tests=("test_a_program_that_is_edited_between_two_sessions_is_not_resumed",),
-        controls=(*CONTROLS, "test_data_that_comes_to_what_is_read_is_told_of"),
-    ),
-    Attack(
-        "A program is edited while it runs, or edits itself, and later runs are of the new one.",
-        words="later runs are of what was sealed",
-        codes=("changed_since_sealed",),
-        ends="`validate` 1",
-        tests=(
-            "test_a_program_that_edits_itself_stays_what_was_sealed",
-            "test_what_a_link_leads_to_stays_what_was_sealed",
-        ),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "A program edits, replaces or removes the run's copy of what was sealed.",
-        words="a file of the program is no longer what was sealed",
-        ends="nothing more runs",
-        tests=("test_a_copy_that_is_no_longer_what_was_sealed_is_not_run",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "A program adds files to the run's copy of what was sealed.",
-        words="what was not sealed is not copied",
-        ends="judged by its own scores",
-        tests=("test_what_is_added_to_a_copy_is_not_run",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "A program writes into `run.json` that another one was sealed.",
-        words="what is sealed is compared with the project in the end",
-        codes=("changed_since_sealed",),
-        ends="`validate` 1",
-        tests=("test_a_seal_that_is_edited_does_not_vouch_for_what_ran",),
-        controls=CONTROLS,
-    ),
-)
+from tests.conftest import Project
 
 OK = "def ok(request):\n"
 # What the candidate that first runs does; `run` and `root` are the folders of its run and of the project.
@@ -74,23 +28,23 @@ ONCE = """    run = Path(request.out_dir).parents[5]
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Kept:
-    project = Kept(tmp_path / "project")
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path / "project")
     proof(project)
     lock(project)
     return project
 
 
-def does(project: Kept, *lines: str) -> None:
+def does(project: Project, *lines: str) -> None:
     """The candidate that runs first does this, before anything else."""
     edit(program(project), OK, OK + ONCE + "".join(f"        {line}\n" for line in lines))
 
 
-def worse(project: Kept, factor: str = WORSE) -> None:
+def worse(project: Project, factor: str = WORSE) -> None:
     edit(program(project), FACTOR, factor)
 
 
-def finals(project: Kept, system: str) -> list[float]:
+def finals(project: Project, system: str) -> list[float]:
     """The last return of each of its runs, in the order of seeds; 0 where it has none."""
     lines = sorted(
         (x for x in project.lines("fake_proof") if x["system"] == system), key=lambda x: int(x["seed"])
@@ -98,7 +52,7 @@ def finals(project: Kept, system: str) -> list[float]:
     return [x["metrics"]["curve"][-1]["return"] if x["success"] else 0.0 for x in lines]
 
 
-def test_a_program_that_nobody_edits_is_accepted(project: Kept) -> None:
+def test_a_program_that_nobody_edits_is_accepted(project: Project) -> None:
     """The control: it writes beside itself and into its project, where nothing was sealed."""
     does(
         project,
@@ -111,7 +65,7 @@ def test_a_program_that_nobody_edits_is_accepted(project: Kept) -> None:
     assert_released(project, "r")
 
 
-def linked(project: Kept, folder: Path) -> Path:
+def linked(project: Project, folder: Path) -> Path:
     """The candidate takes its level from a file that a link in its folder leads to; returns the file."""
     folder.mkdir()
     (folder / "level.txt").write_text("0.7", encoding="utf-8")
@@ -123,7 +77,7 @@ def linked(project: Kept, folder: Path) -> Path:
     return folder / "level.txt"
 
 
-def read(project: Kept) -> Path:
+def read(project: Project) -> Path:
     """The candidate takes its level from code of the project that it declares to read; returns the file."""
     path = project.root / "src" / "level.py"
     path.parent.mkdir()
@@ -136,7 +90,7 @@ def read(project: Kept) -> Path:
 
 @pytest.mark.parametrize("where", ["program", "linked", "read"])
 def test_a_program_that_is_edited_between_two_sessions_is_not_resumed(
-    project: Kept, where: str, tmp_path: Path
+    project: Project, where: str, tmp_path: Path
 ) -> None:
     """Two source trees in one run, each right for its own seeds."""
     made = {"linked": lambda: linked(project, tmp_path / "outside"), "read": lambda: read(project)}
@@ -150,7 +104,7 @@ def test_a_program_that_is_edited_between_two_sessions_is_not_resumed(
     assert len(project.lines("fake_proof")) == 4, "nothing more was run"
 
 
-def test_data_that_comes_to_what_is_read_is_told_of(project: Kept) -> None:
+def test_data_that_comes_to_what_is_read_is_told_of(project: Project) -> None:
     """The control: what it reads is as it was, and a cache may grow."""
     path = read(project)
     path.write_text("1.0", encoding="utf-8")
@@ -166,7 +120,7 @@ def test_data_that_comes_to_what_is_read_is_told_of(project: Kept) -> None:
     assert_released(project, "r")
 
 
-def test_a_program_that_edits_itself_stays_what_was_sealed(project: Kept) -> None:
+def test_a_program_that_edits_itself_stays_what_was_sealed(project: Project) -> None:
     worse(project)
     does(
         project,
@@ -180,7 +134,7 @@ def test_a_program_that_edits_itself_stays_what_was_sealed(project: Kept) -> Non
     assert "changed_since_sealed" in project.document("fake_proof/validity_report.json")["issues_by_code"]
 
 
-def test_what_a_link_leads_to_stays_what_was_sealed(project: Kept, tmp_path: Path) -> None:
+def test_what_a_link_leads_to_stays_what_was_sealed(project: Project, tmp_path: Path) -> None:
     path = linked(project, tmp_path / "outside")
     does(project, f"Path({str(path)!r}).write_text('1.0')")
     project.run()
@@ -215,7 +169,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("how", EDITS)
-def test_a_copy_that_is_no_longer_what_was_sealed_is_not_run(project: Kept, how: str) -> None:
+def test_a_copy_that_is_no_longer_what_was_sealed_is_not_run(project: Project, how: str) -> None:
     worse(project)
     does(project, COPIES, *EDITS[how])
     result = project.run()
@@ -236,7 +190,7 @@ IMPORTS = """
 """
 
 
-def test_what_is_added_to_a_copy_is_not_run(project: Kept) -> None:
+def test_what_is_added_to_a_copy_is_not_run(project: Project) -> None:
     worse(project, IMPORTS)
     does(
         project,
@@ -252,7 +206,7 @@ def test_what_is_added_to_a_copy_is_not_run(project: Kept) -> None:
     assert_not_released(project, "r", codes=["not_passed"])
 
 
-def test_a_seal_that_is_edited_does_not_vouch_for_what_ran(project: Kept) -> None:
+def test_a_seal_that_is_edited_does_not_vouch_for_what_ran(project: Project) -> None:
     """The run's copy with a new name, and its hash in `run.json`."""
     worse(project)
     does(

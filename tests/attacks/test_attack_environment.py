@@ -12,41 +12,18 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.inputs.backends import load_backends
-from tests.attacks.lab import Attack, Kept, edit, program, proof
+from tests.attacks.lab import edit, program, proof
 from tests.components import goldens
+from tests.conftest import Project
 from tests.session.test_proof_sessions import ENOUGH
-
-ATTACKS = (
-    Attack(
-        "A candidate of a claim runs with another version of a package than it pins.",
-        codes=("environment_not_as_pinned",),
-        tests=(
-            "test_a_claim_with_other_packages_is_broken",
-            "test_a_claim_whose_pins_nobody_can_compare_is_broken",
-        ),
-        controls=("test_what_is_as_pinned_is_no_finding",),
-    ),
-    Attack(
-        "A package that both the pins and its RECORD vouch for was edited where it is installed.",
-        codes=("environment_altered",),
-        tests=("test_a_claim_with_an_edited_package_is_broken",),
-        controls=("test_what_is_as_pinned_is_no_finding",),
-    ),
-    Attack(
-        "A program edits a package of its environment while it runs.",
-        codes=("changed_since_sealed",),
-        tests=("test_a_package_that_is_edited_while_its_program_runs",),
-        controls=("test_what_is_as_pinned_is_no_finding",),
-    ),
-)
 
 OK = "def ok(request):\n"
 MODULE = "LEVEL = 1.0\n"
 
 
-def claimed(tmp_path: Path, version: str = "1.0") -> Kept:
+def claimed(tmp_path: Path, version: str = "1.0") -> Project:
     """A claim whose candidate runs in an environment of its own with one package."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     proof(project, claim="proof_grade", component_match=None, seed_policy=ENOUGH, statistical=None)
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     goldens.behave(project.root / "golden", "ok")
@@ -75,7 +52,7 @@ def _row(site: Path, name: str) -> str:
     return f"{name},sha256={digest},{len(data)}\n"
 
 
-def codes(project: Kept) -> set[str]:
+def codes(project: Project) -> set[str]:
     result = project.run("suites/proof/fake_proof.yaml::alpha[seed=0]")
     assert result.ret == pytest.ExitCode.TESTS_FAILED, result.stdout.str() + result.stderr.str()
     path = project.run_dir() / "fake_proof" / "validity_report.json"

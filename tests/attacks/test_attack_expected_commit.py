@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,109 +15,44 @@ from tests.attacks.lab import (
     WORSE,
     AcceptedError,
     Answer,
-    Attack,
-    Kept,
     ask,
     edit,
     lock,
     program,
 )
+from tests.conftest import Project
 from tests.release.judged_runs import AGGREGATE, LOCK
+from tests.repositories import git
 from tests.session.test_program_files import with_manifest
-
-ATTACKS = (
-    Attack(
-        "A change makes a folder of the release's own the candidate's, by a link or a `backend.yaml` "
-        "above it, and has a wider margin or a weaker official program there.",
-        codes=("not_passed", "program_differs"),
-        ends="`validate` 1",
-        tests=(
-            "test_a_change_cannot_lay_its_files_over_those_of_the_commit",
-            "test_the_official_program_stays_that_of_the_commit",
-        ),
-        controls=("test_an_honest_change_of_the_candidate_is_accepted",),
-    ),
-    Attack(
-        "A change puts its program in the place of another one of the commit, or behind a link.",
-        codes=("cannot_be_expected",),
-        ends="`validate` 1",
-        tests=("test_the_candidate_takes_no_place_of_another",),
-        controls=("test_a_candidate_in_another_folder_is_accepted",),
-    ),
-    Attack(
-        "An old pass is shown, and what changed since is the file that a link in the candidate's folder "
-        "leads to.",
-        codes=("program_differs",),
-        ends="`validate` 1",
-        tests=("test_what_a_link_of_the_candidate_leads_to_is_of_the_change",),
-        controls=("test_an_honest_change_behind_a_link_is_accepted",),
-    ),
-    Attack(
-        "A tag gets the name of the branch that the release expects from.",
-        words="the name means more than one commit",
-        ends="`validate` 1",
-        tests=("test_a_name_of_two_commits_is_refused", "test_what_is_no_name_of_a_commit_is_one_line"),
-        controls=("test_each_name_of_the_commit_is_accepted",),
-    ),
-    Attack(
-        "A variable of CI is not set: `--expect-from` or `--commit` is empty.",
-        words="an option that is there names something",
-        ends="`validate` and `coverage` 2, `verify` 4",
-        tests=("test_an_empty_name_is_refused",),
-        controls=("test_each_name_of_the_commit_is_accepted",),
-    ),
-    Attack(
-        "A file that the release expects is a link out of the commit: nothing stands there any more.",
-        words="one line that names the link",
-        ends="`validate` 1",
-        tests=("test_a_link_out_of_the_commit_is_told_of_where_it_is_needed",),
-        controls=("test_a_link_out_of_the_commit_is_left_out_where_nothing_needs_it",),
-    ),
-    Attack(
-        "A change rewrites the script that the official command of a manifest names.",
-        codes=("program_differs",),
-        ends="`validate` 1",
-        tests=("test_the_official_script_of_a_manifest_is_that_of_the_commit",),
-        controls=("test_the_candidates_script_of_a_manifest_is_that_of_the_change",),
-    ),
-)
 
 WORLDFLUX = "backends/fake_worldflux"
 SUITE = "suites/quick/fake_quick.yaml"
 MANIFEST_ID = "official-vs-worldflux-full"
 
 
-def git(project: Kept, *words: str) -> str:
-    named = ("-c", "user.name=n", "-c", "user.email=n@example.org")
-    done = subprocess.run(
-        ["git", *named, *words], cwd=project.root, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
-def committed(project: Kept, *more: str) -> None:
+def committed(project: Project, *more: str) -> None:
     """What a release expects, as the branch ``main``, and a branch of the change."""
-    git(project, "init", "-q", "-b", "main")
-    git(project, "add", "suites", "backends", LOCK, POLICY, *more)
-    git(project, "commit", "-qm", "one")
-    git(project, "checkout", "-q", "-b", "change")
+    git(project.root, "init", "-q", "-b", "main")
+    git(project.root, "add", "suites", "backends", LOCK, POLICY, *more)
+    git(project.root, "commit", "-qm", "one")
+    git(project.root, "checkout", "-q", "-b", "change")
 
 
 @pytest.fixture
-def changed(passed_quick: Kept, tmp_path: Path) -> Kept:
+def changed(passed_quick: Project, tmp_path: Path) -> Project:
     """A copy of a project whose run ``honest`` passed, under git."""
     project = passed_quick.copied(tmp_path / "project")
     committed(project)
     return project
 
 
-def run(project: Kept, run_id: str = "r") -> None:
+def run(project: Project, run_id: str = "r") -> None:
     """A run that its own checkout lets pass."""
     result = project.run(run_id=run_id)
     assert result.ret == pytest.ExitCode.OK, result.outlines
 
 
-def release(project: Kept, *more: str, run_id: str = "r", ref: str = "main") -> Answer:
+def release(project: Project, *more: str, run_id: str = "r", ref: str = "main") -> Answer:
     path = project.run_dir(run_id) / "fake_quick" / "run.json"
     assert ask(project, "aggregate", "--runs-glob", path, "--output", AGGREGATE).status == 0
     return ask(project, "validate", "--run", path, "--aggregate", AGGREGATE, "--expect-from", ref, *more)
@@ -135,19 +69,19 @@ def accepted(answer: Answer) -> None:
     assert answer.status == 0, answer.text
 
 
-def weakened(project: Kept) -> None:
+def weakened(project: Project) -> None:
     """A candidate that reaches less, and a margin so wide that it passes."""
     edit(program(project), FACTOR, f"{FACTOR}\n        {WORSE}")
     edit(project.root / SUITE, '"margin": 0.05', '"margin": 0.9')
 
 
-def another_backend(project: Kept, folder: str) -> None:
+def another_backend(project: Project, folder: str) -> None:
     text = (project.root / WORLDFLUX / "backend.yaml").read_text(encoding="utf-8")
     path = project.root / folder / "backend.yaml"
     path.write_text(text.replace("fake_worldflux", "another"), encoding="utf-8")
 
 
-def linked(project: Kept, target: str, name: str) -> None:
+def linked(project: Project, target: str, name: str) -> None:
     (project.root / name).parent.mkdir(parents=True, exist_ok=True)
     (project.root / name).symlink_to(target)
 
@@ -155,7 +89,7 @@ def linked(project: Kept, target: str, name: str) -> None:
 # --- what is brought ---
 
 
-def test_an_honest_change_of_the_candidate_is_accepted(changed: Kept) -> None:
+def test_an_honest_change_of_the_candidate_is_accepted(changed: Project) -> None:
     """The control."""
     (changed.root / WORLDFLUX / "more.py").write_text("more = True\n", encoding="utf-8")
     run(changed)
@@ -163,7 +97,7 @@ def test_an_honest_change_of_the_candidate_is_accepted(changed: Kept) -> None:
 
 
 @pytest.mark.parametrize("way", ["no way", "the root", "the suites"])
-def test_a_change_cannot_lay_its_files_over_those_of_the_commit(changed: Kept, way: str) -> None:
+def test_a_change_cannot_lay_its_files_over_those_of_the_commit(changed: Project, way: str) -> None:
     weakened(changed)
     if way == "the root":
         another_backend(changed, ".")
@@ -179,7 +113,7 @@ def test_a_change_cannot_lay_its_files_over_those_of_the_commit(changed: Kept, w
 def test_the_official_program_stays_that_of_the_commit(tmp_path: Path, way: str) -> None:
     """Also where a file above both programs says that their folder is the candidate's."""
     (tmp_path / "project").mkdir()
-    project = Kept(tmp_path / "project")
+    project = Project(tmp_path / "project")
     project.suite(tasks=["alpha"], seeds=4)
     lock(project)
     committed(project)
@@ -191,13 +125,13 @@ def test_the_official_program_stays_that_of_the_commit(tmp_path: Path, way: str)
     refused(release(project), f"program_differs (official): {path} is absent from the commit main (")
 
 
-def moved(project: Kept, path: Path) -> None:
+def moved(project: Project, path: Path) -> None:
     """Have a backend that stands elsewhere run the project's program."""
     edit(path, "{backend_dir}/../", f"{project.root}/backends/")
     edit(path, '"../program.py", ', "")
 
 
-MOVES: dict[str, Callable[[Kept], object]] = {
+MOVES: dict[str, Callable[[Project], object]] = {
     "of the official program": lambda p: (
         shutil.rmtree(p.root / "backends/fake_official"),
         (p.root / WORLDFLUX).rename(p.root / "backends/fake_official"),
@@ -216,13 +150,13 @@ MOVES: dict[str, Callable[[Kept], object]] = {
 
 
 @pytest.mark.parametrize("place", MOVES)
-def test_the_candidate_takes_no_place_of_another(changed: Kept, place: str) -> None:
+def test_the_candidate_takes_no_place_of_another(changed: Project, place: str) -> None:
     MOVES[place](changed)
     run(changed)
     refused(release(changed), "cannot_be_expected: under the commit main (")
 
 
-def test_a_candidate_in_another_folder_is_accepted(changed: Kept) -> None:
+def test_a_candidate_in_another_folder_is_accepted(changed: Project) -> None:
     """The control: the place is free, and the commit's own program is gone."""
     (changed.root / WORLDFLUX).rename(changed.root / "backends" / "renamed")
     run(changed)
@@ -230,7 +164,7 @@ def test_a_candidate_in_another_folder_is_accepted(changed: Kept) -> None:
 
 
 @pytest.fixture
-def behind_link(passed_quick: Kept, tmp_path: Path) -> Kept:
+def behind_link(passed_quick: Project, tmp_path: Path) -> Project:
     """A project a file of whose candidate is a link to one beside the backends, with a run ``r``."""
     project = passed_quick.copied(tmp_path / "project")
     (project.root / "lib").mkdir()
@@ -243,11 +177,11 @@ def behind_link(passed_quick: Kept, tmp_path: Path) -> Kept:
     return project
 
 
-def test_what_a_link_of_the_candidate_leads_to_is_of_the_change(behind_link: Kept) -> None:
+def test_what_a_link_of_the_candidate_leads_to_is_of_the_change(behind_link: Project) -> None:
     refused(release(behind_link), f"program_differs (worldflux): {WORLDFLUX}/core.py is changed in")
 
 
-def test_an_honest_change_behind_a_link_is_accepted(behind_link: Kept) -> None:
+def test_an_honest_change_behind_a_link_is_accepted(behind_link: Project) -> None:
     """The control."""
     run(behind_link, "again")
     accepted(release(behind_link, run_id="again"))
@@ -257,29 +191,29 @@ def test_an_honest_change_behind_a_link_is_accepted(behind_link: Kept) -> None:
 
 
 @pytest.mark.parametrize("ref", ["refs/heads/main", "HEAD", "sha", "short sha"])
-def test_each_name_of_the_commit_is_accepted(changed: Kept, ref: str) -> None:
+def test_each_name_of_the_commit_is_accepted(changed: Project, ref: str) -> None:
     """The control."""
-    sha = git(changed, "rev-parse", "main")
+    sha = git(changed.root, "rev-parse", "main")
     accepted(release(changed, run_id="honest", ref={"sha": sha, "short sha": sha[:9]}.get(ref, ref)))
 
 
 @pytest.mark.parametrize("ref", ["main", "origin/main"])
-def test_a_name_of_two_commits_is_refused(changed: Kept, ref: str) -> None:
-    git(changed, "update-ref", "refs/remotes/origin/main", "main")
+def test_a_name_of_two_commits_is_refused(changed: Project, ref: str) -> None:
+    git(changed.root, "update-ref", "refs/remotes/origin/main", "main")
     weakened(changed)
-    git(changed, "commit", "-qam", "two")
+    git(changed.root, "commit", "-qam", "two")
     run(changed)
     refused(
         release(changed, ref=ref),
-        f"not_passed: under the commit {ref} ({git(changed, 'rev-parse', ref)[:12]})",
+        f"not_passed: under the commit {ref} ({git(changed.root, 'rev-parse', ref)[:12]})",
     )
-    git(changed, "config", "core.warnAmbiguousRefs", "false")
-    git(changed, "tag", ref, "change")
+    git(changed.root, "config", "core.warnAmbiguousRefs", "false")
+    git(changed.root, "tag", ref, "change")
     refused(release(changed, ref=ref), f"{ref}: means more than one commit, a branch and a tag")
 
 
 @pytest.mark.parametrize(("option", "value"), [("--expect-from", ""), ("--commit", ""), ("--commit", " ")])
-def test_an_empty_name_is_refused(changed: Kept, option: str, value: str) -> None:
+def test_an_empty_name_is_refused(changed: Project, option: str, value: str) -> None:
     bundle = changed.run_dir("honest") / "fake_quick" / "evidence_bundle.zip"
     answers = {
         2: [release(changed, option, value, run_id="honest")],
@@ -294,7 +228,7 @@ def test_an_empty_name_is_refused(changed: Kept, option: str, value: str) -> Non
 @pytest.mark.parametrize(
     "ref", ["nowhere", "--all", "main --all", "^main", "main..change", ":/two", "main:suites"]
 )
-def test_what_is_no_name_of_a_commit_is_one_line(changed: Kept, ref: str) -> None:
+def test_what_is_no_name_of_a_commit_is_one_line(changed: Project, ref: str) -> None:
     """Nor is it told by a traceback, or taken for an option."""
     path = changed.run_dir("honest") / "fake_quick" / "run.json"
     answer = ask(changed, "validate", "--run", path, "--aggregate", AGGREGATE, f"--expect-from={ref}")
@@ -309,15 +243,15 @@ def test_what_is_no_name_of_a_commit_is_one_line(changed: Kept, ref: str) -> Non
 # --- what a commit holds ---
 
 
-def amended(project: Kept, *paths: str) -> None:
+def amended(project: Project, *paths: str) -> None:
     """Also these are of the commit ``main``."""
-    git(project, "add", "-A", *paths)
-    git(project, "commit", "-qm", "more")
-    git(project, "branch", "-qf", "main")
+    git(project.root, "add", "-A", *paths)
+    git(project.root, "commit", "-qm", "more")
+    git(project.root, "branch", "-qf", "main")
 
 
 @pytest.mark.parametrize("target", ["/data/x", "../shared", "backends/../../shared"])
-def test_a_link_out_of_the_commit_is_left_out_where_nothing_needs_it(changed: Kept, target: str) -> None:
+def test_a_link_out_of_the_commit_is_left_out_where_nothing_needs_it(changed: Project, target: str) -> None:
     """The control; nor does an attribute that hides files from archives hide them here."""
     linked(changed, target, "data")
     linked(changed, "../data", f"{WORLDFLUX}/data")
@@ -331,7 +265,7 @@ def test_a_link_out_of_the_commit_is_left_out_where_nothing_needs_it(changed: Ke
 
 
 @pytest.mark.parametrize("path", [LOCK, POLICY, "suites", SUITE, "suites/quick/official.json"])
-def test_a_link_out_of_the_commit_is_told_of_where_it_is_needed(changed: Kept, path: str) -> None:
+def test_a_link_out_of_the_commit_is_told_of_where_it_is_needed(changed: Project, path: str) -> None:
     kept, out = changed.root / path, changed.root.with_name("out")
     kept.rename(out)
     kept.symlink_to(out)
@@ -347,11 +281,11 @@ def test_a_link_out_of_the_commit_is_told_of_where_it_is_needed(changed: Kept, p
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Kept:
+def manifest(tmp_path: Path) -> Project:
     """A project with a manifest each of whose programs is a script in a folder of its own, under git."""
     root = tmp_path / "project"
     root.mkdir()
-    project = Kept(root)
+    project = Project(root)
     document = with_manifest(project)
     shutil.copytree(root / "bin", root / "own" / "bin")
     document["tasks"][0]["worldflux"]["cwd"] = "../../own/bin"
@@ -363,7 +297,7 @@ def manifest(tmp_path: Path) -> Kept:
     return project
 
 
-def findings(project: Kept, codes: Sequence[str] = ("not_as_expected", "cannot_be_expected")) -> list[str]:
+def findings(project: Project, codes: Sequence[str] = ("not_as_expected", "cannot_be_expected")) -> list[str]:
     """What is found of what was asked; the scripts make none of the files that a manifest asks for."""
     project.run(run_id="r")
     path = project.run_dir("r") / MANIFEST_ID / "equivalence_report.json"
@@ -373,13 +307,13 @@ def findings(project: Kept, codes: Sequence[str] = ("not_as_expected", "cannot_b
     return [line for line in answer.text.splitlines() if any(f": {code}" in line for code in codes)]
 
 
-def test_the_candidates_script_of_a_manifest_is_that_of_the_change(manifest: Kept) -> None:
+def test_the_candidates_script_of_a_manifest_is_that_of_the_change(manifest: Project) -> None:
     """The control."""
     (manifest.root / "own" / "bin" / "helper.py").write_text("x = 2\n", encoding="utf-8")
     assert findings(manifest) == []
 
 
-def test_the_official_script_of_a_manifest_is_that_of_the_commit(manifest: Kept) -> None:
+def test_the_official_script_of_a_manifest_is_that_of_the_commit(manifest: Project) -> None:
     (manifest.root / "bin" / "helper.py").write_text("x = 2\n", encoding="utf-8")
     [line] = findings(manifest, codes=["program_differs"])
     assert "program_differs (official): bin/helper.py is changed in the commit main" in line

@@ -5,32 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import COMMAND, Attack, Kept, proof
-from tests.conftest import WITHOUT
-
-ATTACKS = (
-    Attack(
-        "Nothing could be written where attempts belong, or no file may be large.",
-        words="`verdict[evidence]`, or a bundle that follows; nothing is left half written",
-        ends="session 1, `verify` 1",
-        tests=(
-            "test_a_bundle_follows_in_which_no_attempt_was_made",
-            "test_what_is_too_large_to_be_written_leaves_no_half_of_it",
-        ),
-        controls=("test_a_bundle_follows_from_whatever_folder",),
-    ),
-)
+from tests.attacks.lab import proof
+from tests.conftest import WITHOUT, Project
 
 # An interpreter that takes every text for ASCII unless it is told otherwise.
 ASCII = "export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0;"
+COMMAND = Path(sysconfig.get_path("scripts")) / "worldflux-parity"
 # Bytes: too few for a log of all attempts; for the evidence; for any document; enough for all of them.
-LIMITS = {"the log": 20, "the evidence": 14, "a document": 12, "nothing": 200}
+LIMITS = {"the log": 22, "the evidence": 18, "a document": 12, "nothing": 200}
 FOLLOWS = (1, 5)
-NO_LINE = "12 failed, 2 passed"
 
 
 def shell(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
@@ -51,17 +39,17 @@ def shell(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def session(project: Kept, before: str = "") -> subprocess.CompletedProcess[str]:
+def session(project: Project, before: str = "") -> subprocess.CompletedProcess[str]:
     # In an ASCII locale pytest's own cache cannot write the name of a suite that is not.
     words = " ".join((*WITHOUT, "-p", "no:cacheprovider", "--parity=proof", "--parity-run-id", "r"))
     return shell(project.root, f'{before} exec "$PYTHON" -m pytest {words}')
 
 
-def bundle(project: Kept) -> Path:
+def bundle(project: Project) -> Path:
     return project.run_dir("r") / "fake_proof" / "evidence_bundle.zip"
 
 
-def verified(project: Kept, before: str = "") -> tuple[int, str]:
+def verified(project: Project, before: str = "") -> tuple[int, str]:
     """Exit status and output of ``verify``; not of a bundle that does not follow."""
     done = shell(project.root, f"{before} exec {COMMAND} verify '{bundle(project)}'")
     assert done.returncode in FOLLOWS, done.stdout
@@ -69,7 +57,7 @@ def verified(project: Kept, before: str = "") -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def assert_nothing_half(project: Kept) -> None:
+def assert_nothing_half(project: Project) -> None:
     """No file that was begun and not ended is left."""
     assert not [p for p in project.run_dir("r").rglob("*") if p.name.endswith(".partial")]
 
@@ -79,7 +67,7 @@ def assert_nothing_half(project: Kept) -> None:
 def test_a_bundle_follows_from_whatever_folder(folder: str, locale: str, tmp_path: Path) -> None:
     root = tmp_path / folder
     root.mkdir()
-    project = Kept(root)
+    project = Project(root)
     proof(project, tasks=["alpha"], description="ä 日本")
     suite = project.root / "suites" / "proof" / "fake_proof.yaml"
     suite.rename(suite.with_name(f"{folder.partition(' ')[0]}.yaml"))
@@ -93,7 +81,7 @@ def test_a_bundle_follows_from_whatever_folder(folder: str, locale: str, tmp_pat
 
 def test_a_bundle_follows_in_which_no_attempt_was_made(tmp_path: Path) -> None:
     """A file stands where the attempts were to have their folders: nothing ran and no line was written."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     proof(project)
     blocked = project.run_dir("r") / "fake_proof" / "executions"
     blocked.parent.mkdir(parents=True)
@@ -109,7 +97,7 @@ def test_a_bundle_follows_in_which_no_attempt_was_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("small", LIMITS)
 def test_what_is_too_large_to_be_written_leaves_no_half_of_it(small: str, tmp_path: Path) -> None:
     """A limit on the size of files: a line says what it hinders; a bundle that is there follows."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     proof(project)
     done = session(project, f"ulimit -f {LIMITS[small]};")
     assert_nothing_half(project)

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.lab import (
-    Attack,
-    Kept,
     assert_not_released,
     assert_released,
     edit,
@@ -16,31 +14,7 @@ from tests.attacks.lab import (
     program,
     quick,
 )
-
-ATTACKS = (
-    Attack(
-        "A candidate of a quick suite ignores its seed, or all of it but a bit.",
-        codes=("repeated_run",),
-        ends="session 1, `validate` 1",
-        tests=("test_a_quick_run_of_copies_is_refused",),
-        controls=("test_a_candidate_that_heeds_its_seed_is_accepted",),
-    ),
-    Attack(
-        "A candidate ignores its seed, and sets its curves apart by the noise of a device, by a point "
-        "beyond the budget or between evaluations, or has two points in each.",
-        codes=("repeated_run",),
-        ends="session 1, `validate` 1",
-        tests=("test_copies_in_another_dress_are_refused",),
-        controls=("test_a_candidate_that_heeds_its_seed_is_accepted",),
-    ),
-    Attack(
-        "A candidate of a proof ignores its seed.",
-        codes=("repeated_run",),
-        ends="session 1, `validate` 1",
-        tests=("test_a_proof_of_copies_is_refused",),
-        controls=("test_a_proof_of_a_candidate_that_heeds_its_seed_is_accepted",),
-    ),
-)
+from tests.conftest import Project
 
 SEEDED = 'rng = random.Random(f"{request.system} {request.task_id} {request.seed}")'
 IGNORED = 'rng = random.Random(f"{request.system} {request.task_id} {SEED}")'
@@ -65,9 +39,9 @@ QUICK = ("fake_quick", "fake_equivalence")
 
 
 @pytest.fixture(scope="module")
-def quick_suites(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def quick_suites(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A quick suite by each of the two rules; the run ``honest`` passed."""
-    project = Kept(tmp_path_factory.mktemp("rules"))
+    project = Project(tmp_path_factory.mktemp("rules"))
     quick(project)
     quick(project, "fake_equivalence", metrics=EQUIVALENCE)
     lock(project)
@@ -75,29 +49,29 @@ def quick_suites(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return project
 
 
-def ignoring(project: Kept, what: str) -> None:
+def ignoring(project: Project, what: str) -> None:
     edit(program(project), SEEDED, IGNORED.replace("SEED", SEEDS[what]))
 
 
-def curves(project: Kept, suite: str) -> set[str]:
+def curves(project: Project, suite: str) -> set[str]:
     """The candidate's curves, as text; equal ones once."""
     lines = project.lines(suite, run_id="ignored")
     return {str(x["metrics"]["curve"]) for x in lines if x["system"] == "worldflux"}
 
 
 @pytest.mark.parametrize("suite", QUICK)
-def test_a_candidate_that_heeds_its_seed_is_accepted(quick_suites: Kept, suite: str) -> None:
+def test_a_candidate_that_heeds_its_seed_is_accepted(quick_suites: Project, suite: str) -> None:
     assert_released(quick_suites, "honest", suite)
 
 
-def test_a_proof_of_a_candidate_that_heeds_its_seed_is_accepted(passed_proof: Kept) -> None:
+def test_a_proof_of_a_candidate_that_heeds_its_seed_is_accepted(passed_proof: Project) -> None:
     assert_released(passed_proof, "honest")
 
 
 @pytest.fixture(scope="module", params=SEEDS)
 def ignored(
-    request: pytest.FixtureRequest, quick_suites: Kept, tmp_path_factory: pytest.TempPathFactory
-) -> Kept:
+    request: pytest.FixtureRequest, quick_suites: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
     """The quick suites with a run ``ignored``."""
     project = quick_suites.copied(tmp_path_factory.mktemp("ignored") / "project")
     ignoring(project, request.param)
@@ -108,7 +82,7 @@ def ignored(
 
 
 @pytest.mark.parametrize("suite", QUICK)
-def test_a_quick_run_of_copies_is_refused(ignored: Kept, suite: str) -> None:
+def test_a_quick_run_of_copies_is_refused(ignored: Project, suite: str) -> None:
     document = ignored.document(f"{suite}/run.json", "ignored")
     found = document["gates"]["independence"]["findings"]
     assert {f["code"] for f in found} == {"repeated_run"}
@@ -118,7 +92,7 @@ def test_a_quick_run_of_copies_is_refused(ignored: Kept, suite: str) -> None:
     assert_not_released(ignored, "ignored", suite)
 
 
-def test_a_proof_of_copies_is_refused(passed_proof: Kept, tmp_path: Path) -> None:
+def test_a_proof_of_copies_is_refused(passed_proof: Project, tmp_path: Path) -> None:
     project = passed_proof.copied(tmp_path / "project")
     ignoring(project, "the seed")
     project.run(run_id="ignored")
@@ -131,7 +105,7 @@ def test_a_proof_of_copies_is_refused(passed_proof: Kept, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dress", DRESSES)
-def test_copies_in_another_dress_are_refused(quick_suites: Kept, dress: str, tmp_path: Path) -> None:
+def test_copies_in_another_dress_are_refused(quick_suites: Project, dress: str, tmp_path: Path) -> None:
     project = quick_suites.copied(tmp_path / "project")
     ignoring(project, "the seed")
     before, after = DRESSES[dress]

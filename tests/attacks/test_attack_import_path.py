@@ -6,8 +6,6 @@ import pytest
 
 from tests.attacks.lab import (
     FACTOR,
-    Attack,
-    Kept,
     assert_not_released,
     assert_released,
     document,
@@ -17,19 +15,7 @@ from tests.attacks.lab import (
     program,
     proof,
 )
-
-ATTACKS = (
-    Attack(
-        "A program of the candidate leaves code on the import path of the official one.",
-        words="each program imports from a copy of its own",
-        ends="judged by its own scores",
-        tests=(
-            "test_the_match_program_cannot_lower_the_official_scores",
-            "test_a_candidate_cannot_lower_the_official_scores_after_it",
-        ),
-        controls=("test_an_honest_candidate_is_accepted", "test_a_candidate_that_reaches_less_is_refused"),
-    ),
-)
+from tests.conftest import Project
 
 # Python imports it when it starts. It takes 30 % off each point of an official curve, of which the fake
 # program draws three (0, 500 and 1000 steps) before anything else.
@@ -54,14 +40,14 @@ TO_70 = "level *= 0.7"
 TO_70_LATER = "level *= 1.0 if request.seed == 0 else 0.7"
 
 
-def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    project = Kept(tmp_path_factory.mktemp("path"))
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("path"))
     proof(project, component_match="golden")
     matched(project)
     return project
 
 
-def verdict(project: Kept) -> str:
+def verdict(project: Project) -> str:
     said = document(project, "r")["verdict"]
     assert isinstance(said, str)
     return said
@@ -83,7 +69,7 @@ def test_a_candidate_that_reaches_less_is_refused(tmp_path_factory: pytest.TempP
     assert_not_released(project, "r")
 
 
-def assert_untouched(project: Kept) -> None:
+def assert_untouched(project: Project) -> None:
     """Each official run has the scores that the same program reaches where nobody is beside it."""
     official = [x for x in project.lines("fake_proof") if x["system"] == "official"]
     assert len(official) == 4

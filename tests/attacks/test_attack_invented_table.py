@@ -18,8 +18,6 @@ from tests.attacks.lab import (
     FACTOR,
     OFFICIAL,
     TABLE,
-    Attack,
-    Kept,
     ask,
     assert_not_released,
     assert_released,
@@ -30,44 +28,8 @@ from tests.attacks.lab import (
     sha256_of,
 )
 from tests.components import goldens
+from tests.conftest import Project
 from tests.release.judged_runs import AGGREGATE, LOCK, POLICY, changed, read, table, write
-
-ATTACKS = (
-    Attack(
-        "The command line picks seeds, or gives a made-up table in place of a side.",
-        codes=("overrides", "not_passed", "not_as_expected"),
-        ends="`validate` 1, `coverage` 1",
-        tests=("test_what_the_command_line_chose_is_refused",),
-        controls=("test_a_policy_may_admit_what_was_chosen", "test_an_honest_run_is_accepted_to_the_end"),
-    ),
-    Attack(
-        "The official table is exchanged in place, with a lock that pins it and with one that does not.",
-        codes=("table_not_as_pinned", "table_not_pinned"),
-        ends="session 1 where it is pinned; `validate` 1, `coverage` 1",
-        tests=("test_an_official_table_that_was_exchanged_is_refused",),
-        controls=("test_an_honest_run_is_accepted_to_the_end",),
-    ),
-    Attack(
-        "The candidate's table is invented, with a made-up name of a program, or after ten times the frames.",
-        codes=("table_without_runs", "frames_apart"),
-        ends="`validate` 1, `coverage` 1",
-        tests=("test_an_invented_table_is_refused", "test_its_document_alone_is_refused_too"),
-        controls=("test_a_table_of_a_campaign_is_accepted_to_the_end",),
-    ),
-    Attack(
-        "A document alone, as it is or with its margin edited, whose tables are not here or are invented.",
-        codes=("table_missing", "document_differs", "table_without_runs"),
-        ends="`validate` 1, `coverage` 1",
-        tests=(
-            "test_a_document_for_tables_that_are_not_there_is_no_way_around",
-            "test_a_nonsense_table_is_looked_at_where_the_official_one_is_absent",
-        ),
-        controls=(
-            "test_a_table_of_a_campaign_is_accepted_to_the_end",
-            "test_a_document_of_a_suite_that_waits_for_its_table_is_no_finding",
-        ),
-    ),
-)
 
 TABLES = "fake_tables"
 MINE = f"suites/quick/{TABLES}.json"
@@ -76,13 +38,13 @@ FEW = ("--parity-seeds", "4,5,6,7")
 PICKED = "level *= 1.0 if request.seed >= 4 else 0.7"
 
 
-def assert_refused(project: Kept, run_id: str, suite: str, *codes: str) -> None:
+def assert_refused(project: Project, run_id: str, suite: str, *codes: str) -> None:
     """``validate`` and ``coverage`` stop a release that requires the suite, and say why."""
     assert_not_released(project, run_id, suite, codes=codes)
     assert covered(project, suite) == 1
 
 
-def covered(project: Kept, suite: str) -> int:
+def covered(project: Project, suite: str) -> int:
     """What ``coverage`` says of the aggregate that stands there."""
     answer = ask(project, "coverage", "--aggregate", AGGREGATE, "--enforce-pass", "--required-suite", suite)
     return answer.status
@@ -92,9 +54,9 @@ def covered(project: Kept, suite: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A candidate that is good at picked seeds alone, and a run ``honest`` of it before it was changed."""
-    project = Kept(tmp_path_factory.mktemp("live"))
+    project = Project(tmp_path_factory.mktemp("live"))
     seeds = {"official": 8, "worldflux": [0, 1, 2, 3]}
     path = project.suite(tasks=["alpha"], seeds=seeds, official=OFFICIAL)
     table(path.with_name("official.json"), "official", seeds=8)
@@ -103,13 +65,13 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return project
 
 
-def test_an_honest_run_is_accepted_to_the_end(live: Kept) -> None:
+def test_an_honest_run_is_accepted_to_the_end(live: Project) -> None:
     """The control."""
     assert_released(live, "honest", "fake_quick")
     assert covered(live, "fake_quick") == 0
 
 
-def given(project: Kept, system: str, factor: float) -> tuple[str, ...]:
+def given(project: Project, system: str, factor: float) -> tuple[str, ...]:
     """A made-up table on the command line, in place of a side."""
     table(project.root / "mine.json", f"mine {system}", factor, seeds=8)
     option = {"official": "--parity-upstream", "worldflux": "--parity-worldflux"}[system]
@@ -117,7 +79,7 @@ def given(project: Kept, system: str, factor: float) -> tuple[str, ...]:
 
 
 # What is run in place of the honest run -> how; what a release says of it.
-CHOSEN: dict[str, tuple[Callable[[Kept], tuple[str, ...]], tuple[str, ...]]] = {
+CHOSEN: dict[str, tuple[Callable[[Project], tuple[str, ...]], tuple[str, ...]]] = {
     "picked seeds": (lambda project: FEW, ("overrides", "not_passed")),
     "a table for the candidate": (lambda project: given(project, "worldflux", 1.0), ("overrides",)),
     "a table for the official side": (
@@ -127,7 +89,7 @@ CHOSEN: dict[str, tuple[Callable[[Kept], tuple[str, ...]], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_what_the_command_line_chose_is_refused(live: Kept, name: str, tmp_path: Path) -> None:
+def test_what_the_command_line_chose_is_refused(live: Project, name: str, tmp_path: Path) -> None:
     project = live.copied(tmp_path / "project")
     edit(program(project), FACTOR, PICKED)
     arguments, codes = CHOSEN[name]
@@ -135,7 +97,7 @@ def test_what_the_command_line_chose_is_refused(live: Kept, name: str, tmp_path:
     assert_refused(project, "chosen", "fake_quick", *codes)
 
 
-def test_a_policy_may_admit_what_was_chosen(live: Kept, tmp_path: Path) -> None:
+def test_a_policy_may_admit_what_was_chosen(live: Project, tmp_path: Path) -> None:
     """By its name, and then the card says it."""
     project = live.copied(tmp_path / "project")
     assert project.run(*FEW, run_id="chosen").ret == pytest.ExitCode.OK
@@ -155,7 +117,7 @@ def admitting(*names: str) -> Callable[[dict[str, Any]], object]:
 
 
 @pytest.mark.parametrize("pinned", [True, False], ids=["pinned", "not pinned"])
-def test_an_official_table_that_was_exchanged_is_refused(live: Kept, pinned: bool, tmp_path: Path) -> None:
+def test_an_official_table_that_was_exchanged_is_refused(live: Project, pinned: bool, tmp_path: Path) -> None:
     """In place, so that the run itself sees nothing; a lock file that pins no table holds none either."""
     project = live.copied(tmp_path / "project")
     edit(program(project), FACTOR, "level *= 0.7")
@@ -171,7 +133,7 @@ def test_an_official_table_that_was_exchanged_is_refused(live: Kept, pinned: boo
 # --- two tables ---
 
 
-def campaign(project: Kept) -> None:
+def campaign(project: Project) -> None:
     """The candidate's table as a campaign of its program makes it."""
     source = {"adapter": "fake_worldflux", "output_path": f"../quick/{TABLES}.json"}
     document = {
@@ -189,12 +151,12 @@ def campaign(project: Kept) -> None:
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A suite of the older format of two tables, the candidate's from a campaign; a run ``honest`` of it.
 
     The policy requires it where the candidate's table is there, and admits documents.
     """
-    project = Kept(tmp_path_factory.mktemp("tables"))
+    project = Project(tmp_path_factory.mktemp("tables"))
     official = {**OFFICIAL["artifact"], "repo": "https://example.org/fake"}
     suite = {
         "suite_id": TABLES, "family": "fake", "tasks": ["alpha"], "upstream": official,
@@ -216,37 +178,37 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return project
 
 
-def test_a_table_of_a_campaign_is_accepted_to_the_end(tables: Kept) -> None:
+def test_a_table_of_a_campaign_is_accepted_to_the_end(tables: Project) -> None:
     """The control."""
     assert_released(tables, "honest", TABLES)
     assert covered(tables, TABLES) == 0
 
 
-def official_scores(project: Kept) -> list[dict[str, Any]]:
+def official_scores(project: Project) -> list[dict[str, Any]]:
     rows = read(project.root / TABLE)["scores"]
     return [row for row in rows if row["task"] == "alpha"]
 
 
-def little_worse(project: Kept) -> dict[str, Any]:
+def little_worse(project: Project) -> dict[str, Any]:
     """Scores a little below the official ones, of no program; made up one by one, so they are no copies."""
     rows, luck = official_scores(project), random.Random(1)
     return {"scores": [{**row, "score": row["score"] * 0.99 + luck.gauss(0, 0.5)} for row in rows]}
 
 
-def much_later(project: Kept) -> dict[str, Any]:
+def much_later(project: Project) -> dict[str, Any]:
     """The same after ten times the frames, with the words of a campaign."""
     provenance = read(project.root / MINE)["provenance"]
     rows = [{**row, "step": row["step"] * 10} for row in little_worse(project)["scores"]]
     return {"provenance": provenance, "scores": rows}
 
 
-def with_a_name(project: Kept) -> dict[str, Any]:
+def with_a_name(project: Project) -> dict[str, Any]:
     """The same with a provenance that names a program and nothing that ran."""
     provenance = {"adapter": "fake_worldflux", "commit": goldens.COMMIT}
     return {**little_worse(project), "provenance": provenance}
 
 
-INVENTED: dict[str, tuple[Callable[[Kept], dict[str, Any]], str]] = {
+INVENTED: dict[str, tuple[Callable[[Project], dict[str, Any]], str]] = {
     "without a word": (little_worse, "table_without_runs"),
     "with a name": (with_a_name, "table_without_runs"),
     "after ten times the frames": (much_later, "frames_apart"),
@@ -254,7 +216,7 @@ INVENTED: dict[str, tuple[Callable[[Kept], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("name", INVENTED)
-def test_an_invented_table_is_refused(tables: Kept, name: str, tmp_path: Path) -> None:
+def test_an_invented_table_is_refused(tables: Project, name: str, tmp_path: Path) -> None:
     project = tables.copied(tmp_path / "project")
     make, code = INVENTED[name]
     write(project.root / MINE, make(project))
@@ -262,7 +224,7 @@ def test_an_invented_table_is_refused(tables: Kept, name: str, tmp_path: Path) -
     assert_refused(project, "invented", TABLES, code)
 
 
-def test_its_document_alone_is_refused_too(tables: Kept, tmp_path: Path) -> None:
+def test_its_document_alone_is_refused_too(tables: Project, tmp_path: Path) -> None:
     """Where documents are admitted, the table behind one is looked at all the same."""
     project = tables.copied(tmp_path / "project")
     write(project.root / MINE, little_worse(project))
@@ -280,7 +242,7 @@ def test_its_document_alone_is_refused_too(tables: Kept, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("absent", [MINE, TABLE], ids=["the candidate's", "the official"])
 def test_a_document_for_tables_that_are_not_there_is_no_way_around(
-    tables: Kept, absent: str, tmp_path: Path
+    tables: Project, absent: str, tmp_path: Path
 ) -> None:
     """A forged pass counts for nothing that is required; what is printed says that no number was judged."""
     project = tables.copied(tmp_path / "project")
@@ -293,7 +255,9 @@ def test_a_document_for_tables_that_are_not_there_is_no_way_around(
     assert_refused(project, "honest", TABLES, "document_differs")
 
 
-def test_a_nonsense_table_is_looked_at_where_the_official_one_is_absent(tables: Kept, tmp_path: Path) -> None:
+def test_a_nonsense_table_is_looked_at_where_the_official_one_is_absent(
+    tables: Project, tmp_path: Path
+) -> None:
     project = tables.copied(tmp_path / "project")
     folder = project.run_dir("honest") / TABLES
     for path in (project.root / TABLE, folder / "evidence_bundle.zip", folder / "circumstances.json"):
@@ -302,7 +266,9 @@ def test_a_nonsense_table_is_looked_at_where_the_official_one_is_absent(tables: 
     assert_refused(project, "honest", TABLES, "table_missing", "table_without_runs")
 
 
-def test_a_document_of_a_suite_that_waits_for_its_table_is_no_finding(tables: Kept, tmp_path: Path) -> None:
+def test_a_document_of_a_suite_that_waits_for_its_table_is_no_finding(
+    tables: Project, tmp_path: Path
+) -> None:
     """A control: where nothing requires the suite, its document is told for what it is."""
     project = tables.copied(tmp_path / "project")
     folder = project.run_dir("honest") / TABLES

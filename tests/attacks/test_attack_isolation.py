@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -19,8 +18,6 @@ import pytest_worldflux_parity
 from tests.attacks.lab import (
     FACTOR,
     WORSE,
-    Attack,
-    Kept,
     ask,
     assert_not_released,
     assert_released,
@@ -34,138 +31,14 @@ from tests.attacks.lab import (
     proof,
 )
 from tests.components import goldens
-from tests.conftest import wait_until
+from tests.conftest import Project, wait_until
 from tests.execution.walls import needs_walls
 from tests.release.judged_runs import table
+from tests.repositories import commit_all
 
 WALLED = "--parity-isolate=require"
 OPEN = "--parity-isolate=off"
 PLUGIN = Path(pytest_worldflux_parity.__file__).parent
-
-ATTACKS = (
-    Attack(
-        "The candidate copies the official record of its own pair, and adds noise.",
-        codes=("not_passed",),
-        ends="session 1",
-        tests=("test_a_candidate_finds_no_record_of_the_official_program",),
-        controls=(
-            "test_an_honest_candidate_passes_within_walls",
-            "test_what_walls_keep_is_open_without_them",
-        ),
-    ),
-    Attack(
-        "The candidate rewrites the official records with their lines, within walls and open.",
-        codes=("record_rewritten",),
-        ends="session 1, `validate` 1",
-        tests=(
-            "test_a_candidate_within_walls_cannot_rewrite_the_official_records",
-            "test_where_it_runs_open_a_rewritten_line_is_found",
-        ),
-        controls=("test_an_honest_candidate_passes_within_walls", "test_an_honest_candidate_passes_open"),
-    ),
-    Attack(
-        "A child of the candidate outlives it, and rewrites its record when that has been stored.",
-        codes=("record_differs_from_artifact",),
-        ends="session 1",
-        tests=("test_a_child_within_walls_does_not_outlive_its_program", "test_an_open_child_is_found_out"),
-        controls=("test_an_honest_candidate_passes_within_walls",),
-    ),
-    Attack(
-        "The candidate, or its match program, reads the signing key, an oracle table or a golden's outputs.",
-        words="none of them is there",
-        ends="session as without it",
-        tests=("test_a_program_finds_no_key_no_table_and_no_golden",),
-        controls=("test_what_walls_keep_is_open_without_them",),
-    ),
-    Attack(
-        "The candidate reads a table, a golden or the official checkout that stands outside of the project.",
-        words="none of them is there",
-        ends="session as without it",
-        tests=("test_what_the_suite_names_elsewhere_is_not_there",),
-        controls=("test_an_honest_candidate_passes_within_walls",),
-    ),
-    Attack(
-        "The candidate leaves its walls by a folder that it inherits open, or lets go of locks.",
-        words="it inherits its output alone",
-        ends="session as without it",
-        tests=("test_a_program_of_a_run_inherits_its_output_alone",),
-        controls=("test_an_honest_candidate_passes_within_walls",),
-    ),
-    Attack(
-        "The candidate leaves a link in the place of its record or its log, to what it may not read itself.",
-        words="`the program left a link as`",
-        ends="session 1",
-        tests=("test_a_link_is_not_followed_for_it",),
-        controls=("test_an_honest_candidate_passes_within_walls", "test_an_honest_candidate_passes_open"),
-    ),
-    Attack(
-        "The candidate declares that it needs the folder of the runs.",
-        words="`no program sees another's`",
-        ends="session 4, nothing runs",
-        tests=("test_the_folder_of_the_runs_is_nobodys_need",),
-        controls=("test_an_honest_candidate_passes_within_walls", "test_what_is_declared_is_on_the_card"),
-    ),
-    Attack(
-        "The candidate declares that it needs the official backend's folder, a golden or the project.",
-        words="`no program sees another's`, `no program writes another's`",
-        ends="session 4, nothing runs",
-        tests=("test_what_is_kept_from_programs_is_nobodys_need", "test_who_reads_the_project_reads_its_own"),
-        controls=("test_what_is_declared_is_on_the_card",),
-    ),
-    Attack(
-        "The candidate declares that it writes where the official program or the session runs from, or what "
-        "the official backend reads.",
-        words="`no program writes another's`",
-        ends="session 4, nothing runs",
-        tests=("test_a_candidate_writes_nothing_that_others_run_from_or_read",),
-        controls=("test_a_folder_of_its_own_elsewhere_may_be_written",),
-    ),
-    Attack(
-        "The candidate makes a link in a folder that it may write, so that the official program finds what "
-        "it leads to empty.",
-        words="where links lead is sealed",
-        ends="session as without it",
-        tests=("test_a_link_that_a_program_makes_hides_nothing_from_another",),
-        controls=("test_what_the_project_links_to_is_seen_by_who_reads_the_project",),
-    ),
-    Attack(
-        "The candidate declares that it reads a folder with runs of another output.",
-        words="`no program sees another's`",
-        ends="session 4, nothing runs",
-        tests=("test_runs_of_another_output_are_nobodys_need",),
-        controls=("test_what_is_declared_is_on_the_card",),
-    ),
-    Attack(
-        "The candidate reads the table or the goldens in the commits of the project.",
-        words="none of them is there",
-        ends="session as without it",
-        tests=("test_who_reads_the_project_does_not_read_its_commits",),
-        controls=("test_who_reads_the_project_reads_its_own",),
-    ),
-    Attack(
-        "An open candidate says of itself that it ran within walls, and kills the session, which is resumed.",
-        codes=("no_isolation",),
-        ends="`validate` 1",
-        tests=("test_an_open_attempt_is_not_believed_that_it_ran_within_walls",),
-        controls=("test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",),
-    ),
-    Attack(
-        "A candidate that no job runs leaves a job's word that it was lost, or ran well within walls, and "
-        "kills its session.",
-        codes=("no_isolation",),
-        words="its attempt is lost as any other",
-        ends="`validate` 1",
-        tests=("test_a_session_that_gave_nothing_to_a_job_believes_no_job",),
-        controls=("test_an_attempt_of_a_killed_session_within_walls_ran_within_walls",),
-    ),
-    Attack(
-        "A claim's programs ran open, all or one of them.",
-        codes=("no_isolation",),
-        ends="`validate` 1",
-        tests=("test_a_run_that_was_open_in_part_says_so",),
-        controls=("test_an_honest_candidate_passes_within_walls",),
-    ),
-)
 
 OK = "def ok(request):\n"
 MAIN = "def main() -> None:\n"
@@ -236,14 +109,14 @@ LOOKS = """
 
 
 @pytest.fixture
-def project(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    project = Kept(tmp_path_factory.mktemp("walls"))
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("walls"))
     proof(project)
     lock(project)
     return project
 
 
-def admit_no_open_run(project: Kept) -> None:
+def admit_no_open_run(project: Project) -> None:
     """Have the policy admit all but that programs ran open."""
     path = policy(project)
     document = json.loads(path.read_text())
@@ -252,27 +125,27 @@ def admit_no_open_run(project: Kept) -> None:
     path.write_text(json.dumps(document))
 
 
-def verdict(project: Kept, run_id: str = "r") -> str:
+def verdict(project: Project, run_id: str = "r") -> str:
     said = document(project, run_id)["verdict"]
     assert isinstance(said, str)
     return said
 
 
 @needs_walls
-def test_an_honest_candidate_passes_within_walls(project: Kept) -> None:
+def test_an_honest_candidate_passes_within_walls(project: Project) -> None:
     """And a release needs to admit nothing of its isolation."""
     assert project.run(WALLED).ret == pytest.ExitCode.OK
     admit_no_open_run(project)
     assert_released(project, "r")
 
 
-def test_an_honest_candidate_passes_open(project: Kept) -> None:
+def test_an_honest_candidate_passes_open(project: Project) -> None:
     assert project.run(OPEN).ret == pytest.ExitCode.OK
     assert_released(project, "r")
 
 
 @needs_walls
-def test_a_candidate_finds_no_record_of_the_official_program(project: Kept) -> None:
+def test_a_candidate_finds_no_record_of_the_official_program(project: Project) -> None:
     """It is 30 % worse, and copies where it can."""
     edit(program(project), FACTOR, WORSE)
     edit(program(project), OK, OK + COPIES)
@@ -283,7 +156,7 @@ def test_a_candidate_finds_no_record_of_the_official_program(project: Kept) -> N
 
 @needs_walls
 @pytest.mark.parametrize("what", ["records", "lines of an own run"])
-def test_a_candidate_within_walls_cannot_rewrite_the_official_records(project: Kept, what: str) -> None:
+def test_a_candidate_within_walls_cannot_rewrite_the_official_records(project: Project, what: str) -> None:
     edit(program(project), FACTOR, WORSE)
     edit(program(project), OK, OK + REWRITES)
     project.run(WALLED, *(["-n", "2"] if what != "records" else []))
@@ -293,7 +166,7 @@ def test_a_candidate_within_walls_cannot_rewrite_the_official_records(project: K
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_where_it_runs_open_a_rewritten_line_is_found(project: Kept, workers: str) -> None:
+def test_where_it_runs_open_a_rewritten_line_is_found(project: Project, workers: str) -> None:
     """The controller remembers the lines; that the log and the records agree with each other is no help."""
     edit(program(project), FACTOR, WORSE)
     edit(program(project), OK, OK + REWRITES)
@@ -308,7 +181,7 @@ def test_where_it_runs_open_a_rewritten_line_is_found(project: Kept, workers: st
 
 
 @needs_walls
-def test_a_child_within_walls_does_not_outlive_its_program(project: Kept) -> None:
+def test_a_child_within_walls_does_not_outlive_its_program(project: Project) -> None:
     edit(program(project), FACTOR, WORSE)
     edit(program(project), OK, OK + LEAVES_CHILD)
     project.run(WALLED)
@@ -318,7 +191,7 @@ def test_a_child_within_walls_does_not_outlive_its_program(project: Kept) -> Non
     assert verdict(project) == "fail"
 
 
-def test_an_open_child_is_found_out(project: Kept) -> None:
+def test_an_open_child_is_found_out(project: Project) -> None:
     """It writes while the session goes on."""
     edit(program(project), FACTOR, WORSE)
     edit(program(project), OK, OK + LEAVES_CHILD)
@@ -328,7 +201,7 @@ def test_an_open_child_is_found_out(project: Kept) -> None:
     assert "record_differs_from_artifact" in "\n".join(result.outlines)
 
 
-def looks(project: Kept, key: Path) -> list[str]:
+def looks(project: Project, key: Path) -> list[str]:
     """Have the candidate, or its match program, look for what it should not see."""
     matched(project)
     table = project.root / "suites" / "quick" / "official.json"
@@ -342,19 +215,21 @@ def looks(project: Kept, key: Path) -> list[str]:
 
 @pytest.mark.parametrize("where", ["candidate", "match program"])
 @needs_walls
-def test_a_program_finds_no_key_no_table_and_no_golden(project: Kept, signing_keys: Path, where: str) -> None:
+def test_a_program_finds_no_key_no_table_and_no_golden(
+    project: Project, signing_keys: Path, where: str
+) -> None:
     seen = _seen(project, signing_keys / "own.pem", where, WALLED)
     assert seen == [["FileNotFoundError"] * 5]
 
 
 @pytest.mark.parametrize("where", ["candidate", "match program"])
-def test_what_walls_keep_is_open_without_them(project: Kept, signing_keys: Path, where: str) -> None:
+def test_what_walls_keep_is_open_without_them(project: Project, signing_keys: Path, where: str) -> None:
     """The control: the same programs find everything, and an honest candidate's copy would be one."""
     (seen,) = _seen(project, signing_keys / "own.pem", where, OPEN)
     assert all(isinstance(size, int) for size in seen)
 
 
-def _seen(project: Kept, key: Path, where: str, option: str) -> list[Any]:
+def _seen(project: Project, key: Path, where: str, option: str) -> list[Any]:
     proof(project, component_match="golden")
     paths = looks(project, key)
     if where == "candidate":
@@ -384,7 +259,7 @@ def elsewhere() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def found_by_candidate(project: Kept, paths: list[Path], option: str) -> Any:
+def found_by_candidate(project: Project, paths: list[Path], option: str) -> Any:
     which = "request.system == 'worldflux' and request.seed == 0"
     looks = LOOKS.format(where=which, paths=[*map(str, paths)], out="request.out_dir")
     edit(program(project), OK, OK + looks)
@@ -397,7 +272,7 @@ def found_by_candidate(project: Kept, paths: list[Path], option: str) -> Any:
 @pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
 @pytest.mark.parametrize("what", ["table", "linked table", "golden", "checkout"])
 def test_what_the_suite_names_elsewhere_is_not_there(
-    project: Kept, elsewhere: Path, option: str, what: str
+    project: Project, elsewhere: Path, option: str, what: str
 ) -> None:
     """The controls: an open program finds it, and what stands beside it is there for both."""
     folder = elsewhere / "own"
@@ -427,9 +302,7 @@ def test_what_the_suite_names_elsewhere_is_not_there(
     else:
         path = folder / "agent.py"
         path.write_text("x = 1\n")
-        git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org"]
-        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
-            subprocess.run([*git, *words], check=True)
+        commit_all(folder)
         manifest = program(project).parent / "fake_official" / "backend.yaml"
         edit(manifest, "program: {", f"program: {{checkouts: [{{path: {str(folder)!r}}}], ")
     beside, seen = found_by_candidate(project, [elsewhere / "beside", path], option)
@@ -438,7 +311,7 @@ def test_what_the_suite_names_elsewhere_is_not_there(
 
 
 @pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
-def test_a_program_of_a_run_inherits_its_output_alone(project: Kept, option: str) -> None:
+def test_a_program_of_a_run_inherits_its_output_alone(project: Project, option: str) -> None:
     """The control: an open one has the locks of its run, and the folder of all locks."""
     code = """
     import os
@@ -462,7 +335,7 @@ def test_a_program_of_a_run_inherits_its_output_alone(project: Kept, option: str
 
 @pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
 @pytest.mark.parametrize("name", ["metrics.json", "stderr.log"])
-def test_a_link_is_not_followed_for_it(project: Kept, signing_keys: Path, option: str, name: str) -> None:
+def test_a_link_is_not_followed_for_it(project: Project, signing_keys: Path, option: str, name: str) -> None:
     """The plugin reads what programs leave, and it may read more than they."""
     key = signing_keys / "own.pem"
     code = f"""
@@ -483,7 +356,7 @@ def test_a_link_is_not_followed_for_it(project: Kept, signing_keys: Path, option
 
 @needs_walls
 @pytest.mark.parametrize("needs", ["read", "write"])
-def test_the_folder_of_the_runs_is_nobodys_need(project: Kept, needs: str) -> None:
+def test_the_folder_of_the_runs_is_nobodys_need(project: Project, needs: str) -> None:
     declares(project, f"needs: {{{needs}: [../../reports/parity]}}\n")
     refused(project, "which is in the folder of the runs: no program sees another's")
 
@@ -498,14 +371,16 @@ def test_the_folder_of_the_runs_is_nobodys_need(project: Kept, needs: str) -> No
         ("read", "../../.worldflux/compiled", "which is in .worldflux"),
     ],
 )
-def test_what_is_kept_from_programs_is_nobodys_need(project: Kept, kind: str, path: str, told: str) -> None:
+def test_what_is_kept_from_programs_is_nobodys_need(
+    project: Project, kind: str, path: str, told: str
+) -> None:
     if "golden" in told:
         matched(project)
     declares(project, f"needs: {{{kind}: ['{path}']}}\n")
     refused(project, told)
 
 
-def refused(project: Kept, told: str) -> None:
+def refused(project: Project, told: str) -> None:
     """It is one line, before the first run; where programs run open nothing comes of what they declare."""
     result = project.run(WALLED)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -527,7 +402,7 @@ def refused(project: Kept, told: str) -> None:
     ],
 )
 def test_a_candidate_writes_nothing_that_others_run_from_or_read(
-    project: Kept, elsewhere: Path, path: str, told: str, named: str
+    project: Project, elsewhere: Path, path: str, told: str, named: str
 ) -> None:
     """What the official program reads, it declares or is."""
     (elsewhere / "file").write_text("x = 1\n")
@@ -543,7 +418,7 @@ def test_a_candidate_writes_nothing_that_others_run_from_or_read(
 @needs_walls
 @pytest.mark.parametrize("where", ["elsewhere", "the home", "the project"])
 def test_a_folder_of_its_own_elsewhere_may_be_written(
-    project: Kept, elsewhere: Path, where: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, elsewhere: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(elsewhere / "home"))
     folders = {"elsewhere": elsewhere / "own", "the home": elsewhere / "home" / ".cache" / "data"}
@@ -558,10 +433,10 @@ def test_a_folder_of_its_own_elsewhere_may_be_written(
 
 
 @pytest.mark.parametrize("option", [OPEN, pytest.param(WALLED, marks=needs_walls)])
-def test_who_reads_the_project_does_not_read_its_commits(project: Kept, option: str) -> None:
+def test_who_reads_the_project_does_not_read_its_commits(project: Project, option: str) -> None:
     """The controls: an open program finds them, and one within walls the files beside."""
     declares(project, "needs: {read: ['{repo_root}']}\n")
-    committed(project)
+    commit_all(project.root)
     ini, head = found_by_candidate(
         project, [project.root / "pytest.ini", project.root / ".git" / "HEAD"], option
     )
@@ -569,14 +444,8 @@ def test_who_reads_the_project_does_not_read_its_commits(project: Kept, option: 
     assert (head == "FileNotFoundError") == (option == WALLED)
 
 
-def committed(project: Kept) -> None:
-    git = ["git", "-C", str(project.root), "-c", "user.name=x", "-c", "user.email=x@example.org"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
-        subprocess.run([*git, *words], check=True)
-
-
 @needs_walls
-def test_a_link_that_a_program_makes_hides_nothing_from_another(project: Kept, elsewhere: Path) -> None:
+def test_a_link_that_a_program_makes_hides_nothing_from_another(project: Project, elsewhere: Path) -> None:
     """Neither in its run, nor in the next."""
     folder = project.root / "data"
     folder.mkdir()
@@ -599,7 +468,7 @@ def test_a_link_that_a_program_makes_hides_nothing_from_another(project: Kept, e
 @needs_walls
 @pytest.mark.parametrize("reads", [True, False])
 def test_what_the_project_links_to_is_seen_by_who_reads_the_project(
-    project: Kept, elsewhere: Path, reads: bool
+    project: Project, elsewhere: Path, reads: bool
 ) -> None:
     """As an open program sees it; it is as much of the project for who does not read that."""
     (project.root / "data").symlink_to(elsewhere)
@@ -610,7 +479,7 @@ def test_what_the_project_links_to_is_seen_by_who_reads_the_project(
 
 
 @needs_walls
-def test_runs_of_another_output_are_nobodys_need(project: Kept) -> None:
+def test_runs_of_another_output_are_nobodys_need(project: Project) -> None:
     """Beside them a folder may be read, and the runs in it are hidden."""
     earlier = project.root / "earlier"
     assert project.run(OPEN, f"--parity-output={earlier / 'runs'}").ret == pytest.ExitCode.OK
@@ -673,15 +542,19 @@ LINGERS = """
 """
 
 
+def assert_killed(project: Project, *arguments: str) -> None:
+    """A session that is started from a shell, as its program looks for it, and that the program kills."""
+    assert project.start(OPEN, *arguments).wait(120) == -signal.SIGKILL
+
+
 @needs_walls
 @pytest.mark.parametrize("begun", ["open", "within walls"])
-def test_an_open_attempt_is_not_believed_that_it_ran_within_walls(project: Kept, begun: str) -> None:
+def test_an_open_attempt_is_not_believed_that_it_ran_within_walls(project: Project, begun: str) -> None:
     """Neither of a run that began open, nor of one that a resume went on with so."""
     edit(program(project), OK, OK + FORGES)
     if begun == "within walls":
         project.run(WALLED, "--parity-systems=official")
-    result = project.run(OPEN, *(["--parity-resume"] if begun != "open" else []))
-    assert result.ret == -signal.SIGKILL
+    assert_killed(project, *(["--parity-resume"] if begun != "open" else []))
     project.run(WALLED, "--parity-resume")
     line = recovered(project)
     assert line["isolation"] is None
@@ -689,10 +562,10 @@ def test_an_open_attempt_is_not_believed_that_it_ran_within_walls(project: Kept,
     assert_not_released(project, "r", codes=["no_isolation"])
 
 
-def test_a_session_that_gave_nothing_to_a_job_believes_no_job(project: Kept) -> None:
+def test_a_session_that_gave_nothing_to_a_job_believes_no_job(project: Project) -> None:
     edit(program(project), OK, OK + JOB_FORGES)
-    assert project.run(OPEN).ret == -signal.SIGKILL
-    assert project.run(OPEN, "--parity-resume").ret == -signal.SIGKILL
+    assert_killed(project)
+    assert_killed(project, "--parity-resume")
     text = "\n".join(project.run(OPEN, "--parity-resume").outlines)
     lines = [x for x in project.lines("fake_proof") if x["system"] == "worldflux"]
     assert {bool(x["isolation"]) and x["isolation"]["by"] for x in lines} <= {False, "none"}, lines
@@ -704,7 +577,7 @@ def test_a_session_that_gave_nothing_to_a_job_believes_no_job(project: Kept) -> 
 
 
 @needs_walls
-def test_an_attempt_of_a_killed_session_within_walls_ran_within_walls(project: Kept) -> None:
+def test_an_attempt_of_a_killed_session_within_walls_ran_within_walls(project: Project) -> None:
     edit(program(project), OK, OK + LINGERS)
     session = project.start(WALLED)
     wait_until(
@@ -719,7 +592,7 @@ def test_an_attempt_of_a_killed_session_within_walls_ran_within_walls(project: K
     assert_released(project, "r")
 
 
-def recovered(project: Kept) -> dict[str, Any]:
+def recovered(project: Project) -> dict[str, Any]:
     """The line of the attempt whose end nobody saw."""
     lines = [x for x in project.lines("fake_proof") if x["system"] == "worldflux" and x["seed"] == 0]
     (line,) = (x for x in lines if x["recovered"])
@@ -727,7 +600,7 @@ def recovered(project: Kept) -> dict[str, Any]:
 
 
 @needs_walls
-def test_who_reads_the_project_reads_its_own(project: Kept) -> None:
+def test_who_reads_the_project_reads_its_own(project: Project) -> None:
     """And nothing of what it could not declare by name."""
     matched(project)
     proof(project, component_match="golden")
@@ -745,13 +618,13 @@ def test_who_reads_the_project_reads_its_own(project: Kept) -> None:
     assert others == ["FileNotFoundError"] * 3
 
 
-def declares(project: Kept, text: str) -> None:
+def declares(project: Project, text: str) -> None:
     path = project.root / "backends" / "fake_worldflux" / "backend.yaml"
     path.write_text(path.read_text() + text)
 
 
 @needs_walls
-def test_what_is_declared_is_on_the_card(project: Kept) -> None:
+def test_what_is_declared_is_on_the_card(project: Project) -> None:
     """And what a program needs of the project it has, but for the runs."""
     declares(project, "needs: {network: true, read: ['{repo_root}']}\n")
     result = project.run(WALLED)
@@ -763,7 +636,7 @@ def test_what_is_declared_is_on_the_card(project: Kept) -> None:
 
 
 @needs_walls
-def test_a_run_that_was_open_in_part_says_so(project: Kept) -> None:
+def test_a_run_that_was_open_in_part_says_so(project: Project) -> None:
     """Begun within walls and gone on with without them: each record says what was in force."""
     only = ("--parity-systems=official",)
     project.run(WALLED, *only)

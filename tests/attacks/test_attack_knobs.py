@@ -7,48 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.lab import FACTOR, Attack, Kept, assert_released, document, edit, lock, program, quick
+from tests.attacks.lab import FACTOR, assert_released, document, edit, lock, program, quick
 from tests.components import goldens
-
-ATTACKS = (
-    Attack(
-        "A floor is as large as the scores, so that every effect is small.",
-        words="inconclusive: `the floor of ... % of the median official mean`",
-        ends="session 1",
-        tests=(
-            "test_a_floor_as_large_as_the_scores_decides_nothing",
-            "test_a_loss_twice_as_large_is_not_within_the_default_floor",
-        ),
-        controls=(
-            "test_a_floor_that_is_small_beside_the_scores_decides",
-            "test_an_honest_suite_with_a_small_floor_is_released",
-        ),
-    ),
-    Attack(
-        "A budget tolerates a candidate that did not train.",
-        words="refused when it is collected: at most 0.2 of a budget is tolerated; below that the statistics",
-        ends="session 2, nothing runs; or session 1",
-        tests=(
-            "test_a_budget_that_tolerates_an_untrained_candidate_is_refused",
-            "test_the_widest_tolerance_does_not_help_an_untrained_candidate",
-        ),
-        controls=("test_honest_ends_of_curves_are_told_without_a_warning",),
-    ),
-    Attack(
-        "Both sides are within the tolerance, and the candidate trained half as long again.",
-        words="a warning in the verdict, with both steps",
-        ends="session as the statistics say",
-        tests=("test_a_candidate_that_trained_half_as_long_again_is_seen",),
-        controls=("test_honest_ends_of_curves_are_told_without_a_warning",),
-    ),
-    Attack(
-        "The candidate of a claim trained longer by more than the tolerance.",
-        codes=("steps_apart",),
-        ends="session 1",
-        tests=("test_a_claim_of_a_candidate_that_trained_longer_has_a_finding",),
-        controls=("test_honest_ends_of_curves_are_told_without_a_warning",),
-    ),
-)
+from tests.conftest import Project
 
 LOST = "level *= 0.0"
 RETURN: dict[str, Any] = {"name": "episode_return", "rule": "calibrated", "margin": 0.05}
@@ -56,7 +17,7 @@ RETURN: dict[str, Any] = {"name": "episode_return", "rule": "calibrated", "margi
 SMALL = {"official": {"backend": "fake_official"}, "recipe": {"level": 0.04, "spread": 0.0005}}
 
 
-def suites(project: Kept) -> None:
+def suites(project: Project) -> None:
     """Suites that ask little of the candidate, and beside each an honest one of the same scores."""
     for name, floor in {"fake_quick": 4.9, "million": 1e6, "beyond": 1e40}.items():
         quick(project, name, metrics=[{**RETURN, "floor": floor}])
@@ -73,8 +34,8 @@ HONEST = ("fake_quick", "rate_calibrated_meant", "rate_drop_ratio_meant", "loss_
 WIDE = ("million", "beyond", "rate_calibrated", "rate_drop_ratio", "loss")
 
 
-def ran(folder: Path, behaviour: str) -> Kept:
-    project = Kept(folder)
+def ran(folder: Path, behaviour: str) -> Project:
+    project = Project(folder)
     suites(project)
     edit(program(project), FACTOR, behaviour)
     project.run(run_id="tried")
@@ -82,19 +43,19 @@ def ran(folder: Path, behaviour: str) -> Kept:
 
 
 @pytest.fixture(scope="module")
-def alike(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A candidate that does what the official program does."""
     return ran(tmp_path_factory.mktemp("alike"), FACTOR)
 
 
 @pytest.fixture(scope="module")
-def lost(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A candidate that scores nothing."""
     return ran(tmp_path_factory.mktemp("lost"), LOST)
 
 
 @pytest.mark.parametrize("suite", HONEST)
-def test_a_floor_that_is_small_beside_the_scores_decides(alike: Kept, lost: Kept, suite: str) -> None:
+def test_a_floor_that_is_small_beside_the_scores_decides(alike: Project, lost: Project, suite: str) -> None:
     assert document(alike, "tried", suite)["verdict"] == "pass"
     # A loss of nothing is a better one: there only losing it the other way is a failure.
     expected = "pass" if suite == "loss_meant" else "fail"
@@ -102,7 +63,7 @@ def test_a_floor_that_is_small_beside_the_scores_decides(alike: Kept, lost: Kept
 
 
 @pytest.mark.parametrize("suite", WIDE)
-def test_a_floor_as_large_as_the_scores_decides_nothing(alike: Kept, lost: Kept, suite: str) -> None:
+def test_a_floor_as_large_as_the_scores_decides_nothing(alike: Project, lost: Project, suite: str) -> None:
     for project in (alike, lost):
         found = document(project, "tried", suite)
         assert found["verdict"] == "inconclusive"
@@ -118,7 +79,7 @@ def test_a_loss_twice_as_large_is_not_within_the_default_floor(tmp_path: Path) -
     assert document(project, "tried", "loss_meant")["verdict"] == "fail"
 
 
-def test_an_honest_suite_with_a_small_floor_is_released(alike: Kept) -> None:
+def test_an_honest_suite_with_a_small_floor_is_released(alike: Project) -> None:
     assert_released(alike, "tried", "fake_quick")
 
 
@@ -137,7 +98,7 @@ def at(official: int, worldflux: int) -> str:
 
 @pytest.mark.parametrize("tolerance", [0.21, 0.999])
 def test_a_budget_that_tolerates_an_untrained_candidate_is_refused(tmp_path: Path, tolerance: float) -> None:
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     path = project.suite(budget={"step": 1000, "tolerance": tolerance})
     edit(program(project), STEPS, UNTRAINED)
     result = project.run(run_id="tried")
@@ -150,7 +111,7 @@ def test_a_budget_that_tolerates_an_untrained_candidate_is_refused(tmp_path: Pat
 
 
 def test_the_widest_tolerance_does_not_help_an_untrained_candidate(tmp_path: Path) -> None:
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     project.suite(budget={"step": 1000, "tolerance": 0.2})
     edit(program(project), STEPS, UNTRAINED)
     project.run(run_id="tried")
@@ -159,7 +120,7 @@ def test_the_widest_tolerance_does_not_help_an_untrained_candidate(tmp_path: Pat
 
 def test_a_candidate_that_trained_half_as_long_again_is_seen(tmp_path: Path) -> None:
     """Both sides are within the tolerance, each at another end of it."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     project.suite(budget={"step": 1000, "tolerance": 0.2})
     edit(program(project), STEPS, at(800, 1200))
     result = project.run(run_id="tried")
@@ -178,7 +139,7 @@ def test_a_candidate_that_trained_half_as_long_again_is_seen(tmp_path: Path) -> 
 
 def test_honest_ends_of_curves_are_told_without_a_warning(tmp_path: Path) -> None:
     """Published curves end up to 18 % before their budget; the last episode ends where it does."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     project.suite(budget={"step": 1000, "tolerance": 0.2})
     edit(program(project), STEPS, at(1000, 820))
     edit(program(project), "level * s / 1000 +", "level +")
@@ -192,7 +153,7 @@ def test_honest_ends_of_curves_are_told_without_a_warning(tmp_path: Path) -> Non
 def test_a_claim_of_a_candidate_that_trained_longer_has_a_finding(
     tmp_path: Path, steps: tuple[int, int], is_found: bool
 ) -> None:
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     goldens.behave(project.root / "golden", "ok")
     budget = {"step": 1000, "tolerance": 0.05}

@@ -13,8 +13,6 @@ import pytest
 
 from tests.attacks.lab import (
     AcceptedError,
-    Attack,
-    Kept,
     assert_released,
     document,
     edit,
@@ -24,39 +22,16 @@ from tests.attacks.lab import (
     quick,
 )
 from tests.components import goldens
+from tests.conftest import Project
 from tests.release.judged_runs import LOCK
-
-ATTACKS = (
-    Attack(
-        "A backend with a wrong encoder names no match program.",
-        codes=("components_not_compared",),
-        words="where the suite does not require components, the verdict's text",
-        ends="session 1 where they are required, else 0",
-        tests=(
-            "test_it_fails_where_the_suite_requires_components",
-            "test_a_backend_that_leaves_its_match_out_is_told_in_the_verdict",
-        ),
-        controls=("test_components_that_were_compared_pass_and_a_wrong_one_fails",),
-    ),
-    Attack(
-        "The golden is of the wrong code, and the lock pins another or none.",
-        words="refused when it is collected; where nothing is pinned, a warning in the verdict",
-        ends="session 2, nothing runs; or 0 with the warning",
-        tests=(
-            "test_a_golden_of_the_candidate_is_not_the_pinned_one",
-            "test_a_golden_of_the_candidate_that_its_lock_file_does_not_pin_is_told",
-        ),
-        controls=("test_components_that_were_compared_pass_and_a_wrong_one_fails",),
-    ),
-)
 
 SEEN = "of 6 components of the family fake were compared"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Kept:
+def project(tmp_path: Path) -> Project:
     """A project whose candidate has a wrong encoder; its lock file pins the true golden."""
-    made = Kept(tmp_path)
+    made = Project(tmp_path)
     quick(made)
     matched(made)
     pin = made.root / LOCK
@@ -66,17 +41,17 @@ def project(tmp_path: Path) -> Kept:
     return made
 
 
-def wrong(project: Kept) -> None:
+def wrong(project: Project) -> None:
     edit(match_program(project), '+ params["encoder/bias"])', '+ params["encoder/bias"] + 0.3)')
 
 
-def leave_out(project: Kept) -> None:
+def leave_out(project: Project) -> None:
     """Have the backend name no match program."""
     edit(project.root / "backends" / "fake_worldflux" / "backend.yaml", goldens.MATCH, "")
     edit(project.root / "backends" / "fake_worldflux" / "backend.yaml", "  deadline_sec: 60\n", "")
 
 
-def own_golden(project: Kept) -> None:
+def own_golden(project: Project) -> None:
     """Record what the wrong candidate computes for what the official code computed."""
     wrong(project)
     assert project.run(run_id="wrong").ret == pytest.ExitCode.TESTS_FAILED
@@ -86,12 +61,12 @@ def own_golden(project: Kept) -> None:
     goldens.write(project.root / "golden", stored)
 
 
-def reason(project: Kept, run_id: str) -> str:
+def reason(project: Project, run_id: str) -> str:
     found: str = document(project, run_id)["verdict_reason"]
     return found
 
 
-def test_components_that_were_compared_pass_and_a_wrong_one_fails(project: Kept) -> None:
+def test_components_that_were_compared_pass_and_a_wrong_one_fails(project: Project) -> None:
     """The control, where the suite requires them and where it says nothing."""
     for run_id, asked in (("silent", {}), ("required", {"component_match": "required"})):
         quick(project, **asked)
@@ -104,7 +79,7 @@ def test_components_that_were_compared_pass_and_a_wrong_one_fails(project: Kept)
     assert "component_mismatch: encoder" in reason(project, "wrong")
 
 
-def test_a_backend_that_leaves_its_match_out_is_told_in_the_verdict(project: Kept) -> None:
+def test_a_backend_that_leaves_its_match_out_is_told_in_the_verdict(project: Project) -> None:
     wrong(project)
     leave_out(project)
     assert project.run(run_id="left_out").ret == pytest.ExitCode.OK
@@ -112,7 +87,7 @@ def test_a_backend_that_leaves_its_match_out_is_told_in_the_verdict(project: Kep
         raise AcceptedError(reason(project, "left_out"))
 
 
-def test_it_fails_where_the_suite_requires_components(project: Kept) -> None:
+def test_it_fails_where_the_suite_requires_components(project: Project) -> None:
     quick(project, component_match="required")
     wrong(project)
     leave_out(project)
@@ -120,7 +95,7 @@ def test_it_fails_where_the_suite_requires_components(project: Kept) -> None:
     assert reason(project, "left_out").startswith(f"components: components_not_compared: 0 {SEEN}")
 
 
-def test_a_golden_of_the_candidate_is_not_the_pinned_one(project: Kept) -> None:
+def test_a_golden_of_the_candidate_is_not_the_pinned_one(project: Project) -> None:
     """Its own golden, and the true lock file: nothing runs."""
     own_golden(project)
     result = project.run(run_id="own")
@@ -128,7 +103,7 @@ def test_a_golden_of_the_candidate_is_not_the_pinned_one(project: Kept) -> None:
     assert "the golden's manifest.json has the sha256" in "\n".join(result.outlines)
 
 
-def test_a_golden_of_the_candidate_that_its_lock_file_does_not_pin_is_told(project: Kept) -> None:
+def test_a_golden_of_the_candidate_that_its_lock_file_does_not_pin_is_told(project: Project) -> None:
     """Its own golden, and a lock file without goldens: the run says that nothing vouches for it."""
     own_golden(project)
     lock(project)

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from tests.attacks.lab import (
-    Attack,
-    Kept,
     assert_not_released,
     assert_released,
     edit,
@@ -17,24 +15,7 @@ from tests.attacks.lab import (
     program,
     proof,
 )
-
-ATTACKS = (
-    Attack(
-        "A candidate leaves evaluations out, or begins late, and its curve is better without them.",
-        codes=("points_missing",),
-        ends="session 1, `validate` 1",
-        tests=("test_a_curve_with_points_where_the_candidate_chose_is_refused",),
-        controls=("test_a_curve_with_every_point_is_accepted",),
-    ),
-    Attack(
-        "A candidate reports more points about the highest ones, so that these weigh more.",
-        words="evaluations that the suite does not ask for are not measured, and each part of the budget "
-        "weighs as much as any other: the verdict stays",
-        ends="session 1",
-        tests=("test_more_points_where_the_candidate_is_good_move_nothing",),
-        controls=("test_a_curve_with_every_point_is_accepted",),
-    ),
-)
+from tests.conftest import Project
 
 STEPS = "for s in (0, 500, 1000))"
 EVERY = "for s in range(0, 1001, 100))"
@@ -57,9 +38,9 @@ def only_worldflux(steps: str) -> str:
 
 
 @pytest.fixture(scope="module", params=SAID)
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A proof suite that says what its points are; the run ``honest`` of programs that report all of them."""
-    project = Kept(tmp_path_factory.mktemp(request.param))
+    project = Project(tmp_path_factory.mktemp(request.param))
     edit(program(project), STEPS, EVERY)
     proof(project, **SAID[request.param])
     lock(project)
@@ -67,18 +48,18 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return project
 
 
-def report(project: Kept, run_id: str) -> dict[str, Any]:
+def report(project: Project, run_id: str) -> dict[str, Any]:
     return project.document("fake_proof/equivalence_report.json", run_id)
 
 
-def test_a_curve_with_every_point_is_accepted(whole: Kept) -> None:
+def test_a_curve_with_every_point_is_accepted(whole: Project) -> None:
     assert report(whole, "honest")["global"]["verdict"] == "pass"
     assert_released(whole, "honest")
 
 
 @pytest.mark.parametrize("chosen", CHOSEN)
 def test_a_curve_with_points_where_the_candidate_chose_is_refused(
-    whole: Kept, chosen: str, tmp_path: Path
+    whole: Project, chosen: str, tmp_path: Path
 ) -> None:
     project = whole.copied(tmp_path / "project")
     edit(program(project), EVERY, only_worldflux(CHOSEN[chosen]))
@@ -88,7 +69,7 @@ def test_a_curve_with_points_where_the_candidate_chose_is_refused(
     assert_not_released(project, "chosen")
 
 
-def test_more_points_where_the_candidate_is_good_move_nothing(whole: Kept, tmp_path: Path) -> None:
+def test_more_points_where_the_candidate_is_good_move_nothing(whole: Project, tmp_path: Path) -> None:
     """It stands at half of the official level, but for what it adds between the points that are asked for."""
     project = whole.copied(tmp_path / "project")
     worse = "level * s / 1000 * (0.5 if request.system == 'worldflux' and s % 100 == 0 else 1)"

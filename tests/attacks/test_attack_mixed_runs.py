@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,6 @@ from tests.attacks.lab import (
     FACTOR,
     TABLE,
     WORSE,
-    Attack,
-    Kept,
     ask,
     assert_not_released,
     assert_released,
@@ -29,73 +26,26 @@ from tests.attacks.lab import (
     proof,
     released,
 )
+from tests.conftest import Project
 from tests.release.judged_runs import changed
 from tests.release.test_admission import WHOLE
-
-ATTACKS = (
-    Attack(
-        "Lines and folders of another run are put into one.",
-        codes=("foreign_record",),
-        ends="`validate` 1",
-        tests=("test_records_of_another_run_do_not_count", "test_a_folder_with_another_name_is_not_resumed"),
-        controls=("test_a_run_that_is_resumed_in_its_own_folder_counts",),
-    ),
-    Attack(
-        "The program beside its backend's folder, a package above it, or what a link leads to is changed.",
-        codes=("program_differs",),
-        ends="`validate` 1",
-        tests=("test_what_lies_beside_the_folder_is_the_program_too",),
-        controls=("test_a_run_that_is_resumed_in_its_own_folder_counts",),
-    ),
-    Attack(
-        "What a session sealed is taken out of its `run.json`, or stands there twice.",
-        codes=("program_differs", "records_unreadable"),
-        ends="`validate` 1",
-        tests=("test_what_a_session_does_not_say_is_missed",),
-        controls=("test_a_run_that_is_resumed_in_its_own_folder_counts",),
-    ),
-    Attack(
-        "A text in a document forges a row of the card, or is HTML.",
-        words="printed escaped, on its own line",
-        ends="`validate` as without it",
-        tests=("test_no_text_forges_a_row_of_a_card", "test_a_text_is_no_html_in_a_report"),
-        controls=("test_a_run_that_is_resumed_in_its_own_folder_counts",),
-    ),
-    Attack(
-        "A text file says of which commit a checkout is.",
-        words="not read where there is a `.git`",
-        ends="the card names the true commit",
-        tests=("test_a_checkout_says_itself_of_which_commit_it_is",),
-        controls=("test_a_run_that_is_resumed_in_its_own_folder_counts",),
-    ),
-    Attack(
-        "A table's name is one that evidence cannot hold.",
-        words="evidence cannot hold",
-        ends="session 4, nothing runs",
-        tests=("test_a_table_that_evidence_cannot_hold_is_refused_before_the_first_run",),
-        controls=(
-            "test_a_run_that_is_resumed_in_its_own_folder_counts",
-            "test_a_lock_has_one_name_in_a_proof_and_in_its_bundle",
-            "test_a_tree_of_linked_folders_is_hashed_once",
-        ),
-    ),
-)
+from tests.repositories import commit_all
 
 
 @pytest.fixture
-def honest(passed_quick: Kept, tmp_path: Path) -> Kept:
+def honest(passed_quick: Project, tmp_path: Path) -> Project:
     project = passed_quick.copied(tmp_path / "project")
     (project.run_dir("honest") / "fake_quick" / "evidence_bundle.zip").unlink()
     return project
 
 
-def test_a_run_that_is_resumed_in_its_own_folder_counts(passed_quick: Kept, tmp_path: Path) -> None:
+def test_a_run_that_is_resumed_in_its_own_folder_counts(passed_quick: Project, tmp_path: Path) -> None:
     project = passed_quick.copied(tmp_path / "project")
     assert project.run("--parity-resume", run_id="honest").ret == pytest.ExitCode.OK
     assert_released(project, "honest")
 
 
-def test_records_of_another_run_do_not_count(honest: Kept) -> None:
+def test_records_of_another_run_do_not_count(honest: Project) -> None:
     """The better of two runs, seed by seed: no number is edited."""
     assert honest.run(run_id="second").ret == pytest.ExitCode.OK
     for part in ("executions", "parity_runs.jsonl"):
@@ -109,28 +59,28 @@ def test_records_of_another_run_do_not_count(honest: Kept) -> None:
     assert_not_released(honest, "honest")
 
 
-def test_a_folder_with_another_name_is_not_resumed(honest: Kept) -> None:
+def test_a_folder_with_another_name_is_not_resumed(honest: Project) -> None:
     honest.run_dir("honest").rename(honest.run_dir("other"))
     result = honest.run("--parity-resume", run_id="other")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "the run is 'honest', and its folder is named 'other'" in result.stderr.str()
 
 
-def beside(project: Kept) -> None:
+def beside(project: Project) -> None:
     edit(program(project), FACTOR, WORSE)
 
 
-def package(project: Kept) -> None:
+def package(project: Project) -> None:
     (project.root / "backends" / "__init__.py").write_text("worse = True\n", encoding="utf-8")
 
 
-def linked(project: Kept) -> None:
+def linked(project: Project) -> None:
     (project.root / "lib" / "core.py").write_text("level = 0.7\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("change", [beside, package, linked])
 def test_what_lies_beside_the_folder_is_the_program_too(
-    passed_quick: Kept, change: Callable[[Kept], None], tmp_path: Path
+    passed_quick: Project, change: Callable[[Project], None], tmp_path: Path
 ) -> None:
     project = passed_quick.copied(tmp_path / "project")
     (project.root / "lib").mkdir()
@@ -153,7 +103,7 @@ def test_what_lies_beside_the_folder_is_the_program_too(
     assert_not_released(project, "before", codes=["program_differs"])
 
 
-def test_what_a_session_does_not_say_is_missed(honest: Kept) -> None:
+def test_what_a_session_does_not_say_is_missed(honest: Project) -> None:
     path = honest.run_dir("honest") / "run.json"
     whole = path.read_text(encoding="utf-8")
     changed(path, lambda d: [e["trees"].clear() for e in d["suites"].values()])
@@ -165,7 +115,7 @@ def test_what_a_session_does_not_say_is_missed(honest: Kept) -> None:
     assert_released(honest, "honest")
 
 
-def test_no_text_forges_a_row_of_a_card(honest: Kept) -> None:
+def test_no_text_forges_a_row_of_a_card(honest: Project) -> None:
     def forge(document: dict[str, Any]) -> None:
         document["machine"]["platform"] = "x\n  signed   valid, by the key of everyone\x1b[2J"
 
@@ -181,23 +131,16 @@ def test_a_text_is_no_html_in_a_report() -> None:
     assert "| chosen | the lock &lt;img src=x> in place of a\\|b |" in card
 
 
-def test_a_checkout_says_itself_of_which_commit_it_is(passed_quick: Kept, tmp_path: Path) -> None:
+def test_a_checkout_says_itself_of_which_commit_it_is(passed_quick: Project, tmp_path: Path) -> None:
     project = passed_quick.copied(tmp_path / "project")
-    for words in (
-        ["init", "-q"],
-        ["add", "suites"],
-        ["-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "all"],
-    ):
-        subprocess.run(["git", *words], cwd=project.root, check=True, capture_output=True)
+    commit = commit_all(project.root, "suites")
     (project.root / ".worldflux-commit").write_text("c0ffee0" * 5 + "c0ffe", encoding="utf-8")
     assert project.run(run_id="said").ret == pytest.ExitCode.OK
-    stated = project.document("run.json", "said")["project"]["commit"]
-    there = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project.root, capture_output=True, text=True)
-    assert stated == there.stdout.strip()
+    assert project.document("run.json", "said")["project"]["commit"] == commit
 
 
 def test_a_table_that_evidence_cannot_hold_is_refused_before_the_first_run(
-    passed_quick: Kept, tmp_path: Path
+    passed_quick: Project, tmp_path: Path
 ) -> None:
     project = passed_quick.copied(tmp_path / "project")
     path = project.root / "suites" / "quick" / "fake_quick.yaml"
@@ -213,7 +156,7 @@ def test_a_table_that_evidence_cannot_hold_is_refused_before_the_first_run(
 
 def test_a_lock_has_one_name_in_a_proof_and_in_its_bundle(tmp_path: Path) -> None:
     """A bundle whose official program is not of the locked commit follows all the same: it is no pass."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     proof(project)
     lock(project)
     suite = project.root / "suites" / "proof" / "fake_proof.yaml"

@@ -10,8 +10,6 @@ import pytest
 
 from tests.attacks.lab import (
     FACTOR,
-    Attack,
-    Kept,
     assert_not_released,
     assert_released,
     edit,
@@ -21,71 +19,17 @@ from tests.attacks.lab import (
     released,
 )
 from tests.components import goldens
+from tests.conftest import Project
 from tests.session.test_honest_programs import repository
-
-ATTACKS = (
-    Attack(
-        "The candidate is the official program under another adapter id, from another folder.",
-        codes=("same_program",),
-        ends="session 1, `validate` 1",
-        tests=("test_the_official_program_under_another_name_is_refused",),
-        controls=("test_two_programs_that_share_a_file_are_accepted",),
-    ),
-    Attack(
-        "The candidate is the official program, and names a text beside it, or itself without its code.",
-        codes=("same_program",),
-        ends="session 1, `validate` 1",
-        tests=(
-            "test_the_official_program_that_names_a_decoy_is_refused",
-            "test_the_official_checkout_without_its_code_is_refused",
-        ),
-        controls=("test_two_programs_that_share_a_file_are_accepted",),
-    ),
-    Attack(
-        "A `backend.yaml` does not say which program it starts.",
-        codes=("program_not_shown",),
-        ends="session 1, `validate` 1; a warning in a quick suite",
-        tests=("test_a_program_that_nothing_names_proves_nothing",),
-        controls=("test_two_programs_that_share_a_file_are_accepted",),
-    ),
-    Attack(
-        "A program leaves code of its checkout out by `ignore`, and runs it unsealed where it stands.",
-        codes=("program_not_shown",),
-        ends="session 1, `validate` 1; a warning in a quick suite",
-        tests=("test_code_of_a_checkout_that_is_left_out_proves_nothing",),
-        controls=("test_texts_of_a_checkout_may_be_left_out",),
-    ),
-    Attack(
-        "A suite of one program on purpose is required, or claims.",
-        codes=("not_independent",),
-        ends="`validate` 1; usage error 4 with a claim",
-        tests=("test_one_program_on_purpose_releases_nothing", "test_one_program_on_purpose_claims_nothing"),
-        controls=("test_two_programs_that_share_a_file_are_accepted",),
-    ),
-    Attack(
-        "A suite says `comparison: self`, and the sides are two programs.",
-        codes=("not_one_program",),
-        ends="session 1",
-        tests=("test_two_programs_are_not_one_because_a_suite_says_so",),
-        controls=("test_one_program_is_compared_with_itself_on_purpose",),
-    ),
-    Attack(
-        "Half of the records are of one tree, half of another, with a resume between them.",
-        codes=("source_trees_differ",),
-        ends="session 1, `validate` 1",
-        tests=("test_a_side_of_two_trees_is_refused",),
-        controls=("test_another_commit_with_the_same_tree_is_a_warning",),
-    ),
-)
 
 TREE = '"source": {"tree_sha256": wire.content_hash(request.adapter)},'
 
 
-def fake(project: Kept, system: str) -> Path:
+def fake(project: Project, system: str) -> Path:
     return project.root / "backends" / f"fake_{system}"
 
 
-def findings(project: Kept, run_id: str) -> str:
+def findings(project: Project, run_id: str) -> str:
     return json.dumps(project.document("fake_proof/validity_report.json", run_id))
 
 
@@ -102,7 +46,7 @@ def all_before_anything_ran(result: pytest.RunResult) -> list[str]:
     return [x.partition("cannot pass: ")[2].partition(" ")[0].rstrip(":") for _, x in found]
 
 
-def one_program(project: Kept) -> None:
+def one_program(project: Project) -> None:
     """The worldflux folder becomes a copy of the official one, but for what names it."""
     for path in fake(project, "official").iterdir():
         text = path.read_text(encoding="utf-8")
@@ -112,16 +56,16 @@ def one_program(project: Kept) -> None:
 
 
 @pytest.fixture
-def project(passed_proof: Kept, tmp_path: Path) -> Kept:
+def project(passed_proof: Project, tmp_path: Path) -> Project:
     return passed_proof.copied(tmp_path / "project")
 
 
-def test_two_programs_that_share_a_file_are_accepted(passed_proof: Kept) -> None:
+def test_two_programs_that_share_a_file_are_accepted(passed_proof: Project) -> None:
     assert_released(passed_proof, "honest")
     assert "two programs; 1 file stands on both sides (of 2 and 2)" in passed_proof.report("honest")
 
 
-def test_the_official_program_under_another_name_is_refused(project: Kept) -> None:
+def test_the_official_program_under_another_name_is_refused(project: Project) -> None:
     one_program(project)
     result = project.run(run_id="one")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -138,7 +82,7 @@ DECOYS = {
 
 
 @pytest.mark.parametrize("names", DECOYS)
-def test_the_official_program_that_names_a_decoy_is_refused(project: Kept, names: str) -> None:
+def test_the_official_program_that_names_a_decoy_is_refused(project: Project, names: str) -> None:
     one_program(project)
     (fake(project, "worldflux") / "decoy.txt").write_text("another program\n", encoding="utf-8")
     path = fake(project, "worldflux") / "backend.yaml"
@@ -154,7 +98,7 @@ def test_the_official_program_that_names_a_decoy_is_refused(project: Kept, names
     assert_not_released(project, "decoy")
 
 
-def test_the_official_checkout_without_its_code_is_refused(project: Kept, tmp_path: Path) -> None:
+def test_the_official_checkout_without_its_code_is_refused(project: Project, tmp_path: Path) -> None:
     """Each side runs one line that starts its checkout; the candidate's leaves the code out of what it is."""
     for system, more in (("official", {}), ("worldflux", {"ignore": ["algo.py"]})):
         checkout = tmp_path / system / "agent"
@@ -170,7 +114,7 @@ def test_the_official_checkout_without_its_code_is_refused(project: Kept, tmp_pa
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def beside_a_checkout(project: Kept, folder: Path, ignore: str) -> None:
+def beside_a_checkout(project: Project, folder: Path, ignore: str) -> None:
     """The candidate names a checkout of its own beside its files, but for what it ignores of that."""
     repository(folder, {"lib.py": "x = 1\n", "notes.md": "A library.\n"})
     named = {"files": [".", "../program.py"], "checkouts": [{"path": str(folder)}], "ignore": [ignore]}
@@ -179,7 +123,7 @@ def beside_a_checkout(project: Kept, folder: Path, ignore: str) -> None:
     path.write_text("\n".join([*lines, f"program: {json.dumps(named)}"]) + "\n", encoding="utf-8")
 
 
-def test_code_of_a_checkout_that_is_left_out_proves_nothing(project: Kept, tmp_path: Path) -> None:
+def test_code_of_a_checkout_that_is_left_out_proves_nothing(project: Project, tmp_path: Path) -> None:
     """It could be edited between two sessions, and nothing would tell."""
     beside_a_checkout(project, tmp_path / "library", "lib.py")
     result = project.run(run_id="left_out")
@@ -194,14 +138,14 @@ def test_code_of_a_checkout_that_is_left_out_proves_nothing(project: Kept, tmp_p
     assert [w for w in project.document(run_id="quick")["warnings"] if "leaves out library/lib.py" in w]
 
 
-def test_texts_of_a_checkout_may_be_left_out(project: Kept, tmp_path: Path) -> None:
+def test_texts_of_a_checkout_may_be_left_out(project: Project, tmp_path: Path) -> None:
     beside_a_checkout(project, tmp_path / "library", "*.md")
     result = project.run(run_id="texts")
     assert result.ret == pytest.ExitCode.OK, result.outlines
     assert_released(project, "texts")
 
 
-def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:
+def test_a_program_that_nothing_names_proves_nothing(project: Project) -> None:
     path = fake(project, "worldflux") / "backend.yaml"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(x for x in lines if not x.startswith("program:")), encoding="utf-8")
@@ -217,13 +161,13 @@ def test_a_program_that_nothing_names_proves_nothing(project: Kept) -> None:
     assert warning.startswith("in a proof this would be a finding: program_not_shown (worldflux)")
 
 
-def on_purpose(project: Kept, comparison: str, **changes: Any) -> None:
+def on_purpose(project: Project, comparison: str, **changes: Any) -> None:
     sides = {"official": {"backend": "fake_official"}, "worldflux": {"backend": "fake_official"}}
     proof(project, comparison=comparison, **{**sides, **changes})
     lock(project)
 
 
-def test_one_program_is_compared_with_itself_on_purpose(project: Kept) -> None:
+def test_one_program_is_compared_with_itself_on_purpose(project: Project) -> None:
     on_purpose(project, "self")
     result = project.run(run_id="self")
     assert result.ret == pytest.ExitCode.OK, result.outlines
@@ -232,27 +176,27 @@ def test_one_program_is_compared_with_itself_on_purpose(project: Kept) -> None:
     assert "| comparison | one program compared with itself" in project.report("self")
 
 
-def test_one_program_on_purpose_releases_nothing(project: Kept) -> None:
+def test_one_program_on_purpose_releases_nothing(project: Project) -> None:
     on_purpose(project, "self")
     assert project.run(run_id="self").ret == pytest.ExitCode.OK
     assert_not_released(project, "self", codes=["not_independent"])
 
 
 @pytest.mark.parametrize("comparison", ["self", "versions"])
-def test_one_program_on_purpose_claims_nothing(project: Kept, comparison: str) -> None:
+def test_one_program_on_purpose_claims_nothing(project: Project, comparison: str) -> None:
     on_purpose(project, comparison, claim="proof_grade")
     result = project.run(run_id="claimed")
     assert result.ret == pytest.ExitCode.USAGE_ERROR or "no claim can be" in str(result.outlines)
     assert "one program on purpose, of which no claim can be" in result.stdout.str() + result.stderr.str()
 
 
-def test_two_programs_are_not_one_because_a_suite_says_so(project: Kept) -> None:
+def test_two_programs_are_not_one_because_a_suite_says_so(project: Project) -> None:
     on_purpose(project, "self", worldflux={"backend": "fake_worldflux"})
     assert project.run(run_id="two").ret == pytest.ExitCode.TESTS_FAILED
     assert '"not_one_program"' in findings(project, "two")
 
 
-def test_a_side_of_two_trees_is_refused(project: Kept) -> None:
+def test_a_side_of_two_trees_is_refused(project: Project) -> None:
     """Each record states what it ran: the file is changed within one session, as a checkout may be."""
     stated = 'wire.content_hash(request.adapter + str(request.system == "worldflux" and request.seed > 1))'
     edit(program(project), TREE, f'"source": {{"tree_sha256": {stated}}},')
@@ -264,7 +208,7 @@ def test_a_side_of_two_trees_is_refused(project: Kept) -> None:
     assert_not_released(project, "mixed")
 
 
-def test_another_commit_with_the_same_tree_is_a_warning(project: Kept) -> None:
+def test_another_commit_with_the_same_tree_is_a_warning(project: Project) -> None:
     commit = 'f"{request.seed:x}" * 7'.replace("request.seed", "request.seed + 10")
     edit(program(project), TREE, TREE[:-2] + f', "commit": {commit}}},')
     assert project.run(run_id="commits").ret in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)

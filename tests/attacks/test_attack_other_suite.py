@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.attacks.lab import (
-    COMMAND,
     POLICY,
     SMALL,
-    Attack,
-    Kept,
     ask,
     assert_released,
     lock,
 )
+from tests.conftest import Project
 from tests.release.judged_runs import AGGREGATE, write
-
-ATTACKS = (
-    Attack(
-        "A weak quick suite has the id of the proof that a release requires.",
-        codes=("not_in_policy", "unknown_suite"),
-        ends="`validate` 1, `coverage` 1",
-        tests=("test_a_quick_suite_is_not_the_proof_of_its_id",),
-        controls=("test_the_proof_of_that_id_is_accepted",),
-    ),
-    Attack(
-        "A signed bundle of a proof has the id of a quick suite of the reader's checkout.",
-        codes=("unknown_suite", "not_in_policy"),
-        ends="`verify` 2",
-        tests=("test_a_checkout_with_the_id_on_another_track_expects_something_else",),
-        controls=("test_the_proof_of_that_id_is_accepted",),
-    ),
-)
 
 
 def verify(cwd: Path, bundle: Path, *more: object) -> tuple[int, str]:
-    words = [COMMAND, "verify", bundle, *more]
-    done = subprocess.run(list(map(str, words)), cwd=cwd, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
+    answer = ask(cwd, "verify", bundle, *more)
+    return answer.status, answer.text
 
 
-def test_the_proof_of_that_id_is_accepted(passed_proof: Kept, signing_keys: Path, tmp_path: Path) -> None:
+def test_the_proof_of_that_id_is_accepted(passed_proof: Project, signing_keys: Path, tmp_path: Path) -> None:
     """The control; where a checkout has no such id at all, the first line says that nothing is expected."""
     assert_released(passed_proof, "honest")
     bundle = passed_proof.run_dir("honest") / "fake_proof" / "evidence_bundle.zip"
@@ -53,7 +32,7 @@ def test_the_proof_of_that_id_is_accepted(passed_proof: Kept, signing_keys: Path
     assert (status, text.splitlines()[0]) == (
         0, "judged under: the suite, lock and programs of this checkout",
     ), text  # fmt: skip
-    other = Kept(tmp_path)
+    other = Project(tmp_path)
     other.suite("another")
     status, text = verify(other.root, bundle, *key)
     assert status == 0, text
@@ -61,7 +40,7 @@ def test_the_proof_of_that_id_is_accepted(passed_proof: Kept, signing_keys: Path
 
 
 @pytest.fixture
-def weak(passed_proof: Kept, tmp_path: Path) -> Kept:
+def weak(passed_proof: Project, tmp_path: Path) -> Project:
     """A run ``weak`` of a quick suite of the proof's id; the policy, made before, requires the proof."""
     project = passed_proof.copied(tmp_path / "project")
     shutil.rmtree(project.run_dir("honest"))
@@ -76,7 +55,7 @@ def weak(passed_proof: Kept, tmp_path: Path) -> Kept:
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["by its file", "by its id"])
-def test_a_quick_suite_is_not_the_proof_of_its_id(weak: Kept, named: bool) -> None:
+def test_a_quick_suite_is_not_the_proof_of_its_id(weak: Project, named: bool) -> None:
     """Also where a policy of the earlier system names an id, which two suites have."""
     if not named:
         families = {"fake": {"stage": "required", "suites": ["fake_proof"]}}
@@ -90,9 +69,9 @@ def test_a_quick_suite_is_not_the_proof_of_its_id(weak: Kept, named: bool) -> No
 
 
 def test_a_checkout_with_the_id_on_another_track_expects_something_else(
-    passed_quick: Kept, signing_keys: Path, tmp_path: Path
+    passed_quick: Project, signing_keys: Path, tmp_path: Path
 ) -> None:
-    author = Kept(tmp_path)
+    author = Project(tmp_path)
     author.proof("fake_quick", **SMALL)
     lock(author)
     result = author.run(f"--parity-sign-key={signing_keys / 'own.pem'}", run_id="honest")

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from tests.attacks.lab import (
-    Attack,
-    Kept,
     assert_not_released,
     assert_released,
     document,
@@ -24,34 +22,18 @@ from tests.attacks.lab import (
     suite_of,
 )
 from tests.components import goldens
-
-ATTACKS = (
-    Attack(
-        "A golden is recorded from wrong code, and pinned in a lock of the run's own.",
-        codes=("not_passed",),
-        ends="`validate` 1",
-        tests=("test_a_golden_and_a_lock_of_the_candidate_are_refused",),
-        controls=("test_the_true_golden_tells_the_right_encoder_from_the_wrong_one",),
-    ),
-    Attack(
-        "The match report of another run is put beside the verdict.",
-        codes=("evidence_differs", "document_differs"),
-        ends="`validate` 1",
-        tests=("test_a_match_report_that_was_edited_is_refused",),
-        controls=("test_the_true_golden_tells_the_right_encoder_from_the_wrong_one",),
-    ),
-)
+from tests.conftest import Project
 
 OWN = "own_lock.json"
 
 
 @pytest.fixture(scope="module", params=["quick", "proof"])
-def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Runs ``honest``, ``wrong`` (encoder, true golden and lock) and ``own`` (encoder, golden and lock).
 
     At the end the checkout has the true golden and the true lock file, as that of a release has.
     """
-    project = Kept(tmp_path_factory.mktemp("own"))
+    project = Project(tmp_path_factory.mktemp("own"))
     if request.param == "quick":
         quick(project)
     else:
@@ -67,14 +49,14 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return project
 
 
-def recorded(project: Kept) -> dict[str, np.ndarray]:
+def recorded(project: Project) -> dict[str, np.ndarray]:
     """The golden's arrays, with what the candidate put out in the run ``wrong`` for the official outputs."""
     match = project.run_dir("wrong") / suite_of(project) / "component_match" / "attempt_1"
     with np.load(match / "outputs.npz", allow_pickle=False) as outputs:
         return {**goldens.arrays(), **{f"outputs/{name}": outputs[name] for name in outputs.files}}
 
 
-def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Kept, tmp_path: Path) -> None:
+def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Project, tmp_path: Path) -> None:
     """The control: the same release, golden and lock file; each run is judged beside the code that ran."""
     right = project.copied(tmp_path / "right")
     edit(match_program(right), '+ params["encoder/bias"] + 0.3)', '+ params["encoder/bias"])')
@@ -83,11 +65,11 @@ def test_the_true_golden_tells_the_right_encoder_from_the_wrong_one(project: Kep
     assert_not_released(project, "wrong")
 
 
-def test_a_golden_and_a_lock_of_the_candidate_are_refused(project: Kept) -> None:
+def test_a_golden_and_a_lock_of_the_candidate_are_refused(project: Project) -> None:
     assert_not_released(project, "own", codes=["not_passed"])
 
 
-def test_a_match_report_that_was_edited_is_refused(project: Kept, tmp_path: Path) -> None:
+def test_a_match_report_that_was_edited_is_refused(project: Project, tmp_path: Path) -> None:
     """It stands beside the document of the verdict, and nobody computes with it."""
     copied = project.copied(tmp_path / "project")
     report = copied.run_dir("wrong") / suite_of(project) / "component_match_report.json"

@@ -11,42 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.inputs.backends import read_backend
-from tests.attacks.lab import FACTOR, WORSE, Attack, Kept, assert_not_released, edit, lock, program, proof
-
-CONTROLS = (
-    "test_what_is_planted_runs_where_python_finds_it",
-    "test_a_module_that_was_sealed_is_imported",
-)
-ATTACKS = (
-    Attack(
-        "The project has modules that Python imports by itself, or in place of its own.",
-        words="a program imports from the copy of what was sealed, behind the standard library",
-        ends="judged by its own scores",
-        tests=("test_what_stands_in_a_project_is_not_imported",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "The caller's variables, or a `conftest.py` that sets them, lead Python to code.",
-        words="no variable whose name begins with PYTHON reaches a program, or is looked at",
-        ends="judged by its own scores",
-        tests=("test_no_variable_brings_code_to_a_program", "test_no_conftest_brings_code_to_a_program"),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "Bytecode without its source stands in a backend's folder, or in one that `program.files` names.",
-        words="bytecode is neither sealed nor copied",
-        ends="judged by its own scores",
-        tests=("test_bytecode_without_source_is_not_run",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "A backend's own environment has a `.pth` line, or a `sitecustomize`, that is code.",
-        words="the site machinery of an environment is not run",
-        ends="judged by its own scores",
-        tests=("test_no_environment_brings_code_to_a_program",),
-        controls=CONTROLS,
-    ),
-)
+from tests.attacks.lab import FACTOR, WORSE, assert_not_released, edit, lock, program, proof
+from tests.conftest import Project
 
 NAMES = ("sitecustomize", "usercustomize", "colorsys", "conftest", "__main__")
 # Takes 30 % off each point of an official curve, of which the fake program draws three before anything
@@ -64,9 +30,9 @@ if any("/official/" in word for word in sys.orig_argv):
 
 
 @pytest.fixture
-def worse(tmp_path: Path) -> Kept:
+def worse(tmp_path: Path) -> Project:
     """A project whose candidate reaches less, and whose programs import a module that few others do."""
-    project = Kept(tmp_path / "project")
+    project = Project(tmp_path / "project")
     proof(project)
     lock(project)
     edit(program(project), FACTOR, WORSE)
@@ -80,11 +46,11 @@ def keep_pytest_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
 
 
-def log(project: Kept) -> Path:
+def log(project: Project) -> Path:
     return project.root / "ran.log"
 
 
-def plant(folder: Path, project: Kept, *names: str) -> None:
+def plant(folder: Path, project: Project, *names: str) -> None:
     """Hostile modules that tell when a program runs them."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or NAMES:
@@ -92,7 +58,7 @@ def plant(folder: Path, project: Kept, *names: str) -> None:
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
 
 
-def assert_inert(project: Kept) -> None:
+def assert_inert(project: Project) -> None:
     """Nothing that was planted ran, the official scores are true, and the candidate does not pass."""
     result = project.run()
     assert (project.run_dir() / "fake_proof").exists(), result.outlines + result.errlines
@@ -104,7 +70,7 @@ def assert_inert(project: Kept) -> None:
     assert_not_released(project, "r", codes=["not_passed"])
 
 
-def name_files(project: Kept) -> None:
+def name_files(project: Project) -> None:
     """The candidate names two folders."""
     path = project.root / "backends" / "fake_worldflux" / "backend.yaml"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -116,7 +82,7 @@ def name_files(project: Kept) -> None:
 
 
 @pytest.mark.parametrize("name", ["sitecustomize", "colorsys"])
-def test_what_is_planted_runs_where_python_finds_it(worse: Kept, name: str, tmp_path: Path) -> None:
+def test_what_is_planted_runs_where_python_finds_it(worse: Project, name: str, tmp_path: Path) -> None:
     """The control: the same code, where a program is started as Python starts by itself."""
     plant(tmp_path / "planted", worse, name)
     env = {"PYTHONPATH": str(tmp_path / "planted")}
@@ -127,7 +93,7 @@ def test_what_is_planted_runs_where_python_finds_it(worse: Kept, name: str, tmp_
     assert log(worse).read_text(encoding="utf-8") == f"planted/{name}\n"
 
 
-def test_a_module_that_was_sealed_is_imported(worse: Kept) -> None:
+def test_a_module_that_was_sealed_is_imported(worse: Project) -> None:
     """The control: a helper in the candidate's folder, and one in a folder that it names."""
     folder = worse.root / "backends" / "fake_worldflux"
     for place in (folder, worse.root / "lib"):
@@ -152,7 +118,7 @@ IMPORTS = """
 # --- attacks ---
 
 
-def test_what_stands_in_a_project_is_not_imported(worse: Kept) -> None:
+def test_what_stands_in_a_project_is_not_imported(worse: Project) -> None:
     """In its root, in the folder of its backends, and in place of the contract."""
     for place in (worse.root, worse.root / "backends", worse.root / "suites"):
         plant(place, worse)
@@ -175,7 +141,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 
 def test_no_variable_brings_code_to_a_program(
-    worse: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worse: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(tmp_path / "planted", worse)
     user = tmp_path / "planted" / "user"
@@ -185,7 +151,7 @@ def test_no_variable_brings_code_to_a_program(
     assert_inert(worse)
 
 
-def test_no_conftest_brings_code_to_a_program(worse: Kept, tmp_path: Path) -> None:
+def test_no_conftest_brings_code_to_a_program(worse: Project, tmp_path: Path) -> None:
     plant(tmp_path / "planted", worse)
     text = f"import os\nos.environ.update({variables(tmp_path / 'planted')!r})\n"
     (worse.root / "conftest.py").write_text(text, encoding="utf-8")
@@ -201,7 +167,7 @@ def bytecode(folder: Path, name: str) -> None:
     source.unlink()
 
 
-def test_bytecode_without_source_is_not_run(worse: Kept) -> None:
+def test_bytecode_without_source_is_not_run(worse: Project) -> None:
     folder = worse.root / "backends" / "fake_worldflux"
     bytecode(folder, "of_fake_worldflux")
     bytecode(worse.root / "lib", "of_lib")
@@ -211,7 +177,7 @@ def test_bytecode_without_source_is_not_run(worse: Kept) -> None:
     assert_inert(worse)
 
 
-def environment(project: Kept) -> Path:
+def environment(project: Project) -> Path:
     """An environment of the official backend's own that is ready; returns its folder of packages."""
     path = project.root / "backends" / "fake_official" / "backend.yaml"
     edit(path, "environment: shared", "environment: own")
@@ -223,10 +189,27 @@ def environment(project: Kept) -> Path:
     return Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
 
 
-def test_no_environment_brings_code_to_a_program(worse: Kept, tmp_path: Path) -> None:
+def test_no_environment_brings_code_to_a_program(worse: Project, tmp_path: Path) -> None:
     site = environment(worse)
     plant(site, worse)
     plant(tmp_path / "planted", worse)
     lines = (str(tmp_path / "planted"), f"import sys; exec(open({str(site / 'conftest.py')!r}).read())")
     (site / "a.pth").write_text("\n".join((*lines, "")), encoding="utf-8")
     assert_inert(worse)
+
+
+# By a program that runs open: a layer that is not what the session compiled.
+LAYER = """
+import json, pathlib
+run = next(p for p in pathlib.Path.cwd().parents if (p / ".program").is_dir())
+layer = run / ".program" / "bytecode" / "0" / "1"
+layer.mkdir(parents=True, exist_ok=True)
+(layer / "lib.pyc").write_bytes(b"")
+"""
+
+
+def test_bytecode_of_the_run_that_a_program_changed_is_a_finding(worse: Project) -> None:
+    edit(program(worse), WORSE, FACTOR)
+    edit(program(worse), "import json\n", LAYER)
+    assert worse.run().ret != pytest.ExitCode.OK
+    assert "bytecode/0/1, bytecode of the run," in worse.report()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,9 @@ from typing import Any
 import pytest
 
 from tests.attacks.lab import (
-    COMMAND,
     POLICY,
     TABLE,
     Answer,
-    Attack,
-    Kept,
     ask,
     assert_released,
     lock,
@@ -26,54 +22,9 @@ from tests.attacks.lab import (
     quick,
     released,
 )
+from tests.conftest import Project
 from tests.release.judged_runs import LOCK, table
-
-ATTACKS = (
-    Attack(
-        "A signed bundle of other margins, seeds, tasks, recipes, budgets or programs than expected.",
-        codes=("not_passed", "cannot_be_expected", "lock_mismatch"),
-        words="what the reader's own suite and lock give",
-        ends="`verify --suite --lock --policy --key` 2",
-        tests=("test_what_is_expected_otherwise_is_found", "test_a_commit_that_did_not_run_is_found"),
-        controls=("test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",),
-    ),
-    Attack(
-        "A made-up official table that the author's own lock pins.",
-        codes=("table_not_as_pinned",),
-        ends="`verify --lock` 2",
-        tests=(
-            "test_a_made_up_table_in_the_authors_own_bundle_is_found_by_the_strangers_lock",
-            "test_another_lock_is_in_the_first_sentence",
-        ),
-        controls=("test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",),
-    ),
-    Attack(
-        "The same, before a reader who brings his suite and no lock.",
-        codes=("table_not_pinned",),
-        words="the first line says that he brings none",
-        ends="`verify --suite --policy --key` 2",
-        tests=("test_the_lock_of_the_bundle_is_no_pin_of_the_readers",),
-        controls=(
-            "test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",
-            "test_without_a_lock_two_programs_pass_and_the_first_line_says_so",
-            "test_a_file_that_the_reader_mistyped_is_his",
-        ),
-    ),
-    Attack(
-        "The command line brings a lock of its own.",
-        codes=("overrides",),
-        ends="`validate` 1, `verify` 2",
-        tests=("test_a_lock_of_the_command_line_is_a_choice",),
-        controls=("test_a_copy_of_the_lock_is_none",),
-    ),
-    Attack(
-        "A bundle that nobody signed, or a reader who expects nothing of his own.",
-        words="said in the first line, and by the result",
-        ends="`verify` 5 without a key",
-        tests=("test_without_a_key_nobody_vouches", "test_who_brings_nothing_is_told_so_first"),
-        controls=("test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone",),
-    ),
-)
+from tests.repositories import commit_all, git
 
 NAMES = {"suite": "fake_quick.yaml", "lock": "upstream_lock.json", "policy": "suite_policy.json"}
 
@@ -95,38 +46,24 @@ class Stranger:
         given = {f"--{name}": self.folder / file for name, file in NAMES.items()}
         given["--key"] = self.key
         words = [w for option, path in given.items() if option[2:] not in without for w in (option, path)]
-        done = subprocess.run(
-            [COMMAND, "verify", "evidence_bundle.zip", *map(str, (*words, *more))],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert "Traceback" not in done.stdout + done.stderr
-        return Answer(done.returncode, done.stdout + done.stderr)
+        return ask(self.folder, "verify", "evidence_bundle.zip", *words, *more)
 
 
 @pytest.fixture(scope="module")
-def signed_quick(tmp_path_factory: pytest.TempPathFactory, signing_keys: Path) -> Kept:
+def signed_quick(tmp_path_factory: pytest.TempPathFactory, signing_keys: Path) -> Project:
     """A project under git with a quick run ``honest`` that passed and was signed."""
-    project = Kept(tmp_path_factory.mktemp("signed"))
+    project = Project(tmp_path_factory.mktemp("signed"))
     quick(project)
     lock(project)
     (project.root / ".gitignore").write_text("/reports/parity/*/\n__pycache__/\n", encoding="utf-8")
-    for words in (
-        ["init", "-q"],
-        ["add", "-A"],
-        ["-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "all"],
-    ):
-        subprocess.run(["git", *words], cwd=project.root, check=True, capture_output=True)
+    commit_all(project.root)
     result = project.run(f"--parity-sign-key={signing_keys / 'own.pem'}", run_id="honest")
     assert result.ret == pytest.ExitCode.OK, result.outlines
     return project
 
 
 @pytest.fixture
-def stranger(signed_quick: Kept, signing_keys: Path, tmp_path: Path) -> Stranger:
+def stranger(signed_quick: Project, signing_keys: Path, tmp_path: Path) -> Stranger:
     root = signed_quick.root
     sources = {"suite": root / "suites/quick/fake_quick.yaml", "lock": root / LOCK, "policy": root / POLICY}
     for name, path in sources.items():
@@ -136,7 +73,7 @@ def stranger(signed_quick: Kept, signing_keys: Path, tmp_path: Path) -> Stranger
 
 
 def test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone(
-    stranger: Stranger, signed_quick: Kept, tmp_path: Path
+    stranger: Stranger, signed_quick: Project, tmp_path: Path
 ) -> None:
     """The control; the first line says under whose expectation."""
     answer = stranger.verify()
@@ -144,16 +81,12 @@ def test_an_honest_bundle_passes_for_a_stranger_and_in_a_clean_clone(
     first = f"judged under: the suite {stranger.folder / NAMES['suite']} and the lock "
     assert answer.text.startswith(first), answer.text
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", signed_quick.root, clone], check=True, capture_output=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=clone, check=True, capture_output=True, text=True
-    ).stdout.strip()
-    words = [tmp_path / "evidence_bundle.zip", "--key", stranger.key, "--commit", commit]
-    done = subprocess.run(
-        [COMMAND, "verify", *map(str, words)], cwd=clone, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("judged under: the suite, lock and programs of this checkout\n")
+    git(tmp_path, "clone", "-q", str(signed_quick.root), "clone")
+    commit = git(clone, "rev-parse", "HEAD")
+    bundle = tmp_path / "evidence_bundle.zip"
+    answer = ask(clone, "verify", bundle, "--key", stranger.key, "--commit", commit)
+    assert answer.status == 0, answer.text
+    assert answer.text.startswith("judged under: the suite, lock and programs of this checkout\n")
 
 
 def test_who_brings_nothing_is_told_so_first(stranger: Stranger) -> None:
@@ -223,7 +156,7 @@ def test_a_commit_that_did_not_run_is_found(stranger: Stranger) -> None:
 
 
 def test_a_made_up_table_in_the_authors_own_bundle_is_found_by_the_strangers_lock(
-    stranger: Stranger, signed_quick: Kept, signing_keys: Path, tmp_path: Path
+    stranger: Stranger, signed_quick: Project, signing_keys: Path, tmp_path: Path
 ) -> None:
     """The author's own lock pins it, so that for himself everything holds."""
     project = signed_quick.copied(tmp_path / "author")
@@ -236,7 +169,7 @@ def test_a_made_up_table_in_the_authors_own_bundle_is_found_by_the_strangers_loc
     assert (answer.status, "table_not_as_pinned" in answer.text) == (2, True), answer.text
 
 
-def test_another_lock_is_in_the_first_sentence(signed_quick: Kept, tmp_path: Path) -> None:
+def test_another_lock_is_in_the_first_sentence(signed_quick: Project, tmp_path: Path) -> None:
     """Of the verdict and of the document; a lock that stands where the project keeps it is none."""
     project = signed_quick.copied(tmp_path / "project")
     shutil.copy(project.root / LOCK, project.root / "mine.json")
@@ -257,18 +190,17 @@ def test_the_lock_of_the_bundle_is_no_pin_of_the_readers(stranger: Stranger, pol
 
 
 def test_without_a_lock_two_programs_pass_and_the_first_line_says_so(
-    passed_proof: Kept, signing_keys: Path, tmp_path: Path
+    passed_proof: Project, signing_keys: Path, tmp_path: Path
 ) -> None:
     """A control: both sides ran, so that there is no table to pin."""
     bundle = passed_proof.run_dir("honest") / "fake_proof" / "evidence_bundle.zip"
     suite = passed_proof.root / "suites" / "proof" / "fake_proof.yaml"
-    words = [COMMAND, "verify", bundle, "--suite", suite, "--key", signing_keys / "own.pub"]
-    done = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " and no lock of yours" in done.stdout.splitlines()[0]
+    answer = ask(tmp_path, "verify", bundle, "--suite", suite, "--key", signing_keys / "own.pub")
+    assert answer.status == 0, answer.text
+    assert " and no lock of yours" in answer.text.splitlines()[0]
 
 
-def with_own_lock(signed: Kept, root: Path, text: str) -> Kept:
+def with_own_lock(signed: Project, root: Path, text: str) -> Project:
     """A run ``mine`` under a lock that the command line names."""
     project = signed.copied(root)
     (project.root / "mine.json").write_text(text, encoding="utf-8")
@@ -277,7 +209,7 @@ def with_own_lock(signed: Kept, root: Path, text: str) -> Kept:
     return project
 
 
-def test_a_lock_of_the_command_line_is_a_choice(signed_quick: Kept, tmp_path: Path) -> None:
+def test_a_lock_of_the_command_line_is_a_choice(signed_quick: Project, tmp_path: Path) -> None:
     """Refused until the policy admits it by name, whatever the records give under the judge's own."""
     own = json.loads((signed_quick.root / LOCK).read_text(encoding="utf-8"))
     project = with_own_lock(signed_quick, tmp_path / "project", json.dumps(own, indent=1))
@@ -289,7 +221,7 @@ def test_a_lock_of_the_command_line_is_a_choice(signed_quick: Kept, tmp_path: Pa
     assert_released(project, "mine")
 
 
-def test_a_copy_of_the_lock_is_none(signed_quick: Kept, tmp_path: Path) -> None:
+def test_a_copy_of_the_lock_is_none(signed_quick: Project, tmp_path: Path) -> None:
     """The control: by its bytes it is the judge's."""
     text = (signed_quick.root / LOCK).read_text(encoding="utf-8")
     project = with_own_lock(signed_quick, tmp_path / "project", text)

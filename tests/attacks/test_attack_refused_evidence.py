@@ -8,74 +8,52 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import Attack, Kept, ask, lock, proof, quick
-
-ATTACKS = (
-    Attack(
-        "A task, a suite, a backend's folder or a run has a name that no bundle can hold.",
-        words="refused before the first run, with its place",
-        ends="session 4, nothing runs",
-        tests=(
-            "test_names_that_evidence_cannot_hold_are_refused_at_once",
-            "test_run_ids_are_names_of_folders_and_of_evidence",
-        ),
-        controls=("test_the_longest_name_is_held",),
-    ),
-    Attack(
-        "A run with signed evidence is resumed without the key.",
-        words="refused before anything is written",
-        ends="session 4, nothing runs",
-        tests=("test_a_resume_without_the_key_leaves_signed_evidence_alone",),
-        controls=(
-            "test_a_resume_with_the_key_signs_again",
-            "test_a_resume_of_unsigned_evidence_needs_no_key",
-        ),
-    ),
-)
+from tests.attacks.lab import ask, lock, proof, quick
+from tests.conftest import Project
 
 
-def longest(project: Kept) -> None:
+def longest(project: Project) -> None:
     proof(project, tasks=["a" * 190])
 
 
-def too_long(project: Kept) -> None:
+def too_long(project: Project) -> None:
     proof(project, tasks=["a" * 225])
 
 
-def longer_than_a_folder(project: Kept) -> None:
+def longer_than_a_folder(project: Project) -> None:
     proof(project, tasks=["a" * 260])
 
 
-def equal_but_for_case(project: Kept) -> None:
+def equal_but_for_case(project: Project) -> None:
     proof(project, tasks=["alpha", "Alpha"])
 
 
-def equal_but_for_case_in_two_groups(project: Kept) -> None:
+def equal_but_for_case_in_two_groups(project: Project) -> None:
     groups = [{"family": "fake", "tasks": ["alpha"]}, {"family": "fake", "tasks": ["ALPHA"]}]
     proof(project, tasks=None, groups=groups)
 
 
-def a_suite_that_is_too_long(project: Kept) -> None:
+def a_suite_that_is_too_long(project: Project) -> None:
     project.proof("s" * 215, tasks=["alpha"])
 
 
-def suites_equal_but_for_case(project: Kept) -> None:
+def suites_equal_but_for_case(project: Project) -> None:
     project.proof("same", tasks=["alpha"])
     project.proof("Same", tasks=["alpha"])
 
 
-def a_backend_folder_with_a_blank(project: Kept) -> None:
+def a_backend_folder_with_a_blank(project: Project) -> None:
     folder = project.root / "backends" / "fake_worldflux"
     shutil.move(folder, folder.with_name("fake worldflux"))
     proof(project)
 
 
-def a_quick_suite(project: Kept) -> None:
+def a_quick_suite(project: Project) -> None:
     quick(project)
     project.suite(tasks=["alpha", "aLPHA"], seeds=1)
 
 
-REFUSED: dict[Callable[[Kept], None], str] = {
+REFUSED: dict[Callable[[Project], None], str] = {
     too_long: "has 2",
     longer_than_a_folder: "has 2",
     equal_but_for_case: "differ in case only",
@@ -89,9 +67,9 @@ REFUSED: dict[Callable[[Kept], None], str] = {
 
 @pytest.mark.parametrize("name", REFUSED, ids=lambda name: name.__name__)
 def test_names_that_evidence_cannot_hold_are_refused_at_once(
-    name: Callable[[Kept], None], tmp_path: Path
+    name: Callable[[Project], None], tmp_path: Path
 ) -> None:
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     name(project)
     result = project.run(run_id="named")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -105,7 +83,7 @@ def test_names_that_evidence_cannot_hold_are_refused_at_once(
 
 def test_the_longest_name_is_held(tmp_path: Path) -> None:
     """The control: what is accepted before the first run stands in the evidence after the last."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     longest(project)
     lock(project)
     assert project.run(run_id="named").ret == pytest.ExitCode.OK
@@ -115,7 +93,7 @@ def test_the_longest_name_is_held(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run_id", ["ü", "a/b", "a b", ".a", "a" * 129, "a\n", "٣"])
 def test_run_ids_are_names_of_folders_and_of_evidence(tmp_path: Path, run_id: str) -> None:
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     proof(project)
     result = project.run(run_id=run_id)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -127,18 +105,18 @@ def test_run_ids_are_names_of_folders_and_of_evidence(tmp_path: Path, run_id: st
 
 
 @pytest.fixture
-def signed(passed_proof: Kept, tmp_path: Path) -> Kept:
+def signed(passed_proof: Project, tmp_path: Path) -> Project:
     return passed_proof.copied(tmp_path / "project")
 
 
-def documents(project: Kept) -> dict[str, bytes]:
+def documents(project: Project) -> dict[str, bytes]:
     """What the run concluded, and its evidence."""
     folder = project.run_dir("honest")
     files = [*folder.glob("*"), *(folder / "fake_proof").glob("*")]
     return {p.name: p.read_bytes() for p in files if p.is_file() and not p.name.startswith(".")}
 
 
-def test_a_resume_without_the_key_leaves_signed_evidence_alone(signed: Kept) -> None:
+def test_a_resume_without_the_key_leaves_signed_evidence_alone(signed: Project) -> None:
     before = documents(signed)
     result = signed.run("--parity-resume", run_id="honest")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -149,7 +127,7 @@ def test_a_resume_without_the_key_leaves_signed_evidence_alone(signed: Kept) -> 
     assert documents(signed) == before
 
 
-def test_a_resume_with_the_key_signs_again(signed: Kept, signing_keys: Path) -> None:
+def test_a_resume_with_the_key_signs_again(signed: Project, signing_keys: Path) -> None:
     """The control."""
     result = signed.run("--parity-resume", f"--parity-sign-key={signing_keys / 'own.pem'}", run_id="honest")
     assert result.ret == pytest.ExitCode.OK, result.outlines
@@ -158,7 +136,7 @@ def test_a_resume_with_the_key_signs_again(signed: Kept, signing_keys: Path) -> 
 
 
 def test_a_resume_of_unsigned_evidence_needs_no_key(tmp_path: Path) -> None:
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     proof(project)
     assert project.run(run_id="honest").ret == pytest.ExitCode.OK
     assert project.run("--parity-resume", run_id="honest").ret == pytest.ExitCode.OK

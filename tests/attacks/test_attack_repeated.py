@@ -11,8 +11,6 @@ import pytest
 
 from pytest_worldflux_parity.execution.sessions import SESSIONS
 from tests.attacks.lab import (
-    Attack,
-    Kept,
     ask,
     assert_not_released,
     assert_released,
@@ -24,62 +22,10 @@ from tests.attacks.lab import (
     quick,
     released,
 )
-from tests.conftest import wait_until
+from tests.conftest import Project, wait_until
 from tests.evidence.manipulations import Members, forged, replaced, saved
 from tests.execution.walls import needs_walls
 
-CONTROLS = (
-    "test_one_attempt_that_failed_is_admitted",
-    "test_a_session_that_was_killed_behind_walls_is_no_failure",
-    "test_an_attempt_that_never_began_is_none",
-    "test_an_attempt_that_never_began_has_a_line_where_a_later_one_passed_it",
-)
-ATTACKS = (
-    Attack(
-        "The candidate fails, or dies of a signal, where its draw is bad, and is tried again.",
-        codes=("failed_attempts",),
-        ends="`validate` 1; the card counts them",
-        tests=("test_bad_draws_that_end_themselves_are_counted",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "What failed is resumed until it succeeds.",
-        words="the retries of the suite are used up",
-        ends="the pair fails; `--parity-retry-failed` is an `overrides`",
-        tests=("test_retries_count_over_all_sessions", "test_a_reason_belongs_to_a_resume"),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "The candidate fails, and leaves what has its end taken for a full disk, or for a success.",
-        codes=("failed_attempts",),
-        words="failed",
-        ends="`validate` 1; the card counts them",
-        tests=("test_what_a_failed_program_leaves_changes_nothing_of_its_end",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "The reason of `--parity-retry-failed` is taken out of `run.json`.",
-        codes=("log_broken",),
-        ends="session 1",
-        tests=("test_a_reason_that_is_taken_away_is_missed",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "The candidate kills what runs it where its draw is bad, and the run is resumed.",
-        codes=("failed_attempts",),
-        words="attempts of worldflux lost",
-        ends="`validate` 1; the sentence says it",
-        tests=("test_a_candidate_that_kills_its_session_is_told",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "A session is taken out of `sessions.jsonl` in a bundle, or is said to be another one.",
-        codes=("log_broken",),
-        ends="`verify` 2",
-        tests=("test_the_sessions_of_a_bundle_are_those_that_were_judged",),
-        controls=CONTROLS,
-    ),
-)
 OK = "def ok(request):\n"
 BAD = "    bad = request.system == 'worldflux' and request.attempt == 1 and request.seed < {seeds}\n"
 SIGNALS = "    import signal\n"
@@ -107,17 +53,17 @@ LEAVES = {
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Kept:
-    return Kept(tmp_path / "project")
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
 
 
-def ending(project: Kept, how: str, seeds: int) -> None:
+def ending(project: Project, how: str, seeds: int) -> None:
     """The candidate's first attempts at so many seeds end in some way."""
     edit(program(project), OK, OK + BAD.format(seeds=seeds) + ENDS[how])
 
 
 @pytest.mark.parametrize("how", ["failed", "killed"])
-def test_one_attempt_that_failed_is_admitted(project: Kept, how: str) -> None:
+def test_one_attempt_that_failed_is_admitted(project: Project, how: str) -> None:
     """The control: machines fail too."""
     quick(project, retries=1)
     lock(project)
@@ -130,7 +76,7 @@ def test_one_attempt_that_failed_is_admitted(project: Kept, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["failed", "killed"])
-def test_bad_draws_that_end_themselves_are_counted(project: Kept, how: str) -> None:
+def test_bad_draws_that_end_themselves_are_counted(project: Project, how: str) -> None:
     quick(project, retries=1)
     lock(project)
     ending(project, how, 2)
@@ -141,12 +87,12 @@ def test_bad_draws_that_end_themselves_are_counted(project: Kept, how: str) -> N
     assert_released(project, "r")
 
 
-def _refusal(project: Kept) -> str:
+def _refusal(project: Project) -> str:
     return released(project, "r").text
 
 
 @pytest.mark.parametrize("what", LEAVES)
-def test_what_a_failed_program_leaves_changes_nothing_of_its_end(project: Kept, what: str) -> None:
+def test_what_a_failed_program_leaves_changes_nothing_of_its_end(project: Project, what: str) -> None:
     """Nothing is written through a name that it chose, and a resume does not find its record."""
     quick(project, retries=0)
     lock(project)
@@ -161,7 +107,7 @@ def test_what_a_failed_program_leaves_changes_nothing_of_its_end(project: Kept, 
     assert_not_released(project, "r", codes=["overrides", "failed_attempts"])
 
 
-def test_a_reason_that_is_taken_away_is_missed(project: Kept) -> None:
+def test_a_reason_that_is_taken_away_is_missed(project: Project) -> None:
     quick(project, retries=0)
     lock(project)
     ending(project, "failed", 1)
@@ -178,7 +124,7 @@ def test_a_reason_that_is_taken_away_is_missed(project: Kept) -> None:
     )
 
 
-def test_retries_count_over_all_sessions(project: Kept) -> None:
+def test_retries_count_over_all_sessions(project: Project) -> None:
     quick(project, retries=1)
     lock(project)
     edit(program(project), OK, OK + "    request.attempt < 4 and request.seed == 0 and sys.exit(3)\n")
@@ -210,7 +156,7 @@ def test_retries_count_over_all_sessions(project: Kept) -> None:
         (("--parity-resume", "--parity-retry-failed= "), "wants a reason"),
     ],
 )
-def test_a_reason_belongs_to_a_resume(project: Kept, arguments: tuple[str, ...], words: str) -> None:
+def test_a_reason_belongs_to_a_resume(project: Project, arguments: tuple[str, ...], words: str) -> None:
     quick(project)
     lock(project)
     project.run()
@@ -219,7 +165,7 @@ def test_a_reason_belongs_to_a_resume(project: Kept, arguments: tuple[str, ...],
     other.stderr.fnmatch_lines([f"ERROR: --parity-retry-failed*{words}*"])
 
 
-def test_a_candidate_that_kills_its_session_is_told(project: Kept) -> None:
+def test_a_candidate_that_kills_its_session_is_told(project: Project) -> None:
     """Without walls nothing shows that it was somebody else; one time, it may have been."""
     quick(project)
     lock(project)
@@ -236,7 +182,7 @@ def test_a_candidate_that_kills_its_session_is_told(project: Kept) -> None:
 
 
 @needs_walls
-def test_a_session_that_was_killed_behind_walls_is_no_failure(project: Kept) -> None:
+def test_a_session_that_was_killed_behind_walls_is_no_failure(project: Project) -> None:
     """The control: its programs could not reach what ran them. It is killed three times."""
     project.ini("filterwarnings = error", "parity_workers = 0", "parity_isolate = require")
     flags = project.root / "flags"
@@ -261,7 +207,7 @@ def test_a_session_that_was_killed_behind_walls_is_no_failure(project: Kept) -> 
     assert_released(project, "r")
 
 
-def test_an_attempt_that_never_began_is_none(project: Kept) -> None:
+def test_an_attempt_that_never_began_is_none(project: Project) -> None:
     """The control: workers waited for a GPU when the session was killed. The folders they made are empty."""
     quick(project)
     lock(project)
@@ -275,7 +221,7 @@ def test_an_attempt_that_never_began_is_none(project: Kept) -> None:
     assert_released(project, "r")
 
 
-def test_an_attempt_that_never_began_has_a_line_where_a_later_one_passed_it(project: Kept) -> None:
+def test_an_attempt_that_never_began_has_a_line_where_a_later_one_passed_it(project: Project) -> None:
     """A worker died before it had asked anything, and another of its session went on."""
     quick(project)
     lock(project)
@@ -297,7 +243,7 @@ EDITS: dict[str, Callable[[Members], object]] = {
 }
 
 
-def test_the_sessions_of_a_bundle_are_those_that_were_judged(project: Kept) -> None:
+def test_the_sessions_of_a_bundle_are_those_that_were_judged(project: Project) -> None:
     proof(project)
     lock(project)
     assert project.run().ret == pytest.ExitCode.OK

@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity.execution.chain import BEFORE
+from pytest_worldflux_parity.execution.chain import HASH_BEFORE
 from pytest_worldflux_parity.execution.store import SuiteStore
 from tests.attacks.lab import (
     FACTOR,
-    Attack,
-    Kept,
     ask,
     assert_not_released,
     assert_released,
@@ -25,57 +23,15 @@ from tests.attacks.lab import (
     program,
     proof,
 )
-from tests.conftest import wait_until
+from tests.conftest import Project, wait_until
 
 HEAD = re.compile(r"log head: ([0-9a-f]{64})")
-CONTROLS = ("test_a_run_that_was_cut_off_is_resumed",)
-ATTACKS = (
-    Attack(
-        "The lines of bad runs are taken out of the log, and the run is resumed.",
-        words="a record without a line gets its line back",
-        ends="judged by its own scores",
-        tests=("test_a_record_without_its_line_comes_back",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "The folders of bad runs are taken away, or the lines and folders of attempts that failed.",
-        codes=("record_without_artifact", "attempt_without_line", "log_broken"),
-        ends="`validate` 1",
-        tests=("test_a_line_without_its_folder_is_found", "test_an_attempt_that_is_left_out_is_found"),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "Both the lines and the folders of bad runs are taken away, and the run is resumed.",
-        codes=("log_broken",),
-        ends="`validate` 1",
-        tests=(
-            "test_what_is_gone_with_its_folder_is_missed",
-            "test_the_last_lines_are_missed_by_the_sessions",
-            "test_a_log_that_is_cut_is_missed_by_what_was_sealed_or_judged",
-        ),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "A session is killed in the middle of a bad run, whose folder is taken away, and the run is resumed.",
-        words="1 without an end",
-        ends="a pass; the card counts the sessions without an end",
-        tests=("test_a_session_that_was_killed_is_counted",),
-        controls=CONTROLS,
-    ),
-    Attack(
-        "As before, no document is left, and each hash in the log, its sessions and `run.json` is made anew.",
-        codes=("other_head",),
-        ends="a pass, but for the head that was printed: `verify --head` 2",
-        tests=("test_a_log_that_is_made_anew_has_another_head",),
-        controls=CONTROLS,
-    ),
-)
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Kept:
+def project(tmp_path: Path) -> Project:
     """A candidate that reaches less until the file ``lucky`` is there."""
-    project = Kept(tmp_path / "project")
+    project = Project(tmp_path / "project")
     proof(project)
     lock(project)
     lucky = project.root / "lucky"
@@ -83,11 +39,11 @@ def project(tmp_path: Path) -> Kept:
     return project
 
 
-def log(project: Kept) -> Path:
+def log(project: Project) -> Path:
     return project.run_dir() / "fake_proof" / "parity_runs.jsonl"
 
 
-def take(project: Kept, bad: list[dict[str, Any]], *, lines: bool, folders: bool) -> None:
+def take(project: Project, bad: list[dict[str, Any]], *, lines: bool, folders: bool) -> None:
     """Take attempts out of the run, by hand."""
     for line in bad if folders else ():
         shutil.rmtree((project.run_dir() / line["artifacts"]["stderr"]).parent)
@@ -95,7 +51,7 @@ def take(project: Kept, bad: list[dict[str, Any]], *, lines: bool, folders: bool
     log(project).write_text("".join(json.dumps(x) + "\n" for x in kept), encoding="utf-8")
 
 
-def until_good(project: Kept, *, lines: bool, folders: bool) -> None:
+def until_good(project: Project, *, lines: bool, folders: bool) -> None:
     """One bad session, what is bad of it taken away, and a good one."""
     project.run()
     assert_not_released(project, "r")
@@ -105,7 +61,7 @@ def until_good(project: Kept, *, lines: bool, folders: bool) -> None:
     project.run("--parity-resume")
 
 
-def test_a_run_that_was_cut_off_is_resumed(project: Kept) -> None:
+def test_a_run_that_was_cut_off_is_resumed(project: Project) -> None:
     """The control: an attempt whose process was killed before it ended is none that is hidden."""
     (project.root / "lucky").touch()
     project.run("suites/proof/fake_proof.yaml::alpha[seed=0]")
@@ -118,14 +74,14 @@ def test_a_run_that_was_cut_off_is_resumed(project: Kept) -> None:
     assert_released(project, "r")
 
 
-def test_a_record_without_its_line_comes_back(project: Kept) -> None:
+def test_a_record_without_its_line_comes_back(project: Project) -> None:
     until_good(project, lines=True, folders=False)
     lines = [x for x in project.lines("fake_proof") if x["system"] == "worldflux"]
     assert [x["metrics"]["curve"][-1]["return"] < 80 for x in lines] == [True] * 4
     assert_not_released(project, "r", codes=["not_passed"])
 
 
-def test_a_line_without_its_folder_is_found(project: Kept) -> None:
+def test_a_line_without_its_folder_is_found(project: Project) -> None:
     until_good(project, lines=False, folders=True)
     found = project.document("fake_proof/validity_report.json")["issues_by_code"]
     assert found["record_without_artifact"] == 4
@@ -133,7 +89,7 @@ def test_a_line_without_its_folder_is_found(project: Kept) -> None:
 
 
 @pytest.mark.parametrize("folders", [True, False])
-def test_an_attempt_that_is_left_out_is_found(project: Kept, folders: bool) -> None:
+def test_an_attempt_that_is_left_out_is_found(project: Project, folders: bool) -> None:
     """A candidate that ends itself where it would be bad, of which only the good attempts are shown."""
     proof(project, retries=1)
     (project.root / "lucky").touch()
@@ -152,13 +108,13 @@ def test_an_attempt_that_is_left_out_is_found(project: Kept, folders: bool) -> N
     assert_not_released(project, "r", codes=["log_broken"])
 
 
-def test_what_is_gone_with_its_folder_is_missed(project: Kept) -> None:
+def test_what_is_gone_with_its_folder_is_missed(project: Project) -> None:
     until_good(project, lines=True, folders=True)
     assert_not_released(project, "r", codes=["log_broken"])
     assert "a line was changed, taken away or put in" in project.report()
 
 
-def test_the_last_lines_are_missed_by_the_sessions(project: Kept) -> None:
+def test_the_last_lines_are_missed_by_the_sessions(project: Project) -> None:
     """No line follows them, so that no hash tells; the session before has left the head that there was."""
     project.run()
     last = project.lines("fake_proof")[-1]
@@ -205,7 +161,7 @@ CUTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_log_that_is_cut_is_missed_by_what_was_sealed_or_judged(project: Kept, cut: str) -> None:
+def test_a_log_that_is_cut_is_missed_by_what_was_sealed_or_judged(project: Project, cut: str) -> None:
     """No hash is made anew. Judging it once more does not make it whole."""
     project.run()
     folder = log(project).parent
@@ -224,7 +180,7 @@ def test_a_log_that_is_cut_is_missed_by_what_was_sealed_or_judged(project: Kept,
         assert_not_released(project, "r", codes=["log_broken"])
 
 
-def test_a_session_that_was_killed_is_counted(project: Kept) -> None:
+def test_a_session_that_was_killed_is_counted(project: Project) -> None:
     """Nothing else tells of a bad run that nobody has written down: neither a line nor a folder is there."""
     waits = {"behaviour": "waits", "until": str(project.root / "lucky"), "only": ["worldflux/alpha/1"]}
     proof(project, recipe={"level": 100.0, **waits}, deadline_sec=100)
@@ -241,13 +197,13 @@ def test_a_session_that_was_killed_is_counted(project: Kept) -> None:
     assert project.document("fake_proof/equivalence_report.json")["log"]["unended"] == 1
 
 
-def test_a_log_that_is_made_anew_has_another_head(project: Kept) -> None:
+def test_a_log_that_is_made_anew_has_another_head(project: Project) -> None:
     """Hashes keep nobody from making all of them again; the head that was printed is not among them."""
     first = HEAD.search(project.run().stdout.str())
     bad = [x for x in project.lines("fake_proof") if x["system"] == "worldflux"]
     take(project, bad, lines=True, folders=True)
     store = SuiteStore(project.run_dir(), "fake_proof")
-    kept = [{k: v for k, v in x.items() if k != BEFORE} for x in project.lines("fake_proof")]
+    kept = [{k: v for k, v in x.items() if k != HASH_BEFORE} for x in project.lines("fake_proof")]
     for path in store.folder.iterdir():
         if path.is_file():
             path.unlink()

@@ -8,37 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import POLICY, Attack, Kept, ask, assert_released, edit, released
+from tests.attacks.lab import POLICY, ask, assert_released, edit, released
+from tests.conftest import Project
 from tests.release.judged_runs import AGGREGATE, changed
 
-ATTACKS = (
-    Attack(
-        "Evidence travels alone, signed by a key that nobody checks or that the policy does not name.",
-        codes=("unsigned", "unknown_signer"),
-        ends="`validate` 1, `verify` 2",
-        tests=(
-            "test_a_name_that_nobody_checked_is_not_enough",
-            "test_a_stranger_is_not_a_signer",
-            "test_a_stranger_is_none_with_the_records_beside_either",
-        ),
-        controls=("test_evidence_of_a_signer_of_the_policy_is_accepted",),
-    ),
-    Attack(
-        "A signed bundle is less than the reader's own policy asks for.",
-        codes=("not_in_policy", "too_few_seeds", "no_isolation"),
-        ends="`verify` 2",
-        tests=("test_a_reader_brings_his_policy",),
-        controls=("test_evidence_of_a_signer_of_the_policy_is_accepted",),
-    ),
-)
 
-
-def signers(project: Kept, *keys: Path) -> None:
+def signers(project: Project, *keys: Path) -> None:
     rows = [{"name": key.stem, "public_key": key.read_text(encoding="utf-8")} for key in keys]
     changed(project.root / POLICY, lambda d: d.update(signers=rows))
 
 
-def alone(project: Kept) -> Path:
+def alone(project: Project) -> Path:
     """The documents and their bundle as they travel: with no record beside them."""
     folder = project.run_dir("honest") / "fake_proof"
     shutil.rmtree(folder / "executions")
@@ -48,13 +28,13 @@ def alone(project: Kept) -> Path:
 
 
 @pytest.fixture
-def travelled(passed_proof: Kept, tmp_path: Path) -> Kept:
+def travelled(passed_proof: Project, tmp_path: Path) -> Project:
     project = passed_proof.copied(tmp_path / "project")
     alone(project)
     return project
 
 
-def test_evidence_of_a_signer_of_the_policy_is_accepted(travelled: Kept, signing_keys: Path) -> None:
+def test_evidence_of_a_signer_of_the_policy_is_accepted(travelled: Project, signing_keys: Path) -> None:
     """The control, by ``validate`` and by ``verify``, and by neither a key has to be named."""
     signers(travelled, signing_keys / "other.pub", signing_keys / "own.pub")
     assert_released(travelled, "honest")
@@ -63,13 +43,13 @@ def test_evidence_of_a_signer_of_the_policy_is_accepted(travelled: Kept, signing
     assert answer.status == 0, answer.text
 
 
-def test_a_name_that_nobody_checked_is_not_enough(travelled: Kept) -> None:
+def test_a_name_that_nobody_checked_is_not_enough(travelled: Project) -> None:
     """It names a key, and nobody says that this is anybody's."""
     answer = released(travelled, "honest")
     assert (answer.status, ": unsigned: " in answer.text) == (1, True), answer.text
 
 
-def test_a_stranger_is_not_a_signer(travelled: Kept, signing_keys: Path) -> None:
+def test_a_stranger_is_not_a_signer(travelled: Project, signing_keys: Path) -> None:
     """Also where the one who asks names the stranger's key."""
     signers(travelled, signing_keys / "other.pub")
     answer = released(travelled, "honest")
@@ -83,7 +63,7 @@ def test_a_stranger_is_not_a_signer(travelled: Kept, signing_keys: Path) -> None
 
 
 def test_a_stranger_is_none_with_the_records_beside_either(
-    passed_proof: Kept, signing_keys: Path, tmp_path: Path
+    passed_proof: Project, signing_keys: Path, tmp_path: Path
 ) -> None:
     """Nobody has to name the key for that; a signer of the policy is one here too."""
     project = passed_proof.copied(tmp_path / "with records")
@@ -96,7 +76,7 @@ def test_a_stranger_is_none_with_the_records_beside_either(
     assert (answer.status, ": unknown_signer: " in answer.text) == (1, True), answer.text
 
 
-BOUNDS: dict[str, tuple[Callable[[Kept], object], str]] = {
+BOUNDS: dict[str, tuple[Callable[[Project], object], str]] = {
     "a suite that the policy does not name": (
         lambda p: changed(p.root / POLICY, lambda d: d.update(suites={"suites/proof/other.yaml": {
             "family": "fake", "stage": "required", "evidence": "bundle",
@@ -113,7 +93,7 @@ BOUNDS: dict[str, tuple[Callable[[Kept], object], str]] = {
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_a_reader_brings_his_policy(travelled: Kept, signing_keys: Path, name: str) -> None:
+def test_a_reader_brings_his_policy(travelled: Project, signing_keys: Path, name: str) -> None:
     change, code = BOUNDS[name]
     change(travelled)
     bundle = travelled.run_dir("honest") / "fake_proof" / "evidence_bundle.zip"

@@ -12,8 +12,6 @@ from tests.attacks.lab import (
     TABLE,
     WORSE,
     AcceptedError,
-    Attack,
-    Kept,
     ask,
     assert_released,
     document,
@@ -21,56 +19,30 @@ from tests.attacks.lab import (
     lock,
     program,
 )
+from tests.conftest import Project
 from tests.release.judged_runs import table
-
-ATTACKS = (
-    Attack(
-        "A made-up official table stands in the place of the pinned one, or is one that another suite pins.",
-        codes=("table_not_as_pinned",),
-        ends="session 1",
-        tests=(
-            "test_a_made_up_table_in_the_place_of_the_pinned_one_fails",
-            "test_another_pinned_table_does_not_stand_for_the_official_one",
-        ),
-        controls=("test_an_official_table_that_is_pinned_passes_without_a_word",),
-    ),
-    Attack(
-        "A made-up official table is one that no lock pins.",
-        words="the first warning of the verdict; `table_not_pinned` of a release",
-        ends="session 0 with the warning",
-        tests=("test_a_made_up_table_that_nothing_pins_is_told_before_anything_else",),
-        controls=("test_an_official_table_that_is_pinned_passes_without_a_word",),
-    ),
-    Attack(
-        "The run's own lock pins the made-up table, and the reader brings the true one.",
-        codes=("table_not_as_pinned",),
-        ends="`verify` 2",
-        tests=("test_a_reader_with_the_true_lock_file_refuses_what_was_judged_with_another",),
-        controls=("test_an_official_table_that_is_pinned_passes_without_a_word",),
-    ),
-)
 
 
 @pytest.fixture
-def passed(passed_quick: Kept, tmp_path: Path) -> Kept:
+def passed(passed_quick: Project, tmp_path: Path) -> Project:
     """A copy of a project whose run ``honest`` passed against the table that its lock file pins."""
     return passed_quick.copied(tmp_path / "project")
 
 
-def made_up(project: Kept, run_id: str) -> pytest.RunResult:
+def made_up(project: Project, run_id: str) -> pytest.RunResult:
     """A run of a candidate that is worse by a third, against a table that is worse by as much."""
     edit(program(project), FACTOR, f'{WORSE} if request.system == "worldflux" else 1.0')
     table(project.root / TABLE, "made up", factor=0.7)
     return project.run(run_id=run_id)
 
 
-def refuse_unless(refused: bool, project: Kept, run_id: str) -> None:
+def refuse_unless(refused: bool, project: Project, run_id: str) -> None:
     found = document(project, run_id)
     if not refused:
         raise AcceptedError(found["verdict_reason"])
 
 
-def test_an_official_table_that_is_pinned_passes_without_a_word(passed: Kept) -> None:
+def test_an_official_table_that_is_pinned_passes_without_a_word(passed: Project) -> None:
     """The control; the same candidate, worse by a third, fails against it."""
     honest = document(passed, "honest")
     assert honest["suite_lock_ref"]["table_pinned"] is True
@@ -81,7 +53,7 @@ def test_an_official_table_that_is_pinned_passes_without_a_word(passed: Kept) ->
     assert document(passed, "worse")["metrics"]["episode_return"]["verdict"] == "fail"
 
 
-def test_a_made_up_table_in_the_place_of_the_pinned_one_fails(passed: Kept) -> None:
+def test_a_made_up_table_in_the_place_of_the_pinned_one_fails(passed: Project) -> None:
     """The scores alone would pass."""
     result = made_up(passed, "made_up")
     found = document(passed, "made_up")
@@ -92,7 +64,9 @@ def test_a_made_up_table_in_the_place_of_the_pinned_one_fails(passed: Kept) -> N
 
 
 @pytest.mark.parametrize("forgotten", ["the file", "the entry", "the pin"])
-def test_a_made_up_table_that_nothing_pins_is_told_before_anything_else(passed: Kept, forgotten: str) -> None:
+def test_a_made_up_table_that_nothing_pins_is_told_before_anything_else(
+    passed: Project, forgotten: str
+) -> None:
     """Nothing here can know the official table; a release tells by the field that nothing vouched for it."""
     path = lock(passed)
     known = json.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +86,7 @@ def test_a_made_up_table_that_nothing_pins_is_told_before_anything_else(passed: 
     assert [line for line in result.outlines if line.startswith(f"  warning: {told}")]
 
 
-def test_another_pinned_table_does_not_stand_for_the_official_one(passed: Kept) -> None:
+def test_another_pinned_table_does_not_stand_for_the_official_one(passed: Project) -> None:
     """That the lock file pins the bytes for some other suite says nothing of this one."""
     known = json.loads(lock(passed).read_text(encoding="utf-8"))
     table(passed.root / TABLE, "made up", factor=0.7)
@@ -123,7 +97,7 @@ def test_another_pinned_table_does_not_stand_for_the_official_one(passed: Kept) 
     refuse_unless(document(passed, "made_up")["verdict"] == "fail", passed, "made_up")
 
 
-def test_a_reader_with_the_true_lock_file_refuses_what_was_judged_with_another(passed: Kept) -> None:
+def test_a_reader_with_the_true_lock_file_refuses_what_was_judged_with_another(passed: Project) -> None:
     """The candidate's lock file pins the made-up table, so its own run has no word about it."""
     true = passed.root / "true_lock.json"
     true.write_bytes(lock(passed).read_bytes())

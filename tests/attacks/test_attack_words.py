@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.lab import (
-    Attack,
-    Kept,
     assert_not_released,
     assert_released,
     document,
@@ -17,49 +15,7 @@ from tests.attacks.lab import (
     program,
     proof,
 )
-
-ATTACKS = (
-    Attack(
-        "A record says of its run what nobody knows, or what no verdict rests on.",
-        codes=(
-            "unknown_mode", "mock_mode_forbidden", "fixture_forbidden", "unknown_policy_mode",
-            "random_policy_forbidden", "env_backend_forbidden", "missing_source_provenance",
-        ),
-        ends="session 1, `validate` 1",
-        tests=(
-            "test_a_word_that_nobody_knows_is_refused_in_a_proof",
-            "test_a_word_that_nobody_knows_is_refused_in_a_quick_run",
-            "test_a_release_refuses_a_run_of_such_words",
-        ),
-        controls=(
-            "test_words_that_are_known_are_accepted", "test_what_is_said_by_its_honest_task_is_no_finding",
-        ),
-    ),
-    Attack(
-        "One side of a proof states what the other does not.",
-        codes=(
-            "model_id_mismatch", "model_profile_mismatch", "policy_impl_mismatch",
-            "environment_backend_mismatch", "missing_mode", "eval_protocol_mismatch", "recipe_mismatch",
-        ),
-        ends="session 1, `validate` 1",
-        tests=("test_what_one_side_alone_states_is_compared_in_a_proof",),
-        controls=("test_words_that_are_known_are_accepted",),
-    ),
-    Attack(
-        "One side of a quick run states what the other does not.",
-        words="a warning that says what a proof would find",
-        ends="session 0 with the warning",
-        tests=("test_a_quick_run_of_two_programs_tells_what_a_proof_would_find",),
-        controls=("test_words_that_are_known_are_accepted",),
-    ),
-    Attack(
-        "A suite asks for such a word.",
-        words="refused when it is collected, with the words that are known",
-        ends="session 2, nothing runs",
-        tests=("test_a_suite_that_asks_for_such_a_word_is_refused_before_the_first_run",),
-        controls=("test_a_stranger_names_his_environments_in_his_suite",),
-    ),
-)  # fmt: skip
+from tests.conftest import Project
 
 Edits = Sequence[tuple[str, str]]
 
@@ -109,7 +65,7 @@ ONE_SIDE = {
 TASKS = {name: f"w{i}" for i, name in enumerate([*WORDS, *ONE_SIDE])}
 
 
-def attacked(project: Kept, folder: Path, edits: Edits) -> Kept:
+def attacked(project: Project, folder: Path, edits: Edits) -> Project:
     """A copy whose program was edited, with a run ``words``."""
     copied = project.copied(folder / "project")
     for old, new in edits:
@@ -118,7 +74,9 @@ def attacked(project: Kept, folder: Path, edits: Edits) -> Kept:
     return copied
 
 
-def test_words_that_are_known_are_accepted(passed_proof: Kept, passed_quick: Kept, tmp_path: Path) -> None:
+def test_words_that_are_known_are_accepted(
+    passed_proof: Project, passed_quick: Project, tmp_path: Path
+) -> None:
     """The control: every honest word passes in another run of the same suite."""
     assert_released(passed_proof, "honest")
     assert_released(passed_quick, "honest")
@@ -131,7 +89,7 @@ def test_words_that_are_known_are_accepted(passed_proof: Kept, passed_quick: Kep
 
 
 @pytest.fixture(scope="module")
-def told(passed_proof: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def told(passed_proof: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a proof ``words`` and a quick run ``quick_words``: each task says one of the words."""
     project = passed_proof.copied(tmp_path_factory.mktemp("words") / "project")
     for key, honest in {**HONEST, "effective_recipe": "effective"}.items():
@@ -151,7 +109,7 @@ def told(passed_proof: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return project
 
 
-def found(project: Kept, name: str) -> set[tuple[str, str]]:
+def found(project: Project, name: str) -> set[tuple[str, str]]:
     """(code, task) of every finding on the records of a run."""
     if name == "quick_words":
         rows = project.document(run_id=name)["gates"]["validity"]["findings"]
@@ -160,13 +118,13 @@ def found(project: Kept, name: str) -> set[tuple[str, str]]:
     return {(row["code"], row["task_id"]) for row in rows if row.get("task_id")}
 
 
-def test_a_release_refuses_a_run_of_such_words(told: Kept) -> None:
+def test_a_release_refuses_a_run_of_such_words(told: Project) -> None:
     for track in ("quick", "proof"):
         told.track = track
         assert_not_released(told, f"{track}_words")
 
 
-def test_what_is_said_by_its_honest_task_is_no_finding(told: Kept) -> None:
+def test_what_is_said_by_its_honest_task_is_no_finding(told: Project) -> None:
     """The control in the same runs."""
     assert [
         row for run in ("quick_words", "proof_words") for row in found(told, run) if row[1] == "alpha"
@@ -174,22 +132,22 @@ def test_what_is_said_by_its_honest_task_is_no_finding(told: Kept) -> None:
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_a_word_that_nobody_knows_is_refused_in_a_proof(told: Kept, name: str) -> None:
+def test_a_word_that_nobody_knows_is_refused_in_a_proof(told: Project, name: str) -> None:
     assert (WORDS[name][2], TASKS[name]) in found(told, "proof_words")
 
 
 @pytest.mark.parametrize("name", ["mode 'mock '", "policy_mode 'random '", "a tree that is no hash"])
-def test_a_word_that_nobody_knows_is_refused_in_a_quick_run(told: Kept, name: str) -> None:
+def test_a_word_that_nobody_knows_is_refused_in_a_quick_run(told: Project, name: str) -> None:
     assert (WORDS[name][2], TASKS[name]) in found(told, "quick_words")
 
 
 @pytest.mark.parametrize("name", ONE_SIDE)
-def test_what_one_side_alone_states_is_compared_in_a_proof(told: Kept, name: str) -> None:
+def test_what_one_side_alone_states_is_compared_in_a_proof(told: Project, name: str) -> None:
     assert (ONE_SIDE[name][2], TASKS[name]) in found(told, "proof_words")
 
 
 def test_a_quick_run_of_two_programs_tells_what_a_proof_would_find(
-    passed_proof: Kept, tmp_path: Path
+    passed_proof: Project, tmp_path: Path
 ) -> None:
     """It does not ask a program to state these."""
     copied = passed_proof.copied(tmp_path / "project")
@@ -201,7 +159,7 @@ def test_a_quick_run_of_two_programs_tells_what_a_proof_would_find(
     assert "a finding: model_id_mismatch: model_id is 'fake' (official) and absent (worldflux)" in warned
 
 
-def test_a_stranger_names_his_environments_in_his_suite(passed_proof: Kept, tmp_path: Path) -> None:
+def test_a_stranger_names_his_environments_in_his_suite(passed_proof: Project, tmp_path: Path) -> None:
     """Without that a claim would not stand, and the run says so at once."""
     warned = " ".join(passed_proof.document("fake_proof/validity_report.json", "honest")["warnings"])
     assert "'fake', which is no known word" in warned
@@ -218,7 +176,7 @@ def test_a_stranger_names_his_environments_in_his_suite(passed_proof: Kept, tmp_
     [({"policy_mode": "Trained"}, "trained"), ({"environment_backend": "mock"}, "gymnasium")],
 )
 def test_a_suite_that_asks_for_such_a_word_is_refused_before_the_first_run(
-    passed_proof: Kept, validity: dict[str, str], known: str, tmp_path: Path
+    passed_proof: Project, validity: dict[str, str], known: str, tmp_path: Path
 ) -> None:
     copied = passed_proof.copied(tmp_path / "project")
     copied.proof(validity=validity)

@@ -7,25 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.lab import Attack, Kept, document
-from tests.conftest import SUITE
-
-ATTACKS = (
-    Attack(
-        "A suite says a key twice, by another spelling, a merge key or a second document.",
-        words="refused when it is collected, with file and line",
-        ends="session 2, nothing runs",
-        tests=("test_a_suite_that_says_two_things_is_refused",),
-        controls=("test_a_suite_with_anchors_is_the_one_that_it_looks_like",),
-    ),
-    Attack(
-        "A suite makes its reader run code, or grow until memory is full.",
-        words="refused when it is collected, within seconds",
-        ends="session 2, nothing runs",
-        tests=("test_a_suite_that_harms_its_reader_is_refused",),
-        controls=("test_a_suite_with_anchors_is_the_one_that_it_looks_like",),
-    ),
-)
+from tests.attacks.lab import document
+from tests.conftest import SUITE, Project
 
 WHOLE = json.dumps({**SUITE, "tasks": ["alpha"]})
 WIDE = '[{"name": "episode_return", "rule": "calibrated", "margin": 0.3}]'
@@ -81,7 +64,7 @@ HARM = {
 
 def refused(folder: Path, text: str) -> str:
     """The line that a suite file is refused with; nothing was called, and nothing ran."""
-    project = Kept(folder)
+    project = Project(folder)
     path = project.root / "suites" / "quick" / "hostile.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
@@ -107,7 +90,7 @@ def test_a_suite_that_harms_its_reader_is_refused(name: str, tmp_path: Path) -> 
 
 def test_a_suite_with_anchors_is_the_one_that_it_looks_like(tmp_path: Path) -> None:
     """The control: an anchor that is used twice, a comment, and words without quotes."""
-    project = Kept(tmp_path)
+    project = Project(tmp_path)
     path = project.suite(tasks=["alpha"], seeds={"official": [0, 1, 2], "worldflux": "ALIAS"})
     text = path.read_text(encoding="utf-8").replace('"official": [', '"official": &seeds [')
     text = text.replace('"ALIAS"', "*seeds").replace('"family"', "family")

@@ -37,9 +37,9 @@ import numpy as np
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.cli.main import main as main_command
-from pytest_worldflux_parity.cli.verify import report as verify
+from pytest_worldflux_parity.cli.verify import report_bundle as verify
 from pytest_worldflux_parity.evidence.attempts import parts
-from pytest_worldflux_parity.evidence.container import squeeze
+from pytest_worldflux_parity.evidence.container import write_member
 from pytest_worldflux_parity.inputs.prepare import prepare
 from pytest_worldflux_parity.judgement.proof.decision import judge_proof
 from pytest_worldflux_parity.judgement.proof.results import ProofGates
@@ -55,12 +55,11 @@ from pytest_worldflux_parity.reporting.proof_documents import (
 )
 from pytest_worldflux_parity.reporting.proof_markdown import equivalence_markdown
 from pytest_worldflux_parity.session.conclude import conclude
-from pytest_worldflux_parity.session.conclude_proof import judge_foreign
+from pytest_worldflux_parity.session.conclude_suite import judge_foreign
 from pytest_worldflux_parity.suite import proof_file
 from pytest_worldflux_parity.suite.proof_settings import (
     BayesianRule,
     Design,
-    Effect,
     MetricRule,
     ProofSettings,
     ProofTask,
@@ -78,7 +77,7 @@ IMPORTS = (
     "pytest_worldflux_parity.release.backing", "pytest_worldflux_parity.release.run_documents",
 )  # fmt: skip
 SYSTEMS = ("official", "worldflux")
-CASES: tuple[tuple[Effect, Design, float], ...] = (
+CASES: tuple[tuple[str, Design, float], ...] = (
     ("log_ratio", "unpaired", 0.02),
     ("log_ratio", "paired", 0.02),
     ("normalized_difference", "unpaired", 0.02),
@@ -204,10 +203,10 @@ def _end_session(folder: Path) -> str:
 def _pack(folder: Path) -> str:
     run_dir = next(folder.glob("*/run.json")).parent
     suite_id = next(run_dir.glob("*/parity_runs.jsonl")).parent.name
-    attempts = sum(len(squeeze(part.data, part.name).pieces) for part in parts(run_dir, suite_id))
-    log = (run_dir / suite_id / "parity_runs.jsonl").read_bytes()
-    assert attempts
-    assert squeeze(log, "log").size
+    with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
+        for part in parts(run_dir, suite_id):
+            write_member(archive, part.name, part.data)
+        write_member(archive, "log", (run_dir / suite_id / "parity_runs.jsonl").read_bytes())
     return "attempts and log, in rows and compressed"
 
 
@@ -231,7 +230,7 @@ PARTS = {
 }  # fmt: skip
 
 
-def _run(tasks: int, seeds: int, draws: int, case: tuple[Effect, Design, float]) -> tuple[float, float, str]:
+def _run(tasks: int, seeds: int, draws: int, case: tuple[str, Design, float]) -> tuple[float, float, str]:
     settings, suite, observed = _suite(tasks, seeds, draws, case)
     start = time.process_time()
     decision = judge_proof(settings, suite, observed, ProofGates(validity=True))
@@ -260,7 +259,7 @@ def _run(tasks: int, seeds: int, draws: int, case: tuple[Effect, Design, float])
 
 
 def _suite(
-    tasks: int, seeds: int, draws: int, case: tuple[Effect, Design, float]
+    tasks: int, seeds: int, draws: int, case: tuple[str, Design, float]
 ) -> tuple[ProofSettings, list[ProofTask], Observed]:
     effect, design, deviation = case
     rng, numbers = np.random.default_rng(0), tuple(range(seeds))

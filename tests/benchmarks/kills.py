@@ -1,4 +1,4 @@
-"""Kills workers, controllers and programs at random moments, and resumes, until nothing is left to do.
+"""Kills sessions and programs at random moments, and resumes, until nothing is left to do.
 
     python tests/benchmarks/kills.py [--kills 200] [--seed 0] [--workers 2]
 
@@ -7,7 +7,7 @@ After each run: every (system, task, seed) has succeeded exactly once, every att
 been stored is still there, the chain of the log and of its sessions is whole, verdict and documents are
 those of an undisturbed run but for timestamps, durations, host, run id, paths, attempts and the log's head,
 and no process is left. Prints what was killed; ends with status 1 at the first thing that is not so. Of a
-record whose line was not yet written when its worker was killed, the exit status is unknown; the documents
+record whose line was not yet written when its session was killed, the exit status is unknown; the documents
 say so in a warning, which is set aside here and counted.
 """
 
@@ -33,7 +33,7 @@ from pytest_worldflux_parity.execution.store import SuiteStore
 from pytest_worldflux_parity.judgement.run_log import run_log
 
 RECIPE, PROTOCOL = {"level": 100.0}, {"eval_episodes": 1}
-KINDS = ("controller", "worker", "program")
+KINDS = ("controller", "program")
 SYSTEMS, TASKS, SEEDS = ("official", "worldflux"), 6, 10
 VOLATILE = {
     "resumed",
@@ -208,12 +208,10 @@ def ended(session: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def parts(controller: int, kind: str) -> list[int]:
-    """Process ids of a session's controller, its workers or their programs."""
+    """Process ids of a session's controller, or of its programs."""
     if kind == "controller":
         return [controller]
-    workers = [p for p in children(controller) if "guardian.py" not in command_of(p)]
-    programs = [p for w in workers for p in children(w) if "program.sh" in command_of(p)]
-    return workers if kind == "worker" else programs
+    return [p for p in children(controller) if "program.sh" in command_of(p)]
 
 
 def processes() -> Iterator[int]:
@@ -275,7 +273,7 @@ def main() -> None:
         print(
             f"{campaign.killed.total()} kills in {runs} runs and {campaign.sessions} sessions: every run "
             f"succeeded once, documents as undisturbed, no process left; {campaign.recovered} records whose "
-            "line was not yet written when their worker was killed"
+            "line was not yet written when their session was killed"
         )
 
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.execution.chain import BEFORE
+from pytest_worldflux_parity.execution.chain import HASH_BEFORE
 from pytest_worldflux_parity.execution.records import record_line
 from pytest_worldflux_parity.execution.store import SuiteStore, write_document
 from pytest_worldflux_parity.inputs.context import RunContext
 from pytest_worldflux_parity.inputs.golden_data import Golden
 from pytest_worldflux_parity.inputs.matches import MatchSpec, match_spec
 from pytest_worldflux_parity.inputs.prepare import PreparedFile, PreparedSuite, prepare
-from pytest_worldflux_parity.judgement.judge_proof import live_folder
+from pytest_worldflux_parity.judgement.judge_run import live_folder
 from pytest_worldflux_parity.session.seal import seal
 from pytest_worldflux_parity.suite import pairs
 from pytest_worldflux_parity.suite.pairs import Pair
@@ -88,7 +88,7 @@ def _chained(lines: list[Mapping[str, Any]]) -> Iterator[bytes]:
     """The lines of a log as the store writes them, without a sync of each."""
     digest = hashlib.sha256()
     for line in lines:
-        text = wire.canonical_json({**line, BEFORE: digest.hexdigest()}).encode() + b"\n"
+        text = wire.canonical_json({**line, HASH_BEFORE: digest.hexdigest()}).encode() + b"\n"
         digest.update(text)
         yield text
 

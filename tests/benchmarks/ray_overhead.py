@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pytest_worldflux_parity import wire
-from pytest_worldflux_parity.execution.copies import FOLDER
+from pytest_worldflux_parity.execution.copies import PROGRAM_FOLDER
 from pytest_worldflux_parity.execution.engine import Engine, Execution, Launch
-from pytest_worldflux_parity.execution.launching import sealed_now
+from pytest_worldflux_parity.execution.launching import seal_program_now
 from pytest_worldflux_parity.execution.local import LocalEngine
 from pytest_worldflux_parity.inputs.backends import load_backends
 from pytest_worldflux_parity.inputs.context import RunContext
@@ -45,7 +45,7 @@ def launch(asked: RunContext, seed: int) -> Launch:
         out_dir=str(folder), deadline_sec=600.0,
     )  # fmt: skip
     descriptor = os.open(os.devnull, os.O_RDONLY)
-    sealed = sealed_now(program, asked.root, asked.run_dir / FOLDER)
+    sealed = seal_program_now(program, asked.root, asked.run_dir / PROGRAM_FOLDER)
     return Launch(request, folder, program, sealed, Resources(), "", ("*",), descriptor)
 
 

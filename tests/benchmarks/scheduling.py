@@ -2,8 +2,8 @@
 
     python tests/benchmarks/scheduling.py [--seconds 70] [--only longest-first]
 
-Three heavy-tailed lists of 40 runs that sleep, each with our scheduler (exact estimates, and estimates
-off by a factor of 1.6 either way), with xdist's ``load`` (sent one by one) and with its ``worksteal``.
+Three heavy-tailed lists of 40 runs that sleep, each with exact estimates, and with estimates off by a
+factor of 1.6 either way.
 Printed: time from the first start to the last end over the lower bound, max(longest run, sum / 4), once
 of the runs as they were measured (what a scheduler is answerable for), once of the sleeps as asked for
 (with what starting a process costs). Limits: 1.03, and 1.05 with estimates that are off.
@@ -27,15 +27,8 @@ LISTS: dict[str, Callable[[random.Random], float]] = {
     "pareto": lambda rng: min(rng.paretovariate(1.3), 25.0),
     "few giants": lambda rng: 20.0 if rng.random() < 0.1 else rng.expovariate(1.0),
 }
-MODES = ("longest-first", "longest-first, off by 1.6", "load", "worksteal")
+MODES = ("longest-first", "longest-first, off by 1.6")
 
-CONFTEST = """
-import os
-def pytest_xdist_make_scheduler(config, log):
-    if os.environ.get("BENCHMARK_LOAD"):
-        from xdist.scheduler import LoadScheduling
-        return LoadScheduling(config, log)
-"""
 # A shell, since a Python takes a moment to start, which is no matter of scheduling.
 PROGRAM = r"""
 here=$(dirname "$0")
@@ -76,13 +69,8 @@ def makespan(root: Path, seconds: list[float], mode: str) -> tuple[float, float,
     """(lower bound of the runs as measured, of those asked for, time that all took)."""
     write_project(root, seconds, estimates(seconds, mode))
     command = [sys.executable, "-m", "pytest", "--parity=quick", "--parity-run-id=now", f"-n{WORKERS}", "-q"]
-    command += ["--dist=worksteal"] if mode == "worksteal" else ["--maxschedchunk=1"]
     command += ["-p", "xdist", "-p", "pytest_worldflux_parity.plugin.hooks"]
-    env = {
-        **os.environ,
-        "BENCHMARK_LOAD": "1" if mode == "load" else "",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    }
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     folders = list(root.glob("reports/parity/now/sleeps/executions/*/*/*/attempt_1"))
     ended = [f for f in folders if (f / "metrics.json").exists()]
@@ -103,7 +91,6 @@ def estimates(seconds: list[float], mode: str) -> list[float]:
 def write_project(root: Path, seconds: list[float], expected: list[float]) -> None:
     tasks = [f"task-{i:02}" for i in range(RUNS)]
     (root / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
-    (root / "conftest.py").write_text(CONFTEST)
     write_backend(root / "backends" / "sleeper", dict(zip(tasks, seconds, strict=True)))
     suites = root / "suites" / "quick"
     suites.mkdir(parents=True)

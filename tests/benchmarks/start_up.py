@@ -22,7 +22,7 @@ from pathlib import Path
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.execution import runner
 from pytest_worldflux_parity.execution.isolation import Walls
-from pytest_worldflux_parity.execution.launching import Sealed, sealed_now, started
+from pytest_worldflux_parity.execution.launching import Sealed, seal_program_now, start_program
 from pytest_worldflux_parity.inputs.backends import Backend, load_backends
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ def main() -> None:
 
 def report(name: str, folder: Path, rounds: int) -> None:
     backend = next(b for b in load_backends([ROOT / "backends"]).values() if b.name == name)
-    sealed = sealed_now(backend, ROOT, folder / ".program")
+    sealed = seal_program_now(backend, ROOT, folder / ".program")
     walls = Walls("require", hidden=(ROOT, folder), runs=())
     ways: dict[str, Callable[[], float]] = {
         "plain": lambda: plain(backend),
@@ -77,11 +77,12 @@ def sealed_start(backend: Backend, sealed: Sealed, folder: Path) -> float:
         out_dir=str(out), deadline_sec=600.0,
     )  # fmt: skip
     begun = time.perf_counter()
-    with started(replace(backend, argv=("{python}", "-c", code(backend))), asked, ROOT, sealed) as start:
-        status = runner.execute(start.command, start.env, out, 600.0, where="", mend="", room=start.room)
+    with start_program(
+        replace(backend, argv=("{python}", "-c", code(backend))), asked, ROOT, sealed
+    ) as start:
+        status = runner.execute(start, out, 600.0, where="", hint="")
         took = time.perf_counter() - begun
         assert status == 0, runner.log_tail(out)
-        start.ended_well()
     return took
 
 

@@ -88,8 +88,8 @@ def timing(options: argparse.Namespace, seed: int, system: str) -> dict[str, flo
         request = make_request(options, seed, backend, folder / "out")
         shim = runner.install_wire(folder / "wire")
         base = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
-        env = runner.environment(base, [shim, ROOT], options.threads)
-        outcome = runner.run(request, backend.command(python, folder / "out/request.json"), env)
+        env = runner.program_environment(base, [shim, ROOT], options.threads)
+        outcome = runner.run(request, runner.Start(backend.command(python, folder / "out/request.json"), env))
         if outcome.record is None:
             sys.exit(f"{system}: {outcome.error}")
         found = outcome.record.metadata["timing"]
@@ -121,7 +121,7 @@ def make_request(
         system=backend.system,
         adapter=backend.adapter,
         device=options.device,
-        recipe={**task.recipe, **dict(map(wire.setting, options.set))},
+        recipe={**task.recipe, **dict(map(wire.parse_setting, options.set))},
         eval_protocol=dict(task.eval_protocol),
         out_dir=str(out),
         deadline_sec=7200,

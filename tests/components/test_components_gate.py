@@ -16,7 +16,6 @@ from pytest_worldflux_parity.inputs.golden_data import (
     Golden,
     Match,
     Perturbation,
-    array_problem,
     flow_order,
 )
 from pytest_worldflux_parity.judgement.gates.components import (
@@ -25,8 +24,9 @@ from pytest_worldflux_parity.judgement.gates.components import (
     compare,
     difference,
 )
-from pytest_worldflux_parity.reporting.components import component_match_document, headline
+from pytest_worldflux_parity.reporting.components import component_match_document, match_headline
 from pytest_worldflux_parity.schemas import check
+from pytest_worldflux_parity.wire.match import array_problem
 
 TOLERANCE = 1e-5
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -136,7 +136,7 @@ def test_a_perturbation_that_stays_within_the_tolerance_is_not_caught(array: np.
     result = compare(of, matching(of, perturbed={"p/c/o": moved}))
     assert codes(result) == {"perturbation_not_caught"}
     assert not result.passed
-    assert headline(ComponentEvidence(of, result)) == (
+    assert match_headline(ComponentEvidence(of, result)) == (
         "components: 1 of 1 match, 0 of 1 outputs shown sensitive, 0 of 1 perturbations caught"
     )
 
@@ -260,6 +260,14 @@ def test_the_first_that_diverges_is_the_first_in_the_flow_of_data() -> None:
     assert result.first_divergence is not None
     assert result.first_divergence.component.name == "e1"
     assert "e1: output o" in result.findings[0].detail
+
+
+def test_an_output_that_is_missing_hides_no_number_that_differs() -> None:
+    of = golden({name: np.arange(1.0, 5.0) for name in ("a", "b", "c")})
+    outputs = {"c/b": of.outputs["c/b"] * 1.5, "c/c": of.outputs["c/c"]}
+    for own, also in ((outputs, "; b differs by 0.5"), ({**outputs, "c/b": of.outputs["c/b"]}, "")):
+        found = compare(of, matching(of, outputs=own)).findings[0].detail
+        assert found.startswith(f"c: output a is missing{also} (stage heads"), found
 
 
 @pytest.mark.parametrize(

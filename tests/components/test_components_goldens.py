@@ -211,7 +211,7 @@ def test_a_backend_says_how_it_is_matched(tmp_path: Path) -> None:
     goldens.declare(tmp_path / "backends")
     backend = load_backends([tmp_path / "backends"])["fake_worldflux"]
     assert backend.golden_dir.resolve() == (tmp_path / "golden").resolve()
-    command = backend.match_command(Path("/python"), Path("/o/match_request.json"))
+    command = backend.command(Path("/python"), Path("/o/match_request.json"), program="match")
     assert command[0] == "/python"
     assert command[1].endswith("/match_program.py")
     assert command[2:] == ["/o/match_request.json"]

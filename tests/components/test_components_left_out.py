@@ -14,7 +14,7 @@ from tests.conftest import Project
 
 PIN = "of 6 components of the family fake were compared"
 NONE = f"0 {PIN}"
-MEND = "to mend: have the worldflux side be a live backend whose backend.yaml names a `match:`"
+HINT = "to mend: have the worldflux side be a live backend whose backend.yaml names a `match:`"
 UNPINNED = (
     "no lock entry pins a golden of the family fake, so nothing says that components were compared with the "
     "official program (to pin it: worldflux-parity pin-golden fake --suite ID)"
@@ -65,7 +65,7 @@ def test_a_pass_without_components_says_so_in_its_own_sentence(project: Project,
         rows = [{"task": "alpha", "seed": s, "step": 1000, "score": 100.1 + s / 10} for s in range(3)]
         (project.root / "mine.json").write_text(json.dumps({"scores": rows}), encoding="utf-8")
     given = ("--parity-worldflux", "mine.json", "--parity-worldflux-format", "canonical_json")
-    result = project.run_here(*given if by == "a table" else ())
+    result = project.run(*given if by == "a table" else ())
     assert result.ret == pytest.ExitCode.OK
     document = project.document()
     assert document["verdict_reason"].endswith(f"; {NONE}")
@@ -83,14 +83,14 @@ def test_a_lock_that_does_not_say_how_many_there_are_is_believed_that_there_are_
     project: Project,
 ) -> None:
     pin(project, components=None)
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     assert project.document()["verdict_reason"].endswith("; no components of the family fake were compared")
 
 
 def test_components_that_were_compared_need_no_word(project: Project) -> None:
     match(project)
     project.suite(tasks=["alpha"], component_match="required")
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     assert project.document()["warnings"] == []
     assert "components" not in project.document()["verdict_reason"]
     assert (compared(project)["compared"], compared(project)["sentence"]) == (6, f"6 {PIN}")
@@ -101,14 +101,14 @@ def test_a_suite_that_requires_components_fails_without_them(project: Project, g
     project.suite(tasks=["alpha"], component_match="required")
     if golden != "pinned":
         write(project, {})
-    result = project.run_here("-v")
+    result = project.run("-v")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     document = project.document()
     [finding] = document["gates"]["components"]["findings"]
     said = NONE if golden == "pinned" else "no golden of the family fake exists"
-    assert finding == {"code": "components_not_compared", "detail": f"{said}; {MEND}"}
+    assert finding == {"code": "components_not_compared", "detail": f"{said}; {HINT}"}
     assert document["verdict"] == "fail"
-    told = f"components: components_not_compared: {said}; {MEND}"
+    told = f"components: components_not_compared: {said}; {HINT}"
     assert document["verdict_reason"] == told
     assert document["component_match"] == {
         "required": True, "path": None, "present": False, "pass": False, "family": "fake", "result_count": 0,
@@ -119,7 +119,7 @@ def test_a_suite_that_requires_components_fails_without_them(project: Project, g
 def test_components_that_were_deselected_leave_the_verdict_open(project: Project) -> None:
     match(project)
     project.suite(tasks=["alpha"], component_match="required")
-    assert project.run_here("-k", "alpha").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("-k", "alpha").ret == pytest.ExitCode.TESTS_FAILED
     document = project.document()
     assert document["verdict"] == "inconclusive"
     assert document["verdict_reason"] == "components: 6 of 6 components were deselected"
@@ -129,7 +129,7 @@ def test_components_that_were_deselected_leave_the_verdict_open(project: Project
 def test_deselected_components_are_told_where_something_else_decides(project: Project) -> None:
     match(project)
     project.suite(tasks=["alpha"], recipe={"level": 100.0, "worldflux_factor": 0.5})
-    assert project.run_here("-k", "alpha").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("-k", "alpha").ret == pytest.ExitCode.TESTS_FAILED
     document = project.document()
     assert document["verdict"] == "fail"
     assert document["verdict_reason"].endswith("; 6 of 6 components were deselected")
@@ -137,7 +137,7 @@ def test_deselected_components_are_told_where_something_else_decides(project: Pr
 
 def test_a_family_without_a_golden_is_told_in_the_document_alone(project: Project) -> None:
     write(project, {})
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     document = project.document()
     assert document["warnings"] == []
     assert "golden" not in document["verdict_reason"]
@@ -150,14 +150,14 @@ def test_a_family_without_a_golden_is_told_in_the_document_alone(project: Projec
 def test_a_golden_that_nothing_pins_is_told(project: Project) -> None:
     match(project)
     write(project, {})
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.OK
     assert project.document()["gates"]["components"]["warnings"] == [UNPINNED]
     result.stdout.fnmatch_lines([f"  warning: {UNPINNED}"])
     assert compared(project)["sentence"] == f"6 {PIN}, with a golden that no lock entry pins"
     # Also where the comparison fails.
     goldens.behave(project.root / "golden", "wrong_heads")
-    project.run_here(run_id="two")
+    project.run(run_id="two")
     assert project.document(run_id="two")["gates"]["components"]["warnings"] == [UNPINNED]
 
 
@@ -166,7 +166,7 @@ def test_a_golden_that_nothing_pins_is_told(project: Project) -> None:
 
 def test_a_proof_without_components_says_so(project: Project) -> None:
     project.proof(tasks=["alpha"], component_match="none")
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines([f"  warning: {NONE}"])
     report = project.document("fake_proof/equivalence_report.json")
@@ -175,7 +175,7 @@ def test_a_proof_without_components_says_so(project: Project) -> None:
 
 def test_so_does_a_report_on_records_of_another_system(project: Project) -> None:
     project.proof(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     suite, log = "suites/proof/fake_proof.yaml", project.root / "away" / "log.jsonl"
     log.parent.mkdir()
     log.write_text("".join(json.dumps(x) + "\n" for x in project.lines("fake_proof")), encoding="utf-8")

@@ -14,7 +14,7 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.errors import GoldenError, SourceError
 from pytest_worldflux_parity.execution import match_program
-from pytest_worldflux_parity.execution.launching import sealed_now
+from pytest_worldflux_parity.execution.launching import seal_program_now
 from pytest_worldflux_parity.inputs import golden, lock, matches
 from pytest_worldflux_parity.inputs.backends import load_backends
 from pytest_worldflux_parity.judgement import assemble
@@ -107,7 +107,7 @@ def test_another_golden_of_the_locked_commit_that_is_whole_is_compared_with(proj
     live = goldens.behave(project / "live", "ok", checkpoint="of a run")
     spec = spec_of(project, live)
     assert spec.golden.standing == "locked"
-    sealed = sealed_now(spec.backend, project, project / ".program")
+    sealed = seal_program_now(spec.backend, project, project / ".program")
     match_program.run_match(spec, project / "out", project, sealed)
     evidence = assemble.evidence_of(spec, project / "out")
     document = wire.load_object(component_report.write_report(evidence, project, project))
@@ -189,7 +189,7 @@ def test_the_committed_lock_pins_the_committed_goldens(family: str) -> None:
     """And each component has its pattern, so that no golden of a run can lack one."""
     path = ROOT / "reports" / "parity" / "upstream_lock.json"
     found = golden.read_golden(ROOT / "backends" / "golden" / family, family)
-    assert golden.check_locked(found, path, own=True) == "pinned"
+    assert golden.hold_to_lock(found, path, own=True).standing == "pinned"
     holds = lock.read_lock(path).goldens[family].holds
     kinds = {p.partition("/")[0].removeprefix("*_") for p in holds}
     own = {c.name.removeprefix("vector_").removeprefix("image_") for c in found.components}

@@ -12,8 +12,8 @@ from pytest_worldflux_parity import schemas, wire
 from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.errors import GoldenError
 from pytest_worldflux_parity.execution import match_program
-from pytest_worldflux_parity.execution.copies import FOLDER
-from pytest_worldflux_parity.execution.launching import Sealed, sealed_now
+from pytest_worldflux_parity.execution.copies import PROGRAM_FOLDER
+from pytest_worldflux_parity.execution.launching import Sealed, seal_program_now
 from pytest_worldflux_parity.inputs import matches
 from pytest_worldflux_parity.inputs.backends import load_backends
 from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden
@@ -73,7 +73,7 @@ def spec_of(project: Path) -> matches.MatchSpec:
 
 
 def sealed(spec: matches.MatchSpec, project: Path) -> Sealed:
-    return sealed_now(spec.backend, project, project / FOLDER)
+    return seal_program_now(spec.backend, project, project / PROGRAM_FOLDER)
 
 
 def match(project: Path, behaviour: str) -> ComponentEvidence:
@@ -101,6 +101,34 @@ def test_a_faithful_program_matches(project: Path) -> None:
     assert document["first_divergence"] is None
     request = wire.load_object(project / "out" / "attempt_1" / "match_request.json")
     schemas.check(request, "match_request.v1", str)
+
+
+# A match program as the page has it, a file beside its backend.yaml; of one output, which is wrong.
+OWN = """
+import sys
+from pathlib import Path
+import numpy as np
+from pytest_worldflux_parity import wire
+
+def compute(golden, threads):
+    assert Path(sys.argv[1]).name == "checkout"
+    told = dict(perturbed={}, mapping={}, parameters={}, perturbations=[], packages={})
+    return {"outputs": {"encoder": {"z": np.zeros((5, 4))}}, **told}
+
+sys.exit(wire.match_main("mine", "fake", "HINT", compute, sys.argv[-1:]))
+"""
+
+
+def test_a_file_beside_its_backend_is_a_match_program(project: Path) -> None:
+    backend = project / "backends/fake_worldflux"
+    (backend / "own.py").write_text(OWN)
+    manifest = backend / "backend.yaml"
+    before, _, after = manifest.read_text().partition("match:\n")
+    argv = '["{python}", "{backend_dir}/own.py", "{backend_dir}/../../../checkout"]'
+    manifest.write_text(f"{before}match:\n  argv: {argv}\n" + after.partition("\n")[2])
+    found = match(project, "ok").findings
+    assert "match_failed" not in {finding.code for finding in found}, found
+    assert any(finding.detail.startswith("encoder: output z differs by 1 of its") for finding in found)
 
 
 @pytest.mark.parametrize("behaviour", WRONG)

@@ -36,7 +36,7 @@ def names(lines: Sequence[str], word: str) -> list[str]:
 
 
 def test_components_come_first_and_are_a_gate(matched: Project) -> None:
-    result = matched.run_here("-v", f"--junitxml={matched.root / 'junit.xml'}")
+    result = matched.run("-v", f"--junitxml={matched.root / 'junit.xml'}")
     assert result.ret == pytest.ExitCode.OK
     cases = names(result.outlines, "PASSED")
     assert cases[:7] == [*(f"component[{s}]" for s in goldens.STAGES), "alpha[seed=0]"]
@@ -67,7 +67,7 @@ def test_components_come_first_and_are_a_gate(matched: Project) -> None:
 
 def test_a_component_that_differs_fails_the_verdict_first(matched: Project) -> None:
     goldens.behave(matched.root / "golden", "wrong_heads")
-    result = matched.run_here("-v")
+    result = matched.run("-v")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert names(result.outlines, "FAILED")[:2] == ["component[heads]", "verdict[components]"]
     told = (
@@ -78,20 +78,20 @@ def test_a_component_that_differs_fails_the_verdict_first(matched: Project) -> N
     assert document["verdict"] == "fail"
     assert document["verdict_reason"].startswith(f"components: {told} (stage heads, the first that diverges")
     assert matched.document(f"fake_quick/{REPORT}")["first_divergence"]["component"] == "heads"
-    assert "| heads | heads | reward 1.0e-03 | 1e-05 | 2 of 2 caught | differs |" in matched.report()
+    assert "| heads | heads | reward 1.00e-03 | 1e-05 | 2 of 2 caught | differs |" in matched.report()
     assert len(matched.lines()) == 6, "training runs all the same"
 
 
 def test_what_is_no_fault_of_a_component_fails_the_gate_alone(matched: Project) -> None:
     goldens.behave(matched.root / "golden", "left_over")
-    result = matched.run_here("-v")
+    result = matched.run("-v")
     assert names(result.outlines, "FAILED")[0] == "verdict[components]"
     assert matched.document()["gates"]["components"]["findings"][0]["code"] == "parameter_not_covered"
 
 
 def test_an_uncaught_perturbation_fails_its_component(matched: Project) -> None:
     goldens.behave(matched.root / "golden", "blind")
-    result = matched.run_here("-v", "-x")
+    result = matched.run("-v", "-x")
     assert names(result.outlines, "FAILED") == ["component[heads]", "verdict[components]", *OTHERS]
     result.stdout.fnmatch_lines(["perturbation_not_caught: heads: reward_kernel (*"])
     assert not (matched.run_dir() / "fake_quick" / "parity_runs.jsonl").exists(), "-x ends before training"
@@ -103,7 +103,7 @@ OTHERS = ["verdict[coverage]", "verdict[validity]", "verdict[non-inferiority]"]
 
 def test_a_program_that_crashes_says_so_once_per_item_with_its_log(matched: Project) -> None:
     goldens.behave(matched.root / "golden", "crash")
-    result = matched.run_here("-v")
+    result = matched.run("-v")
     assert len([n for n in names(result.outlines, "FAILED") if n.startswith("component[")]) == 6
     result.stdout.fnmatch_lines(
         [
@@ -121,7 +121,7 @@ def test_a_program_that_crashes_says_so_once_per_item_with_its_log(matched: Proj
 
 
 def test_deselected_components_leave_the_verdict_open(matched: Project) -> None:
-    result = matched.run_here("-k", "alpha")
+    result = matched.run("-k", "alpha")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     document = matched.document()
     assert document["verdict_reason"] == "components: 6 of 6 components were deselected"
@@ -129,27 +129,27 @@ def test_deselected_components_leave_the_verdict_open(matched: Project) -> None:
     assert not attempts(matched)
 
     suite = "suites/quick/fake_quick.yaml"
-    result = matched.run_here(f"{suite}::alpha[seed=0]", f"{suite}::component[heads]", "-v", run_id="two")
+    result = matched.run(f"{suite}::alpha[seed=0]", f"{suite}::component[heads]", "-v", run_id="two")
     assert names(result.outlines, "PASSED")[:2] == ["component[heads]", "alpha[seed=0]"]
     gate = matched.document(run_id="two")["gates"]["components"]
     assert (gate["verdict"], gate["reason"]) == ("inconclusive", "5 of 6 components were deselected")
     # The match of the whole is there; what is finished counts in a resumed run, as pairs do.
-    matched.run_here("-k", "alpha", "--parity-resume", run_id="two")
+    matched.run("-k", "alpha", "--parity-resume", run_id="two")
     assert matched.document(run_id="two")["verdict"] == "pass"
 
 
 def test_a_resumed_run_keeps_a_finished_match_and_tries_a_failed_one_again(matched: Project) -> None:
     flag = matched.root / "go"
     golden = goldens.behave(matched.root / "golden", "flaky", until=str(flag))
-    assert matched.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert matched.run().ret == pytest.ExitCode.TESTS_FAILED
     flag.touch()
-    assert matched.run_here("--parity-resume").ret == pytest.ExitCode.OK
-    assert matched.run_here("--parity-resume").ret == pytest.ExitCode.OK
+    assert matched.run("--parity-resume").ret == pytest.ExitCode.OK
+    assert matched.run("--parity-resume").ret == pytest.ExitCode.OK
     assert attempts(matched) == ["attempt_1", "attempt_2"]
     assert len(matched.lines()) == 6
 
     goldens.behave(golden, "ok")
-    result = matched.run_here("--parity-resume")
+    result = matched.run("--parity-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "the golden of the component match changed since the run was sealed" in result.stderr.str()
 
@@ -163,7 +163,7 @@ def test_a_match_whose_pytest_was_killed_is_run_again(matched: Project) -> None:
     session.wait()
     wait_until(lambda: not [p for p in matched.pids() if alive(p)], "the program's end")
     flag.touch()
-    assert matched.run_here("--parity-resume").ret == pytest.ExitCode.OK
+    assert matched.run("--parity-resume").ret == pytest.ExitCode.OK
     assert attempts(matched) == ["attempt_1", "attempt_2"]
     assert matched.document(f"fake_quick/{REPORT}")["program"]["folder"] == "component_match/attempt_2"
 
@@ -171,7 +171,7 @@ def test_a_match_whose_pytest_was_killed_is_run_again(matched: Project) -> None:
 def test_a_golden_that_is_corrupt_stops_before_anything_runs(matched: Project) -> None:
     path = matched.root / "golden" / "arrays.npz"
     path.write_bytes(path.read_bytes()[:-1])
-    result = matched.run_here()
+    result = matched.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED
     told = [x for x in result.outlines if "arrays.npz: the golden is corrupt: sha256" in x]
     assert len(told) == 1
@@ -187,7 +187,7 @@ def test_a_golden_of_another_commit_than_the_locked_one_is_refused(matched: Proj
     path = matched.root / "reports" / "parity" / "upstream_lock.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(lock), encoding="utf-8")
-    result = matched.run_here()
+    result = matched.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert f"the golden was recorded at commit {goldens.COMMIT}, upstream_lock.json locks ffff" in (
         result.stdout.str()
@@ -196,7 +196,7 @@ def test_a_golden_of_another_commit_than_the_locked_one_is_refused(matched: Proj
 
 def test_a_suite_may_leave_components_out_or_insist_on_them(matched: Project) -> None:
     matched.suite(tasks=["alpha"], component_match="none")
-    assert matched.run_here().ret == pytest.ExitCode.OK
+    assert matched.run().ret == pytest.ExitCode.OK
     document = matched.document()
     assert document["component_match"] is None
     assert "components" not in document["gates"]
@@ -205,7 +205,7 @@ def test_a_suite_may_leave_components_out_or_insist_on_them(matched: Project) ->
     path = matched.root / "backends" / "fake_worldflux" / "backend.yaml"
     path.write_text(path.read_text().replace(goldens.MATCH, "").replace("  deadline_sec: 60\n", ""))
     matched.suite(tasks=["alpha"], component_match="golden")
-    result = matched.run_here(run_id="two")
+    result = matched.run(run_id="two")
     assert "is no live backend with a match program" in result.stdout.str()
 
 
@@ -216,9 +216,8 @@ def comparable(project: Project, run_id: str, name: str) -> object:
     return json.loads(json.dumps({k: v for k, v in document.items() if k not in STAMPS}))
 
 
-def test_workers_compare_at_the_same_time_and_train_afterwards(matched: Project) -> None:
-    """Each of two programs waits for the other; documents are those of one process."""
-    goldens.behave(matched.root / "golden", "meets", below=str(matched.root / "reports"))
+def test_all_is_compared_before_any_pair_trains(matched: Project) -> None:
+    """Several pairs at a time, or one: the documents are the same."""
     for name in ("one", "two"):
         matched.suite(name, tasks=["alpha"])
     (matched.root / "suites" / "quick" / "fake_quick.yaml").unlink()
@@ -229,7 +228,7 @@ def test_workers_compare_at_the_same_time_and_train_afterwards(matched: Project)
     assert len(began) == 12
     assert max(ended) <= min(began)
 
-    result = matched.run_here("-n", "0", "-v", run_id="alone")
+    result = matched.run("-n", "0", "-v", run_id="alone")
     assert result.ret == pytest.ExitCode.OK
     cases = [x.split(" ")[0] for x in result.outlines if "::component[" in x]
     assert [c.split("/")[-1].split(".")[0] for c in cases] == ["one"] * 6 + ["two"] * 6
@@ -241,21 +240,21 @@ def test_workers_compare_at_the_same_time_and_train_afterwards(matched: Project)
 
 def test_failed_first_trains_no_earlier(matched: Project) -> None:
     goldens.behave(matched.root / "golden", "wrong_heads")
-    matched.run_here()
-    result = matched.run_here("--ff", "-v", run_id="two")
+    matched.run()
+    result = matched.run("--ff", "-v", run_id="two")
     cases = [x.split("::")[1].split(" ")[0] for x in result.outlines if " [" in x and "::" in x]
     assert cases[0] == "component[heads]"
     assert [c.startswith("component[") for c in cases[:9]] == [True] * 6 + [False] * 3
 
 
 def test_only_the_official_side_compares_nothing(matched: Project) -> None:
-    result = matched.run_here("--parity-systems", "official", "-v")
+    result = matched.run("--parity-systems", "official", "-v")
     assert not [x for x in result.outlines if "::component[" in x]
     assert matched.document()["gates"]["components"]["verdict"] == "inconclusive"
 
 
 def test_collect_only_lists_components_and_runs_nothing(matched: Project) -> None:
-    result = matched.run_here("--collect-only", "-q")
+    result = matched.run("--collect-only", "-q")
     assert [x.split("::")[1] for x in result.outlines if "::" in x][:2] == [
         "component[environment]", "component[encoder]",
     ]  # fmt: skip

@@ -82,11 +82,7 @@ class Diary:
         """Before any update."""
         return State({"policy/w": np.float32(0), "value/w": np.float32(0)})
 
-    def init_train(self, rows: int) -> Any:
-        """Nothing is carried."""
-        return np.int32(rows)
-
-    def init_policy(self, rows: int) -> Any:
+    def initial_carry(self, rows: int) -> Any:
         """Nothing is carried."""
         return np.int32(rows)
 
@@ -120,5 +116,9 @@ def run(
 ) -> training.Run:
     """A run of the loop, not begun."""
     envs = [Counting(1000 * i) for i in range(asked.run.envs)]
-    sums, progress = training.WindowSums(windows or {}), wire.Progress(str(tmp_path), 1)
-    return training.Run(agent, asked, envs, seed, sums, progress, on_step)  # type: ignore[arg-type]
+    words = dict.fromkeys(("request_id", "run_id", "suite_id", "system", "adapter", "task_id"), "x")
+    request = wire.RunRequest(
+        **words, family="dreamerv3", seed=seed, device="cpu", recipe={}, deadline_sec=0.0,
+        out_dir=str(tmp_path), eval_protocol={"windows": windows or {}},
+    )  # fmt: skip
+    return training.Run(agent, asked, envs, seed, wire.Log(request), on_step)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def print_table(names: list[str], whole: bool) -> int:
 def seen_by(name: str, whole: bool) -> list[str]:
     """The components that show a mistake, planted into this process."""
     from backends.worldflux_dreamerv3.match.__main__ import prepare_jax
-    from backends.worldflux_dreamerv3.match.components import SINGLE, group_of
+    from backends.worldflux_dreamerv3.match.components import SINGLE, find_group
     from tests.dreamerv3 import matches
 
     prepare_jax(1)
@@ -62,7 +62,7 @@ def seen_by(name: str, whole: bool) -> list[str]:
     present = [row["name"] for row in session.golden.manifest["components"]]
     outputs = {c: matches.computed(session, c) for c in present if c in SINGLE}
     for setting in session.settings.values():
-        for group in {group_of(c): None for c in setting.components}:
+        for group in {find_group(c): None for c in setting.components}:
             if whole or group != "update":
                 computed = session.run(setting, group)
                 outputs |= {f"{setting.name}_{c}": o for c, o in computed.items()}

@@ -180,36 +180,37 @@ def slow_value_bootstraps() -> None:
 @mistake
 def gru_update_bias() -> None:
     """The update gate has a bias of 1 in place of -1: the state forgets quickly."""
-    faithful = rssm._gru
+    faithful = rssm.apply_gates
 
     def shifted(deter: jax.Array, gates: jax.Array, blocks: int) -> jax.Array:
         parts = gates.reshape(len(gates), blocks, 3, -1)
         return faithful(deter, parts.at[:, :, 2].add(2).reshape(gates.shape), blocks)
 
-    rssm._gru = shifted
+    rssm.apply_gates = shifted
 
 
 @mistake
 def blocks_interleaved() -> None:
     """A block's part of the state is numbers that lie apart in place of neighbours."""
-    faithful = rssm._to_blocks
+    faithful = rssm.block_linear
 
-    def interleaved(deter: jax.Array, shared: jax.Array, blocks: int) -> jax.Array:
-        turned = jnp.swapaxes(deter.reshape(len(deter), -1, blocks), 1, 2).reshape(deter.shape)
-        return faithful(turned, shared, blocks)
+    def interleaved(params: Any, name: str, own: jax.Array, *args: Any) -> jax.Array:
+        if name == "dynamics/hidden0":
+            own = jnp.swapaxes(own.reshape(len(own), -1, own.shape[1]), 1, 2)
+        return faithful(params, name, own, *args)
 
-    rssm._to_blocks = interleaved
+    rssm.block_linear = interleaved
 
 
 @mistake
 def mean_not_squashed() -> None:
     """The mean of the policy is not bounded."""
-    faithful = heads._normal
+    faithful = heads.bound_normal
 
     def unbounded(mean: jax.Array, *args: Any) -> heads.Normal:
         return dataclasses.replace(faithful(mean, *args), mean=mean.astype(jnp.float32))
 
-    heads._normal = unbounded
+    heads.bound_normal = unbounded
 
 
 @mistake

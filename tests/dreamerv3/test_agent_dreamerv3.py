@@ -50,7 +50,7 @@ def reach(changed: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], se
 
     def total(params: dict[str, jax.Array], scales: dict[str, jax.Array]) -> jax.Array:
         seen["scales"] = scales
-        start, batch = changed.arrange(changed.init_train(2), data)
+        start, batch = changed.arrange(changed.initial_carry(2), data)
         noise = model.draw_noise(jax.random.key(3), *batch.is_first.shape, changed.model)
         return model.loss(params, state, start, batch, noise, changed.model)[0]
 
@@ -65,7 +65,7 @@ def reach(changed: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], se
 
 def test_an_update_returns_the_official_metrics_and_new_latents_for_replay() -> None:
     a, data = agent(), tiny.batch(agent())
-    state, carry, replay, metrics = a.train(a.init_state(0), a.init_train(2), data)
+    state, carry, replay, metrics = a.train(a.init_state(0), a.initial_carry(2), data)
     assert set(metrics) == METRICS
     assert all(np.isfinite(v) for v in metrics.values())
     assert {k: v.shape for k, v in replay.items()} == {
@@ -83,7 +83,7 @@ def test_the_same_seeds_give_the_same_update_and_others_do_not() -> None:
 
     def deter(seed: int, noise: int) -> np.ndarray:
         given = {**data, "seed": np.array([0, noise], np.uint32)}
-        return np.asarray(a.train(a.init_state(seed), a.init_train(2), given)[2]["dyn/deter"])
+        return np.asarray(a.train(a.init_state(seed), a.initial_carry(2), given)[2]["dyn/deter"])
 
     np.testing.assert_array_equal(deter(0, 1), deter(0, 1))
     assert not np.array_equal(deter(0, 1), deter(0, 2))
@@ -92,7 +92,7 @@ def test_the_same_seeds_give_the_same_update_and_others_do_not() -> None:
 
 def test_updates_on_one_batch_lower_its_losses() -> None:
     a, data = agent(), tiny.batch(agent())
-    state, carry = a.init_state(0), a.init_train(2)
+    state, carry = a.init_state(0), a.initial_carry(2)
     seen: list[dict[str, Any]] = []
     for _ in range(60):
         state, carry, _, metrics = a.train(state, carry, data)
@@ -113,7 +113,7 @@ def test_the_slow_value_moves_every_so_many_updates() -> None:
 
 def test_a_batch_starts_from_what_replay_kept_and_a_later_chunk_from_the_carry() -> None:
     a, data = agent(), tiny.batch(agent())
-    carry = a.init_train(2)._replace(latent=Latent(jnp.full((2, 16), 7.0), jnp.full((2, 12), 5.0)))
+    carry = a.initial_carry(2)._replace(latent=Latent(jnp.full((2, 16), 7.0), jnp.full((2, 12), 5.0)))
     data["consec"][1] = 1
     start, batch = a.arrange(carry, data)
     np.testing.assert_array_equal(start.deter[0], data["dyn/deter"][0, 0])
@@ -126,7 +126,7 @@ def test_a_batch_starts_from_what_replay_kept_and_a_later_chunk_from_the_carry()
 def test_without_context_the_first_action_before_is_that_of_the_carry() -> None:
     a = tiny.agent(replay_context=0)
     data = tiny.batch(a)
-    carry = a.init_train(2)._replace(actions={"action": jnp.full((2, 2), 0.5)})
+    carry = a.initial_carry(2)._replace(actions={"action": jnp.full((2, 2), 0.5)})
     start, batch = a.arrange(carry, data)
     assert start is carry.latent
     np.testing.assert_array_equal(batch.previous["action"][0], np.full((2, 2), 0.5))
@@ -165,7 +165,7 @@ def test_where_gradients_go_with_the_switches_the_other_way(monkeypatch: pytest.
 def test_every_switch_gives_a_state_of_the_same_form(make: Any, changes: dict[str, Any]) -> None:
     """Shapes and dtypes only: nothing is compiled."""
     a = make(**changes)
-    state, carry = a.init_state(0), a.init_train(2)
+    state, carry = a.init_state(0), a.initial_carry(2)
     after, onward, _, metrics = jax.eval_shape(a._train, state, carry, tiny.batch(a))
     describe = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)  # noqa: E731
     assert describe(after) == describe(state)
@@ -176,7 +176,7 @@ def test_every_switch_gives_a_state_of_the_same_form(make: Any, changes: dict[st
 
 def test_the_policy_acts_in_its_space_and_remembers() -> None:
     a = agent()
-    params, carry, obs = a.init_state(0).params, a.init_policy(3), tiny.observation(a, 3)
+    params, carry, obs = a.init_state(0).params, a.initial_carry(3), tiny.observation(a, 3)
     obs["is_first"][:] = True
     key = np.array([0, 1], np.uint32)
     after, action, entries = a.policy(params, carry, obs, key)
@@ -196,7 +196,7 @@ def test_the_policy_acts_in_its_space_and_remembers() -> None:
 def test_discrete_actions_are_choices() -> None:
     a = tiny.game_agent()
     obs = tiny.observation(a, 3)
-    carry, action, _ = a.policy(a.init_state(0).params, a.init_policy(3), obs, np.array([0, 1], np.uint32))
+    carry, action, _ = a.policy(a.init_state(0).params, a.initial_carry(3), obs, np.array([0, 1], np.uint32))
     assert (action["action"].shape, action["action"].dtype) == ((3,), np.int32)
     assert set(action["action"]) <= {0, 1, 2, 3}
     assert carry.actions["action"].dtype == jnp.int32
@@ -208,8 +208,9 @@ def test_sizes_are_known_without_memory() -> None:
     counts = {}
     for size in ("size1m", "size12m", "size200m", "size400m"):
         recipe = parse_recipe({"size": size}, "atari_pong")
-        shapes = model.parameter_shapes(recipe, {"image": image, **tiny.FLAGS}, {"action": choice})
-        counts[size] = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
+        sized = model.Model(recipe, {"image": image, **tiny.FLAGS}, {"action": choice})
+        found = model.parameters(sized).values()
+        counts[size] = sum(int(np.prod(p.shape, dtype=np.int64)) for p in found)
     assert counts["size1m"] < 2e6
     assert 10e6 < counts["size12m"] < 16e6
     assert 150e6 < counts["size200m"] < 250e6

@@ -14,6 +14,7 @@ pytest.importorskip("jax", reason="the extra `dreamerv3` is not installed")
 from diary import Diary, recipe, run
 
 from backends.worldflux_dreamerv3 import checkpoint, training
+from pytest_worldflux_parity import wire
 
 TASK = "dmc_cartpole_balance"
 WINDOWS = {"early": [5, 20], "late": [30, 57]}
@@ -53,7 +54,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(
     assert (again.outcome.resumed_from_step, again.outcome.resumed_from_update) == (27, 57 - 26)
     assert (whole.outcome.resumed_from_step, whole.outcome.resumed_from_update) == (None, 0)
     assert again.outcome.episodes == whole.outcome.episodes
-    assert dict(again.windows.means()) == dict(whole.windows.means()) != {}
+    assert dict(again.log.windows.means()) == dict(whole.log.windows.means()) != {}
     assert agent.acted == first.acted[27:]
     later = [b for b in agent.batches if b]
     assert len(later) == 57 - (1 + 2 * (27 - 12))
@@ -96,7 +97,7 @@ def _hide_code(folder: Path) -> None:
     """An array file with a pickle in it, under its right sum."""
     path = folder / "arrays_27.npz"
     np.savez(path, state=np.array([print], dtype=object))
-    _edit(sha256=checkpoint._sha256(path))(folder)
+    _edit(sha256=wire.file_sha256(path))(folder)
 
 
 def _lose_an_array(folder: Path) -> None:
@@ -104,7 +105,7 @@ def _lose_an_array(folder: Path) -> None:
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files if not name.startswith("state")}
     np.savez(path, **arrays)
-    _edit(sha256=checkpoint._sha256(path))(folder)
+    _edit(sha256=wire.file_sha256(path))(folder)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def _lose_an_array(folder: Path) -> None:
         (lambda folder: (folder / "arrays_27.npz").unlink(), "arrays_27.npz: "),
         (lambda folder: (folder / "checkpoint.json").unlink(), "checkpoint.json: "),
         (lambda folder: (folder / "checkpoint.json").write_text("{"), "not JSON"),
-        (lambda folder: (folder / "checkpoint.json").write_text("[]"), "not a checkpoint of format"),
+        (lambda folder: (folder / "checkpoint.json").write_text("[]"), "a JSON object is wanted, not list"),
         (_edit(format="other"), "not a checkpoint of format"),
         (_edit(seed=9), "the checkpoint is of seed 9, and 1 is asked for"),
         (_edit(task_id="dmc_walker_walk"), "of task_id 'dmc_walker_walk'"),

@@ -34,7 +34,7 @@ def test_a_short_run_of_small_networks_is_compiled_quickly() -> None:
     ids=["long", "large", "much imagined"],
 )
 def test_a_run_that_repays_it_is_compiled_well(recipe: dict[str, int], parameters: int) -> None:
-    assert compilation.options(tiny.recipe(**recipe), parameters) == {}
+    assert compilation.choose_options(tiny.recipe(**recipe), parameters) == {}
 
 
 @pytest.fixture
@@ -47,18 +47,18 @@ def least_compiled() -> Iterator[None]:
 
 @pytest.mark.usefixtures("least_compiled")
 def test_who_asks_for_no_optimisation_gets_none() -> None:
-    assert compilation.options(tiny.recipe(**SHORT), 1) == {}
+    assert compilation.choose_options(tiny.recipe(**SHORT), 1) == {}
 
 
 def test_the_quick_program_computes_what_the_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """One policy step: every action and latent, to float32's rounding."""
     quick = tiny.agent(**SHORT)
     assert tiny.agent().compiler_options == {}
-    monkeypatch.setattr(compilation, "options", lambda recipe, parameters: WELL)
+    monkeypatch.setattr(compilation, "choose_options", lambda recipe, parameters: WELL)
     other = tiny.agent()
     assert (quick.compiler_options, other.compiler_options) == (compilation.QUICK, WELL)
     obs = {key: np.full((2, *space.shape), 0.5, space.dtype) for key, space in tiny.OBSERVATIONS.items()}
     key = np.array([3, 4], np.uint32)
-    found = [a.policy(a.init_state(0).params, a.init_policy(2), obs, key)[1:] for a in (quick, other)]
+    found = [a.policy(a.init_state(0).params, a.initial_carry(2), obs, key)[1:] for a in (quick, other)]
     for one, two in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)

@@ -30,13 +30,13 @@ from backends.worldflux_dreamerv3.distributions import (
     two_hot_loss,
     two_hot_mean,
 )
-from backends.worldflux_dreamerv3.layers import Parameter, Style
-from backends.worldflux_dreamerv3.recipe import RecipeError, Rssm
-from backends.worldflux_dreamerv3.spaces import Space
+from backends.worldflux_dreamerv3.layers import Parameter
+from backends.worldflux_dreamerv3.recipe import RecipeError, Rssm, Style
+from backends.worldflux_dreamerv3.spaces import Space, Spaces
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
-STYLE = Style("silu", "rms", "trunc_normal_in")
+STYLE = Style()
 BINS = two_hot_bins(255)
 
 
@@ -113,13 +113,13 @@ def test_a_block_linear_layer_is_a_block_diagonal_matrix(
     own, shared = normals(5, 3, 4, seed=3), normals(5, shares, seed=4)
     params = {"b/kernel": jnp.asarray(kernel), "b/bias": jnp.asarray(bias)}
     expected = np.concatenate([np.hstack([own[:, g], shared]) @ kernel[g] for g in range(3)], -1) + bias
-    got = layers.block_linear(params, "b", own, jnp.asarray(shared) if shares else None)
+    given = own, jnp.asarray(shared) if shares else None, 6, STYLE
+    got = layers.block_linear(params, "b", *given)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
     ready = layers.with_dense_kernels(params, ["b"], 4)
     assert ("b/dense" in ready) == (size == "small")
-    np.testing.assert_array_equal(
-        layers.block_linear(ready, "b", own, jnp.asarray(shared)) if shares else got, got
-    )
+    if shares:
+        np.testing.assert_array_equal(layers.block_linear(ready, "b", *given), got)
 
 
 def test_images_are_pooled_enlarged_and_spread() -> None:
@@ -153,24 +153,38 @@ def test_images_become_tokens_and_images_again(changes: dict[str, bool]) -> None
     obs = {"image": jnp.asarray(tiny.batch(agent)["image"])}
     encode = jax.jit(lambda p, obs: networks.encode(p, obs, m.inputs, m.config.enc.simple, m.dtype))
     tokens = encode(params, obs)
-    assert tokens.shape == (2, 5, networks.token_size(m.inputs, m.config.enc.simple)) == (2, 5, 4 * 4 * 8)
+    assert tokens.shape == (2, 5, 4 * 4 * 8)
     decode = jax.jit(lambda p, *latent: networks.decode(p, *latent, m.inputs, m.config.dec.simple))
     means = decode(params, normals(2, 5, 16), normals(2, 5, 12))
     assert means["image"].shape == (2, 5, 16, 16, 3)
     assert 0 < float(means["image"].min()) < float(means["image"].max()) < 1
 
 
+def encoder_parameters(spaces: Spaces, **changes: object) -> layers.Parameters:
+    """What the encoder of a small recipe, changed, asks for."""
+    config = dataclasses.replace(tiny.recipe().agent.enc.simple, **changes)
+    obs = {key: jnp.zeros((1, *space.shape), space.dtype) for key, space in spaces.items()}
+    return layers.find_parameters(lambda params: networks.encode(params, obs, spaces, config, jnp.float32))
+
+
+def test_parameters_are_found_where_they_are_used() -> None:
+    found = encoder_parameters(tiny.IMAGES | {"position": Space((3,), np.float32)}, mults=(1,))
+    assert [(name, p.shape, p.init) for name, p in found.items()][-3:] == [
+        ("encoder/conv0/kernel", (5, 5, 3, 4), "trunc_normal_in"),
+        ("encoder/conv0/bias", (4,), "zeros"),
+        ("encoder/conv0/scale", (4,), "ones"),
+    ]
+
+
 def test_images_that_cannot_be_halved_are_refused() -> None:
     spaces = {"image": Space((20, 16, 3), np.uint8)}
     with pytest.raises(RecipeError, match=r"images of 20x16 pixels become 2x2 after 3 halvings"):
-        networks.encoder_parameters(
-            spaces, dataclasses.replace(tiny.recipe().agent.enc.simple, mults=(1,) * 3)
-        )
+        encoder_parameters(spaces, mults=(1,) * 3)
 
 
 def test_discrete_observations_are_refused() -> None:
     with pytest.raises(RecipeError, match="observation 'key' is discrete"):
-        networks.encoder_parameters({"key": Space((), np.int32, classes=3)}, tiny.recipe().agent.enc.simple)
+        encoder_parameters({"key": Space((), np.int32, classes=3)})
 
 
 def test_vectors_are_squashed_and_ordered_by_name() -> None:

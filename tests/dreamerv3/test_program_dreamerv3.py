@@ -70,7 +70,7 @@ def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
 
 def refused_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of the program in this process, for what is refused before JAX is set up."""
-    assert program.main(list(arguments)) == 1
+    assert program.PROGRAM.main(list(arguments)) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1, err
@@ -114,7 +114,7 @@ def test_the_record_is_valid_and_says_what_was_run(whole: Path) -> None:
     }  # fmt: skip
     assert {key: found[key] for key in expected} == expected
     assert found["packages"].keys() == {"jax", "jaxlib", "optax", "numpy", "dm_control", "mujoco"}
-    assert found["artifact_manifest"].keys() == {"agent.npz", "progress.jsonl"}
+    assert found["artifact_manifest"].keys() == {"agent.npz", "metrics.jsonl", "progress.jsonl"}
     assert found["recipe_hash"] == wire.content_hash(found["effective_recipe"])
     effective = found["effective_recipe"]
     assert {key: effective[key] for key in ("batch_size", "run.steps", "agent.imag_length")} == {

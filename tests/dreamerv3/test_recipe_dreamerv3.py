@@ -14,10 +14,10 @@ from backends.worldflux_dreamerv3.recipe import (
     SHORTHANDS,
     SIZES,
     RecipeError,
-    canonical_task,
     effective_recipe,
-    model_profile,
+    find_model_profile,
     parse_recipe,
+    to_canonical_task,
 )
 
 DMC, GAME = "dmc_walker_walk", "atari_pong"
@@ -85,7 +85,7 @@ def test_the_task_decides_the_named_configuration() -> None:
         False,
         256.0,
     )
-    assert canonical_task(GAME) == canonical_task("atari100k_pong") == game.task == "atari100k_pong"
+    assert to_canonical_task(GAME) == to_canonical_task("atari100k_pong") == game.task == "atari100k_pong"
     assert (proprio.action_repeat, game.action_repeat) == (1, 4)
 
 
@@ -98,8 +98,8 @@ def test_later_layers_win() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_a_size_is_recognised(size: str) -> None:
     expected = "official_xl" if size == "size200m" else size
-    assert model_profile(parse_recipe({"size": size}, DMC)) == expected
-    assert model_profile(parse_recipe({"size": size, "layers": 2}, DMC)) == "custom"
+    assert find_model_profile(parse_recipe({"size": size}, DMC)) == expected
+    assert find_model_profile(parse_recipe({"size": size, "layers": 2}, DMC)) == "custom"
 
 
 def test_the_effective_recipe_has_every_leaf_of_its_suite() -> None:

@@ -27,7 +27,7 @@ def official_updates(steps: int, asked: Recipe) -> list[int]:
 
 @pytest.mark.parametrize(("envs", "steps"), [(1, 30), (4, 36), (10, 30), (16, 32)])
 def test_a_run_ends_with_a_whole_block_of_steps(envs: int, steps: int) -> None:
-    assert training.total_steps(recipe(**{"run.envs": envs, "run.steps": 25})) == steps
+    assert training.count_steps(recipe(**{"run.envs": envs, "run.steps": 25})) == steps
 
 
 def test_the_ratio_carries_fractions_over_and_begins_with_one() -> None:
@@ -97,19 +97,19 @@ def test_actions_are_stored_with_what_they_answer_and_are_zero_at_the_end(tmp_pa
 def test_scores_are_of_whole_episodes_at_the_frame_of_their_end(tmp_path: Path) -> None:
     asked = recipe(**{"run.envs": 2, "run.steps": 30})
     outcome = run(tmp_path, asked, Diary()).train()
-    points = training.curve(outcome, asked.action_repeat)
+    points = training.make_curve(outcome, asked.action_repeat)
     assert [(p.step, p.value) for p in points] == [(26, 6), (28, 6), (54, 6), (56, 6)]
 
 
 def test_scores_at_one_step_are_averaged() -> None:
     outcome = training.Outcome(episodes=[(9, 4.0), (3, 1.0), (3, 2.0)])
-    assert training.curve(outcome, 2) == [wire.CurvePoint(6, 1.5), wire.CurvePoint(18, 4.0)]
+    assert training.make_curve(outcome, 2) == (wire.CurvePoint(6, 1.5), wire.CurvePoint(18, 4.0))
 
 
 def test_windows_hold_the_metrics_of_their_updates_the_last_one_too(tmp_path: Path) -> None:
     begun = run(tmp_path, recipe(), Diary(), {"early": [1, 10], "late": [48, 57], "never": [50, 58]})
     begun.train()
-    assert dict(begun.windows.means()) == {
+    assert dict(begun.log.windows.means()) == {
         "opt/loss.early": 1.0, "n.early": 5.5, "opt/loss.late": 1.0, "n.late": 52.5
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from evidence_examples import Example, Verify, make_run, recompute
 
-from pytest_worldflux_parity.cli.verify import report
+from pytest_worldflux_parity.cli.verify import report_bundle
 from pytest_worldflux_parity.release.verification import Reader
 
 
@@ -48,7 +48,7 @@ def verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
     def run(data: bytes, key: Path | None = None) -> tuple[int, str]:
         path = tmp_path / "bundle.zip"
         path.write_bytes(data)
-        code = report(path, lambda: Reader(key=key), lambda folder: (None, recompute(folder)))
+        code = report_bundle(path, lambda: Reader(key=key), lambda folder: (None, recompute(folder)))
         return code, capsys.readouterr().out
 
     return run

@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests import forked
 from tests.components import goldens
 from tests.conftest import FAKES, WITHOUT
 
@@ -88,19 +88,8 @@ class Proof:
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """``pytest --parity=proof`` in a process of its own."""
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            *WITHOUT,
-            "--parity=proof",
-            "--parity-run-id=r",
-            *arguments,
-        ]
-        environ = {**os.environ, **(env or {})}
-        return subprocess.run(
-            command, cwd=self.root, capture_output=True, text=True, timeout=240, env=environ
-        )
+        command = ["pytest", *WITHOUT, "--parity=proof", "--parity-run-id=r", *arguments]
+        return forked.run(command, self.root, env={**os.environ, **(env or {})})
 
     def document(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))

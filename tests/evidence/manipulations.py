@@ -5,20 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pytest_worldflux_parity.evidence import attempts, container, statement
-from pytest_worldflux_parity.evidence.container import Entry, Writer, squeeze
 from pytest_worldflux_parity.evidence.signing import SignKey
-from pytest_worldflux_parity.evidence.statement import summary
+from pytest_worldflux_parity.evidence.statement import summarise_reports
 from tests.evidence.evidence_examples import BELOW, sha256
 
 Members = dict[str, bytes]
@@ -68,7 +68,7 @@ def packed(members: Mapping[str, bytes]) -> Members:
         else:
             found[name] = data
     return {
-        name: b"".join(attempts.row(*item) for item in content.items())
+        name: b"".join(attempts.encode_row(*item) for item in content.items())
         if isinstance(content, dict)
         else content
         for name, content in found.items()
@@ -78,10 +78,9 @@ def packed(members: Mapping[str, bytes]) -> Members:
 def written(members: Mapping[str, bytes]) -> bytes:
     """The members in this order, in the container's own form."""
     handle = io.BytesIO()
-    writer = Writer(handle)
-    for name, data in packed(members).items():
-        writer.add(name, squeeze(data, name))
-    writer.close()
+    with zipfile.ZipFile(handle, "w") as archive:
+        for name, data in packed(members).items():
+            container.write_member(archive, name, data)
     return handle.getvalue()
 
 
@@ -116,29 +115,28 @@ def forged_bundle(
     members = packed(members)
     document["subject"] = [{"name": n, "digest": {"sha256": sha256(members[n])}} for n in sorted(members)]
     reports = {n.rpartition("/")[2]: data for n, data in members.items() if n.endswith("_report.json")}
-    document["predicate"].update(summary({n: json.loads(data) for n, data in reports.items()}))
+    document["predicate"].update(summarise_reports({n: json.loads(data) for n, data in reports.items()}))
     if state:
         state(document["predicate"])
     handle = io.BytesIO()
-    writer = Writer(handle)
-    for name in sorted(members):
-        writer.add(name, squeeze(members[name], name))
-    document["predicate"]["bundle"]["archive_sha256"] = writer.sha256
-    payload = statement.encoded(document)
-    if key is None:
-        writer.add(statement.UNSIGNED, squeeze(payload, statement.UNSIGNED))
-    else:
-        signature = key.sign(statement.signed_bytes(payload))
-        envelope = statement.envelope(payload, key.keyid, signature)
-        writer.add(statement.SIGNED, squeeze(statement.encoded(envelope), statement.SIGNED))
-    writer.close()
+    with zipfile.ZipFile(handle, "w") as archive:
+        for name in sorted(members):
+            container.write_member(archive, name, members[name])
+        document["predicate"]["bundle"]["archive_sha256"] = sha256(handle.getvalue())
+        payload = statement.encode(document)
+        if key is None:
+            container.write_member(archive, statement.UNSIGNED, payload)
+        else:
+            signature = key.sign(statement.bytes_to_sign(payload))
+            envelope = statement.make_envelope(payload, key.keyid, signature)
+            container.write_member(archive, statement.SIGNED, statement.encode(envelope))
     return handle.getvalue()
 
 
 def _payload(members: Members) -> bytes:
     if statement.UNSIGNED in members:
         return members.pop(statement.UNSIGNED)
-    return statement.opened_envelope(members.pop(statement.SIGNED))[0]
+    return statement.open_envelope(members.pop(statement.SIGNED))[0]
 
 
 # --- changes of members ---
@@ -250,8 +248,44 @@ def arrays(name: str) -> Callable[[Members], None]:
 # --- changes of the archive itself ---
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One member as the directory announces it; sizes and ``offset`` in bytes."""
+
+    name: str
+    method: int
+    crc: int
+    packed: int
+    size: int
+    offset: int
+
+    @property
+    def local(self) -> bytes:
+        """The header before its data."""
+        name = self.name.encode()
+        fields = (20, 0, self.method, 0, 0x21, self.crc, self.packed, self.size, len(name), 0)
+        return struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", *fields) + name
+
+    @property
+    def central(self) -> bytes:
+        """Its entry in the directory."""
+        name = self.name.encode()
+        head = (3 << 8 | 20, 20, 0, self.method, 0, 0x21, self.crc, self.packed, self.size)
+        tail = (len(name), 0, 0, 0, 0, (stat.S_IFREG | 0o644) << 16, self.offset)
+        return struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\x01\x02", *head, *tail) + name
+
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.offset + len(self.local) + self.packed
+
+
 def entries_of(data: bytes) -> tuple[Entry, ...]:
-    return container.read_directory(io.BytesIO(data))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return tuple(
+            Entry(i.filename, i.compress_type, i.CRC, i.compress_size, i.file_size, i.header_offset)
+            for i in archive.infolist()
+        )
 
 
 def assembled(body: bytes, directory: bytes, count: int) -> bytes:
@@ -334,13 +368,6 @@ def bomb(size: int) -> Callable[[bytes], bytes]:
     return with_first(Entry("bomb", 8, zlib.crc32(zeros), len(packed), size, 0), packed)
 
 
-def lying_bomb(data: bytes) -> bytes:
-    """A member that unpacks to a thousand times what it says."""
-    zeros = bytes(10 << 20)
-    packed = squeezed(zeros)
-    return with_first(Entry("bomb", 8, zlib.crc32(zeros), len(packed), len(packed), 0), packed)(data)
-
-
 def huge(data: bytes) -> bytes:
     """A member that announces more than any may have."""
     size = container.MAX_MEMBER_BYTES + 1
@@ -350,18 +377,37 @@ def huge(data: bytes) -> bytes:
     return assembled(data[: entries[-1].end], directory, len(entries) + 1)
 
 
-def hidden_after_stream(data: bytes) -> bytes:
-    """Bytes within the first member, after the end of its compressed data."""
-    content = packed_members_of(data)
-    name, text = next(iter(content.items()))
-    packed = squeezed(text) + b"hidden"
-    entry = Entry(name, 8, zlib.crc32(text), len(packed), len(text), 0)
-    rest = entries_of(data)
-    cut = rest[0].end
-    shift = entry.end - cut
-    body = entry.local + packed + data[cut : rest[-1].end]
-    moved = [entry, *(replace(e, offset=e.offset + shift) for e in rest[1:])]
-    return assembled(body, b"".join(e.central for e in moved), len(rest))
+def first_holding(stream: Callable[[bytes], bytes], method: int = 8) -> Callable[[bytes], bytes]:
+    """Another stream in the place of the first member's, which announces what it always did."""
+
+    def apply(data: bytes) -> bytes:
+        name, text = next(iter(packed_members_of(data).items()))
+        packed = stream(text)
+        entry = Entry(name, method, zlib.crc32(text), len(packed), len(text), 0)
+        rest = entries_of(data)
+        cut = rest[0].end
+        body = entry.local + packed + data[cut : rest[-1].end]
+        moved = [entry, *(replace(e, offset=e.offset + entry.end - cut) for e in rest[1:])]
+        return assembled(body, b"".join(e.central for e in moved), len(rest))
+
+    return apply
+
+
+def last_holding(
+    stream: Callable[[bytes], bytes], method: int = 0, more: int = 0
+) -> Callable[[bytes], bytes]:
+    """Another stream in the place of the statement's, which announces so many bytes more."""
+
+    def apply(data: bytes) -> bytes:
+        entries = entries_of(data)
+        text = packed_members_of(data)[entries[-1].name]
+        packed = stream(text)
+        size, offset = len(text) + more, entries[-1].offset
+        entry = Entry(entries[-1].name, method, zlib.crc32(text), len(packed), size, offset)
+        directory = b"".join(e.central for e in (*entries[:-1], entry))
+        return assembled(data[:offset] + entry.local + packed, directory, len(entries))
+
+    return apply
 
 
 def packed_otherwise(data: bytes) -> bytes:

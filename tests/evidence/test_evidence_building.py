@@ -15,7 +15,7 @@ from evidence_examples import BELOW, SUITE_ID, Example, Verify, make_run, sha256
 from manipulations import LINES, members_of, packed_members_of
 
 from pytest_worldflux_parity.errors import EvidenceError, StoreError
-from pytest_worldflux_parity.evidence import build, container, open_bundle, statement
+from pytest_worldflux_parity.evidence import container, open_bundle, statement
 from pytest_worldflux_parity.evidence.checking import differences
 from pytest_worldflux_parity.evidence.reading import LOG_TAIL_BYTES
 
@@ -151,14 +151,6 @@ def test_an_attempt_that_was_taken_away_is_missed(own: Example, verify: Verify) 
         own.build()
 
 
-def test_a_predicate_does_not_contradict_the_reports(own: Example, tmp_path: Path) -> None:
-    with pytest.raises(EvidenceError, match="the predicate has verdict 'fail', and the reports 'pass'"):
-        build(
-            tmp_path / "b.zip", run_dir=own.run_dir, suite_id=SUITE_ID, inputs={}, root=own.root, environ={},
-            predicate={"verdict": "fail"}, sign_key=None,
-        )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -180,15 +172,8 @@ def test_what_is_too_large_is_refused(own: Example, monkeypatch: pytest.MonkeyPa
         own.build()
     monkeypatch.undo()
     monkeypatch.setattr(container, "MAX_MEMBERS", 20)
-    with pytest.raises(EvidenceError, match="at most 20 members"):
+    with pytest.raises(EvidenceError, match="a bundle at most 20"):
         own.build()
-
-
-def test_what_would_look_like_a_bomb_is_packed_less(own: Example, verify: Verify) -> None:
-    inputs = {**own.inputs, "inputs/history/1.json": b"0" * 5_000_000}
-    info = replace(own, inputs=inputs).build()
-    assert info.path.stat().st_size > 5_000_000 / 9
-    assert verify(info.path.read_bytes())[0] == 5
 
 
 def test_a_bundle_that_cannot_be_written_is_an_error_of_ours(own: Example, tmp_path: Path) -> None:
@@ -206,7 +191,7 @@ def test_what_is_no_bundle_is_unreadable(kind: str, tmp_path: Path) -> None:
         os.mkfifo(path)
     elif kind == "text":
         path.write_text("hello")
-    with pytest.raises(EvidenceError, match=r"cannot be read|is no regular file|has no end of a zip"):
+    with pytest.raises(EvidenceError, match=r"cannot be read|is no regular file|is no zip"):
         open_bundle(path, tmp_path / "into", key=None)
 
 

@@ -19,7 +19,7 @@ Reports = dict[str, dict[str, Any] | str]
 
 def report(path: Path, key: None, recompute: Callable[[Path], Reports]) -> int:
     """The exit status of ``verify`` by what makes the documents again."""
-    return command.report(path, Reader, lambda folder: (None, recompute(folder)))
+    return command.report_bundle(path, Reader, lambda folder: (None, recompute(folder)))
 
 
 def test_all_that_counts_stands_on_its_face(unsigned: bytes, verify: Verify) -> None:
@@ -30,7 +30,8 @@ def test_all_that_counts_stands_on_its_face(unsigned: bytes, verify: Verify) -> 
     assert lines["claim"] == "none: whatever the verdict, this is no claim"
     assert lines["verdict as stated"].startswith("pass: equivalence is shown in all 2 cases")
     assert lines["recomputed"] == "6 reports from the raw records, all equal"
-    assert lines["result"] == "PASS that follows, and NOBODY VOUCHES for it: give --key PUB"
+    vouched = "who ran it can sign it: pytest --parity=proof --parity-resume --parity-sign-key=PEM"
+    assert lines["result"] == f"PASS that follows, and NOBODY VOUCHES for it: {vouched}"
 
 
 def test_a_line_break_forges_no_line(unsigned: bytes, verify: Verify) -> None:

@@ -95,6 +95,6 @@ def test_keys_in_the_wrong_place_are_told_apart(keys: Path, tmp_path: Path) -> N
 
 def test_a_statement_is_only_read_in_the_form_in_which_it_is_written() -> None:
     with pytest.raises(EvidenceError):
-        statement.decoded(b'{"_type": NaN}', "statement.json", "statement.v1")
+        statement.decode(b'{"_type": NaN}', "statement.json", "statement.v1")
     with pytest.raises(EvidenceError):
-        statement.decoded(b"[" * 100_000, "statement.json", "statement.v1")
+        statement.decode(b"[" * 100_000, "statement.json", "statement.v1")

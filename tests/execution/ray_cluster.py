@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -46,7 +47,8 @@ class RayNode:
     def pids(self) -> list[int]:
         """Processes that fake programs, which run here now, wrote down."""
         texts = []
-        for path in self.cache.glob("attempts/*/*pid"):
+        # Folders of sessions go while it looks, which pathlib's own glob does not bear.
+        for path in map(Path, glob.glob(f"{self.cache}/sessions/*/attempts/*/*pid")):
             with contextlib.suppress(OSError):
                 texts.append(path.read_text())
         return [int(text) for text in texts if text]

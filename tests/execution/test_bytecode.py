@@ -1,7 +1,8 @@
-"""No bytecode runs but what the plugin has compiled, whatever lies beside the sources."""
+"""No bytecode runs but what a start or the session has compiled, whatever lies beside the sources."""
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import marshal
@@ -19,12 +20,12 @@ import pytest
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import BackendError
-from pytest_worldflux_parity.execution import bytecode, launching
-from pytest_worldflux_parity.execution.bytecode import altered
-from pytest_worldflux_parity.execution.ray import node
-from pytest_worldflux_parity.execution.ray.node import Parcel
+from pytest_worldflux_parity.execution import bytecode, copies, isolation, launching, runner
+from pytest_worldflux_parity.execution.bytecode import find_altered
+from pytest_worldflux_parity.execution.ray import bootstrap
 from pytest_worldflux_parity.inputs.backends import Backend, load_backends
-from pytest_worldflux_parity.inputs.trees import Tree
+from pytest_worldflux_parity.inputs.trees import backend_tree, base_of
+from tests.execution.walls import needs_walls
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 BACKEND = """
@@ -54,6 +55,8 @@ class Programs:
         subprocess.run(made, check=True)
         self.site = folder / "venv" / "lib" / VERSION / "site-packages"
         self.root, self.place, self.out = folder / "project", folder / ".program", folder / "out"
+        # What the last start compiled for itself.
+        self.compiled: set[str] = set()
         self.out.mkdir()
         self.package = self.root / "backends" / "own"
         self.write(self.package / "backend.yaml", BACKEND)
@@ -70,10 +73,17 @@ class Programs:
         return path
 
     def sealed(self) -> launching.Sealed:
-        return launching.sealed_now(self.backend(), self.root, self.place)
+        return launching.seal_program_now(self.backend(), self.root, self.place)
 
     def backend(self) -> Backend:
         return load_backends([self.root / "backends"])["own"]
+
+    def request(self) -> wire.RunRequest:
+        return wire.RunRequest(
+            request_id="0" * 64, run_id="r", suite_id="s", family="fake", task_id="alpha", seed=1,
+            system="worldflux", adapter="own", device="cpu", recipe={}, eval_protocol={},
+            out_dir=str(self.out), deadline_sec=60.0,
+        )  # fmt: skip
 
     def start(
         self,
@@ -81,14 +91,9 @@ class Programs:
         fails: bool = False,
         backend: Backend | None = None,
         meanwhile: Callable[[Path], object] = lambda folder: None,
-    ) -> tuple[dict[str, Any], set[str]]:
-        """What a start has seen, and the modules that it compiled for itself."""
-        request = wire.RunRequest(
-            request_id="0" * 64, run_id="r", suite_id="s", family="fake", task_id="alpha", seed=1,
-            system="worldflux", adapter="own", device="cpu", recipe={}, eval_protocol={},
-            out_dir=str(self.out), deadline_sec=60.0,
-        )  # fmt: skip
-        with launching.started(backend or self.backend(), request, self.root, sealed) as start:
+    ) -> dict[str, Any]:
+        """What a start has seen."""
+        with launching.start_program(backend or self.backend(), self.request(), self.root, sealed) as start:
             # Of a command there is no boot file; it starts in its copy.
             boot = [Path(w).parent for w in start.command if w.endswith("/boot.py")]
             folder = boot[0] if boot else Path(start.env["PYTHONPATH"].split(":")[0]).parent
@@ -103,10 +108,11 @@ class Programs:
                 timeout=120,
             )
             assert (done.returncode != 0) == fails, done.stderr
-            compiled = {p.name.partition(".")[0] for p in (folder / "bytecode").rglob("*.pyc")}
-            if not fails:
-                start.ended_well()
-        return {} if fails else json.loads((self.out / "request.json.seen").read_text("utf-8")), compiled
+            self.compiled = {p.name.partition(".")[0] for p in (folder / "bytecode").rglob("*.pyc")}
+        return {} if fails else json.loads((self.out / "request.json.seen").read_text("utf-8"))
+
+    def layers(self) -> list[Path]:
+        return sorted((self.place / "bytecode").glob("*/*"))
 
 
 @pytest.fixture
@@ -150,7 +156,7 @@ def test_what_lies_beside_packages_does_not_run(programs: Programs, mode: str) -
     assert plain.stdout == "planted\n", "it would run"
     sealed = programs.sealed()
     for _ in range(2):
-        assert programs.start(sealed)[0] == {"lib": "honest", "own": "honest"}
+        assert programs.start(sealed) == {"lib": "honest", "own": "honest"}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -162,7 +168,7 @@ def test_what_lies_beside_a_checkout_does_not_run(programs: Programs, mode: str)
     programs.write(programs.package / "__main__.py", first + main)
     sealed = programs.sealed()
     for _ in range(2):
-        assert programs.start(sealed)[0]["own"] == "honest"
+        assert programs.start(sealed)["own"] == "honest"
 
 
 def test_bytecode_without_source_is_no_part_of_a_program(programs: Programs) -> None:
@@ -174,16 +180,30 @@ def test_bytecode_without_source_is_no_part_of_a_program(programs: Programs) -> 
 
 def test_later_starts_compile_nothing(programs: Programs) -> None:
     sealed = programs.sealed()
-    first, compiled = programs.start(sealed)
-    assert {"lib", "values"} <= compiled
-    again, left = programs.start(sealed)
+    first = programs.start(sealed)
+    assert {"lib", "values"} <= programs.compiled
+    again = programs.start(sealed)
     assert again == first == {"lib": "honest", "own": "honest"}
-    assert not left & {"lib", "values", "__main__"}
-    assert not altered(programs.place)
-    # A later version of a package is compiled anew.
+    assert not programs.compiled
+    assert len(programs.layers()) == 1
+    assert not find_altered(programs.place)
+    # The time of a source says nothing, what is in it does.
     os.utime(programs.site / "lib.py", (1, 1))
-    assert "lib" in programs.start(sealed)[1]
-    assert "lib" not in programs.start(sealed)[1]
+    programs.start(sealed)
+    assert not programs.compiled
+
+
+def test_a_source_that_has_changed_is_compiled_anew(programs: Programs) -> None:
+    """Also where neither its size nor its time says so."""
+    sealed, lib = programs.sealed(), programs.site / "lib.py"
+    programs.start(sealed)
+    before = lib.stat()
+    lib.write_text(HONEST.replace("honest", "better"), encoding="utf-8")
+    os.utime(lib, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert programs.start(sealed)["lib"] == "better"
+    assert programs.compiled == {"lib"}
+    assert programs.start(sealed)["lib"] == "better"
+    assert not programs.compiled
 
 
 def test_what_a_start_needs_more_is_added(programs: Programs) -> None:
@@ -191,8 +211,117 @@ def test_what_a_start_needs_more_is_added(programs: Programs) -> None:
     sealed = programs.sealed()
     programs.start(sealed)
     with_more = replace(programs.backend(), argv=("{python}", "-c", "import sys, lib, more\n" + MAIN))
-    assert {"more"} <= programs.start(sealed, backend=with_more)[1]
-    assert not programs.start(sealed, backend=with_more)[1] & {"lib", "more", "values"}
+    programs.start(sealed, backend=with_more)
+    assert programs.compiled == {"more"}
+    programs.start(sealed, backend=with_more)
+    assert not programs.compiled
+    assert len(programs.layers()) == 2
+
+
+def test_few_modules_are_not_worth_a_process(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bytecode, "WORTH_BYTES", 10**9)
+    programs.start(programs.sealed())
+    assert not programs.layers()
+
+
+def test_another_program_has_layers_of_its_own(programs: Programs) -> None:
+    programs.start(programs.sealed())
+    kept = [*(programs.place / "bytecode").iterdir()]
+    programs.write(programs.package / "more.py", HONEST)
+    tree = backend_tree(programs.backend(), programs.root)
+    source = copies.seal_copy(programs.place, tree, base_of(programs.backend(), programs.root))
+    programs.start(launching.Sealed(tree, source, programs.place))
+    assert "lib" in programs.compiled
+    assert len([*(programs.place / "bytecode").iterdir()]) == len(kept) + 1
+
+
+def layer_file(programs: Programs, name: str) -> Path:
+    [path] = (programs.place / "bytecode").rglob(f"{name}.*.pyc")
+    return path
+
+
+@pytest.mark.parametrize("times", ["new", "old"])
+def test_a_file_that_was_changed_does_not_run_and_its_layer_is_named(programs: Programs, times: str) -> None:
+    sealed = programs.sealed()
+    programs.start(sealed)
+    path, lib = layer_file(programs, "lib"), programs.site / "lib.py"
+    before, layers = path.stat(), programs.layers()
+    plant(lib, path, "checked")
+    if times == "old":
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert programs.start(sealed)["lib"] == "honest"
+    assert find_altered(programs.place) == [layers[0].relative_to(programs.place).as_posix()]
+
+
+def test_a_file_that_was_changed_and_changed_back_is_named(programs: Programs) -> None:
+    programs.start(programs.sealed())
+    path = layer_file(programs, "lib")
+    data = path.read_bytes()
+    path.write_bytes(b"")
+    path.write_bytes(data)
+    assert find_altered(programs.place) == [programs.layers()[0].relative_to(programs.place).as_posix()]
+
+
+def test_a_file_that_was_added_does_not_run_and_its_layer_is_named(programs: Programs) -> None:
+    sealed = programs.sealed()
+    programs.start(sealed)
+    extra = programs.write(programs.site / "extra.py", HONEST)
+    layers = programs.layers()
+    plant(extra, layer_file(programs, "lib").with_name(beside(extra).name), "unchecked")
+    code = "import sys, json, extra\njson.dump(extra.value, open(sys.argv[1] + '.seen', 'w'))"
+    assert (
+        programs.start(sealed, backend=replace(programs.backend(), argv=("{python}", "-c", code))) == "honest"
+    )
+    assert find_altered(programs.place) == [layers[0].relative_to(programs.place).as_posix()]
+
+
+def test_a_program_learns_nothing_of_sources_that_it_names_and_may_not_read(programs: Programs) -> None:
+    """Nor of one that a link among its packages leads to."""
+    secret = programs.write(programs.root / "secret" / "scores.py", "value = 'secret'\n")
+    (programs.site / "linked").symlink_to(secret.parent)
+
+    def named(folder: Path) -> None:
+        two_lines = Path(f"{programs.site}/linked\n{secret.parent}")
+        for at in (secret.parent, programs.site / "linked", folder / "program" / "secret", two_lines):
+            path = Path(f"{folder}/bytecode{at}/{beside(secret).name}")
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"\0" * 99)
+
+    programs.start(programs.sealed(), meanwhile=named)
+    assert programs.layers()
+    assert not list((programs.place / "bytecode").rglob("scores.*"))
+
+
+@pytest.mark.parametrize("option", [("-O",), ("-OO",), ("-X", "faulthandler")])
+def test_options_of_python_have_bytecode_of_their_own(programs: Programs, option: tuple[str, ...]) -> None:
+    backend = programs.backend()
+    other = replace(backend, argv=("{python}", *option, *backend.argv[1:]))
+    sealed = programs.sealed()
+    programs.start(sealed, backend=other)
+    assert {"lib", "values"} <= programs.compiled
+    programs.start(sealed, backend=other)
+    assert not programs.compiled
+
+
+@needs_walls
+def test_a_program_within_walls_reads_its_layers_and_cannot_write_them(programs: Programs) -> None:
+    write = "for at, _, _ in os.walk(os.environ['LAYERS']): open(at + '/planted', 'w')\n"
+    main = f"import os\ntry:\n    {write}except OSError as error:\n    print(error.errno)\n"
+    code = main + "import lib\n"
+    backend = replace(programs.backend(), argv=("{python}", "-c", code))
+    walls = isolation.Walls("require", hidden=(programs.root, programs.place))
+    sealed = replace(programs.sealed(), walls=walls)
+    said = []
+    for _ in range(2):
+        with launching.start_program(backend, programs.request(), programs.root, sealed) as start:
+            env = {**start.env, "LAYERS": str(programs.place / "bytecode")}
+            status = runner.execute(replace(start, env=env), programs.out, 60, where="", hint="")
+            [plan] = (programs.place / "starts").glob("*/boot.json")
+            compiled = [*plan.parent.rglob("lib.*.pyc")]
+        assert status == 0, runner.log_tail(programs.out)
+        said.append(((programs.out / "stdout.log").read_text("utf-8"), len(compiled)))
+    assert said == [("", 1), (f"{errno.EROFS}\n", 0)]
+    assert not find_altered(programs.place)
 
 
 def test_bytes_that_a_program_wrote_are_never_taken(programs: Programs) -> None:
@@ -202,8 +331,8 @@ def test_bytes_that_a_program_wrote_are_never_taken(programs: Programs) -> None:
     def planted(folder: Path) -> None:
         plant(lib, Path(f"{folder}/bytecode{lib.parent}/lib.{sys.implementation.cache_tag}.pyc"), "unchecked")
 
-    assert programs.start(sealed, meanwhile=planted)[0]["lib"] == "planted", "it harms itself"
-    assert programs.start(sealed)[0]["lib"] == "honest"
+    assert programs.start(sealed, meanwhile=planted)["lib"] == "planted", "it harms itself"
+    assert programs.start(sealed)["lib"] == "honest"
 
 
 def test_a_program_that_changed_its_copy_changes_no_other_start(programs: Programs) -> None:
@@ -215,90 +344,8 @@ def test_a_program_that_changed_its_copy_changes_no_other_start(programs: Progra
         path.write_text("value = 'sneaky'\n", encoding="utf-8")
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    assert programs.start(sealed, meanwhile=changed)[0]["own"] == "sneaky"
-    assert programs.start(sealed)[0]["own"] == "honest"
-
-
-def test_a_start_that_fails_fills_nothing(programs: Programs) -> None:
-    programs.write(programs.package / "__main__.py", MAIN + "sys.exit(3)\n")
-    programs.start(programs.sealed(), fails=True)
-    assert not list((programs.place / "bytecode").glob("*/layer-*"))
-
-
-def test_few_modules_are_not_worth_a_process(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(Backend, "interpreter", lambda self, root: Path(sys.executable))
-    programs.write(programs.package / "lib.py", HONEST)
-    programs.write(
-        programs.package / "__main__.py", MAIN.replace("import lib", "from backends.own import lib")
-    )
-    programs.start(programs.sealed())
-    assert not list((programs.place / "bytecode").glob("*/layer-*"))
-
-
-def layer_file(programs: Programs, name: str) -> Path:
-    [path] = (programs.place / "bytecode").rglob(f"{name}.*.pyc")
-    return path
-
-
-@pytest.mark.parametrize("times", ["new", "old"])
-def test_a_file_that_was_changed_does_not_run_and_is_named(programs: Programs, times: str) -> None:
-    sealed = programs.sealed()
-    programs.start(sealed)
-    path, lib = layer_file(programs, "lib"), programs.site / "lib.py"
-    before = path.stat()
-    path.chmod(0o644)
-    plant(lib, path, "unchecked")
-    if times == "old":
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert programs.start(sealed)[0]["lib"] == "honest"
-    assert altered(programs.place) == [path.relative_to(programs.place).as_posix()]
-
-
-def test_a_file_that_was_changed_and_changed_back_is_named(programs: Programs) -> None:
-    programs.start(programs.sealed())
-    path = layer_file(programs, "lib")
-    data = path.read_bytes()
-    path.chmod(0o644)
-    path.write_bytes(b"")
-    path.write_bytes(data)
-    assert altered(programs.place) == [path.relative_to(programs.place).as_posix()]
-
-
-def test_a_list_that_was_touched_makes_nothing_good(programs: Programs) -> None:
-    """Neither what was changed before it runs, nor anything else of its layer."""
-    sealed = programs.sealed()
-    programs.start(sealed)
-    path, lib = layer_file(programs, "lib"), programs.site / "lib.py"
-    path.chmod(0o644)
-    plant(lib, path, "unchecked")
-    [listed] = (programs.place / "bytecode").rglob("files.json")
-    listed.touch()
-    assert programs.start(sealed)[0]["lib"] == "honest"
-    names = {p.relative_to(programs.place).as_posix() for p in (path, listed)}
-    assert names <= {*altered(programs.place)}
-
-
-def test_a_file_that_was_added_does_not_run_and_is_named(programs: Programs) -> None:
-    sealed = programs.sealed()
-    programs.start(sealed)
-    extra = programs.write(programs.site / "extra.py", HONEST)
-    path = layer_file(programs, "lib").with_name(f"extra.{sys.implementation.cache_tag}.pyc")
-    path.parent.chmod(0o755)
-    plant(extra, path, "unchecked")
-    code = "import sys, json, extra\njson.dump(extra.value, open(sys.argv[1] + '.seen', 'w'))"
-    seen, _ = programs.start(sealed, backend=replace(programs.backend(), argv=("{python}", "-c", code)))
-    assert seen == "honest"
-    assert path.relative_to(programs.place).as_posix() in altered(programs.place)
-
-
-def test_what_was_copied_to_another_place_is_not_read(programs: Programs, tmp_path: Path) -> None:
-    sealed = programs.sealed()
-    programs.start(sealed)
-    programs.place.rename(tmp_path / "before")
-    subprocess.run(["cp", "-r", str(tmp_path / "before"), str(programs.place)], check=True)
-    assert not altered(programs.place)
-    assert "lib" in programs.start(sealed)[1]
+    assert programs.start(sealed, meanwhile=changed)["own"] == "sneaky"
+    assert programs.start(sealed)["own"] == "honest"
 
 
 # A module of its own: children do not import the main module of a package.
@@ -349,7 +396,7 @@ def test_children_read_no_other_bytecode(programs: Programs) -> None:
     sealed = programs.sealed()
     right = ["honest", "honest", str(programs.site.parents[2])]
     for _ in range(2):
-        seen, _compiled = programs.start(sealed)
+        seen = programs.start(sealed)
         assert seen == dict.fromkeys(seen, right)
 
 
@@ -359,7 +406,7 @@ def test_a_command_reads_no_bytecode_beside_sources(programs: Programs) -> None:
     plant(lib, beside(lib), "timestamped")
     python = programs.backend().interpreter(programs.root)
     shell = replace(programs.backend(), argv=("sh", "-c", f'{python} -m backends.own "$0"'))
-    assert programs.start(programs.sealed(), backend=shell)[0] == {"lib": "honest", "own": "honest"}
+    assert programs.start(programs.sealed(), backend=shell) == {"lib": "honest", "own": "honest"}
 
 
 def test_a_backend_cannot_name_another_folder_for_bytecode(programs: Programs) -> None:
@@ -369,29 +416,14 @@ def test_a_backend_cannot_name_another_folder_for_bytecode(programs: Programs) -
         programs.start(programs.sealed(), backend=moved)
 
 
-@pytest.mark.parametrize("option", [("-O",), ("-OO",), ("-X", "faulthandler")])
-def test_options_of_python_have_bytecode_of_their_own(programs: Programs, option: tuple[str, ...]) -> None:
-    backend = programs.backend()
-    other = replace(backend, argv=("{python}", *option, *backend.argv[1:]))
-    sealed = programs.sealed()
-    assert "lib" in programs.start(sealed, backend=other)[1]
-    assert not programs.start(sealed, backend=other)[1] & {"lib", "values"}
-
-
 def test_what_a_node_keeps_is_the_sessions_alone(tmp_path: Path) -> None:
     """And goes once nothing of that session runs there."""
-    program = load_backends([Path(__file__).parents[1] / "fakes" / "backends"])["fake_worldflux"]
-    request = wire.RunRequest(
-        request_id="0" * 64, run_id="r", suite_id="s", family="fake", task_id="alpha", seed=1,
-        system="worldflux", adapter="fake_worldflux", device="cpu", recipe={}, eval_protocol={},
-        out_dir=str(tmp_path / "out"), deadline_sec=60.0,
-    )  # fmt: skip
-    sent = Parcel(request, program, tmp_path, Tree({}), (), 0, session="first")
-    with node._sealed(sent, {}, tmp_path / "cache") as first:
-        with node._sealed(sent, {}, tmp_path / "cache") as again:
-            assert again.place == first.place
-        with node._sealed(replace(sent, session="second"), {}, tmp_path / "cache") as second:
-            assert second.place != first.place
-            assert first.place.is_dir(), "something of it runs"
-    with node._sealed(replace(sent, session="second"), {}, tmp_path / "cache"):
-        assert not first.place.exists()
+    cache = tmp_path / "cache"
+    with bootstrap.session_folder(cache, "first") as first:
+        with bootstrap.session_folder(cache, "first") as again:
+            assert again == first
+        with bootstrap.session_folder(cache, "second") as second:
+            assert second != first
+            assert first.is_dir(), "something of it runs"
+    with bootstrap.session_folder(cache, "second"):
+        assert not first.exists()

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pytest_worldflux_parity.execution.cleaning import (
     Cleaner,
     cleaner,
-    placeholders,
+    count_placeholders,
     words_of_contract,
 )
-from pytest_worldflux_parity.execution.key_forms import FORMS, is_word, known, looks_secret
+from pytest_worldflux_parity.execution.key_forms import FORMS, find_keys, is_word, looks_secret
 
 ENVIRON = {
     "HOME": "/data/me", "USER": "alice", "GITHUB_TOKEN": "hunter2-and-more", "DB_PASS": "abcd",
@@ -216,7 +216,7 @@ def test_every_form_has_an_example() -> None:
 
 @pytest.mark.parametrize("name", KEYS)
 def test_a_key_is_known_by_its_form(name: str) -> None:
-    assert name in {found for _, _, found in known(KEYS[name])}
+    assert name in {found for _, _, found in find_keys(KEYS[name])}
     plain = Cleaner({}, {})
     cleaned = plain.text(f"a {KEYS[name]} b")
     assert "<redacted:" in cleaned
@@ -271,8 +271,8 @@ def test_a_file_of_a_secret_is_a_place(tmp_path: Path) -> None:
 
 def test_what_was_taken_out_is_counted() -> None:
     text = CLEANER.text(f"/data/me/x /data/me/y {SECRET}")
-    assert placeholders(text) == {"<home>": 2, "<redacted:GITHUB_TOKEN>": 1}
-    assert placeholders("a <b> c") == {}
+    assert count_placeholders(text) == {"<home>": 2, "<redacted:GITHUB_TOKEN>": 1}
+    assert count_placeholders("a <b> c") == {}
 
 
 TOKEN = f"ghp_{LONG[:36]}"
@@ -417,7 +417,10 @@ def test_cleaning_takes_as_long_as_a_text_is_long(form: str, plain: float) -> No
     assert seconds(form) < 8 * plain + 1
 
 
-NEEDLES = st.text(st.characters(exclude_categories=["Cs"]), min_size=8, max_size=15)
+# What stands in a secret's place tells nothing: as a secret it would be found in its own place.
+NEEDLES = st.text(st.characters(exclude_categories=["Cs"]), min_size=8, max_size=15).filter(
+    lambda secret: secret.lower() not in "<redacted:x>"
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

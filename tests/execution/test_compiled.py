@@ -24,7 +24,7 @@ def test_a_program_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     others = {compiled.cache_of(below, *one) for one in (("ours", "b" * 64), ("theirs", "a" * 64))}
     assert first not in others
     assert len(others) == 2
-    assert set(compiled.variables(first).values()) == {
+    assert set(compiled.cache_variables(first).values()) == {
         str(first / name) for name in compiled.VARIABLES.values()
     }
 
@@ -85,7 +85,7 @@ def test_no_program_writes_the_cache_of_another(touching: Project) -> None:
     """Within walls the others are not there; what a start leaves, later ones of its program find."""
     found = run(touching, 2, "require", "r")
     assert sorted(found) == [[], [], ["official"], ["worldflux"]]
-    assert left_in(touching.run_dir("r") / ".program" / compiled.FOLDER) == {
+    assert left_in(touching.run_dir("r") / ".program" / compiled.COMPILED_FOLDER) == {
         "fake_official": ["official"],
         "fake_worldflux": ["worldflux"],
     }

@@ -28,14 +28,14 @@ def request(folder: Path, **changes: object) -> wire.RunRequest:
 
 def run(folder: Path, code: str, **changes: object) -> runner.Outcome:
     folder.mkdir(exist_ok=True)
-    env = runner.environment(os.environ, [runner.install_wire(folder.parent / "wire")], 1)
-    return runner.run(request(folder, **changes), [sys.executable, "-c", code], env)
+    env = runner.program_environment(os.environ, [runner.install_wire(folder.parent / "wire")], 1)
+    return runner.run(request(folder, **changes), runner.Start([sys.executable, "-c", code], env))
 
 
 def test_the_environment_of_a_program() -> None:
     base = {"PATH": "/bin", "PYTHONPATH": "/mine", "PYTHONWARNINGS": "error", "PYTHONSTARTUP": "/x.py"}
     base |= {"PYTEST_CURRENT_TEST": "x", "OMP_NUM_THREADS": "64"}
-    found = runner.environment(base, [Path("/wire"), Path("/project")], 2)
+    found = runner.program_environment(base, [Path("/wire"), Path("/project")], 2)
     assert found["PYTHONPATH"] == os.pathsep.join(["/wire", "/project"])
     assert found["PATH"] == "/bin"
     assert {found[name] for name in runner.THREAD_VARIABLES} == {"2"}

@@ -23,6 +23,7 @@ from pytest_worldflux_parity.errors import BackendError, IsolationError, RunFail
 from pytest_worldflux_parity.execution import isolation, runner
 from pytest_worldflux_parity.execution.around import look_around
 from pytest_worldflux_parity.execution.isolation import Room, Walls
+from pytest_worldflux_parity.execution.runner import Start
 from pytest_worldflux_parity.inputs.backends import Backend, Needs, own_python
 from tests.conftest import wait_until
 from tests.execution.walls import (
@@ -50,7 +51,8 @@ python = Path(sys.executable)
 seen = isolation.interpreter_folders(python, own.get("hidden", ()))
 room = isolation.Room(**{**own, "read": (*seen, *own.get("read", ()))}, needs=needs)
 command, env = [str(python), "-c", code], dict(os.environ)
-status = runner.execute(command, env, folder, 60, where="x", mend="", room=room)
+start = runner.Start(command, env, room=room)
+status = runner.execute(start, folder, 60, where="x", hint="")
 logs = [(folder / name).read_text() for name in ("stdout.log", "stderr.log")]
 print(json.dumps({"status": status, "said": logs[0], "errors": logs[1]}))
 """
@@ -247,7 +249,7 @@ def test_an_environment_within_the_project_is_seen_and_the_project_is_not(projec
     room = Room(write=(own,), read=(*seen,), hidden=(project,))
     code = "import os, sys; print(sys.prefix, sorted(os.listdir(sys.argv[1])))"
     status = runner.execute(
-        [str(python), "-c", code, str(project)], dict(os.environ), own, 60, where="x", mend="", room=room
+        Start([str(python), "-c", code, str(project)], os.environ, room=room), own, 60, where="x", hint=""
     )
     assert (status, (own / "stdout.log").read_text()) == (
         0,
@@ -264,13 +266,11 @@ def test_a_project_that_is_an_environment_shows_the_environment_alone(project: P
     room = Room(write=(own,), read=(*seen,), hidden=(project,))
     code = "import os, sys; print(os.path.exists(sys.argv[1]), sys.prefix)"
     status = runner.execute(
-        [str(python), "-c", code, str(project / "other")],
-        dict(os.environ),
+        Start([str(python), "-c", code, str(project / "other")], os.environ, room=room),
         own,
         60,
         where="x",
-        mend="",
-        room=room,
+        hint="",
     )
     assert (status, (own / "stdout.log").read_text()) == (0, f"False {project}\n")
 
@@ -317,13 +317,13 @@ def test_what_a_program_needs_is_found_from_its_folder(declared: tuple[Path, Wal
         read=("../../data", "{repo_root}/data", "~/data", "{repo_root}", "data"),
         write=("../../../data", "../../data", "data"),
     )
-    read, write = isolation.needed(needs, root / "backends" / "mine", root, walls, "mine")
+    read, write = isolation.check_needs(needs, root / "backends" / "mine", root, walls, "mine")
     assert read == [
         root / "data", root / "data", Path.home() / "data", root, root / "backends" / "mine" / "data"
     ]  # fmt: skip
     assert write == [root.parent / "data", root / "data", root / "backends" / "mine" / "data"]
     with pytest.raises(BackendError, match="absent; to mend: mkdir"):
-        isolation.needed(Needs(write=("absent",)), root / "backends" / "mine", root, walls, "mine")
+        isolation.check_needs(Needs(write=("absent",)), root / "backends" / "mine", root, walls, "mine")
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])
@@ -349,7 +349,7 @@ def test_nobody_needs_what_is_kept_from_programs(
 ) -> None:
     root, walls = declared
     with pytest.raises(BackendError) as caught:
-        isolation.needed(Needs(**{kind: (path,)}), root / "backends" / "mine", root, walls, "mine")
+        isolation.check_needs(Needs(**{kind: (path,)}), root / "backends" / "mine", root, walls, "mine")
     assert f"which is in {what}: no program sees another's" in caught.value.line()
 
 
@@ -361,7 +361,7 @@ def test_nobody_writes_what_holds_what_is_kept(declared: tuple[Path, Walls], pat
     """Its folders could be given other names."""
     root, walls = declared
     with pytest.raises(BackendError) as caught:
-        isolation.needed(Needs(write=(path,)), root / "backends" / "mine", root, walls, "mine")
+        isolation.check_needs(Needs(write=(path,)), root / "backends" / "mine", root, walls, "mine")
     assert f"which holds {what}: no program writes another's" in caught.value.line()
 
 
@@ -369,7 +369,7 @@ def test_nobody_reads_all_that_there_is(declared: tuple[Path, Walls]) -> None:
     """The machine's own processes would be there, and by them what is hidden."""
     root, walls = declared
     with pytest.raises(BackendError, match="needs names /, which holds the processes of all"):
-        isolation.needed(Needs(read=("/",)), root / "backends" / "mine", root, walls, "mine")
+        isolation.check_needs(Needs(read=("/",)), root / "backends" / "mine", root, walls, "mine")
 
 
 def written(root: Path, walls: Walls, path: object) -> list[Path]:
@@ -494,9 +494,9 @@ def test_what_git_knows_of_a_project_is_found_wherever_it_stands(tmp_path: Path)
 @pytest.fixture
 def fresh() -> Any:
     """What was tried before does not count, nor after."""
-    isolation.tried.cache_clear()
+    isolation.why_no_walls.cache_clear()
     yield
-    isolation.tried.cache_clear()
+    isolation.why_no_walls.cache_clear()
 
 
 def bwrap_that(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,23 +511,23 @@ def test_a_machine_without_bubblewrap_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    why = isolation.tried()
+    why = isolation.why_no_walls()
     assert why is not None
     assert why.line() == "bubblewrap is not installed; to mend: apt-get install bubblewrap"
-    assert not isolation.in_force(Walls("auto"), "mine")
-    assert isolation.told(None, Walls("auto")) == {
+    assert not isolation.are_walls_in_force(Walls("auto"), "mine")
+    assert isolation.describe_walls(None, Walls("auto")) == {
         "by": "none", "why": "bubblewrap is not installed", "key_hidden": False, "needs": {}
     }  # fmt: skip
     with pytest.raises(IsolationError) as caught:
-        isolation.in_force(Walls("require"), "node n1")
+        isolation.are_walls_in_force(Walls("require"), "node n1")
     said = "node n1: --parity-isolate=require, and bubblewrap is not installed"
     assert caught.value.line() == f"{said}; to mend: apt-get install bubblewrap"
-    assert not isolation.in_force(Walls("off"), "mine")
+    assert not isolation.are_walls_in_force(Walls("off"), "mine")
 
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
-    ("script", "what", "mend"),
+    ("script", "what", "hint"),
     [
         (
             "echo 'bwrap: Unknown option --disable-userns' >&2; exit 1",
@@ -539,15 +539,15 @@ def test_a_machine_without_bubblewrap_says_how_to_get_it(
     ],
 )
 def test_a_start_that_does_not_work_says_what_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, what: str, mend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, what: str, hint: str
 ) -> None:
     """Also one that ran the program without walls, or nothing at all."""
     bwrap_that(tmp_path, script, monkeypatch)
-    why = isolation.tried()
+    why = isolation.why_no_walls()
     assert why is not None
     assert what in why.what
-    assert why.mend
-    assert mend in why.mend
+    assert why.hint
+    assert hint in why.hint
 
 
 @pytest.mark.parametrize(
@@ -565,18 +565,20 @@ def test_a_start_that_does_not_work_says_what_failed(
 def test_what_forbids_it_names_the_command_that_allows_it(
     name: str, forbids: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "_text", lambda path: forbids if str(path).endswith(name) else "")
-    assert command in isolation._mend("bwrap: setting up uid map: Permission denied")
+    monkeypatch.setattr(isolation, "_read_setting", lambda path: forbids if str(path).endswith(name) else "")
+    assert command in isolation._hint_for("bwrap: setting up uid map: Permission denied")
 
 
 def test_an_old_env_is_told_which_one_is_wanted() -> None:
-    assert "coreutils 8.31" in isolation._mend("env: unrecognized option '--ignore-signal=TERM'")
+    assert "coreutils 8.31" in isolation._hint_for("env: unrecognized option '--ignore-signal=TERM'")
 
 
 def test_a_container_is_told_how_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_CONTAINERS", ("/",))
-    monkeypatch.setattr(isolation, "_text", lambda path: "")
-    assert "--security-opt seccomp=unconfined" in isolation._mend("bwrap: Can't mount proc on /newroot/proc")
+    monkeypatch.setattr(isolation, "_read_setting", lambda path: "")
+    assert "--security-opt seccomp=unconfined" in isolation._hint_for(
+        "bwrap: Can't mount proc on /newroot/proc"
+    )
 
 
 def test_what_was_in_force_stands_in_schemas_alike() -> None:
@@ -588,12 +590,12 @@ def test_what_was_in_force_stands_in_schemas_alike() -> None:
 
 def test_what_a_program_wrote_of_its_own_walls_is_not_believed_where_it_runs_open(tmp_path: Path) -> None:
     said = {"by": "bubblewrap", "why": "", "key_hidden": True, "needs": {}}
-    (tmp_path / isolation.FILE).write_text(json.dumps(said))
-    assert isolation.left_in(tmp_path, "off") is None
-    assert isolation.left_in(tmp_path, "auto") == said
-    (tmp_path / isolation.FILE).write_text(json.dumps({"by": "my word"}))
-    assert isolation.left_in(tmp_path, "auto") is None
-    assert isolation.left_in(tmp_path / "absent", "auto") is None
+    (tmp_path / isolation.WALLS_FILE).write_text(json.dumps(said))
+    assert isolation.read_walls_left(tmp_path, "off") is None
+    assert isolation.read_walls_left(tmp_path, "auto") == said
+    (tmp_path / isolation.WALLS_FILE).write_text(json.dumps({"by": "my word"}))
+    assert isolation.read_walls_left(tmp_path, "auto") is None
+    assert isolation.read_walls_left(tmp_path / "absent", "auto") is None
 
 
 # --- how programs end ---
@@ -606,7 +608,7 @@ def room(folder: Path) -> Room:
 
 def execute(folder: Path, code: str, deadline: float = 60, command: list[str] | None = None) -> int:
     words = command or [sys.executable, "-c", code]
-    return runner.execute(words, dict(os.environ), folder, deadline, where="x", mend="", room=room(folder))
+    return runner.execute(Start(words, os.environ, room=room(folder)), folder, deadline, where="x", hint="")
 
 
 @needs_walls
@@ -631,7 +633,7 @@ def test_a_program_that_is_not_there_cannot_be_started(tmp_path: Path) -> None:
         told = []
         for walls in (None, room(tmp_path)):
             with pytest.raises(RunFailed) as caught:
-                runner.execute(command, dict(os.environ), tmp_path, 9, where="x", mend="", room=walls)
+                runner.execute(Start(command, os.environ, room=walls), tmp_path, 9, where="x", hint="")
             told.append(caught.value.line())
         assert told[0] == told[1]
         assert "cannot be started" in told[0]
@@ -749,8 +751,8 @@ def holding(folder: Path, lock: Path, *, walled: bool) -> tuple[threading.Thread
         fcntl.flock(held, fcntl.LOCK_SH)
         descriptors, walls = [held.fileno(), parent], room(folder) if walled else None
         thread = threading.Thread(target=lambda: status.append(runner.execute(
-            [sys.executable, "-c", HAS], dict(os.environ), folder, 60, where="x", mend="",
-            keep_open=descriptors, room=walls,
+            Start([sys.executable, "-c", HAS], os.environ, room=walls), folder, 60, where="x", hint="",
+            keep_open=descriptors,
         )))  # fmt: skip
         thread.start()
         wait_until((folder / "begun").exists, "the program")
@@ -809,8 +811,8 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(
     code = f"import os, sys; {left.format(key=str(key))}; sys.exit(3)"
     with pytest.raises(RunFailed) as caught:
         runner.execute(
-            [sys.executable, "-c", code], dict(os.environ), folder, 60, where="x", mend="",
-            room=room(folder) if walls else None,
+            Start([sys.executable, "-c", code], os.environ, room=room(folder) if walls else None),
+            folder, 60, where="x", hint="",
         )  # fmt: skip
     assert caught.value.what == f"the program left {told} as {name}"
     assert not os.path.lexists(folder / name)
@@ -826,13 +828,11 @@ def test_a_start_within_walls_takes_little_longer(tmp_path: Path) -> None:
         for walled in times:
             begun = time.perf_counter()
             runner.execute(
-                ["/bin/true"],
-                dict(os.environ),
+                Start(["/bin/true"], os.environ, room=walls if walled else None),
                 tmp_path,
                 60,
                 where="x",
-                mend="",
-                room=walls if walled else None,
+                hint="",
             )
             times[walled].append(time.perf_counter() - begun)
     more = sorted(times[True])[3] - sorted(times[False])[3]
@@ -850,6 +850,6 @@ def test_an_interpreter_may_be_named_by_way_of_the_project(
     python = own_python()
     assert ".." not in python.parts
     assert python.samefile(sys.executable)
-    isolation.tried.cache_clear()
-    assert isolation.tried() is None
-    isolation.tried.cache_clear()
+    isolation.why_no_walls.cache_clear()
+    assert isolation.why_no_walls() is None
+    isolation.why_no_walls.cache_clear()

@@ -18,7 +18,7 @@ import pytest
 from pytest_worldflux_parity.errors import ParityError, StoreError
 from pytest_worldflux_parity.execution import devices
 from pytest_worldflux_parity.execution.devices import Gpu
-from pytest_worldflux_parity.execution.leases import Pool, leased, pool
+from pytest_worldflux_parity.execution.leases import Pool, hold_lease, make_pool
 from pytest_worldflux_parity.suite.suite import Resources
 
 GPUS = (Gpu("GPU-aaa", 24.0), Gpu("GPU-bbb", 80.0))
@@ -105,26 +105,22 @@ def test_a_driver_that_hangs_or_cannot_be_started_is_told_of(
 def test_the_emptiest_gpu_is_taken_and_the_program_sees_it_alone(tmp_path: Path) -> None:
     own = Pool(tmp_path / "locks", GPUS, slots=2)
     with ExitStack() as held:
-        taken = [held.enter_context(leased(own, Resources())) for _ in range(4)]
+        taken = [held.enter_context(hold_lease(own, Resources())) for _ in range(4)]
         assert Counter(t.gpus for t in taken) == {("GPU-aaa",): 2, ("GPU-bbb",): 2}
         assert taken[0].gpus != taken[1].gpus
         for lease in taken:
             assert lease.environment["CUDA_VISIBLE_DEVICES"] == lease.gpus[0]
             assert float(lease.environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == 0.45
-            assert not lease.gpus_alone
-            assert not lease.machine_alone
-    with leased(own, Resources(gpus=2), "gpus") as lease:
+    with hold_lease(own, Resources(gpus=2), "gpus") as lease:
         assert set(lease.gpus) == {"GPU-aaa", "GPU-bbb"}
         assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in lease.environment
-        assert lease.gpus_alone
-        assert lease.machine_alone
 
 
 def test_memory_takes_its_share_of_the_slots(tmp_path: Path) -> None:
     own = Pool(tmp_path / "locks", GPUS, slots=4)
     assert [own.slots_wanted(g, Resources(gpu_memory_gb=20.0)) for g in GPUS] == [4, 1]
     assert own.slots_wanted(Gpu("unknown"), Resources(gpu_memory_gb=20.0)) == 1
-    with leased(own, Resources(gpu_memory_gb=50.0)) as lease:
+    with hold_lease(own, Resources(gpu_memory_gb=50.0)) as lease:
         assert lease.gpus == ("GPU-bbb",), "it does not fit the other"
         assert len(lease.descriptors) == 2 + 3
     own.check(Resources(gpus=2, gpu_memory_gb=24.0), "here")
@@ -151,7 +147,7 @@ def test_many_that_want_one_or_several_all_get_theirs_and_no_slot_twice(tmp_path
     def run(wish: Any) -> None:
         nonlocal inside
         count, memory, alone = wish
-        with leased(own, Resources(count, memory), alone) as lease:
+        with hold_lease(own, Resources(count, memory), alone) as lease:
             slots = 2 if memory or alone == "gpus" else 1
             with guard:
                 inside += 1
@@ -182,9 +178,9 @@ def test_a_slot_is_free_only_once_holder_and_program_are_gone(tmp_path: Path) ->
 import subprocess, sys, time
 from pathlib import Path
 from pytest_worldflux_parity.execution.devices import Gpu
-from pytest_worldflux_parity.execution.leases import Pool, leased
+from pytest_worldflux_parity.execution.leases import Pool, hold_lease
 from pytest_worldflux_parity.suite.suite import Resources
-with leased(Pool(Path({str(tmp_path / "locks")!r}), (Gpu("GPU-aaa"),)), Resources()) as lease:
+with hold_lease(Pool(Path({str(tmp_path / "locks")!r}), (Gpu("GPU-aaa"),)), Resources()) as lease:
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
                                pass_fds=lease.descriptors, start_new_session=True)
     print(program.pid, flush=True)
@@ -197,7 +193,7 @@ with leased(Pool(Path({str(tmp_path / "locks")!r}), (Gpu("GPU-aaa"),)), Resource
     got = threading.Event()
 
     def take() -> None:
-        with leased(own, Resources()):
+        with hold_lease(own, Resources()):
             got.set()
 
     thread = threading.Thread(target=take, daemon=True)
@@ -213,10 +209,10 @@ with leased(Pool(Path({str(tmp_path / "locks")!r}), (Gpu("GPU-aaa"),)), Resource
 
 def test_the_folder_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLDFLUX_PARITY_LOCKS", raising=False)
-    assert pool("cpu").folder == Path(f"/tmp/worldflux-parity-{os.getuid()}")
-    assert pool("cpu", folder="/elsewhere").folder == Path("/elsewhere")
+    assert make_pool("cpu").folder == Path(f"/tmp/worldflux-parity-{os.getuid()}")
+    assert make_pool("cpu", folder="/elsewhere").folder == Path("/elsewhere")
     monkeypatch.setenv("WORLDFLUX_PARITY_LOCKS", str(tmp_path / "named"))
-    with leased(pool("cpu", folder="/elsewhere"), Resources()) as lease:
+    with hold_lease(make_pool("cpu", folder="/elsewhere"), Resources()) as lease:
         assert (tmp_path / "named").stat().st_mode & 0o777 == 0o700
         assert lease.gpus == ()
         assert not lease.environment
@@ -227,23 +223,11 @@ def test_the_folder_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("open", "link"):
         with (
             pytest.raises(StoreError, match="its user alone can write"),
-            leased(Pool(tmp_path / name), Resources()),
+            hold_lease(Pool(tmp_path / name), Resources()),
         ):
             pass
     with (
         pytest.raises(StoreError, match="cannot be made"),
-        leased(Pool(tmp_path / "file" / "x"), Resources()),
+        hold_lease(Pool(tmp_path / "file" / "x"), Resources()),
     ):
         pass
-
-
-def test_what_ran_alone_knows_it(tmp_path: Path) -> None:
-    own = Pool(tmp_path / "locks")
-    with leased(own, Resources()) as first:
-        assert first.machine_alone
-        with leased(own, Resources()) as second:
-            assert not first.machine_alone
-            assert not second.machine_alone
-        assert not first.machine_alone, "it was not, for a while"
-    with leased(own, Resources(), "machine") as third:
-        assert third.machine_alone

@@ -53,7 +53,7 @@ def ending(project: Project, code: str) -> None:
 def test_what_is_no_file_of_its_size_fails_its_pair_in_one_line(project: Project, name: str) -> None:
     code, said = ENDINGS[name]
     ending(project, code)
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([f"worldflux: fake_worldflux: the program {said}; to mend: *"])
     assert [(x["system"], x["status"]) for x in project.lines()] == [
@@ -69,10 +69,10 @@ def test_a_record_nested_too_deep_fails_its_pair_in_one_line(project: Project, d
     nested = f"json.dumps(document).replace('\"here\"', '[' * {deep} + ']' * {deep})"
     reads = "import json; document = json.load(open(metrics)); document['metadata']['x'] = 'here'"
     ending(project, f"{reads}; open(metrics, 'w').write({nested})")
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*fake_worldflux: metrics.json: *nested deeper than *"])
-    assert project.run_here("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
     assert {x["error_kind"] for x in project.lines() if x["system"] == "worldflux"} == {"failed"}
 
 
@@ -80,7 +80,7 @@ def test_a_program_may_empty_its_folder_first(project: Project) -> None:
     """As programs do that begin a new folder of logs: what was asked stands there again at its end."""
     code = "import shutil; shutil.rmtree(HERE); os.makedirs(HERE); os.chdir(HERE); ok(request)"
     ending(project, code.replace("HERE", "request.out_dir"))
-    project.run_here()
+    project.run()
     assert [x["success"] for x in project.lines()] == [True, True]
     found = project.document()["gates"]["validity"]["findings"]
     assert not [finding for finding in found if finding["code"] == "attempt_without_line"]
@@ -91,7 +91,7 @@ def test_a_program_may_empty_its_folder_first(project: Project) -> None:
 def test_a_program_that_takes_its_folder_away_has_failed(project: Project, status: int) -> None:
     """Its attempt has a line, whatever it says at its end: nothing is tried again for nothing."""
     ending(project, f"import shutil; shutil.rmtree(request.out_dir); os._exit({status})")
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     lines = [x for x in project.lines() if x["system"] == "worldflux"]
     assert lines
     assert [x["attempt"] for x in lines] == list(range(1, len(lines) + 1))
@@ -101,7 +101,7 @@ def test_a_program_that_takes_its_folder_away_has_failed(project: Project, statu
 def test_a_log_without_end_loses_its_middle_and_no_result(project: Project) -> None:
     """Ten gigabytes of output are no reason to lose days of training."""
     ending(project, "sys.stdout.flush(); os.truncate(log, 10 * 10**9)")
-    project.run_here()
+    project.run()
     assert [x["success"] for x in project.lines()] == [True, True]
     folder = project.run_dir() / "fake_quick" / "executions" / "alpha" / "seed_0" / "worldflux" / "attempt_1"
     assert (folder / "stdout.log").stat().st_size < attempt_end.MOST_LOG

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import StoreError
-from pytest_worldflux_parity.execution.chain import BEFORE, EMPTY
+from pytest_worldflux_parity.execution.chain import EMPTY, HASH_BEFORE
 from pytest_worldflux_parity.execution.sessions import SESSIONS
 from pytest_worldflux_parity.execution.store import Stored, SuiteStore
 from pytest_worldflux_parity.judgement.run_log import SEALED, attempts_of, run_log, sealed_log
@@ -62,7 +62,7 @@ def test_each_line_carries_the_hash_of_all_bytes_before_it(store: SuiteStore) ->
     data = store.path.read_bytes()
     at = 0
     for text in data.splitlines(keepends=True):
-        assert json.loads(text)[BEFORE] == hashlib.sha256(data[:at]).hexdigest()
+        assert json.loads(text)[HASH_BEFORE] == hashlib.sha256(data[:at]).hexdigest()
         at += len(text)
     stored = store.read()
     assert stored.chain.head == hashlib.sha256(data).hexdigest()
@@ -172,7 +172,7 @@ def test_a_log_of_an_earlier_version_is_unchained_and_whole(tmp_path: Path) -> N
 
 def test_hashes_that_were_taken_off_are_missed(store: SuiteStore) -> None:
     def bare(texts: list[bytes]) -> list[bytes]:
-        lines = [{k: v for k, v in json.loads(text).items() if k != BEFORE} for text in texts]
+        lines = [{k: v for k, v in json.loads(text).items() if k != HASH_BEFORE} for text in texts]
         return [json.dumps(x).encode() + b"\n" for x in lines]
 
     rewrite(store.path, bare)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import BackendError, ParityError, StoreError
-from pytest_worldflux_parity.execution.copies import copy, copy_of, large_files, own_copy, seal_copy
+from pytest_worldflux_parity.execution.copies import copy_of, copy_tree, large_files, own_copy, seal_copy
 from pytest_worldflux_parity.inputs.trees import Tree
 
 FILES = {"a.py": "a", "deep/b.py": "b", "run.sh": "#!/bin/sh\n"}
@@ -225,6 +225,6 @@ def test_a_copy_has_the_bytes_of_any_tree(
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         (base / name).write_bytes(data)
     tree = Tree({**wire.tree_files(base), **({"../away.py": "0" * 64} if outside else {})})
-    copy(tree, base, base.parent / "copy")
+    copy_tree(tree, base, base.parent / "copy")
     copied = base.parent / "copy"
     assert {n: (copied / n).read_bytes() for n in (wire.tree_files(copied) if files else ())} == files

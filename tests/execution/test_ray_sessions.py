@@ -277,7 +277,7 @@ def test_what_cannot_be_begun(project: Project, monkeypatch: pytest.MonkeyPatch)
     project.suite()
     for address, said in (("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"), ("ray://h:1", "Ray's client")):
         monkeypatch.setenv("RAY_ADDRESS", address)
-        result = project.run_here(*RAY)
+        result = project.run(*RAY)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert said in result.stderr.str()
         assert "Traceback" not in result.stderr.str() + result.stdout.str()

@@ -27,11 +27,11 @@ from pytest_worldflux_parity.errors import ParityError, RunFailed
 from pytest_worldflux_parity.execution import runner
 from pytest_worldflux_parity.execution.engine import Launch
 from pytest_worldflux_parity.execution.isolation import Walls
-from pytest_worldflux_parity.execution.launching import Sealed, sealed_now
+from pytest_worldflux_parity.execution.launching import Sealed, seal_program_now
 from pytest_worldflux_parity.execution.ray import bootstrap, node, shipping
-from pytest_worldflux_parity.execution.ray.delivery import LEFT_OUT, Delivery
-from pytest_worldflux_parity.execution.ray.node import Ended, Grown, Host, Parcel, Part, Started
-from pytest_worldflux_parity.execution.ray.placement import Node, reserve, width
+from pytest_worldflux_parity.execution.ray.delivery import LEFT_OUT_FILE, Delivery
+from pytest_worldflux_parity.execution.ray.node import Ended, FilePart, Host, Parcel, Started
+from pytest_worldflux_parity.execution.ray.placement import Node, cluster_width, reserve_on
 from pytest_worldflux_parity.execution.retention import FAILED_RECORD
 from pytest_worldflux_parity.execution.store import answer_in
 from pytest_worldflux_parity.inputs.backends import Backend, load_backends, read_backend
@@ -60,9 +60,8 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def unpack(archive: shipping.Archive, cache: Path) -> Path:
-    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as place:
-        return place
+def unpack(archive: shipping.Archive, folder: Path) -> Path:
+    return bootstrap.unpack_archive(archive.data, archive.name, folder)
 
 
 def request(root: Path, folder: Path, **changes: Any) -> wire.RunRequest:
@@ -84,24 +83,24 @@ def parcel(
 
 def run(sent: Parcel, tmp_path: Path) -> tuple[Ended, Path]:
     """Run a parcel on a node of this process, and what is in the folder on the controller then."""
-    archive = shipping.pack(sent.root, everything(sent.root))
+    archive = shipping.pack_folder(sent.root, everything(sent.root))
     cache, folder = tmp_path / "cache", Path(sent.request.out_dir)
     folder.mkdir()
     delivery = Delivery(folder, sent.request)
-    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as place:
-        return told(sent, {sent.root: place}, cache, delivery), folder
+    place = unpack(archive, tmp_path / "unpacked" / folder.name)
+    return told(sent, {sent.root: place}, cache, delivery), folder
 
 
 def told(sent: Parcel, places: dict[Path, Path], cache: Path, delivery: Delivery) -> Ended:
-    events = node.attempt(pickle.loads(pickle.dumps(sent)), places, cache, HOST)
-    assert next(events) == Started(HOST.node_id, HOST.name)
+    events = node.run_on_node(pickle.loads(pickle.dumps(sent)), places, cache, HOST)
+    assert next(events) == Started()
     for event in events:
         if isinstance(event, Ended):
             delivery.finish(event)
             assert next(events, None) is None
-            assert not list((cache / "attempts").iterdir())
+            assert not list(cache.glob("sessions/*/attempts/*"))
             return event
-        assert isinstance(event, (Grown, Part))
+        assert isinstance(event, FilePart)
         delivery.take(event)
     raise AssertionError("no end")
 
@@ -113,89 +112,20 @@ def files(folder: Path) -> set[str]:
 # --- archives
 
 
-def test_an_archive_is_its_content(root: Path, tmp_path: Path) -> None:
-    """Equal files give equal bytes, whatever their times; links, modes and empty folders come along."""
+def test_an_archive_holds_all_that_counts(root: Path, tmp_path: Path) -> None:
+    """Links, modes and empty folders come along, Python's caches do not."""
     (root / "empty").mkdir()
     (root / "link").symlink_to("backends")
     (root / "tool").write_text("#!/bin/sh\n")
     (root / "tool").chmod(0o755)
     (root / "__pycache__").mkdir()
     (root / "__pycache__" / "x.pyc").write_text("")
-    first = shipping.pack(root, everything(root))
-    os.utime(root / "tool", (1, 1))
-    assert shipping.pack(root, everything(root)).sha256 == first.sha256
-    there = unpack(first, tmp_path / "cache")
+    there = unpack(shipping.pack_folder(root, everything(root)), tmp_path / "unpacked")
     assert there.name == "project"
     assert files(there) | {"__pycache__/x.pyc"} == files(root)
     assert (there / "empty").is_dir()
     assert os.readlink(there / "link") == "backends"
     assert stat.S_IMODE((there / "tool").stat().st_mode) == 0o755
-    (root / "tool").write_text("#!/bin/bash\n")
-    assert shipping.pack(root, everything(root)).sha256 != first.sha256
-
-
-def test_an_archive_is_unpacked_once(root: Path, tmp_path: Path) -> None:
-    archive = shipping.pack(root, everything(root))
-    there = unpack(archive, tmp_path / "cache")
-    (there / "backends" / "__pycache__").mkdir()
-    (there / "backends" / "__pycache__" / "x.pyc").write_text("")
-    again = bootstrap.unpacked(
-        tmp_path / "cache", archive.name, archive.sha256, lambda: pytest.fail("asked for")
-    )
-    with again as place:
-        assert place == there
-    short = bootstrap.unpacked(tmp_path / "other", archive.name, archive.sha256, lambda: archive.data[:-1])
-    with pytest.raises(OSError, match="not what was sent"), short:
-        pytest.fail("was given")
-
-
-def test_a_copy_that_was_changed_is_given_to_nobody_else(root: Path, tmp_path: Path) -> None:
-    """Who uses it keeps it; later ones get what was sent, and what nobody uses does not pile up."""
-    archive, cache = shipping.pack(root, everything(root)), tmp_path / "cache"
-    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as first:
-        (first / "run.log").write_text("one line")
-        second = unpack(archive, cache)
-        assert second != first
-        assert files(second) == files(root)
-        assert (first / "run.log").exists()
-        assert unpack(archive, cache) == second
-    for _ in range(3):
-        (second / "run.log").write_text("one line more")
-        second = unpack(archive, cache)
-        assert files(second) == files(root)
-    copies = [p for p in second.parent.parent.iterdir() if p.is_dir()]
-    assert copies == [second.parent]
-
-
-def test_a_file_that_goes_while_a_copy_is_looked_at_is_no_lack(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive, cache = shipping.pack(root, everything(root)), tmp_path / "cache"
-    with bootstrap.unpacked(cache, archive.name, archive.sha256, lambda: archive.data) as first:
-        (first / "lock.tmp").touch()
-        lstat = os.lstat
-
-        def gone(path: Any, **more: Any) -> os.stat_result:
-            if str(path).endswith("lock.tmp"):
-                (first / "lock.tmp").unlink(missing_ok=True)
-            return lstat(path, **more)
-
-        monkeypatch.setattr(bootstrap.os, "lstat", gone)
-        assert files(unpack(archive, cache)) == files(root)
-    shutil.rmtree(first)
-    assert files(unpack(archive, cache)) == files(root)
-
-
-def test_a_program_that_writes_where_it_starts_runs_again(root: Path, tmp_path: Path) -> None:
-    (root / "tool.py").write_text(
-        "import pathlib, sys\n"
-        "sys.exit(1 if pathlib.Path('run.log').exists() else pathlib.Path('run.log').write_text('x') + 6)\n"
-    )
-    side = CommandSide("x", (sys.executable, "tool.py"), "fake", "x", ".", {}, None, {}, None, None)
-    program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
-    for name in ("first", "second", "third"):
-        end, _ = run(replace(parcel(root, tmp_path / name), program=program), tmp_path)
-        assert end.outcome.return_code == 7, end.outcome
 
 
 def test_others_of_the_machine_see_nothing_of_the_cache(root: Path, tmp_path: Path) -> None:
@@ -204,22 +134,8 @@ def test_others_of_the_machine_see_nothing_of_the_cache(root: Path, tmp_path: Pa
         run(parcel(root, tmp_path / "attempt"), tmp_path)
     finally:
         os.umask(before)
-    for name in ("", "shipped", "attempts"):
+    for name in ("", "sessions", "sessions/none", "sessions/none/attempts"):
         assert stat.S_IMODE((tmp_path / "cache" / name).stat().st_mode) == 0o700
-
-
-def test_what_nobody_used_for_long_is_removed(root: Path, tmp_path: Path) -> None:
-    old = shipping.pack(root, everything(root))
-    with bootstrap.unpacked(tmp_path, old.name, old.sha256, lambda: old.data) as there:
-        lock = there.parent.parent / "lock"
-        os.utime(lock, (1, 1))
-        (root / "new").write_text("")
-        unpack(shipping.pack(root, everything(root)), tmp_path)
-        assert there.exists(), "it is in use"
-    (root / "newer").write_text("")
-    unpack(shipping.pack(root, everything(root)), tmp_path)
-    assert not there.exists()
-    assert not lock.exists()
 
 
 def test_the_project_is_what_git_says(root: Path, tmp_path: Path) -> None:
@@ -246,14 +162,14 @@ def shipped(
 
     def put(archive: shipping.Archive) -> bootstrap.Shipped:
         sent.append(archive)
-        return archive.name, archive.sha256, []
+        return archive.name, []
 
     monkeypatch.setattr(engine._Cargo, "_put", staticmethod(put))
     cargo = engine._Cargo(cargo_root, more.pop("sign_key", None))
     backend = read_backend(program / "backend.yaml")
     launch = Launch(
-        request(cargo_root, cargo_root, **more), cargo_root, backend, sealed_now(backend, cargo_root, place),
-        Resources(), "", (), -1,
+        request(cargo_root, cargo_root, **more), cargo_root, backend,
+        seal_program_now(backend, cargo_root, place), Resources(), "", (), -1,
     )  # fmt: skip
     del sent[:]
     cargo.of(launch)
@@ -293,7 +209,7 @@ def test_no_key_leaves_with_a_program(root: Path, tmp_path: Path, monkeypatch: p
 def test_what_is_too_large_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipping, "LARGEST_ARCHIVE", 1000)
     with pytest.raises(ParityError, match="would have to be shipped to each node; to mend: keep data out"):
-        shipping.pack(root, everything(root))
+        shipping.pack_folder(root, everything(root))
 
 
 # --- a node
@@ -338,7 +254,7 @@ def test_what_is_too_large_stays_on_the_node_and_is_named(root: Path, tmp_path: 
     end, folder = run(parcel(root, tmp_path / "attempt", largest=2500, recipe=recipe), tmp_path)
     assert len(end.left_out) == 2
     assert end.outcome.success
-    text = (folder / LEFT_OUT).read_text()
+    text = (folder / LEFT_OUT_FILE).read_text()
     assert all(f"1000 bytes: {name}\n" in text for name in end.left_out)
     assert not set(end.left_out) & files(folder)
 
@@ -363,7 +279,7 @@ def test_a_launch_that_keeps_all_is_not_limited(
     """As the engine sends it, under both retentions."""
     engine = pytest.importorskip(ENGINE, reason="ray is not installed")
     sent: list[Parcel] = []
-    remote = SimpleNamespace(remote=lambda package, shipped, parcel: sent.append(pickle.loads(parcel)))
+    remote = SimpleNamespace(remote=lambda *asked: sent.append(pickle.loads(asked[-1])))
     monkeypatch.setattr(engine.ray, "remote", lambda **_: lambda _: remote)
     made = object.__new__(engine.RayEngine)
     made._cargo = SimpleNamespace(package=None, of=lambda launch: {})
@@ -373,7 +289,7 @@ def test_a_launch_that_keeps_all_is_not_limited(
         one = parcel(root, tmp_path)
         launch = Launch(request(root, tmp_path / retention), tmp_path, one.program,
                         Sealed(one.tree, root, tmp_path), Resources(), "", ("*",), -1)  # fmt: skip
-        made._submitted(launch, reserve([Node("a", 1, 1)], Resources(), device="cpu", threads=1))
+        made._submitted(launch, reserve_on([Node("a", 1, 1)], Resources(), device="cpu", threads=1))
         recipe = {"behaviour": "litters", "elsewhere": "/"}
         asked = replace(sent[-1], request=replace(sent[-1].request, recipe=recipe))
         end, folder = run(asked, tmp_path)
@@ -392,8 +308,8 @@ def test_a_file_that_cannot_be_read_does_not_come_short(
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         yield from whole(path, offset)
 
-    whole = node._from
-    monkeypatch.setattr(node, "_from", torn)
+    whole = node._read_from
+    monkeypatch.setattr(node, "_read_from", torn)
     recipe = {"behaviour": "litters", "elsewhere": "/"}
     end, folder = run(parcel(root, tmp_path / "attempt", recipe=recipe), tmp_path)
     assert (end.outcome.kind, end.unfit, end.outcome.success) == ("failed", "", False)
@@ -403,7 +319,7 @@ def test_a_file_that_cannot_be_read_does_not_come_short(
 
 def test_a_file_that_is_gone_when_it_is_read_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        list(node._from(tmp_path / "absent", 0))
+        list(node._read_from(tmp_path / "absent", 0))
 
 
 def test_a_run_that_shares_a_gpu_takes_its_share_of_the_memory(root: Path, tmp_path: Path) -> None:
@@ -412,7 +328,7 @@ def test_a_run_that_shares_a_gpu_takes_its_share_of_the_memory(root: Path, tmp_p
     words = ("-c", f"import os; print(os.environ.get({name!r}))")
     seen: list[str] = []
     for share, set_to in ((0.25, {}), (1.0, {}), (0.25, {name: "0.7"})):
-        side = CommandSide("x", (sys.executable, *words), "fake", "x", ".", set_to, None, {}, None, None)
+        side = CommandSide("x", (sys.executable, *words), "fake", "x", ".", set_to, None, {}, None)
         program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
         sent = replace(parcel(root, tmp_path / f"a{len(seen)}"), program=program, tree=Tree({}), share=share)
         _, folder = run(sent, tmp_path)
@@ -431,12 +347,12 @@ def test_an_attempt_that_is_left_runs_on_nowhere(root: Path, tmp_path: Path) -> 
     """As by Ctrl-C or a cancelled task: the program and its children have ended once the generator has."""
     recipe = {"behaviour": "family", "until": str(tmp_path / "never")}
     sent, cache = parcel(root, tmp_path / "attempt", recipe=recipe), tmp_path / "cache"
-    events = node.attempt(sent, {root: root}, cache, HOST)
+    events = node.run_on_node(sent, {root: root}, cache, HOST)
     assert isinstance(next(events), Started)
     told: list[Any] = []
 
     def pids() -> list[int]:
-        texts = [p.read_text() for p in cache.glob("attempts/*/*pid")]
+        texts = [p.read_text() for p in cache.glob("sessions/*/attempts/*/*pid")]
         return [int(t) for t in texts if t]
 
     follower = threading.Thread(target=lambda: told.append(next(events)))
@@ -446,12 +362,12 @@ def test_an_attempt_that_is_left_runs_on_nowhere(root: Path, tmp_path: Path) -> 
     running = pids()
     events.close()
     wait_until(lambda: not [p for p in running if alive(p)], "their end", 10)
-    assert isinstance(told[0], Grown)
-    assert not list((cache / "attempts").iterdir())
+    assert isinstance(told[0], FilePart)
+    assert not list(cache.glob("sessions/*/attempts/*"))
 
 
-def test_what_a_killed_worker_left_is_removed(root: Path, tmp_path: Path) -> None:
-    left = tmp_path / "cache" / "attempts" / "0badcafe"
+def test_what_a_killed_session_left_is_removed(root: Path, tmp_path: Path) -> None:
+    left = tmp_path / "cache" / "sessions" / "0badcafe"
     left.mkdir(parents=True)
     (left / "replay").write_text("")
     left.with_suffix(".lock").write_text("")
@@ -479,14 +395,14 @@ def test_an_environment_that_cannot_be_built_is_one_line_of_the_node(root: Path,
 def test_a_cache_that_cannot_be_written_is_the_nodes_lack(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     sent = parcel(root, tmp_path / "attempt")
-    *_, end = node.attempt(sent, {root: root}, tmp_path / "file" / "cache", HOST)
+    *_, end = node.run_on_node(sent, {root: root}, tmp_path / "file" / "cache", HOST)
     assert isinstance(end, Ended)
     assert (end.outcome.kind, end.unfit) == ("node_lost", "node")
     assert end.outcome.error.startswith("node far-away: ")
 
 
 def test_a_placeholder_without_a_value_is_no_nodes_lack(root: Path, tmp_path: Path) -> None:
-    side = CommandSide("x", ("prog", "{worldflux_sha}"), "fake", "x", ".", {}, None, {}, None, None)
+    side = CommandSide("x", ("prog", "{worldflux_sha}"), "fake", "x", ".", {}, None, {}, None)
     program = CommandProgram(root, "x", "command", "fake", "worldflux", {"alpha": side})
     end, _ = run(replace(parcel(root, tmp_path / "attempt"), program=program), tmp_path)
     assert (end.outcome.kind, end.unfit) == ("failed", ""), end
@@ -527,13 +443,13 @@ def test_paths_of_the_controller_are_exchanged(root: Path, tmp_path: Path) -> No
     commit = "d00d" * 10
     (there / COMMIT).write_text(commit)
     words = ("prog", "--root", "{repo_root}", "--sha", "{worldflux_sha}", "--out", "{metrics_out}")
-    side = CommandSide("x", words, "fake", "x", "../scripts", {}, None, {}, None, None)
+    side = CommandSide("x", words, "fake", "x", "../scripts", {}, None, {}, None)
     program = CommandProgram(
         root / "suites", "fake_worldflux", "command", "fake", "worldflux", {"alpha": side}
     )
     asked = request(root, folder, source={"checkout": str(checkout), "commit": "c0ffee"})
     sent = Parcel(asked, program, root, Tree({}), (), 0)
-    moved, copy, place = node.moved(sent, {checkout: elsewhere, root: there}, tmp_path / "cache", folder)
+    moved, copy, place = node.move_paths(sent, {checkout: elsewhere, root: there}, tmp_path / "cache", folder)
     assert moved.source == {"checkout": str(elsewhere), "commit": "c0ffee"}
     assert isinstance(copy, CommandProgram)
     assert copy.working_folder(moved, place) == there / "scripts"
@@ -550,7 +466,7 @@ def test_a_node_writes_nowhere_else(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "attempt"
     folder.mkdir()
     delivery = Delivery(folder, request(tmp_path, folder))
-    for event in (Grown(name, b"x"), Part(name, b"x"), Part(name, link="/")):
+    for event in (FilePart(name, b"x", first=False), FilePart(name, b"x"), FilePart(name, link="/")):
         with pytest.raises(RunFailed, match="a node sent a file named"):
             delivery.take(event)
     assert {p.name for p in tmp_path.rglob("*")} == {"attempt", "request.json", "stdout.log", "stderr.log"}
@@ -562,11 +478,15 @@ def test_what_the_controller_writes_is_no_file_of_a_node(tmp_path: Path, name: s
     (tmp_path / "attempt").mkdir()
     delivery = Delivery(tmp_path / "attempt", request(tmp_path, tmp_path / "attempt"))
     asked = (tmp_path / "attempt" / "request.json").read_bytes()
-    for event in (Grown(name, b"{}"), Part(name, b"{}"), Part(name, link="/dev/null")):
+    for event in (
+        FilePart(name, b"{}", first=False),
+        FilePart(name, b"{}"),
+        FilePart(name, link="/dev/null"),
+    ):
         with pytest.raises(RunFailed, match="a node sent a file named"):
             delivery.take(event)
     assert (tmp_path / "attempt" / "request.json").read_bytes() == asked
-    delivery.take(Part(f"run/{name}", b"{}"))
+    delivery.take(FilePart(f"run/{name}", b"{}"))
     assert files(tmp_path / "attempt") == {"request.json", "stdout.log", "stderr.log", f"run/{Path(name)}"}
 
 
@@ -575,8 +495,8 @@ def test_a_record_is_not_written_through_a_link_that_a_node_sent(tmp_path: Path)
     victim.write_text("precious")
     folder.mkdir()
     delivery = Delivery(folder, request(tmp_path, folder))
-    for name in (".metrics.json.partial", FAILED_RECORD, LEFT_OUT):
-        delivery.take(Part(name, link=str(victim)))
+    for name in (".metrics.json.partial", FAILED_RECORD, LEFT_OUT_FILE):
+        delivery.take(FilePart(name, link=str(victim)))
     failed = runner.Outcome(None, "", 1, 0.0)
     delivery.finish(Ended(failed, metrics=b"other", left_out={"x": 1}))
     assert victim.read_text() == "precious"
@@ -588,8 +508,8 @@ def test_no_link_is_made_below_another(tmp_path: Path) -> None:
     folder.mkdir()
     outside.mkdir()
     delivery = Delivery(folder, request(tmp_path, folder))
-    delivery.take(Part("a", link=str(outside)))
-    delivery.take(Part("a/b/c", link="anywhere"))
+    delivery.take(FilePart("a", link=str(outside)))
+    delivery.take(FilePart("a/b/c", link="anywhere"))
     with pytest.raises(RunFailed, match="a node sent a link below another"):
         delivery.finish(Ended(runner.Outcome(None, "", 1, 0.0), metrics=b"{}"))
     assert not list(outside.iterdir())
@@ -614,11 +534,10 @@ def test_nothing_is_written_through_a_link_that_a_node_sent(tmp_path: Path) -> N
     folder.mkdir()
     outside.mkdir()
     delivery = Delivery(folder, request(tmp_path, folder))
-    delivery.take(Part("data", link=str(outside)))
-    delivery.take(Part("data/x", b"x"))
-    delivery.finish(Ended(runner.Outcome(None, "", 1, 0.0), folders=("data/deeper",)))
+    delivery.take(FilePart("data", link=str(outside)))
+    delivery.take(FilePart("data/x", b"x"))
+    delivery.finish(Ended(runner.Outcome(None, "", 1, 0.0)))
     assert not list(outside.iterdir())
-    assert (folder / "data" / "deeper").is_dir()
 
 
 # --- where a run may go
@@ -626,38 +545,42 @@ def test_nothing_is_written_through_a_link_that_a_node_sent(tmp_path: Path) -> N
 
 def test_reservations() -> None:
     nodes = [Node("a", 8, 2, 24.0), Node("b", 4, 4, 80.0), Node("c", 16, 0)]
-    one = reserve(nodes, Resources(), device="cuda", threads=2)
-    assert (one.cpus, one.gpus, one.gpus_alone, one.machine_alone) == (2, 1, True, False)
+    one = reserve_on(nodes, Resources(), device="cuda", threads=2)
+    assert (one.cpus, one.gpus, one.only) == (2, 1, "")
     assert one.never == ("c",)
-    third = reserve(nodes, Resources(), device="cuda", threads=1, slots=3)
+    third = reserve_on(nodes, Resources(), device="cuda", threads=1, slots=3)
     assert 3 * third.gpus <= 1 < 3 * third.gpus + 0.001
-    assert (third.gpus_alone, round(third.share, 3)) == (False, 0.333)
-    alone = reserve(nodes, Resources(), device="cuda", threads=1, slots=3, alone="gpus")
-    assert (alone.gpus, alone.gpus_alone, alone.share) == (1, True, 1)
-    machine = reserve(nodes, Resources(), device="cuda", threads=1, alone="machine")
-    assert (machine.only, machine.cpus, machine.machine_alone) == ("a", 8, True)
-    assert reserve(nodes, Resources(), device="cpu", threads=1, slots=3).share == 1
-    big = reserve(nodes, Resources(1, 40.0), device="cuda", threads=1, slots=4)
+    assert round(third.share, 3) == 0.333
+    alone = reserve_on(nodes, Resources(), device="cuda", threads=1, slots=3, alone="gpus")
+    assert (alone.gpus, alone.share) == (1, 1)
+    machine = reserve_on(nodes, Resources(), device="cuda", threads=1, alone="machine")
+    assert (machine.only, machine.cpus) == ("a", 8)
+    assert reserve_on(nodes, Resources(), device="cpu", threads=1, slots=3).share == 1
+    big = reserve_on(nodes, Resources(1, 40.0), device="cuda", threads=1, slots=4)
     assert (big.never, big.gpus) == (("a", "c"), 0.5)
-    assert reserve(nodes, Resources(3), device="cuda", threads=1, slots=4).gpus == 3
-    avoiding = reserve(nodes, Resources(), device="cuda", threads=1, avoided=["a"])
+    assert reserve_on(nodes, Resources(3), device="cuda", threads=1, slots=4).gpus == 3
+    avoiding = reserve_on(nodes, Resources(), device="cuda", threads=1, avoided=["a"])
     assert avoiding.never == ("a", "c")
-    assert reserve(nodes, Resources(), device="cuda", threads=1, avoided=["a", "b"]).never == ("c",)
+    assert reserve_on(nodes, Resources(), device="cuda", threads=1, avoided=["a", "b"]).never == ("c",)
     with pytest.raises(
         ParityError, match=r"5 GPU\(s\) are asked for on one node, and the node with the most has 4"
     ):
-        reserve(nodes, Resources(5), device="cuda", threads=1)
+        reserve_on(nodes, Resources(5), device="cuda", threads=1)
     with pytest.raises(ParityError, match=r"1 GPU\(s\) of 90 GB"):
-        reserve(nodes, Resources(1, 90.0), device="cuda", threads=1)
-    assert (width(nodes, "cuda", 1), width(nodes, "cpu", 1), width([], "cuda", 1)) == (6, 28, 1)
+        reserve_on(nodes, Resources(1, 90.0), device="cuda", threads=1)
+    assert (
+        cluster_width(nodes, "cuda", 1),
+        cluster_width(nodes, "cpu", 1),
+        cluster_width([], "cuda", 1),
+    ) == (6, 28, 1)
 
 
 def test_a_node_hides_what_the_controller_does(root: Path, tmp_path: Path) -> None:
     """It may be the same machine, or share its files."""
     asked = Walls("require", hidden=(root,), runs=(root / "runs",), tables=(root / "table",))
-    walls = node._walls(replace(parcel(root, tmp_path), walls=asked), tmp_path / "cache")
+    walls = node._walls_here(replace(parcel(root, tmp_path), walls=asked), tmp_path / "cache")
     assert {tmp_path / "cache", root} <= {*walls.hidden}
-    assert {tmp_path / "cache" / "attempts", root / "runs"} <= {*walls.runs}
+    assert {tmp_path / "cache" / "sessions", root / "runs"} <= {*walls.runs}
     assert walls.tables == (root / "table",)
 
 
@@ -668,7 +591,7 @@ def engine_on(nodes: list[Node], root: Path, monkeypatch: pytest.MonkeyPatch) ->
         {"Alive": True, "NodeID": n.node_id, "Resources": {"CPU": n.cpus, "GPU": n.gpus}} for n in nodes
     ]
     monkeypatch.setattr(module.ray, "nodes", lambda: listed)
-    monkeypatch.setattr(module, "_connect", lambda address: False)
+    monkeypatch.setattr(module, "_join_cluster", lambda address: False)
     monkeypatch.setattr(module._Cargo, "_put", staticmethod(lambda archive: None))
     return module.RayEngine(
         SimpleNamespace(engine_settings={}, root=root, backend_folders=(), sign_key=None, device="cpu")
@@ -691,7 +614,7 @@ def test_what_a_node_lacks_is_told_once_and_keeps_away_whom_it_concerns(
     other = launch_of(root, adapter="fake_official", system="official")
 
     def lost(launch: Launch, node_id: str, unfit: str) -> bool:
-        flight = module._Flight(launch.request.adapter, None, None, 0.0, node_id, f"host-{node_id}")
+        flight = module._RayFlight(launch.request.adapter, None, None, 0.0, node_id, f"host-{node_id}")
         told: bool = engine._is_told(launch, flight, module._Lost(f"{node_id} has no pip", unfit=unfit))
         return told
 
@@ -767,7 +690,7 @@ def flight_on(node_id: str, engine: Any, monkeypatch: pytest.MonkeyPatch) -> Any
     module, stream = sys.modules[type(engine).__module__], Stream()
     for name in ("wait", "cancel", "get"):
         monkeypatch.setattr(module.ray, name, getattr(stream, name))
-    return module._Flight("fake_official", stream, None, 0.0, node_id, "host")
+    return module._RayFlight("fake_official", stream, None, 0.0, node_id, "host")
 
 
 @pytest.mark.parametrize("moment", ["before", "while something is fetched"])
@@ -812,9 +735,9 @@ def test_what_is_reserved_can_be_had(
     able = [n for n in nodes if n.cpus and n.gpus >= wanted]
     if not able:
         with pytest.raises(ParityError):
-            reserve(nodes, Resources(gpus), device=device, threads=threads, slots=slots, alone=alone)
+            reserve_on(nodes, Resources(gpus), device=device, threads=threads, slots=slots, alone=alone)
         return
-    got = reserve(
+    got = reserve_on(
         nodes, Resources(gpus), device=device, threads=threads, slots=slots, alone=alone, avoided=avoided
     )
     assert [n for n in nodes if got.fits(n)]
@@ -826,7 +749,7 @@ def test_what_is_reserved_can_be_had(
 
 
 def events_are_plain() -> Iterator[Any]:
-    yield from (Started("a", "b"), Grown("x", b""), Part("x"), Ended(None))  # type: ignore[arg-type]
+    yield from (Started(("a",)), FilePart("x"), Ended(None))  # type: ignore[arg-type]
 
 
 def test_events_travel() -> None:

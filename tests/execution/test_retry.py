@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.execution import runner
-from pytest_worldflux_parity.execution.retry import UNSEEN, Failure, failure_kind, is_excused, next_try
+from pytest_worldflux_parity.execution.retry import (
+    DISK_FULL,
+    UNSEEN,
+    Kind,
+    failure_kind,
+    is_excused,
+    next_try,
+)
 
 TORCH = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity"
 XLA = "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 B."
@@ -43,9 +50,9 @@ def test_kinds(return_code: int | None, log: str, device: str, oom_killed: bool,
     assert failure_kind(return_code, log, device, oom_killed) == kind
 
 
-def tries(*failures: str, retries: int, alone: bool = False) -> str:
+def tries(*failures: str, retries: int) -> str:
     """Of failures within one session."""
-    return next_try([], [Failure(kind, alone) for kind in failures], retries)  # type: ignore[arg-type]
+    return next_try([], failures, retries)  # type: ignore[arg-type]
 
 
 def test_each_kind_has_its_own_rule() -> None:
@@ -65,13 +72,14 @@ def test_each_kind_has_its_own_rule() -> None:
     assert tries("disk_full", "failed", retries=1) == "again", "a full disk uses up no retry"
     for kind in ("out_of_memory", "out_of_gpu_memory"):
         assert tries(kind, retries=0) == "alone"
-        assert tries(kind, retries=9, alone=True) == "never"
         assert tries(kind, kind, retries=9) == "never"
 
 
 def test_retries_count_over_all_sessions_and_losses_within_one() -> None:
-    failed, lost, memory = Failure("failed"), Failure("lost"), Failure("out_of_memory")
-    assert next_try([Failure("disk_full")] * 9, [], retries=0) == "again"
+    failed: Kind = "failed"
+    lost: Kind = "lost"
+    memory: Kind = "out_of_memory"
+    assert next_try([DISK_FULL] * 9, [], retries=0) == "again"
     assert next_try([failed], [], retries=0) == "never"
     assert next_try([failed], [], retries=1) == "again"
     assert next_try([failed], [failed], retries=1) == "never"

@@ -27,6 +27,7 @@ from tests.conftest import Project, alive, wait_until
 from tests.execution import fake_slurm
 from tests.execution.fake_slurm import FakeSlurm
 from tests.fakes.backends import program
+from tests.forked import WITHOUT
 
 submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
@@ -70,7 +71,7 @@ def running(project: Project, count: int, attempt: int = 1) -> None:
 
 
 def test_a_session_is_one_job_array_with_the_options_asked_for(
-    project: Project, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+    project: Project, cluster: FakeSlurm, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the cluster is too busy at first to say whether it has taken the jobs."""
     (cluster.state / "busy").touch()
@@ -81,7 +82,9 @@ def test_a_session_is_one_job_array_with_the_options_asked_for(
         "setup = module load x11", collect_sec=3,
     )  # fmt: skip
     project.suite(tasks=["alpha"], seeds=2, threads=2, deadline_sec=3600)
-    result = project.run_here(*SLURM, *ONE)
+    # In this process, where the pause is short.
+    monkeypatch.chdir(project.root)
+    result = pytester.runpytest_inprocess(*WITHOUT, *project.options(*SLURM, *ONE, run_id="r"))
     assert [x["success"] for x in project.lines()] == [True, True], result.stdout.str()
     ended = dict.fromkeys(["101_0", "101_1"], "COMPLETED")
     wait_until(
@@ -145,7 +148,7 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
 
     lines = {project.run_dir() / Path(x["artifacts"]["stdout"]).parent: x for x in project.lines()}
     assert len(lines) == 4, "what was cancelled is no failed attempt"
-    given_up = [job_files.read(folder, job_files.NODE) for folder in states]
+    given_up = [job_files.read_job_file(folder, job_files.NODE) for folder in states]
     assert [node and node["revoked"] for node in given_up] == [True] * 4, (
         "who queues them anew starts nothing"
     )
@@ -166,7 +169,7 @@ def test_how_slurm_ends_jobs(project: Project, cluster: FakeSlurm) -> None:
 
 
 def job_of(folder: Path) -> str:
-    said = job_files.read(folder, job_files.JOB)
+    said = job_files.read_job_file(folder, job_files.JOB)
     assert said is not None
     return str(said["job_id"])
 
@@ -181,7 +184,7 @@ def test_preempted_and_queued_anew(project: Project, cluster: FakeSlurm) -> None
     stale = folder / "metrics.json"
     for start in (1, 2, 3):
         stale.write_text("{}")
-        pid, node = int((folder / "pid").read_text()), job_files.read(folder, job_files.NODE)
+        pid, node = int((folder / "pid").read_text()), job_files.read_job_file(folder, job_files.NODE)
         assert node is not None
         assert len(node["starts"]) == start
         job = node["starts"][-1]["pid"]
@@ -211,7 +214,7 @@ def test_preempted_and_queued_anew(project: Project, cluster: FakeSlurm) -> None
 
 
 def starts(folder: Path) -> int:
-    document = job_files.read(folder, job_files.NODE)
+    document = job_files.read_job_file(folder, job_files.NODE)
     return len(document["starts"]) if document else 0
 
 
@@ -251,7 +254,7 @@ def lines_there(project: Project) -> int:
 def test_what_sbatch_refuses_is_one_line(project: Project, cluster: FakeSlurm) -> None:
     configure(project, "partition = nowhere")
     project.suite(tasks=["alpha"], seeds=1)
-    result = project.run_here(*SLURM)
+    result = project.run(*SLURM)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     line = (
         "sbatch refuses the job: invalid partition specified: nowhere; Batch job submission failed: Invalid "
@@ -266,14 +269,14 @@ def test_what_sbatch_refuses_is_one_line(project: Project, cluster: FakeSlurm) -
 def test_a_job_that_never_comes_to_our_program(project: Project, cluster: FakeSlurm) -> None:
     configure(project, "setup = echo 'no such module: python/3.12' >&2; exit 3")
     project.suite(tasks=["alpha"], seeds=1, retries=0)
-    project.run_here(*SLURM, "--parity-systems=official")
+    project.run(*SLURM, "--parity-systems=official")
     (line,) = project.lines()
     assert (line["error_kind"], line["error"]) == (
         "failed",
         "fake_official: Slurm ended the job: FAILED (job 101, started 0 times): no such module: python/3.12",
     )
     folder = project.out_dir("official", "alpha", 0) / "attempt_1"
-    assert slurm_job._entered(folder, "101") is None, "somebody queues it anew after it was given up"
+    assert slurm_job._enter_attempt(folder, "101") is None, "somebody queues it anew after it was given up"
 
 
 LOCAL = ("--device=cpu", "-p", "no:xdist", "--parity-resume")
@@ -291,35 +294,35 @@ def test_another_engine_asks_slurm_what_became_of_a_job(
     session.wait()
     folders = [p.parent for p in project.root.glob("reports/parity/*/*/executions/**/pid")]
     cluster.end(job_of(folders[0]), "PENDING")
-    result = project.run_here(*LOCAL, *ONE)
+    result = project.run(*LOCAL, *ONE)
     for folder in folders:
-        mend = f"resume with --parity-engine=slurm, or scancel {job_of(folder)}"
-        said = f"job {job_of(folder)} still runs or waits to run the attempt; to mend: {mend}"
+        hint = f"resume with --parity-engine=slurm, or scancel {job_of(folder)}"
+        said = f"job {job_of(folder)} still runs or waits to run the attempt; to mend: {hint}"
         assert f"fake_official: {said}" in result.outlines
     with monkeypatch.context() as patch:
         patch.setenv("PATH", os.pathsep.join(os.environ["PATH"].split(os.pathsep)[1:]))
-        result = project.run_here(*LOCAL, *ONE)
+        result = project.run(*LOCAL, *ONE)
     for folder in folders:
-        mend = f"or scancel {job_of(folder)} on the cluster and rm -r {folder}"
-        assert any("may still run the attempt; to mend: " in x and x.endswith(mend) for x in result.outlines)
+        hint = f"or scancel {job_of(folder)} on the cluster and rm -r {folder}"
+        assert any("may still run the attempt; to mend: " in x and x.endswith(hint) for x in result.outlines)
     assert not [*project.root.glob("reports/parity/*/*/executions/**/attempt_2")]
     for folder in folders:
         cluster.end(job_of(folder), "CANCELLED by 1000")
     (project.root / "go").touch()
-    project.run_here(*LOCAL, *ONE)
+    project.run(*LOCAL, *ONE)
     assert (
         sorted((x["attempt"], x["error_kind"]) for x in project.lines())
         == [(1, "killed")] * 2 + [(2, None)] * 2
     )
-    assert [slurm_job._entered(folder, job_of(folder)) for folder in folders] == [None, None]
+    assert [slurm_job._enter_attempt(folder, job_of(folder)) for folder in folders] == [None, None]
 
 
 def test_a_job_that_was_never_submitted_is_no_other_engine_s_either(tmp_path: Path) -> None:
     job_files.write_job(tmp_path, "slurm", "fake", None, "1" * 64)
-    found = orphans.settled(tmp_path, tmp_path)
+    found = orphans.settle_job(tmp_path, tmp_path)
     assert found is not None
     assert (found.outcome.kind, found.outcome.success) == ("lost", False)
-    assert slurm_job._entered(tmp_path, "101") is None, "sbatch has taken it after all"
+    assert slurm_job._enter_attempt(tmp_path, "101") is None, "sbatch has taken it after all"
 
 
 def work(**changes: Any) -> slurm_job.Work:
@@ -358,8 +361,8 @@ def test_what_a_script_asks_for(
     cluster: FakeSlurm, options: list[str], changes: Any, there: set[str], absent: set[str]
 ) -> None:
     executor = submitit.SlurmExecutor(cluster.state)
-    said = slurm_options.parse("slurm", "200", options)
-    executor.update_parameters(**submission.parameters(said, work(**changes)))
+    said = slurm_options.parse_options("slurm", "200", options)
+    executor.update_parameters(**submission.sbatch_parameters(said, work(**changes)))
     text = executor._make_submission_file_text("true", "uid")
     asked = set(re.findall(r"^#SBATCH --(.*)$", text, re.MULTILINE))
     assert there <= asked
@@ -374,7 +377,7 @@ def test_what_a_shell_says_to_sbatch_over_our_heads(monkeypatch: pytest.MonkeyPa
     }  # fmt: skip
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    with submission._plain_environment(slurm_options.parse("slurm", "9", ["partition=gpu"])):
+    with submission._plain_environment(slurm_options.parse_options("slurm", "9", ["partition=gpu"])):
         assert {n for n in said if n in os.environ} == {"SBATCH_ACCOUNT", "SLURM_CONF"}
     assert {n: os.environ[n] for n in said} == said
 
@@ -399,7 +402,7 @@ def gpu_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *rows: str) -> None:
 def test_no_cluster_here(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     project.suite()
-    result = project.run_here(*SLURM)
+    result = project.run(*SLURM)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         ["*--parity-engine=slurm: sbatch, srun, squeue, scancel not found on the PATH; to mend: *"]
@@ -413,11 +416,11 @@ def test_states_of_jobs(cluster: FakeSlurm) -> None:
         cluster.say(job, state)
     (cluster.state / "forgotten").write_text("9 10")
     known = {"7": "RUNNING", "8_0": "PENDING", "8_1": "CANCELLED", "9": "", "10": "TIMEOUT", "11": ""}
-    assert slurm_queue.states([*known]) == known
-    assert slurm_queue.states(["11"]) == {"11": ""}
+    assert slurm_queue.ask_states([*known]) == known
+    assert slurm_queue.ask_states(["11"]) == {"11": ""}
     (cluster.state / "down").touch()
     with pytest.raises(slurm_queue.Unreachable, match="Unable to contact"):
-        slurm_queue.states(["7"])
+        slurm_queue.ask_states(["7"])
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -430,11 +433,11 @@ def test_an_attempt_belongs_to_whom_it_was_claimed_by(
     if not links:
         monkeypatch.setattr("os.link", refused)
     job_files.write_job(tmp_path, "slurm", "fake", None)
-    first = slurm_job._entered(tmp_path, "101")
+    first = slurm_job._enter_attempt(tmp_path, "101")
     assert first is not None
-    assert not job_files.revoke(tmp_path)
-    assert slurm_job._entered(tmp_path, "102") is None, "another job, which sbatch said it had refused"
-    again = slurm_job._entered(tmp_path, "101")
+    assert not job_files.revoke_attempt(tmp_path)
+    assert slurm_job._enter_attempt(tmp_path, "102") is None, "another job, which sbatch said it had refused"
+    again = slurm_job._enter_attempt(tmp_path, "101")
     assert again is not None
     assert len(again["starts"]) == 2
     assert {p.name for p in tmp_path.iterdir()} == {job_files.JOB, job_files.NODE}
@@ -442,8 +445,8 @@ def test_an_attempt_belongs_to_whom_it_was_claimed_by(
 
 def test_a_revoked_attempt_is_never_run(tmp_path: Path) -> None:
     job_files.write_job(tmp_path, "slurm", "fake", None)
-    assert job_files.revoke(tmp_path)
-    assert slurm_job._entered(tmp_path, "101") is None
+    assert job_files.revoke_attempt(tmp_path)
+    assert slurm_job._enter_attempt(tmp_path, "101") is None
 
 
 def said(**changes: Any) -> dict[str, Any]:
@@ -460,7 +463,7 @@ def said(**changes: Any) -> dict[str, Any]:
 
 
 def outcome_of(folder: Path, said: Any, *, late: bool = False, own: bool = False) -> Execution | None:
-    return orphans.execution(folder, "fake", said, late=late, own=own)
+    return orphans.read_execution(folder, "fake", said, late=late, own=own)
 
 
 def test_a_record_counts_once_it_is_the_one_that_the_job_has_read(tmp_path: Path) -> None:
@@ -483,7 +486,7 @@ def test_a_record_counts_once_it_is_the_one_that_the_job_has_read(tmp_path: Path
 
 
 def test_what_a_node_refused_ends_the_run_and_not_that_of_a_later_session(tmp_path: Path) -> None:
-    refusal = {"what": "the disk is full", "where": "/shared", "mend": "free some space"}
+    refusal = {"what": "the disk is full", "where": "/shared", "hint": "free some space"}
     with pytest.raises(ParityError, match="/shared: the disk is full; to mend: free some space"):
         outcome_of(tmp_path, said(refusal=refusal), own=True)
     adopted = outcome_of(tmp_path, said(refusal=refusal))
@@ -509,7 +512,7 @@ def test_every_option_of_submitit_has_its_place() -> None:
     theirs = {
         n for n, p in inspect.signature(_make_sbatch_string).parameters.items() if p.default is not p.empty
     }
-    ours = slurm_options.TEXT | slurm_options.WHOLE | slurm_options.LINES
+    ours = slurm_options.TEXT_KEYS | slurm_options.WHOLE_KEYS | slurm_options.LINE_KEYS
     assert theirs == (ours | set(slurm_options.DECIDED)) | {"map_count"}
     assert not ours & set(slurm_options.DECIDED)
 
@@ -536,10 +539,12 @@ def test_every_option_of_submitit_has_its_place() -> None:
 )
 def test_what_settings_may_not_say(line: str, message: str) -> None:
     with pytest.raises(ParityError, match=re.escape(message)):
-        slurm_options.parse("slurm", "200", [line])
+        slurm_options.parse_options("slurm", "200", [line])
 
 
-KEYS = sorted(slurm_options.TEXT | slurm_options.WHOLE | slurm_options.LINES | slurm_options.OWN)
+KEYS = sorted(
+    slurm_options.TEXT_KEYS | slurm_options.WHOLE_KEYS | slurm_options.LINE_KEYS | slurm_options.OUR_KEYS
+)
 SETTINGS = st.one_of(
     st.text(),
     st.tuples(
@@ -553,12 +558,12 @@ SETTINGS = st.one_of(
 def test_settings_are_taken_or_refused_in_one_line(lines: list[str], jobs: str) -> None:
     options, refused = None, ""
     try:
-        options = slurm_options.parse("slurm", jobs, lines)
+        options = slurm_options.parse_options("slurm", jobs, lines)
     except ParityError as error:
         refused = error.line()
     assert "\n" not in refused
     if options is not None:
-        asked = submission.parameters(options, work())
+        asked = submission.sbatch_parameters(options, work())
         assert (asked["time"] - 2) * 60 > options.parameters["signal_delay_s"] + slurm_options.EARLY_SEC
         assert (asked["cpus_per_task"], asked["nodes"]) == (4, 1)
         # No value begins a line of its own in the script.
@@ -570,13 +575,13 @@ def test_settings_are_taken_or_refused_in_one_line(lines: list[str], jobs: str) 
 )
 def test_a_file_that_we_did_not_write_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / job_files.NODE).write_text(text)
-    assert job_files.read(tmp_path, job_files.NODE) is None
+    assert job_files.read_job_file(tmp_path, job_files.NODE) is None
 
 
 def test_a_key_stands_once() -> None:
     with pytest.raises(ParityError, match="'mem' stands twice"):
-        slurm_options.parse("slurm", "200", ["mem=1G", "mem=2G"])
-    options = slurm_options.parse(
+        slurm_options.parse_options("slurm", "200", ["mem=1G", "mem=2G"])
+    options = slurm_options.parse_options(
         "slurm", "200", ["setup = module load a", "setup = export X=1", "sbatch.reboot"]
     )
     assert options.parameters["setup"] == ["module load a", "export X=1"]

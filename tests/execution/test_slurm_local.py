@@ -61,8 +61,8 @@ def test_a_run_directory_is_that_of_a_local_run(here: Project, walls: str) -> No
         recipe = {"level": 100.0, "behaviour": behaviour, "only": ["worldflux/alpha/0"]}
         here.suite(behaviour, tasks=["alpha"], seeds=1, recipe=recipe, deadline_sec=deadline)
     only = "--parity-systems=worldflux"
-    local = here.run_here("-p", "no:xdist", "--device=cpu", only, run_id="on_this")
-    slurm = here.run_here(*SLURM, only, run_id="on_slurm")
+    local = here.run("-p", "no:xdist", "--device=cpu", only, run_id="on_this")
+    slurm = here.run(*SLURM, only, run_id="on_slurm")
     assert slurm.ret == local.ret == pytest.ExitCode.TESTS_FAILED, slurm.stdout.str()
     assert files(here, "on_slurm") == files(here, "on_this")
     for suite in ("fake_quick", *failing):
@@ -74,6 +74,19 @@ def test_a_run_directory_is_that_of_a_local_run(here: Project, walls: str) -> No
     assert documents(here, "on_slurm") == documents(here, "on_this")
     for path in here.run_dir("on_slurm").rglob("slurm_*.json"):
         schemas.check(here.document(str(path)), f"{path.stem}.v1", str, StoreError)
+
+
+@pytest.mark.long
+def test_x_ends_jobs_in_flight(here: Project) -> None:
+    tasks = [
+        {"id": "alpha", "recipe": {"behaviour": "random_policy"}},
+        {"id": "beta", "recipe": {"behaviour": "hang"}},
+    ]
+    here.suite(tasks=tasks, seeds=1, deadline_sec=200)
+    result = here.run(*SLURM, "-x")
+    result.stdout.fnmatch_lines(["*random_policy_forbidden*", "*stopping after * failures*"])
+    assert {(x["task_id"], x["success"]) for x in here.lines()} == {("alpha", True)}
+    assert not [pid for pid in here.pids() if alive(pid)]
 
 
 @pytest.mark.parametrize("walls", ["auto", "require"])
@@ -139,7 +152,7 @@ def killed_with_jobs(project: Project) -> list[Path]:
 
 
 def have_ended(folders: list[Path]) -> bool:
-    found = [job_files.read(folder, job_files.NODE) for folder in folders]
+    found = [job_files.read_job_file(folder, job_files.NODE) for folder in folders]
     return all(x is not None and x["outcome"] is not None for x in found)
 
 
@@ -147,16 +160,16 @@ def test_what_jobs_have_finished_counts_with_another_engine(here: Project) -> No
     folders = killed_with_jobs(here)
     (here.root / "go").touch()
     wait_until(lambda: have_ended(folders), "the outcomes")
-    here.run_here(*LOCAL)
+    here.run(*LOCAL)
     assert attempts(here) == {("official", True): 1, ("worldflux", True): 1}
     assert all(x["duration_sec"] and x["command"] and not x["recovered"] for x in here.lines())
 
 
 def test_what_a_job_still_runs_is_not_begun_by_another_engine(here: Project) -> None:
     folders = killed_with_jobs(here)
-    result = here.run_here(*LOCAL)
+    result = here.run(*LOCAL)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    job = job_files.read(folders[0], job_files.JOB)
+    job = job_files.read_job_file(folders[0], job_files.JOB)
     assert job is not None
     said = f"fake_official: process {job['job_id']} still runs or waits to run the attempt; to mend: resume"
     result.stdout.fnmatch_lines([f"*{said} with --parity-engine=slurm, or kill -INT {job['job_id']}"])
@@ -164,10 +177,10 @@ def test_what_a_job_still_runs_is_not_begun_by_another_engine(here: Project) -> 
     assert not [*here.root.glob("reports/**/attempt_2")]
     # As it was told to: then the attempts are lost, and run here.
     for folder in folders:
-        os.kill(int((job_files.read(folder, job_files.JOB) or {})["job_id"]), signal.SIGINT)
+        os.kill(int((job_files.read_job_file(folder, job_files.JOB) or {})["job_id"]), signal.SIGINT)
     wait_until(lambda: not processes_of(here.run_dir() / ".slurm"), "the end of the jobs")
     (here.root / "go").touch()
-    here.run_here(*LOCAL)
+    here.run(*LOCAL)
     assert attempts(here) == {(s, x): 1 for s in ("official", "worldflux") for x in (False, True)}
     assert {x["error_kind"] for x in here.lines()} == {"lost", None}
 
@@ -235,14 +248,14 @@ def test_a_process_of_another_machine(here: Project) -> None:
         path = folder / job_files.JOB
         path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
     for args in (LOCAL, (*SLURM, "--parity-resume")):
-        result = here.run_here(*args)
+        result = here.run(*args)
         result.stdout.fnmatch_lines(
             ["*process * of elsewhere may still run the attempt; to mend: go on with*"]
         )
     assert not [*here.root.glob("reports/**/attempt_2")]
     (here.root / "go").touch()
     wait_until(lambda: have_ended(folders), "the outcomes")
-    here.run_here(*LOCAL)
+    here.run(*LOCAL)
     assert attempts(here) == {("official", True): 1, ("worldflux", True): 1}
     wait_until(lambda: not processes_of(here.run_dir() / ".slurm"), "the end of the jobs")
 
@@ -282,7 +295,7 @@ def test_a_session_says_what_is_wrong_with_its_settings(here: Project) -> None:
         "parity_slurm_jobs = many": "parity_slurm: parity_slurm_jobs is 'many': a whole number from 1 to ",
     }.items():
         here.ini("parity_slurm_cluster = local" if "cluster" not in setting else "", setting)
-        result = here.run_here(*SLURM)
+        result = here.run(*SLURM)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines([f"*{text.replace('[', '[[]')}*"])
         assert len(result.stderr.lines) <= 2, result.stderr.lines

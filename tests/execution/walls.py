@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity.execution.isolation import tried
+from pytest_worldflux_parity.execution.isolation import why_no_walls
 
-ABSENT = tried()
+ABSENT = why_no_walls()
 needs_walls = pytest.mark.skipif(ABSENT is not None, reason=ABSENT.line() if ABSENT else "")
 NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")

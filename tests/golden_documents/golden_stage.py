@@ -14,11 +14,11 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from golden_normal import Hashes, cases, rows_in_common, without_circumstances, without_pytest
 
+from tests import forked
 from tests.conftest import WITHOUT, Project
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -54,8 +54,7 @@ class Stage:
 
     def project(self) -> Project:
         """The builder of suites of the fake programs."""
-        stand_in: Any = SimpleNamespace(path=self.root)
-        return Project(stand_in)
+        return Project(self.root)
 
     def write(self, name: str, content: object) -> Path:
         """A file below the project: text as it is, all else as JSON."""
@@ -71,7 +70,7 @@ class Stage:
         self._take_inputs()
         junit = self.home / "junit.xml"
         own = (*WITHOUT, *QUIET, f"--parity={track}", f"--parity-run-id={run_id}", *arguments)
-        done = self._process("-m", "pytest", f"--junitxml={junit}", *own)
+        done = self._process("pytest", f"--junitxml={junit}", *own)
         shown = " ".join(("pytest", f"--parity={track}", *map(shlex.quote, arguments)))
         self._said(shown, done, without_pytest)
         if junit.exists():
@@ -81,7 +80,7 @@ class Stage:
     def command(self, *arguments: str, only: Callable[[str], str] = str) -> None:
         """``worldflux-parity``: its words and its exit status; ``only``: what of its words is held."""
         self._take_inputs()
-        done = self._process("-m", "pytest_worldflux_parity.cli", *arguments)
+        done = self._process("worldflux-parity", *arguments)
         self._said(" ".join(("worldflux-parity", *map(shlex.quote, arguments))), done, only)
 
     def _process(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -97,15 +96,7 @@ class Stage:
             # Nor is the repository in which the folder of temporary files may be.
             "GIT_CEILING_DIRECTORIES": str(self.home.parent),
         }
-        return subprocess.run(
-            [sys.executable, *words],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        return forked.run(words, self.root, env=environment)
 
     def _said(
         self, shown: str, done: subprocess.CompletedProcess[str], only: Callable[[str], str] = str

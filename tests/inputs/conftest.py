@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.inputs.lock import LockEntry
-from tests.inputs.upstreams import REPO, TABLE, Upstream, git
+from tests.inputs.upstreams import REPO, TABLE, Upstream
+from tests.repositories import git
 
 
 @pytest.fixture

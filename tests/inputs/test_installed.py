@@ -31,8 +31,8 @@ from pytest_worldflux_parity.inputs.installed import (
     package_files,
 )
 from pytest_worldflux_parity.inputs.installed import files as installed_files
-from pytest_worldflux_parity.inputs.installed.pth import finder_in, parse_pth
-from pytest_worldflux_parity.inputs.installed.records import is_aside, parse_record
+from pytest_worldflux_parity.inputs.installed.import_path import finder_in, parse_pth
+from pytest_worldflux_parity.inputs.installed.packages import is_aside, parse_record
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -121,7 +121,7 @@ def test_an_interpreter_says_where_it_looks(env: Environment) -> None:
     assert len(found.site_packages) == 1
     assert interpreter_at(env.python) is found, "it is asked once"
     said = env.runs("import sys; print(*sys.path, sep='\\n')").splitlines()
-    assert [*map(str, found.stdlib), *map(str, env.look().path)] == [p for p in said if p]
+    assert [*map(str, found.stdlib), *env.look().where.path] == [p for p in said if p]
 
 
 def test_a_rebuilt_environment_is_asked_again(tmp_path: Path) -> None:
@@ -135,18 +135,18 @@ def test_a_rebuilt_environment_is_asked_again(tmp_path: Path) -> None:
 def test_the_base_is_behind_where_it_is_on_the_path(make: Callable[..., Environment]) -> None:
     env = make("--system-site-packages")
     found = env.look()
-    assert found.sites[0] == env.site
-    assert len(found.sites) > 1
+    assert found.where.sites[0] == str(env.site)
+    assert len(found.where.sites) > 1
     said = env.runs(
         "import site, sys; print(*[p for p in sys.path if p != site.getusersitepackages()][4:], sep='\\n')"
     )
-    assert [str(p) for p in found.path] == said.splitlines()
+    assert found.where.path == said.splitlines()
 
 
 def test_the_user_site_is_never_part_of_it(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONUSERBASE", str(env.folder / "user"))
     monkeypatch.setenv("PYTHONPATH", str(env.folder / "elsewhere"))
-    assert env.look().path == (env.site,)
+    assert env.look().where.path == [str(env.site)]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_two_packages_may_bring_one_file(env: Environment) -> None:
     assert not contents(found)
 
 
-def test_two_of_one_name_are_said(env: Environment, tmp_path: Path) -> None:
+def test_of_two_of_one_name_the_first_counts(env: Environment, tmp_path: Path) -> None:
     env.install("a", "1.0", {"a.py": "1\n"})
     env.install("a", "1.1", {"a.py": "1\n"})
     further = tmp_path / "further"
@@ -259,33 +259,36 @@ def test_two_of_one_name_are_said(env: Environment, tmp_path: Path) -> None:
     env.write("more.pth", f"{further}\n")
     found = env.look()
     assert found.packages["a"].version == "1.0"
-    assert "a is there twice: 1.0 and 1.1" in found.oddities
-    assert f"a 0.9 in {further} stands behind 1.0" in found.oddities
-    assert found.sites == (env.site, further), "what has distributions in it is taken by its RECORDs"
-    assert found.folders == (further,)
+    assert found.where.sites == [str(env.site), str(further)], "what has distributions is taken by RECORDs"
+    assert found.where.path == found.where.sites
+    assert not found.where.projects
     assert list(found.unlisted) == [str(env.site / "more.pth")]
     assert not found.folder_files
 
 
 @pytest.mark.parametrize(
-    ("record", "says"),
+    "record",
     [
-        ('a/__init__.py,sha256=x,1\n"broken', "the RECORD of a has 1 lines that say nothing"),
-        ("a/__init__.py\n", "the RECORD of a has 1 lines that say nothing"),
-        ("a/__init__.py,sha256=x,many\n", "the RECORD of a has 1 lines that say nothing"),
-        ("\0,,\n", "the RECORD of a has 1 lines that say nothing"),
-        ("a/__init__.py,,\n", "a has a RECORD without all hashes: 1 files are taken as they are"),
-        ("", "a has no RECORD: 2 files are taken as they are"),
-        ("\udcff\n", "a has no RECORD: 2 files are taken as they are"),
+        'a/__init__.py,sha256=x,1\n"broken',
+        "a/__init__.py\n",
+        "a/__init__.py,sha256=x,many\n",
+        "\0,,\n",
+        "a/__init__.py,,\n",
+        "",
+        "\udcff\n",
     ],
 )
-def test_a_broken_record_is_said(env: Environment, record: str, says: str) -> None:
+def test_what_a_broken_record_does_not_say_is_looked_at(env: Environment, record: str) -> None:
     info = env.install("a", "1.0", {"a/__init__.py": "1\n"})
     (info / "RECORD").write_text(record, encoding="utf-8", errors="surrogateescape")
     found = env.look()
-    assert says in found.oddities
+    module = str(env.site / "a" / "__init__.py")
+    assert (module in found.listed) != (module in found.unlisted)
     assert contents(found).keys() >= found.altered.keys()
-    json.dumps(document(found))
+    before = document(found)["sha256"]
+    if "sha256=" not in record:
+        env.write("a/__init__.py", "2\n")
+        assert document(env.look())["sha256"] != before
 
 
 def test_what_has_no_record_is_taken_as_it_is(env: Environment) -> None:
@@ -308,15 +311,12 @@ def test_what_has_no_record_is_taken_as_it_is(env: Environment) -> None:
     assert env.look().packages["odd-name"].record_sha256 != first.packages["odd-name"].record_sha256
 
 
-def test_metadata_that_say_little_are_said(env: Environment) -> None:
+def test_of_metadata_that_say_little_the_name_of_the_folder_does(env: Environment) -> None:
     (env.install("a", "1.0", {}) / "METADATA").write_text("no header\n")
     (env.install("b", "1.0", {}) / "METADATA").write_text("Name: c\nVersion: 2\n")
     (env.install("d", "1.0", {}) / "direct_url.json").write_text("[" * 100_000)
     found = env.look()
     assert {n: p.version for n, p in found.packages.items()} == {"a": "1.0", "c": "2", "d": "1.0"}
-    assert "a-1.0.dist-info does not say its name and version" in found.oddities
-    assert "b-1.0.dist-info says that it is c" in found.oddities
-    assert "the direct_url.json of d is not one" in found.oddities
 
 
 def test_links_pipes_and_what_cannot_be_read_do_no_harm(env: Environment, tmp_path: Path) -> None:
@@ -341,6 +341,22 @@ def test_links_pipes_and_what_cannot_be_read_do_no_harm(env: Environment, tmp_pa
     assert list(env.look().altered.values()) == ["is no file"]
 
 
+def test_a_link_that_leads_to_other_code_is_seen(tmp_path: Path) -> None:
+    """By the link's own name, whatever of the project was looked at before."""
+    for version in ("v1", "v2"):
+        (tmp_path / "a_impl" / version).mkdir(parents=True)
+        (tmp_path / "a_impl" / version / "model.py").write_text(f"LEVEL = {version!r}\n")
+    (tmp_path / "z").mkdir()
+    link = tmp_path / "z" / "pkg"
+    found = []
+    for version in ("v1", "v2"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "a_impl" / version)
+        found.append(installed_files.sha256_of_all(installed_files.project_files(str(tmp_path))[0]))
+        assert str(link / "model.py") in found[-1]
+    assert found[0] != found[1]
+
+
 # The import path.
 
 
@@ -358,12 +374,10 @@ def test_pth_files_are_read_and_nothing_of_them_is_run(env: Environment, tmp_pat
     env.write("c.pth", f"{tmp_path}/two/module.py\n")
     env.write(".d.pth", f"{tmp_path}/within\n")
     found = env.look()
-    assert found.folders == (tmp_path / "two", tmp_path / "one", env.site / "inside")
-    assert found.path == (env.site, *found.folders)
-    assert found.import_lines == ("a.pth: import\tos", f"b.pth: import os; {write.strip()}")
+    assert found.where.projects == [f"{tmp_path}/two", f"{tmp_path}/one", f"{env.site}/inside"]
+    assert found.where.path == [str(env.site), *found.where.projects]
+    assert found.where.import_lines == ["a.pth: import\tos", f"b.pth: import os; {write.strip()}"]
     assert found.folder_files == {str(tmp_path / "two" / "module.py"): sha256(tmp_path / "two" / "module.py")}
-    assert f"{tmp_path}/two/module.py, which c.pth names, is no folder and not on the path" in found.oddities
-    assert f".d.pth in {env.site} is hidden and not read" in found.oddities
     assert not marker.exists()
     env.runs("")
     assert marker.exists(), "the same environment runs them when it starts"
@@ -376,12 +390,13 @@ def test_what_is_left_out_is_left_out_whole(env: Environment, tmp_path: Path) ->
     (tmp_path / "beside").mkdir()
     env.write("a.pth", f"{project}\n{project}/src\n{tmp_path}\n{tmp_path}/link\n{tmp_path}/beside\n")
     found = env.look(project)
-    assert found.folders == (tmp_path / "beside",)
-    assert found.oddities == tuple(
+    assert found.where.projects == [f"{tmp_path}/beside"]
+    assert found.oddities == [
         f"{path}, which a.pth names, is left out"
         for path in (project, project / "src", tmp_path, tmp_path / "link")
-    )
-    assert env.look(tmp_path / "beside").folders == (project, project / "src", tmp_path / "link")
+    ]
+    kept = [str(path) for path in (project, project / "src", tmp_path / "link")]
+    assert env.look(tmp_path / "beside").where.projects == kept
 
 
 def test_a_folder_with_too_much_in_it_is_said(
@@ -459,12 +474,12 @@ def test_the_finder_of_an_editable_project_is_read(env: Environment, tmp_path: P
     editable(env, folder, FINDER % {"folder": folder})
     found = env.look()
     assert found.packages["pkg"].editable == str(folder)
-    assert found.mapped == {
-        "pkg": folder / "lib" / "pkg",
-        "single": folder / "lib" / "single",
-        "ns.part": folder / "part",
+    assert found.where.mapped == {
+        "pkg": f"{folder}/lib/pkg",
+        "single": f"{folder}/lib/single",
+        "ns.part": f"{folder}/part",
     }
-    assert found.namespaces == {"ns": (folder / "ns",), "virtual": ()}
+    assert found.where.namespaces == {"ns": (f"{folder}/ns",), "virtual": ()}
     assert {os.path.relpath(p, folder) for p in found.folder_files} == {
         *("lib/pkg/__init__.py", "lib/pkg/sub/deep.py", "lib/single.py", "part/__init__.py", "ns/x.py")
     }
@@ -484,8 +499,8 @@ def test_an_editable_project_that_is_left_out_has_no_files(env: Environment, tmp
     folder = tmp_path / "project"
     editable(env, folder, FINDER % {"folder": folder})
     found = env.look(folder)
-    assert not found.mapped
-    assert found.namespaces == {"virtual": ()}
+    assert not found.where.mapped
+    assert found.where.namespaces == {"virtual": ()}
     assert not found.folder_files
     assert all("left out" in oddity for oddity in found.oddities)
     with pytest.raises(BackendError, match="the files of pkg cannot be told: its folder is left out"):
@@ -494,19 +509,17 @@ def test_an_editable_project_that_is_left_out_has_no_files(env: Environment, tmp
 
 def test_a_finder_that_says_no_literals_is_said(env: Environment, tmp_path: Path) -> None:
     editable(env, tmp_path / "project", "MAPPING = dict(pkg='/x')\n")
-    assert env.look().oddities == (
-        "pkg is editable through a loader that is not read: its modules are not found",
-    )
+    assert env.look().oddities == [
+        "pkg is editable through a loader that is not read: its modules are not found"
+    ]
 
 
-@pytest.mark.parametrize(
-    ("module", "backend"), [("_pkg_editable_loader", "meson-python"), ("_pkg_editable", "scikit-build-core")]
-)
-def test_a_loader_that_is_not_supported_is_named(env: Environment, module: str, backend: str) -> None:
+@pytest.mark.parametrize("module", ["_pkg_editable_loader", "_pkg_editable"])
+def test_a_loader_that_is_not_supported_is_said(env: Environment, module: str) -> None:
     info = env.install("pkg", "1.0", {f"{module}.py": "print(1)\n", "pkg-editable.pth": f"import {module}\n"})
     (info / "direct_url.json").write_text('{"url": "file:///project", "dir_info": {"editable": true}}')
-    says = f"pkg is editable through a loader of {backend} that is not read: its modules are not found"
-    assert env.look().oddities == (says,)
+    says = "pkg is editable through a loader that is not read: its modules are not found"
+    assert env.look().oddities == [says]
 
 
 def test_an_old_editable_project_is_known_by_its_egg_info(env: Environment, tmp_path: Path) -> None:
@@ -535,11 +548,19 @@ def test_one_folder_under_two_names_is_looked_at_once(env: Environment) -> None:
     (env.folder / "lib64").symlink_to("lib")
     other = env.folder / "lib64" / VERSION / "site-packages"
     found = look(dataclasses.replace(interpreter_at(env.python), site_packages=(env.site, other)))
-    assert found.path == (env.site,)
+    assert found.where.path == [str(env.site)]
     assert not found.oddities
 
 
 # Changes.
+
+
+@pytest.mark.parametrize("row", ["shake_128=unreadable", "x=unreadable", "sha256=unreadable"])
+def test_a_record_that_says_nothing_vouches_for_nothing(env: Environment, row: str) -> None:
+    record = env.install("a", "1.0", {"a/__init__.py": "1\n"}) / "RECORD"
+    others = [line for line in record.read_text().splitlines() if not line.startswith("a/__init__")]
+    record.write_text("\n".join([f"a/__init__.py,{row},2", *others]))
+    assert list(contents(env.look())) == [str(env.site / "a" / "__init__.py")]
 
 
 def test_bytes_that_are_not_those_of_a_record_are_found(env: Environment) -> None:
@@ -732,8 +753,8 @@ def test_a_project_that_pip_installed_as_editable(
     assert done.returncode == 0, done.stderr
     found = env.look()
     assert found.packages["tiny-program"].editable == str(project)
-    assert bool(found.mapped) == ("package-dir" in more), "what no folder can say is left to a finder"
-    assert bool(found.folders) != bool(found.mapped)
+    assert bool(found.where.mapped) == ("package-dir" in more), "what no folder can say is left to a finder"
+    assert bool(found.where.projects) != bool(found.where.mapped)
     assert not found.unlisted
     assert not found.oddities
     assert not contents(found)
@@ -764,9 +785,7 @@ def test_the_lines_of_a_pth_are_what_the_site_module_takes(lines: list[str]) -> 
 
 @given(st.text())
 def test_any_text_is_a_record(text: str) -> None:
-    rows, broken = parse_record(text, "/site")
-    assert broken >= 0
-    for path, row in rows:
+    for path, row in parse_record(text, "/site"):
         assert path.startswith("/")
         assert "\0" not in path
         assert row.size >= -1
@@ -781,8 +800,7 @@ NAMES = st.text("abc/.,\"' ü\n-_", min_size=1, max_size=12).filter(
 def test_a_record_is_read_as_it_was_written(files: dict[str, int]) -> None:
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\n").writerows([name, "sha256=x", size] for name, size in files.items())
-    rows, broken = parse_record(out.getvalue(), "/site")
-    assert not broken
+    rows = parse_record(out.getvalue(), "/site")
     assert [row.size for _, row in rows] == list(files.values())
     assert [path for path, _ in rows] == [os.path.normpath(f"/site/{name}") for name in files]
 

@@ -16,7 +16,7 @@ from pytest_worldflux_parity.inputs.backends import Backend, read_backend
 from pytest_worldflux_parity.inputs.named import named
 from pytest_worldflux_parity.inputs.trees import backend_tree
 from tests.conftest import Project
-from tests.inputs.upstreams import git
+from tests.repositories import git
 
 ARGV = ["{python}", "{backend_dir}/run.py"]
 NO_COMMIT = "0" * 40
@@ -97,7 +97,7 @@ def test_a_mistake_is_one_line_before_the_first_run(project: Project, mistake: s
     checkout(project.root / "agent")
     written(project.root, program, "fake_worldflux")
     project.suite(tasks=["alpha"])
-    result = project.run_here()
+    result = project.run()
     text = result.stdout.str() + result.stderr.str()
     assert result.ret != pytest.ExitCode.OK
     assert "Traceback" not in text

@@ -23,11 +23,8 @@ from pytest_worldflux_parity.inputs.scores import (
 from pytest_worldflux_parity.inputs.scores.canonical import write_canonical_json
 from pytest_worldflux_parity.inputs.scores.curves import point_near
 from pytest_worldflux_parity.wire import CurvePoint
+from tests.oracles import ORACLES, needs_oracles
 
-ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
-needs_oracles = pytest.mark.skipif(
-    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
-)
 # No timing limits; a file that is written again and again may share its folder.
 untimed = settings(
     deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.errors import BackendError
-from pytest_worldflux_parity.inputs.backends import load_backends, read_backend
+from pytest_worldflux_parity.inputs.backends import Backend, load_backends, read_backend, unlinked_backends
 
 COMMITTED = Path(__file__).parents[2] / "backends"
 YAML = """\
@@ -74,7 +74,7 @@ def test_an_own_environment_is_used_only_when_complete_and_of_these_requirements
     def lack():
         with pytest.raises(BackendError) as caught:
             backend.interpreter(tmp_path)
-        assert caught.value.mend == "worldflux-parity env create mine"
+        assert caught.value.hint == "worldflux-parity env create mine"
         return caught.value.what
 
     assert "is absent" in lack()
@@ -131,3 +131,28 @@ def test_two_folders_may_name_the_same_backend_once_each(tmp_path):
 def test_an_absent_folder_is_named(tmp_path):
     with pytest.raises(BackendError, match="folder of backends is absent"):
         load_backends([tmp_path / "none"])
+
+
+def test_backends_stand_in_groups_too_and_never_in_another_backend(tmp_path):
+    described(tmp_path, "group/first", YAML.replace("mine_subprocess", "first"))
+    described(tmp_path, "second", YAML.replace("mine_subprocess", "second"))
+    described(tmp_path, "second/vendored", YAML.replace("mine_subprocess", "vendored"))
+    described(tmp_path, "group/first/deeper", YAML.replace("mine_subprocess", "deeper"))
+    assert sorted(load_backends([tmp_path])) == ["first", "second"]
+
+
+def test_a_group_behind_a_link_is_no_folder_of_the_candidate(tmp_path):
+    elsewhere, backends = tmp_path / "elsewhere", tmp_path / "backends"
+    described(elsewhere, "first", YAML.replace("mine_subprocess", "first"))
+    described(backends, "group/second", YAML.replace("mine_subprocess", "second"))
+    (backends / "linked").symlink_to(elsewhere)
+    assert [b.adapter for b in unlinked_backends(backends) if isinstance(b, Backend)] == ["second"]
+    assert sorted(load_backends([backends])) == ["first", "second"]
+
+
+def test_two_groups_with_one_name_are_told_apart_by_name(tmp_path):
+    described(tmp_path, "a/same", YAML.replace("mine_subprocess", "first"))
+    path = described(tmp_path, "b/same", YAML.replace("mine_subprocess", "second"))
+    with pytest.raises(BackendError, match="the name 'same' is also that of") as caught:
+        load_backends([tmp_path])
+    assert caught.value.where == str(path)

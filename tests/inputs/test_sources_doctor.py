@@ -112,7 +112,7 @@ def test_where_all_is_there_it_is_ready(project: Path, examine: Doctor) -> None:
     status, checks = examine(project)
     assert status == 0, checks
     assert {c["status"] for c in checks.values() if c["needed"]} == {"ok"}
-    assert not any(c["mend"] for c in checks.values() if c["status"] == "ok")
+    assert not any(c["hint"] for c in checks.values() if c["status"] == "ok")
     wanted = {"owner/name", "golden of fake", "table of s", "fake_worldflux", "suites/quick/s.yaml", "space"}
     assert wanted <= checks.keys()
 
@@ -143,7 +143,7 @@ def test_a_table_that_nothing_pins_is_told_and_stops_nothing(project: Path, exam
     found = checks["table of s"]
     assert (found["status"], found["needed"]) == ("wrong", False)
     assert found["detail"] == "nothing pins suites/quick/oracle.json"
-    assert found["mend"] == "worldflux-parity pin-table SUITE, the file of s"
+    assert found["hint"] == "worldflux-parity pin-table SUITE, the file of s"
 
 
 def test_a_project_without_lock_and_policy_is_ready(project: Path, examine: Doctor) -> None:
@@ -160,7 +160,7 @@ def test_a_project_without_lock_and_policy_is_ready(project: Path, examine: Doct
         ("lock file", "none is needed: it would pin"),
         ("policy", "runs need none: a release"),
     ):
-        assert (checks[name]["status"], checks[name]["needed"], checks[name]["mend"]) == (
+        assert (checks[name]["status"], checks[name]["needed"], checks[name]["hint"]) == (
             "absent",
             False,
             None,
@@ -171,11 +171,11 @@ def test_a_project_without_lock_and_policy_is_ready(project: Path, examine: Doct
     write(project / options.DEFAULT_POLICY, "{}")
     code, checks = examine(project)
     assert (code, checks["policy"]["status"]) == (0, "wrong")
-    assert checks["policy"]["mend"]
+    assert checks["policy"]["hint"]
 
 
 @pytest.mark.parametrize(
-    ("harm", "name", "status", "detail", "mend"),
+    ("harm", "name", "status", "detail", "hint"),
     [
         (
             remove(".worldflux", "envs"),
@@ -268,7 +268,7 @@ def test_what_is_lacking_has_its_mend(
     name: str,
     status: str,
     detail: str,
-    mend: str,
+    hint: str,
 ) -> None:
     harm(project)
     code, checks = examine(project)
@@ -276,7 +276,7 @@ def test_what_is_lacking_has_its_mend(
     assert checks[name]["needed"]
     assert checks[name]["status"] == status
     assert detail in checks[name]["detail"]
-    assert mend in checks[name]["mend"]
+    assert hint in checks[name]["hint"]
 
 
 def test_what_no_suite_needs_does_not_count(project: Path, examine: Doctor) -> None:
@@ -300,7 +300,7 @@ def test_packages_of_the_shared_interpreter(project: Path, examine: Doctor) -> N
     assert status == 1
     assert "numpy==0.0.1 (is " in checks["fake_worldflux"]["detail"]
     assert "no-such-thing==1 (absent)" in checks["fake_worldflux"]["detail"]
-    assert checks["fake_worldflux"]["mend"] == "pip install numpy==0.0.1 no-such-thing==1"
+    assert checks["fake_worldflux"]["hint"] == "pip install numpy==0.0.1 no-such-thing==1"
 
 
 def program(folder: Path, text: str) -> str:
@@ -312,14 +312,15 @@ def program(folder: Path, text: str) -> str:
 def test_gpus_and_a_driver_that_is_broken(
     project: Path, examine: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", program(tmp_path / "bin", "echo 'Fast GPU, 80000 MiB, 999.1'"))
-    assert examine(project)[1]["gpu 0"]["detail"] == "Fast GPU, 80000 MiB, 999.1"
+    monkeypatch.setenv("PATH", program(tmp_path / "bin", "echo 'GPU-aaa, 80000'"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert examine(project)[1]["gpu 0"]["detail"] == "GPU-aaa, 84 GB"
     monkeypatch.setenv("PATH", program(tmp_path / "bad", "echo 'Driver/library version mismatch'; exit 18"))
     status, checks = examine(project)
     assert status == 0, "suites run on the CPU"
     assert checks["gpu"]["status"] == "wrong"
     assert "version mismatch" in checks["gpu"]["detail"]
-    assert checks["gpu"]["mend"]
+    assert checks["gpu"]["hint"]
 
 
 def test_a_full_or_read_only_output_folder(
@@ -334,7 +335,7 @@ def test_a_full_or_read_only_output_folder(
     monkeypatch.setattr(doctor_checks.shutil, "disk_usage", lambda path: usage._replace(free=5 << 20))
     status, checks = examine(project)
     assert status == 1
-    assert "--parity-output" in checks["space"]["mend"]
+    assert "--parity-output" in checks["space"]["hint"]
 
 
 def test_the_lines_for_people(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,7 +124,7 @@ def test_a_python_of_another_version_is_refused_before_anything_is_built(tmp_pat
     picky = backend(tmp_path, 'python: "3.1"\n')
     with pytest.raises(SourceError, match=r"needs Python 3\.1.*no python3\.1 on the PATH") as caught:
         venvs.create(picky, tmp_path)
-    assert "env create mine --python" in caught.value.mend
+    assert "env create mine --python" in caught.value.hint
     with pytest.raises(SourceError, match=r"needs Python 3\.1, and this is"):
         venvs.create(picky, tmp_path, sys.executable)
     assert not picky.environment_dir(tmp_path).exists()
@@ -140,4 +140,4 @@ def test_a_shared_environment_is_not_built(tmp_path):
     path.write_text(YAML.replace("own", "shared") + "extra: mine\n")
     with pytest.raises(SourceError, match="runs pytest") as caught:
         venvs.create(read_backend(path), tmp_path)
-    assert "[mine]" in caught.value.mend
+    assert "[mine]" in caught.value.hint

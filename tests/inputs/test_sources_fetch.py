@@ -14,7 +14,8 @@ import pytest
 
 from pytest_worldflux_parity.errors import SourceError
 from pytest_worldflux_parity.inputs import checkouts
-from tests.inputs.upstreams import REPO, TABLE, git
+from tests.inputs.upstreams import REPO, TABLE
+from tests.repositories import git
 
 ONE_FETCH = """
 import json, sys
@@ -122,7 +123,7 @@ def refused(upstream, root, mirrors, match, **changes):
 
 def test_a_commit_that_the_mirror_lacks_is_named(upstream, root):
     error = refused(upstream, root, {"*": str(upstream.path)}, "is not in", commit="0" * 40)
-    assert "up to date" in error.mend
+    assert "up to date" in error.hint
 
 
 def test_an_object_that_is_no_commit_is_refused(upstream, root):
@@ -133,19 +134,19 @@ def test_an_object_that_is_no_commit_is_refused(upstream, root):
 @pytest.mark.parametrize("mirror", ["/nowhere/at/all", "file:///nowhere"])
 def test_an_absent_mirror_is_named(upstream, root, mirror):
     error = refused(upstream, root, {"*": mirror}, "is not a git repository")
-    assert "--mirror owner/name=PATH" in error.mend
+    assert "--mirror owner/name=PATH" in error.hint
 
 
 def test_without_network_the_error_says_what_to_do(upstream, root):
     error = refused(upstream, root, {}, "git fetch: ")
-    assert "--mirror owner/name=PATH" in error.mend
-    assert str(place(upstream, root)) in error.mend
+    assert "--mirror owner/name=PATH" in error.hint
+    assert str(place(upstream, root)) in error.hint
 
 
 def test_what_git_says_is_passed_on_and_a_full_disk_may_be_the_reason(upstream, root, fake_git):
     fake_git('echo "fatal: whatever git says" >&2; exit 128')
     error = refused(upstream, root, {"*": str(upstream.path)}, "git fetch: fatal: whatever git says")
-    assert "on a full or write-protected disk, make room or give permission" in error.mend
+    assert "on a full or write-protected disk, make room or give permission" in error.hint
 
 
 def test_a_place_that_cannot_be_written_is_one_line(upstream, root):
@@ -155,7 +156,7 @@ def test_a_place_that_cannot_be_written_is_one_line(upstream, root):
 
 def test_absent_git_is_one_line(upstream, root, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert refused(upstream, root, {"*": str(upstream.path)}, "git is not there").mend == "install git"
+    assert refused(upstream, root, {"*": str(upstream.path)}, "git is not there").hint == "install git"
 
 
 def test_a_score_file_with_another_sha256_is_refused(upstream, root):
@@ -183,7 +184,7 @@ def test_a_checkout_that_is_not_what_the_lock_says_is_refused_and_left_alone(ups
     damage(path)
     with pytest.raises(SourceError, match=match) as caught:
         checkouts.fetch(upstream.entry, root, {"*": str(upstream.path)})
-    assert "fetch-oracles --suite a_suite" in caught.value.mend
+    assert "fetch-oracles --suite a_suite" in caught.value.hint
     assert path.is_dir()
 
 
@@ -192,7 +193,7 @@ def test_a_change_that_git_was_told_to_overlook_shows_in_the_sha256(upstream, ro
     git(path, "update-index", "--assume-unchanged", TABLE)
     (path / TABLE).write_text("step,reward,seed\n0,1000,1\n")
     with pytest.raises(SourceError, match=f"sha256 of {TABLE}"):
-        checkouts.verify(path, upstream.entry)
+        checkouts.verify_checkout(path, upstream.entry)
 
 
 def test_concurrent_fetches_bring_one_checkout(upstream, root):

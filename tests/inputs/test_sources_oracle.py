@@ -142,3 +142,27 @@ def test_the_headline_of_help_is_a_sentence(capsys):
     shown = capsys.readouterr().out
     assert "Fetch official programs" in shown
     assert "`" not in shown
+
+
+def test_a_family_with_one_official_backend_needs_no_copy_of_its_suite(project, capsys):
+    """A suite whose official side is a table says nothing of who fills it."""
+    table = {"artifact": {"path": "oracle.json", "format": "canonical_json"}}
+    assert cli.main(command(project, seeds=1, official=table)) == 0
+    assert json.loads((project / "oracle.json").read_text())["provenance"]["adapter"] == "fake_official"
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [("nobodys", "has no official backend"), ("fake", "has several official backends, fake_official, other")],
+)
+def test_which_official_program_is_never_guessed(project, capsys, family, said):
+    folder = altered(project, "import", "import")
+    second = (folder / "fake_official" / "backend.yaml").read_text().replace("fake_official", "other")
+    (folder / "other").mkdir()
+    (folder / "other" / "backend.yaml").write_text(second)
+    table = {"artifact": {"path": "oracle.json", "format": "canonical_json"}}
+    arguments = [*command(project, official=table, family=family)[:-1], str(folder)]
+    assert cli.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "official: {backend: ID}" in error

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from pytest_worldflux_parity.errors import ScoreTableError
 from pytest_worldflux_parity.inputs.scores import RETURN, SUCCESS, ScoreTable, load_table
 from pytest_worldflux_parity.inputs.scores.builder import DUPLICATES
+from tests.oracles import ORACLES
 
-ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 CSV = "tdmpc2_results_csv_dir"
 DREAMER = "dreamerv3_scores_json_gz"
 ROW = {"task": "a", "seed": 0, "step": 1}
@@ -75,12 +75,13 @@ def test_a_csv_is_read_as_its_cells_are_one_by_one(tmp_path: Path, odd: bool, da
     text = end.join(["step,reward,seed", *map(",".join, rows)]) + data.draw(st.sampled_from(["", end]))
     path = tmp_path / "walker-walk.csv"
     path.write_bytes(text.encode())
+    # Cells alone: in whatever order their rows stand, they are one run.
     expected = one_by_one(text)
     if expected is None:
         with pytest.raises(ScoreTableError):
-            load_table(path, CSV)
+            load_table(path, CSV, duplicates="one_run")
         return
-    table = load_table(path, CSV)
+    table = load_table(path, CSV, duplicates="one_run")
     found: dict[tuple[int, int], float | None] = {(r.seed, r.step): r.score for r in table.rows}
     nulls = {(seed, step): None for (_, seed, _), steps in table.nulls.items() for step in steps}
     assert {**found, **nulls} == expected
@@ -204,7 +205,7 @@ def test_a_second_run_at_steps_of_its_own_is_refused_or_chosen(
     """Never points of two runs in one curve, though no step stands twice with two scores."""
     with pytest.raises(ScoreTableError, match=rf"t\.csv:{line}: a second curve for t seed 1") as caught:
         table_of(tmp_path, points)
-    assert "`duplicates: one_run`" in caught.value.mend
+    assert "`duplicates: one_run`" in caught.value.hint
     first = table_of(tmp_path, points, "first")
     assert len(first.curve("t", 1)) == line - 2
     assert table_of(tmp_path, points, "last").curve("t", 1)[-1].value != first.curve("t", 1)[-1].value
@@ -239,14 +240,14 @@ def test_no_run_is_chosen_where_rows_do_not_say_which(tmp_path: Path, points: st
         ScoreTableError, match=r"t\.csv:\d: .*( do not say which run is|a second score)"
     ) as caught:
         table_of(tmp_path, points, rule)
-    assert "each run in a file" in caught.value.mend
+    assert "each run in a file" in caught.value.hint
 
 
 def test_a_run_that_went_on_from_a_checkpoint_is_chosen_with_what_each_rule_leaves(tmp_path: Path) -> None:
     points = "0a 10a 20a 10b 20b 30b"
     with pytest.raises(ScoreTableError, match="a second score") as caught:
         table_of(tmp_path, points)
-    assert "`duplicates: first` (steps 0 to 20) or `duplicates: last` (steps 10 to 30)" in caught.value.mend
+    assert "`duplicates: first` (steps 0 to 20) or `duplicates: last` (steps 10 to 30)" in caught.value.hint
     assert [p.step for p in table_of(tmp_path, points, "last").curve("t", 1)] == [10, 20, 30]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from scipy.stats import chi2
 
 from pytest_worldflux_parity.inputs.scores.curves import Result
 from pytest_worldflux_parity.judgement.gates.copies import sorted_sides
-from pytest_worldflux_parity.judgement.gates.repeats import BY_CHANCE, Repeats, chance, repeats
+from pytest_worldflux_parity.judgement.gates.repeats import BY_CHANCE, Repeats, chance, find_repeats
 from pytest_worldflux_parity.judgement.stats.coincidence import (
     coincide,
     combined,
@@ -26,12 +25,9 @@ from pytest_worldflux_parity.judgement.stats.coincidence import (
 from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
 from pytest_worldflux_parity.suite.suite import Budget, Metric
 from pytest_worldflux_parity.wire import CurvePoint
+from tests.oracles import ORACLES, needs_oracles
 from tests.simulations.copies import RETURN, Cells, alarm, pairs_of, published, repeats_of, suite_of
 
-ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
-needs_oracles = pytest.mark.skipif(
-    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
-)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -187,15 +183,18 @@ def found(*curves: list[float], **scalars: list[float]) -> Repeats:
     }
     own = suite_of(["t"])
     own = type(own)(**{**vars(own), "metrics": (*own.metrics, Metric("loss", "equivalence", 0.1))})
-    return repeats(own, results, list(results))
+    return find_repeats(own, results, list(results))
 
 
 NOISE = [0.1234567891234, 51.00987654321, 99.98123456789]
 
 
+ONE_RUN = "its record is that of seed 0 to nine digits, and takes {} values: one run"
+
+
 def test_equal_records_of_full_precision_are_one_run() -> None:
     own = found(NOISE, [*NOISE[:2], 98.1], NOISE, NOISE)
-    assert [(r.seed, r.first, r.values) for r in own.repeated] == [(2, 0, 3), (3, 0, 3)]
+    assert [(r.seed, r.detail) for r in own.repeated] == [(2, ONE_RUN.format(3)), (3, ONE_RUN.format(3))]
     assert own.keys == {("worldflux", "t", 2), ("worldflux", "t", 3)}
     assert own.saturated == ()
 
@@ -221,6 +220,35 @@ def test_what_hardly_varies_is_saturated_and_counts(curve: list[float]) -> None:
     assert [s.seeds for s in own.saturated] == [(0, 1, 2)]
 
 
+@pytest.mark.parametrize(
+    ("own", "official", "alone"),
+    [
+        ([[90.6, 91.4, 89.1]] * 3, [[90.1, 90.2, 90.9], [90.5, 91.0, 90.0]], True),
+        # Two official runs are equal too, only some of ours are, two values, one official run.
+        ([[90.6, 91.4, 89.1]] * 3, [[90.1, 90.2, 90.9]] * 2, False),
+        ([[90.6, 91.4, 89.1]] * 2 + [[90.6, 91.4, 89.2]], [[90.1, 90.2, 90.9], [90.5, 91.0, 90.0]], False),
+        ([[9.4, 500.0, 500.0]] * 3, [[9.4, 499.0, 500.0], [9.4, 500.0, 498.0]], False),
+        ([[90.6, 91.4, 89.1]] * 3, [[90.1, 90.2, 90.9]], False),
+        # One number of many digits, in all runs or in three of them; of few digits it may be a bound.
+        ([[100.68979884194]] * 3, [[100.158400156], [99.84221134]], True),
+        ([[100.68979884194]] * 3 + [[100.3344556677]], [[100.158400156], [99.84221134]], True),
+        ([[100.68979884194]] * 2 + [[100.3344556677]], [[100.158400156], [99.84221134]], False),
+        ([[1000.0]] * 3, [[999.8221134], [1000.0]], False),
+    ],
+)
+def test_a_side_that_never_varies_beside_one_that_does_stands_alone(
+    own: list[list[float]], official: list[list[float]], alone: bool
+) -> None:
+    results = {
+        (system, "t", seed): Result(tuple(CurvePoint(100 * i, v) for i, v in enumerate(curve)), {})
+        for system, curves in (("worldflux", own), ("official", official))
+        for seed, curve in enumerate(curves)
+    }
+    repeats = find_repeats(suite_of(["t"]), results, list(results))
+    assert repeats.repeated == ()
+    assert [s.seeds for s in repeats.alone] == [(0, 1, 2)] * alone
+
+
 def test_what_is_judged_and_differs_makes_two_runs() -> None:
     """What is not judged, a speed for one, does not."""
     assert found(NOISE, NOISE, loss=[1.0, 1.1]).repeated == ()
@@ -233,7 +261,7 @@ def test_the_noise_of_a_device_makes_no_other_run(seed: int, noise: float) -> No
     rng = np.random.default_rng(seed)
     curve = rng.normal(100, 30, 12)
     runs = [list(curve * (1 + noise * rng.normal(0, 1, curve.size))) for _ in range(4)]
-    assert [r.first for r in found(*runs).repeated] == [0, 0, 0]
+    assert [r.detail for r in found(*runs).repeated] == [ONE_RUN.format(12)] * 3
     near = [list(curve * (1 + 1e-7 * rng.normal(0, 1, curve.size))) for _ in range(4)]
     assert found(*near).repeated == ()
 
@@ -251,18 +279,18 @@ def test_what_stands_beyond_the_budget_makes_no_other_run() -> None:
         ("worldflux", "t", seed): Result(tuple(CurvePoint(100 * i, v) for i, v in enumerate(curve)))
         for seed, curve in enumerate(curves)
     }
-    assert [r.seed for r in repeats(own, results, list(results)).repeated] == [1, 2, 3]
+    assert [r.seed for r in find_repeats(own, results, list(results)).repeated] == [1, 2, 3]
     assert found(*curves).repeated == ()
     # What is at no budget is not judged, and compared as it is.
     late = replace(own, tasks=(replace(own.tasks[0], budget=Budget(9000)),))
-    assert repeats(late, results, list(results)).repeated == ()
+    assert find_repeats(late, results, list(results)).repeated == ()
 
 
 @pytest.mark.parametrize("more", [[], [99.98123456789], [51.00987654321, 99.98123456789]])
 def test_two_numbers_of_full_precision_are_enough(more: list[float]) -> None:
     curve = [51.00987654321, 99.98123456789, *more]
-    own = found(curve, curve, curve)
-    assert [(r.seed, r.values) for r in own.repeated] == [(1, 2), (2, 2)]
+    own, text = found(curve, curve, curve), ONE_RUN.format(2)
+    assert [(r.seed, r.detail) for r in own.repeated] == [(1, text), (2, text)]
     assert own.saturated == ()
     near = [998.123456789, 999.765432123]
     assert len(found(near, near).repeated) == 1

@@ -55,7 +55,7 @@ def doubt(record: dict[str, Any], text: bytes) -> tuple[str, str] | None:
         "task_id": "t", "seed": 0, "system": "official", "attempt": 1, "status": "success", "metrics": record,
         "artifacts": {"metrics": f"{PLACE}/metrics.json"}, "artifacts_sha256": {"metrics": sha256},
     }  # fmt: skip
-    return stored_lines._doubt(line, Files(text))
+    return next(stored_lines.artifact_doubts(line, Files(text)), None)
 
 
 @pytest.mark.parametrize("indent", [None, 1])

@@ -12,11 +12,12 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import StatisticsError
 from pytest_worldflux_parity.execution.records import record_line
 from pytest_worldflux_parity.inputs.scores.curves import Result
+from pytest_worldflux_parity.judgement.gates import Finding
 from pytest_worldflux_parity.judgement.gates.coverage import coverage, steps_apart
 from pytest_worldflux_parity.judgement.gates.independence import Origin, independence
+from pytest_worldflux_parity.judgement.gates.recipes import recipe_differences
 from pytest_worldflux_parity.judgement.gates.validity import (
     conflicting_successes,
-    differences,
     record_findings,
 )
 from pytest_worldflux_parity.judgement.judgement_input import Evidence
@@ -184,11 +185,10 @@ def test_copied_scores(official: dict[int, float], worldflux: dict[int, float], 
 
 def test_differences_are_named_by_key() -> None:
     left, right = {"a": 1, "b": [1, 2], "c": "x"}, {"a": 1.0, "b": [1, 3], "d": None}
-    assert differences(left, right) == [
+    assert recipe_differences(left, right) == [
         "b: [1, 2] != [1, 3]", "c: 'x' != 'absent'", "d: 'absent' != None",
     ]  # fmt: skip
-    assert differences({"a": 1}, {"a": 1, "more": 2}, only_first=True) == []
-    assert differences({"a": 1}, {"a": 1, "more": 2}) != []
+    assert recipe_differences({"a": 1}, {"a": 1, "more": 2}) != []
 
 
 def line(system: str = "worldflux", value: float = 1.0, **metadata: Any) -> dict[str, Any]:
@@ -248,8 +248,8 @@ def test_whatever_a_program_states_is_judged_without_an_error(key: str, stated: 
 
 
 def test_a_second_success_counts_only_if_it_differs() -> None:
-    assert conflicting_successes([line(), line(), {**line(), "status": "failed"}]) == []
-    assert codes(conflicting_successes([line(), line(value=2.0)])) == ["conflicting_success"]
+    assert not list(conflicting_successes([line(), line(), {**line(), "status": "failed"}]))
+    assert codes(list(conflicting_successes([line(), line(value=2.0)]))) == ["conflicting_success"]
 
 
 # --- the verdict ---
@@ -268,13 +268,16 @@ def evidence(seen: Observed, **changes: Any) -> Evidence:
 GOOD = observed({0: 100.0, 1: 101.0}, {0: 100.5, 1: 101.5})
 
 
+CHANGED = Finding("changed_since_sealed", "suite_sha256 changed after the first run")
+
+
 def test_pass_needs_everything() -> None:
     assert judge(evidence(GOOD)).verdict == "pass"
     open_ = replace(GOOD, missing=(Missing("t", 1, "official", "deselected"),))
     assert judge(evidence(open_)).verdict == "inconclusive"
     gone = replace(GOOD, missing=(Missing("t", 1, "official", "failed"),))
     assert judge(evidence(gone)).verdict == "fail"
-    assert judge(evidence(GOOD, changed=("suite_sha256",))).verdict == "fail"
+    assert judge(evidence(GOOD, doubts=(CHANGED,))).verdict == "fail"
     assert judge(evidence(GOOD, lock_mismatch="other commit")).verdict == "fail"
     assert judge(evidence(GOOD, expected=())).verdict == "fail", "a gate that sees nothing does not hold"
     assert judge(evidence(GOOD, lines=())).verdict == "inconclusive", "nor one without a record"
@@ -282,7 +285,7 @@ def test_pass_needs_everything() -> None:
 
 
 def test_no_metric_passes_where_a_gate_is_broken() -> None:
-    judgement = judge(evidence(GOOD, changed=("suite_sha256",)))
+    judgement = judge(evidence(GOOD, doubts=(CHANGED,)))
     [judged] = judgement.metrics
     assert judged.verdict == "fail"
     assert judged.reason.startswith("not comparable, validity: changed_since_sealed")

@@ -21,13 +21,10 @@ from pytest_worldflux_parity.judgement.stats.points import binned
 from pytest_worldflux_parity.suite import proof_file, suite_file
 from pytest_worldflux_parity.suite.suite import BackendSide, Budget, Metric, Points, Suite, Task
 from pytest_worldflux_parity.wire import CurvePoint
+from tests.oracles import ORACLES, needs_oracles
 
 untimed = settings(deadline=None, max_examples=80)
 ROOT = Path(__file__).parents[2]
-ORACLES = ROOT.parent / "shared" / "oracles"
-needs_oracles = pytest.mark.skipif(
-    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
-)
 
 EVALUATIONS = Task("t", budget=Budget(1000), points=Points("evaluations", 100))
 EPISODES = Task("t", budget=Budget(1000), points=Points("episodes"))

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_worldflux_parity.judgement.quick import Judged, by_rule
+from pytest_worldflux_parity.judgement.metric_rules import Ruling, rule_on
 from pytest_worldflux_parity.judgement.stats.calibrated import FLOOR_SHARE, TaskScores, rounded_down
-from pytest_worldflux_parity.suite.suite import Metric, Rule
+from pytest_worldflux_parity.suite.suite import Metric
 
 untimed = settings(deadline=None, max_examples=60)
-DECIDED: tuple[Rule, ...] = ("calibrated", "drop_ratio")
+DECIDED: tuple[str, ...] = ("calibrated", "drop_ratio")
 
 
 def scores(means: Sequence[float], factor: float = 1.0, seed: int = 0, n: int = 6) -> list[TaskScores]:
@@ -27,16 +27,16 @@ def scores(means: Sequence[float], factor: float = 1.0, seed: int = 0, n: int = 
 
 
 def judged(
-    rows: list[TaskScores], rule: Rule = "calibrated", *, legacy: bool = False, floor: float = 1.0
-) -> Judged:
-    return by_rule(Metric("episode_return", rule, 0.05, floor=floor), "m", rows, legacy=legacy)
+    rows: list[TaskScores], rule: str = "calibrated", *, legacy: bool = False, floor: float = 1.0
+) -> Ruling:
+    return rule_on(Metric("episode_return", rule, 0.05, floor=floor), rows, legacy=legacy)
 
 
 @pytest.mark.parametrize("rule", DECIDED)
 @pytest.mark.parametrize("factor", [0.0, 1.0])
 @pytest.mark.parametrize(("floor", "mean"), [(1e6, 100.0), (1e40, 100.0), (1.0, 0.04), (2e-4, -3e-6)])
 def test_a_floor_of_the_size_of_the_scores_decides_nothing(
-    rule: Rule, factor: float, floor: float, mean: float
+    rule: str, factor: float, floor: float, mean: float
 ) -> None:
     """A candidate that lost everything and one that is the same are equally undecided."""
     found = judged(scores([mean, mean, mean], factor), rule, floor=floor)
@@ -46,7 +46,7 @@ def test_a_floor_of_the_size_of_the_scores_decides_nothing(
 
 
 @pytest.mark.parametrize("rule", DECIDED)
-def test_a_loss_that_shows_even_against_such_a_floor_fails(rule: Rule) -> None:
+def test_a_loss_that_shows_even_against_such_a_floor_fails(rule: str) -> None:
     found = judged(scores([19.0, 19.0, 19.0], 0.0), rule, floor=1.0)
     assert found.verdict == "fail"
     assert any(
@@ -57,7 +57,7 @@ def test_a_loss_that_shows_even_against_such_a_floor_fails(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", DECIDED)
-def test_what_the_reason_says_to_write_is_admitted_and_decides(rule: Rule) -> None:
+def test_what_the_reason_says_to_write_is_admitted_and_decides(rule: str) -> None:
     reason = judged(scores([0.04, 0.03, 0.05])).reason
     floor = float(reason.partition("`floor: ")[2].partition("`")[0])
     assert 0.001 < floor <= FLOOR_SHARE * 0.0401
@@ -95,7 +95,7 @@ def test_an_older_suite_keeps_the_documented_rule_and_is_warned(factor: float) -
     rows = scores([0.04, 0.03, 0.05], factor)
     ours, older = judged(rows, "drop_ratio"), judged(rows, "drop_ratio", legacy=True)
     assert (ours.verdict, older.verdict) == ("inconclusive", "pass")
-    assert older.documented == ours.documented
+    assert older.results["drop_ratio"] == ours.results["drop_ratio"]
     assert [w.partition(" of the")[0] for w in older.warnings] == ["the floor of 1 is above 5%"]
     assert ours.warnings == ()
     assert not any("floor" in w for w in judged(scores([40.0], 0.99), "drop_ratio", legacy=True).warnings)
@@ -118,7 +118,7 @@ def test_a_copy_is_told_before_the_floor() -> None:
     st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_nothing_passes_under_a_floor_that_is_not_small(
-    means: list[float], exponent: float, rule: Rule, factor: float
+    means: list[float], exponent: float, rule: str, factor: float
 ) -> None:
     floor = 10.0**exponent
     rows = scores(means, factor)

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_worldflux_parity.judgement.judgement_input import ran
+from pytest_worldflux_parity.judgement.judgement_input import list_what_ran
 from pytest_worldflux_parity.judgement.proof_verdict import ProofEvidence
-from pytest_worldflux_parity.judgement.walls import NOTHING, Isolation, isolation_of
+from pytest_worldflux_parity.judgement.walls import NO_ISOLATION, Isolation, isolation_of
 
 WALLED = {"by": "bubblewrap", "why": "", "key_hidden": True, "needs": {}}
 OPEN = {"by": "none", "why": "--parity-isolate=off", "key_hidden": False, "needs": {}}
@@ -43,14 +43,14 @@ def line(isolation: object, adapter: str = "ours") -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_all_that_counts_is_looked_at(said: list[Any], whole: bool, sentence: str) -> None:
-    found = isolation_of(ran([line(own) for own in said], ()))
+    found = isolation_of(list_what_ran([line(own) for own in said], ()))
     assert (found.is_whole, found.sentence) == (whole, sentence)
 
 
 def test_a_line_of_an_earlier_version_says_nothing() -> None:
-    found = isolation_of(ran([{"adapter": "ours"}], ()))
+    found = isolation_of(list_what_ran([{"adapter": "ours"}], ()))
     assert found == Isolation(0, {"its record does not say": 1})
-    assert not NOTHING.is_whole
+    assert not NO_ISOLATION.is_whole
 
 
 @pytest.mark.parametrize(
@@ -61,20 +61,23 @@ def test_a_line_of_an_earlier_version_says_nothing() -> None:
     ],
 )  # fmt: skip
 def test_a_line_that_was_edited_says_nothing(edited: object) -> None:
-    found = isolation_of(ran([line(edited)], ()))
+    found = isolation_of(list_what_ran([line(edited)], ()))
     assert found.ran_open == {"its record does not say": 1}
 
 
 def test_a_component_match_counts_too() -> None:
     matches = [SimpleNamespace(about={"adapter": "ours"}, isolation=OPEN), SimpleNamespace(about=None), None]
-    found = isolation_of(ran([line(WALLED)], cast(Any, matches)))
+    found = isolation_of(list_what_ran([line(WALLED)], cast(Any, matches)))
     assert (found.walled, found.ran_open) == (1, {"--parity-isolate=off": 1})
 
 
 def test_what_was_declared_is_told_by_program() -> None:
     needs = {"network": True, "dev_shm": True, "read": ["~/a", "b"], "write": ["/c"]}
     lines = [line({**WALLED, "needs": needs}), line(WALLED, "theirs"), line({**OPEN, "needs": needs}, "open")]
-    assert isolation_of(ran(lines, ())).declared == "ours: network, shared memory, reads ~/a, b, writes /c"
+    assert (
+        isolation_of(list_what_ran(lines, ())).declared
+        == "ours: network, shared memory, reads ~/a, b, writes /c"
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_what_was_declared_is_told_by_program() -> None:
 def test_a_claim_says_in_its_first_sentence_that_programs_ran_open(
     claims: bool, said: list[Any], sentence: str
 ) -> None:
-    part = SimpleNamespace(lines=[line(own) for own in said], components=None, sentence=lambda text: text)
+    part = SimpleNamespace(lines=[line(own) for own in said], components=None, sentence=lambda text, _: text)
     proof = SimpleNamespace(is_claim=claims)
     evidence = ProofEvidence(cast(Any, proof), cast(Any, (part,)), None, {}, {})
     assert evidence.sentence("it is shown") == sentence

@@ -12,9 +12,9 @@ from pytest_worldflux_parity.judgement.gates.programs import (
     TRIVIAL,
     Named,
     beside_a_table,
+    find_not_shown,
     named_of,
     named_programs,
-    not_shown,
     overlap,
     program_findings,
     repositories,
@@ -179,7 +179,7 @@ def test_versions_are_two_of_one_program() -> None:
 @pytest.mark.parametrize("own", [None, {}, {"files": {}}, {"files": {"__init__.py": EMPTY}, "sources": []}])
 def test_a_side_that_says_nothing_is_not_shown(own: dict[str, Any] | None) -> None:
     assert named_of(own) is None
-    [finding] = not_shown({"official": None})
+    [finding] = find_not_shown({"official": None})
     assert (finding.code, finding.system) == ("program_not_shown", "official")
     assert codes(None, named("a")) == []
 
@@ -216,13 +216,13 @@ def test_a_suite_of_one_program_claims_nothing(comparison: str) -> None:
 
 def test_all_records_of_a_side_state_one_tree() -> None:
     one, other = {"tree_sha256": "ab" * 32}, {"tree_sha256": "cd" * 32}
-    assert source_findings([line(source=one), line(source=one), line("official", source=other)]) == []
+    assert not list(source_findings([line(source=one), line(source=one), line("official", source=other)]))
     [mixed] = source_findings([line(source=one), line(source=other)])
     assert (mixed.code, mixed.system, mixed.seed) == ("source_trees_differ", "worldflux", 0)
     [silent] = source_findings([line(source=one), line(source={"commit": "c" * 40})])
     assert "its source tree is not stated" in silent.detail
     for odd in (None, [], "x", {"tree_sha256": 7}):
-        assert len(source_findings([line(source=one), line(source=odd)])) == 1
+        assert len(list(source_findings([line(source=one), line(source=odd)]))) == 1
 
 
 def test_several_commits_of_one_tree_are_a_warning() -> None:
@@ -230,7 +230,7 @@ def test_several_commits_of_one_tree_are_a_warning() -> None:
     assert other_commits([line(source=of[0]), line(source=of[0]), line(source={})]) == []
     [told] = other_commits([line(source=s) for s in of])
     assert told == "the records of the worldflux side state 2 commits: cccccccccccc, dddddddddddd"
-    assert source_findings([line(source=s) for s in of]) == []
+    assert not list(source_findings([line(source=s) for s in of]))
 
 
 def test_a_record_says_of_which_files_its_program_ran() -> None:

@@ -16,7 +16,7 @@ from statsmodels.stats.weightstats import ttost_ind, ttost_paired  # type: ignor
 from pytest_worldflux_parity.judgement.proof.decision import judge_proof
 from pytest_worldflux_parity.judgement.proof.results import ProofGates
 from pytest_worldflux_parity.judgement.stats.holm import holm
-from pytest_worldflux_parity.judgement.stats.tost import tost_difference, tost_normalized_difference
+from pytest_worldflux_parity.judgement.stats.tost import tost
 from tests.judgement.proof_examples import METRICS, columns, fixed, observed, proof_tasks
 
 EXACT = {"rel": 1e-12, "abs": 1e-12}
@@ -41,7 +41,7 @@ def test_tost_agrees_with_statsmodels(seed: int, n: int, spread: float, shift: f
         ("pooled", ttost_ind(w, u, -1, 1, usevar="pooled")),
         ("paired", ttost_paired(w, u, -1, 1)),
     ):
-        ours = tost_difference(u, w, low=-1, high=1, design=design)  # type: ignore[arg-type]
+        ours = tost(u, w, effect="difference", margin=1, design=design)  # type: ignore[arg-type]
         p, lower, upper = theirs
         assert ours.p_value == pytest.approx(p, **EXACT)
         assert (ours.p_lower, ours.p_upper) == pytest.approx((lower[1], upper[1]), **EXACT)
@@ -75,7 +75,7 @@ def test_a_relative_difference_is_two_linear_contrasts(
     seed: int, n: int, spread: float, shift: float
 ) -> None:
     u, w = samples(seed, n, spread, shift)
-    test = tost_normalized_difference(u, w, margin=0.05)
+    test = tost(u, w, effect="normalized_difference", margin=0.05)
     lower = scipy_stats.ttest_ind(w, 0.95 * u, equal_var=False, alternative="greater")
     upper = scipy_stats.ttest_ind(w, 1.05 * u, equal_var=False, alternative="less")
     assert (test.p_lower, test.p_upper) == pytest.approx((lower.pvalue, upper.pvalue), **EXACT)
@@ -99,7 +99,7 @@ def test_tost_agrees_with_pingouin() -> None:
             ("paired", {"paired": True}),
         ):
             theirs = pingouin.tost(w, u, bound=1, **asked).iloc[0]
-            ours = tost_difference(u, w, low=-1, high=1, design=design)  # type: ignore[arg-type]
+            ours = tost(u, w, effect="difference", margin=1, design=design)  # type: ignore[arg-type]
             name = "pval" if "pval" in theirs else "p_val"
             assert ours.p_value == pytest.approx(theirs[name], **EXACT)
             assert ours.df == pytest.approx(theirs["dof"], **EXACT)

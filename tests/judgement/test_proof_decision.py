@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import StatisticsError
-from pytest_worldflux_parity.judgement.proof import decision as decision_module
 from pytest_worldflux_parity.judgement.proof.decision import judge_proof
 from pytest_worldflux_parity.judgement.proof.results import ProofDecision, ProofGates
 from pytest_worldflux_parity.judgement.stats.holm import holm
@@ -59,34 +57,6 @@ def test_two_programs_that_are_the_same_pass() -> None:
         "equivalence is shown in all 6 cases of 3 tasks (TOST, Holm over 6) and the Bayesian check agrees"
     )
     assert all(c.cell.status == "ok" and c.passed and c.passed_bayesian for c in decision.cells)
-
-
-def test_cells_that_were_begun_are_those_that_count() -> None:
-    tasks, values = same()
-    settings = fixed(8)
-    with decision_module.begin_cells(settings, tasks, observed(values)) as begun:
-        found = judge_proof(settings, tasks, observed(values), HELD, begun=begun)
-        assert all(c.cell is cell.result() for c, cell in zip(found.cells, begun, strict=True))
-
-
-def test_a_session_that_is_interrupted_does_not_wait_for_what_was_begun(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    judged: list[object] = []
-
-    def slow(*args: object, **named: object) -> None:
-        judged.append(args)
-        time.sleep(0.05)
-
-    monkeypatch.setattr(decision_module, "judge_cell", slow)
-    tasks, values = same(count=100)
-    with (
-        pytest.raises(KeyboardInterrupt),
-        decision_module.begin_cells(fixed(8), tasks, observed(values)) as begun,
-    ):
-        raise KeyboardInterrupt
-    assert len(begun) == 200
-    assert len(judged) < 100
 
 
 def test_a_program_that_is_better_is_not_the_same() -> None:

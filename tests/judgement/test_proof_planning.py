@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -14,11 +13,7 @@ from pytest_worldflux_parity.judgement.proof.planning import SuitePlan, plan_sui
 from pytest_worldflux_parity.judgement.stats.power import welch_tost_power
 from pytest_worldflux_parity.reporting.proof_markdown import plan_markdown
 from tests.judgement.proof_examples import METRICS, fixed, proof_tasks
-
-ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
-needs_oracles = pytest.mark.skipif(
-    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
-)
+from tests.oracles import ORACLES, needs_oracles
 
 
 def plan_of(table: ScoreTable) -> SuitePlan:

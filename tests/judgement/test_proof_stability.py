@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from pytest_worldflux_parity import schemas
 from pytest_worldflux_parity.judgement.proof.stability import read_report, stability
-from pytest_worldflux_parity.reporting.proof_documents import Documents, stability_document
-from pytest_worldflux_parity.session.conclude_proof import _stability_case
+from pytest_worldflux_parity.reporting.proof_documents import stability_document
+from pytest_worldflux_parity.session.conclude_suite import stability_case
 
 
 def report(
@@ -116,10 +115,7 @@ def test_reports_of_other_suites_and_other_things_are_left_out_by_name() -> None
 @pytest.mark.parametrize("now", [report(), report(final=False), report(bayesian=False)])
 def test_the_verdict_case_says_what_was_not_compared(now: dict[str, Any]) -> None:
     other = {"x": report(suite="other"), "y": report(suite="another")}
-    [with_others, alone] = [
-        _stability_case(cast(Documents, SimpleNamespace(stability=stability(now, history))))[2]
-        for history in (other, {})
-    ]
+    [with_others, alone] = [stability_case(stability(now, history)).text for history in (other, {})]
     assert with_others == f"{alone}; 2 named reports could not be compared"
 
 
@@ -179,7 +175,7 @@ def test_what_an_earlier_report_lacks_is_said() -> None:
     now["tasks"].append({**now["tasks"][0], "task_id": "u"})
     found = stability(now, {"a": report()})
     assert found.in_part == {"a": "could be compared in part only: it has no final_return_mean of u"}
-    said = _stability_case(cast(Documents, SimpleNamespace(stability=found)))[2]
+    said = stability_case(found).text
     assert "; a could be compared in part only: it has no final_return_mean of u" in said
     document = stability_document(found, time="now", input="equivalence_report.json")
     schemas.check(document, "stability.v1", str)

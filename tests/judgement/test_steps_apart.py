@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pytest_worldflux_parity.judgement.gates.coverage import (
     apart_findings,
     apart_warnings,
+    describe_tolerated,
     share_apart,
     steps_apart,
-    tolerated,
 )
 from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
 from pytest_worldflux_parity.suite.suite import SYSTEMS, BackendSide, Budget, Metric, Suite, Task
@@ -80,10 +80,10 @@ def test_steps_are_taken_from_the_metric_that_has_them() -> None:
 
 def test_the_tolerance_is_told_only_where_it_acted() -> None:
     exact = {"a": ([1000, 1000], [1000, 1000])}
-    assert tolerated(*seen(exact, Budget(1000, 0.2))) == ""
-    assert tolerated(*seen({"a": ([1, 2], [3, 4])}, None)) == ""
+    assert describe_tolerated(*seen(exact, Budget(1000, 0.2))) == ""
+    assert describe_tolerated(*seen({"a": ([1, 2], [3, 4])}, None)) == ""
     early = {"a": ([1000, 1000], [1000, 1000]), "b": ([1000, 990], [1000, 850])}
-    assert tolerated(*seen(early, Budget(1000, 0.2))) == (
+    assert describe_tolerated(*seen(early, Budget(1000, 0.2))) == (
         "2 of 8 results stand before or after their budget, within its tolerance; furthest worldflux b "
         "seed 1, at 850 of 1000 frames (tolerance 20%)"
     )

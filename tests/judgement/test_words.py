@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import SuiteError
-from pytest_worldflux_parity.judgement.gates.validity import recipe_findings, source_problems, word_problems
+from pytest_worldflux_parity.judgement.gates.recipes import recipe_findings
+from pytest_worldflux_parity.judgement.gates.validity import source_problems, word_problems
 from pytest_worldflux_parity.judgement.proof.validity import unknown_backends
 from pytest_worldflux_parity.suite.pairs import Pair
 from pytest_worldflux_parity.suite.proof import Requirements
@@ -142,11 +143,11 @@ def test_a_run_that_is_silent_is_held_against_the_other(
     said = {"official": one, "worldflux": other}
     stated = {key[s]: value for s, value in said.items() if s not in silent}
     heard = [{} if s in silent else value for s, value in said.items()]
-    found = recipe_findings([pair], stated, "eval_protocol", set(key.values()))
+    found = list(recipe_findings([pair], stated, "eval_protocol", set(key.values())))
     assert bool(found) == (heard[0] != heard[1])
     for finding in found:
         assert any(f"{name}: " in finding.detail for name in {**heard[0], **heard[1]})
-    tables = recipe_findings([pair], stated, "eval_protocol")
+    tables = list(recipe_findings([pair], stated, "eval_protocol"))
     assert tables == ([] if silent else found), "a table that states nothing is not known"
 
 

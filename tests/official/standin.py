@@ -6,8 +6,9 @@ with their methods, ``eval.csv`` at its path) and random numbers that any distur
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
+
+from tests import repositories
 
 FILES = {
     ".gitignore": "*.pyc\n",
@@ -161,28 +162,6 @@ if __name__ == "__main__":
 }
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Run the real git as somebody."""
-    who = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.invalid"]
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 def make_checkout(folder: Path, changes: dict[str, tuple[str, str]] | None = None) -> str:
-    """Write the stand-in into ``folder`` as a git checkout; the commit.
-
-    Args:
-        changes: file -> (text, replacement), made before the commit.
-    """
-    for name, text in FILES.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if changes and name in changes:
-            old, new = changes[name]
-            assert old in text, (name, old)
-            text = text.replace(old, new)
-        path.write_text(text)
-    git(folder, "init", "-q")
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "stand-in")
-    return git(folder, "rev-parse", "HEAD")
+    """Write the stand-in into ``folder`` as a git checkout, with these changes; the commit."""
+    return repositories.make_checkout(folder, FILES, changes)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from standin import make_checkout
 
+from backends.official_tdmpc2 import CPU_CHANGES
 from backends.official_tdmpc2 import recipe as recipes
-from backends.official_tdmpc2 import source
 from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.wire.checkout import copy_commit
 
 PROJECT = Path(__file__).parents[2]
 ADAPTER = "official_tdmpc2_torch_subprocess"
@@ -79,8 +80,8 @@ def good(tmp_path_factory):
     (folder / "checkout").mkdir()
     commit = make_checkout(folder / "checkout")
     options = ["--checkout", folder / "checkout", "--commit", commit, "--out", folder / "out", "--seed", 3]
-    options += ["--set", "model_profile=custom", "--set", "enc_dim=64", "--set", "eval_episodes=1"]
-    options += ["--set", "eval_freq=20"]
+    options += ["--task", "cartpole-balance", "--set", "model_profile=custom", "--set", "enc_dim=64"]
+    options += ["--set", "eval_episodes=1", "--set", "eval_freq=20"]
     options += [word for name, (a, b) in WINDOWS.items() for word in ("--window", f"{name}={a}:{b}")]
     status, said = run(*options)
     assert status == 0, said
@@ -107,9 +108,7 @@ def test_the_record_says_what_ran(good):
         "tdmpc2", "cartpole-balance", metadata["eval_protocol"]
     )
     assert metadata["updates"] == 21
-    assert [change["file"] for change in metadata["source"]["changes"]] == [
-        c.file for c in source.CPU_CHANGES
-    ]
+    assert [change["file"] for change in metadata["source"]["changes"]] == [c.file for c in CPU_CHANGES]
     for files in metadata["artifact_manifest"].values():
         assert all((good[0] / "out" / file["path"]).stat().st_size == file["bytes"] for file in files)
 
@@ -132,9 +131,9 @@ def test_the_planner_is_observed_in_evaluations_after_training_began(good, tmp_p
 def test_observed_and_unobserved_runs_are_the_same(good, tmp_path):
     folder, _ = good
     commit = json.loads((folder / "out/metrics.json").read_text())["metadata"]["source"]["commit"]
-    source.prepare(folder / "checkout", commit, "cpu", tmp_path / "copy")
+    copy_commit(folder / "checkout", commit, tmp_path / "copy", "repo", (":tdmpc2",), CPU_CHANGES)
     asked = {"model_profile": "custom", "enc_dim": 64, "eval_episodes": 1, "eval_freq": 20, "compile": False}
-    arguments = recipes.overrides("cartpole-balance", 3, asked)
+    arguments = recipes.make_overrides("cartpole-balance", 3, asked)
     (tmp_path / "run").mkdir()
     command = [sys.executable, str(tmp_path / "copy" / "train.py"), *arguments]
     subprocess.run(command, cwd=tmp_path / "run", env=environment(), check=True)
@@ -171,12 +170,15 @@ def refused(path, status=1):
     ("fields", "said"),
     [
         ({"adapter": "worldflux_tdmpc2_native"}, "request.adapter"),
-        ({"device": "gpu"}, "request.device: 'gpu' is unknown; valid: cpu, cuda"),
+        ({"device": "gpu"}, "request.device is 'gpu'; valid: cpu, cuda"),
         ({"threads": 0}, "request.threads"),
         ({"source": {}}, "request.source.checkout is missing"),
         ({"recipe": {"enc_dims": 1}}, "did you mean 'enc_dim'"),
-        ({"recipe": {"eval_freq": 10}}, "recipe.eval_freq: 10 steps of 2 frames are not"),
-        ({"recipe": {"eval_episodes": 2}}, "recipe.eval_episodes: 2, and eval_protocol says 1"),
+        (
+            {"recipe": {"eval_freq": 10}},
+            "eval_protocol.eval_interval is 40 and recipe.eval_freq is 10, each of 2; they must agree",
+        ),
+        ({"recipe": {"eval_episodes": 2}}, "recipe.eval_episodes is 2, each of 1; they must agree"),
         ({"task_id": "mt30"}, "not a DMControl task"),
         ({"eval_protocol": {"windows": {"a": [0, 1]}}}, "windows.a"),
         ({"recipe": {"model_profile": "size_1m", "enc_dim": 64}}, "64 was asked for"),

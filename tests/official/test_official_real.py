@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from backends.official_tdmpc2 import CPU_CHANGES, REPOSITORY, TREE
 from backends.official_tdmpc2 import recipe as recipes
-from backends.official_tdmpc2 import source
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError
 from pytest_worldflux_parity.inputs.backends import read_backend
 from pytest_worldflux_parity.inputs.checkouts import checkout_path
 from pytest_worldflux_parity.inputs.golden import read_golden
 from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.wire.checkout import copy_commit, run_git, verify_checkout
+from tests.components.match_runs import TDMPC2
 
 PROJECT = Path(__file__).parents[2]
-sys.path.insert(0, str(PROJECT / "tests" / "tdmpc2"))
-import matches  # noqa: E402  # the same runs and comparison as for the committed golden
-
 LOCKED = read_lock(PROJECT / "reports/parity/upstream_lock.json").entry("tdmpc2_dmcontrol39")
 TASK, SEED, STEPS, EVERY = "cartpole-balance", 1, 100, 50
 RECIPE = {
@@ -82,9 +80,9 @@ def observed(checkout, python, tmp_path_factory):
 
 def test_observing_changes_nothing(observed, checkout, python, tmp_path):
     """eval.csv and the weights, byte for byte, of the official train.py run by itself."""
-    source.prepare(checkout, LOCKED.commit, "cpu", tmp_path / "copy")
+    copy_commit(checkout, LOCKED.commit, tmp_path / "copy", REPOSITORY, TREE, CPU_CHANGES)
     (tmp_path / "run").mkdir()
-    command = [python, str(tmp_path / "copy/train.py"), *recipes.overrides(TASK, SEED, RECIPE)]
+    command = [python, str(tmp_path / "copy/train.py"), *recipes.make_overrides(TASK, SEED, RECIPE)]
     shortened = Path(__file__).parent / "shortened"
     done = subprocess.run(
         command, cwd=tmp_path / "run", env=environment(shortened), capture_output=True, text=True, check=False
@@ -116,8 +114,8 @@ def test_the_record_holds_losses_planner_and_provenance(observed):
 
 
 def test_the_checkout_is_left_clean(observed, checkout):
-    source.verify(checkout, LOCKED.commit)
-    ignored = source.git(checkout, "status", "--porcelain", "--ignored").decode()
+    verify_checkout(checkout, LOCKED.commit, REPOSITORY)
+    ignored = run_git(checkout, "status", "--porcelain", "--ignored").decode()
     assert "tdmpc2/logs" not in ignored
 
 
@@ -144,7 +142,7 @@ def test_a_checkpoint_of_a_run_gives_a_golden_that_our_code_matches(observed, ch
     options = "--checkpoint", observed[0]
     golden = record(checkout, python, tmp_path / "golden", *options)
     assert golden.parameters["_encoder.state.0.weight"] == (8, 5)
-    done = matches.run(matches.write_request(tmp_path / "out", tmp_path / "golden"))
+    done = TDMPC2.run(TDMPC2.write_request(tmp_path / "out", tmp_path / "golden"))
     assert done.returncode == 0, done.stderr
-    result = matches.judged(tmp_path / "out", tmp_path / "golden")
+    result = TDMPC2.judge(tmp_path / "out", tmp_path / "golden")
     assert [finding.detail for finding in result.findings] == []

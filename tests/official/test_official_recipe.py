@@ -6,36 +6,36 @@ from types import SimpleNamespace
 
 import pytest
 
-from backends.official_tdmpc2 import Refused
 from backends.official_tdmpc2 import recipe as recipes
+from pytest_worldflux_parity.wire import Refused
 
 
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ({"batchsize": 1}, "recipe.batchsize: unknown key, did you mean 'batch_size'?"),
-        ({"model_size": 1}, "recipe.model_size: unknown key"),
-        ({"hydra.run.dir": "x"}, "unknown key"),
-        ({"model_profile": "size_5m"}, "did you mean 'size_"),
-        ({"steps": 0}, "recipe.steps: 0 is not a whole number from 1 on"),
-        ({"steps": 3000.0}, "recipe.steps: 3000.0 is not a whole number"),
-        ({"steps": True}, "recipe.steps: True is not a whole number"),
-        ({"steps": "3000"}, "recipe.steps: '3000' is not a whole number"),
-        ({"lr": float("nan")}, "recipe.lr: nan is not a finite number"),
-        ({"lr": "3e-4"}, "recipe.lr: '3e-4' is not a finite number"),
-        ({"mpc": "false"}, "recipe.mpc: 'false' is not true or false"),
-        ({"mpc": 1}, "recipe.mpc: 1 is not true or false"),
-        ({"obs": "pixels"}, "recipe.obs: 'pixels' is not state or rgb"),
+        ({"batchsize": 1}, "recipe.batchsize is not a known key; did you mean 'batch_size'?"),
+        ({"model_size": 1}, "recipe.model_size is not a known key"),
+        ({"hydra.run.dir": "x"}, "not a known key"),
+        ({"model_profile": "size_5m"}, "supported here: size_1m, proof_5m"),
+        ({"steps": 0}, "recipe.steps is 0; valid: 1 or more"),
+        ({"steps": 3000.5}, "recipe.steps is 3000.5; valid: a int"),
+        ({"steps": True}, "recipe.steps is True; valid: a int"),
+        ({"steps": "3000"}, "recipe.steps is '3000'; valid: a int"),
+        ({"lr": float("nan")}, "recipe.lr is nan; valid: a finite number"),
+        ({"lr": "3e-4"}, "recipe.lr is '3e-4'; valid: a float"),
+        ({"mpc": "false"}, "recipe.mpc is 'false'; valid: a bool"),
+        ({"mpc": 1}, "recipe.mpc is 1; valid: a bool"),
+        ({"obs": "pixels"}, "recipe.obs is 'pixels'; supported here: state, rgb"),
     ],
 )
 def test_a_bad_recipe_is_refused_with_key_and_value(recipe, said):
     with pytest.raises(Refused) as caught:
-        recipes.checked(recipe)
+        recipes.complete_recipe(recipe)
     assert said in str(caught.value)
 
 
 def test_the_canonical_profile_and_no_compilation_are_the_defaults():
-    assert recipes.checked({}) == {"model_profile": "proof_5m", "compile": False}
+    assert recipes.complete_recipe({}) == {"model_profile": "proof_5m", "compile": False}
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_the_canonical_profile_and_no_compilation_are_the_defaults():
     [("size_1m", 1), ("proof_5m", 5), ("size_19m", 19), ("size_48m", 48), ("size_317m", 317)],
 )
 def test_a_profile_is_an_official_size(profile, size):
-    assert f"model_size={size}" in recipes.overrides("dog-run", 1, {"model_profile": profile})
+    assert f"model_size={size}" in recipes.make_overrides("dog-run", 1, {"model_profile": profile})
 
 
 def test_custom_leaves_the_size_unset_and_passes_the_architecture():
-    line = recipes.overrides(
+    line = recipes.make_overrides(
         "dog-run", 1, {"model_profile": "custom", "enc_dim": 64, "lr": 3e-4, "mpc": False}
     )
     assert not [word for word in line if word.startswith("model_size")]
@@ -55,7 +55,7 @@ def test_custom_leaves_the_size_unset_and_passes_the_architecture():
 
 
 def test_the_recipe_cannot_take_the_place_of_what_is_fixed():
-    line = recipes.overrides("dog-run", 7, recipes.checked({}))
+    line = recipes.make_overrides("dog-run", 7, recipes.complete_recipe({}))
     assert {"enable_wandb=false", "save_video=false", "save_agent=true", "exp_name=parity"} <= set(line)
     assert len({word.split("=")[0] for word in line}) == len(line)
 
@@ -65,7 +65,7 @@ def test_the_recipe_cannot_take_the_place_of_what_is_fixed():
 )
 def test_what_is_not_the_name_of_one_task_is_refused(task):
     with pytest.raises(Refused, match="not a DMControl task"):
-        recipes.overrides(task, 1, {"model_profile": "custom"})
+        recipes.make_overrides(task, 1, {"model_profile": "custom"})
 
 
 def configuration(**changes):
@@ -75,8 +75,8 @@ def configuration(**changes):
 
 
 def test_the_effective_recipe_has_one_type_per_key_whatever_the_official_file_wrote():
-    whole = recipes.effective(configuration(vmax=10, lr=1), 0.99, "custom")
-    real = recipes.effective(configuration(vmax=10.0, lr=1.0), 0.99, "custom")
+    whole = recipes.effective_recipe(configuration(vmax=10, lr=1), 0.99, "custom")
+    real = recipes.effective_recipe(configuration(vmax=10.0, lr=1.0), 0.99, "custom")
     assert {k: (type(v), v) for k, v in whole.items()} == {k: (type(v), v) for k, v in real.items()}
     assert isinstance(whole["vmax"], float)
     assert whole["obs_shape"] == [5]
@@ -85,26 +85,28 @@ def test_the_effective_recipe_has_one_type_per_key_whatever_the_official_file_wr
 
 
 def test_a_value_that_came_out_otherwise_is_refused():
-    found = recipes.effective(configuration(enc_dim=256), 0.99, "proof_5m")
-    recipes.confirm({"model_profile": "proof_5m", "enc_dim": 256}, found)
+    found = recipes.effective_recipe(configuration(enc_dim=256), 0.99, "proof_5m")
+    recipes.confirm_recipe({"model_profile": "proof_5m", "enc_dim": 256}, found)
     with pytest.raises(Refused, match=r"enc_dim: 64 was asked for and the official program uses 256"):
-        recipes.confirm({"model_profile": "proof_5m", "enc_dim": 64}, found)
+        recipes.confirm_recipe({"model_profile": "proof_5m", "enc_dim": 64}, found)
 
 
 @pytest.mark.parametrize(("action_dim", "iterations"), [(19, 6), (20, 8), (38, 8)])
 def test_large_actions_are_planned_with_two_iterations_more(action_dim, iterations):
-    found = recipes.effective(configuration(action_dim=action_dim, iterations=iterations), 0.99, "custom")
-    recipes.confirm({"iterations": 6}, found)
+    found = recipes.effective_recipe(
+        configuration(action_dim=action_dim, iterations=iterations), 0.99, "custom"
+    )
+    recipes.confirm_recipe({"iterations": 6}, found)
     with pytest.raises(Refused, match="iterations"):
-        recipes.confirm({"iterations": 5}, found)
+        recipes.confirm_recipe({"iterations": 5}, found)
 
 
 def test_both_sides_of_the_pair_take_the_same_keys_and_write_the_same_keys():
     ours = pytest.importorskip("backends.worldflux_tdmpc2.recipe")
     found = ours.effective_recipe(ours.parse_recipe({}), (5,), 1, 500)
-    theirs = recipes.effective(configuration(), 0.99, "custom")
+    theirs = recipes.effective_recipe(configuration(), 0.99, "custom")
     assert set(found) == set(theirs)
     assert {k: type(v) for k, v in found.items()} == {k: type(v) for k, v in theirs.items()}
     assert {k: v for k, v in ours.parse_recipe({}).__dict__.items() if k in ("model_profile", "compile")} == (
-        recipes.checked({})
+        recipes.complete_recipe({})
     )

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.official_tdmpc2 import Refused, results
-from pytest_worldflux_parity.wire import CurvePoint
+from backends.official_tdmpc2 import results
+from pytest_worldflux_parity.wire import CurvePoint, Refused
 
 
 def written(tmp_path, text):
@@ -55,7 +55,7 @@ def test_an_absent_file_is_refused_even_when_another_runs_file_is_near(tmp_path)
 
 
 def test_the_path_is_fixed_by_task_and_seed():
-    path = results.log_dir(Path("run"), "dog-run", 3)
+    path = results.find_log_dir(Path("run"), "dog-run", 3)
     assert path == Path("run/logs/dog-run/3/parity")
 
 
@@ -71,12 +71,12 @@ def test_the_path_is_fixed_by_task_and_seed():
     ],
 )
 def test_evaluations_wait_for_the_end_of_an_episode(steps, every, due):
-    assert results.evaluations({"steps": steps, "eval_freq": every, "episode_length": 500}) == due
+    assert results.list_evaluation_steps({"steps": steps, "eval_freq": every, "episode_length": 500}) == due
 
 
 @given(st.integers(1, 400), st.integers(1, 60), st.integers(1, 30))
 def test_evaluations_never_outnumber_intervals_nor_episodes(steps, every, length):
-    due = results.evaluations({"steps": steps, "eval_freq": every, "episode_length": length})
+    due = results.list_evaluation_steps({"steps": steps, "eval_freq": every, "episode_length": length})
     assert due[0] == 0
     assert all(step % length == 0 and step <= steps for step in due)
     assert len(due) <= min(steps // every, steps // length) + 1

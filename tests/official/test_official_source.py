@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from standin import FILES, git, make_checkout
+from standin import FILES, make_checkout
 
-from backends.official_tdmpc2 import Refused, source
+from backends.official_tdmpc2 import CPU_CHANGES, REPOSITORY, TREE
+from pytest_worldflux_parity.wire import Refused
+from pytest_worldflux_parity.wire.checkout import FETCH_COMMAND, copy_commit
+from tests.repositories import git
+
+
+def prepare(folder, commit, device, copy):
+    return copy_commit(folder, commit, copy, REPOSITORY, TREE, CPU_CHANGES if device == "cpu" else ())
 
 
 @pytest.fixture
@@ -17,7 +24,7 @@ def checkout(tmp_path):
 
 def test_on_a_cpu_exactly_the_named_places_are_changed(checkout, tmp_path):
     folder, commit = checkout
-    described = source.prepare(folder, commit, "cpu", tmp_path / "copy")
+    described = prepare(folder, commit, "cpu", tmp_path / "copy")
     changed = {
         name.removeprefix("tdmpc2/")
         for name, text in FILES.items()
@@ -35,8 +42,8 @@ def test_on_a_cpu_exactly_the_named_places_are_changed(checkout, tmp_path):
 
 def test_on_a_gpu_nothing_is_changed_and_the_record_tells_the_two_apart(checkout, tmp_path):
     folder, commit = checkout
-    on_gpu = source.prepare(folder, commit, "cuda", tmp_path / "gpu")
-    on_cpu = source.prepare(folder, commit, "cpu", tmp_path / "cpu")
+    on_gpu = prepare(folder, commit, "cuda", tmp_path / "gpu")
+    on_cpu = prepare(folder, commit, "cpu", tmp_path / "cpu")
     for name, text in FILES.items():
         if name.startswith("tdmpc2/"):
             assert (tmp_path / "gpu" / name.removeprefix("tdmpc2/")).read_text() == text
@@ -45,7 +52,7 @@ def test_on_a_gpu_nothing_is_changed_and_the_record_tells_the_two_apart(checkout
     assert on_gpu["tree_sha256"] == on_cpu["tree_sha256"], "the tree is the commit's, before any change"
 
 
-@pytest.mark.parametrize("change", source.CPU_CHANGES, ids=lambda change: f"{change.file}-{change.old}")
+@pytest.mark.parametrize("change", CPU_CHANGES, ids=lambda change: f"{change.file}-{change.old}")
 @pytest.mark.parametrize("more", [1, -1], ids=["one more", "one fewer"])
 def test_a_place_too_many_or_too_few_is_refused(tmp_path, change, more):
     name = f"tdmpc2/{change.file}"
@@ -57,8 +64,8 @@ def test_a_place_too_many_or_too_few_is_refused(tmp_path, change, more):
     with pytest.raises(
         Refused, match=f"{change.file}.* is there {change.occurrences + more} times"
     ) as caught:
-        source.prepare(folder, commit, "cpu", tmp_path / "copy")
-    assert source.MEND in str(caught.value)
+        prepare(folder, commit, "cpu", tmp_path / "copy")
+    assert FETCH_COMMAND in str(caught.value)
 
 
 def test_a_file_that_is_gone_is_refused(checkout, tmp_path):
@@ -67,13 +74,13 @@ def test_a_file_that_is_gone_is_refused(checkout, tmp_path):
     git(folder, "commit", "-q", "-m", "without it")
     commit = git(folder, "rev-parse", "HEAD")
     with pytest.raises(Refused, match=r"common/scale\.py.* is there 0 times"):
-        source.prepare(folder, commit, "cpu", tmp_path / "copy")
+        prepare(folder, commit, "cpu", tmp_path / "copy")
 
 
 def refusal(folder, commit, tmp_path):
     with pytest.raises(Refused) as caught:
-        source.prepare(folder, commit, "cpu", tmp_path / "copy")
-    assert source.MEND in str(caught.value)
+        prepare(folder, commit, "cpu", tmp_path / "copy")
+    assert FETCH_COMMAND in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "copy").exists()
     return str(caught.value)
@@ -120,7 +127,7 @@ def test_what_runs_is_the_commit_even_where_git_was_told_to_overlook_a_change(ch
     git(folder, "update-index", "--assume-unchanged", "tdmpc2/common/scale.py")
     (folder / "tdmpc2/common/scale.py").write_text("raise SystemExit('not the official program')\n")
     (folder / "tdmpc2/cached.pyc").write_text("ignored by git, and not copied")
-    source.prepare(folder, commit, "cuda", tmp_path / "copy")
+    prepare(folder, commit, "cuda", tmp_path / "copy")
     assert (tmp_path / "copy/common/scale.py").read_text() == FILES["tdmpc2/common/scale.py"]
     assert not (tmp_path / "copy/cached.pyc").exists()
 
@@ -132,5 +139,5 @@ def test_a_replaced_object_does_not_take_the_commits_place(checkout, tmp_path):
     other = git(folder, "rev-parse", "HEAD")
     git(folder, "reset", "-q", "--hard", commit)
     git(folder, "replace", commit, other)
-    source.prepare(folder, commit, "cuda", tmp_path / "copy")
+    prepare(folder, commit, "cuda", tmp_path / "copy")
     assert (tmp_path / "copy/train.py").read_text() == FILES["tdmpc2/train.py"]

@@ -8,8 +8,9 @@ that any disturbance would shift.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
+
+from tests import repositories
 
 EPISODE, STEPS, FIRST_UPDATE = 10, 40, 12
 SIZES = {"size1m": 64, "size12m": 256, "size25m": 384, "size50m": 512, "size100m": 768, "size200m": 1024}
@@ -193,28 +194,6 @@ def main(argv=None):
 }
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Run the real git as somebody."""
-    who = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.invalid"]
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 def make_checkout(folder: Path, changes: dict[str, tuple[str, str]] | None = None) -> str:
-    """Write the stand-in into ``folder`` as a git checkout; the commit.
-
-    Args:
-        changes: file -> (text, replacement), made before the commit.
-    """
-    for name, text in FILES.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if changes and name in changes:
-            old, new = changes[name]
-            assert old in text, (name, old)
-            text = text.replace(old, new)
-        path.write_text(text)
-    git(folder, "init", "-q")
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "stand-in")
-    return git(folder, "rev-parse", "HEAD")
+    """Write the stand-in into ``folder`` as a git checkout, with these changes; the commit."""
+    return repositories.make_checkout(folder, FILES, changes)

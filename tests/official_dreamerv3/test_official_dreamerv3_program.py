@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from standin_dreamerv3 import FIRST_UPDATE, STEPS, make_checkout
 
-from backends.official_dreamerv3 import Refused, __main__, source
+from backends.official_dreamerv3 import TREE, __main__
 from backends.official_dreamerv3 import recipe as recipes
 from pytest_worldflux_parity import wire
+from pytest_worldflux_parity.wire import Refused
+from pytest_worldflux_parity.wire.checkout import copy_commit
 
 PROJECT = Path(__file__).parents[2]
 ADAPTER = "official_dreamerv3_jax_subprocess"
@@ -115,7 +117,7 @@ def test_the_record_says_what_ran(good):
 def test_what_is_set_beside_the_recipe_is_listed_and_was_set(good):
     folder, record = good
     listed = {entry["key"]: entry["value"] for entry in record.metadata["settings"]}
-    assert set(listed) == {*__main__.FIXED, "jaxcfg.profiler"}
+    assert set(listed) == set(__main__.FIXED)
     assert all(entry["why"] for entry in record.metadata["settings"])
     used = json.loads((folder / "out/official_run/log/config.yaml").read_text())
     assert {k: used[k] for k in listed if k != "jaxcfg.profiler"} == {
@@ -136,9 +138,9 @@ def test_each_statistic_is_that_of_its_own_update_the_last_one_included(good):
 
 def test_observed_and_unobserved_runs_are_the_same(good, tmp_path):
     folder, record = good
-    source.prepare(folder / "checkout", record.metadata["source"]["commit"], tmp_path / "copy")
+    copy_commit(folder / "checkout", record.metadata["source"]["commit"], tmp_path / "copy", "repo", TREE)
     asked = {"config": "atari100k", "units": 32}
-    arguments = recipes.flags("atari100k_pong", 3, asked, str(tmp_path / "log"), {})
+    arguments = recipes.make_flags("atari100k_pong", 3, asked, str(tmp_path / "log"), {})
     code = f"from dreamerv3.main import main; main({arguments!r})"
     command = [sys.executable, "-c", code]
     subprocess.run(command, cwd=tmp_path / "copy", env=environment(), check=True)
@@ -184,7 +186,7 @@ def refused(path, status=1):
     ("fields", "said"),
     [
         ({"adapter": "worldflux_dreamerv3_jax_subprocess"}, "request.adapter"),
-        ({"device": "gpu"}, "request.device: 'gpu' is unknown; valid: cpu, cuda"),
+        ({"device": "gpu"}, "request.device is 'gpu'; valid: cpu, cuda"),
         ({"threads": 0}, "request.threads"),
         ({"source": {}}, "request.source.checkout is missing"),
         ({"recipe": {"agent.opt.lrr": 1.0}}, "did you mean 'agent.opt.lr'"),
@@ -293,9 +295,9 @@ def test_a_drawn_task_without_a_renderer_is_refused_before_it_starts(monkeypatch
     if renderer:
         monkeypatch.setenv("MUJOCO_GL", renderer)
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"lib{name}" if there else None)
-    __main__.set_environment(1, "atari100k_pong")
+    __main__.prepare_environment(1, "atari100k_pong")
     if good:
-        __main__.set_environment(1, "dmc_cartpole_balance")
+        __main__.prepare_environment(1, "dmc_cartpole_balance")
         return
     with pytest.raises(Refused, match="nothing to draw with; to mend: install libegl1"):
-        __main__.set_environment(1, "dmc_cartpole_balance")
+        __main__.prepare_environment(1, "dmc_cartpole_balance")

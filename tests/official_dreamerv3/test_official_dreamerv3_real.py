@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.official_dreamerv3 import source
+from backends.official_dreamerv3 import REPOSITORY
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError
 from pytest_worldflux_parity.inputs.backends import read_backend
 from pytest_worldflux_parity.inputs.checkouts import checkout_path
 from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.wire.checkout import verify_checkout
 
 PROJECT = Path(__file__).parents[2]
 LOCKED = read_lock(PROJECT / "reports/parity/upstream_lock.json").entry("dreamer_atari100k")
@@ -112,7 +113,7 @@ def test_the_record_holds_recipe_parameters_and_provenance(record, checkout):
     assert found.metadata["source"]["commit"] == LOCKED.commit
     parameters = np.load(out / "official_run/log/parameters.npz", allow_pickle=False)
     assert parameters["dyn/dynin0/kernel"].shape == (16, 8)
-    source.verify(checkout, LOCKED.commit)
+    verify_checkout(checkout, LOCKED.commit, REPOSITORY)
 
 
 def test_our_program_states_the_same_effective_recipe(record):

@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 from standin_dreamerv3 import CONFIGS, FILES
 
-from backends.official_dreamerv3 import Refused, observe
+from backends.official_dreamerv3 import observe
 from backends.official_dreamerv3 import recipe as recipes
+from pytest_worldflux_parity.wire import Refused
 
 PONG = "atari100k_pong"
 CARTPOLE = "dmc_cartpole_balance"
@@ -31,32 +32,32 @@ def defaults(small):
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ({"config": "atari"}, "recipe.config: 'atari' is unknown, did you mean 'atari100k'?"),
-        ({"size": "size2m"}, "recipe.size: 'size2m' is unknown, did you mean 'size"),
+        ({"config": "atari"}, "recipe.config is 'atari'; supported here: dmc_proprio, dmc_vision, atari100k"),
+        ({"size": "size2m"}, "recipe.size is 'size2m'; supported here: size1m"),
         ({"config": "dmc_proprio"}, "does not fit the task 'atari100k_pong'"),
-        ({"batchsize": 1}, "recipe.batchsize: unknown key, did you mean 'batch_size'?"),
+        ({"batchsize": 1}, "recipe.batchsize is not a known key; did you mean 'batch_size'?"),
         ({"agent.dyn.rssm.determ": 1}, "did you mean 'agent.dyn.rssm.deter'?"),
         ({"unit": 1}, "did you mean 'units'?"),
-        ({"agent.report": False}, "unknown key"),
-        ({"logger.outputs": ["wandb"]}, "unknown key"),
-        ({"jax.platform": "cpu"}, "unknown key"),
-        ({"env.dmc.repeat": 2}, "unknown key"),
-        ({"units": 0.5}, "recipe.units: 0.5 is not a whole number"),
-        ({"units": True}, "recipe.units: True is not a whole number"),
-        ({"run.steps": 100.5}, "recipe.run.steps: 100.5 is not a whole number"),
-        ({"run.steps": "100"}, "recipe.run.steps: '100' is not a whole number"),
-        ({"agent.opt.lr": "1e-3"}, "recipe.agent.opt.lr: '1e-3' is not a finite number"),
-        ({"agent.opt.lr": float("nan")}, "is not a finite number"),
-        ({"agent.contdisc": 1}, "recipe.agent.contdisc: 1 is not true or false"),
-        ({"agent.contdisc": "False"}, "is not true or false"),
-        ({"agent.enc.simple.mults": []}, "[] is not a list of a whole number"),
-        ({"agent.enc.simple.mults": 2}, "2 is not a list of a whole number"),
-        ({"jax.compute_dtype": 32}, "32 is not a text"),
+        ({"agent.report": False}, "not a known key"),
+        ({"logger.outputs": ["wandb"]}, "not a known key"),
+        ({"jax.platform": "cpu"}, "not a known key"),
+        ({"env.dmc.repeat": 2}, "not a known key"),
+        ({"units": 0.5}, "recipe.units is 0.5; valid: a int"),
+        ({"units": True}, "recipe.units is True; valid: a int"),
+        ({"run.steps": 100.5}, "recipe.run.steps is 100.5; valid: a int"),
+        ({"run.steps": "100"}, "recipe.run.steps is '100'; valid: a int"),
+        ({"agent.opt.lr": "1e-3"}, "recipe.agent.opt.lr is '1e-3'; valid: a float"),
+        ({"agent.opt.lr": float("nan")}, "valid: a finite number"),
+        ({"agent.contdisc": 1}, "recipe.agent.contdisc is 1; valid: a bool"),
+        ({"agent.contdisc": "False"}, "valid: a bool"),
+        ({"agent.enc.simple.mults": []}, "is []; valid: a list of whole numbers"),
+        ({"agent.enc.simple.mults": 2}, "is 2; valid: a list of whole numbers"),
+        ({"jax.compute_dtype": 32}, "is 32; valid: a str"),
     ],
 )
 def test_a_bad_recipe_is_refused_with_key_and_value(recipe, said, defaults):
     with pytest.raises(Refused) as caught:
-        recipes.check_values(PONG, recipes.checked(PONG, recipe), defaults)
+        recipes.coerce_recipe(PONG, recipes.complete_recipe(PONG, recipe), defaults)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -66,13 +67,13 @@ def test_a_bad_recipe_is_refused_with_key_and_value(recipe, said, defaults):
     [("atari_pong", PONG), (PONG, PONG), (CARTPOLE, CARTPOLE), ("dmc_cup_catch", "dmc_cup_catch")],
 )
 def test_a_game_has_two_names_and_one_meaning(task, official):
-    assert recipes.official_task(task) == official
+    assert recipes.to_official_task(task) == official
 
 
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        ("atari_pongg", "is no game of Atari100k, did you mean 'pong'?"),
+        ("atari_pongg", "is no game of Atari100k; did you mean 'pong'?"),
         ("atari100k_skiing", "is no game of Atari100k"),
         ("cartpole-balance", "neither dmc_<domain>_<task> nor atari100k_<game>"),
         ("dmc_cartpole", "neither"),
@@ -82,7 +83,7 @@ def test_a_game_has_two_names_and_one_meaning(task, official):
 )
 def test_what_is_no_task_is_refused(task, said):
     with pytest.raises(Refused) as caught:
-        recipes.official_task(task)
+        recipes.to_official_task(task)
     assert said in str(caught.value)
 
 
@@ -97,11 +98,11 @@ def test_a_task_that_dm_control_has_not_is_refused_with_the_nearest(monkeypatch)
 
 
 def configuration(small, task, recipe, **fixed):
-    asked = recipes.checked(task, recipe)
-    recipes.check_values(task, asked, small.Config(CONFIGS["defaults"]).flat)
-    config = small.parse(recipes.flags(task, 3, asked, "log", fixed), CONFIGS)
-    found = recipes.effective(config, CONFIGS, asked)
-    recipes.confirm(asked, found)
+    asked = recipes.complete_recipe(task, recipe)
+    asked = recipes.coerce_recipe(task, asked, small.Config(CONFIGS["defaults"]).flat)
+    config = small.parse(recipes.make_flags(task, 3, asked, "log", fixed), CONFIGS)
+    found = recipes.effective_recipe(config, CONFIGS, asked)
+    recipes.confirm_recipe(asked, found)
     return found
 
 
@@ -149,11 +150,13 @@ def test_a_value_that_came_out_otherwise_is_refused(small):
     asked = {"config": "atari100k", "units": 32}
     found = configuration(small, PONG, {"units": 64})
     with pytest.raises(Refused, match=r"units: 32 was asked for and the official program uses 64"):
-        recipes.confirm(asked, found)
+        recipes.confirm_recipe(asked, found)
 
 
 def test_what_is_fixed_has_the_last_word(small):
-    line = recipes.flags(PONG, 7, {"config": "atari100k", "batch_size": 8}, "here", {"jax.platform": "cpu"})
+    line = recipes.make_flags(
+        PONG, 7, {"config": "atari100k", "batch_size": 8}, "here", {"jax.platform": "cpu"}
+    )
     assert line[:2] == ["--configs", "atari100k"]
     assert line[-2:] == ["--jax.platform", "cpu"]
     assert line[line.index("--seed") + 1] == "7"

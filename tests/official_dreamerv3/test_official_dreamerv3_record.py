@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from backends.official_dreamerv3 import Refused, record
+from backends.official_dreamerv3 import record
+from pytest_worldflux_parity.wire import Refused
+from pytest_worldflux_parity.wire.recording import check_same_arrays
 
 
 def test_the_arrays_of_a_run_are_its_state(tmp_path):
     np.savez(tmp_path / "parameters.npz", **{"enc/kernel": np.arange(3.0), "opt/step/value": np.int32(2)})
-    state = record.stored_state(tmp_path / "parameters.npz")
+    state = record.read_state(tmp_path / "parameters.npz")
     assert {k: v.tolist() for k, v in state.items()} == {"enc/kernel": [0, 1, 2], "opt/step/value": 2}
 
 
@@ -25,7 +27,7 @@ def test_a_file_of_anything_else_is_refused_in_one_line(tmp_path, damage):
     path = tmp_path / "parameters.npz"
     damage(path)
     with pytest.raises(Refused, match=r"parameters\.npz: not a file of arrays") as refusal:
-        record.stored_state(path)
+        record.read_state(path)
     assert "\n" not in str(refusal.value)
 
 
@@ -38,13 +40,13 @@ def test_a_file_of_anything_else_is_refused_in_one_line(tmp_path, damage):
         ({"weight": np.array([0, np.nan])}, "weight has values that are not finite numbers"),
     ],
 )
-def test_a_state_of_another_model_is_refused(monkeypatch, change, words):
-    monkeypatch.setattr(record, "shapes_of", lambda model: {"weight": np.empty(2), "count": np.empty(())})
+def test_a_state_of_another_model_is_refused(change, words):
+    shapes = {"weight": np.empty(2), "count": np.empty(())}
     good = {"weight": np.zeros(2), "count": np.int32(1)}
-    record.check_state(good, None, "run")
+    check_same_arrays(shapes, good, "run")
     state = {name: value for name, value in {**good, **change}.items() if value is not None}
     with pytest.raises(Refused, match=words):
-        record.check_state(state, None, "run")
+        check_same_arrays(shapes, state, "run")
 
 
 @pytest.mark.parametrize("name", ["vector_reward", "vector_value", "vector_slow_value"])

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from standin_dreamerv3 import make_checkout
 
 from backends.official_dreamerv3 import record
 
-ARGUMENTS = ["--checkout", "nowhere", "--commit", "0" * 40, "--out"]
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """The command line for a stand-in's checkout."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    return ["--checkout", str(folder), "--commit", make_checkout(folder), "--out"]
 
 
-def refusal(out: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert record.main([*ARGUMENTS, str(out)]) == 1
+def refusal(arguments: list[str], modules: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
+    assert dataclasses.replace(record.RECORDER, modules=modules).main(arguments) == 1
     printed, said = capsys.readouterr()
     assert printed == ""
     assert said.count("\n") == 1, said
@@ -21,18 +29,18 @@ def refusal(out: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_package_that_is_missing_is_named_with_the_mend(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(record, "NEEDED", ("json", "no_such_package"))
-    said = refusal(tmp_path / "out", capsys)
+    said = refusal([*arguments, str(tmp_path / "out")], ("json", "no_such_package"), capsys)
     assert "no module no_such_package; to mend: worldflux-parity env create official_dreamerv3" in said
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(record, "NEEDED", ("json",))
     (tmp_path / "file").touch()
-    assert f"--out {tmp_path}/file/out: cannot be written: " in (refusal(tmp_path / "file" / "out", capsys))
-    assert "nowhere" in refusal(tmp_path / "out", capsys)
+    out = tmp_path / "file" / "out"
+    assert f"--out {out}: cannot be written: " in refusal([*arguments, str(out)], ("json",), capsys)
+    arguments[1] = "nowhere"
+    assert "nowhere" in refusal([*arguments, str(tmp_path / "out")], ("json",), capsys)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backends.official_dreamerv3 import Refused, results
-from pytest_worldflux_parity.wire import CurvePoint
+from backends.official_dreamerv3 import results
+from pytest_worldflux_parity.wire import CurvePoint, Refused
 
 LOGGED = [(40, 1.5), (80, -2.0)]
 GOOD = '{"step": 40, "episode/score": 1.5}\n{"step": 80, "episode/score": -2.0}\n'

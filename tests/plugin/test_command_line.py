@@ -27,7 +27,7 @@ def test_what_is_not_there_is_said(project: Project, what: str, workers: str) ->
     project.ini("filterwarnings = error", f"parity_workers = {workers}")
     project.suite(tasks=["alpha"], seeds=2)
     argument, words = NOTHING[what]
-    result = project.run_here(argument)
+    result = project.run(argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     [line] = [x for x in result.errlines if x.startswith("ERROR: ")]
     assert words in line
@@ -36,14 +36,14 @@ def test_what_is_not_there_is_said(project: Project, what: str, workers: str) ->
 
 def test_what_is_there_runs(project: Project) -> None:
     project.suite(tasks=["alpha", "beta"], seeds=2)
-    result = project.run_here(f"{SUITE}::alpha")
+    result = project.run(f"{SUITE}::alpha")
     assert sorted({x["task_id"] for x in project.lines()}) == ["alpha"]
     result.assert_outcomes(passed=4, failed=2)
 
 
 def test_seeds_are_words_of_k(project: Project) -> None:
     project.suite(tasks=["alpha", "beta"], seeds=3)
-    project.run_here("-k", "seed1 and beta")
+    project.run("-k", "seed1 and beta")
     assert {(x["task_id"], x["seed"]) for x in project.lines()} == {("beta", 1)}
 
 
@@ -51,7 +51,7 @@ def test_seeds_are_words_of_k(project: Project) -> None:
 def test_what_is_only_told_of_is_not_judged(project: Project, option: str) -> None:
     project.ini("filterwarnings = error")
     project.suite(tasks=["alpha"], seeds=2)
-    result = project.run_here(option)
+    result = project.run(option)
     assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     assert "alpha[seed=1]" in result.stdout.str()
     assert "verdict" not in result.stdout.str()
@@ -105,7 +105,7 @@ def test_a_suite_whose_name_is_more_than_text_is_refused(project: Project, name:
 def test_a_name_in_capitals_is_a_suite(project: Project) -> None:
     path = project.suite(tasks=["alpha"], seeds=2)
     shutil.move(path, path.with_suffix(".YAML"))
-    result = project.run_here()
+    result = project.run()
     assert len(project.lines()) == 4
-    assert "fake_quick.YAML::verdict[coverage]" in "".join(project.run_here("-rA", run_id="s").outlines)
+    assert "fake_quick.YAML::verdict[coverage]" in "".join(project.run("-rA", run_id="s").outlines)
     assert result.ret == pytest.ExitCode.OK

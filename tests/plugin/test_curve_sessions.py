@@ -39,7 +39,7 @@ def codes(document: dict[str, Any]) -> set[str]:
 
 def test_the_card_tells_where_points_stand_and_what_cannot_be_seen(project: Project) -> None:
     project.suite(tasks=["alpha"])
-    project.run_here()
+    project.run()
     report = project.report()
     told = "3 points a run, the first by 0 frames (0.0%), the longest gap 500 frames (50.0%)"
     assert f"| points | official {told}; worldflux {told} |" in report
@@ -50,7 +50,7 @@ def test_a_suite_that_says_nothing_keeps_its_numbers_with_a_warning(project: Pro
     project.suite(tasks=["alpha"], eval_protocol={"eval_episodes": 1}, metrics=AREA)
     project.suite("loss", tasks=["alpha"], eval_protocol={"eval_episodes": 1},
                   metrics=[{"name": "loss.late", "rule": "equivalence", "margin": 0.1}])  # fmt: skip
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     [warning] = project.document()["warnings"]
     assert warning.startswith("nothing says what the points of the curves of alpha are")
     assert project.document("loss/run.json")["warnings"] == []
@@ -69,7 +69,7 @@ def test_the_last_frames_are_a_window(project: Project) -> None:
     protocol = {"eval_interval": 100, "eval_episodes": 1, "eval_window": {"frames": 250}}
     score = [{"name": "final_return_mean", "rule": "calibrated", "margin": 0.05}]
     project.suite(tasks=["alpha"], eval_protocol=protocol, metrics=score)
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     [task] = project.document()["metrics"]["final_return_mean"]["calibrated"]["tasks"]
     last = [
         p["return"] for line in project.lines() if line["system"] == "official"
@@ -214,7 +214,7 @@ def test_a_null_at_the_judged_step_is_missing_in_every_format(
         tables.legacy("fake_quick", official, side, ["alpha"])
     else:
         tables.suite("fake_quick", official, side, tasks=["alpha"], budget={"step": 1000, "tolerance": 0.1})
-    project.run_here()
+    project.run()
     run = project.document()
     assert codes(run) == (set() if judged else {"null_score"})
     assert (run["verdict"] == "fail") is not judged
@@ -232,7 +232,7 @@ def test_a_table_that_holds_nothing_but_nulls_of_a_seed_lacks_it(project: Projec
     both = [{**r, "score": None} if r["seed"] == 4 else r for r in alpha]
     tables.legacy("one", tables.json("a.json", alpha), tables.json("b.json", nulls), ["alpha"])
     tables.legacy("two", tables.json("c.json", both), tables.json("b.json", nulls), ["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     for name, missing in (("one", 1), ("two", 2)):
         run = project.document(f"{name}/run.json")
         assert run["verdict"] == "fail"
@@ -250,7 +250,7 @@ def test_a_null_of_a_program_is_missing_too(project: Project) -> None:
     program.write_text(text, encoding="utf-8")
     recipe = {"level": 100.0, "behaviour": "nan", "only": ["worldflux/alpha/1"]}
     project.suite(tasks=["alpha"], recipe=recipe)
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     assert codes(project.document()) == {"failed"}
 
 
@@ -267,6 +267,6 @@ def test_more_seeds_than_a_float_can_count_the_orders_of_are_judged(project: Pro
             scores = [{**r, "score": 100.0 if name == "official" else 50.0} for r in scores]
         sides.append(tables.json(f"{name}.json", scores, adapter=name))
     tables.suite("fake_quick", *sides, seeds=600)
-    result = project.run_here("-q")
+    result = project.run("-q")
     assert "Error" not in result.stdout.str()
     assert project.document()["verdict"] == ("pass" if spread else "fail")

@@ -19,6 +19,8 @@ from pytest_worldflux_parity.errors import StoreError
 from tests.conftest import WITHOUT, Project, alive, wait_until
 from tests.execution.walls import needs_walls, processes
 
+pytestmark = pytest.mark.long
+
 # Ends the session; the other two end a part of it, and the session goes on.
 ENDINGS = ("ctrl-c", "terminate", "kill", "closed terminal")
 
@@ -113,36 +115,34 @@ def test_the_session_ends(project: Project, ending: str, walls: str) -> None:
         session = project.start("-n", "1")
     wait_until(lambda: len(running(project)) == 3, "the program and its children")
     all_of_it = {*descendants(session.pid), *processes(project.run_dir(), but=())}
-    assert len(all_of_it) >= 5, "a worker, its guardian, the program and its two children"
+    assert len(all_of_it) >= 4, "a guardian, the program and its two children"
     end(ending, session, terminal)
     session.wait(120)
     wait_until(lambda: not [p for p in all_of_it if alive(p)], "the end of all that was started")
     assert len([x for x in project.lines() if x["success"]]) >= 3
     go.touch()
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert_complete(project)
     assert not processes(project.run_dir(), but=()), "the children of one that ended well end too"
 
 
 @pytest.mark.parametrize("walls", WALLS)
-@pytest.mark.parametrize("victim", ["worker", "program"])
-def test_a_part_of_the_session_ends(project: Project, victim: str, walls: str) -> None:
-    """A worker and a program that are killed are replaced, and what they left ends."""
+def test_a_program_ends(project: Project, walls: str) -> None:
+    """A program that is killed is replaced, and what it left ends."""
     go = waiting_family(project, walls)
-    session = project.start("-n", "1")
+    session = project.start("-n", "2")
     wait_until(lambda: len(running(project)) == 3, "the program and its children")
     first = processes(project.run_dir(), but=())
     folder = project.out_dir("worldflux", "alpha", 1)
     # The children were started by the program, after it.
     program = next(p for p in running(project) if set(descendants(p)) & set(running(project)))
-    worker = next(p for p in descendants(session.pid) if program in descendants(p))
-    os.kill({"worker": worker, "program": program}[victim], signal.SIGKILL)
+    os.kill(program, signal.SIGKILL)
     wait_until(lambda: not [p for p in first if alive(p)], "the end of the program and its children")
     wait_until((folder / "attempt_2" / "pid").exists, "the second attempt")
     go.touch()
     assert session.wait(120) == pytest.ExitCode.OK
     assert_complete(project)
     kinds = [x["error_kind"] for x in project.lines() if (x["system"], x["seed"]) == ("worldflux", 1)]
-    assert kinds == [{"worker": "lost", "program": "killed"}[victim], None]
+    assert kinds == ["killed", None]
     assert not processes(project.run_dir(), but=())

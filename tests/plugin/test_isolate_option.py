@@ -55,7 +55,7 @@ def test_proofs_are_isolated_and_quick_runs_are_not_unless_asked(project: Projec
     by_default(project)
     project.suite(tasks=["alpha"], seeds=2)
     assert project.run().ret in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    assert said(project, "fake_quick") == [isolation.told(None, isolation.OPEN)]
+    assert said(project, "fake_quick") == [isolation.describe_walls(None, isolation.OPEN)]
     project.run("--parity-isolate=require", run_id="asked")
     assert said(project, "fake_quick", "asked") == [HIDDEN]
     project.ini("filterwarnings = error", "parity_workers = 0", "parity_isolate = auto")

@@ -9,6 +9,8 @@ import pytest
 
 from tests.benchmarks.kills import Campaign
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("seed", [3])
 def test_six_random_kills_change_nothing(tmp_path: Path, seed: int) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from tests.attacks.lab import Folder
 from tests.conftest import Project
 
 # Plugin -> what a person types for it. A pair of the fakes takes longer than the time limit.
@@ -29,6 +28,14 @@ def judged(project: Project, run_id: str) -> dict[str, Any]:
     return {key: document[key] for key in ("verdict", "metrics", "gates")}
 
 
+def run(project: Project, *arguments: str, run_id: str) -> None:
+    """From a shell: each plugin is loaded as it is for a person."""
+    status = project.start(*arguments, run_id=run_id).wait(240)
+    said = (project.root / "started.log").read_text(encoding="utf-8")
+    assert status == pytest.ExitCode.OK, said
+    assert "INTERNALERROR" not in said
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("others") / "project"
@@ -38,12 +45,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(root: Path) -> tuple[Project, dict[str, Any]]:
     """A project, and what a run without any of them comes to."""
     root.mkdir()
-    project = Project(cast(pytest.Pytester, Folder(root)))
+    project = Project(root)
     project.suite(seeds=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        result = project.run("-p", "pytest_worldflux_parity.plugin.hooks", run_id="alone")
-    assert result.ret == pytest.ExitCode.OK, result.outlines
+        run(project, "-p", "pytest_worldflux_parity.plugin.hooks", run_id="alone")
     return project, judged(project, "alone")
 
 
@@ -55,9 +61,7 @@ def test_a_plugin_beside_ours(alone: tuple[Project, dict[str, Any]], name: str, 
     own = INI if name == "pytest_asyncio" else ()
     project.ini(f"parity_workers = {workers}", *own)
     run_id = f"{name}_{workers}"
-    result = project.run(*OPTIONS[name], run_id=run_id)
-    assert result.ret == pytest.ExitCode.OK, result.stdout.str()
-    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    run(project, *OPTIONS[name], run_id=run_id)
     assert judged(project, run_id) == expected
     lines = project.lines(run_id=run_id)
     assert {x["attempt"] for x in lines} == {1}

@@ -55,7 +55,7 @@ def pinned(project: Project, run_id: str = "r") -> bool | None:
 
 def test_the_pinned_table_needs_no_word(judged: Project) -> None:
     lock(judged)
-    assert judged.run_here().ret == pytest.ExitCode.OK
+    assert judged.run().ret == pytest.ExitCode.OK
     assert pinned(judged) is True
     assert judged.document()["warnings"] == []
 
@@ -65,7 +65,7 @@ def test_a_table_other_than_the_pinned_one_fails_the_verdict(judged: Project) ->
     was = hashlib.sha256((judged.root / PLACE).read_bytes()).hexdigest()
     table(judged.root / PLACE, "made up")
     now = hashlib.sha256((judged.root / PLACE).read_bytes()).hexdigest()
-    result = judged.run_here()
+    result = judged.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     document = judged.document()
     [finding] = document["gates"]["validity"]["findings"]
@@ -84,7 +84,7 @@ def test_a_table_that_nothing_pins_is_told_first(judged: Project, locked: str) -
         lock(judged, suite="other")
     elif locked == "no pin":
         lock(judged, oracle_files=None)
-    result = judged.run_here()
+    result = judged.run()
     assert result.ret == pytest.ExitCode.OK
     assert judged.document()["warnings"][0] == UNPINNED
     assert pinned(judged) is False
@@ -97,7 +97,7 @@ def test_the_command_that_it_names_pins_it(judged: Project, monkeypatch: pytest.
     lock(judged, oracle_files=None)
     monkeypatch.chdir(judged.root)
     assert cli.main(UNPINNED.partition("worldflux-parity ")[2].rstrip(")").split()) == 0
-    assert judged.run_here().ret == pytest.ExitCode.OK
+    assert judged.run().ret == pytest.ExitCode.OK
     assert pinned(judged) is True
 
 
@@ -106,17 +106,17 @@ def test_a_table_of_the_command_line_is_told_and_is_no_pinned_one(judged: Projec
     lock(judged)
     table(judged.root / "other.json", "other")
     other = ("--parity-upstream", "other.json", "--parity-upstream-format", "canonical_json")
-    assert judged.run_here(*other).ret == pytest.ExitCode.OK
+    assert judged.run(*other).ret == pytest.ExitCode.OK
     assert "the official table other.json is not the one that" in judged.document()["warnings"][0]
     assert pinned(judged) is False
     same = ("--parity-upstream", PLACE, "--parity-upstream-format", "canonical_json")
-    assert judged.run_here(*same, run_id="same").ret == pytest.ExitCode.OK
+    assert judged.run(*same, run_id="same").ret == pytest.ExitCode.OK
     assert pinned(judged, "same") is True
 
 
 def test_a_live_official_side_has_no_table_to_pin(project: Project) -> None:
     project.suite(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     assert pinned(project) is None
     assert project.document()["warnings"] == []
 
@@ -141,11 +141,11 @@ def test_a_campaign_makes_nothing_of_a_table_other_than_the_pinned_one(judged: P
     command = ("suites/campaign/one.yaml", "--parity-source", "oracle")
     lock(judged)
     table(judged.root / PLACE, "made up")
-    result = judged.run_here(*command)
+    result = judged.run(*command)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "nothing is written: the official table suites/quick/official.json is not" in result.stdout.str()
     assert not made.exists()
     lock(judged)
-    result = judged.run_here(*command, run_id="two")
+    result = judged.run(*command, run_id="two")
     assert result.ret == pytest.ExitCode.OK, result.outlines
     assert made.exists()

@@ -56,7 +56,7 @@ def test_every_bad_backend_fails_its_own_pair_and_nothing_else(project: Project)
         ],
     )
     late_suite(project)
-    result = project.run_here("-n", "2", "-rA", "--junitxml", "junit.xml")
+    result = project.run("-n", "2", "-rA", "--junitxml", "junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
     assert "Traceback" not in text
@@ -105,7 +105,7 @@ def test_a_backend_that_cannot_be_started(project: Project) -> None:
     }  # fmt: skip
     (folder / "backend.yaml").write_text(json.dumps(description), encoding="utf-8")
     project.suite(worldflux={"backend": "absent"}, tasks=["alpha"], seeds=1)
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*absent: /nonexistent/program cannot be started: *"])
     assert project.document()["verdict"] == "fail"
@@ -114,7 +114,7 @@ def test_a_backend_that_cannot_be_started(project: Project) -> None:
 def test_a_retry_counts_and_is_recorded(project: Project) -> None:
     """The first attempt of each run fails; with one retry the suite passes, and both attempts are kept."""
     project.suite(tasks=["alpha"], recipe={"behaviour": "flaky"}, retries=1)
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     lines = project.lines()
     assert [x["status"] for x in lines] == ["failed", "success"] * 6
@@ -123,7 +123,7 @@ def test_a_retry_counts_and_is_recorded(project: Project) -> None:
 
 def test_an_official_side_that_fails_does_not_keep_worldflux_from_running(project: Project) -> None:
     project.suite(tasks=["alpha"], seeds=1, recipe={"behaviour": "crash", "only": ["official/alpha/0"]})
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     assert {x["system"]: x["success"] for x in project.lines()} == {"official": False, "worldflux": True}
 
 

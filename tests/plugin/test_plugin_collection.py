@@ -108,7 +108,7 @@ def test_every_bad_suite_says_what_where_and_how_to_mend_it(project: Project) ->
     add_backend(project, "lonely", environment="own")
     add_backend(project, "locked", source={"lock": "some_suite"})
 
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED
     text = result.stdout.str()
     assert "Traceback" not in text
@@ -127,7 +127,7 @@ def test_a_broken_backend_description_names_its_line(project: Project) -> None:
     path = project.root / "backends" / "fake_worldflux" / "backend.yaml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("system: worldflux", "system: wordflux"), encoding="utf-8")
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
         ["*backend.yaml:4: system is 'wordflux'; did you mean 'worldflux'?; valid: official, worldflux"]
@@ -139,7 +139,7 @@ def test_a_suite_outside_the_project_is_refused(
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "suite.yaml"
     elsewhere.write_text(project.suite().read_text(encoding="utf-8"), encoding="utf-8")
-    result = project.run_here("-n0", f"--rootdir={project.root}", str(elsewhere))
+    result = project.run("-n0", f"--rootdir={project.root}", str(elsewhere))
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["*suite.yaml: a suite lies in the project, *"])
 
@@ -148,9 +148,9 @@ def test_a_suite_needs_no_environment_to_be_listed(project: Project) -> None:
     """--collect-only shows the pairs of a suite whose backend is not there yet."""
     add_backend(project, "lonely", environment="own")
     project.suite(tasks=["alpha"], worldflux={"backend": "lonely"})
-    assert project.run_here("--collect-only", "-q").ret == pytest.ExitCode.OK
+    assert project.run("--collect-only", "-q").ret == pytest.ExitCode.OK
     # Nor to be run on its other side.
-    result = project.run_here("--parity-systems", "official")
+    result = project.run("--parity-systems", "official")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert project.document()["verdict"] == "inconclusive"
     assert {line["system"] for line in project.lines()} == {"official"}

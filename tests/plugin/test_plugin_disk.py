@@ -82,7 +82,7 @@ def test_a_full_disk(project: Project, small_disk: Path, workers: str, finished:
     assert after.endswith(b"\n"), "with no torn line"
 
     filler.unlink()
-    result = project.run_here("--parity-output", "small", "--parity-resume")
+    result = project.run("--parity-output", "small", "--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert stored.read_bytes().startswith(before)
     assert successes(stored) == Counter(ALL), "nothing is lost or there twice"
@@ -95,7 +95,7 @@ def test_a_full_disk(project: Project, small_disk: Path, workers: str, finished:
 def test_a_torn_last_line_under_workers(project: Project) -> None:
     """What a crash left of a line is passed over, by several writers at once too, and its run is not lost."""
     project.suite(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     stored = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
     lines = stored.read_bytes().splitlines(keepends=True)
     stored.write_bytes(b"".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
@@ -107,7 +107,7 @@ def test_a_torn_last_line_under_workers(project: Project) -> None:
     sessions.write_bytes(sessions.read_bytes().splitlines(keepends=True)[0])
     for seed in (1, 2):
         (project.out_dir("worldflux", "alpha", seed) / "attempt_1" / "metrics.json").unlink()
-    result = project.run_here("--parity-resume", "-n", "2")
+    result = project.run("--parity-resume", "-n", "2")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert successes(stored) == Counter(ALL)
     assert "1 torn lines of parity_runs.jsonl were passed over" in project.document()["warnings"]
@@ -126,7 +126,7 @@ def test_two_sessions_that_make_one_run_directory_at_the_same_moment(project: Pr
 def test_a_run_directory_that_cannot_be_written(project: Project) -> None:
     project.suite(tasks=["alpha"])
     (project.root / "file").write_text("", encoding="utf-8")
-    result = project.run_here("--parity-output", "file")
+    result = project.run("--parity-output", "file")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*file/r: cannot be written: *; to mend: choose a writable --parity-output"])
 
@@ -136,12 +136,12 @@ def test_a_run_directory_that_becomes_read_only(project: Project, small_disk: Pa
     project.suite(
         tasks=["alpha"], recipe={"level": 100.0, "behaviour": "flaky", "only": ["worldflux/alpha/2"]}
     )
-    assert project.run_here("--parity-output", "small").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-output", "small").ret == pytest.ExitCode.TESTS_FAILED
     stored = small_disk / "r" / "fake_quick" / "parity_runs.jsonl"
     before = stored.read_bytes()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
-        result = project.run_here("--parity-output", "small", "--parity-resume")
+        result = project.run("--parity-output", "small", "--parity-resume")
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -149,4 +149,4 @@ def test_a_run_directory_that_becomes_read_only(project: Project, small_disk: Pa
     assert stored.read_bytes() == before
     assert os.listdir(small_disk / "r" / "fake_quick") != []
     anew = ("--parity-resume", "--parity-retry-failed=its program is mended")
-    assert project.run_here("--parity-output", "small", *anew).ret == pytest.ExitCode.OK
+    assert project.run("--parity-output", "small", *anew).ret == pytest.ExitCode.OK

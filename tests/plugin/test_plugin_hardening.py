@@ -64,10 +64,10 @@ def beside_the_log(project: Project) -> list[dict[str, Any]]:
 def test_an_edited_line_is_a_finding_and_no_other_suite_suffers(project: Project) -> None:
     for name in (*EDITS, "untouched"):
         project.suite(name, tasks=["alpha"], seeds=2)
-    assert project.run_here("-n", "2").ret == pytest.ExitCode.OK
+    assert project.run("-n", "2").ret == pytest.ExitCode.OK
     for name, (change, _) in EDITS.items():
         edit(project, name, change)
-    result = project.run_here("--parity-resume", "-n", "2")
+    result = project.run("--parity-resume", "-n", "2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     for stream in (result.stdout.str(), result.stderr.str()):
         assert "Traceback" not in stream
@@ -82,23 +82,23 @@ def test_an_edited_line_is_a_finding_and_no_other_suite_suffers(project: Project
 def test_a_record_is_compared_with_its_file_which_has_to_be_there(project: Project) -> None:
     """An edited metrics.json is found too, and so is an edited line whose metrics.json was taken away."""
     project.suite(tasks=["alpha"], seeds=2)
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     [path] = project.out_dir("worldflux", "alpha", 0).glob("attempt_*/metrics.json")
     sealed = project.lines()[1]["artifacts_sha256"]["metrics"]
     assert len(sealed) == 64
     path.write_text(path.read_text(encoding="utf-8") + " ", encoding="utf-8")
-    assert project.run_here("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
     [finding] = beside_the_log(project)
     assert (finding["code"], finding["seed"]) == ("record_differs_from_artifact", 0)
     path.unlink()
     edit(project, "fake_quick", raised)
-    assert project.run_here("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
     [finding] = beside_the_log(project)
     assert (finding["code"], finding["seed"]) == ("record_without_artifact", 0)
     assert project.document()["verdict"] == "fail"
     # Nor is the line's word for it enough.
     edit(project, "fake_quick", with_(artifacts={}))
-    assert project.run_here("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
     [finding] = beside_the_log(project)
     assert (finding["code"], finding["seed"]) == ("record_without_artifact", 0)
 
@@ -145,14 +145,14 @@ def odd_backend(project: Project) -> dict[str, str]:
 def test_numbers_without_end_fail_their_pair_in_one_line(project: Project) -> None:
     tasks = [{"id": f"t{n}", "recipe": {"number": text}} for n, text in enumerate(NUMBERS)]
     project.suite(tasks=[*tasks, "good"], seeds=1, worldflux=odd_backend(project))
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     failed = {x["task_id"]: x["error"] for x in project.lines() if not x["success"]}
     assert failed.keys() == {t["id"] for t in tasks}
     for task, told in zip(tasks, NUMBERS.values(), strict=True):
         assert told in failed[str(task["id"])]
     before = len(project.lines())
-    again = project.run_here("--parity-resume", "--parity-retry-failed=to see")
+    again = project.run("--parity-resume", "--parity-retry-failed=to see")
     assert len(project.lines()) == before + len(NUMBERS), "what failed is tried again, and nothing else"
     for text in (result.stdout.str(), again.stdout.str(), project.report()):
         assert "Traceback" not in text
@@ -162,7 +162,7 @@ def test_numbers_without_end_fail_their_pair_in_one_line(project: Project) -> No
 def test_a_surrogate_in_what_a_program_says_costs_no_report(project: Project) -> None:
     """Nor is what it does not say (its adapter in the metadata) made up for it."""
     project.suite(tasks=["alpha"], worldflux=odd_backend(project), seeds=2)
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     assert project.document()["verdict"] == "pass"
     assert "fake_quick" in project.report()
     stated = {(x["system"], x["adapter_id"], x["backend_kind"]) for x in project.lines()}
@@ -173,7 +173,7 @@ def test_a_surrogate_in_what_a_program_says_costs_no_report(project: Project) ->
     more = 'record.metadata["effective_recipe"] = {**request.recipe, "\\ud800": "\\ud800"}\n'
     text = backend.read_text(encoding="utf-8").replace("# A program", more + "# A program")
     backend.write_text(text, encoding="utf-8")
-    result = project.run_here(run_id="other")
+    result = project.run(run_id="other")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "INTERNALERROR" not in result.stdout.str()
     assert "recipe_mismatch" in project.report(run_id="other")
@@ -186,13 +186,13 @@ def test_a_mistake_in_one_suite_leaves_the_others_their_verdict(
         project.suite(name, tasks=["alpha"], seeds=2)
     plugin = project.root / "mistake.py"
     plugin.write_text(
-        "from pytest_worldflux_parity.judgement import judge_quick\n"
-        "assemble = judge_quick.assemble\n"
+        "from pytest_worldflux_parity.judgement import judge_run\n"
+        "assemble = judge_run.assemble\n"
         "def mistaken(prepared, *rest):\n"
         "    if prepared.suite.suite_id == 'one':\n"
         "        raise KeyError('seed')\n"
         "    return assemble(prepared, *rest)\n"
-        "judge_quick.assemble = mistaken\n",
+        "judge_run.assemble = mistaken\n",
         encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(project.root), prepend=":")

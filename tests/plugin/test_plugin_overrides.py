@@ -39,7 +39,7 @@ def sources(project: Project, run_id: str = "r") -> dict[str, Any]:
 def test_a_table_in_place_of_a_live_side(project: Project) -> None:
     project.suite()
     table(project.root / "published.jsonl", "o")
-    project.run_here(*given("upstream", "published.jsonl")).stdout.fnmatch_lines([f"*{LIVE}*"])
+    project.run(*given("upstream", "published.jsonl")).stdout.fnmatch_lines([f"*{LIVE}*"])
     run = project.document()
     assert run["verdict"] == "pass"
     assert {line["system"] for line in project.lines()} == {"worldflux"}
@@ -64,11 +64,11 @@ def test_tables_in_place_of_both_sides_decide(project: Project) -> None:
              (("upstream", "own"), ("worldflux", "other"))}  # fmt: skip
     legacy = {"suite_id": "old", "family": "fake", "tasks": ["alpha", "beta"], **sides}
     (folder / "old.yaml").write_text(json.dumps(legacy))
-    project.run_here()
+    project.run()
     assert project.document("old/run.json")["verdict"] == "pass"
     worse = table(project.root / "worse.jsonl", "w", factor=0.7)
     other = table(project.root / "up.jsonl", "u")
-    project.run_here(*given("upstream", other), *given("worldflux", worse), run_id="replaced")
+    project.run(*given("upstream", other), *given("worldflux", worse), run_id="replaced")
     run = project.document("old/run.json", "replaced")
     assert run["verdict"] == "fail"
     assert run["sources"]["worldflux"]["replaces"] == {
@@ -87,16 +87,16 @@ def test_ini_twins_and_workers(project: Project) -> None:
         "parity_worldflux = data/w.jsonl",
         "parity_worldflux_format = canonical_jsonl",
     )
-    project.run_here("-n2")
+    project.run("-n2")
     assert sources(project)["worldflux"]["replaces"] == {"adapter": "fake_worldflux"}
     assert project.document()["verdict"] == "pass"
 
 
-def test_a_typed_path_is_the_shells(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_typed_path_is_the_shells(project: Project) -> None:
     project.suite()
     table(project.root / "data" / "w.jsonl", "w")
-    monkeypatch.chdir(project.root / "data")
-    project.run_here(*given("worldflux", "w.jsonl"), "../suites/quick/fake_quick.yaml", "--rootdir=..")
+    suite = "../suites/quick/fake_quick.yaml"
+    project.run(*given("worldflux", "w.jsonl"), suite, "--rootdir=..", folder="data")
     assert sources(project)["worldflux"]["path"] == "data/w.jsonl"
 
 
@@ -106,7 +106,7 @@ def test_only_the_format(project: Project) -> None:
     table(folder / "o.jsonl", "o")
     artifact = {"path": "o.jsonl", "format": "canonical_json", "commit": "c0ffee"}
     project.suite(official={"artifact": artifact})
-    project.run_here("--parity-upstream-format=canonical_jsonl")
+    project.run("--parity-upstream-format=canonical_jsonl")
     upstream = sources(project)["upstream"]
     assert (upstream["path"], upstream["format"]) == ("suites/quick/o.jsonl", "canonical_jsonl")
     assert upstream["commit"] == "c0ffee"
@@ -117,16 +117,16 @@ def test_a_resume_wants_the_same_tables(project: Project) -> None:
     project.suite()
     one = table(project.root / "one.jsonl", "o")
     (project.root / "copy.jsonl").write_bytes(one.read_bytes())
-    project.run_here(*given("upstream", "one.jsonl"))
+    project.run(*given("upstream", "one.jsonl"))
     before = project.document()
-    assert project.run_here("--parity-resume", *given("upstream", "one.jsonl")).ret == 0
+    assert project.run("--parity-resume", *given("upstream", "one.jsonl")).ret == 0
     assert project.document()["pairs"] == before["pairs"]
     for other in ([], given("upstream", "copy.jsonl"), given("worldflux", "one.jsonl")):
-        result = project.run_here("--parity-resume", *other)
+        result = project.run("--parity-resume", *other)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["*changed since the run was sealed*leave --parity-resume out*"])
     one.write_text(one.read_text().replace("100.", "101."))
-    result = project.run_here("--parity-resume", *given("upstream", "one.jsonl"))
+    result = project.run("--parity-resume", *given("upstream", "one.jsonl"))
     result.stderr.fnmatch_lines(["*the official table changed since the run was sealed*"])
 
 
@@ -138,7 +138,7 @@ def test_a_table_that_changes_during_the_run_is_no_pass(project: Project) -> Non
         "def pytest_runtest_teardown(item):\n"
         f"    open({str(path)!r}, 'a').write('\\n')\n"
     )  # fmt: skip
-    project.run_here(*given("upstream", "one.jsonl"))
+    project.run(*given("upstream", "one.jsonl"))
     run = project.document()
     assert run["verdict"] == "fail"
     assert run["gates"]["validity"]["findings"][0]["code"] == "changed_since_sealed"
@@ -161,7 +161,7 @@ def test_a_table_that_changes_during_the_run_is_no_pass(project: Project) -> Non
 )
 def test_half_an_override_is_refused(project: Project, arguments: list[str], said: str) -> None:
     project.suite()
-    result = project.run_here(*arguments)
+    result = project.run(*arguments)
     assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
     assert any(said in line for line in (*result.outlines, *result.errlines))
     assert not project.run_dir().joinpath("run.json").exists()
@@ -172,10 +172,10 @@ def test_a_table_outside_the_project_needs_the_equals_sign(
 ) -> None:
     project.suite()
     path = table(tmp_path_factory.mktemp("outside") / "w.jsonl", "w")
-    result = project.run_here("--parity-worldflux", str(path), "--parity-worldflux-format", "canonical_jsonl")
+    result = project.run("--parity-worldflux", str(path), "--parity-worldflux-format", "canonical_jsonl")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*write --parity-worldflux=*"])
-    project.run_here(*given("worldflux", path))
+    project.run(*given("worldflux", path))
     assert sources(project)["worldflux"]["path"] == "w.jsonl"
 
 
@@ -188,8 +188,8 @@ def test_columns_and_units_are_of_a_format(project: Project) -> None:
         "path": "absent.csv", "format": "columns", "columns": {"task": "env"}, "frames_per_step": 2,
     }  # fmt: skip
     project.suite(official={"artifact": artifact})
-    assert project.run_here("--parity-upstream=other.csv", run_id="same").ret == 0
-    assert project.run_here(*given("upstream", "t.jsonl"), run_id="other").ret == 0
+    assert project.run("--parity-upstream=other.csv", run_id="same").ret == 0
+    assert project.run(*given("upstream", "t.jsonl"), run_id="other").ret == 0
     for run_id in ("same", "other"):
         run = project.document(run_id=run_id)
         assert {pair["upstream_step"] for pair in run["pairs"]} == {1000}

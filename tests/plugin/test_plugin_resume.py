@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ def stored(project: Project) -> int:
 def undisturbed(project: Project) -> dict[str, Any]:
     """What a run of the same suite that nobody disturbs comes to."""
     go(project)
-    assert project.run_here(run_id="undisturbed").ret == pytest.ExitCode.OK
+    assert project.run(run_id="undisturbed").ret == pytest.ExitCode.OK
     return project.document(run_id="undisturbed")
 
 
@@ -74,59 +73,13 @@ def test_controller_killed(project: Project) -> None:
     before = project.lines()
 
     go(project)
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert project.lines()[:5] == before, "finished runs are left as they are"
     assert set(successes(project).values()) == {1}, "no run succeeded twice"
     killed, again = project.lines()[5:]
     assert (killed["attempt"], killed["error_kind"]) == (1, "lost"), "the killed attempt keeps its folder"
     assert (again["attempt"], again["success"]) == (2, True)
-    assert_as_undisturbed(project)
-
-
-def parent(pid: int) -> int:
-    """Process id of the parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def test_worker_killed_under_xdist(project: Project) -> None:
-    """kill -9 of a worker: its pair is run again by another, and nothing else is."""
-    waiting(project, "worldflux/alpha/1")
-    session = project.start("-n", "2")
-    wait_until(lambda: stored(project) == 5 and project.pids(), "all but the waiting run")
-    program = project.pids()[0]
-    worker = parent(program)
-    assert worker != session.pid
-    os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: not alive(program), "the program's end")
-    go(project)
-    assert session.wait(120) == pytest.ExitCode.OK
-    assert len(successes(project)) == 6
-    assert set(successes(project).values()) == {1}
-    tries = [x for x in project.lines() if (x["system"], x["seed"]) == ("worldflux", 1)]
-    assert [(x["attempt"], x["error_kind"]) for x in tries] == [(1, "lost"), (2, None)]
-    assert_as_undisturbed(project)
-
-
-def test_pairs_that_xdist_drops_leave_the_verdict_open(project: Project) -> None:
-    """With --max-worker-restart=0 a lost worker ends the session, and xdist says nothing of the rest."""
-    waiting(project, "worldflux/alpha/0", "worldflux/alpha/1")
-    session = project.start("-n", "2", "--max-worker-restart=0", "--junitxml=j.xml")
-    wait_until(lambda: stored(project) == 2 and len(project.pids()) == 2, "two waiting runs")
-    os.kill(parent(project.pids()[0]), signal.SIGKILL)
-    log = project.root / "started.log"
-    wait_until(lambda: "worker restarting disabled" in log.read_text(encoding="utf-8"), "xdist's word")
-    go(project)
-    assert session.wait(120) == pytest.ExitCode.TESTS_FAILED
-    run = project.document()
-    assert run["verdict"] == "inconclusive"
-    lost = {m["seed"] for m in run["missing"]["upstream_only"]} - {2}
-    assert len(lost) == 1
-    assert [m["seed"] for m in run["missing"]["worldflux_only"]] == [2], "it was never sent to a worker"
-    junit = (project.root / "j.xml").read_text(encoding="utf-8")
-    assert f"crashed while running 'suites/quick/fake_quick.yaml::alpha[seed={lost.pop()}]'" in junit
-    assert "expected results were not run" in junit
-    assert project.run_here("--parity-resume", "-n", "2").ret == pytest.ExitCode.OK
     assert_as_undisturbed(project)
 
 
@@ -141,9 +94,7 @@ def test_ctrl_c(project: Project) -> None:
     assert project.document()["verdict"] == "inconclusive"
     assert project.document()["verdict_reason"].startswith("coverage: 3 of 6 expected results were not run")
     go(project)
-    assert project.run_here("--parity-resume", run_id=None).ret == pytest.ExitCode.OK, (
-        "the latest run is meant"
-    )
+    assert project.run("--parity-resume", run_id=None).ret == pytest.ExitCode.OK, "the latest run is meant"
     assert set(successes(project).values()) == {1}
     assert project.document()["verdict"] == "pass"
 
@@ -153,7 +104,7 @@ def test_two_sessions_in_one_run(project: Project) -> None:
     session = project.start()
     wait_until(project.pids, "the waiting run")
     for extra in ((), ("--parity-resume",)):
-        other = project.run_here(*extra)
+        other = project.run(*extra)
         assert other.ret == pytest.ExitCode.USAGE_ERROR
         other.stderr.fnmatch_lines(["*another pytest is using this run directory; to mend: wait*"])
     go(project)
@@ -164,7 +115,7 @@ def test_two_sessions_in_one_run(project: Project) -> None:
 def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> None:
     """A record without a line is recovered, a torn line passed over, and the first success counts."""
     project.suite(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     first = project.document()
     path = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -177,7 +128,7 @@ def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> N
     sessions.write_text(sessions.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     starts = len(list(project.root.glob("reports/**/attempt_*")))
 
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert len(list(project.root.glob("reports/**/attempt_*"))) == starts, "nothing ran"
     kept = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines() if "recovered" in x][-1]
@@ -198,10 +149,10 @@ def test_a_finished_run_is_resumed_from_its_records_alone(project: Project) -> N
     again = {**json.loads(lines[0]), "attempt": 2}
     store = SuiteStore(project.run_dir(), "fake_quick")
     store.append(again)
-    assert project.run_here("--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run("--parity-resume").ret == pytest.ExitCode.OK
     again["metrics"]["curve"][-1]["return"] += 50.0
     store.append({**again, "attempt": 3})
-    assert project.run_here("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-resume").ret == pytest.ExitCode.TESTS_FAILED
     run = project.document()
     assert run["verdict"] == "fail"
     assert [f["code"] for f in run["gates"]["validity"]["findings"]] == ["conflicting_success"]
@@ -214,7 +165,7 @@ def test_what_a_resume_refuses(project: Project) -> None:
     lock = project.root / "reports" / "parity" / "upstream_lock.json"
 
     def refused(text: str, *arguments: str, run_id: str = "r") -> None:
-        result = project.run_here(*arguments, run_id=run_id)
+        result = project.run(*arguments, run_id=run_id)
         assert result.ret == pytest.ExitCode.USAGE_ERROR, result.stdout.str()
         assert text in result.stderr.str()
         assert "to mend: " in result.stderr.str() or "valid: " in result.stderr.str()
@@ -223,7 +174,7 @@ def test_what_a_resume_refuses(project: Project) -> None:
     refused("no such run to resume", "--parity-resume")
     assert not (project.root / "reports").exists()
     refused("no quick run to resume in", "--parity-resume", run_id="")
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     refused("this run exists; to mend: add --parity-resume, or choose another --parity-run-id")
     refused("seeds changed since the run was sealed", "--parity-resume", "--parity-seeds", "0,1")
 
@@ -293,7 +244,7 @@ def test_what_a_failed_program_left_is_no_result(project: Project, monkeypatch: 
 def test_a_log_that_is_no_file_is_refused(project: Project, name: str, kind: str) -> None:
     """In one line: nothing waits for a pipe, and what a link leads to is neither read nor written."""
     project.suite(tasks=["alpha"], seeds=2)
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     path, other = project.run_dir() / "fake_quick" / name, project.root / "private.txt"
     other.write_text("a diary\n", encoding="utf-8")
     path.unlink()

@@ -33,7 +33,7 @@ def littering(project: Project, **recipe: object) -> Path:
 
 def test_all_stays_by_default(project: Project) -> None:
     outside = littering(project)
-    project.run_here()
+    project.run()
     assert files(project.out_dir("official", "alpha", 0) / "attempt_1") >= LITTER
     assert project.document("run.json")["retention"] == "full"
     assert (outside / "precious.txt").exists()
@@ -41,7 +41,7 @@ def test_all_stays_by_default(project: Project) -> None:
 
 def test_minimal_keeps_records_logs_and_what_gates_need(project: Project) -> None:
     outside = littering(project)
-    project.run_here("--parity-retention=minimal")
+    project.run("--parity-retention=minimal")
     left = files(project.out_dir("official", "alpha", 0) / "attempt_1")
     assert left == (KEPT - {"progress.jsonl"}) | {"run/config.yaml"}
     assert (outside / "precious.txt").read_text() == "keep"
@@ -50,7 +50,7 @@ def test_minimal_keeps_records_logs_and_what_gates_need(project: Project) -> Non
     # The verdict rests on what is kept: it can be made again from it.
     before = project.document()
     assert "fail" not in {g["verdict"] for g in before["gates"].values()}
-    project.run_here("--parity-resume")
+    project.run("--parity-resume")
     again = project.document()
     for key in ("verdict", "pairs", "stats", "gates", "runs"):
         assert before[key] == again[key], key
@@ -59,7 +59,7 @@ def test_minimal_keeps_records_logs_and_what_gates_need(project: Project) -> Non
 def test_a_failed_attempt_keeps_its_logs(project: Project) -> None:
     littering(project, then="crash")
     project.ini("filterwarnings = error", "parity_workers = 0", "parity_retention = minimal")
-    result = project.run_here()
+    result = project.run()
     result.stdout.fnmatch_lines(["*the replay buffer is empty*"])
     left = files(project.out_dir("worldflux", "alpha", 0) / "attempt_1")
     assert left == {"request.json", "stdout.log", "stderr.log"}
@@ -69,7 +69,7 @@ def test_a_failed_attempt_keeps_its_logs(project: Project) -> None:
 def test_another_word_is_refused(project: Project) -> None:
     project.suite()
     project.ini("parity_workers = 0", "parity_retention = some")
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*parity_retention is 'some': valid: minimal, full*"])
 
@@ -79,16 +79,16 @@ def test_nothing_of_a_failed_attempt_goes_before_its_log_is_kept(tmp_path: Path)
     folder.mkdir()
     (folder / "core").write_text("x")
     (folder / "stdout.log").write_text("")
-    retention.apply("minimal", folder, {"success": False})
+    retention.apply_retention("minimal", folder, {"success": False})
     assert files(folder) == {"core", "stdout.log"}
     # A link is no log: what it leads to may be gone tomorrow.
     (tmp_path / "log").write_text("why")
     (folder / "stderr.log").symlink_to(tmp_path / "log")
-    retention.apply("minimal", folder, {"success": False})
+    retention.apply_retention("minimal", folder, {"success": False})
     assert files(folder) == {"core", "stdout.log", "stderr.log"}
     (folder / "stderr.log").unlink()
     (folder / "stderr.log").write_text("why")
-    retention.apply("minimal", folder, {"success": False})
+    retention.apply_retention("minimal", folder, {"success": False})
     assert files(folder) == {"stdout.log", "stderr.log"}
 
 
@@ -129,5 +129,5 @@ def test_exactly_what_is_named_stays(tree: set[str], listed: set[str]) -> None:
                 target.write_text("x")
                 made.add(path)
         manifest = {"score_paths": [{"path": p} for p in listed], "checkpoint_paths": [{"path": "a"}]}
-        retention.apply("minimal", folder, {"success": True, "artifact_manifest": manifest})
-        assert files(folder) == {p for p in made if p in listed or p in retention.KEPT}
+        retention.apply_retention("minimal", folder, {"success": True, "artifact_manifest": manifest})
+        assert files(folder) == {p for p in made if p in listed or p in retention.KEPT_FILES}

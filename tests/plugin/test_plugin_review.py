@@ -29,7 +29,7 @@ def test_a_scalar_counts_at_the_budget_only(project: Project) -> None:
     hidden = [{**r, "score": 9.0 + r["seed"] / 100} for r in good] + [{**r, "step": 999_999} for r in good]
     official = table(folder / "o.json", [{**r, "score": r["score"] + 0.003} for r in good])
     project.suite(**loss, official=official, worldflux=table(folder / "w.json", hidden))
-    assert project.run_here().ret == 1
+    assert project.run().ret == 1
     assert project.document()["metrics"]["loss.late"]["verdict"] == "fail"
 
 
@@ -42,7 +42,7 @@ def test_a_renumbered_part_of_the_official_table_is_a_copy(project: Project) -> 
         "worldflux": table(folder / "w.json", copied),
     }
     project.suite(**sides, tasks=["alpha"], seeds={"official": 10, "worldflux": 5})
-    assert project.run_here().ret == 1
+    assert project.run().ret == 1
     assert project.document()["gates"]["independence"]["findings"][0]["code"] == "identical_scores"
 
 
@@ -60,7 +60,7 @@ def test_a_single_pair_and_scores_below_the_floor_do_not_pass_quietly(project: P
         "worldflux": table(folder / "w2.json", [{**r, "score": r["score"] / 9} for r in small]),
     }
     project.suite("small", **sides, tasks=["alpha"], seeds=3)
-    result = project.run_here()
+    result = project.run()
     assert result.ret == 1
     assert project.document("one/run.json")["verdict"] == "inconclusive"
     assert project.document("small/run.json")["verdict"] == "inconclusive"
@@ -70,7 +70,7 @@ def test_a_single_pair_and_scores_below_the_floor_do_not_pass_quietly(project: P
 def test_a_suite_needs_a_budget_and_programs_of_the_right_side(project: Project) -> None:
     project.suite("nobudget", budget=None)
     project.suite("swapped", official={"backend": "fake_worldflux"})
-    result = project.run_here()
+    result = project.run()
     assert result.ret != 0
     result.stdout.fnmatch_lines(
         [

@@ -21,7 +21,7 @@ def test_a_suite_that_is_wholly_deselected_is_judged(project: Project, workers: 
     project.suite("two", tasks=["beta"])
     gone = [f"--deselect=suites/quick/two.yaml::beta[seed={seed}]" for seed in range(3)]
     for run_id, arguments in (("k", ["-k", "alpha"]), ("d", gone)):
-        result = project.run_here("-n", workers, *arguments, run_id=run_id)
+        result = project.run("-n", workers, *arguments, run_id=run_id)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         assert verdicts(project, run_id) == {"one": "pass", "two": "inconclusive"}
         run = project.document("two/run.json", run_id)
@@ -33,8 +33,8 @@ def test_a_suite_that_lf_skips_is_judged(project: Project, workers: str) -> None
     """pytest does not even open the files in which nothing failed."""
     project.suite("one", tasks=["alpha"], recipe={"behaviour": "flaky", "only": ["worldflux/alpha/1"]})
     project.suite("two", tasks=["beta"])
-    assert project.run_here("-n", workers).ret == pytest.ExitCode.TESTS_FAILED
-    result = project.run_here("-n", workers, "--lf", run_id="again")
+    assert project.run("-n", workers).ret == pytest.ExitCode.TESTS_FAILED
+    result = project.run("-n", workers, "--lf", run_id="again")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert verdicts(project, "again") == {"one": "fail", "two": "inconclusive"}
 
@@ -45,12 +45,12 @@ def test_only_what_was_named_is_judged(project: Project, workers: str) -> None:
     one = project.suite("one", tasks=["alpha"])
     project.suite("two", tasks=["beta"])
     project.suite("broken", tasks=[])
-    assert project.run_here("-n", workers, str(one), run_id="named").ret == pytest.ExitCode.OK
+    assert project.run("-n", workers, str(one), run_id="named").ret == pytest.ExitCode.OK
     assert verdicts(project, "named") == {"one": "pass"}
     ignored = [f"--ignore=suites/quick/{name}.yaml" for name in ("two", "broken")]
-    assert project.run_here("-n", workers, *ignored, run_id="ignored").ret == pytest.ExitCode.OK
+    assert project.run("-n", workers, *ignored, run_id="ignored").ret == pytest.ExitCode.OK
     assert verdicts(project, "ignored") == {"one": "pass"}
-    result = project.run_here("-n", workers, "--continue-on-collection-errors", run_id="broken")
+    result = project.run("-n", workers, "--continue-on-collection-errors", run_id="broken")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert verdicts(project, "broken") == {"one": "pass", "two": "pass"}
 
@@ -70,9 +70,9 @@ def table(project: Project, name: str, seeds: int) -> dict[str, object]:
 
 def test_deselected_pairs_of_two_tables_leave_the_verdict_open(project: Project) -> None:
     project.suite(official=table(project, "o.json", 3), worldflux=table(project, "w.json", 3))
-    assert project.run_here(run_id="all").ret == pytest.ExitCode.OK
+    assert project.run(run_id="all").ret == pytest.ExitCode.OK
     for more in ((), ("--parity-resume",)):
-        assert project.run_here("-k", "alpha", *more).ret == pytest.ExitCode.TESTS_FAILED
+        assert project.run("-k", "alpha", *more).ret == pytest.ExitCode.TESTS_FAILED
         run = project.document()
         assert run["verdict"] == "inconclusive"
         missing = [m for side in run["missing"].values() for m in side]
@@ -86,32 +86,32 @@ def test_lf_mends_a_run_beside_a_table(project: Project) -> None:
     broken = {"behaviour": "flaky", "only": ["worldflux/alpha/1"]}
     seeds = {"official": 4, "worldflux": 3}
     project.suite(official=table(project, "o.json", 4), seeds=seeds, tasks=["alpha"], recipe=broken)
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
-    result = project.run_here("--lf", "--parity-resume", "--parity-retry-failed=why not")
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
+    result = project.run("--lf", "--parity-resume", "--parity-retry-failed=why not")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
 
 
 def test_other_seeds_are_said_and_distinct_as_numbers(project: Project) -> None:
     project.suite(tasks=["alpha"])
-    result = project.run_here("--parity-seeds", "0,00,1", run_id="twice")
+    result = project.run("--parity-seeds", "0,00,1", run_id="twice")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*'0,00,1': distinct whole numbers are wanted*"])
     said = "seeds given on the command line: 0, 1, 2, 5; the suite names official 0, 1, 2; worldflux 0, 1, 2"
-    result = project.run_here("--parity-seeds", "5,0,1,2")
+    result = project.run("--parity-seeds", "5,0,1,2")
     result.stdout.fnmatch_lines([f"  {said}"])
     assert f"\nS{said[1:]}.\n" in project.report()
-    project.run_here(run_id="plain").stdout.no_fnmatch_line("*command line*")
+    project.run(run_id="plain").stdout.no_fnmatch_line("*command line*")
 
 
 def test_what_changed_names_side_and_program(project: Project) -> None:
     project.suite(tasks=["alpha"], official=table(project, "o.json", 3))
-    project.run_here()
+    project.run()
     # What comes beside a program is none of it.
     (project.root / "backends" / "fake_worldflux" / "more.py").write_text("", encoding="utf-8")
     with open(project.root / "backends" / "fake_worldflux" / "side.py", "a", encoding="utf-8") as side:
         side.write("# changed\n")
     table(project, "o.json", 4)
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Project, wait_until
 
 # What may differ between two runs that did the same.
 VOLATILE = {
@@ -67,8 +67,8 @@ def test_xdist_gives_the_same_verdicts_documents_and_junit(project: Project) -> 
     project.suite("good", metrics=metrics)
     broken = [{"id": "alpha", "recipe": {"behaviour": "crash", "only": ["worldflux/alpha/1"]}}, "beta"]
     project.suite("bad", tasks=broken)
-    one = project.run_here("--junitxml", "one.xml", run_id="one")
-    two = project.run_here("-n", "2", "--junitxml", "two.xml", run_id="two")
+    one = project.run("--junitxml", "one.xml", run_id="one")
+    two = project.run("-n", "2", "--junitxml", "two.xml", run_id="two")
     assert one.ret == two.ret == pytest.ExitCode.TESTS_FAILED
     assert documents(project, "one") == documents(project, "two")
 
@@ -88,28 +88,21 @@ def test_xdist_gives_the_same_verdicts_documents_and_junit(project: Project) -> 
     assert re.fullmatch("[0-9a-f]{64}", good["worldflux.request_id"])
 
 
-NAMED_WORKER = """
-import os
-
-def pytest_sessionfinish():
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        open(os.environ["PYTEST_XDIST_WORKER"], "w").close()
-"""
-
-
-def test_without_n_the_pairs_are_spread_over_the_cores(project: Project) -> None:
+def test_without_n_several_pairs_run_at_a_time(project: Project) -> None:
     project.ini("parity_workers = 2")
-    project.suite(tasks=["alpha"])
-    with open(project.root / "conftest.py", "a", encoding="utf-8") as conftest:
-        conftest.write(NAMED_WORKER)
-    result = project.run_here()
-    assert result.ret == pytest.ExitCode.OK
-    assert {path.name for path in project.root.glob("gw*")} == {"gw0", "gw1"}
+    until = project.root / "go"
+    waits = {"behaviour": "waits", "until": str(until), "only": ["worldflux/alpha/0"]}
+    project.suite(tasks=["alpha"], recipe={"level": 100.0, **waits}, deadline_sec=200)
+    session = project.start()
+    stored = project.run_dir() / "fake_quick" / "parity_runs.jsonl"
+    wait_until(lambda: stored.exists() and len(project.lines()) == 5, "all others, while the first waits")
+    until.touch()
+    assert session.wait(120) == pytest.ExitCode.OK
 
 
 def test_collect_only_runs_nothing_and_leaves_nothing(project: Project) -> None:
     project.suite()
-    result = project.run_here("--collect-only", "-q", run_id=None)
+    result = project.run("--collect-only", "-q", run_id=None)
     assert result.ret == pytest.ExitCode.OK
     listed = [line for line in result.outlines if "::" in line]
     assert "suites/quick/fake_quick.yaml::alpha[seed=0]" in listed
@@ -130,7 +123,7 @@ def test_plain_pytest_collects_no_suite(project: Project) -> None:
 def test_parity_without_a_suite_is_an_error(project: Project) -> None:
     project.suite()
     (project.root / "test_own.py").write_text("def test_own():\n    pass\n", encoding="utf-8")
-    result = project.run_here("test_own.py")
+    result = project.run("test_own.py")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--parity=quick: no suite is among what was collected"])
 
@@ -139,15 +132,15 @@ def test_yaml_of_other_tools_is_left_alone(project: Project) -> None:
     """``pytest --parity=quick .`` meets the backends' own YAML and that of other tools."""
     project.suite(tasks=["alpha"])
     (project.root / "compose.yaml").write_text("services: {}\n", encoding="utf-8")
-    result = project.run_here(".")
+    result = project.run(".")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     result.assert_outcomes(passed=3 + 4)
-    assert project.run_here("compose.yaml", run_id="named").ret == pytest.ExitCode.INTERRUPTED
+    assert project.run("compose.yaml", run_id="named").ret == pytest.ExitCode.INTERRUPTED
 
 
 def test_deselected_pairs_leave_the_verdict_open(project: Project) -> None:
     project.suite()
-    result = project.run_here("-k", "alpha")
+    result = project.run("-k", "alpha")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     run = project.document()
     assert run["verdict"] == "inconclusive"
@@ -158,7 +151,7 @@ def test_deselected_pairs_leave_the_verdict_open(project: Project) -> None:
 
 def test_x_stops_at_the_first_failure(project: Project) -> None:
     project.suite(recipe={"behaviour": "crash", "only": ["worldflux/alpha/1"]})
-    result = project.run_here("-x")
+    result = project.run("-x")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [line["status"] for line in project.lines()].count("failed") == 1
     assert len(project.lines()) == 4
@@ -170,8 +163,8 @@ def test_x_stops_at_the_first_failure(project: Project) -> None:
 def test_lf_runs_the_failed_pair_again(project: Project) -> None:
     """The program fails on its first attempt only; --lf with --parity-resume mends the run."""
     project.suite(tasks=["alpha"], recipe={"behaviour": "flaky", "only": ["worldflux/alpha/1"]})
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
-    result = project.run_here("--lf", "--parity-resume", "--parity-retry-failed=by chance")
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
+    result = project.run("--lf", "--parity-resume", "--parity-retry-failed=by chance")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     result.assert_outcomes(passed=1 + 4)
     attempts = [(x["system"], x["seed"], x["attempt"], x["status"]) for x in project.lines()]
@@ -183,7 +176,7 @@ def test_lf_runs_the_failed_pair_again(project: Project) -> None:
 def test_a_suite_id_used_twice_is_refused(project: Project) -> None:
     path = project.suite()
     path.with_name("again.yaml").write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*suite_id 'fake_quick' is also that of suites/quick/again.yaml"])
     assert not (project.run_dir() / "run.json").exists()
@@ -192,7 +185,7 @@ def test_a_suite_id_used_twice_is_refused(project: Project) -> None:
 @pytest.mark.parametrize("verbosity", ["-q", "-qq", "-v", "-vv"])
 def test_progress_counts_the_verdicts_and_ends_at_100_percent(project: Project, verbosity: str) -> None:
     project.suite(tasks=["alpha"])
-    result = project.run_here(verbosity)
+    result = project.run(verbosity)
     assert result.ret == pytest.ExitCode.OK
     shown = [int(n) for n in re.findall(r"\[ *(\d+)%\]", result.stdout.str())]
     assert shown == sorted(shown)
@@ -221,7 +214,7 @@ def test_what_a_usage_error_says(project: Project) -> None:
         ): "--parity-run-id '../x': letters, digits, '.', '_' and '-' only, all of ASCII",
     }
     for arguments, text in wrong.items():
-        result = project.run_here(*arguments, run_id=None)
+        result = project.run(*arguments, run_id=None)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert text in result.stderr.str()
     assert not (project.root / "reports").exists()

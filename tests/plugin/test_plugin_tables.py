@@ -16,14 +16,11 @@ import yaml
 
 from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.inputs.scores import load_table
-from pytest_worldflux_parity.reporting.escaping import escaped
+from pytest_worldflux_parity.reporting.escaping import escape
 from tests.conftest import SUITE, Project
+from tests.oracles import ORACLES, needs_oracles
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ORACLES = CHECKOUT.parent / "shared" / "oracles"
-needs_oracles = pytest.mark.skipif(
-    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
-)
 RECIPE = SUITE["recipe"]
 
 
@@ -108,7 +105,7 @@ def test_two_tables(tables: Tables) -> None:
     tables.suite("early", official, early)
     tables.suite("early_tolerated", official, early, budget={"step": 1000, "tolerance": 0.1})
     tables.suite("no_task", official, good, tasks=["alpha", "gamma"])
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
 
     runs = {p.parent.name: json.loads(p.read_text()) for p in project.run_dir().glob("*/run.json")}
     passed = {"good", "more_official_seeds", "early_tolerated"}
@@ -152,7 +149,7 @@ def test_a_table_beside_a_live_side(tables: Tables) -> None:
     tables.suite("other", tables.json("other.json", rows("b"), tasks=states({"level": 99.0})), live)
     tables.suite("silent", tables.json("silent.json", rows("c")), live)
     tables.suite("own", tables.json("own.json", rows("d"), adapter="fake_worldflux"), live)
-    result = project.run_here("-q")
+    result = project.run("-q")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
     same, other, silent, own = (project.document(f"{n}/run.json") for n in ("same", "other", "silent", "own"))
@@ -177,7 +174,7 @@ def test_a_task_of_an_older_suite_that_no_table_has_is_a_finding(tables: Tables)
     one, other = tables.json("a.json", rows("a")), tables.json("b.json", rows("b"))
     tables.legacy("whole", one, other, ["alpha", "beta"])
     tables.legacy("empty", one, other, ["alpha", "gamma"])
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     assert project.document("whole/run.json")["verdict"] == "pass"
     found = project.document("empty/run.json")["gates"]["coverage"]["findings"]
     assert [(f["code"], f["task_id"]) for f in found] == [("task_missing", "gamma")]
@@ -188,14 +185,14 @@ def test_what_an_older_suite_of_unequal_seeds_is_told_can_be_done(tables: Tables
     one = tables.json("one.json", rows("o", seeds=range(6)))
     other = tables.json("other.json", rows("w", seeds=(0, 1, 2)))
     tables.legacy("older", one, other, ["alpha", "beta"])
-    result = tables.project.run_here("suites/quick/older.yaml")
+    result = tables.project.run("suites/quick/older.yaml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     (advice,) = set(re.findall(r"alpha seed [345]: no row in .*; to mend: (.*)", result.stdout.str()))
     seeds = "{official: [0, 1, 2, 3, 4, 5], worldflux: [0, 1, 2]}"
     assert advice.endswith(f"write the suite as worldflux.parity.suite.v1 with `seeds: {seeds}`")
     rule = [{"name": "episode_return", "rule": "drop_ratio", "margin": 0.05}]
     tables.suite("newer", one, other, seeds=yaml.safe_load(seeds), metrics=rule)
-    result = tables.project.run_here("suites/quick/newer.yaml", run_id="newer")
+    result = tables.project.run("suites/quick/newer.yaml", run_id="newer")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
 
 
@@ -215,7 +212,7 @@ def test_an_older_suite_warns_where_it_is_blind(tables: Tables) -> None:
     # Near enough to pass, and with noise enough to be no copy.
     close = [{**row, "score": row["score"] * 0.97 + noise.gauss(0, 3)} for row in wide]
     tables.legacy("biased", tables.json("wide.json", wide), tables.json("close.json", close), ["alpha"])
-    result = project.run_here("--junitxml", "junit.xml")
+    result = project.run("--junitxml", "junit.xml")
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     blind, biased = project.document("blind/run.json"), project.document("biased/run.json")
     assert warnings_of(blind, older=True) == [
@@ -230,7 +227,7 @@ def test_an_older_suite_warns_where_it_is_blind(tables: Tables) -> None:
     in_junit = [p.get("value") for p in junit.iter("property") if p.get("name") == "warning"]
     for text in (*blind["warnings"], warning):
         assert text in result.stdout.str()
-        assert escaped(text) in project.report()
+        assert escape(text) in project.report()
         assert text in in_junit
 
 
@@ -254,7 +251,7 @@ def test_published_scores(tables: Tables) -> None:
     tables.legacy("row10", dreamer, ppo, sorted(atari.tasks()))
     tables.legacy("row11", second, first, control)
     tables.legacy("itself", second, second, control)
-    assert project.run_here("-q", "-p", "no:warnings").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("-q", "-p", "no:warnings").ret == pytest.ExitCode.TESTS_FAILED
     row10, row11 = project.document("row10/run.json"), project.document("row11/run.json")
     for run, pairs, mean, upper in (
         (row10, 130, 0.9111965294, 1.189),

@@ -25,7 +25,7 @@ def test_verdicts_of_suites_that_differ_in_the_candidate_only(project: Project) 
     project.suite("noisy", **only_task(spread=2.0))
     project.suite("same_loss", **only_task(), metrics=[RETURN, LOSS])
     project.suite("small_loss", **only_task(loss_factor=0.8), metrics=[RETURN, LOSS])
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
     def verdict(name: str) -> tuple[str, str]:
@@ -58,7 +58,7 @@ def test_verdicts_of_suites_that_differ_in_the_candidate_only(project: Project) 
 
 def test_a_warned_inconclusive_verdict_is_a_skip_and_exit_status_0(project: Project) -> None:
     project.suite(**only_task(spread=2.0), on_inconclusive="warn")
-    result = project.run_here("-rs")
+    result = project.run("-rs")
     assert result.ret == pytest.ExitCode.OK
     assert re.search(r"fake_quick\.yaml.*: inconclusive: not shown to be within ", result.stdout.str())
     result.assert_outcomes(passed=6, skipped=1)
@@ -69,7 +69,7 @@ def test_a_warned_inconclusive_verdict_is_a_skip_and_exit_status_0(project: Proj
 
 def test_a_warned_suite_still_fails_when_it_fails(project: Project) -> None:
     project.suite(**only_task(worldflux_factor=0.8), on_inconclusive="warn")
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_program_against_itself_is_refused(project: Project) -> None:
@@ -86,7 +86,7 @@ def test_a_program_against_itself_is_refused(project: Project) -> None:
     )
     program.write_text(source, encoding="utf-8")
     project.suite(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     run = project.document()
     assert run["verdict"] == "fail"
     assert [f["code"] for f in run["gates"]["independence"]["findings"]] == [
@@ -97,7 +97,7 @@ def test_a_program_against_itself_is_refused(project: Project) -> None:
 
 def test_one_seed_decides_nothing(project: Project) -> None:
     project.suite(tasks=["alpha"])
-    assert project.run_here("--parity-seeds", "7").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-seeds", "7").ret == pytest.ExitCode.TESTS_FAILED
     assert {x["seed"] for x in project.lines()} == {7}
     assert project.document()["verdict"] == "inconclusive"
     assert "single seed" in project.document()["verdict_reason"]

@@ -33,10 +33,10 @@ def test_an_output_folder_is_not_taken_for_the_root(project: Project) -> None:
     project.suite()
     outside = project.root.parent / "outside"
     outside.mkdir()
-    refused = project.run_here("--parity-output", str(outside))
+    refused = project.run("--parity-output", str(outside))
     assert refused.ret == 4
     refused.stderr.fnmatch_lines(["*write --parity-output=/*, with an equals sign*"])
-    assert project.run_here(f"--parity-output={outside}").ret == 0
+    assert project.run(f"--parity-output={outside}").ret == 0
     assert (outside / "r" / "report.md").exists()
 
 
@@ -46,6 +46,6 @@ def test_workers_share_the_run_of_a_command_that_names_none(project: Project) ->
     assert result.ret == 0, result.stdout.str()
     runs = [p.name for p in (project.root / "reports" / "parity").iterdir()]
     assert len(runs) == 1
-    resumed = project.run_here("-n2", "--parity-resume", run_id=None)
+    resumed = project.run("-n2", "--parity-resume", run_id=None)
     assert resumed.ret == 0
     assert {x["attempt"] for x in project.lines(run_id=runs[0])} == {1}

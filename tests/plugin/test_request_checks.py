@@ -47,7 +47,7 @@ def with_check(project: Project, argv: str = PYTHON, system: str = "worldflux", 
 
 
 def collected(project: Project, *args: str, run_id: str | None = "r") -> tuple[pytest.ExitCode | int, str]:
-    result = project.run_here(*args, run_id=run_id)
+    result = project.run(*args, run_id=run_id)
     return result.ret, result.stdout.str()
 
 
@@ -65,6 +65,21 @@ def test_a_recipe_that_the_program_refuses_is_refused_at_its_line(
     assert "recipe.level is " in text
     assert "Traceback" not in text
     assert not (project.root / "reports" / "parity" / "r").exists(), "nothing was begun"
+
+
+def test_a_slip_in_a_program_is_told_with_its_name_before_anything_runs(project: Project) -> None:
+    with_check(project)
+    project.suite()
+    folder = project.root / "backends" / "fake_worldflux"
+    (folder / "check.py").write_text("import numpyy")
+    status, text = collected(project)
+    assert status == pytest.ExitCode.INTERRUPTED
+    assert "fake_worldflux: ModuleNotFoundError: No module named 'numpyy'" in text
+    (folder / "check.py").rename(folder / "chekc.py")
+    status, text = collected(project)
+    assert status == pytest.ExitCode.INTERRUPTED
+    told = "argv names '{backend_dir}/check.py', and there is no such file; did you mean 'chekc.py'?"
+    assert f"backend.yaml: {told}" in text
 
 
 def test_what_the_program_takes_is_run(project: Project) -> None:
@@ -124,9 +139,9 @@ def test_a_check_that_says_nothing_is_told_in_one_line(
 @pytest.mark.parametrize("mode", ["require", "auto", "off"])
 def test_a_check_is_kept_within_walls_where_they_can_be_had(project: Project, mode: str) -> None:
     """It sees neither the project nor the other side, and what it writes is gone: nothing is sealed yet."""
-    from pytest_worldflux_parity.execution.isolation import tried
+    from pytest_worldflux_parity.execution.isolation import why_no_walls
 
-    if tried() is not None:
+    if why_no_walls() is not None:
         pytest.skip("programs cannot be isolated here")
     look = f"touch {project.root}/seen; test ! -e {project.root}/suites/quick"
     with_check(project, json.dumps(["/bin/sh", "-c", look]))
@@ -161,8 +176,14 @@ def test_what_a_check_needs_is_declared_as_for_its_program(project: Project, tmp
             "recipe.size is 'size2m'",
         ),
         ("worldflux_dreamerv3", "dreamerv3", "dmc_walker_walk", {"agent.dyn.rssm.detr": 8}, "did you mean"),
-        ("official_tdmpc2", "tdmpc2", "dog-run", {"model_profile": "size_2m"}, "'size_2m' is unknown"),
-        ("official_tdmpc2", "tdmpc2", "dog-run", {"lr": "high"}, "'high' is not a finite number"),
+        (
+            "official_tdmpc2",
+            "tdmpc2",
+            "dog-run",
+            {"model_profile": "size_2m"},
+            "model_profile is 'size_2m'; supported here: size_1m",
+        ),
+        ("official_tdmpc2", "tdmpc2", "dog-run", {"lr": "high"}, "recipe.lr is 'high'; valid: a float"),
     ],
 )
 def test_our_own_programs_are_asked(

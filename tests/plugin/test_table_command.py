@@ -171,7 +171,7 @@ def test_the_lines_that_are_printed_are_a_suite(
     other = sides["worldflux"].partition("worldflux:\n")[2]
     own = sides["official"].replace('{official: "a::b"}', '{official: "a::b", worldflux: "a::b"}')
     (suites / "pasted.yaml").write_text(f"{HEAD}{own}worldflux:\n{other}", encoding="utf-8")
-    result = project.run_here()
+    result = project.run()
     run = project.document("pasted/run.json")
     assert result.ret == 0, result.stdout.str()
     assert run["verdict"] == "pass"
@@ -327,14 +327,42 @@ def test_a_task_that_the_table_spells_otherwise_is_named(project: Project) -> No
         "worldflux": {"artifact": {"path": "ours.json", "format": "canonical_json"}},
     }
     project.suite(tasks=["walker-walk"], **sides)
-    result = project.run_here()
+    result = project.run()
     result.stdout.fnmatch_lines(["*name the task as it does: `names: {official: dmc_walker_walk}` beside*"])
     # Another task is no other spelling, and a wrong name is told.
     task = {"id": "walker-run", "names": {"official": "walker_run"}}
     project.suite(tasks=[task], **sides)
-    result = project.run_here(run_id="other")
+    result = project.run(run_id="other")
     result.stdout.fnmatch_lines(["*has no task walker_run but task dmc_walker_walk;*"])
     result.stdout.fnmatch_lines(["*name the task as it does: `names: {official: its name there}` beside*"])
     task = {"id": "walker-walk", "names": {"official": "dmc_walker_walk"}}
     project.suite(tasks=[task], **sides)
-    assert project.run_here(run_id="named").ret == 0
+    assert project.run(run_id="named").ret == 0
+
+
+def test_what_a_table_says_of_its_runs_is_asked_of_the_other_side(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A candidate has to state protocol and recipe alike, and a loss has no side that is better."""
+    rows = [
+        {"task": task, "seed": seed, "step": 500, "score": 1.0 + seed, "metric": metric}
+        for task in ("a", "b")
+        for metric in ("a_loss.late", "b_loss.late", "episode_return")
+        for seed in range(2)
+    ]
+    protocol = {"eval_interval": 500, "eval_window": None, "windows": {"late": [1, 9]}}
+    tasks = {
+        task: {"effective_recipe": {"lr": 0.1, "action_dim": size}, "eval_protocol": protocol}
+        for task, size in (("a", 1), ("b", 6))
+    }
+    document = {"scores": rows, "provenance": {"tasks": tasks}}
+    path = Writer(project.root, "x").file("table.json", json.dumps(document))
+    _, out, _ = table(project, capsys, str(path))
+    assert "  a  a_loss.late, b_loss.late, episode_return  seeds 0-1  2 points  steps 500 to 500" in out
+    assert "eval_protocol: {eval_interval: 500, windows: {late: [1, 9]}}\n" in out
+    assert "# the recipe it states: {lr: 0.1}\n" in out
+    assert "metrics: [{name: episode_return, rule: calibrated, margin: 0.05}]\n" in out
+    losses = {**document, "scores": [row for row in rows if row["metric"] != "episode_return"]}
+    path = Writer(project.root, "x").file("table.json", json.dumps(losses))
+    _, out, _ = table(project, capsys, str(path))
+    assert "metrics: [{name: a_loss.late, rule: equivalence, margin: 0.05}]\n" in out

@@ -36,7 +36,7 @@ def judged(project: Project, official: dict[str, Any], worldflux: dict[str, Any]
     keys = {"tasks": ["atari_pong"], "seeds": 3, **(atari if "budget" not in more else {}), **more}
     project.suite(official=official, worldflux=worldflux, **keys)
     run_id = f"r{len(list(project.root.glob('reports/parity/*')))}"
-    said = project.run_here(run_id=run_id).stdout.str()
+    said = project.run(run_id=run_id).stdout.str()
     judged = project.run_dir(run_id) / "fake_quick" / "run.json"
     return f"{json.loads(judged.read_text('utf-8'))['verdict'] if judged.exists() else 'none'}: {said}"
 

@@ -83,7 +83,7 @@ def test_what_is_missing_is_a_suite_of_such_tasks(project: Project) -> None:
     rows = [row for task in tasks for row in scores("official", f"their {task}")]
     named = [{"id": task, "names": {"official": f"their {task}"}} for task in tasks]
     project.suite(tasks=named, official=table(project, "official.json", rows))
-    assert project.run_here("-k", "seed0").ret != 0
+    assert project.run("-k", "seed0").ret != 0
     left = project.run_dir() / "fake_quick" / "missing_pairs.yaml"
     missing = suite_file.load(left)
     assert [task.id for task in missing.tasks] == tasks
@@ -114,7 +114,7 @@ def test_a_folder_of_tables_named_after_such_tasks_is_evidence(
         official={"artifact": {"path": folder.name, "format": "tdmpc2_results_csv_dir"}},
         worldflux=table(project, "ours.json", scores("ours", OTHER_SCRIPT)),
     )
-    assert project.run_here().ret == 0
+    assert project.run().ret == 0
     verified(project, capsys)
 
 
@@ -134,7 +134,7 @@ def test_a_task_has_a_name_in_each_table(project: Project, capsys: pytest.Captur
     )
     names = {"official": "dmc_walker_walk", "worldflux": "ours/walk"}
     project.suite(tasks=[{"id": "walker-walk", "names": names}], seeds=4, official=official, worldflux=ours)
-    assert project.run_here().ret == 0
+    assert project.run().ret == 0
     run = project.document()
     assert run["verdict"] == "pass"
     assert [p["task"] for p in run["pairs"]] == ["walker-walk"] * 4
@@ -145,10 +145,10 @@ def test_a_task_has_a_name_in_each_table(project: Project, capsys: pytest.Captur
 def test_a_name_that_a_program_would_not_be_told_is_refused(project: Project) -> None:
     task = {"id": "alpha", "names": {"official": "other"}}
     project.suite(tasks=[task], official=table(project, "official.json", scores("official", "other")))
-    assert project.run_here().ret == 0
+    assert project.run().ret == 0
     assert project.document()["verdict"] == "pass"
     project.suite("live", tasks=[task])
-    result = project.run_here("suites/quick/live.yaml", run_id="live")
+    result = project.run("suites/quick/live.yaml", run_id="live")
     result.stdout.fnmatch_lines(
         ["*live.yaml:*the official side is a program, which is asked for task 'alpha' by its id; to mend: *"]
     )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pytest_worldflux_parity.cli import main as cli
-from tests.conftest import WITHOUT
+from tests import forked
+from tests.forked import WITHOUT
 from tests.release.judged_runs import judged_project
 
 
@@ -20,8 +19,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a run ``r`` of four suites; ``worse`` has the older format."""
     root = tmp_path_factory.mktemp("judged")
     judged_project(root)
-    command = [sys.executable, "-m", "pytest", *WITHOUT, "--parity=quick", "--parity-run-id=r"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = forked.run(["pytest", *WITHOUT, "--parity=quick", "--parity-run-id=r"], root)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     return root
 

@@ -1,6 +1,7 @@
-"""The two tables of ``reports/README.md``: of codes, off the package's syntax trees, and of attacks.
+"""Two tables of the pages: of codes (``reports/README.md``) and of attacks (``tests/README.md``).
 
-``UPDATE_RESULT_TABLES=1 pytest tests/release/test_result_tables.py`` writes them anew.
+That of codes is made from the package's syntax trees: ``UPDATE_RESULT_TABLES=1 pytest
+tests/release/test_result_tables.py`` writes it anew. That of attacks is written there by hand, and read here.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from typing import Any
 
 from pytest_worldflux_parity.evidence import checking
 from pytest_worldflux_parity.judgement.gates.codes import CODES
-from pytest_worldflux_parity.judgement.gates.validity import NEVER, STATED, WORDS
+from pytest_worldflux_parity.judgement.gates.recipes import STATED
+from pytest_worldflux_parity.judgement.gates.validity import NEVER, WORDS
 from pytest_worldflux_parity.judgement.proof import validity as of_proof
 from pytest_worldflux_parity.judgement.stats import measurements, points
 from pytest_worldflux_parity.release.verification import VOUCHED_BY_NOBODY
-from tests.attacks.lab import Attack
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "pytest_worldflux_parity"
-PAGE = CHECKOUT / "reports" / "README.md"
+# Name of a table -> the page that holds it.
+PAGES = {"codes": CHECKOUT / "reports" / "README.md", "attacks": CHECKOUT / "tests" / "README.md"}
 ATTACKS = CHECKOUT / "tests" / "attacks"
 
 # --- which codes are raised, and where ---
@@ -35,6 +37,8 @@ ADAPTER = ("adapter_id_mismatch", "backend_kind_mismatch")
 MISSING = (
     "failed", "not_in_table", "no_point_at_budget", "metric_absent", "null_score", "points_missing",
 )  # fmt: skip
+# What makes a finding of a code.
+FINDINGS = ("Finding", "line_finding")
 NOT_A_CODE: tuple[str, ...] = ()
 # (module, what stands where the code is wanted) -> the codes that it can be.
 COMPUTED: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -45,19 +49,21 @@ COMPUTED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ),
     # Of a yield above, and of STATED.
     ("judgement/gates/validity.py", "code"): tuple(code for code, _ in STATED.values()),
+    ("judgement/gates/recipes.py", "code"): tuple(code for code, _ in STATED.values()),
     ("judgement/gates/coverage.py", "missing.reason"): MISSING,
     # Of a yield there, and of the two tables.
     ("judgement/proof/validity.py", "code"): (*of_proof.ALIKE.values(), *of_proof.STATED.values()),
     ("judgement/proof/validity.py", "f'missing_{key}'"): ("missing_mode", "missing_policy_mode"),
     # What it returns stands beside it.
     ("judgement/stored_lines.py", "*doubt"): NOT_A_CODE,
+    ("judgement/gates/__init__.py", "code"): NOT_A_CODE,
     # What was written is read again.
     ("judgement/circumstances.py", "**f"): NOT_A_CODE,
 }  # fmt: skip
 # Modules in which a pair that begins with a code is yielded or returned, to become a finding.
 PAIRS = ("judgement/gates/validity.py", "judgement/proof/validity.py", "judgement/stored_lines.py")
 # Functions of these whose pairs are something else.
-OTHER_PAIRS = ("_numbers",)
+OTHER_PAIRS = ("_numbers_of",)
 
 
 class UnknownCodeError(AssertionError):
@@ -79,7 +85,7 @@ def raised() -> dict[str, frozenset[str]]:
 def wanted(tree: ast.AST, name: str) -> Iterator[ast.expr | ast.keyword]:
     """What stands where a code is wanted: first in ``Finding(...)``, and first in pairs that become one."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Finding":
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in FINDINGS:
             yield node.args[0] if node.args else node.keywords[0]
     if name in PAIRS:
         yield from (pair.elts[0] for pair in _pairs(tree))
@@ -162,11 +168,14 @@ FINDERS: Mapping[str, Finder] = {
     "judgement/gates/environments.py": PROOF_VALIDITY,
     "judgement/proof_verdict.py": _gate("`coverage`"),
     "judgement/gates/validity.py": VALIDITY,
+    "judgement/gates/recipes.py": VALIDITY,
     "judgement/all_gates.py": VALIDITY,
     "judgement/assemble.py": VALIDITY,
     "judgement/stored_lines.py": VALIDITY,
     "judgement/run_log.py": VALIDITY,
-    "judgement/judge_proof.py": PROOF_VALIDITY,
+    "judgement/reuse.py": VALIDITY,
+    "judgement/circumstances.py": VALIDITY,
+    "judgement/judge_run.py": PROOF_VALIDITY,
     "judgement/proof/validity.py": PROOF_VALIDITY,
     "judgement/required_files.py": PROOF_VALIDITY,
     "session/live_match.py": PROOF_VALIDITY,
@@ -184,6 +193,7 @@ FINDERS: Mapping[str, Finder] = {
 OWN: Mapping[tuple[str, str], Finder] = {
     ("judgement/run_log.py", "log_unchained"): PROOF_VALIDITY,
     ("judgement/gates/coverage.py", "steps_apart"): PROOF_VALIDITY,
+    ("judgement/all_gates.py", "recipe_not_compared"): PROOF_VALIDITY,
     # A quick suite warns.
     ("judgement/gates/programs.py", "program_not_shown"): PROOF_VALIDITY,
     # Where a checkout has no suite of the id on any track, `verify` judges under the bundle's own.
@@ -216,25 +226,65 @@ def occurring() -> set[str]:
         text
         for path in sorted((CHECKOUT / "tests").rglob("*.py"))
         if path.name not in own
-        for text in _strings(ast.parse(path.read_text(encoding="utf-8")), path)
+        for text in _strings(ast.parse(path.read_text(encoding="utf-8")))
     ]
     words = set(re.findall(r"[a-z][a-z0-9_]*", "\n".join(texts)))
     return words & CODES.keys()
 
 
-def _strings(tree: ast.AST, path: Path) -> Iterator[str]:
+def _strings(tree: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             continue
-        # That an attack is said to be found by a code tries nothing.
-        if isinstance(child, ast.Call) and ast.unparse(child.func) == "Attack" and path.parent == ATTACKS:
-            continue
         if isinstance(child, ast.Constant) and isinstance(child.value, str):
             yield child.value
-        yield from _strings(child, path)
+        yield from _strings(child)
 
 
 # --- attacks ---
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A way to a pass that should not be one: a row of the table.
+
+    Attributes:
+        does: what is done.
+        module: name of the file whose tests try it.
+        tests: names of the tests that try it. controls: of the honest ones beside them.
+        found: what finds it. codes: of the findings among that.
+        ends: how the commands end.
+    """
+
+    does: str
+    module: str
+    tests: tuple[str, ...]
+    controls: tuple[str, ...]
+    found: str
+    codes: tuple[str, ...]
+    ends: str
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the page says that the attack finds no pass today."""
+        return not self.found.startswith("**not held yet**")
+
+
+def attacks() -> list[Attack]:
+    """The rows of the table of attacks."""
+    rows = []
+    page = PAGES["attacks"].read_text(encoding="utf-8")
+    for line in table_in(page, "attacks").splitlines()[2:]:
+        does, found, ends, tests, controls = (cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1])
+        [module] = re.findall(r"\(attacks/(\w+)\.py\)", tests)
+        codes = tuple(word for word in _words(found) if word in CODES)
+        tried, honest = (tuple(f"test_{name}" for name in _words(cell)) for cell in (tests, controls))
+        rows.append(Attack(does, module, tried, honest, found, codes, ends))
+    return rows
+
+
+def _words(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)`", cell)
 
 
 def modules() -> dict[str, ModuleType]:
@@ -247,21 +297,14 @@ def modules() -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"tests.attacks.{name}") for name in names}
 
 
-def attacks(module: ModuleType) -> tuple[Attack, ...]:
-    """What a module tries."""
-    tried: tuple[Attack, ...] = module.ATTACKS
-    return tried
-
-
 def functions(module: ModuleType) -> dict[str, Any]:
     """The tests of a module, by their names."""
     return {name: value for name, value in vars(module).items() if name.startswith("test_")}
 
 
 def strings_of(module: ModuleType) -> list[str]:
-    """What a module of attacks looks for, docstrings and its row of the table aside."""
-    path = Path(str(module.__file__))
-    return list(_strings(ast.parse(path.read_text(encoding="utf-8")), path))
+    """What a module of attacks looks for, docstrings aside."""
+    return list(_strings(ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))))
 
 
 def is_open(function: Any) -> bool:
@@ -272,13 +315,12 @@ def is_open(function: Any) -> bool:
 # --- the page ---
 
 
-def tables() -> dict[str, str]:
-    """Name of a table -> the table, in markdown."""
-    return {"codes": _table(CODE_HEAD, _code_rows()), "attacks": _table(ATTACK_HEAD, _attack_rows())}
+def table_of_codes() -> str:
+    """The table of codes, in markdown."""
+    return _table(CODE_HEAD, _code_rows())
 
 
 CODE_HEAD = ("code", "what it says", "found by", "session", "`validate`", "`verify`", "what to do")
-ATTACK_HEAD = ("what is done", "what finds it", "how it ends", "tests", "honest beside it")
 
 
 def _code_rows() -> Iterator[tuple[str, ...]]:
@@ -292,42 +334,25 @@ def _ends(statuses: Iterable[int | None]) -> str:
     return " or ".join(str(s) for s in dict.fromkeys(statuses) if s is not None) or "–"  # noqa: RUF001
 
 
-def _attack_rows() -> Iterator[tuple[str, ...]]:
-    for name, module in modules().items():
-        link = f"[{name.removeprefix('test_attack_')}](../tests/attacks/{name}.py)"
-        for attack in attacks(module):
-            held = not any(is_open(functions(module)[test]) for test in attack.tests)
-            found = "; ".join(filter(None, [", ".join(f"`{c}`" for c in attack.codes), attack.words]))
-            what = found if held else f"**not held yet**: {found}"
-            ends = attack.ends if held else "accepted"
-            yield attack.does, what, ends, f"{link}: {_short(attack.tests)}", _short(attack.controls)
-
-
-def _short(tests: Iterable[str]) -> str:
-    return ", ".join(f"`{test.removeprefix('test_')}`" for test in tests)
-
-
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = (head, tuple("---" for _ in head), *rows)
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def _marks(name: str) -> tuple[str, str]:
-    return f"<!-- table of {name}: made by tests/release/result_tables.py -->\n", f"\n<!-- end of {name} -->"
-
-
 def table_in(page: str, name: str) -> str:
     """A table of the page as it stands there."""
-    begin, end = _marks(name)
-    return page.partition(begin)[2].partition(end)[0]
+    return _around(page, name)[1]
 
 
 def rewritten(page: str) -> str:
-    """The page with its tables made anew."""
-    for name, table in tables().items():
-        begin, end = _marks(name)
-        before, middle, rest = page.partition(begin)
-        assert middle, f"the page has no place for the table of {name}"
-        assert end in rest, f"the table of {name} has no end"
-        page = f"{before}{begin}{table}{end}{rest.partition(end)[2]}"
-    return page
+    """The page with its table of codes made anew."""
+    before, _, after = _around(page, "codes")
+    return before + table_of_codes() + after
+
+
+def _around(page: str, name: str) -> tuple[str, str, str]:
+    """What stands before a table of the page, the table, and what stands after it."""
+    parts = re.split(rf"(?s)(?<=<!-- table of {name})(:[^\n]*\n)(.*)(?=\n<!-- end of {name} -->)", page)
+    assert len(parts) == 4, f"the page has no place for the table of {name}"
+    before, mark, table, after = parts
+    return before + mark, table, after

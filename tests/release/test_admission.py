@@ -11,10 +11,12 @@ import pytest
 from pytest_worldflux_parity.inputs.lock import GoldenPin
 from pytest_worldflux_parity.judgement.facts import Facts, Program, Rule
 from pytest_worldflux_parity.judgement.gates.compared import Compared
-from pytest_worldflux_parity.judgement.run_log import Attempts, RunLog
-from pytest_worldflux_parity.judgement.walls import NOTHING, Isolation
+from pytest_worldflux_parity.judgement.gates.recipes import ComparedRecipes
+from pytest_worldflux_parity.judgement.run_log import AttemptCounts, RunLog
+from pytest_worldflux_parity.judgement.walls import NO_ISOLATION, Isolation
 from pytest_worldflux_parity.release.admission import admission_findings
 from pytest_worldflux_parity.release.release_policy import LISTED, REQUIRED, SuiteRule
+from pytest_worldflux_parity.suite.recipe_terms import RecipeTerms, Twin
 
 NOW = datetime(2026, 1, 11, tzinfo=UTC)
 COMMIT = "a" * 40
@@ -31,7 +33,8 @@ WHOLE = Facts(
     programs=(OFFICIAL, CANDIDATE), components={}, tasks=1,
     seeds={"official": (10, 10), "worldflux": (4, 4)},
     rules=(Rule("episode_return", "calibrated", 0.05, 0.05, (-0.01, 0.01), True),),
-    budgets=((1000, 0.0),), choices={}, attempts={"official": Attempts(), "worldflux": Attempts(ok=4)},
+    budgets=((1000, 0.0),), choices={},
+    attempts={"official": AttemptCounts(), "worldflux": AttemptCounts(ok=4)},
     log=RunLog(), lost_lines=0, resumed=False, warnings=(), apart=(), run_id="r",
     time="2026-01-01T00:00:00+00:00",
     device="cpu", machine={}, project={"commit": COMMIT, "changed": False}, fixture=False,
@@ -51,7 +54,8 @@ def tables(**candidate: Any) -> tuple[Program, ...]:
 def test_a_whole_run_has_nothing_to_admit() -> None:
     assert codes(NEEDED, WHOLE) == []
     assert (
-        codes(NEEDED, replace(WHOLE, programs=(OFFICIAL_TABLE, TABLE), project=None, isolation=NOTHING)) == []
+        codes(NEEDED, replace(WHOLE, programs=(OFFICIAL_TABLE, TABLE), project=None, isolation=NO_ISOLATION))
+        == []
     )
 
 
@@ -63,7 +67,7 @@ def test_the_lock_of_the_command_line_is_a_choice_unless_it_is_the_judges() -> N
 
 def side(**counts: int) -> Facts:
     """Facts with these attempts of the candidate."""
-    return replace(WHOLE, attempts={"official": Attempts(), "worldflux": Attempts(**counts)})
+    return replace(WHOLE, attempts={"official": AttemptCounts(), "worldflux": AttemptCounts(**counts)})
 
 
 def test_what_its_program_cannot_have_caused_has_not_failed() -> None:
@@ -84,10 +88,10 @@ def test_one_attempt_of_a_side_may_fail_and_one_in_fifty(ended: str) -> None:
 def test_each_side_has_a_share_of_its_own() -> None:
     """Runs of the official program pay for no failure of the candidate."""
     many = replace(
-        side(ok=4, failed=2), attempts={**side(ok=4, failed=2).attempts, "official": Attempts(900)}
+        side(ok=4, failed=2), attempts={**side(ok=4, failed=2).attempts, "official": AttemptCounts(900)}
     )
     assert codes(NEEDED, many) == ["failed_attempts"]
-    both = {"official": Attempts(ok=4, failed=1), "worldflux": Attempts(ok=4, failed=1)}
+    both = {"official": AttemptCounts(ok=4, failed=1), "worldflux": AttemptCounts(ok=4, failed=1)}
     assert codes(NEEDED, replace(WHOLE, attempts=both)) == []
 
 
@@ -99,11 +103,19 @@ ADMITTED: dict[str, dict[str, Any]] = {
     "no_isolation": {"isolation": Isolation(3, {"--parity-isolate=off": 1})},
     "component_match_missing": {"components": {"fake": Compared("fake", GoldenPin("s", "4" * 64, ()))}},
 }
+ADMITTED["recipe_ignored"] = {
+    "recipes": {"": ComparedRecipes(RecipeTerms(ignored={"jit": "it changes no number"}), (3, 3))}
+}
+ADMITTED["recipe_mapped"] = {
+    "recipes": {"": ComparedRecipes(RecipeTerms(twins={"lr": Twin("rate")}), (3, 3))}
+}
 OF_CLAIMS: dict[str, dict[str, Any]] = {
     "project_changed": {"project": {"commit": COMMIT, "changed": True}},
     "no_project_commit": {"project": None},
     "resumed": {"resumed": True},
-    "repeated_attempts": {"attempts": {"official": Attempts(), "worldflux": Attempts(ok=4, repeated=1)}},
+    "repeated_attempts": {
+        "attempts": {"official": AttemptCounts(), "worldflux": AttemptCounts(ok=4, repeated=1)}
+    },
     "warnings": {"warnings": ("2 results were recovered without their exit status",)},
 }
 
@@ -117,6 +129,14 @@ def test_each_is_a_finding_until_it_is_admitted_by_its_name(name: str) -> None:
     asked = replace(facts, claim="none")
     assert codes(NEEDED, asked) == ([name] if name in ADMITTED else [])
     assert codes(replace(NEEDED, stage=LISTED), asked) == [], "nobody needs it, and it claims nothing"
+
+
+def test_results_of_earlier_runs_are_admitted_by_no_name() -> None:
+    facts = replace(WHOLE, choices={"reuse": "said"}, reused=("4 of 8 results are reused from early",))
+    admit = frozenset(["overrides", "results_reused", "warnings"])
+    assert codes(replace(NEEDED, admit=admit), facts) == ["results_reused"]
+    assert codes(replace(NEEDED, stage=LISTED), facts) == []
+    assert codes(replace(NEEDED, stage=LISTED), replace(facts, claim="proof_grade")) == ["results_reused"]
 
 
 def test_a_share_of_attempts_may_fail() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from pytest_worldflux_parity.cli import fixtures
 from pytest_worldflux_parity.judgement.gates.fixture import BANNER, is_fixture_line, is_fixture_table
+from tests import forked
 from tests.components import goldens
 from tests.conftest import WITHOUT, Project
 from tests.release.judged_runs import COMMIT, earlier, read, write
@@ -28,14 +29,8 @@ AGGREGATE = f"{FOLDER}/aggregate.json"
 LOCK = f"{FOLDER}/upstream_lock.json"
 SUITES = ("dreamer_atari100k", "tdmpc2_dmcontrol39")
 RUNS = tuple(f"{FOLDER}/runs/rehearsal/{suite}/run.json" for suite in SUITES)
-CLI = (sys.executable, "-m", "pytest_worldflux_parity.cli")
 # Of the names and contents of all files that the command writes into an empty folder.
 SHA256 = "602e72fbc3f5d89ddaa39f252543815b31987bd536c3d67c88330bc26423600d"
-
-
-def started(root: Path, words: tuple[str, ...], **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **environment}
-    return subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +42,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (root / FOLDER).parent.mkdir(parents=True)
     for name in ("upstream_lock.json", "suite_policy.json"):
         shutil.copy(CHECKOUT / "reports" / "parity" / name, root / "reports" / "parity" / name)
-    done = started(root, (*CLI, "fixtures"), PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="C")
+    env = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    words = (sys.executable, "-m", "pytest_worldflux_parity.cli", "fixtures")
+    done = subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return root, done.stdout
 
@@ -60,8 +57,7 @@ def rehearsed(printed: tuple[Path, str]) -> tuple[Path, list[str]]:
     for line in text.splitlines():
         program, *words = shlex.split(line) or [""]
         if program in ("pytest", "worldflux-parity"):
-            start = (sys.executable, "-m", "pytest", *WITHOUT) if program == "pytest" else CLI
-            done = started(root, (*start, *words))
+            done = forked.run([program, *(WITHOUT if program == "pytest" else ()), *words], root)
             assert (done.returncode, done.stderr) == (0, ""), (line, done.stdout, done.stderr)
             said.append(done.stdout)
     return root, said
@@ -216,7 +212,7 @@ def test_one_side_is_enough(project: Project) -> None:
         project.root / "made_up.json", {"provenance": {"fixture": True, "commit": COMMIT}, "scores": rows}
     )
     project.suite(tasks=["alpha", "beta"])
-    result = project.run_here(f"--parity-upstream={table}", "--parity-upstream-format=canonical_json")
+    result = project.run(f"--parity-upstream={table}", "--parity-upstream-format=canonical_json")
     result.stdout.fnmatch_lines([f"*{BANNER}", f"*warning: {BANNER} (of official)"])
     assert project.document()["fixture"] is True
     assert project.document("aggregate.json")["fixture"] is True
@@ -278,7 +274,7 @@ PROOF_DOCUMENTS = tuple(
 def test_a_proof_says_so_everywhere_and_does_not_pass(project: Project, command: Command) -> None:
     made_up(project)
     project.proof()
-    result = project.run_here("-rA")
+    result = project.run("-rA")
     assert result.ret == pytest.ExitCode.TESTS_FAILED, "a release is rehearsed with tables"
     result.stdout.fnmatch_lines(["parity fake_proof: FAIL", f"  {BANNER}"])
     for name in PROOF_DOCUMENTS:
@@ -305,7 +301,7 @@ def test_a_claim_cannot_rest_on_one(project: Project, command: Command) -> None:
     goldens.behave(project.root / "golden", "ok")
     seeds = {"mode": "fixed", "values": [0, 1, 2, 3, 4]}
     suite = project.proof(claim="proof_grade", tasks=["alpha"], component_match="golden", seed_policy=seeds)
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     found = project.document("fake_proof/validity_report.json")
     assert found["issues_by_code"]["fixture_forbidden"] == len(project.lines("fake_proof")) == 10
     away = project.root / "away" / "log.jsonl"
@@ -318,7 +314,7 @@ def test_a_claim_cannot_rest_on_one(project: Project, command: Command) -> None:
 
 def test_records_of_programs_that_ran_have_no_mark(project: Project, command: Command) -> None:
     project.proof(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     for name in PROOF_DOCUMENTS:
         assert "fixture" not in project.document(name)
     _, out, _ = command("verify", project.run_dir() / "fake_proof" / "evidence_bundle.zip")

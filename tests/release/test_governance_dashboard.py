@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity.reporting.aggregate_markdown import aggregate_report
 from pytest_worldflux_parity.reporting.aggregates import aggregate_of_rows, row_of_run
-from pytest_worldflux_parity.reporting.dashboard import LARGEST_SCALE, WIDTH, dashboard
+from pytest_worldflux_parity.reporting.dashboard import dashboard
+from pytest_worldflux_parity.reporting.drawing import LARGEST_SCALE, WIDTH
 from pytest_worldflux_parity.reporting.estimates import panels_of_run
 from tests.release.judged_runs import Document, earlier, read, run_path, write
 

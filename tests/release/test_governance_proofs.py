@@ -6,7 +6,6 @@ import copy
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pytest_worldflux_parity.release.expectation import of_checkout
 from pytest_worldflux_parity.release.judged_anew import judge_expected, records_of
 from pytest_worldflux_parity.release.statements import document_findings
 from pytest_worldflux_parity.reporting import proof_documents
+from tests import forked
 from tests.components import goldens
 from tests.conftest import PROOF, WITHOUT
 from tests.release.judged_runs import (
@@ -67,8 +67,7 @@ def proven(judged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"suites/proof/{name}.yaml": {"stage": "required" if name == "shown" else "listed"} for name in SUITES
     }
     write(root / POLICY, policy_of({"suites/quick/good.yaml": {}, **proofs}))
-    command = [sys.executable, "-m", "pytest", *WITHOUT, "--parity=proof", "--parity-run-id=p"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = forked.run(["pytest", *WITHOUT, "--parity=proof", "--parity-run-id=p"], root)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     return root
 
@@ -403,7 +402,7 @@ def replaced(document: Document, at: tuple[Any, ...], value: Any) -> Document:
 def test_no_number_of_a_report_can_be_edited(proven: Path, suite: str) -> None:
     """In any document of a proof every number, boolean and verdict is what the records give."""
     run = run_documents.read_any(proof_path(proven, suite))
-    assert isinstance(run, run_documents.ProofFile)
+    assert run.track == "proof"
     anew = judge_expected(records_of(proven / "reports" / "parity" / "p", suite), of_checkout(proven))
     assert anew.judged is not None
     made = documents_anew(anew.judged, {})
@@ -442,6 +441,6 @@ def test_anything_in_any_place_is_refused_or_read(
     except ParityError as error:
         assert "\n" not in error.line(), json.dumps(error.line())  # noqa: PT017
         return
-    assert isinstance(run, run_documents.ProofFile)
+    assert run.track == "proof"
     assert run.missing >= 0
     list(document_findings(run.documents[name], document, name))

@@ -19,15 +19,12 @@ from pytest_worldflux_parity.reporting.documents import suite_fields
 from pytest_worldflux_parity.suite.suite import ArtifactSide
 from pytest_worldflux_parity.suite.suite_file import load
 from tests.conftest import Project
+from tests.oracles import ORACLES, needs_oracles
 from tests.release.judged_runs import changed, earlier, write
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PUBLISHED = CHECKOUT / "suites" / "published"
 LOCK = CHECKOUT / "reports" / "parity" / "upstream_lock.json"
-ORACLES = CHECKOUT.parent / "shared" / "oracles"
-needs_oracles = pytest.mark.skipif(
-    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
-)
 # Locked suite -> the folder of the oracles that holds what its checkout holds.
 FOLDERS = {"dreamer_atari100k": "dreamerv3", "tdmpc2_dmcontrol39": "tdmpc2"}
 
@@ -53,7 +50,7 @@ def fetched(published: Project) -> Project:
 
 
 def judge(project: Project, suite: str, *more: str) -> dict[str, Any]:
-    project.run_here(f"suites/published/{suite}.yaml", *more, run_id=suite)
+    project.run(f"suites/published/{suite}.yaml", *more, run_id=suite)
     return project.document(f"{suite}/run.json", suite)
 
 
@@ -92,7 +89,7 @@ def test_the_policy_names_suites_that_are_there() -> None:
 @pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.yaml")), ids=lambda p: p.stem)
 def test_an_absent_table_says_what_brings_it(published: Project, path: Path) -> None:
     """One line at collection; nothing else runs and no run directory is made."""
-    result = published.run_here(f"suites/published/{path.name}")
+    result = published.run(f"suites/published/{path.name}")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     suite = "dreamer_atari100k" if load(path).family == "dreamerv3" else "tdmpc2_dmcontrol39"
     line = f"*cannot be read: *to mend: worldflux-parity fetch-oracles --suite {suite}"
@@ -102,7 +99,7 @@ def test_an_absent_table_says_what_brings_it(published: Project, path: Path) -> 
 
 @needs_oracles
 def test_a_worldflux_table_that_nobody_wrote_yet(fetched: Project) -> None:
-    result = fetched.run_here("suites/published/dreamer_atari100k.yaml")
+    result = fetched.run("suites/published/dreamer_atari100k.yaml")
     result.stdout.fnmatch_lines(["*reports/parity/worldflux/dreamer_atari100k.json*--parity-worldflux=PATH*"])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from tests.release.judged_runs import (
     run_path,
     write,
 )
+from tests.repositories import git
 
 
 @pytest.fixture
@@ -392,12 +392,6 @@ def test_an_aggregate_of_the_earlier_system(copied: Path, policy: Path, both: No
 
 
 # --- where the expectation comes from ---
-
-
-def git(root: Path, *words: str) -> str:
-    own = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-    done = subprocess.run(["git", *own, *words], cwd=root, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def test_the_expectation_of_another_commit(copied: Path, good: Path, command: Command) -> None:

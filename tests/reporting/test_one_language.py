@@ -20,17 +20,17 @@ from pytest_worldflux_parity.reporting.aggregates import aggregate_of_rows, row_
 from pytest_worldflux_parity.reporting.dashboard import dashboard
 from pytest_worldflux_parity.reporting.documents import metric_fields
 from pytest_worldflux_parity.reporting.estimates import EFFECT, HEADER, panels_of, panels_of_decision
-from pytest_worldflux_parity.reporting.markdown import report
+from pytest_worldflux_parity.reporting.markdown import quick_report
 from pytest_worldflux_parity.reporting.proof_markdown import equivalence_markdown
-from pytest_worldflux_parity.reporting.terminal import summary
-from pytest_worldflux_parity.suite.suite import SYSTEMS, Metric, Rule, Task
+from pytest_worldflux_parity.reporting.terminal import quick_summary
+from pytest_worldflux_parity.suite.suite import SYSTEMS, Metric, Task
 from tests.conftest import Project
 from tests.judgement.proof_examples import HELD, METRICS, columns, fixed, observed, proof_tasks
 from tests.judgement.test_core_judgement import evidence, suite
 from tests.reporting.test_proof_documents import document
 
 SCORES = st.lists(st.floats(20.0, 200.0), min_size=2, max_size=5)
-RULES: tuple[Rule, ...] = ("calibrated", "drop_ratio", "equivalence")
+RULES: tuple[str, ...] = ("calibrated", "drop_ratio", "equivalence")
 Row = tuple[str, ...]
 # The columns whose cells are words and numbers of the result itself.
 COLUMNS = HEADER[3:]
@@ -64,7 +64,7 @@ def run_of(judgement: Judgement) -> dict[str, Any]:
 
 
 def of_terminal(judgement: Judgement) -> list[Row]:
-    lines = [line for line, _ in summary([(judgement, ())])]
+    lines = [line for line, _ in quick_summary([(judgement, ())])]
     (start,) = (n for n, line in enumerate(lines) if line.split()[:2] == ["metric", "task"])
     rows = [
         re.split(r" {2,}", line.strip()) for line in lines[start + 1 :] if not line.startswith(f"  {EFFECT}")
@@ -102,13 +102,13 @@ def of_dashboard(page: str) -> list[Row]:
     higher=st.booleans(),
 )
 def test_all_pages_show_the_same_rows_of_a_quick_suite(
-    rule: Rule, pairs: list[tuple[list[float], list[float]]], sign: float, higher: bool
+    rule: str, pairs: list[tuple[list[float], list[float]]], sign: float, higher: bool
 ) -> None:
     sides = {system: [[sign * x for x in pair[n]] for pair in pairs] for n, system in enumerate(SYSTEMS)}
     judgement = judged(Metric("m", rule, 0.05, higher_is_better=higher), sides)
     rows = of_terminal(judgement)
     about: dict[str, Any] = {"not_judged": {}, "notes": {}, "run_id": "r", "device": "cpu", "time": "t"}
-    assert of_markdown(report([judgement], **about, log_tails={}), "metric") == rows
+    assert of_markdown(quick_report([judgement], **about, log_tails={}), "metric") == rows
     run = run_of(judgement)
     names: dict[str, Any] = {"aggregate_json": "a", "report_md": None, "dashboard_html": None}
     aggregate = aggregate_of_rows([row_of_run(run, "r")], not_judged={}, time="t", **names)
@@ -171,9 +171,9 @@ def test_one_loss_of_a_fifth_reads_alike_everywhere(project: Project) -> None:
         "floor": 0.01,
     }
     project.suite("losses", metrics=[losses], **few)
-    result = project.run_here("--junitxml=junit.xml")
+    result = project.run("--junitxml=junit.xml")
     project.proof("proof", **few)
-    shown = [*result.outlines, *project.run_here("--junitxml=proof.xml", run_id="p").outlines]
+    shown = [*result.outlines, *project.run("--junitxml=proof.xml", run_id="p").outlines]
     for name, effect in (*((rule, r"-2[01]\.\d%") for rule in RULES), ("losses", r"\+2[56]\.\d%")):
         table = shown[shown.index(f"parity {name}: FAIL") :]
         (row,) = [line for line in table[:6] if "alpha" in line and "fail" in line.split()[-1:]]
@@ -201,7 +201,7 @@ def test_what_is_only_inconclusive_is_not_called_a_failure(project: Project) -> 
     noisy = {"level": 100.0, "spread": 2.0}
     project.suite("unsure", tasks=["alpha"], recipe=noisy)
     project.suite("good")
-    result = project.run_here("--junitxml=junit.xml")
+    result = project.run("--junitxml=junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["parity unsure: INCONCLUSIVE", "*episode_return *alpha * inconclusive"])
     ended, said = cases(project)["unsure verdict[non-inferiority]"]
@@ -211,7 +211,7 @@ def test_what_is_only_inconclusive_is_not_called_a_failure(project: Project) -> 
     assert "✗ fail" not in page
     assert "| unsure | **inconclusive** |" in project.report()
     project.suite("worse", recipe={"level": 100.0, "worldflux_factor": 0.8})
-    project.run_here(run_id="two")
+    project.run(run_id="two")
     assert "✗ fail</span> 1 of 3 suites pass." in (project.run_dir("two") / "dashboard.html").read_text(
         "utf-8"
     )
@@ -232,7 +232,7 @@ def test_a_crash_is_one_line_with_its_reason_its_side_and_its_log(project: Proje
     program.write_text(text.replace(CRASH, LOGGED), encoding="utf-8")
     recipe = {"level": 100.0, "behaviour": "crash", "only": ["worldflux/alpha/1"]}
     (project.suite if track == "quick" else project.proof)("crash", tasks=["alpha"], recipe=recipe)
-    result = project.run_here("--junitxml=junit.xml")
+    result = project.run("--junitxml=junit.xml")
     log = "crash/executions/alpha/seed_1/worldflux/attempt_1/stderr.log"
     why = "fake_worldflux: exit status 1: ValueError: the replay buffer is empty"
     assert "5 files are not synced" in (project.run_dir() / log).read_text(encoding="utf-8").splitlines()[-1]
@@ -251,6 +251,6 @@ def test_the_logs_of_every_suite_are_in_the_report(project: Project) -> None:
     for name in ("one", "other"):
         recipe = {"level": 100.0, "behaviour": "crash", "only": ["worldflux/alpha/0"]}
         project.suite(name, tasks=["alpha"], seeds=1, recipe=recipe)
-    project.run_here()
+    project.run()
     logs = project.report().partition("## Logs of failed runs")[2]
     assert [f"{name}: worldflux alpha seed 0:" in logs for name in ("one", "other")] == [True, True]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_worldflux_parity.errors import ParityError, printable, printable_lines
-from pytest_worldflux_parity.reporting.escaping import escaped
+from pytest_worldflux_parity.reporting.escaping import escape
 from tests.conftest import Project
 
 # What CI servers act on, wherever their command stands in a line.
@@ -26,7 +26,7 @@ NASTY = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=12).map(
 
 @given(NASTY)
 def test_a_line_is_one_line_and_no_command(text: str) -> None:
-    for shown in (printable(text), ParityError(text, where=text, mend=text).line()):
+    for shown in (printable(text), ParityError(text, where=text, hint=text).line()):
         assert shown.isprintable()
         assert not COMMAND.search(shown)
     assert printable(printable(text)) == printable(text)
@@ -41,7 +41,7 @@ def test_lines_stay_lines(text: str) -> None:
 
 @given(NASTY)
 def test_no_tag_link_or_cell_can_be_made_in_a_page(text: str) -> None:
-    shown = escaped(text)
+    shown = escape(text)
     assert shown.isprintable()
     assert not re.search(r"<|`|\]\(|(?<!\\)\|", shown)
     assert not re.search(r"\\(?![|(])|\\\\", shown), "a backslash before a bar would let it end a cell"
@@ -60,7 +60,7 @@ def test_no_tag_link_or_cell_can_be_made_in_a_page(text: str) -> None:
     ],
 )
 def test_what_is_harmless_stays(text: str) -> None:
-    assert printable(text) == escaped(text) == text
+    assert printable(text) == escape(text) == text
 
 
 SAYS = (

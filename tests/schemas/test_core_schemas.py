@@ -14,8 +14,8 @@ from pytest_worldflux_parity.errors import ParityError, StoreError
 
 # Objects whose keys are names that somebody chose, each with what stands at them.
 OPEN = {
-    "suite.v1": {"recipe", "windows", "cells"},
-    "run.v1": {"metrics", "values", "values_by_seed", "artifacts", "tasks"},
+    "suite.v1": {"recipe", "recipe_map", "recipe_ignore", "windows", "cells"},
+    "run.v1": {"gates", "metrics", "values", "values_by_seed", "artifacts", "tasks", "ignored", "mapped"},
     "session.v1": {
         "suites",
         "tables",
@@ -40,9 +40,9 @@ OPEN = {
     "match.v1": {"mapping", "parameters", "packages", "source"},
     "match_run.v1": {"artifacts_sha256"},
     "component_match.v1": {"packages"},
-    "suite.proof_v1": {"recipe", "windows"},
+    "suite.proof_v1": {"recipe", "recipe_map", "recipe_ignore", "windows"},
     "component_match_set.v1": {"report"},
-    "validity.v1": {"issues_by_code"},
+    "validity.v1": {"issues_by_code", "recipes", "ignored", "mapped"},
     "suite.parity_v2": {"train_budget", "eval_protocol", "env"},
     "suite.parity_manifest_v1": {"train_budget", "eval_protocol", "env"},
     "equivalence.v1": {"metrics", "issues_by_code", "task_seeds"},
@@ -51,7 +51,15 @@ OPEN = {
     # What records state of their surroundings, and what an equivalence report comes to.
     "environment.v1": {"systems", "stated"},
     "statement.v1": {"global", "taken_out"},
-    "run_line.v1": {"metrics", "artifacts", "artifacts_sha256", "recipe", "eval_protocol", "source"},
+    "run_line.v1": {
+        "metrics",
+        "artifacts",
+        "artifacts_sha256",
+        "recipe",
+        "eval_protocol",
+        "source",
+        "artifact_manifest",
+    },
     "campaign.v1": {"recipe", "eval_protocol", "cells"},
     "campaign_table.v1": {"tasks", "attempts", "choices"},
     # A program may say more than it is asked for.
@@ -88,7 +96,13 @@ def test_every_document_of_a_run_has_a_schema() -> None:
     proof |= {"component_match_set.v1", "circumstances.v1", "session_event.v1"}
     proof |= {"environment.v1", "statement.v1", "dsse.v1"}
     suites = {"suite.v1", "suite.proof_v1", "suite.quick_legacy", "suite.parity_v2"}
-    suites |= {"suite.parity_manifest_v1", "campaign.v1", "campaign_table.v1", "doctor.v1"}
+    suites |= {
+        "suite.parity_manifest_v1",
+        "campaign.v1",
+        "campaign_table.v1",
+        "doctor.v1",
+        "check_backend.v1",
+    }
     earlier = {"run.v1_earlier", "aggregate.v1_earlier"}
     engines = {"slurm_job.v1", "slurm_node.v1"}
     release = {"lock.v1", "policy.v1", "policy.v2"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import ParityError, StoreError
-from pytest_worldflux_parity.evidence.attempts import parsed
+from pytest_worldflux_parity.evidence.attempts import parse_row
 from pytest_worldflux_parity.execution.store import SuiteStore
 from pytest_worldflux_parity.inputs.scores.files import parsed_json
 from pytest_worldflux_parity.schemas.json_text import KeyTwice, loads, parse_json
@@ -60,7 +60,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "documents": lambda data: parse_json(data, Path("d.json"), StoreError),
     "the contract": lambda data: wire.object_in(data, "d.json"),
     "score tables": lambda data: parsed_json(data.decode(), "d.json"),
-    "attempts in a bundle": lambda data: parsed(data, "d.json"),
+    "attempts in a bundle": lambda data: parse_row(data, "d.json"),
     "the log of a run": lambda data: loads(b"[" + data + b"]"),
 }
 

@@ -41,7 +41,7 @@ def test_the_records_of_a_run_are_exported_as_the_run_wrote_them(
     campaign(project)
     assert export("--source", "worldflux") == 1
     assert "no campaign was run" in capsys.readouterr().err
-    assert project.run_here("--parity-source=worldflux").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux").ret == pytest.ExitCode.OK
     written = table(project)
     (project.root / "out" / "worldflux.json").unlink()
     assert export("--source", "worldflux") == 0

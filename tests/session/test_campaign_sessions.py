@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -25,10 +24,11 @@ from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.inputs.scores import load_table
 from pytest_worldflux_parity.suite.campaign_file import load
 from tests.conftest import Project, wait_until
+from tests.oracles import ORACLES
+from tests.repositories import commit_all
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHIPPED = CHECKOUT / "suites" / "campaign"
-ORACLES = CHECKOUT.parent / "shared" / "oracles"
 FILE = "suites/campaign/c.yaml"
 # A program of somebody else's: writes metrics.json from its arguments alone, and counts its runs.
 PROGRAM = """
@@ -90,15 +90,6 @@ def table(project: Project, name: str = "worldflux") -> dict[str, Any]:
     return document
 
 
-def commit(project: Project) -> str:
-    """Make the project a repository with one commit; its id."""
-    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.invalid", "-C", str(project.root)]
-    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "m")):
-        subprocess.run([*git, *words], check=True)
-    done = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 def lasting(document: dict[str, Any]) -> dict[str, Any]:
     """A table without the time at which it was written, and how often its runs were begun."""
     return {**document, "provenance": {**document["provenance"], "generated_at": "", "attempts": {}}}
@@ -106,8 +97,8 @@ def lasting(document: dict[str, Any]) -> dict[str, Any]:
 
 def test_both_sources_become_tables_and_cases(project: Project) -> None:
     campaign(project)
-    head = commit(project)
-    result = project.run_here("--junitxml=j.xml", "-v")
+    head = commit_all(project.root)
+    result = project.run("--junitxml=j.xml", "-v")
     assert result.ret == pytest.ExitCode.OK
     names = {c.get("name") for c in ET.parse(project.root / "j.xml").iter("testcase")}
     assert "alpha[source=oracle,seed=0]" in names
@@ -142,7 +133,7 @@ def test_logs_of_a_program_become_a_table_in_frames(project: Project) -> None:
     logs = {"input_path": "logs", "input_format": "tdmpc2_logs", "frames_per_step": 2}
     changes = {f"oracle__{key}": value for key, value in logs.items()}
     campaign(project, **changes, oracle__columns={"where": {"exp": "default"}})
-    assert project.run_here("--parity-source", "oracle").ret == 0
+    assert project.run("--parity-source", "oracle").ret == 0
     rows = [(r["task"], r["seed"], r["step"], r["score"]) for r in table(project, "oracle")["scores"]]
     assert rows == [(t, s, 1000, s + 0.25) for t in ("alpha", "beta") for s in (0, 1)]
 
@@ -150,11 +141,11 @@ def test_logs_of_a_program_become_a_table_in_frames(project: Project) -> None:
 def test_one_source_and_other_seeds(project: Project) -> None:
     """What is not asked for need not be there; option and ini twin say the same."""
     campaign(project, oracle__input_path="absent.json")
-    assert project.run_here("--parity-source", "worldflux", "--parity-seeds", "7").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source", "worldflux", "--parity-seeds", "7").ret == pytest.ExitCode.OK
     assert [r["seed"] for r in table(project)["scores"]] == [7, 7]
     assert not (project.root / "out" / "oracle.json").exists()
     project.ini("filterwarnings = error", "parity_workers = 0", "parity_source = oracle")
-    result = project.run_here(run_id="o")
+    result = project.run(run_id="o")
     assert result.ret != pytest.ExitCode.OK
     assert "absent.json" in result.stdout.str()
 
@@ -163,12 +154,12 @@ def test_a_table_that_is_its_own_input_stays_as_it_is(project: Project) -> None:
     """Files of the earlier system name one path for both; points at other steps are not lost for it."""
     table = campaign(project, oracle__output_path="./in.json").parent / "in.json"
     before = table.read_bytes()
-    result = project.run_here("--parity-source=oracle")
+    result = project.run("--parity-source=oracle")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         ["*4 of 4 (task, seed) have a score; *in.json is the input, too, and stays as it is"]
     )
-    result = project.run_here("--parity-source=oracle", "--parity-seeds=0,7", run_id="more")
+    result = project.run("--parity-source=oracle", "--parity-seeds=0,7", run_id="more")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         ["*missing: alpha seed 7 (no row in in.json, which has seeds 0, 1 of this task), beta seed 7 (*"]
@@ -182,26 +173,26 @@ def test_a_table_that_is_its_own_input_stays_as_it_is(project: Project) -> None:
 
 def test_a_command_is_run_per_task_and_seed(project: Project) -> None:
     with_command(project)
-    assert project.run_here("--parity-source=worldflux").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux").ret == pytest.ExitCode.OK
     ran = sorted((project.root / "count.txt").read_text().splitlines())
     assert ran == ["alpha 0", "alpha 1", "beta 0", "beta 1"]
     document = table(project)
     assert document["scores"][1] == {"task": "alpha", "seed": 1, "step": 1000, "score": 2.0}
     assert document["provenance"]["command"] == COMMAND
     # A resume runs nothing again, and its table is the same.
-    assert project.run_here("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
     assert len((project.root / "count.txt").read_text().splitlines()) == 4
     assert lasting(table(project)) == lasting(document)
 
 
 def test_a_command_whose_program_changed_is_not_gone_on_with(project: Project) -> None:
     path = with_command(project)
-    project.run_here("--parity-source=worldflux", "--parity-seeds=0")
+    project.run("--parity-source=worldflux", "--parity-seeds=0")
     # The other source may come later, and what no command names may change.
     (project.root / "notes.py").write_text("")
-    assert project.run_here("--parity-source=both", "--parity-seeds=0,1", "--parity-resume").ret == 0
+    assert project.run("--parity-source=both", "--parity-seeds=0,1", "--parity-resume").ret == 0
     (project.root / "program.py").write_text(PROGRAM + "# another\n")
-    result = project.run_here(str(path), "--parity-resume")
+    result = project.run(str(path), "--parity-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     text = result.stdout.str() + result.stderr.str()
     assert "program.py, which the worldflux.worldflux command names, changed since the run was sealed" in text
@@ -213,7 +204,7 @@ def test_a_command_that_is_one_string_is_split_with_a_warning(project: Project) 
     document = json.loads(path.read_text())
     document["sources"]["worldflux"]["command_template"] = " ".join(COMMAND)
     path.write_text(json.dumps(document))
-    result = project.run_here("--parity-source=worldflux", "--parity-seeds=0")
+    result = project.run("--parity-source=worldflux", "--parity-seeds=0")
     assert result.ret == pytest.ExitCode.OK
     assert "the command of worldflux is one string" in result.stdout.str()
     assert "one string" in table(project)["provenance"]["warnings"][0]
@@ -222,7 +213,7 @@ def test_a_command_that_is_one_string_is_split_with_a_warning(project: Project) 
 def test_a_partial_table_says_so_and_takes_no_complete_ones_place(project: Project) -> None:
     recipe = {"behaviour": "crash", "only": ["worldflux/beta/1"]}
     campaign(project, worldflux__recipe=recipe)
-    result = project.run_here("--parity-source=worldflux", "--junitxml=j.xml")
+    result = project.run("--parity-source=worldflux", "--junitxml=j.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     said = table(project)["provenance"]
     assert said["complete"] is False
@@ -236,17 +227,17 @@ def test_a_partial_table_says_so_and_takes_no_complete_ones_place(project: Proje
     assert failure is not None
     assert "beta seed 1" in str(failure.text)
     campaign(project)
-    assert project.run_here("--parity-source=worldflux", run_id="whole").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux", run_id="whole").ret == pytest.ExitCode.OK
     whole = table(project)
     assert whole["provenance"]["complete"] is True
     campaign(project, worldflux__recipe=recipe)
-    result = project.run_here("--parity-source=worldflux", run_id="again")
+    result = project.run("--parity-source=worldflux", run_id="again")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "the complete table that is there stays" in result.stdout.str()
     assert table(project) == whole
     # Nor does a table of fewer seeds.
     campaign(project)
-    result = project.run_here("--parity-source=worldflux", "--parity-seeds=0", run_id="few")
+    result = project.run("--parity-source=worldflux", "--parity-seeds=0", run_id="few")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "2 (task, seed) that this one lacks" in result.stdout.str()
     assert table(project) == whole
@@ -254,9 +245,9 @@ def test_a_partial_table_says_so_and_takes_no_complete_ones_place(project: Proje
 
 def test_where_no_table_lists_what_is_missing_the_line_does(project: Project) -> None:
     campaign(project)
-    assert project.run_here("--parity-source=worldflux", run_id="whole").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux", run_id="whole").ret == pytest.ExitCode.OK
     campaign(project, default_seeds=list(range(9)), worldflux__recipe={"behaviour": "crash"})
-    text = project.run_here("--parity-source=worldflux", run_id="lost").stdout.str()
+    text = project.run("--parity-source=worldflux", run_id="lost").stdout.str()
     line = next(x for x in text.splitlines() if "0 of 18 (task, seed) have a score" in x)
     assert [n for n in range(9) for t in ("alpha", "beta") if f"{t} seed {n}" not in line] == []
 
@@ -267,7 +258,7 @@ def test_an_oracle_can_be_run_beside_worldflux(project: Project) -> None:
     document = json.loads(path.read_text())
     document["sources"]["oracle"] = {"adapter": "fake_official", "output_path": "../../out/oracle.json"}
     path.write_text(json.dumps(document))
-    assert project.run_here("-n", "2").ret == pytest.ExitCode.OK
+    assert project.run("-n", "2").ret == pytest.ExitCode.OK
     ran = [(x["system"], x["task_id"], x["seed"]) for x in project.lines("c")]
     assert sorted(ran) == [
         (w, t, s) for w in ("official", "worldflux") for t in ("alpha", "beta") for s in (0, 1)
@@ -279,7 +270,7 @@ def test_an_oracle_can_be_run_beside_worldflux(project: Project) -> None:
 
 def test_what_is_deselected_is_missing(project: Project) -> None:
     campaign(project)
-    result = project.run_here("-k", "alpha")
+    result = project.run("-k", "alpha")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     for name in ("oracle", "worldflux"):
         missing = table(project, name)["provenance"]["missing"]
@@ -288,7 +279,7 @@ def test_what_is_deselected_is_missing(project: Project) -> None:
 
 def test_a_table_without_a_point_at_the_step_misses_it(project: Project) -> None:
     campaign(project, default_step=1500, step_tolerance=0.1)
-    result = project.run_here("--parity-source=oracle")
+    result = project.run("--parity-source=oracle")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "no point within 10% of 1500 frames" in result.stdout.str()
     assert not (project.root / "out" / "oracle.json").exists(), "a table of nothing is none"
@@ -296,13 +287,13 @@ def test_a_table_without_a_point_at_the_step_misses_it(project: Project) -> None
 
 def test_a_campaign_goes_on_with_more_sources_and_seeds(project: Project) -> None:
     campaign(project)
-    assert project.run_here("--parity-source=worldflux", "--parity-seeds=0").ret == pytest.ExitCode.OK
-    assert project.run_here("--parity-source=both", "--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux", "--parity-seeds=0").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=both", "--parity-resume").ret == pytest.ExitCode.OK
     assert len(project.lines("c")) == 4
     assert len(table(project)["scores"]) == len(table(project, "oracle")["scores"]) == 4
     # What changes what is computed is no longer the same run.
     campaign(project, default_step=500)
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "suite_sha256 changed since the run was sealed" in result.stderr.str()
 
@@ -319,12 +310,12 @@ def test_a_killed_campaign_goes_on_and_ends_in_the_same_table(project: Project) 
     started.wait()
     assert not (project.root / "out" / "worldflux.json").exists()
     flag.touch()
-    assert project.run_here("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux", "--parity-resume").ret == pytest.ExitCode.OK
     successes = [(x["task_id"], x["seed"]) for x in project.lines("c") if x["success"]]
     assert sorted(successes) == [("alpha", 0), ("alpha", 1), ("beta", 0), ("beta", 1)]
     assert all((x["task_id"], x["seed"]) not in before or x["attempt"] == 1 for x in project.lines("c"))
     resumed = table(project)
-    assert project.run_here("--parity-source=worldflux", run_id="undisturbed").ret == pytest.ExitCode.OK
+    assert project.run("--parity-source=worldflux", run_id="undisturbed").ret == pytest.ExitCode.OK
     assert lasting(table(project)) == lasting(resumed)
 
 
@@ -355,7 +346,7 @@ def test_what_is_wrong_in_a_campaign_is_one_line_with_its_place(
     project: Project, changes: dict[str, Any], words: str
 ) -> None:
     (campaign(project, **changes).parent / "in.txt").touch()
-    result = project.run_here("--collect-only")
+    result = project.run("--collect-only")
     assert result.ret != pytest.ExitCode.OK
     text = result.stdout.str() + result.stderr.str()
     assert words in text
@@ -365,15 +356,15 @@ def test_what_is_wrong_in_a_campaign_is_one_line_with_its_place(
 
 def test_options_that_are_of_other_tracks_are_refused(project: Project) -> None:
     campaign(project)
-    result = project.run_here("--parity-systems=worldflux")
+    result = project.run("--parity-systems=worldflux")
     assert "to mend: --parity-source" in result.stderr.str()
-    result = project.run_here("--parity-upstream=in.json", "--parity-upstream-format=canonical_json")
+    result = project.run("--parity-upstream=in.json", "--parity-upstream-format=canonical_json")
     assert result.ret != pytest.ExitCode.OK
     assert "leave --parity-upstream and --parity-worldflux out" in result.stdout.str()
     project.track = "quick"
-    result = project.run_here(FILE)
+    result = project.run(FILE)
     assert "this is a campaign suite" in result.stdout.str()
-    assert "to mend: --parity-systems" in project.run_here("--parity-source=oracle").stderr.str()
+    assert "to mend: --parity-systems" in project.run(FILE, "--parity-source=oracle").stderr.str()
 
 
 @settings(max_examples=40, deadline=None)
@@ -443,7 +434,7 @@ def test_the_shipped_campaigns_export_the_locked_tables(
     path.parent.mkdir(parents=True)
     shutil.copy(SHIPPED / path.name, path)
     project.track = "campaign"
-    result = project.run_here("--parity-source=oracle", "-q", str(path))
+    result = project.run("--parity-source=oracle", "-q", str(path))
     assert result.ret == pytest.ExitCode.OK
     made = load_table(project.root / "reports" / "parity" / "oracle" / f"{name}.json", "canonical_json")
     raw = load_table(

@@ -11,7 +11,7 @@ import pytest
 
 import pytest_worldflux_parity
 from tests.conftest import Project
-from tests.inputs.upstreams import git
+from tests.repositories import git
 from tests.session.test_honest_programs import (
     FROM_CHECKOUT,
     TELLS,
@@ -64,8 +64,11 @@ CHANGED = {
 @pytest.mark.parametrize("how", CHANGED)
 def test_a_checkout_that_does_not_stay_what_was_sealed(project: Project, how: str) -> None:
     text, words = CHANGED[how]
-    does(project, f"import time; time.sleep(2)\n{text}" if "as it was" in how else text)
-    result = project.run_here()
+    if "as it was" in how:
+        text = f"import time; time.sleep(2)\n{text}"
+        project.suite(tasks=["alpha"], seeds=1)
+    does(project, text)
+    result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     [finding] = [
         f for f in project.document()["gates"]["validity"]["findings"] if f["code"] == "changed_since_sealed"
@@ -90,7 +93,7 @@ UNCHANGED = {
 @pytest.mark.parametrize("how", UNCHANGED)
 def test_a_checkout_that_stays_what_was_sealed(project: Project, how: str) -> None:
     does(project, *UNCHANGED[how])
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.OK, result.outlines
     assert not project.document()["gates"]["validity"]["findings"]
 
@@ -140,7 +143,7 @@ def test_a_package_that_is_not_pinned_is_told_of(project: Project) -> None:
     [entry] = project.document("run.json")["suites"].values()
     assert entry["programs"]["fake.worldflux"]["environment"]["packages"]["tiny"] == "1.0"
     env.install("other", "2.0", {"other.py": ""})
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     assert result.ret == pytest.ExitCode.OK, result.outlines
     [warning] = [w for w in project.document()["warnings"] if "environment" in w]
     assert "of the worldflux program's environment there changed other None -> 2.0" in warning
@@ -153,7 +156,8 @@ def test_a_file_outside_that_is_changed_and_is_as_it_was(project: Project, tmp_p
     folder = describe(project, "worldflux", ["{python}", "{backend_dir}/run.py"], {"files": [".", away]})
     text = f"import time; time.sleep(2)\nopen({str(level)!r}, 'w').write('1.0')\n"
     write(folder / "run.py", text + TELLS)
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    project.suite(tasks=["alpha"], seeds=1)
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     [finding] = project.document()["gates"]["validity"]["findings"]
     assert "level.txt), written to meanwhile" in finding["detail"]
 
@@ -167,8 +171,8 @@ def test_what_the_plugin_gives_to_programs_stays_as_it_was(project: Project) -> 
     write(folder / "run.py", f"open({str(path)!r}, 'a').write('# another')\n" + TELLS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(copied))
-        result = project.run()
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
+        # From a shell: what is forked has imported the plugin from here.
+        assert project.start().wait(120) == pytest.ExitCode.TESTS_FAILED
     [finding] = project.document()["gates"]["validity"]["findings"]
     assert "what the plugin gives to programs (wire, boot) changed after the first run" in finding["detail"]
 
@@ -191,5 +195,5 @@ def test_an_editable_package_that_nothing_pins_is_sealed(project: Project, tmp_p
 def test_a_module_that_is_nowhere_is_told_of_with_what_mends_it(project: Project) -> None:
     folder = describe(project, "worldflux", ["{python}", "{backend_dir}/run.py"], {"files": ["."]})
     write(folder / "run.py", "import algo\n")
-    result = project.run_here()
+    result = project.run()
     assert "No module named 'algo'; to mend: a program imports from its own folder" in result.stdout.str()

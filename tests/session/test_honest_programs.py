@@ -7,15 +7,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from pytest_worldflux_parity.inputs.backends import read_backend
-from tests.attacks.lab import Folder
 from tests.conftest import FAKES, Project
 from tests.inputs.test_installed import Environment
-from tests.inputs.upstreams import git
+from tests.repositories import git
 
 SYSTEMS = ("official", "worldflux")
 PROGRAM = (FAKES / "program.py").read_text(encoding="utf-8")
@@ -60,7 +59,7 @@ def write(path: Path, text: str = TELLS) -> Path:
 
 def passes(project: Project, *args: str) -> str:
     """The run passes and nothing is found in it; what pytest said."""
-    result = project.run_here(*args)
+    result = project.run(*args)
     text = result.stdout.str() + result.stderr.str()
     assert result.ret == pytest.ExitCode.OK, text
     assert "came beside" not in text
@@ -80,7 +79,7 @@ def stands(project: Project, system: str = "worldflux") -> Path:
 
 
 def refuses_resume(project: Project, words: str) -> None:
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     text = result.stdout.str() + result.stderr.str()
     assert result.ret == pytest.ExitCode.USAGE_ERROR, text
     assert words in text
@@ -205,7 +204,7 @@ def test_a_checkout_that_is_fetched_while_its_program_runs(project: Project, tmp
     git(clone, "gc", "-q")
     passes(project, "--parity-resume")
     git(clone, "reset", "-q", "--hard", "origin/main")
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     text = result.stdout.str() + result.stderr.str()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert f"and program.checkouts says {first}" in text
@@ -213,7 +212,7 @@ def test_a_checkout_that_is_fetched_while_its_program_runs(project: Project, tmp
 
 def test_documents_of_a_project_are_committed_between_two_sessions(project: Project) -> None:
     repository(project.root, {"README.md": "# x\n", ".gitignore": "reports\n"})
-    project.run_here(f"{SUITE}::alpha[seed=0]")
+    project.run(f"{SUITE}::alpha[seed=0]")
     write(project.root / "README.md", "# y\n")
     write(project.root / "docs" / "more.md", "# z\n")
     commit(project.root)
@@ -328,7 +327,7 @@ def test_a_project_below_folders_with_odd_names(tmp_path: Path, monkeypatch: pyt
     """In a process of its own: the project is not where pytester works."""
     root = tmp_path / "zwei Wörter" / "世界 'q' $x"
     root.mkdir(parents=True)
-    project = Project(cast(pytest.Pytester, Folder(root)))
+    project = Project(root)
     project.suite(tasks=["alpha"])
     write(root / "backends" / "program.py")
     describe(project, "official", ["/bin/sh", "{backend_dir}/run.sh"], {"files": ["."]})
@@ -377,7 +376,7 @@ def test_an_option_that_a_sealed_program_cannot_have(project: Project, option: s
         first = "-u" if more else option
         folder = describe(project, "worldflux", ["{python}", first, IN_FOLDER], **more)
         write(folder / "run.py")
-        result = project.run_here()
+        result = project.run()
         [line] = [x for x in result.errlines + result.outlines if "an option of Python" in x]
         assert f"fake_worldflux/backend.yaml:1: argv has {option}, an option of Python that a " in line
         assert "Traceback" not in result.stdout.str() + result.stderr.str()

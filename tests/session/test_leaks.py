@@ -80,7 +80,7 @@ def test_what_a_program_says_is_cleaned_before_it_is_hashed(
 ) -> None:
     saying(project, PLACES, monkeypatch)
     project.proof(recipe={"level": 100.0, "behaviour": "says", "only": ["worldflux/alpha/0"]})
-    result = project.run_here("--junitxml=junit.xml", f"--rootdir={project.root}")
+    result = project.run("--junitxml=junit.xml", f"--rootdir={project.root}")
     assert result.ret == pytest.ExitCode.OK, "an honest program passes"
     attempt = project.run_dir() / "fake_proof/executions/alpha/seed_0/worldflux/attempt_1"
     record = (attempt / "metrics.json").read_bytes()
@@ -137,7 +137,7 @@ def test_a_secret_in_a_record_fails_its_pair_at_once(
 ) -> None:
     saying(project, extra, monkeypatch)
     project.suite(recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]}, retries=3)
-    result = project.run_here()
+    result = project.run()
     result.stdout.fnmatch_lines([f"worldflux: fake_worldflux: metrics.json: {place}*; to mend: *"])
     lines = [
         x for x in project.lines() if (x["system"], x["task_id"], x["seed"]) == ("worldflux", "alpha", 0)
@@ -155,7 +155,7 @@ def test_digits_and_short_values_fail_nothing(project: Project, monkeypatch: pyt
     saying(project, '{"id": "1234567890", "stage": "alpha", "password": "12345678"}', monkeypatch)
     monkeypatch.setenv("DB_PASS", "alpha")
     project.suite(recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]})
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     assert {x["task_id"] for x in project.lines()} == {"alpha", "beta"}
 
 
@@ -175,7 +175,7 @@ def test_names_of_metrics_stay_whatever_machines_and_people_are_called(
     project.suite(
         tasks=["alpha"], metrics=[{"name": n, "rule": "equivalence", "margin": 0.05} for n in names]
     )
-    assert project.run_here().ret == pytest.ExitCode.OK, "no metric is lost"
+    assert project.run().ret == pytest.ExitCode.OK, "no metric is lost"
 
 
 def test_a_secret_that_is_a_word_of_every_record_fails_none(
@@ -185,7 +185,7 @@ def test_a_secret_that_is_a_word_of_every_record_fails_none(
     for name, word in {"CI_AUTH": "effective", "APP_KEY": "metadata", "DB_PASSWORD": "postgres"}.items():
         monkeypatch.setenv(name, word)
     project.suite(tasks=["alpha"], recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]})
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["parity: the value of APP_KEY is a word of every record*", "*CI_AUTH*"])
     assert "postgresql 15" in json.dumps(project.lines())
@@ -204,7 +204,7 @@ def test_what_a_terminal_and_a_mailer_make_of_a_key_is_cleaned(
         text.replace('    print("login"', f'    {said}\n    {broken}\n    print("login"'), encoding="utf-8"
     )
     project.suite(tasks=["alpha"], seeds=1, recipe={"behaviour": "says", "only": ["worldflux/alpha/0"]})
-    project.run_here()
+    project.run()
     left = everything(project.run_dir())
     assert "<redacted:github_token>" in left, "it was printed"
     assert key not in left
@@ -217,7 +217,7 @@ def test_what_a_killed_worker_left_is_cleaned_by_the_next(
 ) -> None:
     saying(project, PLACES, monkeypatch)
     project.suite(tasks=["alpha"], seeds=2, recipe={"behaviour": "says", "only": ["worldflux/alpha/1"]})
-    assert project.run_here("suites/quick/fake_quick.yaml::alpha[seed=0]").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("suites/quick/fake_quick.yaml::alpha[seed=0]").ret == pytest.ExitCode.TESTS_FAILED
     folder = project.run_dir() / "fake_quick" / "executions" / "alpha" / "seed_1" / "worldflux" / "attempt_1"
     first = folder.parents[2] / "seed_0" / "worldflux" / "attempt_1"
     folder.mkdir(parents=True)
@@ -225,7 +225,7 @@ def test_what_a_killed_worker_left_is_cleaned_by_the_next(
     (folder / "stdout.log").write_text(f"{SECRET} {project.root}/x\n", encoding="utf-8")
     os.mkfifo(folder / "stderr.log")
     (folder / "request.json").write_text(json.dumps({**request, "out_dir": str(folder)}), encoding="utf-8")
-    project.run_here("--parity-resume")
+    project.run("--parity-resume")
     assert (folder / "stdout.log").read_text(encoding="utf-8") == "<redacted:MY_TOKEN> <root>/x\n"
     assert str(project.root) not in (folder / "request.json").read_text(encoding="utf-8")
     assert not (folder / "stderr.log").exists(), "and nobody waits for a pipe"
@@ -235,9 +235,7 @@ def test_option_values_are_cleaned(project: Project, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MY_TOKEN", SECRET)
     monkeypatch.setenv("HOME", str(project.root.parent))
     project.suite(tasks=["alpha"], seeds=1)
-    project.run_here(
-        f"--junitxml={project.root}/j.xml", "-k", f"not {SECRET}", "-o", "cache_dir=/some/where/else"
-    )
+    project.run(f"--junitxml={project.root}/j.xml", "-k", f"not {SECRET}", "-o", "cache_dir=/some/where/else")
     arguments = project.document("run.json")["arguments"]
     assert "--junitxml=<root>/j.xml" in arguments
     assert "not <redacted:MY_TOKEN>" in arguments
@@ -250,9 +248,9 @@ def test_the_reason_of_a_resume_is_cleaned_everywhere(
     key = "ghp_" + "aB3" * 12
     monkeypatch.setenv("HOME", str(project.root.parent))
     project.suite(tasks=["alpha"], seeds=1)
-    project.run_here()
+    project.run()
     reason = f"--parity-retry-failed=reset {key} in {project.root.parent}/x"
-    result = project.run_here("--parity-resume", reason)
+    result = project.run("--parity-resume", reason)
     text = everything(project.run_dir()) + result.stdout.str()
     assert "failed runs tried again: reset <redacted:github_token> in <home>/x" in text
     assert key not in text
@@ -275,7 +273,7 @@ def test_an_interpreter_below_the_home_folder_gets_its_evidence(
         for system in ("official", "worldflux"):
             task[system]["command"][0] = str(python)
     suite.write_text(json.dumps(document), encoding="utf-8")
-    project.run_here()
+    project.run()
     lines = project.lines(suite_id)
     assert [line["success"] for line in lines] == [True] * 8, [line["error"] for line in lines]
     bundle = project.run_dir() / suite_id / "evidence_bundle.zip"

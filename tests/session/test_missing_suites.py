@@ -41,18 +41,18 @@ def test_what_a_quick_run_lacks_is_run_elsewhere_or_by_a_resume(project: Project
         {"name": "auc_return", "rule": "calibrated", "margin": 0.05, "tasks": ["alpha"]},
     ])  # fmt: skip
     chosen = [f"{path}::alpha[seed={n}]" for n in range(3)] + [f"{path}::beta[seed=1]"]
-    assert project.run_here(*chosen).ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run(*chosen).ret == pytest.ExitCode.TESTS_FAILED
     suite = suite_file.load(missing(project, "fake_quick"))
     assert {t.id: t.seeds for t in suite.tasks} == {"beta": (0, 2)}
     assert [m.name for m in suite.metrics] == ["episode_return", "loss.late"]
 
-    project.run_here(str(missing(project, "fake_quick")), run_id="s")
+    project.run(str(missing(project, "fake_quick")), run_id="s")
     assert ran(project, "fake_quick_missing", "s") == {("beta", 0), ("beta", 2)}
     document = run_documents.read_any(project.run_dir("s") / "fake_quick_missing" / "run.json")
     assert (document.missing, document.document["counts"]["expected"]) == (0, 4)
     assert not missing(project, "fake_quick_missing", "s").exists()
 
-    assert project.run_here(str(path), "--parity-resume").ret == pytest.ExitCode.OK
+    assert project.run(str(path), "--parity-resume").ret == pytest.ExitCode.OK
     assert not missing(project, "fake_quick").exists(), "nothing is missing any more"
     apart, whole = requests(project, "fake_quick_missing", "s"), requests(project, "fake_quick", "r")
     assert apart.items() <= whole.items(), "its runs answer the same requests"
@@ -65,12 +65,12 @@ def test_a_table_that_lacks_a_row_cannot_be_run(project: Project) -> None:
     table.write_text(json.dumps({"scores": [*rows, {**rows[0], "seed": 1}]}), encoding="utf-8")
     side = {"artifact": {"path": "official.json", "format": "canonical_json"}}
     path = project.suite(official=side, seeds=2)
-    project.run_here(f"{path}::alpha[seed=0]", f"{path}::beta[seed=1]")
+    project.run(f"{path}::alpha[seed=0]", f"{path}::beta[seed=1]")
     suite = suite_file.load(missing(project, "fake_quick"))
     assert {t.id: t.seeds for t in suite.tasks} == {"alpha": (1,), "beta": (0,)}
     read: Any = suite.sides["official"]
     assert read.path.resolve() == table
-    project.run_here(str(path), "--parity-resume")
+    project.run(str(path), "--parity-resume")
     assert project.document()["missing"]["worldflux_only"] == [
         {
             "task": "beta",
@@ -88,7 +88,7 @@ def test_what_a_proof_lacks_is_a_proof_suite_without_a_claim(project: Project, t
     ]
     path = project.proof(groups=groups, family=None, tasks=None, statistical=FAST)
     chosen = [f"{path}::alpha[seed=0]", *(f"{path}::gamma[seed={n}]" for n in range(4))]
-    assert project.run_here(*chosen).ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run(*chosen).ret == pytest.ExitCode.TESTS_FAILED
     coverage = project.document("fake_proof/coverage_report.json")
     entries = {(e["task_id"], e["seed"]) for e in coverage["missing_entries"]}
     proof = proof_file.load(missing(project, "fake_proof"))
@@ -96,7 +96,7 @@ def test_what_a_proof_lacks_is_a_proof_suite_without_a_claim(project: Project, t
     assert {t.id: tuple(t.pairs) for t in proof.tasks()} == {"alpha": (1, 2, 3), "beta": (0, 1, 2, 3)}
     assert (proof.claim, len(proof.parts)) == ("none", 1)
 
-    assert project.run_here(str(missing(project, "fake_proof")), run_id="s").ret == pytest.ExitCode.OK
+    assert project.run(str(missing(project, "fake_proof")), run_id="s").ret == pytest.ExitCode.OK
     assert ran(project, "fake_proof_missing", "s") == entries
     run = run_documents.read_any(project.run_dir("s") / "fake_proof_missing" / "equivalence_report.json")
     assert run.document["config"]["task_seeds"] == {"alpha": [1, 2, 3]}
@@ -108,7 +108,7 @@ def test_what_a_proof_lacks_is_a_proof_suite_without_a_claim(project: Project, t
 def test_a_plan_of_seeds_is_no_longer_asked_for(project: Project) -> None:
     policy = {"mode": "auto_power", "pilot_seeds": 3, "min_seeds": 3, "max_seeds": 5}
     path = project.proof(tasks=["alpha"], seed_policy=policy, statistical=FAST)
-    project.run_here(f"{path}::alpha[seed=0]")
+    project.run(f"{path}::alpha[seed=0]")
     proof = proof_file.load(missing(project, "fake_proof"))
     assert proof.settings.seed_policy.mode == "fixed"
     assert {t.id: tuple(t.pairs) for t in proof.tasks()} == {"alpha": (1, 2)}
@@ -126,11 +126,11 @@ def test_a_part_of_a_manifest_is_a_manifest_and_finds_its_programs(project: Proj
             task[system].update(command=COMMAND, cwd="../../bin", env={"LEVEL": "{seed}"})
     (project.root / SUITE).write_text(json.dumps(document), encoding="utf-8")
     first, second = (task["task_id"] for task in document["tasks"])
-    project.run_here(f"{SUITE}::{first}[seed=0]", f"{SUITE}::{second}[seed=0]", f"{SUITE}::{second}[seed=1]")
+    project.run(f"{SUITE}::{first}[seed=0]", f"{SUITE}::{second}[seed=0]", f"{SUITE}::{second}[seed=1]")
     path = missing(project, document["suite_id"])
     proof = proof_file.load(path)
     assert {t.id: tuple(t.pairs) for t in proof.tasks()} == {first: (1,)}
-    project.run_here(str(path), run_id="s")
+    project.run(str(path), run_id="s")
     lines = project.lines(f"{document['suite_id']}_missing", "s")
     assert [(x["task_id"], x["seed"], x["success"]) for x in lines] == [(first, 1, True)] * 2
 
@@ -148,12 +148,12 @@ def test_a_part_of_a_manifest_is_a_manifest_and_finds_its_programs(project: Proj
 )
 def test_seeds_of_a_task_that_cannot_be(project: Project, changes: dict[str, Any], words: str) -> None:
     project.proof(**changes)
-    result = project.run_here()
+    result = project.run()
     assert result.ret != pytest.ExitCode.OK
     assert words in result.stdout.str() + result.stderr.str()
 
 
 def test_seeds_of_the_command_line_are_those_of_all_tasks(project: Project) -> None:
     project.proof(tasks=[{"id": "alpha", "seeds": [7]}, "beta"], statistical=FAST)
-    project.run_here("--parity-seeds", "1,2")
+    project.run("--parity-seeds", "1,2")
     assert ran(project, "fake_proof", "r") == {(t, n) for t in ("alpha", "beta") for n in (1, 2)}

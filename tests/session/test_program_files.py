@@ -41,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def found(root: Path, *words: str, cwd: str = "..", env: dict[str, str] | None = None) -> dict[str, str]:
-    side = CommandSide("a", words, None, "a", cwd, env or {}, None, {}, None, None)
+    side = CommandSide("a", words, None, "a", cwd, env or {}, None, {}, None)
     values = {"family": "f", "device": "cpu", "repo_root": str(root)}
     return program_files({"t": side}, root / "suites", root, root / "reports" / "parity", values)
 
@@ -114,18 +114,18 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 def test_a_program_that_changed_between_two_sessions_is_found(project: Project, name: str) -> None:
     document = with_manifest(project)
     suite, task = document["suite_id"], document["tasks"][0]["task_id"]
-    project.run_here(f"{SUITE}::{task}[seed=0]")
+    project.run(f"{SUITE}::{task}[seed=0]")
     [sealed] = project.document("run.json")["suites"].values()
     assert {tuple(files) for files in sealed["trees"].values()} == {("bin/helper.py", "bin/train.py")}
     # What was not there is not run: a text, or a module in place of one that is installed.
     (project.root / "bin" / "notes.txt").write_text("n", encoding="utf-8")
     (project.root / "bin" / "json.py").write_text("", encoding="utf-8")
-    again = project.run_here(f"{SUITE}::{task}[seed=0]", "--parity-resume")
+    again = project.run(f"{SUITE}::{task}[seed=0]", "--parity-resume")
     assert "changed since the run was sealed" not in again.stdout.str() + again.stderr.str()
     assert "changed_since_sealed" not in report(project, "validity_report.json", suite)["issues_by_code"]
 
     CHANGES[name](project.root / "bin")
-    resumed = project.run_here("--parity-resume")
+    resumed = project.run("--parity-resume")
     assert resumed.ret == pytest.ExitCode.USAGE_ERROR
     text = resumed.stdout.str() + resumed.stderr.str()
     assert f"{name}, which the official command names," in text
@@ -168,7 +168,7 @@ def test_a_command_that_starts_in_its_results_runs_from_the_copy(project: Projec
     for system in ("official", "worldflux"):
         document["tasks"][0][system].update(command=command, cwd="{run_root}", env={"LEVEL": "{seed}", **env})
     (project.root / SUITE).write_text(json.dumps(document), encoding="utf-8")
-    project.run_here()
+    project.run()
     lines = project.lines(document["suite_id"])
     assert [x["error"] for x in lines if not x["success"]] == []
     assert len(lines) == 4
@@ -182,6 +182,6 @@ def test_a_program_that_changes_itself_while_it_runs_is_found(project: Project) 
     own = f"\nopen({str(script)!r}, 'a').write('# x\\n')\n"
     script.write_text(PROGRAM + own, encoding="utf-8")
     # Within walls it could not.
-    assert project.run_here("--parity-isolate=off").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run("--parity-isolate=off").ret == pytest.ExitCode.TESTS_FAILED
     found = report(project, "validity_report.json", document["suite_id"])
     assert found["issues_by_code"]["changed_since_sealed"] >= 2

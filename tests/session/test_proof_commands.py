@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pytest_worldflux_parity.session import costs
 from pytest_worldflux_parity.suite import proof_file
 from pytest_worldflux_parity.suite.suite import Budget, Task
 from pytest_worldflux_parity.wire import CurvePoint
+from tests import forked
 from tests.conftest import Project
 from tests.judgement.proof_examples import manifest
 from tests.session.test_proof_sessions import SUITE, report, without_times
@@ -27,13 +29,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(project: Project, *args: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "pytest_worldflux_parity.cli", "--root", str(project.root), *args]
-    return subprocess.run(words, cwd=project.root, capture_output=True, text=True, timeout=240, check=False)
+    return forked.run(["worldflux-parity", "--root", project.root, *args], project.root)
 
 
 def test_records_are_judged_again_and_foreign_ones_too(project: Project) -> None:
     project.proof()
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     before = report(project)
     runs = project.run_dir() / "fake_proof" / "parity_runs.jsonl"
     done = command(project, "proof-report", SUITE, "--runs", str(runs))
@@ -112,7 +113,7 @@ def commands(project: Project, **changes: Any) -> str:
 def test_a_manifest_of_the_earlier_system_runs_as_it_is(project: Project) -> None:
     """Its commands, placeholders, folders and environment; what it cannot know breaks validity."""
     suite_id = commands(project, defaults={})
-    result = project.run_here()
+    result = project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     lines = project.lines(suite_id)
     assert [line["success"] for line in lines] == [True] * 8, [line["error"] for line in lines]
@@ -131,7 +132,7 @@ def test_a_manifest_whose_sides_trained_to_other_budgets_fails_validity(project:
     document = json.loads((project.root / SUITE).read_text(encoding="utf-8"))
     document["tasks"][0]["worldflux"]["env"]["LONGER"] = "2"
     (project.root / SUITE).write_text(json.dumps(document), encoding="utf-8")
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     found = [
         i for i in report(project, "validity_report.json", suite_id)["issues"] if i["code"] == "steps_apart"
     ]
@@ -146,7 +147,7 @@ def test_a_manifest_that_claims_parity_cannot_leave_components_out(project: Proj
     lock = project.root / "reports" / "parity" / "upstream_lock.json"
     lock.parent.mkdir(parents=True)
     shutil.copy(ROOT / "reports" / "parity" / "upstream_lock.json", lock)
-    result = project.run_here()
+    result = project.run()
     if claim == "proof_grade":
         assert result.ret == pytest.ExitCode.INTERRUPTED
         assert "for a claim components must be compared" in result.stdout.str()
@@ -204,8 +205,24 @@ def test_a_plan_is_told_before_anything_runs(project: Project) -> None:
     done = command(project, "plan", "suites/quick/fake_quick.yaml")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "this is a quick suite" in done.stderr
-    text = project.run_here("-k", "alpha").stdout.str()
+    text = project.run("-k", "alpha").stdout.str()
     assert text.index("plan of suites/proof/fake_proof.yaml") < text.index("fake_proof: INCONCLUSIVE")
+
+
+def test_a_plan_is_made_from_a_run_and_from_its_official_side(project: Project) -> None:
+    project.proof()
+    project.run("-k", "alpha")
+    last: dict[str, list[float]] = {"official": [], "worldflux": []}
+    for line in project.lines("fake_proof"):
+        last[line["system"]].append(line["metrics"]["curve"][-1]["return"])
+    done = command(project, "plan", SUITE, "--official", str(project.run_dir()))
+    assert (done.returncode, done.stderr) == (0, "")
+    [mean] = re.findall(r"\| alpha \| final_return_mean \| ([0-9.]+) \|", done.stdout)
+    assert mean == f"{fmean(last['official']):.5g}" != f"{fmean(last['worldflux']):.5g}"
+    project.run("-k", "alpha", "--parity-systems=worldflux", run_id="own")
+    done = command(project, "plan", SUITE, "--official", str(project.root / "reports/parity/own"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "no run of 'official' succeeded" in done.stderr
 
 
 def test_the_published_suite_is_read_and_planned_from_the_published_scores(tmp_path: Path) -> None:
@@ -247,7 +264,7 @@ def test_a_table_that_several_suites_lock_is_planned_from_once(tmp_path: Path) -
 def test_a_curve_that_ends_long_before_the_budget_tells_nothing(end: int, known: bool) -> None:
     task = Task("t", budget=Budget(1000, 0.05))
     result = Result((CurvePoint(100, 1.0), CurvePoint(end, 2.0)))
-    assert (costs._value(result, "episode_return", task) is not None) is known
+    assert (costs.known_value(result, "episode_return", task) is not None) is known
 
 
 def test_signed_evidence_is_not_replaced_by_unsigned(project: Project) -> None:
@@ -259,7 +276,7 @@ def test_signed_evidence_is_not_replaced_by_unsigned(project: Project) -> None:
     key.write_bytes(Ed25519PrivateKey.generate().private_bytes(*plain))
     key.chmod(0o600)
     project.proof(tasks=["alpha"])
-    assert project.run_here("--parity-sign-key=key.pem").ret == pytest.ExitCode.OK
+    assert project.run("--parity-sign-key=key.pem").ret == pytest.ExitCode.OK
     runs = project.run_dir() / "fake_proof" / "parity_runs.jsonl"
     bundle = runs.with_name("evidence_bundle.zip")
     before = bundle.read_bytes()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_worldflux_parity.evidence.attempts import row
+from pytest_worldflux_parity.evidence.attempts import encode_row
 from pytest_worldflux_parity.execution.attempt_files import AttemptFolders
 from pytest_worldflux_parity.release.bundle_reports import recompute
 from tests.components import goldens
@@ -62,13 +62,13 @@ def pack_attempts(run_dir: Path, suite_id: str) -> None:
         member = run_dir / suite_id / "attempts" / task / "0001.jsonl"
         member.parent.mkdir(parents=True, exist_ok=True)
         with open(member, "ab") as handle:
-            handle.write(row(name, files))
+            handle.write(encode_row(name, files))
     shutil.rmtree(run_dir / suite_id / "executions")
 
 
 def test_two_programs_that_agree_pass_and_every_document_says_so(project: Project, tmp_path: Path) -> None:
     project.proof()
-    result = project.run_here("-v")
+    result = project.run("-v")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=8 + 6)
     for case in ("components", "coverage", "validity", "equivalence", "stability", "evidence"):
@@ -94,7 +94,7 @@ def test_two_programs_that_agree_pass_and_every_document_says_so(project: Projec
 def test_a_worse_program_fails_and_a_noisy_one_needs_more_seeds(project: Project) -> None:
     project.proof("worse", recipe={"level": 100.0, "worldflux_factor": 0.8})
     project.proof("noisy", recipe={"level": 100.0, "spread": 10.0})
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     worse, noisy = (report(project, suite=s)["global"] for s in ("worse", "noisy"))
     assert worse["verdict"] == "fail"
     assert "differ by more than their margin" in worse["verdict_reason"]
@@ -105,7 +105,7 @@ def test_a_worse_program_fails_and_a_noisy_one_needs_more_seeds(project: Project
 
 def test_a_record_that_does_not_say_what_a_proof_asks_breaks_validity(project: Project) -> None:
     project.proof(tasks=["alpha"], validity={"model_profile": "large"})
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     found = report(project, "validity_report.json")
     assert found["issues_by_code"] == {"model_profile_mismatch": 8}
     assert (found["pass"], found["issues"][0]["detail"]) == (False, "model_profile is 'tiny', not 'large'")
@@ -120,7 +120,7 @@ def test_a_pilot_seals_a_plan_and_a_resume_collects_it(project: Project) -> None
         seed_policy={"mode": "auto_power", "pilot_seeds": 3, "min_seeds": 3, "max_seeds": 8},
         recipe={"level": 100.0, "spread": 4.0},
     )
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     first = report(project)["global"]
     assert (first["verdict"], first["pilot"]) == ("inconclusive", True)
     assert "resume to collect them" in first["verdict_reason"]
@@ -129,7 +129,7 @@ def test_a_pilot_seals_a_plan_and_a_resume_collects_it(project: Project) -> None
     assert len(seeds) > 3
     sealed = (project.run_dir() / "fake_proof" / "seed_plan.json").read_bytes()
 
-    result = project.run_here("--parity-resume")
+    result = project.run("--parity-resume")
     assert (project.run_dir() / "fake_proof" / "seed_plan.json").read_bytes() == sealed
     final = report(project)["global"]
     assert (final["pilot"], final["missing_pairs"]) == (False, 0)
@@ -142,7 +142,7 @@ def test_components_are_compared_first_and_required(project: Project, tmp_path: 
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     goldens.behave(project.root / "golden", "ok")
     project.proof(component_match="golden", tasks=["alpha"])
-    result = project.run_here("-v")
+    result = project.run("-v")
     assert result.ret == pytest.ExitCode.OK
     match = report(project, "component_match_report.json")
     assert (match["all_pass"], match["required"], match["family"]) == (True, True, "fake")
@@ -153,7 +153,7 @@ def test_components_are_compared_first_and_required(project: Project, tmp_path: 
     assert without_times(json.loads(json.dumps(document))) == without_times(match)
 
     goldens.behave(project.root / "golden", "wrong_heads")
-    assert project.run_here(run_id="s").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run(run_id="s").ret == pytest.ExitCode.TESTS_FAILED
     final = project.document("fake_proof/equivalence_report.json", run_id="s")["global"]
     assert (final["verdict"], final["component_match_pass"]) == ("fail", False)
     assert final["verdict_reason"].startswith("components: fake: component_mismatch: heads")
@@ -161,13 +161,13 @@ def test_components_are_compared_first_and_required(project: Project, tmp_path: 
 
 def test_deselected_pairs_leave_the_verdict_open_and_a_failed_run_breaks_it(project: Project) -> None:
     project.proof()
-    result = project.run_here("-k", "alpha")
+    result = project.run("-k", "alpha")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert report(project)["global"]["verdict"] == "inconclusive"
     assert report(project, "coverage_report.json")["missing_by_reason"] == {"deselected": 8}
 
     project.proof(recipe={"level": 100.0, "behaviour": "crash", "only": ["worldflux/alpha/1"]})
-    assert project.run_here(run_id="s").ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run(run_id="s").ret == pytest.ExitCode.TESTS_FAILED
     coverage = project.document("fake_proof/coverage_report.json", run_id="s")
     assert [(e["task_id"], e["seed"], e["system"], e["reason"]) for e in coverage["missing_entries"]] == [
         ("alpha", 1, "worldflux", "failed")
@@ -177,11 +177,11 @@ def test_deselected_pairs_leave_the_verdict_open_and_a_failed_run_breaks_it(proj
 
 def test_history_is_compared_and_a_flip_is_unstable(project: Project) -> None:
     project.proof(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     earlier = report(project)
     earlier["global"].update(parity_pass_final=False, verdict="fail")
     (project.root / "earlier.json").write_text(json.dumps(earlier), encoding="utf-8")
-    result = project.run_here("--parity-history", "earlier.json", run_id="s")
+    result = project.run("--parity-history", "earlier.json", run_id="s")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=9, failed=1)
     stability = project.document("fake_proof/stability_report.json", run_id="s")
@@ -189,7 +189,7 @@ def test_history_is_compared_and_a_flip_is_unstable(project: Project) -> None:
     assert stability["rerun_consistency"]["verdict_flip_detected"] is True
 
     (project.root / "earlier.json").write_text('{"global": {"verdict": "pass"}}', encoding="utf-8")
-    result = project.run_here("--parity-history", "earlier.json", run_id="t")
+    result = project.run("--parity-history", "earlier.json", run_id="t")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*earlier.json: --parity-history: it is no equivalence report: no global.*"])
 
@@ -197,18 +197,18 @@ def test_history_is_compared_and_a_flip_is_unstable(project: Project) -> None:
         json.dumps({**earlier, "tasks": [*earlier["tasks"], {"task_id": "beta", "metrics": None}]}),
         encoding="utf-8",
     )
-    result = project.run_here("--parity-history", "earlier.json", run_id="t")
+    result = project.run("--parity-history", "earlier.json", run_id="t")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*earlier.json: --parity-history: *tasks[[]1[]] (beta) has no metrics*"])
 
     earlier["suite_id"] = "another"
     (project.root / "earlier.json").write_text(json.dumps(earlier), encoding="utf-8")
-    result = project.run_here("--parity-history", "earlier.json", run_id="u")
+    result = project.run("--parity-history", "earlier.json", run_id="u")
     assert result.ret == pytest.ExitCode.OK
     stability = project.document("fake_proof/stability_report.json", run_id="u")
     assert stability["not_compared"] == [{"name": "earlier.json", "reason": "it is of the suite another"}]
 
-    result = project.run_here("--parity-history", "absent*.json", run_id="t")
+    result = project.run("--parity-history", "absent*.json", run_id="t")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--parity-history names no file*"])
 
@@ -217,14 +217,14 @@ def test_a_claim_needs_a_known_family_and_a_locked_official_program(project: Pro
     project.proof(claim="proof_grade", tasks=["alpha"], component_match=None, seed_policy=ENOUGH)
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     goldens.behave(project.root / "golden", "ok")
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     found = report(project, "validity_report.json")["issues_by_code"]
     assert {"unknown_family", "lock_mismatch"} <= set(found)
 
 
 def test_a_finished_attempt_whose_line_was_taken_away_is_a_finding(project: Project) -> None:
     project.proof(tasks=["alpha"])
-    assert project.run_here().ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK
     first = project.out_dir("official", "alpha", 0, suite="fake_proof") / "attempt_1"
     again = shutil.copytree(first, first.with_name("attempt_2"))
     request = json.loads((again / "request.json").read_text(encoding="utf-8"))
@@ -252,7 +252,7 @@ def test_what_is_wrong_in_a_suite_is_one_line_with_its_place(
     project: Project, changes: dict[str, Any], words: str
 ) -> None:
     project.proof(**changes)
-    result = project.run_here()
+    result = project.run()
     assert result.ret != pytest.ExitCode.OK
     text = result.stdout.str() + result.stderr.str()
     assert words in text
@@ -265,25 +265,25 @@ def test_an_official_program_that_cannot_record_its_components_is_a_finding(proj
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     goldens.behave(project.root / "golden", "ok")
     project.proof(tasks=["alpha"], component_match="live")
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     found = report(project, "validity_report.json")
     assert found["issues_by_code"] == {"live_match_failed": 1}
     assert "cannot record its components from a run" in found["issues"][0]["detail"]
     project.proof(tasks=["alpha"], component_match="golden")
-    assert project.run_here(run_id="golden").ret == pytest.ExitCode.OK
+    assert project.run(run_id="golden").ret == pytest.ExitCode.OK
 
 
 def test_tracks_are_not_mixed(project: Project) -> None:
     path = project.proof()
     project.track = "quick"
-    result = project.run_here(str(path))
+    result = project.run(str(path))
     assert result.ret != pytest.ExitCode.OK
     assert "this is a proof suite" in result.stdout.str()
 
 
 def test_a_table_of_the_command_line_stands_in_for_no_program(project: Project) -> None:
     project.proof()
-    result = project.run_here("--parity-upstream=table.json")
+    result = project.run("--parity-upstream=table.json")
     assert result.ret != pytest.ExitCode.OK
     assert "a proof compares programs that are run" in result.stdout.str() + result.stderr.str()
 
@@ -305,7 +305,7 @@ def test_an_artifact_that_is_nowhere_is_missing(project: Project, listed: object
     program.write_text(text.replace(stated, edited), encoding="utf-8")
     artifacts = {"worldflux": ["checkpoint_paths"]}
     project.proof(tasks=["alpha"], validity={"artifacts": artifacts})
-    assert project.run_here().ret == pytest.ExitCode.TESTS_FAILED
+    assert project.run().ret == pytest.ExitCode.TESTS_FAILED
     found = report(project, "validity_report.json")
     assert found["issues_by_code"] == {"missing_artifact": 4}
     assert words in found["issues"][0]["detail"]

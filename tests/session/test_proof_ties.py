@@ -17,7 +17,7 @@ from pytest_worldflux_parity.execution.store import SuiteStore
 from pytest_worldflux_parity.inputs.context import RunContext
 from pytest_worldflux_parity.inputs.prepare import PreparedFile, prepare
 from pytest_worldflux_parity.judgement.fingerprint import entry_of, read_session
-from pytest_worldflux_parity.judgement.judge_proof import Circumstances, judge_run
+from pytest_worldflux_parity.judgement.judge_run import Circumstances, judge_run
 from pytest_worldflux_parity.judgement.proof_verdict import ProofJudgement
 from tests.conftest import Project
 
@@ -45,7 +45,7 @@ class Judged:
 
 def ran(project: Project, name: str, **changes: Any) -> Judged:
     path = project.proof(name, tasks=["alpha"], statistical={"bayesian": {"draws": 1000}}, **changes)
-    project.run_here(str(path), run_id=name)
+    project.run(str(path), run_id=name)
     folder = project.run_dir(name)
     unchain(folder, name)
     lock = project.root / "reports" / "parity" / "upstream_lock.json"

@@ -3,7 +3,7 @@
     python tests/simulations/copies.py --oracles ../shared/oracles [--replications 1000]
     python tests/simulations/copies.py --published FOLDER
 
-The first prints the table of ``reports/README.md``: official scores are the published Atari table of
+The first prints the table of ``tests/README.md``: official scores are the published Atari table of
 DreamerV3 (mean of the last ten points; of five seeds, or three of them), or normal seeds; the candidate's are
 made of them. The second tries every two published tables below a folder (``*.json.gz`` of danijar/dreamerv3,
 folders of CSV files of nicklashansen/tdmpc2) that share tasks, by last score, mean of the last ten, and mean
@@ -23,8 +23,8 @@ from pytest_worldflux_parity.errors import ScoreTableError
 from pytest_worldflux_parity.inputs.scores import ScoreTable, load_table
 from pytest_worldflux_parity.inputs.scores.curves import Result
 from pytest_worldflux_parity.judgement.gates import Finding
-from pytest_worldflux_parity.judgement.gates.copies import copies
-from pytest_worldflux_parity.judgement.gates.repeats import Repeats, repeats
+from pytest_worldflux_parity.judgement.gates.copies import find_copies
+from pytest_worldflux_parity.judgement.gates.repeats import Repeats, find_repeats
 from pytest_worldflux_parity.judgement.stats.arrays import FloatArray
 from pytest_worldflux_parity.judgement.stats.measurements import Observed, Value
 from pytest_worldflux_parity.suite.suite import SYSTEMS, Metric, Suite, Task
@@ -78,7 +78,7 @@ def alarm(official: Cells, worldflux: Cells) -> list[Finding]:
         for system, cells in zip(SYSTEMS, (official, worldflux), strict=True)
         for name, cell in zip(names, cells, strict=True)
     }
-    return copies(suite_of(names), Observed(values))
+    return find_copies(suite_of(names), Observed(values))
 
 
 def suite_of(names: Sequence[str]) -> Suite:
@@ -157,7 +157,7 @@ def pairs_of(tables: Mapping[str, ScoreTable]) -> Iterator[tuple[str, str, int, 
                 for system, side in zip(SYSTEMS, sides, strict=True)
                 for task in shared
             }
-            yield f"{one} ~ {other}", taken, len(shared), copies(suite_of(shared), Observed(values))
+            yield f"{one} ~ {other}", taken, len(shared), find_copies(suite_of(shared), Observed(values))
 
 
 def repeats_of(table: ScoreTable) -> Repeats:
@@ -166,7 +166,7 @@ def repeats_of(table: ScoreTable) -> Repeats:
         ("official", f"{task} {metric}", seed): Result(points)
         for (task, seed, metric), points in table.points.items()
     }
-    return repeats(suite_of(sorted({task for _, task, _ in results})), results, sorted(results))
+    return find_repeats(suite_of(sorted({task for _, task, _ in results})), results, sorted(results))
 
 
 def report(folder: Path) -> Iterator[str]:

@@ -30,7 +30,6 @@ from pytest_worldflux_parity.judgement.stats.tost import tost
 from pytest_worldflux_parity.suite.proof_settings import (
     BayesianRule,
     Design,
-    Effect,
     MetricRule,
     ProofSettings,
     ProofTask,
@@ -42,7 +41,7 @@ SYSTEMS = ("official", "worldflux")
 ALPHA, MARGIN, METRIC = 0.05, 0.05, "final_return_mean"
 SIZES = (3, 5, 10, 20)
 DRAWS = 2000
-Kind = tuple[Effect, Design]
+Kind = tuple[str, Design]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import calibration
 import numpy as np
@@ -12,11 +11,7 @@ import pytest
 
 from pytest_worldflux_parity.judgement.stats.calibrated import TaskScores, calibrated_rule
 from pytest_worldflux_parity.judgement.stats.noninferiority import drop_ratio_rule
-
-ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
-needs_oracles = pytest.mark.skipif(
-    not ORACLES.is_dir(), reason="the published score tables are not at ../shared/oracles"
-)
+from tests.oracles import ORACLES, needs_oracles
 
 
 @pytest.mark.parametrize(("n", "by"), [(3, 0.0), (3, 0.05), (5, 0.2)])

@@ -23,7 +23,7 @@ import numpy as np
 from pytest_worldflux_parity.inputs.scores import load_table
 from pytest_worldflux_parity.judgement.stats.calibrated import CalibratedResult, TaskScores, calibrated_rule
 from pytest_worldflux_parity.judgement.stats.equivalence import EquivalenceResult, equivalence_rule
-from pytest_worldflux_parity.judgement.stats.power import Component, attainable_margin, se_and_df, tost_power
+from pytest_worldflux_parity.judgement.stats.power import attainable_margin, se_and_df, tost_power
 from pytest_worldflux_parity.suite import suite_file
 from pytest_worldflux_parity.suite.suite import Metric, Suite
 
@@ -89,7 +89,7 @@ def least_margin(spread: float, official: int, live: int, power: float) -> float
 
 def power_at(margin: float, spread: float, official: int, live: int) -> float:
     """The chance that a program without any difference is shown to be equivalent."""
-    se, df = se_and_df([Component(spread**2, official), Component(spread**2, live)])
+    se, df = se_and_df([spread**2, spread**2], [official, live])
     return tost_power(0.0, se, df, low=-margin, high=margin)
 
 
@@ -105,7 +105,7 @@ def passes(values: Values, suite: Suite, metric: Metric, chosen: list[int]) -> b
     for task in suite.judged_tasks(metric):
         sample = values[metric.name, task.id]
         scores.append(TaskScores(task.id, np.delete(sample, chosen), sample[chosen]))
-    return _judge(metric, scores).pass_
+    return _judge(metric, scores).verdict == "pass"
 
 
 def _judge(metric: Metric, scores: list[TaskScores]) -> CalibratedResult | EquivalenceResult:

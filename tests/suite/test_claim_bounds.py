@@ -126,6 +126,12 @@ AT_THE_BOUND: tuple[tuple[dict[str, Any], dict[str, Any], str, str], ...] = (
         '"tolerance": 0.2',
         "budget.tolerance is at most 0.05, and here 0.2",
     ),
+    (
+        {"recipe": {"lr": 1}, "recipe_ignore": {"jit": "it changes no number"}},
+        {"recipe": {"lr": 1}, "recipe_ignore": {"lr": "it changes no number"}},
+        '"recipe_ignore": {',
+        "for a claim every key that the suite asks for is compared, and 'lr' is ignored; to mend: take it",
+    ),
     ({"retries": 1}, {"retries": 2}, '"retries": 2', "retries are at most 1, and here 2"),
     ({}, {"component_match": "none"}, '"component_match": "none"', "components must be compared"),
     ({}, statistical(enable=False), '"enable": false', "the Bayesian check must agree"),
@@ -151,7 +157,7 @@ def test_a_claim_goes_up_to_the_bound_and_no_further(
     assert proof_file.load(written(tmp_path, {**CLAIM, **within})).is_claim
     error = refusal(tmp_path, {**CLAIM, **beyond})
     assert words in error.line()
-    assert error.mend.endswith("or write `claim: none`")
+    assert error.hint.endswith("or write `claim: none`")
     path, _, number = error.where.rpartition(":")
     assert text in Path(path).read_text(encoding="utf-8").splitlines()[int(number) - 1]
     assert not proof_file.load(written(tmp_path, {**CLAIM, **beyond, **NO_CLAIM})).is_claim
@@ -163,7 +169,7 @@ def test_every_bound_that_is_broken_is_told_in_one_line(tmp_path: Path) -> None:
     for words in ("at most 0.3, and here 0.9", "at least 10000, and here 1000", "at most 1, and here 10"):
         assert words in error.line()
     assert (
-        error.mend == "write `margin: 0.3`, write `draws: 10000`, write `retries: 1`, or write `claim: none`"
+        error.hint == "write `margin: 0.3`, write `draws: 10000`, write `retries: 1`, or write `claim: none`"
     )
 
 
@@ -202,7 +208,7 @@ def test_a_manifest_claims_within_the_same_bounds(
     assert proof_file.load(written(tmp_path, claiming())).is_claim
     error = refusal(tmp_path, claiming(**changes))
     assert words in error.line()
-    assert "`parity_claim_level: none`" in error.mend
+    assert "`parity_claim_level: none`" in error.hint
     unclaimed = {**claiming(**changes), "defaults": {"parity_claim_level": "none"}}
     assert not proof_file.load(written(tmp_path, unclaimed)).is_claim
 
@@ -300,7 +306,7 @@ def test_every_bound_has_its_example() -> None:
 
 def test_a_claim_beyond_its_bounds_is_refused_before_anything_runs(project: Project) -> None:
     project.proof(**{**CLAIM, "suite_id": "fake_proof"}, retries=3)
-    result = project.run_here()
+    result = project.run()
     assert result.ret != pytest.ExitCode.OK
     text = result.stdout.str() + result.stderr.str()
     assert "fake_proof.yaml" in text
@@ -314,7 +320,7 @@ def test_seeds_of_the_command_line_make_no_claim(project: Project, claim: str) -
     goldens.declare(project.root / "backends", "  deadline_sec: 60\n")
     goldens.behave(project.root / "golden", "ok")
     project.proof(claim=claim, component_match="golden", tasks=["alpha"], seed_policy=FIVE)
-    result = project.run_here("--parity-seeds", "5,6,7")
+    result = project.run("--parity-seeds", "5,6,7")
     assert {line["seed"] for line in project.lines("fake_proof")} == {5, 6, 7}
     assert project.document("fake_proof/equivalence_report.json")["config"]["parity_claim_level"] == "none"
     lost = "the suite claims proof_grade, and this run claims nothing: --parity-seeds takes the place of its"

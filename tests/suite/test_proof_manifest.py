@@ -11,22 +11,25 @@ import pytest
 
 from pytest_worldflux_parity.errors import SuiteError
 from pytest_worldflux_parity.suite.commands import fill
-from pytest_worldflux_parity.suite.manifest import Manifest
-from pytest_worldflux_parity.suite.manifest_file import load
-from pytest_worldflux_parity.suite.proof import from_manifest
+from pytest_worldflux_parity.suite.proof import ProofSuite
+from pytest_worldflux_parity.suite.proof_file import load
 from pytest_worldflux_parity.suite.seed_plan import SeedPlan, TaskPlan
 from tests.judgement.proof_examples import manifest
 
 
-def read(folder: Path, document: Any) -> Manifest:
+def read(folder: Path, document: Any, claim: str = "none") -> ProofSuite:
+    if isinstance(document, dict) and "defaults" in document:
+        document["defaults"]["parity_claim_level"] = claim
     path = folder / "manifest.yaml"
     path.write_text(document if isinstance(document, str) else json.dumps(document, indent=2))
     return load(path)
 
 
 def test_a_manifest_of_65_tasks(tmp_path: Path) -> None:
-    found = read(tmp_path, manifest())
-    tasks = from_manifest(found, tmp_path).tasks()
+    document = manifest()
+    document["defaults"]["component_report_required"] = True
+    found = read(tmp_path, document, claim="proof_grade")
+    tasks = found.tasks()
     assert (len(tasks), len({t.family for t in tasks})) == (65, 2)
     assert sum(len(t.pairs) for t in tasks) == 65 * 20
     assert tasks[0].pairs[19] == ("official", "worldflux")
@@ -34,9 +37,9 @@ def test_a_manifest_of_65_tasks(tmp_path: Path) -> None:
     rule = tasks[0].rules[0]
     assert (rule.effect, rule.design, rule.alpha) == ("log_ratio", "paired", 0.05)
     assert found.settings.bayesian.draws == 20_000
-    assert found.claim_level == "proof_grade"
-    assert len(found.sha256) == 64
-    side = found.tasks[0].sides["official"]
+    assert found.claim == "proof_grade"
+    assert len(found.parts[0].sha256) == 64
+    side = found.commands["official", tasks[0].id]
     assert side.command[-1] == "{keep}"
     assert side.artifact_requirements["config_snapshot"] == ("config.yaml",)
     assert any("never shifted" in w for w in found.warnings)
@@ -48,7 +51,7 @@ def test_numbers_that_are_texts_are_read_and_told(tmp_path: Path) -> None:
     document["defaults"].update(eps="1e-08", alpha="0.05")
     document.update(alpha="5e-2", statistical={"bayesian": {"draws": "20000"}})
     found = read(tmp_path, document)
-    assert found.tasks[0].rules[0].alpha == 0.05
+    assert found.tasks()[0].rules[0].alpha == 0.05
     assert found.settings.bayesian.draws == 20_000
     told = [w for w in found.warnings if "is read as" in w]
     assert len(told) == 4
@@ -63,7 +66,7 @@ def test_a_task_overrides_what_the_suite_says(tmp_path: Path) -> None:
     document["tasks"][3].update(
         effect_transform="normalized_difference", equivalence_margin=0.1, alpha=0.01, secondary_metrics=[]
     )
-    rules = read(tmp_path, document).tasks[3].rules
+    rules = read(tmp_path, document).tasks()[3].rules
     assert [r.name for r in rules] == ["final_return_mean", "auc_return"], "required_metrics names it still"
     assert {(r.effect, r.design, r.equivalence_margin, r.alpha) for r in rules} == {
         ("normalized_difference", "unpaired", 0.1, 0.01)
@@ -169,8 +172,8 @@ OLDER = """\
 def test_the_predecessor_is_read_with_a_warning(tmp_path: Path) -> None:
     found = read(tmp_path, OLDER)
     assert found.suite_id == "manifest", "the name of its file"
-    assert found.tasks[0].sides["official"].command == ("python3", "run it.py", "--seed", "{seed}")
-    assert [r.name for r in found.tasks[0].rules] == ["final_return_mean", "auc_return"]
+    assert found.commands["official", "dog-run"].command == ("python3", "run it.py", "--seed", "{seed}")
+    assert [r.name for r in found.tasks()[0].rules] == ["final_return_mean", "auc_return"]
     assert found.warnings[0].startswith("parity.manifest.v1 is the predecessor")
     assert any("manifest.yaml:4: the command of official is one string" in w for w in found.warnings)
 
@@ -193,7 +196,7 @@ def test_a_task_may_have_a_fixed_policy_of_its_own(tmp_path: Path) -> None:
     fixed = {"mode": "fixed", "values": [0, 1, 2], "min_seeds": 2}
     document = manifest(seed_policy=fixed)
     document["tasks"][1]["seed_policy"] = {"mode": "fixed", "values": [9, 5]}
-    tasks = from_manifest(read(tmp_path, document), tmp_path).tasks()
+    tasks = read(tmp_path, document).tasks()
     assert [t.seeds["official"] for t in tasks[:3]] == [(0, 1, 2), (5, 9), (0, 1, 2)]
     document["seed_policy"] = POLICY
     with pytest.raises(SuiteError, match="auto_power gives every task its seeds"):
@@ -201,10 +204,9 @@ def test_a_task_may_have_a_fixed_policy_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_pilot_expects_its_seeds_and_a_plan_its_own(tmp_path: Path) -> None:
-    found = read(tmp_path, manifest(seed_policy={**POLICY, "values": list(range(100, 120))}))
-    proof = from_manifest(found, tmp_path)
+    proof = read(tmp_path, manifest(seed_policy={**POLICY, "values": list(range(100, 120))}))
     assert proof.tasks()[0].seeds["official"] == (100, 101, 102, 103, 104)
-    rows = tuple(TaskPlan(t.id, tuple(range(100, 107)), 7, "auc_return") for t in found.tasks)
+    rows = tuple(TaskPlan(t.id, tuple(range(100, 107)), 7, "auc_return") for t in proof.tasks())
     plan = SeedPlan(rows)
     assert proof.tasks(plan)[64].seeds["worldflux"] == tuple(range(100, 107))
     assert SeedPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan

@@ -99,17 +99,26 @@ def simnorm_group_wrong() -> None:
 @mistake
 def q_average_in_target() -> None:
     """The average of two target Q-functions in place of their minimum."""
-    Agent.target_value = lambda self, values: values.mean(0)
+
+    def averaged(self: Agent, next_z: Tensor, reward: Tensor, noise: UpdateNoise) -> Tensor:
+        action = self.act_quickly(next_z, noise.target_action)
+        values = self.values(self.target_q.members(noise.target_members), next_z, action)
+        return reward + self.discount * values.mean(0)
+
+    Agent.td_target = averaged
 
 
 @mistake
 def inverted_temperature() -> None:
     """Values are divided by the temperature, as the name suggests, where the official code multiplies."""
 
-    def score(self: planner.Planner, elite_value: Tensor) -> Tensor:
-        return torch.softmax(elite_value / self.recipe.temperature, dim=0)
+    build = planner.Planner.__init__
 
-    planner.Planner.score = score
+    def inverted(self: planner.Planner, agent: Agent) -> None:
+        build(self, agent)
+        self.recipe = dataclasses.replace(self.recipe, temperature=1 / self.recipe.temperature)
+
+    planner.Planner.__init__ = inverted
 
 
 @mistake

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from backends.worldflux_tdmpc2.agent import Agent
 from backends.worldflux_tdmpc2.recipe import Recipe, parse_recipe
 from backends.worldflux_tdmpc2.replay import Replay
+from pytest_worldflux_parity import wire
 
 OBS_SHAPE, ACTION_DIM, EPISODE_LENGTH = (3,), 2, 12
 RECIPE: dict[str, Any] = {
@@ -49,6 +51,17 @@ def replay(seed: int = 0, episodes: int = 3, length: int = 4) -> Replay:
             obs.astype(np.float32), action.astype(np.float32), rng.normal(0, 9, EPISODE_LENGTH).astype("f")
         )
     return result
+
+
+def log(tmp_path: Path, windows: dict[str, Any] | None = None) -> wire.Log:
+    """The log of a run that writes into ``tmp_path``."""
+    words = dict.fromkeys(("request_id", "run_id", "suite_id", "system", "adapter", "task_id"), "x")
+    return wire.Log(
+        wire.RunRequest(
+            **words, family="tdmpc2", seed=0, device="cpu", recipe={}, deadline_sec=0.0,
+            out_dir=str(tmp_path), eval_protocol={"windows": windows or {}},
+        )
+    )  # fmt: skip
 
 
 class PointEnvironment:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ pytest.importorskip("dm_control", reason="the extra `tdmpc2` is not installed")
 
 import small
 
+from backends.worldflux_tdmpc2 import __main__ as program
 from pytest_worldflux_parity import wire
 
 ROOT = Path(__file__).parents[2]
@@ -58,16 +60,15 @@ def request(out_dir: Path, **changes: Any) -> wire.RunRequest:
     return dataclasses.replace(base, **changes)
 
 
-def start(given: wire.RunRequest, *options: str) -> subprocess.Popen[str]:
-    """Start the program on a request."""
-    out_dir = Path(given.out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    path = out_dir / "request.json"
+def written(given: wire.RunRequest) -> str:
+    """The path of a request file."""
+    path = Path(given.out_dir, "request.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(wire.request_to_json(given))
-    return launch(str(path), *options)
+    return str(path)
 
 
-def launch(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     """Start the program."""
     command = [sys.executable, "-W", "error", "-m", "backends.worldflux_tdmpc2", *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -75,20 +76,25 @@ def launch(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def refusal(process: subprocess.Popen[str]) -> str:
-    """The one line of a program that refuses."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1, err
-    assert out == ""
-    assert err.count("\n") == 1, err
-    return err
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line of the program, which refuses what it is given in this process."""
+
+    def refused(*arguments: str) -> str:
+        assert program.PROGRAM.main([*arguments]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1, err
+        return str(err)
+
+    return refused
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The out directories of two runs of the same request."""
     folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
-    processes = [start(request(folder)) for folder in folders]
+    processes = [start(written(request(folder))) for folder in folders]
     for process in processes:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
@@ -109,7 +115,7 @@ def test_the_record_is_valid_and_says_what_was_run(runs: list[Path]) -> None:
     assert record.metadata["recipe_hash"] == wire.content_hash(effective)
     assert record.metadata["policy_impl"] == "mppi"
     assert record.metadata["updates"] == 2500
-    assert record.metadata["artifact_manifest"].keys() == {"checkpoint.pt", "progress.jsonl"}
+    assert record.metadata["artifact_manifest"].keys() == {"checkpoint.pt", "metrics.jsonl", "progress.jsonl"}
 
 
 def test_the_same_seed_gives_the_same_bytes(runs: list[Path]) -> None:
@@ -125,15 +131,15 @@ def test_heartbeats_are_written(runs: list[Path]) -> None:
 
 
 def test_a_checkpoint_can_be_evaluated_and_another_agents_is_refused(
-    runs: list[Path], tmp_path: Path
+    runs: list[Path], tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
     saved = str(runs[0] / "checkpoint.pt")
-    good = start(request(tmp_path / "a"), "--evaluate", saved)
-    other = start(request(tmp_path / "b", recipe={**TINY, "mlp_dim": 16}), "--evaluate", saved)
+    good = start(written(request(tmp_path / "a")), "--evaluate", saved)
     out, err = good.communicate(timeout=120)
     assert good.returncode == 0, err
     assert json.loads(out)["step"] == 5002
-    assert "checkpoint.pt: tensor" in refusal(other)
+    other = written(request(tmp_path / "b", recipe={**TINY, "mlp_dim": 16}))
+    assert "checkpoint.pt: tensor" in refusal(other, "--evaluate", saved)
 
 
 @pytest.mark.parametrize(
@@ -153,20 +159,24 @@ def test_a_checkpoint_can_be_evaluated_and_another_agents_is_refused(
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused_in_one_line(
-    tmp_path: Path, changes: dict[str, Any], words: str
+    tmp_path: Path, refusal: Callable[..., str], changes: dict[str, Any], words: str
 ) -> None:
-    assert words in refusal(start(request(tmp_path, **changes)))
+    assert words in refusal(written(request(tmp_path, **changes)))
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_a_file_that_is_no_request_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_request_is_refused_in_one_line(
+    tmp_path: Path, refusal: Callable[..., str]
+) -> None:
     (tmp_path / "request.json").write_text("{")
-    assert "not JSON" in refusal(launch(str(tmp_path / "request.json")))
-    assert "none.json" in refusal(launch(str(tmp_path / "none.json")))
+    assert "not JSON" in refusal(str(tmp_path / "request.json"))
+    assert "none.json" in refusal(str(tmp_path / "none.json"))
 
 
-def test_a_diverging_run_ends_with_one_line_and_leaves_no_record(tmp_path: Path) -> None:
+def test_a_diverging_run_ends_with_one_line_and_leaves_no_record(
+    tmp_path: Path, refusal: Callable[..., str]
+) -> None:
     (tmp_path / "metrics.json").write_text("stale")
     diverging = {**TINY, "lr": 1e30, "mpc": False}
-    assert "_loss is " in refusal(start(request(tmp_path, recipe=diverging)))
+    assert "_loss is " in refusal(written(request(tmp_path, recipe=diverging)))
     assert not (tmp_path / "metrics.json").exists()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,11 @@ import pytest
 pytest.importorskip("torch", reason="the extra `tdmpc2` is not installed")
 pytest.importorskip("dm_control", reason="the extra `tdmpc2` is not installed")
 
+from tests import forked
+from tests.forked import WITHOUT
 from tests.studies.quick_study import TDMPC2
+
+pytestmark = pytest.mark.long
 
 HERE = Path(__file__).parent
 BACKENDS = HERE.parents[1] / "backends"
@@ -35,9 +37,9 @@ def suite(tmp_path: Path) -> Path:
 
 def judged(suite: Path, backends: Path, *more: str) -> dict[str, Any]:
     """The document of a run of ``suite`` with these backends."""
-    command = [sys.executable, "-m", "pytest", "--parity=quick", suite.name, "-q"]
+    command = ["pytest", *WITHOUT, "--parity=quick", suite.name, "-q"]
     options = ["--parity-run-id", backends.name, "-o", f"parity_backends={backends}"]
-    subprocess.run([*command, *options, *more], cwd=suite.parent, capture_output=True, check=False)
+    forked.run([*command, *options, *more], suite.parent)
     path = suite.parent / "reports/parity" / backends.name / "tdmpc2_short" / "run.json"
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document

@@ -67,15 +67,24 @@ def test_a_lone_surrogate_is_written_as_its_escape(tmp_path: Path) -> None:
 
 
 def by_hand(**changes: object) -> wire.RunRequest:
-    given = {"task": "t", "seed": 3, "device": "cpu", "threads": 2, "out": "o", "set": [], "window": []}
+    given = {
+        "task": "t",
+        "seed": 3,
+        "device": "cpu",
+        "threads": 2,
+        "out": "o",
+        "set": [],
+        "eval": [],
+        "window": [],
+    }
     options = argparse.Namespace(**{**given, **changes})
     return wire.request_by_hand(options, "f", "official", "a", {"commit": "c"})
 
 
 def test_a_request_by_hand_holds_what_the_options_say() -> None:
-    request = by_hand(set=["a.b=2", "word=x=y", "flag=true"], window=["late=3:7"])
+    request = by_hand(set=["a.b=2", "word=x=y", "flag=true"], eval=["eval_episodes=2"], window=["late=3:7"])
     assert request.recipe == {"a.b": 2, "word": "x=y", "flag": True}
-    assert request.eval_protocol == {"windows": {"late": [3, 7]}}
+    assert request.eval_protocol == {"eval_episodes": 2, "windows": {"late": [3, 7]}}
     assert (request.task_id, request.seed, request.threads, request.source) == ("t", 3, 2, {"commit": "c"})
     assert wire.RunRequest(**json.loads(wire.request_to_json(request))) == request
 
@@ -84,6 +93,7 @@ def test_a_request_by_hand_holds_what_the_options_say() -> None:
     ("option", "said"),
     [
         ({"set": ["steps"]}, "--set steps: wanted KEY=VALUE"),
+        ({"eval": ["late"]}, "--eval late: wanted KEY=VALUE"),
         ({"window": ["late"]}, "--window late: wanted NAME=FIRST:LAST"),
         ({"window": ["late=1:x"]}, "--window late=1:x: wanted NAME=FIRST:LAST"),
         ({"window": ["late=1:2:3"]}, "--window late=1:2:3: wanted NAME=FIRST:LAST"),

@@ -178,7 +178,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(), JSON))
 def test_what_is_json_already_stays_as_it_is(metadata: dict[str, Any]) -> None:
-    found = wire.plain(metadata)
+    found = wire.to_plain(metadata)
     assert found == metadata
     assert wire.canonical_json(found) == wire.canonical_json(metadata)
 

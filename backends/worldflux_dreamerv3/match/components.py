@@ -39,7 +39,7 @@ from ..recipe import Recipe, parse_recipe
 from ..replay import Replay
 from ..rssm import Latent
 from ..spaces import BOOKKEEPING, Space, Spaces
-from .parameters import learned_name, our_name, our_shapes, train_state
+from .parameters import list_shapes, to_learned_name, to_our_name, train_state
 
 Array = Any
 Outputs = dict[str, Array]
@@ -64,15 +64,12 @@ class Setting:
     def __init__(self, golden: wire.Golden, name: str, **changes: Any) -> None:
         self.golden, self.name = golden, name
         self.config = golden.config[name]
-        self.obs_space, self.act_space = (spaces_of(self.config[k]) for k in ("obs_space", "act_space"))
-        self.recipe = recipe_of(self.config, changes)
+        self.obs_space, self.act_space = (make_spaces(self.config[k]) for k in ("obs_space", "act_space"))
+        self.recipe = make_recipe(self.config, changes)
         self.model = Model(self.recipe, self.obs_space, self.act_space)
-        self.shared = golden.below(f"inputs/shared/{name}/")
-        self.components = [
-            row["name"].removeprefix(f"{name}_")
-            for row in golden.manifest["components"]
-            if row["name"].startswith(f"{name}_")
-        ]
+        self.shared = dict(golden.arrays.below(f"inputs/shared/{name}/"))
+        prefix = f"{name}_"
+        self.components = [c.removeprefix(prefix) for c in golden.components if c.startswith(prefix)]
 
     @property
     def complete(self) -> bool:
@@ -84,17 +81,18 @@ class Setting:
         """The official parameters by name."""
         prefix = f"{self.name}/"
         names = (name for name in self.golden.manifest["parameters"] if name.startswith(prefix))
-        return {name.removeprefix(prefix): self.golden.get(f"weights/{name}") for name in names}
+        return {name.removeprefix(prefix): self.golden.arrays[f"weights/{name}"] for name in names}
 
     @cached_property
     def state(self) -> TrainState:
         """Our state with the official weights."""
-        return train_state(self.model, self.weights, Needed(self.shared)["updates"])
+        return train_state(self.model, self.weights, require_arrays(self.shared)["updates"])
 
     @cached_property
     def own(self) -> dict[str, dict[str, np.ndarray]]:
         """The inputs that a component has for itself, by component."""
-        return {c: self.golden.below(f"inputs/{self.name}_{c}/") for c in self.components}
+        given = self.golden.arrays
+        return {c: dict(given.below(f"inputs/{self.name}_{c}/")) for c in self.components}
 
     def check_weights(self) -> None:
         """Make sure that the weights are of the sizes that the recipe says.
@@ -104,7 +102,7 @@ class Setting:
         """
         ours = self.shapes()
         for name, weight in self.weights.items():
-            own = our_name(name)
+            own = to_our_name(name)
             if own not in ours or ours[own] != weight.shape:
                 wanted = f"{own} of shape {ours[own]}" if own in ours else f"no {own}"
                 raise wire.MatchError(
@@ -113,26 +111,25 @@ class Setting:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of our parameters by name."""
-        return our_shapes(self.model, with_optimiser=self.complete)
+        return list_shapes(self.model, with_optimiser=self.complete)
 
     def outputs(self, component: str) -> list[str]:
         """Names of the outputs of a component, as the official program has them."""
-        return next(
-            row["outputs"]
-            for row in self.golden.manifest["components"]
-            if row["name"] == f"{self.name}_{component}"
-        )
+        return self.golden.components[f"{self.name}_{component}"]
 
     def compile(self, group: str, components: Iterable[str]) -> Program:
         """The compiled function of state, shared inputs and own inputs for components of one group."""
         m, names = self.model, tuple(components)
         if group == "update":
-            return jax.jit(lambda state, shared, own: update(m, state, Needed(shared)))
+            return jax.jit(lambda state, shared, own: update(m, state, require_arrays(shared)))
         if group == "optimiser":
             return optimiser_program(m)
 
         def compute(state: TrainState, shared: Inputs, own: Mapping[str, Inputs]) -> dict[str, Outputs]:
-            return {name: PARTS[name](m, state, Needed(shared), Needed(own[name])) for name in names}
+            return {
+                name: PARTS[name](m, state, require_arrays(shared), require_arrays(own[name]))
+                for name in names
+            }
 
         return jax.jit(compute)
 
@@ -143,33 +140,17 @@ class Setting:
             if component.startswith("loss_") and "losses" in computed:
                 found[component] = {"loss": computed["losses"][component.removeprefix("loss_")]}
             elif component in computed:
-                names = {name: own_output(component, name) for name in self.outputs(component)}
+                names = {name: name_output(component, name) for name in self.outputs(component)}
                 ours = computed[component]
                 found[component] = {name: ours[own] for name, own in names.items() if own in ours}
         return found
-
-
-SPACES = {"*": {"dtype": str, "shape": [int]}}
-# What the manifest's config says of a setting, and of the components that belong to none.
-SETTING_FORM = {"recipe": {"task": str}, "obs_space": SPACES, "act_space": SPACES}
-SINGLE_FORMS = {
-    "environment_dmc": {
-        "recipe": {"task": str},
-        "start": {"qpos": [float], "qvel": [float]},
-        "limit": int,
-        "seed": int,
-    },
-    "environment_atari": {"recipe": {"task": str}, "seed": int},
-    "replay": {"length": int, "context": int},
-    "two_hot": {"bins": int},
-}
 
 
 def check_golden(golden: wire.Golden) -> None:
     """Make sure that we can compute what the golden folder has, before memory is spent on its sizes.
 
     Raises:
-        MatchError: the config is not what we need, or a weight is not of the size that it says.
+        MatchError: there is no setting, or a weight is not of the size that the config says.
         RecipeError: a key or value of a recipe that ours does not have.
     """
     settings = [name for name in SETTINGS if name in golden.config]
@@ -177,10 +158,6 @@ def check_golden(golden: wire.Golden) -> None:
         raise wire.MatchError(
             f"{golden.folder / 'manifest.json'}: config.{' and config.'.join(SETTINGS)} are missing"
         )
-    golden.check_config(
-        dict.fromkeys(settings, SETTING_FORM)
-        | {name: form for name, form in SINGLE_FORMS.items() if name in golden.components}
-    )
     for name in settings:
         Setting(golden, name).check_weights()
 
@@ -195,19 +172,19 @@ NAMED_BY_PARAMETER = (
 )
 
 
-def own_output(component: str, name: str) -> str:
+def name_output(component: str, name: str) -> str:
     """Our name of an output: outputs of some components are called after parameters."""
     if component not in NAMED_BY_PARAMETER or name.startswith(("replay/", "opt/")):
         return name
     if component.endswith("gradients"):
-        return learned_name(name)
+        return to_learned_name(name)
     if component == "optimiser_step":
         step, _, parameter = name.partition("/")
-        return f"{step}/{learned_name(parameter)}"
-    return our_name(name)
+        return f"{step}/{to_learned_name(parameter)}"
+    return to_our_name(name)
 
 
-def group_of(component: str) -> str:
+def find_group(component: str) -> str:
     """The group of components that a component of a setting is compiled with.
 
     Raises:
@@ -223,22 +200,15 @@ def group_of(component: str) -> str:
     raise wire.MatchError(f"the golden folder has a component {component!r}; ours: {', '.join(known)}")
 
 
-def spaces_of(described: Mapping[str, Any]) -> Spaces:
-    """Spaces as the manifest tells them.
-
-    Raises:
-        MatchError: one is of no type that arrays have.
-    """
-    try:
-        return {
-            key: Space(tuple(told["shape"]), np.dtype(told["dtype"]), classes=told.get("classes"))
-            for key, told in described.items()
-        }
-    except TypeError as error:
-        raise wire.MatchError(f"the golden folder's config: a space is of no known dtype: {error}") from None
+def make_spaces(described: Mapping[str, Any]) -> Spaces:
+    """Spaces as the manifest tells them."""
+    return {
+        key: Space(tuple(told["shape"]), np.dtype(told["dtype"]), classes=told.get("classes"))
+        for key, told in described.items()
+    }
 
 
-def recipe_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+def make_recipe(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
     """The recipe of a part of the manifest's config, with other values for the keys in ``changes``.
 
     Raises:
@@ -248,47 +218,45 @@ def recipe_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
     return parse_recipe({**{k: v for k, v in given.items() if k != "task"}, **changes}, given["task"])
 
 
-class Needed(dict[str, Array]):
-    """Arrays of the golden folder; one that is missing is told in a line."""
-
-    def __missing__(self, key: str) -> Array:
-        raise wire.MatchError(f"an input {key} is missing in the golden folder's arrays.npz; record it again")
+def require_arrays(arrays: Mapping[str, Array]) -> wire.Arrays:
+    """Inputs that tell in a line which one is missing; a compiled function is given a plain dict."""
+    return wire.Arrays("inputs: ", arrays)
 
 
-def part(function: Part) -> Part:
+def register_part(function: Part) -> Part:
     """Register a component of the forward pass."""
     PARTS[function.__name__.rstrip("_")] = function
     return function
 
 
-def single(function: Single) -> Single:
+def register_single(function: Single) -> Single:
     """Register a component of no setting."""
     SINGLE[function.__name__.rstrip("_")] = function
     return function
 
 
-def turned(x: Array) -> Array:
+def swap_axes(x: Array) -> Array:
     """(B, T, ...) as (T, B, ...) and back."""
     return jnp.swapaxes(x, 0, 1)
 
 
-def floats(x: Array) -> Array:
+def to_floats(x: Array) -> Array:
     """In float32."""
     return jnp.asarray(x, jnp.float32)
 
 
-def latent(inputs: Inputs) -> Latent:
+def make_latent(inputs: Inputs) -> Latent:
     """Deter and stoch of golden inputs, the latter flat."""
     stoch = inputs["stoch"]
     return Latent(inputs["deter"], stoch.reshape(*stoch.shape[:-2], -1))
 
 
-def split(m: Model, stoch: Array) -> Array:
+def split_stoch(m: Model, stoch: Array) -> Array:
     """A flat stochastic state (..., S * C) as (..., S, C)."""
     return stoch.reshape(*stoch.shape[:-1], m.rssm.stoch, m.rssm.classes)
 
 
-def vector(m: Model, action: Array) -> Array:
+def encode_action(m: Model, action: Array) -> Array:
     """The vector of the only action."""
     return heads.action_vector({"action": action}, m.act_space, m.dtype)
 
@@ -296,43 +264,46 @@ def vector(m: Model, action: Array) -> Array:
 # ---------------------------------------------------------------- forward, part by part
 
 
-@part
+@register_part
 def replay_context(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     agent = Agent(m.recipe, m.obs_space, m.act_space)
     data = {k.removeprefix("data/"): v for k, v in shared.items() if k.startswith("data/")}
     carry = {k.removeprefix("carry/"): v for k, v in shared.items() if k.startswith("carry/")}
-    start, batch = agent.arrange(Carry(latent(carry), {"action": carry["action"]}), data)
+    start, batch = agent.arrange(Carry(make_latent(carry), {"action": carry["action"]}), data)
     outputs = {
         "deter": start.deter,
-        "stoch": split(m, start.stoch),
-        "prevact": turned(batch.previous["action"]),
+        "stoch": split_stoch(m, start.stoch),
+        "prevact": swap_axes(batch.previous["action"]),
     }
     observed = batch.obs | {key: getattr(batch, key) for key in BOOKKEEPING}
-    return {k: floats(v) for k, v in (outputs | {f"obs/{k}": turned(v) for k, v in observed.items()}).items()}
+    return {
+        k: to_floats(v)
+        for k, v in (outputs | {f"obs/{k}": swap_axes(v) for k, v in observed.items()}).items()
+    }
 
 
-@part
+@register_part
 def encoder(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     obs = {key: shared[f"obs/{key}"] for key in m.inputs}
     return {"tokens": networks.encode(state.params, obs, m.inputs, m.config.enc.simple, m.dtype)}
 
 
-@part
+@register_part
 def core(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    return {"deter": rssm.core(state.params, latent(own), vector(m, own["action"]), m.rssm)}
+    return {"deter": rssm.core(state.params, make_latent(own), encode_action(m, own["action"]), m.rssm)}
 
 
-@part
+@register_part
 def prior(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     return {"logit": rssm.prior_logits(state.params, own["deter"], m.rssm)}
 
 
-@part
+@register_part
 def posterior(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     return {"logit": rssm.posterior_logits(state.params, own["deter"], own["tokens"], m.rssm)}
 
 
-@part
+@register_part
 def distribution(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     unimix, noise = m.rssm.unimix, own["noise"]
 
@@ -350,125 +321,133 @@ def distribution(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Ou
     }
 
 
-@part
+@register_part
 def observe(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    start = latent({k: shared[f"start/{k}"] for k in ("deter", "stoch")})
+    start = make_latent({k: shared[f"start/{k}"] for k in ("deter", "stoch")})
     sequence = (
         own["tokens"],
-        vector(m, shared["prevact"]),
+        encode_action(m, shared["prevact"]),
         shared["obs/is_first"],
         shared["noise/posterior"],
     )
-    seen = rssm.observe(state.params, start, *(turned(x) for x in sequence), m.rssm)
-    stoch = split(m, seen.latent.stoch)
-    return {"deter": turned(seen.latent.deter), "stoch": turned(stoch), "logit": turned(seen.logits)}
+    seen = rssm.observe(state.params, start, *(swap_axes(x) for x in sequence), m.rssm)
+    stoch = split_stoch(m, seen.latent.stoch)
+    return {
+        "deter": swap_axes(seen.latent.deter),
+        "stoch": swap_axes(stoch),
+        "logit": swap_axes(seen.logits),
+    }
 
 
-@part
+@register_part
 def imagine(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     rows = len(own["deter"])
-    noise = {k: turned(shared[f"noise/{k}"][:rows]) for k in ("action", "prior")}
+    noise = {k: swap_axes(shared[f"noise/{k}"][:rows]) for k in ("action", "prior")}
     steps = len(noise["prior"])
     given = Noise(noise["prior"][:, :0], noise["prior"], {"action": noise["action"][:steps]})
-    seen = model.imagine(state.params, latent(own), given, m)
+    seen = model.imagine(state.params, make_latent(own), given, m)
     deter, stoch = jnp.split(seen.features[1:], [m.rssm.deter], -1)
-    action = floats(seen.actions["action"])
-    return {"deter": turned(deter), "stoch": turned(split(m, stoch)), "action": turned(action)}
+    action = to_floats(seen.actions["action"])
+    return {
+        "deter": swap_axes(deter),
+        "stoch": swap_axes(split_stoch(m, stoch)),
+        "action": swap_axes(action),
+    }
 
 
-@part
+@register_part
 def decoder(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    return networks.decode(state.params, *latent(own), m.inputs, m.config.dec.simple)
+    return networks.decode(state.params, *make_latent(own), m.inputs, m.config.dec.simple)
 
 
-@part
+@register_part
 def reward(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    features = latent(own).features()
+    features = make_latent(own).features()
     logits = heads.head(state.params, "reward", features, m.config.rewhead)
     return {"logits": logits, "prediction": model.predict_reward(state.params, features, m)}
 
 
-@part
+@register_part
 def continue_(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    features = latent(own).features()
+    features = make_latent(own).features()
     logit = heads.head(state.params, "continue", features, m.config.conhead)[..., 0]
     return {"logit": logit, "probability": model.predict_continue(state.params, features, m)}
 
 
-@part
+@register_part
 def value(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    logits = heads.head(state.params, "value", latent(own).features(), m.config.value)
+    logits = heads.head(state.params, "value", make_latent(own).features(), m.config.value)
     return {"logits": logits, "prediction": two_hot_mean(logits, m.value_bins)}
 
 
-@part
+@register_part
 def slow_value(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    logits = heads.head(state.slow_value, "value", latent(own).features(), m.config.value)
+    logits = heads.head(state.slow_value, "value", make_latent(own).features(), m.config.value)
     return {"logits": logits, "prediction": two_hot_mean(logits, m.value_bins)}
 
 
-@part
+@register_part
 def policy(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    out = heads.policy(state.params, latent(own).features(), m.act_space, m.config)["action"]
+    out = heads.policy(state.params, make_latent(own).features(), m.act_space, m.config)["action"]
     sample = out.sample(own["noise"])
     names = ("mean", "stddev") if hasattr(out, "mean") else ("logits",)
     return {
         **{name: getattr(out, name) for name in names},
-        "sample": floats(sample),
+        "sample": to_floats(sample),
         "log_prob": out.log_prob(sample),
         "entropy": out.entropy(),
     }
 
 
-@part
+@register_part
 def act(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     obs = {key: shared[f"obs/{key}"][:, 2] for key in m.inputs} | {"is_first": own["reset"]}
     carry = Carry(
-        latent({k: shared[f"carry/{k}"] for k in ("deter", "stoch")}), {"action": shared["carry/action"]}
+        make_latent({k: shared[f"carry/{k}"] for k in ("deter", "stoch")}), {"action": shared["carry/action"]}
     )
     agent = Agent(m.recipe, m.obs_space, m.act_space)
     carry = agent.act(state.params, carry, obs, own["noise/posterior"], {"action": own["noise/action"]})
-    action = floats(carry.actions["action"])
-    return {"deter": carry.latent.deter, "stoch": split(m, carry.latent.stoch), "action": action}
+    action = to_floats(carry.actions["action"])
+    return {"deter": carry.latent.deter, "stoch": split_stoch(m, carry.latent.stoch), "action": action}
 
 
 # ---------------------------------------------------------------- losses from given outputs of networks
 
 
-@part
+@register_part
 def imagination_loss(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
-    dist = {k.removeprefix("policy/"): turned(v)[:-1] for k, v in own.items() if k.startswith("policy/")}
+    dist = {k.removeprefix("policy/"): swap_axes(v)[:-1] for k, v in own.items() if k.startswith("policy/")}
     dims = len(m.act_space["action"].shape)
     kind = heads.Categorical if "logits" in dist else heads.Normal
     out = losses.actor_critic_losses(
-        turned(own["reward"]),
-        turned(own["continue"]),
-        {"action": turned(own["action"])[:-1]},
+        swap_axes(own["reward"]),
+        swap_axes(own["continue"]),
+        {"action": swap_axes(own["action"])[:-1]},
         {"action": kind(**dist, dims=dims)},
-        turned(own["value"]),
-        turned(own["slow_value"]),
+        swap_axes(own["value"]),
+        swap_axes(own["slow_value"]),
         state.normalisers,
         m.value_bins,
         m.config,
     )
-    return {k: turned(getattr(out, k)) for k in ("policy", "value")} | {"return": turned(out.returns)}
+    return {k: swap_axes(getattr(out, k)) for k in ("policy", "value")} | {"return": swap_axes(out.returns)}
 
 
-@part
+@register_part
 def replay_loss(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     names = ("last", "terminal", "reward", "bootstrap", "value", "slow_value")
-    given = (turned(floats(own[name])) for name in names)
+    given = (swap_axes(to_floats(own[name])) for name in names)
     out = losses.replay_critic_loss(*given, state.normalisers, m.value_bins, m.config)
-    return {"repval": turned(out.loss), "return": turned(out.returns)}
+    return {"repval": swap_axes(out.loss), "return": swap_axes(out.returns)}
 
 
-@part
+@register_part
 def divergences(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     out = rssm.kl_losses(own["post"], own["prior"], m.rssm)
     return {"dyn": out.dyn, "rep": out.rep}
 
 
-@part
+@register_part
 def divergence_gradients(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     def total(logits: tuple[Array, Array]) -> Array:
         out = rssm.kl_losses(*logits, m.rssm)
@@ -478,21 +457,21 @@ def divergence_gradients(m: Model, state: TrainState, shared: Inputs, own: Input
     return {"post": gradient[0], "prior": gradient[1]}
 
 
-@part
+@register_part
 def reconstruction(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     obs = {key: shared[f"obs/{key}"] for key in m.inputs}
-    return model.reconstruction_losses(state.params, latent(own), obs, m)
+    return model.reconstruction_losses(state.params, make_latent(own), obs, m)
 
 
-@part
+@register_part
 def network_gradients(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     """Of a number for each of encoder, decoder and policy, by our names of the parameters."""
     obs = {key: shared[f"obs/{key}"] for key in m.inputs}
 
     def total(params: Params) -> Array:
         tokens = networks.encode(params, obs, m.inputs, m.config.enc.simple, m.dtype)
-        recons = model.reconstruction_losses(params, latent(own), obs, m)
-        out = heads.policy(params, latent(own).features(), m.act_space, m.config)["action"]
+        recons = model.reconstruction_losses(params, make_latent(own), obs, m)
+        out = heads.policy(params, make_latent(own).features(), m.act_space, m.config)["action"]
         acting = out.log_prob(shared["prevact"]) * own["weight/policy"] + 0.1 * out.entropy()
         encoding = (tokens * own["weight/tokens"]).sum()
         return encoding + sum(x.mean() for x in recons.values()) + acting.mean()
@@ -503,24 +482,24 @@ def network_gradients(m: Model, state: TrainState, shared: Inputs, own: Inputs) 
 # ---------------------------------------------------------------- one update
 
 
-def official_rows(x: Array, rows: int) -> Array:
+def reorder_rows(x: Array, rows: int) -> Array:
     """(N, ...) in the official order, in which steps of a row are neighbours, in ours, (T * B, ...)."""
-    return turned(x.reshape(rows, -1, *x.shape[1:])).reshape(x.shape)
+    return swap_axes(x.reshape(rows, -1, *x.shape[1:])).reshape(x.shape)
 
 
-def given_noise(m: Model, shared: Inputs) -> Noise:
+def make_noise(m: Model, shared: Inputs) -> Noise:
     """The recorded noise of one update."""
-    gumbel = turned(shared["noise/posterior"])
+    gumbel = swap_axes(shared["noise/posterior"])
     rows, length = gumbel.shape[1], m.config.imag_length
-    prior, action = (turned(official_rows(shared[f"noise/{k}"], rows)) for k in ("prior", "action"))
+    prior, action = (swap_axes(reorder_rows(shared[f"noise/{k}"], rows)) for k in ("prior", "action"))
     return Noise(gumbel, prior, {"action": action[:length]})
 
 
-def given_batch(m: Model, shared: Inputs) -> Batch:
+def make_batch(m: Model, shared: Inputs) -> Batch:
     """The recorded batch without its context."""
-    obs = {key: turned(shared[f"obs/{key}"]) for key in (*m.inputs, *BOOKKEEPING)}
+    obs = {key: swap_axes(shared[f"obs/{key}"]) for key in (*m.inputs, *BOOKKEEPING)}
     flags = {key: obs.pop(key) for key in BOOKKEEPING}
-    return Batch(obs, {"action": turned(shared["prevact"])}, **flags)
+    return Batch(obs, {"action": swap_axes(shared["prevact"])}, **flags)
 
 
 @contextmanager
@@ -543,35 +522,38 @@ def seeing_gradients(seen: list[Any]) -> Iterator[None]:
 
 def update(m: Model, state: TrainState, shared: Inputs) -> dict[str, Outputs]:
     """The components of one update; names within ``gradients`` and ``train_step`` are ours."""
-    start = latent({k: shared[f"start/{k}"] for k in ("deter", "stoch")})
-    batch, seen = given_batch(m, shared), []
+    start = make_latent({k: shared[f"start/{k}"] for k in ("deter", "stoch")})
+    batch, seen = make_batch(m, shared), []
     with seeing_gradients(seen):
-        after, last, metrics = model.update(state, start, batch, given_noise(m, shared), m)
+        after, last, metrics = model.update(state, start, batch, make_noise(m, shared), m)
     (((total, aux), gradients),) = seen
     return {
-        "losses": {**batch_major(aux.losses, batch), "total": total},
+        "losses": {**to_batch_major(aux.losses, batch), "total": total},
         "metrics": {k: v for k, v in metrics.items() if not k.startswith(("loss/", "opt/"))},
         "gradients": gradients,
-        "train_step": state_after(m, after, last, metrics),
+        "train_step": describe_state(m, after, last, metrics),
     }
 
 
-def batch_major(losses: Mapping[str, Array], batch: Batch) -> Outputs:
+def to_batch_major(losses: Mapping[str, Array], batch: Batch) -> Outputs:
     """Losses (B, T); those of imagination are means over its steps, one for each start."""
     shape = batch.reward.shape
     return {
-        key: turned(value.mean(0).reshape(shape) if key in ("policy", "value") else value)
+        key: swap_axes(value.mean(0).reshape(shape) if key in ("policy", "value") else value)
         for key, value in losses.items()
     }
 
 
-def state_after(m: Model, after: TrainState, last: Latent, metrics: Outputs) -> Outputs:
-    """What an update changes, under names of :func:`~.parameters.our_shapes`, latents, metrics."""
+def describe_state(m: Model, after: TrainState, last: Latent, metrics: Outputs) -> Outputs:
+    """What an update changes, under names of :func:`~.parameters.list_shapes`, latents, metrics."""
     outputs = {f"params/{k}": v for k, v in after.params.items()}
     outputs |= {f"slow_value/{k}": v for k, v in after.slow_value.items()}
     for key, statistics in after.normalisers.items():
         outputs |= {f"normalisers/{key}/{k}": v for k, v in statistics.items()}
-    outputs |= {"replay/dyn/deter": turned(last.deter), "replay/dyn/stoch": turned(split(m, last.stoch))}
+    outputs |= {
+        "replay/dyn/deter": swap_axes(last.deter),
+        "replay/dyn/stoch": swap_axes(split_stoch(m, last.stoch)),
+    }
     return outputs | {k: metrics[k] for k in METRICS}
 
 
@@ -583,7 +565,7 @@ def optimiser_program(m: Model) -> Program:
     step = jax.jit(lambda grads, state, params: optimiser.optimiser_step(grads, state, params, m.config.opt))
 
     def compute(state: TrainState, shared: Inputs, own: Mapping[str, Inputs]) -> dict[str, Outputs]:
-        given = {learned_name(name): value for name, value in own["optimiser_step"].items()}
+        given = {to_learned_name(name): value for name, value in own["optimiser_step"].items()}
         grads = {name: given[name] for name in state.params}
         first = step(grads, state.optimiser, state.params)
         steps = {"warmup": first, "after": step(grads, first.state, first.params)}
@@ -593,7 +575,7 @@ def optimiser_program(m: Model) -> Program:
     return compute
 
 
-@part
+@register_part
 def slow_value_update(m: Model, state: TrainState, shared: Inputs, own: Inputs) -> Outputs:
     value = model.value_parameters(state.params)
     slow = model.slow_value_update(value, state.slow_value, state.slow_updates, m.config)
@@ -603,12 +585,12 @@ def slow_value_update(m: Model, state: TrainState, shared: Inputs, own: Inputs) 
 # ---------------------------------------------------------------- of no setting
 
 
-def default_model(golden: wire.Golden, **changes: Any) -> Model:
+def make_default_model(golden: wire.Golden, **changes: Any) -> Model:
     """The model of the folder's first setting, whose recipe counts for what belongs to none."""
     return Setting(golden, next(s for s in SETTINGS if s in golden.config), **changes).model
 
 
-@single
+@register_single
 def two_hot_(golden: wire.Golden, own: Inputs, *, shift: int = 0, **changes: Any) -> Outputs:
     """``shift`` moves every bin up by so many."""
     if (count := golden.config["two_hot"]["bins"]) != own["logits"].shape[-1]:
@@ -623,17 +605,17 @@ def two_hot_(golden: wire.Golden, own: Inputs, *, shift: int = 0, **changes: Any
     return {"bins": bins, "inner_bins": bins[107:148], **compute(own["logits"], own["target"])}
 
 
-@single
+@register_single
 def lambda_return(golden: wire.Golden, own: Inputs, **changes: Any) -> Outputs:
-    config = default_model(golden, **changes).config
+    config = make_default_model(golden, **changes).config
     options = 1 - 1 / config.horizon, config.imag_loss.lam
-    given = [turned(own[name]) for name in ("last", "terminal", "reward", "bootstrap")]
-    return {"return": turned(jax.jit(lambda *args: losses.lambda_return(*args, *options))(*given))}
+    given = [swap_axes(own[name]) for name in ("last", "terminal", "reward", "bootstrap")]
+    return {"return": swap_axes(jax.jit(lambda *args: losses.lambda_return(*args, *options))(*given))}
 
 
-@single
+@register_single
 def return_normalisation(golden: wire.Golden, own: Inputs, **changes: Any) -> Outputs:
-    config = default_model(golden, **changes).config.retnorm
+    config = make_default_model(golden, **changes).config.retnorm
 
     @jax.jit
     def compute(bounds: Array, returns: Array) -> Outputs:
@@ -650,37 +632,37 @@ def return_normalisation(golden: wire.Golden, own: Inputs, **changes: Any) -> Ou
     }
 
 
-@single
+@register_single
 def environment_dmc(
     golden: wire.Golden, own: Inputs, *, reach: float = 1.0, more: int = 0, **changes: Any
 ) -> Outputs:
     """``reach`` scales the bounds of the actuators; episodes are ``more`` control steps longer."""
     config = golden.config["environment_dmc"]
-    recipe = recipe_of(config, changes)
+    recipe = make_recipe(config, changes)
     env = make_env(recipe.task, recipe.env, config["seed"])
     env.low, env.high = env.low * reach, env.high * reach
     env.dm_env._step_limit = config["limit"] + more
     seen = [env.reset()]
     with env.physics.reset_context():
         env.physics.data.qpos[:], env.physics.data.qvel[:] = (config["start"][k] for k in ("qpos", "qvel"))
-    play(env, seen, own["action"])
+    take_actions(env, seen, own["action"])
     keys = ("position", "velocity", "reward", "is_first", "is_last")
     return {key: np.float32([s[key] for s in seen]) for key in keys}
 
 
-def play(env: Any, seen: list[Any], actions: Array) -> None:
+def take_actions(env: Any, seen: list[Any], actions: Array) -> None:
     """Add what each action leads to; the one after an end begins the next episode."""
     for action in actions:
         seen.append(env.reset() if seen[-1]["is_last"] else env.step({"action": action}))
 
 
-@single
+@register_single
 def environment_atari(golden: wire.Golden, own: Inputs, **changes: Any) -> Outputs:
     config = golden.config["environment_atari"]
-    recipe = recipe_of(config, changes)
+    recipe = make_recipe(config, changes)
     env = make_env(recipe.task, recipe.env, config["seed"])
     seen = [env.reset()]
-    play(env, seen, own["action"])
+    take_actions(env, seen, own["action"])
     images = np.stack([s["image"] for s in seen[::6]]).astype(np.float32)
     blocks = images.reshape(len(images), 8, 8, 8, 8, 3).mean((2, 4))
     keys = ("reward", "is_first", "is_last", "is_terminal")
@@ -699,7 +681,7 @@ class Given(np.random.Generator):
         return self.starts
 
 
-@single
+@register_single
 def replay(
     golden: wire.Golden, own: Inputs, *, written_back: bool = True, mixed_up: bool = False, **changes: Any
 ) -> Outputs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ STATISTICS = {"lo": "low", "hi": "high", "mean": "mean", "sqrs": "square", "corr
 MOMENTS = {"opt/state/1/1/": "optimiser/square/", "opt/state/2/1/": "optimiser/momentum/"}
 
 
-def learned_name(official: str) -> str:
+def to_learned_name(official: str) -> str:
     """Our name of a learned parameter.
 
     Raises:
@@ -65,7 +66,7 @@ def learned_name(official: str) -> str:
     raise wire.MatchError(f"the official parameter {official!r} is none that our networks have")
 
 
-def our_name(official: str) -> str:
+def to_our_name(official: str) -> str:
     """Where in our state an official parameter stands, for example ``params/encoder/vector0/kernel``.
 
     Raises:
@@ -73,15 +74,27 @@ def our_name(official: str) -> str:
     """
     for prefix, ours in MOMENTS.items():
         if official.startswith(prefix):
-            return ours + learned_name(official.removeprefix(prefix))
+            return ours + to_learned_name(official.removeprefix(prefix))
     if official.startswith("slowval/"):
-        return "slow_value/" + learned_name("val/" + official.removeprefix("slowval/"))
+        return "slow_value/" + to_learned_name("val/" + official.removeprefix("slowval/"))
     if found := re.fullmatch(r"(retnorm|valnorm|advnorm)/(\w+)/value", official):
         return f"normalisers/{NORMALISERS[found[1]]}/{STATISTICS[found[2]]}"
-    return "params/" + learned_name(official)
+    return "params/" + to_learned_name(official)
 
 
-def our_shapes(m: Model, *, with_optimiser: bool) -> dict[str, tuple[int, ...]]:
+def describe(
+    golden: wire.Golden, shapes: Mapping[str, Mapping[str, tuple[int, ...]]]
+) -> dict[str, dict[str, Any]]:
+    """Which of our parameters each official one is, and the ``shapes`` of ours by setting and name."""
+    mapping = {}
+    for name in golden.manifest["parameters"]:
+        setting, _, official = name.partition("/")
+        mapping[name] = f"{setting}/{to_our_name(official)}"
+    ours = {f"{setting}/{name}": list(s) for setting, named in shapes.items() for name, s in named.items()}
+    return {"mapping": mapping, "parameters": ours}
+
+
+def list_shapes(m: Model, *, with_optimiser: bool) -> dict[str, tuple[int, ...]]:
     """Shapes of all that our state holds, but for the numbers of updates."""
     learned = {name: p.shape for name, p in model.parameters(m).items()}
     shapes = {f"params/{name}": shape for name, shape in learned.items()}
@@ -96,7 +109,7 @@ def our_shapes(m: Model, *, with_optimiser: bool) -> dict[str, tuple[int, ...]]:
 
 def train_state(m: Model, weights: Mapping[str, np.ndarray], updates: np.ndarray) -> TrainState:
     """Our state after ``updates`` updates, with the official weights; moments not given are zero."""
-    held = {our_name(name): value for name, value in weights.items()}
+    held = {to_our_name(name): value for name, value in weights.items()}
 
     def below(prefix: str) -> Params:
         return {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
@@ -104,13 +117,13 @@ def train_state(m: Model, weights: Mapping[str, np.ndarray], updates: np.ndarray
     params = below("params/")
     zeros = {name: np.zeros_like(value) for name, value in params.items()}
     # Packed in the order in which a compiled program sees the parameters, which is that of their names.
-    moments = (packed(dict(sorted((below(prefix) or zeros).items()))) for prefix in MOMENTS.values())
+    moments = (pack_quickly(dict(sorted((below(prefix) or zeros).items()))) for prefix in MOMENTS.values())
     normalisers = {key: below(f"normalisers/{key}/") for key in NORMALISERS.values()}
     optimiser = OptimiserState(np.int32(updates), *moments)
     return TrainState(params, below("slow_value/"), optimiser, normalisers, np.int32(updates))
 
 
-def packed(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def pack_quickly(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """What :func:`~.optimiser.pack` makes, without anything to compile."""
     rows = [np.append(x, np.zeros(-x.size % ROW, x.dtype)).reshape(-1, ROW) for x in arrays.values()]
     return np.concatenate(rows)

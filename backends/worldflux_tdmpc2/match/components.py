@@ -8,7 +8,7 @@ and ``planner.py``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..replay import Batch, Replay
 
 Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, Tensor]
+Inputs = wire.Arrays
 
 CPU = torch.device("cpu")
 NETWORKS = {
@@ -106,27 +107,11 @@ class Subject:
         return build_agent(self.golden, self.recipe, CPU, **other)
 
     def inputs(self, component: str) -> Inputs:
-        """The inputs of a component."""
-        arrays = self.golden.below("inputs/shared/") | self.golden.below(f"inputs/{component}/")
-        return Inputs(
-            f"inputs/{component}/", {name: torch.from_numpy(value) for name, value in arrays.items()}
-        )
-
-
-class Inputs(dict[str, Tensor]):
-    """Tensors by name; a missing one is a user's mistake, not ours."""
-
-    def __init__(self, prefix: str, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__(tensors)
-        self._prefix = prefix
-
-    def __missing__(self, name: str) -> Tensor:
-        raise wire.MatchError(f"arrays.npz: {self._prefix}{name} is missing; record the golden folder again")
-
-    def under(self, prefix: str) -> Inputs:
-        """Those whose name begins with ``prefix``, without it."""
-        part = {k.removeprefix(prefix): v for k, v in self.items() if k.startswith(prefix)}
-        return Inputs(f"{self._prefix}{prefix}", part)
+        """The inputs of a component, as tensors."""
+        given = self.golden.arrays
+        arrays = {**given.below("inputs/shared/"), **given.below(f"inputs/{component}/")}
+        tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        return Inputs(f"inputs/{component}/", tensors)
 
 
 COMPONENTS: dict[str, Callable[[Subject], Outputs]] = {}
@@ -136,6 +121,18 @@ def component(function: Callable[[Subject], Outputs]) -> Callable[[Subject], Out
     """Register under the function's name."""
     COMPONENTS[function.__name__] = function
     return function
+
+
+def check_components(names: Iterable[str]) -> None:
+    """Make sure that we have every component.
+
+    Raises:
+        MatchError: there is one that we have not.
+    """
+    for name in names:
+        if name not in COMPONENTS:
+            known = ", ".join(COMPONENTS)
+            raise wire.MatchError(f"the golden folder has a component {name!r}; ours: {known}")
 
 
 def compute(subject: Subject, name: str) -> dict[str, np.ndarray]:
@@ -155,9 +152,7 @@ def golden_recipe(golden: wire.Golden) -> Recipe:
 
     Raises:
         RecipeError: a key or value that ours does not have.
-        MatchError: a part of the config is missing or is something else.
     """
-    golden.check_config({"recipe": {}, "obs_shape": [int], "action_dim": int, "episode_length": int})
     return parse_recipe(golden.config["recipe"])
 
 
@@ -186,12 +181,12 @@ def to_official(name: str, tensor: Tensor) -> Tensor:
     return tensor.transpose(1, 2) if name.endswith(".weight") else tensor.squeeze(1)
 
 
-def own_tensors(agent: Agent) -> dict[str, Tensor]:
+def list_tensors(agent: Agent) -> dict[str, Tensor]:
     """Our name -> tensor of all that a run changes, but for the optimisers' moments."""
     return {name: t for name, t in named_tensors(agent).items() if "optimiser" not in name}
 
 
-def gradient_names(agent: Agent, side: str) -> list[str]:
+def list_gradients(agent: Agent, side: str) -> list[str]:
     """Our names of the tensors of one side (``model`` or ``policy``), in its optimiser's order."""
     networks = ("policy",) if side == "policy" else ("encoder", "dynamics", "reward", "q")
     return [f"{n}.{name}" for n in networks for name, _ in agent.learnable()[n].named()]
@@ -203,7 +198,7 @@ def load_weights(agent: Agent, golden: wire.Golden) -> None:
     Raises:
         MatchError: one is missing, or of another shape.
     """
-    for tensor, given in fitting_weights(agent, golden):
+    for tensor, given in pair_weights(agent, golden):
         tensor.copy_(given)
 
 
@@ -217,19 +212,19 @@ def check_weights(golden: wire.Golden) -> None:
     recipe, meta = golden_recipe(golden), torch.device("meta")
     with meta:
         agent = build_agent(golden, recipe, meta)
-    for _ in fitting_weights(agent, golden):
+    for _ in pair_weights(agent, golden):
         pass
 
 
-def fitting_weights(agent: Agent, golden: wire.Golden) -> Iterator[tuple[Tensor, Tensor]]:
+def pair_weights(agent: Agent, golden: wire.Golden) -> Iterator[tuple[Tensor, Tensor]]:
     """Each of our tensors with the golden weight that belongs there, in our layout.
 
     Raises:
         MatchError: one is missing, or of another shape.
     """
-    for name, tensor in own_tensors(agent).items():
+    for name, tensor in list_tensors(agent).items():
         key = f"weights/{official_name(name)}"
-        given = to_ours(name, torch.from_numpy(golden.get(key)))
+        given = to_ours(name, torch.from_numpy(golden.arrays[key]))
         if given.shape != tensor.shape:
             raise wire.MatchError(
                 f"{key} is {tuple(given.shape)} in our layout, and {name} {tuple(tensor.shape)}"
@@ -239,14 +234,14 @@ def fitting_weights(agent: Agent, golden: wire.Golden) -> Iterator[tuple[Tensor,
 
 def describe(golden: wire.Golden) -> dict[str, Any]:
     """``mapping`` and ``parameters`` of ``match.json``."""
-    own = own_tensors(Subject(golden).agent)
+    own = list_tensors(Subject(golden).agent)
     return {
         "mapping": {official_name(name): name for name in own},
         "parameters": {name: list(tensor.shape) for name, tensor in own.items()},
     }
 
 
-def officially(tensors: Mapping[str, Tensor], prefix: str = "") -> Outputs:
+def to_official_names(tensors: Mapping[str, Tensor], prefix: str = "") -> Outputs:
     """Our tensors by official name and in official layout."""
     return {f"{prefix}{official_name(name)}": to_official(name, t) for name, t in tensors.items()}
 
@@ -277,9 +272,9 @@ def replay(subject: Subject) -> Outputs:
         int(inputs["length"]), CPU,
     )  # fmt: skip
     for number in range(sum(name.endswith(".obs") for name in inputs)):
-        episode = inputs.under(f"episode{number}.")
+        episode = inputs.below(f"episode{number}.")
         memory.add(*(episode[name].numpy() for name in ("obs", "action", "reward")))
-        drawn = inputs.under(f"after{number}.")
+        drawn = inputs.below(f"after{number}.")
         if drawn:
             memory.noise = Given(below=[drawn["episode"]], uniform=[drawn["share"]])
             batch = memory.sample(len(drawn["share"]))
@@ -296,20 +291,20 @@ def encoder(subject: Subject) -> Outputs:
     return {"z": subject.agent.encoder(subject.inputs("encoder")["obs"])}
 
 
-def _rows(inputs: Inputs) -> Tensor:
+def _concatenate_rows(inputs: Inputs) -> Tensor:
     return torch.cat([inputs["z"], inputs["action"]], dim=-1)
 
 
 @component
 def dynamics(subject: Subject) -> Outputs:
     """The next latents."""
-    return {"next_z": subject.agent.dynamics(_rows(subject.inputs("dynamics")))}
+    return {"next_z": subject.agent.dynamics(_concatenate_rows(subject.inputs("dynamics")))}
 
 
 @component
 def reward(subject: Subject) -> Outputs:
     """Logits of the reward and what they stand for."""
-    logits = subject.agent.reward(_rows(subject.inputs("reward")))
+    logits = subject.agent.reward(_concatenate_rows(subject.inputs("reward")))
     return {"logits": logits, "value": subject.agent.two_hot.decode(logits).unsqueeze(-1)}
 
 
@@ -318,7 +313,7 @@ def q(subject: Subject) -> Outputs:
     """Logits and values of every Q-function."""
     agent, inputs = subject.agent, subject.inputs("q")
     values = agent.values(agent.q, inputs["z"], inputs["action"])
-    return {"logits": agent.q(_rows(inputs)), "value": values.unsqueeze(-1)}
+    return {"logits": agent.q(_concatenate_rows(inputs)), "value": values.unsqueeze(-1)}
 
 
 @component
@@ -326,7 +321,7 @@ def target_q(subject: Subject) -> Outputs:
     """Logits and values of every target Q-function."""
     agent, inputs = subject.agent, subject.inputs("target_q")
     values = agent.values(agent.target_q, inputs["z"], inputs["action"])
-    return {"logits": agent.target_q(_rows(inputs)), "value": values.unsqueeze(-1)}
+    return {"logits": agent.target_q(_concatenate_rows(inputs)), "value": values.unsqueeze(-1)}
 
 
 @component
@@ -334,7 +329,7 @@ def q_dropout(subject: Subject) -> Outputs:
     """Logits of every Q-function with dropout."""
     agent, inputs = subject.agent, subject.inputs("q_dropout")
     agent.noise = Given(passed=[inputs["passed"]])
-    rows = _rows(inputs)
+    rows = _concatenate_rows(inputs)
     return {"logits": agent.q(rows, agent.draw_dropout(len(agent.q), len(rows)))}
 
 
@@ -397,7 +392,7 @@ def planner(subject: Subject) -> Outputs:
     plans, taken = WatchedPlanner(subject.agent), []
     count = sum(name.endswith(".obs") and name.startswith("plan") for name in inputs)
     for number in range(count):
-        given = inputs.under(f"plan{number}.")
+        given = inputs.below(f"plan{number}.")
         subject.agent.noise = _plan_noise(given)
         action, _ = plans.act(given["obs"], first=number == 0, evaluate=number == count - 1)
         taken.append(action)
@@ -430,7 +425,7 @@ def planning_iterations(subject: Subject) -> Outputs:
 # Losses.
 
 
-def _batch(inputs: Inputs) -> Batch:
+def _make_batch(inputs: Inputs) -> Batch:
     return Batch(*(inputs[name] for name in Batch._fields))
 
 
@@ -458,7 +453,7 @@ def td_target(subject: Subject) -> Outputs:
 def _model_losses(subject: Subject, component: str) -> dict[str, Tensor]:
     inputs, agent = subject.inputs(component), subject.agent
     agent.noise = _update_noise(inputs)
-    batch, noise = _batch(inputs), agent.draw_noise()
+    batch, noise = _make_batch(inputs), agent.draw_noise()
     return agent.model_loss(batch, *agent.targets(batch, noise), noise.model_dropout)[2]
 
 
@@ -485,7 +480,7 @@ def _policy_update(subject: Subject, component: str) -> tuple[Outputs, Outputs]:
     gradients = _recorded_gradients(agent)
     found = agent.update_policy(inputs["zs"], agent.draw_noise())
     losses = {name: found[name] for name in ("pi_loss", "pi_entropy", "pi_scale")}
-    return {**seen, **losses}, officially(gradients)
+    return {**seen, **losses}, to_official_names(gradients)
 
 
 def _recorded_gradients(agent: Agent) -> dict[str, Tensor]:
@@ -495,7 +490,7 @@ def _recorded_gradients(agent: Agent) -> dict[str, Tensor]:
 
     def keep(optimiser: Any) -> Tensor:
         side = "model" if optimiser is agent.model_optimiser else "policy"
-        names = gradient_names(agent, side)
+        names = list_gradients(agent, side)
         gradients.update({n: p.grad.clone() for n, p in zip(names, optimiser.parameters, strict=True)})
         return step(optimiser)
 
@@ -518,8 +513,8 @@ def model_gradient(subject: Subject) -> Outputs:
     inputs, agent = subject.inputs("model_gradient"), subject.agent
     agent.noise = _update_noise(inputs)
     gradients = _recorded_gradients(agent)
-    agent.update(_batch(inputs))
-    return officially({name: gradients[name] for name in gradient_names(agent, "model")})
+    agent.update(_make_batch(inputs))
+    return to_official_names({name: gradients[name] for name in list_gradients(agent, "model")})
 
 
 @component
@@ -537,19 +532,19 @@ def optimiser(subject: Subject) -> Outputs:
     inputs, agent, outputs = subject.inputs("optimiser"), subject.agent, {}
     steps = {name.split(".")[0] for name in inputs if name.startswith("step")}
     for step in sorted(steps):
-        given = inputs.under(f"{step}.")
+        given = inputs.below(f"{step}.")
         clipped: dict[str, Tensor] = {}
         for side, norm in (("model", "grad_norm"), ("policy", "pi_grad_norm")):
             side_optimiser = getattr(agent, f"{side}_optimiser")
-            for name, p in zip(gradient_names(agent, side), side_optimiser.parameters, strict=True):
+            for name, p in zip(list_gradients(agent, side), side_optimiser.parameters, strict=True):
                 # As autograd leaves it: laid out in memory as the parameter is.
                 p.grad = torch.empty_like(p).copy_(to_ours(name, given[official_name(name)]))
                 clipped[name] = p.grad
             outputs[f"{step}.{norm}"] = agent.step(side_optimiser)
-        own = own_tensors(agent)
-        outputs |= officially({name: own[name].clone() for name in clipped}, f"{step}.after.")
+        own = list_tensors(agent)
+        outputs |= to_official_names({name: own[name].clone() for name in clipped}, f"{step}.after.")
         if step == "step0":
-            outputs |= officially(clipped, f"{step}.clipped.")
+            outputs |= to_official_names(clipped, f"{step}.clipped.")
     return outputs
 
 
@@ -559,14 +554,14 @@ def update(subject: Subject) -> Outputs:
     inputs, agent, outputs = subject.inputs("update"), subject.agent, {}
     for number, given in enumerate(_update_inputs(inputs)):
         agent.noise = _update_noise(given)
-        outputs |= {f"update{number}.{k}": v for k, v in agent.update(_batch(given)).items()}
-    return {**outputs, **officially(own_tensors(agent), "after.")}
+        outputs |= {f"update{number}.{k}": v for k, v in agent.update(_make_batch(given)).items()}
+    return {**outputs, **to_official_names(list_tensors(agent), "after.")}
 
 
 def _update_inputs(inputs: Inputs) -> Iterator[Inputs]:
     yield inputs
     number = 1
-    while part := inputs.under(f"update{number}."):
+    while part := inputs.below(f"update{number}."):
         yield part
         number += 1
 
@@ -585,5 +580,5 @@ def running_scale(subject: Subject) -> Outputs:
 def target_ema(subject: Subject) -> Outputs:
     """The target Q-functions after they moved towards the Q-functions."""
     subject.agent.update_target()
-    own = own_tensors(subject.agent)
-    return officially({name: tensor for name, tensor in own.items() if name.startswith("target_q.")})
+    own = list_tensors(subject.agent)
+    return to_official_names({name: tensor for name, tensor in own.items() if name.startswith("target_q.")})

@@ -21,7 +21,7 @@ from ..environments import Environment, make_env
 from ..networks import Network
 from ..optimiser import Adam
 from ..replay import Batch, Replay
-from .components import Subject, compute, own_tensors
+from .components import Subject, compute, list_tensors
 
 Change = Callable[[Subject], None]
 PERTURBATIONS: list[Perturbation] = []
@@ -53,14 +53,14 @@ class Perturbation:
         self.change(subject)
         return compute(subject, self.component)
 
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """As in ``match.json``."""
         return {key: getattr(self, key) for key in ("name", "component", "kind", "what")}
 
 
-def fitting(golden: wire.Golden, components: Iterable[str]) -> list[Perturbation]:
+def list_perturbations(golden: wire.Golden, components: Iterable[str]) -> list[Perturbation]:
     """The perturbations of these components that networks of the golden sizes allow."""
-    present, own = set(components), own_tensors(Subject(golden).agent)
+    present, own = set(components), list_tensors(Subject(golden).agent)
     square = {name for name, t in own.items() if t.ndim > 1 and t.shape[-1] == t.shape[-2]}
     return [p for p in PERTURBATIONS if p.component in present and (not p.square or p.square in square)]
 
@@ -92,7 +92,7 @@ def perturb_weight(component: str, tensor: str) -> None:
     """Register one row of a weight off by a thousandth; a norm would undo the same change of all rows."""
 
     def change(subject: Subject) -> None:
-        own_tensors(subject.agent)[tensor].select(-2, 0).mul_(1.001)
+        list_tensors(subject.agent)[tensor].select(-2, 0).mul_(1.001)
 
     what = f"A row of {tensor} is larger by a thousandth."
     PERTURBATIONS.append(Perturbation(f"{component}:{tensor}", component, "weight", what, change))
@@ -102,7 +102,7 @@ def perturb_layer(component: str, layer: str, *tensors: str) -> None:
     """Register whole tensors of a layer off by a thousandth, where one row would be lost in the rest."""
 
     def change(subject: Subject) -> None:
-        own = own_tensors(subject.agent)
+        own = list_tensors(subject.agent)
         for tensor in tensors:
             own[f"{layer}.{tensor}"].mul_(1.001)
 
@@ -114,7 +114,7 @@ def perturb_transpose(component: str, tensor: str) -> None:
     """Register a square matrix transposed."""
 
     def change(subject: Subject) -> None:
-        weight = own_tensors(subject.agent)[tensor]
+        weight = list_tensors(subject.agent)[tensor]
         weight.copy_(weight.transpose(-1, -2).clone())
 
     what = f"{tensor} is transposed."
@@ -230,7 +230,14 @@ perturb_recipe("policy_loss", "entropy_coef", "The policy is rewarded for a tent
 
 @perturb("td_target", "constant", "The target is the mean of two Q-functions, not their minimum.")
 def mean_for_minimum(subject: Subject) -> None:
-    subject.agent.target_value = lambda values: values.mean(0)  # type: ignore[method-assign]
+    agent = subject.agent
+
+    def averaged(next_z: Tensor, reward: Tensor, noise: UpdateNoise) -> Tensor:
+        action = agent.act_quickly(next_z, noise.target_action)
+        values = agent.values(agent.target_q.members(noise.target_members), next_z, action)
+        return reward + agent.discount * values.mean(0)
+
+    agent.td_target = averaged  # type: ignore[method-assign]
 
 
 @perturb("policy_loss", "constant", "The policy is rewarded for low entropy.")

@@ -8,16 +8,16 @@ process was killed takes the attempt for one that is whole. What a failed progra
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from ... import wire
 from ...errors import RunFailed
+from ..left_files import write_at_once
 from ..retention import FAILED_RECORD
-from .node import OWN, Ended, Grown, Part
+from .node import OUR_FILES, Ended, FilePart
 
-LEFT_OUT = "left_on_the_node.txt"
+LEFT_OUT_FILE = "left_on_the_node.txt"
 
 
 class Delivery:
@@ -36,7 +36,7 @@ class Delivery:
         for name in ("stdout.log", "stderr.log"):
             (folder / name).touch()
 
-    def take(self, event: Grown | Part) -> None:
+    def take(self, event: FilePart) -> None:
         """Write a piece of a file.
 
         Raises:
@@ -44,30 +44,28 @@ class Delivery:
             RunFailed: the path leads out of the folder, or is that of what is written here.
         """
         path = self._inside(event.path)
-        if isinstance(event, Part) and event.link is not None:
+        if event.link is not None:
             # At the end: no file is ever written through one, nor a link below one.
             self._links.append((path, event.link))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb" if isinstance(event, Part) and event.first else "ab") as handle:
+        with open(path, "wb" if event.first else "ab") as handle:
             handle.write(event.data)
 
     def finish(self, end: Ended) -> None:
-        """Write what is left: empty folders, links, and last of all the record.
+        """Write what is left: links, and last of all the record.
 
         Raises:
             OSError: it cannot be written.
             RunFailed: a path leads out of the folder.
         """
-        for name in end.folders:
-            self._inside(name).mkdir(parents=True, exist_ok=True)
         if end.left_out:
-            _write_at_once(self.folder / LEFT_OUT, _note(end.left_out))
+            write_at_once(self.folder / LEFT_OUT_FILE, _left_out_note(end.left_out))
         for path, target in self._links:
             self._link(path, target)
         if end.metrics is not None:
             name = "metrics.json" if end.outcome.success else FAILED_RECORD
-            _write_at_once(self.folder / name, end.metrics)
+            write_at_once(self.folder / name, end.metrics)
 
     def _link(self, path: Path, target: str) -> None:
         above = [p for p in path.parents if p.is_relative_to(self.folder) and p != self.folder]
@@ -79,23 +77,12 @@ class Delivery:
 
     def _inside(self, name: str) -> Path:
         parts = PurePosixPath(name).parts
-        own = len(parts) == 1 and parts[0] in OWN
+        own = len(parts) == 1 and parts[0] in OUR_FILES
         if not parts or own or name.startswith("/") or ".." in parts or "\0" in name:
             raise RunFailed(f"a node sent a file named {name!r}", where=str(self.folder))
         return self.folder.joinpath(*parts)
 
 
-def _note(left_out: Mapping[str, int]) -> bytes:
+def _left_out_note(left_out: Mapping[str, int]) -> bytes:
     lines = [f"{size} bytes: {path}\n" for path, size in sorted(left_out.items())]
     return "".join(["too large to be brought here, and gone with the node's copy:\n", *lines]).encode()
-
-
-def _write_at_once(path: Path, data: bytes) -> None:
-    """Write bytes so that a reader sees none or all of them."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    # "x" makes a new file, and follows no link.
-    with open(partial, "xb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(partial, path)

@@ -33,14 +33,14 @@ from ...inputs.context import RunContext
 from ...inputs.files.project_files import everything, tracked
 from ...inputs.trees import base_of
 from .. import runner
-from ..engine import Execution, Launch
+from ..engine import Execution, Launch, failed_execution
 from ..retry import LOST, NODE_LOST, Kind
 from . import bootstrap, placement, shipping
 from .delivery import Delivery
-from .node import Ended, Event, Parcel, Started, Unfit
+from .node import Ended, NodeEvent, Parcel, Started, Unfit
 from .placement import Node, Reservation
 
-MEND = (
+JOIN_HINT = (
     "run pytest on a node of the cluster (`ray start --address HOST:PORT`; a new one: `ray start --head`), "
     "and name another with RAY_ADDRESS or in parity_ray_address"
 )
@@ -58,7 +58,7 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class _Flight:
+class _RayFlight:
     """An attempt that Ray has been given, and where it is."""
 
     adapter: str
@@ -67,16 +67,12 @@ class _Flight:
     start: float
     node_id: str = ""
     node_name: str = ""
-    started: Started | None = None
+    gpus: tuple[str, ...] = ()
     checked: float = field(default_factory=time.monotonic)
 
     @property
     def where(self) -> str:
         return f"node {self.node_name} ({self.node_id[:12]})" if self.node_id else "no node yet"
-
-    @property
-    def gpus(self) -> tuple[str, ...]:
-        return self.started.gpus if self.started else ()
 
 
 class RayEngine:
@@ -91,10 +87,12 @@ class RayEngine:
     def __init__(self, context: RunContext) -> None:
         settings = context.engine_settings
         self._context, self._session = context, secrets.token_hex(8)
-        self._slots = _slots(str(settings.get("parity_slots_per_gpu", "1")))
-        self._largest = _largest(str(settings.get("parity_ray_limit_gb", "8")))
+        self._slots = int(settings.get("parity_slots_per_gpu", "1"))
+        self._largest = _largest_bytes(str(settings.get("parity_ray_limit_gb", "8")))
         root = context.root.resolve()
-        self._ours = _connect(os.environ.get("RAY_ADDRESS") or settings.get("parity_ray_address") or "auto")
+        self._ours = _join_cluster(
+            os.environ.get("RAY_ADDRESS") or settings.get("parity_ray_address") or "auto"
+        )
         cloudpickle.register_pickle_by_value(bootstrap)
         try:
             self._cargo = _Cargo(root, context.sign_key)
@@ -115,7 +113,7 @@ class RayEngine:
 
     def width(self) -> int:
         """Slots of the nodes that are there now; at least one."""
-        return placement.width(self._nodes(self._dead), self._context.device, self._slots)
+        return placement.cluster_width(self._nodes(self._dead), self._context.device, self._slots)
 
     def execute(self, launch: Launch) -> Execution:
         """Run one attempt on some node; its files are in ``launch.folder`` afterwards.
@@ -159,12 +157,11 @@ class RayEngine:
                 end = self._followed(flight, delivery)
             except _Lost as lost:
                 if self._is_told(launch, flight, lost):
-                    outcome = replace(_failed(lost.line(), flight.start), kind=lost.kind)
-                    return Execution(outcome, (), flight.gpus)
+                    seen = failed_execution(lost.line(), lost.kind, flight.gpus)
+                    took = time.monotonic() - flight.start
+                    return replace(seen, outcome=replace(seen.outcome, duration_sec=took))
                 continue
-            kind = end.outcome.kind
-            alone = reservation.gpus_alone if kind == "out_of_gpu_memory" else reservation.machine_alone
-            return Execution(end.outcome, end.command, flight.gpus, alone)
+            return Execution(end.outcome, end.command, flight.gpus)
 
     def _reserved(self, launch: Launch) -> Reservation:
         """What the attempt reserves; waits for a node that could give it.
@@ -188,14 +185,14 @@ class RayEngine:
 
     def _reservation(self, launch: Launch) -> Reservation:
         shunned = self._shunned(launch.request.adapter)
-        found = placement.reserve(
+        found = placement.reserve_on(
             self._nodes(shunned, with_memory=launch.resources.gpu_memory_gb is not None),
             launch.resources,
             device=launch.request.device,
             threads=launch.request.threads,
             slots=self._slots,
             alone=launch.alone,
-            avoided=self._lost_on.get(_run(launch), ()),
+            avoided=self._lost_on.get(_run_key(launch), ()),
         )
         return replace(found, never=tuple(sorted({*found.never, *shunned})))
 
@@ -210,9 +207,9 @@ class RayEngine:
         if not lacks:
             return problem
         what = f"{problem.what}; nodes that cannot be used: {len(lacks)} ({' | '.join(lacks)})"
-        return ParityError(what, mend="mend or add a node, then go on with --parity-resume")
+        return ParityError(what, hint="mend or add a node, then go on with --parity-resume")
 
-    def _submitted(self, launch: Launch, reservation: Reservation) -> _Flight:
+    def _submitted(self, launch: Launch, reservation: Reservation) -> _RayFlight:
         parcel = Parcel(
             request=launch.request,
             program=launch.program,
@@ -231,13 +228,13 @@ class RayEngine:
             max_retries=0,
             name=f"parity {launch.request.task_id} seed {launch.request.seed} {launch.request.system}",
             _generator_backpressure_num_objects=UNREAD_EVENTS,
-            **_strategy(reservation),
+            **_placement_options(reservation),
         )(bootstrap.run_attempt)
         shipped = self._cargo.of(launch)
-        stream = task.remote(self._cargo.package, shipped, pickle.dumps(parcel))
-        return _Flight(launch.request.adapter, stream, reservation, time.monotonic())
+        stream = task.remote(self._cargo.package, shipped, self._session, pickle.dumps(parcel))
+        return _RayFlight(launch.request.adapter, stream, reservation, time.monotonic())
 
-    def _followed(self, flight: _Flight, delivery: Delivery) -> Ended:
+    def _followed(self, flight: _RayFlight, delivery: Delivery) -> Ended:
         """Write what an attempt tells, until it has ended.
 
         Raises:
@@ -248,7 +245,7 @@ class RayEngine:
                 if isinstance(event, tuple):
                     flight.node_id, flight.node_name = event
                 elif isinstance(event, Started):
-                    flight.started = event
+                    flight.gpus = event.gpus
                 elif isinstance(event, Ended) and event.unfit:
                     raise _Lost(event.outcome.error, unfit=event.unfit)
                 elif isinstance(event, Ended):
@@ -263,7 +260,7 @@ class RayEngine:
                 raise
         raise _Lost("its end was never told", where=flight.where)
 
-    def _events(self, flight: _Flight) -> Iterator[Event | tuple[str, str]]:
+    def _events(self, flight: _RayFlight) -> Iterator[NodeEvent | tuple[str, str]]:
         while True:
             if self._stopping.is_set():
                 self._end(flight)
@@ -279,11 +276,11 @@ class RayEngine:
             except ray.exceptions.OutOfMemoryError:
                 raise _Lost("out of memory: Ray ended it", where=flight.where, kind="out_of_memory") from None
             except ray.exceptions.RayTaskError as error:
-                raise _unpacking(error, flight) from error
+                raise _failure_on_node(error, flight) from error
             except ray.exceptions.RayError as error:
-                raise _Lost(_reason(error), where=flight.where, died=_died(error, flight)) from None
+                raise _Lost(_reason_of(error), where=flight.where, died=_dead_node(error, flight)) from None
 
-    def _fetched(self, flight: _Flight) -> Event:
+    def _fetched(self, flight: _RayFlight) -> NodeEvent:
         """The next thing that an attempt tells; what a lost node held may never arrive.
 
         Raises:
@@ -292,7 +289,7 @@ class RayEngine:
         told = next(flight.stream)
         while True:
             try:
-                event: Event = ray.get(told, timeout=CHECK_SEC)
+                event: NodeEvent = ray.get(told, timeout=CHECK_SEC)
                 return event
             except ray.exceptions.GetTimeoutError:
                 if self._stopping.is_set():
@@ -301,7 +298,7 @@ class RayEngine:
                 if flight.node_id and flight.node_id not in {node.node_id for node in self._nodes(())}:
                     raise _Lost("its node was lost", where=flight.where, died=flight.node_id) from None
 
-    def _check_waiting(self, flight: _Flight) -> None:
+    def _check_waiting(self, flight: _RayFlight) -> None:
         """Give up an attempt that waits for nodes which are all gone."""
         now = time.monotonic()
         if flight.node_id or now - flight.checked < CHECK_SEC:
@@ -311,15 +308,15 @@ class RayEngine:
             self._end(flight)
             raise _Lost("no node that it fits is left", where=flight.where, begun=False)
 
-    def _end(self, flight: _Flight) -> None:
+    def _end(self, flight: _RayFlight) -> None:
         """End an attempt: as Ctrl-C would on its node, and where that does not help with its worker."""
         for force in (False, True):
             with contextlib.suppress(ray.exceptions.RayError, ValueError):
                 ray.cancel(flight.stream, force=force)
-            if _has_ended(flight.stream, CANCEL_SEC):
+            if _has_task_ended(flight.stream, CANCEL_SEC):
                 return
 
-    def _is_told(self, launch: Launch, flight: _Flight, lost: _Lost) -> bool:
+    def _is_told(self, launch: Launch, flight: _RayFlight, lost: _Lost) -> bool:
         """Keep in mind where an attempt was lost; whether it counts as one.
 
         What a node lacks is told by the first attempt that meets it. Others that were on their way there
@@ -331,7 +328,7 @@ class RayEngine:
         with self._lock:
             if lost.died:
                 self._dead.add(lost.died)
-            lost_before = self._lost_on.setdefault(_run(launch), set())
+            lost_before = self._lost_on.setdefault(_run_key(launch), set())
             told = not lost.unfit or not (lost_before or lacks in self._unfit)
             if lost.unfit:
                 self._unfit[lacks] = lost.lack
@@ -351,9 +348,12 @@ class RayEngine:
     def _memory_of(self, node: Node) -> float | None:
         if node.node_id not in self._memory:
             strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-            task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=strategy)(bootstrap.gpu_memory)
+            task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=strategy)(
+                bootstrap.ask_gpu_memory
+            )
             try:
-                self._memory[node.node_id] = ray.get(task.remote(), timeout=60)
+                asked = task.remote(self._cargo.package, self._session)
+                self._memory[node.node_id] = ray.get(asked, timeout=60)
             except ray.exceptions.RayError:
                 return None
         return self._memory[node.node_id]
@@ -398,7 +398,7 @@ class _Cargo:
         self._secrets = {sign_key.resolve()} if sign_key else set()
         self._archives: dict[Path, bootstrap.Shipped] = {}
         self._lock = threading.Lock()
-        self.package = self._put(shipping.pack(_PACKAGE, everything(_PACKAGE)))
+        self.package = self._put(shipping.pack_folder(_PACKAGE, everything(_PACKAGE)))
 
     def of(self, launch: Launch) -> dict[str, bootstrap.Shipped]:
         """What one attempt needs: folder on this machine -> archive.
@@ -424,21 +424,15 @@ class _Cargo:
             if folder not in self._archives:
                 further = {COMMIT: project_commit(folder)} if folder == self._root else {}
                 paths = shipping.without_secrets(folder, files(folder), self._secrets)
-                self._archives[folder] = self._put(shipping.pack(folder, paths, further))
+                self._archives[folder] = self._put(shipping.pack_folder(folder, paths, further))
             return self._archives[folder]
 
     @staticmethod
     def _put(archive: shipping.Archive) -> bootstrap.Shipped:
-        return archive.name, archive.sha256, [ray.put(archive.data)]
+        return archive.name, [ray.put(archive.data)]
 
 
-def _slots(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
-        raise ParityError(f"parity_slots_per_gpu is {text!r}: a whole number from 1 to 64 is wanted")
-    return int(text)
-
-
-def _largest(text: str) -> int:
+def _largest_bytes(text: str) -> int:
     try:
         size = float(text)
     except ValueError:
@@ -448,14 +442,14 @@ def _largest(text: str) -> int:
     return int(size * 1e9)
 
 
-def _connect(address: str) -> bool:
+def _join_cluster(address: str) -> bool:
     """Join a cluster; whether this did it, and nobody before."""
     if ray.is_initialized():
         return False
     if "://" in address:
         raise ParityError(
             f"the address {address} is one of Ray's client, which cannot follow a run while it goes on",
-            mend="run pytest on a node of the cluster, and leave RAY_ADDRESS out there",
+            hint="run pytest on a node of the cluster, and leave RAY_ADDRESS out there",
         )
     _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -465,7 +459,7 @@ def _connect(address: str) -> bool:
     except (ConnectionError, RuntimeError, ValueError, OSError, SystemExit) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         what = f"--parity-engine=ray: no Ray cluster can be joined at {address}: {reason}"
-        raise ParityError(what, mend=MEND) from None
+        raise ParityError(what, hint=JOIN_HINT) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
@@ -481,7 +475,9 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SEC).close()
     except (OSError, ValueError) as error:
-        raise ParityError(f"--parity-engine=ray: no Ray cluster at {address} ({error})", mend=MEND) from None
+        raise ParityError(
+            f"--parity-engine=ray: no Ray cluster at {address} ({error})", hint=JOIN_HINT
+        ) from None
 
 
 def _be_quiet() -> None:
@@ -494,7 +490,7 @@ def _be_quiet() -> None:
             worker._worker_logs_enabled = False
 
 
-def _strategy(reservation: Reservation) -> dict[str, Any]:
+def _placement_options(reservation: Reservation) -> dict[str, Any]:
     if reservation.only:
         return {"scheduling_strategy": NodeAffinitySchedulingStrategy(reservation.only, soft=False)}
     if reservation.never:
@@ -502,7 +498,7 @@ def _strategy(reservation: Reservation) -> dict[str, Any]:
     return {}
 
 
-def _has_ended(stream: Any, seconds: float) -> bool:
+def _has_task_ended(stream: Any, seconds: float) -> bool:
     """Whether a task ends within a time; what it still tells is nobody's.
 
     The stream itself is not asked: ``ray.cancel`` closes it here and now, whatever the task does, and at
@@ -511,22 +507,22 @@ def _has_ended(stream: Any, seconds: float) -> bool:
     return bool(ray.wait([stream.completed()], timeout=seconds, fetch_local=False)[0])
 
 
-def _unpacking(error: Any, flight: _Flight) -> BaseException:
+def _failure_on_node(error: Any, flight: _RayFlight) -> BaseException:
     """What a failure of our own code on the node comes to: a lack of the node's, or a mistake of ours."""
     cause = error.cause
     if isinstance(cause, ray.exceptions.TaskCancelledError):
         return _Lost("somebody cancelled its task", where=flight.where)
     if isinstance(cause, OSError):
-        mend = (
+        hint = (
             ""
             if "to mend:" in str(cause)
             else f"to mend: set {bootstrap.CACHE_VARIABLE} where the node is started"
         )
-        return _Lost(f"{cause}; {mend}" if mend else str(cause), unfit="node")
+        return _Lost(f"{cause}; {hint}" if hint else str(cause), unfit="node")
     return RuntimeError(f"on {flight.where}: {error}")
 
 
-def _reason(error: BaseException) -> str:
+def _reason_of(error: BaseException) -> str:
     if isinstance(error, ray.exceptions.NodeDiedError):
         return "its node was lost"
     if isinstance(error, ray.exceptions.WorkerCrashedError):
@@ -535,14 +531,10 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"[:300]
 
 
-def _died(error: BaseException, flight: _Flight) -> str:
+def _dead_node(error: BaseException, flight: _RayFlight) -> str:
     return flight.node_id if isinstance(error, ray.exceptions.NodeDiedError) else ""
 
 
-def _failed(error: str, start: float) -> runner.Outcome:
-    return runner.Outcome(None, error, None, time.monotonic() - start, "failed")
-
-
-def _run(launch: Launch) -> tuple[str, str, int, str]:
+def _run_key(launch: Launch) -> tuple[str, str, int, str]:
     request = launch.request
     return request.suite_id, request.task_id, request.seed, request.system

@@ -8,13 +8,11 @@ what it writes is told in pieces, which :mod:`.delivery` puts together in the ru
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import secrets
-import shutil
 import stat
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,21 +25,21 @@ from ...inputs.backends import Backend
 from ...inputs.command_program import CommandProgram
 from ...inputs.trees import Tree, base_of
 from .. import retention, runner
-from ..copies import FOLDER
 from ..devices import gpus
 from ..guardian import detach
 from ..isolation import OPEN, Walls
-from ..launching import Sealed, Start, started
-from ..leases import XLA_SHARE
+from ..launching import Sealed, start_program
+from ..leases import limit_memory
 from ..retry import NODE_LOST
-from .bootstrap import own_folder
+from ..runner import Start
+from .bootstrap import own_folder, session_folder
 
 EVERY_SEC = 1.0
-PART_BYTES = 4 * 2**20
+PIECE_BYTES = 4 * 2**20
 # What grows while a program runs and is told at once.
 LIVE = ("progress.jsonl", "stdout.log", "stderr.log")
 # Written by the controller in its own words, or told at the end.
-OWN = ("request.json", "metrics.json")
+OUR_FILES = ("request.json", "metrics.json")
 # What a node cannot run: anything, or this program (its environment cannot be built there).
 Unfit = Literal["", "node", "program"]
 
@@ -90,24 +88,14 @@ class Host:
 
 @dataclass(frozen=True)
 class Started:
-    """The attempt has reached a node."""
+    """The attempt has reached a node, where it has these GPUs."""
 
-    node_id: str
-    name: str
     gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Grown:
-    """What was added to a file that is told while the program runs."""
-
-    path: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of a file that the program left, the first with ``first``; or the target of a link."""
+class FilePart:
+    """A piece of a file: what begins it, or with ``first`` False goes on with it; or the target of a link."""
 
     path: str
     data: bytes = b""
@@ -121,7 +109,6 @@ class Ended:
 
     Attributes:
         metrics: the bytes of metrics.json, where there is one.
-        folders: all folders below that of the attempt, since some may be empty.
         left_out: path -> bytes of what was too large to come back.
         unfit: the program was not begun, for something that this node lacks: for any, or for this one.
     """
@@ -129,119 +116,96 @@ class Ended:
     outcome: runner.Outcome
     command: tuple[str, ...] = ()
     metrics: bytes | None = None
-    folders: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     unfit: Unfit = ""
 
 
-Event = Started | Grown | Part | Ended
+NodeEvent = Started | FilePart | Ended
 
 
-def attempt(parcel: Parcel, places: Mapping[Path, Path], cache: Path, host: Host) -> Iterator[Event]:
+def run_on_node(parcel: Parcel, places: Mapping[Path, Path], cache: Path, host: Host) -> Iterator[NodeEvent]:
     """Run an attempt on this machine. However the generator is left, nothing of it runs on.
 
     Args:
         places: folder on the controller -> where it was unpacked here.
         cache: where environments are built and attempts write.
     """
-    yield Started(host.node_id, host.name, host.identified())
+    yield Started(host.identified())
     # A Ray worker that exits ends its children first: the guardian must outlive it.
     detach()
     ran = False
     try:
-        with _scratch(cache) as folder:
-            request, program, root = moved(parcel, places, cache, folder)
+        with session_folder(cache, parcel.session) as own, _new_folder(own) as name:
+            folder = Path(name)
+            request, program, root = move_paths(parcel, places, cache, folder)
             if isinstance(program, Backend) and program.environment == "own":
-                _build(program, root)
-            with (
-                _sealed(parcel, places, cache) as sealed,
-                started(program, request, root, sealed) as start,
-            ):
-                running = _Running(request, start, parcel.share)
-                yield from running.told()
-                if running.outcome is not None and running.outcome.success:
-                    start.ended_well()
+                _build_environment(program, root)
+            base = base_of(parcel.program, parcel.root)
+            # What was shipped is compared with what was sealed while it is copied.
+            sealed = Sealed(parcel.tree, _place_here(base, places), own, _walls_here(parcel, cache))
+            with start_program(program, request, root, sealed) as start:
+                share = limit_memory(parcel.share, start.env)
+                outcome = yield from _run_and_tell(request, replace(start, env={**start.env, **share}))
             ran = True
-            yield from _left_behind(folder, running, parcel)
+            yield from _tell_left(folder, outcome, start.command, parcel)
     except (ParityError, OSError) as problem:
-        unfit = "" if ran else _unfit(problem)
-        error = f"node {host.name}: {_line(problem)}"
+        unfit = "" if ran else _unfit_for(problem)
+        error = f"node {host.name}: {_problem_line(problem)}"
         yield Ended(runner.Outcome(None, error, None, 0.0, NODE_LOST if unfit else "failed"), unfit=unfit)
 
 
-def _unfit(problem: ParityError | OSError) -> Unfit:
+def smallest_memory() -> float | None:
+    """The memory of the smallest GPU of this machine, in 10^9 bytes; None where nothing tells."""
+    # Whatever Ray shows to the task that asks.
+    return min((g.memory_gb for g in gpus({}) if g.memory_gb is not None), default=None)
+
+
+def _unfit_for(problem: ParityError | OSError) -> Unfit:
     if isinstance(problem, (OSError, IsolationError)):
         return "node"
     # A placeholder without a value is the suite's mistake, on any node.
     return "" if isinstance(problem, SuiteError) else "program"
 
 
-def _line(problem: ParityError | OSError) -> str:
+def _problem_line(problem: ParityError | OSError) -> str:
     if isinstance(problem, ParityError):
         return problem.line()
     return f"{problem.filename}: {problem.strerror}; to mend: make room there, or give permission"
 
 
-class _Running:
-    """A program and the thread that waits for it."""
-
-    def __init__(self, request: wire.RunRequest, start: Start, share: float) -> None:
-        self.folder = Path(request.out_dir)
-        self.request, self.start = request, start
-        self.env = {**start.env, **_memory_share(share, start.env)}
-        self.outcome: runner.Outcome | None = None
-        self.problem: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="parity-run")
-        self._told = dict.fromkeys(LIVE, 0)
-
-    def _run(self) -> None:
+def _run_and_tell(request: wire.RunRequest, start: Start) -> Generator[NodeEvent, None, runner.Outcome]:
+    """Run a program, and tell about once a second what it writes into its logs."""
+    folder, told = Path(request.out_dir), dict.fromkeys(LIVE, 0)
+    with ThreadPoolExecutor(1, "parity-run") as pool:
+        running = pool.submit(runner.run, request, start)
         try:
-            start = self.start
-            within = (start.room, start.isolation)
-            self.outcome = runner.run(self.request, start.command, self.env, start.cwd, (), *within)
-        except BaseException as problem:
-            self.problem = problem
-
-    def told(self) -> Iterator[Event]:
-        """Run it; what it writes into its logs, about once a second."""
-        self._thread.start()
-        try:
-            while self._thread.is_alive():
-                self._thread.join(EVERY_SEC)
-                yield from self._grown()
+            while wait([running], EVERY_SEC).not_done:
+                yield from _tell_growth(folder, told)
         finally:
             # The program may not have been started yet when this is left early.
-            while self._thread.is_alive():
+            while wait([running], 0.05).not_done:
                 runner.end_running()
-                self._thread.join(0.05)
-        yield from self._grown()
-        if self.problem is not None:
-            raise self.problem
-
-    def _grown(self) -> Iterator[Event]:
-        for name in LIVE:
-            # The program may not have made it, and may have taken it away.
-            with contextlib.suppress(OSError):
-                for data in _from(self.folder / name, self._told[name]):
-                    self._told[name] += len(data)
-                    yield Grown(name, data)
+    yield from _tell_growth(folder, told)
+    return running.result()
 
 
-def _from(path: Path, offset: int) -> Iterator[bytes]:
+def _tell_growth(folder: Path, told: dict[str, int]) -> Iterator[NodeEvent]:
+    for name in LIVE:
+        # The program may not have made it, and may have taken it away.
+        with contextlib.suppress(OSError):
+            for data in _read_from(folder / name, told[name]):
+                told[name] += len(data)
+                yield FilePart(name, data, first=False)
+
+
+def _read_from(path: Path, offset: int) -> Iterator[bytes]:
     with open(path, "rb") as handle:
         handle.seek(offset)
-        while data := handle.read(PART_BYTES):
+        while data := handle.read(PIECE_BYTES):
             yield data
 
 
-def _memory_share(share: float, env: Mapping[str, str]) -> dict[str, str]:
-    """XLA takes its share of a GPU's memory at once: what it may have where several runs are on one."""
-    if share >= 1 or "XLA_PYTHON_CLIENT_MEM_FRACTION" in env:
-        return {}
-    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{XLA_SHARE * share:.3f}"}
-
-
-def moved(
+def move_paths(
     parcel: Parcel, places: Mapping[Path, Path], cache: Path, folder: Path
 ) -> tuple[wire.RunRequest, Backend | CommandProgram, Path]:
     """Request, program and the project's root with the paths of this machine.
@@ -252,50 +216,26 @@ def moved(
     request, program = parcel.request, parcel.program
     source = dict(request.source)
     if "checkout" in source:
-        source["checkout"] = str(_place(Path(source["checkout"]), places))
+        source["checkout"] = str(_place_here(Path(source["checkout"]), places))
     request = replace(request, out_dir=str(folder), source=source)
-    program = replace(program, folder=_place(program.folder, places))
-    root = _place(parcel.root, places)
+    program = replace(program, folder=_place_here(program.folder, places))
+    root = _place_here(parcel.root, places)
     if isinstance(program, Backend) and program.environment == "own":
         root = cache / "environments" / f"{program.name}-{program.requirements_sha256[:16]}"
     return request, program, root
 
 
-@contextlib.contextmanager
-def _sealed(parcel: Parcel, places: Mapping[Path, Path], cache: Path) -> Iterator[Sealed]:
-    """The program as it was sealed: what was shipped of it is compared with that while it is copied.
-
-    What is kept between starts is the session's alone. That of others goes once nothing of them runs here.
-    """
-    sessions = own_folder(own_folder(cache) / FOLDER)
-    with open(sessions / f"{parcel.session}.lock", "a", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        for other in sessions.glob("*.lock"):
-            if other.stem != parcel.session:
-                _clear_unused(other)
-        base = base_of(parcel.program, parcel.root)
-        own = own_folder(sessions / parcel.session)
-        yield Sealed(parcel.tree, _place(base, places), own, _walls(parcel, cache))
-
-
-def _clear_unused(lock: Path) -> None:
-    """Remove the folder of a lock that nobody holds. The lock stays: somebody may wait for it just now."""
-    with contextlib.suppress(OSError), open(lock, encoding="ascii") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-
-
-def _walls(parcel: Parcel, cache: Path) -> Walls:
+def _walls_here(parcel: Parcel, cache: Path) -> Walls:
     """The walls with the folders of this machine: its cache holds other attempts and what they run from.
 
     It may be the controller's machine, or share its files; what is absent here is left out.
     """
     asked = parcel.walls
-    hidden, runs = (cache, *asked.hidden), (cache / "attempts", cache / FOLDER, *asked.runs)
+    hidden, runs = (cache, *asked.hidden), (cache / "sessions", *asked.runs)
     return replace(asked, hidden=hidden, runs=runs, compiled=cache / "compiled")
 
 
-def _place(path: Path, places: Mapping[Path, Path]) -> Path:
+def _place_here(path: Path, places: Mapping[Path, Path]) -> Path:
     """Where a path of the controller is here; as it is where it was not shipped."""
     for folder, place in places.items():
         if path.is_relative_to(folder):
@@ -303,8 +243,8 @@ def _place(path: Path, places: Mapping[Path, Path]) -> Path:
     return path
 
 
-def _build(program: Backend, root: Path) -> None:
-    if not program.environment_lack(root):
+def _build_environment(program: Backend, root: Path) -> None:
+    if not program.missing_of_environment(root):
         return
     try:
         venvs.create(program, root)
@@ -312,90 +252,54 @@ def _build(program: Backend, root: Path) -> None:
         raise ParityError(
             f"the environment of backend {program.name} cannot be built: {error.what}",
             where=error.where,
-            mend=f"on the node, put python{program.python} on the PATH that `ray start` has, with what pip "
+            hint=f"on the node, put python{program.python} on the PATH that `ray start` has, with what pip "
             "needs to reach its packages",
         ) from None
 
 
-@contextlib.contextmanager
-def _scratch(cache: Path) -> Iterator[Path]:
-    """A new folder for an attempt, removed at the end; what killed attempts left here is removed first."""
-    attempts = own_folder(own_folder(cache) / "attempts")
-    for lock in attempts.glob("*.lock"):
-        _remove_left(lock)
-    folder = attempts / secrets.token_hex(8)
-    with open(folder.with_suffix(".lock"), "w", encoding="ascii") as lock_file:
-        fcntl.flock(lock_file, fcntl.LOCK_EX)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(lock_file.name).unlink(missing_ok=True)
+def _new_folder(own: Path) -> tempfile.TemporaryDirectory[str]:
+    """A new folder for an attempt, removed at the end; what a killed one leaves goes with its session."""
+    return tempfile.TemporaryDirectory(dir=own_folder(own / "attempts"), ignore_cleanup_errors=True)
 
 
-def _remove_left(lock: Path) -> None:
-    with contextlib.suppress(OSError), open(lock, encoding="ascii") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-        lock.unlink(missing_ok=True)
-
-
-def _left_behind(folder: Path, running: _Running, parcel: Parcel) -> Iterator[Event]:
+def _tell_left(
+    folder: Path, outcome: runner.Outcome, command: Sequence[str], parcel: Parcel
+) -> Iterator[NodeEvent]:
     """What the program left, the smallest first, and its end."""
-    record = running.outcome.record if running.outcome else None
-    manifest = record.metadata.get("artifact_manifest") if record else None
-    patterns = (*parcel.keep, *parcel.asked, *retention.listed(manifest))
+    manifest = outcome.record.metadata.get("artifact_manifest") if outcome.record else None
+    patterns = (*parcel.keep, *parcel.asked, *retention.listed_patterns(manifest))
     left, left_out = parcel.largest, {}
-    for path, size in sorted(_found(folder, ""), key=lambda f: (f[1], f[0])):
-        if path in (*LIVE, *OWN) or not _matches(path, patterns):
+    for path, size in sorted(_left_entries(folder), key=lambda f: (f[1], f[0])):
+        if path in (*LIVE, *OUR_FILES) or not _matches_any(path, patterns):
             continue
-        if not _matches(path, parcel.asked):
+        if not _matches_any(path, parcel.asked):
             if size > left:
                 left_out[path] = size
                 continue
             left -= size
-        yield from _parts(folder, path)
+        yield from _parts_of(folder, path)
     metrics = folder / "metrics.json"
-    assert running.outcome is not None
-    yield Ended(
-        running.outcome,
-        tuple(running.start.command),
-        metrics.read_bytes() if metrics.is_file() else None,
-        tuple(_folders(folder)) if "*" in (*parcel.keep, *parcel.asked) else (),
-        left_out,
-    )
+    yield Ended(outcome, tuple(command), metrics.read_bytes() if metrics.is_file() else None, left_out)
 
 
-def _matches(path: str, patterns: Iterable[str]) -> bool:
+def _matches_any(path: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
-def _found(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+def _left_entries(folder: Path) -> Iterator[tuple[str, int]]:
     """(path within the folder, bytes) of all files and links below it; links are not followed."""
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        path = f"{prefix}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _found(Path(entry.path), f"{path}/")
-        elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
-            yield path, entry.stat(follow_symlinks=False).st_size
+    for place, folders, names in os.walk(folder):
+        for path in (Path(place, name) for name in (*names, *folders)):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                yield path.relative_to(folder).as_posix(), status.st_size
 
 
-def _folders(folder: Path) -> Iterator[str]:
-    for path, names, _ in os.walk(folder):
-        below = (Path(path) / name for name in names)
-        yield from (p.relative_to(folder).as_posix() for p in below if not p.is_symlink())
-
-
-def _parts(folder: Path, path: str) -> Iterator[Part]:
-    where, first = folder / path, True
+def _parts_of(folder: Path, path: str) -> Iterator[FilePart]:
+    where = folder / path
     if where.is_symlink():
-        yield Part(path, link=os.readlink(where))
+        yield FilePart(path, link=os.readlink(where))
         return
-    if not stat.S_ISREG(os.lstat(where).st_mode):
-        return
-    for data in _from(where, 0):
-        yield Part(path, data, first)
-        first = False
-    if first:
-        yield Part(path)
+    yield FilePart(path)
+    for data in _read_from(where, 0):
+        yield FilePart(path, data, first=False)

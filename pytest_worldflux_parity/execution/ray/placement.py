@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import ParityError
 from ...suite.suite import Resources
-from ..leases import Alone
+from ..leases import Alone, count_slots
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ class Reservation:
         only: the node that it must go to; empty: any that has this much.
         never: nodes that it must not go to.
         share: of each GPU's memory.
-        gpus_alone, machine_alone: no other run that reserves as ours do can be there.
     """
 
     cpus: float
@@ -38,8 +37,6 @@ class Reservation:
     only: str = ""
     never: tuple[str, ...] = ()
     share: float = 1.0
-    gpus_alone: bool = True
-    machine_alone: bool = False
 
     def fits(self, node: Node) -> bool:
         """Whether a node could ever give it."""
@@ -47,7 +44,7 @@ class Reservation:
         return named and node.cpus >= self.cpus and node.gpus >= self.gpus
 
 
-def reserve(
+def reserve_on(
     nodes: Sequence[Node],
     resources: Resources,
     *,
@@ -71,22 +68,23 @@ def reserve(
     wanted = resources.gpus if device == "cuda" else 0
     fitting = [n for n in nodes if n.gpus >= wanted and n.cpus > 0 and _has_memory(n, resources, wanted)]
     if not fitting:
-        raise ParityError(_lack(nodes, resources, wanted), mend="ask for less in `resources`, or add a node")
+        raise ParityError(
+            _missing_gpus(nodes, resources, wanted), hint="ask for less in `resources`, or add a node"
+        )
     others = [n for n in fitting if n.node_id not in avoided]
     chosen = others or fitting
     never = tuple(sorted({n.node_id for n in nodes} - {n.node_id for n in chosen}))
     cpus = float(min(threads, max(n.cpus for n in chosen)))
-    taken = slots if alone == "gpus" or wanted != 1 else _slots(chosen, resources, slots)
+    taken = slots if alone == "gpus" or wanted != 1 else _slots_taken(chosen, resources, slots)
     # Ray counts in ten-thousandths, and all slots together must not be more than the GPU.
     gpus = wanted if taken == slots else math.floor(1e4 * taken / slots) / 1e4
     if alone == "machine":
         largest = max(chosen, key=lambda n: (n.cpus, n.node_id))
-        return Reservation(largest.cpus, gpus, largest.node_id, (), taken / slots, taken == slots, True)
-    machine_alone = all(n.cpus <= cpus for n in chosen)
-    return Reservation(cpus, gpus, "", never, taken / slots, taken == slots, machine_alone)
+        return Reservation(largest.cpus, gpus, largest.node_id, share=taken / slots)
+    return Reservation(cpus, gpus, "", never, taken / slots)
 
 
-def width(nodes: Sequence[Node], device: str, slots: int) -> int:
+def cluster_width(nodes: Sequence[Node], device: str, slots: int) -> int:
     """How many runs of one thread on one slot fit the cluster at a time; at least one."""
     if device == "cuda":
         return max(1, sum(int(min(n.gpus * slots, n.cpus)) for n in nodes))
@@ -98,15 +96,13 @@ def _has_memory(node: Node, resources: Resources, wanted: int) -> bool:
     return not wanted or wish is None or has is None or wish <= has
 
 
-def _slots(nodes: Sequence[Node], resources: Resources, slots: int) -> int:
+def _slots_taken(nodes: Sequence[Node], resources: Resources, slots: int) -> int:
     """How many slots of a GPU a run takes: as many as it needs on the smallest GPU that it may get."""
     known = [n.gpu_memory_gb for n in nodes if n.gpu_memory_gb is not None]
-    if resources.gpu_memory_gb is None or not known:
-        return 1
-    return min(slots, max(1, math.ceil(resources.gpu_memory_gb * slots / min(known))))
+    return min(slots, count_slots(resources, min(known, default=None), slots))
 
 
-def _lack(nodes: Sequence[Node], resources: Resources, wanted: int) -> str:
+def _missing_gpus(nodes: Sequence[Node], resources: Resources, wanted: int) -> str:
     if not wanted:
         return "no node of the cluster has a CPU to reserve"
     memory = f" of {resources.gpu_memory_gb:g} GB" if resources.gpu_memory_gb else ""

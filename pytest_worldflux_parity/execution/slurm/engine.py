@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 import submitit
 
-from ...errors import ParityError, RunFailed
-from .. import runner
+from ...errors import ParityError
 from ..engine import Execution, Launch
-from ..leases import pool
+from ..leases import make_pool
 from . import job_files, orphans, submission
 from . import options as slurm_options
 from . import queue as slurm_queue
@@ -52,7 +51,7 @@ LONGEST_COLLECT = 10
 
 
 @dataclass(eq=False)
-class _Flight:
+class _JobFlight:
     """An attempt whose job has not ended, as far as is known.
 
     Attributes:
@@ -90,7 +89,7 @@ class SlurmEngine:
 
     def __init__(self, context: RunContext) -> None:
         said = context.engine_settings
-        options = slurm_options.parse(
+        options = slurm_options.parse_options(
             str(said["parity_slurm_cluster"]), str(said["parity_slurm_jobs"]), said["parity_slurm"]
         )
         if options.cluster == "slurm":
@@ -98,11 +97,11 @@ class SlurmEngine:
         self._context, self._options = context, options
         # Of this machine: only where it is the cluster do runs need to find their places by themselves.
         slots = int(said["parity_slots_per_gpu"])
-        self._pool = pool(context.device, slots) if options.cluster == "local" else None
-        self._folder = context.run_dir.resolve() / orphans.FOLDER
+        self._pool = make_pool(context.device, slots) if options.cluster == "local" else None
+        self._folder = context.run_dir.resolve() / orphans.SLURM_FOLDER
         self._look_sec = LOOK_SEC if options.cluster == "local" else min(LOOK_SHARED_SEC, options.poll_sec)
-        self._inbox: queue.SimpleQueue[_Flight | None] = queue.SimpleQueue()
-        self._flights: list[_Flight] = []
+        self._inbox: queue.SimpleQueue[_JobFlight | None] = queue.SimpleQueue()
+        self._flights: list[_JobFlight] = []
         self._own: list[submitit.Job[str]] = []
         self._stopping, self._stopped, self._closing = (threading.Event() for _ in range(3))
         self._broken: BaseException = KeyboardInterrupt()
@@ -124,7 +123,7 @@ class SlurmEngine:
         """
         adapter, cluster = launch.request.adapter, self._options.cluster
         job_files.write_job(launch.folder, cluster, adapter, None, launch.request.request_id)
-        return self._awaited(_Flight(launch.folder, adapter, cluster, self._work(launch)))
+        return self._awaited(_JobFlight(launch.folder, adapter, cluster, self._work(launch)))
 
     def adopt(self, folder: Path) -> Execution | None:
         """Wait for the job of an earlier session that still runs an attempt, or waits to run it.
@@ -136,18 +135,16 @@ class SlurmEngine:
             KeyboardInterrupt: the engine was stopped.
             ParityError: it is a job of a cluster, and this is no machine of one, or a process of another one.
         """
-        said = job_files.read(folder, JOB)
+        said = job_files.read_job_file(folder, JOB)
         if said is None:
             return None
         if said["cluster"] == "slurm":
             slurm_queue.check_commands()
-        # It may have started, and the session been killed before it could write its number down.
-        job_id = said["job_id"] or orphans.claimed(folder)
-        if not job_id:
-            return orphans.lost("no job has been submitted for the attempt", said["adapter"])
-        if not _has_ended(folder):
+        if not (job_id := orphans.claim_job(folder, said)):
+            return orphans.never_submitted_execution(said)
+        if not _has_job_ended(folder):
             orphans.check_host(said)
-        return self._awaited(_Flight(folder, said["adapter"], said["cluster"], job_id=job_id))
+        return self._awaited(_JobFlight(folder, said["adapter"], said["cluster"], job_id=job_id))
 
     def stop(self) -> None:
         """Cancel every job in flight; whoever waits for one gets a KeyboardInterrupt."""
@@ -174,7 +171,7 @@ class SlurmEngine:
             pool=self._pool,
         )
 
-    def _awaited(self, flight: _Flight) -> Execution:
+    def _awaited(self, flight: _JobFlight) -> Execution:
         self._inbox.put(flight)
         while not flight.over.wait(1.0):
             if not self._thread.is_alive():
@@ -206,9 +203,9 @@ class SlurmEngine:
             self._stopped.set()
             self._reap()
 
-    def _arrived(self) -> list[_Flight]:
+    def _arrived(self) -> list[_JobFlight]:
         """The attempts that came in; who comes a moment after another goes out with it."""
-        arrived: list[_Flight] = []
+        arrived: list[_JobFlight] = []
         end = last = time.monotonic() + self._look_sec
         with contextlib.suppress(queue.Empty):
             # None: somebody wants the thread's attention.
@@ -221,20 +218,20 @@ class SlurmEngine:
                     break
         return arrived
 
-    def _enter(self, arrived: Sequence[_Flight]) -> None:
+    def _enter(self, arrived: Sequence[_JobFlight]) -> None:
         self._flights += arrived
         if not self._stopping.is_set():
-            for group in _groups(arrived, self._options):
+            for group in _group_alike(arrived, self._options):
                 self._submit(group)
 
-    def _submit(self, group: Sequence[_Flight]) -> None:
+    def _submit(self, group: Sequence[_JobFlight]) -> None:
         try:
             works = [flight.work for flight in group if flight.work is not None]
-            jobs = submission.submit(self._folder, self._options, works)
+            jobs = submission.submit_jobs(self._folder, self._options, works)
         except ParityError as error:
             for flight in group:
                 # sbatch may fail for us and submit the job all the same.
-                orphans.revoke(flight.folder, None)
+                orphans.revoke_ended(flight.folder, None)
                 self._settle(flight, error)
             return
         self._own += jobs if self._options.cluster == "local" else []
@@ -247,7 +244,7 @@ class SlurmEngine:
                 job.cancel(check=False)
                 self._settle(flight, error)
 
-    def _settle(self, flight: _Flight, result: Execution | BaseException) -> None:
+    def _settle(self, flight: _JobFlight, result: Execution | BaseException) -> None:
         self._flights.remove(flight)
         flight.settle(result)
 
@@ -257,7 +254,7 @@ class SlurmEngine:
         said: dict[str, str] = {}
         if queued:
             with contextlib.suppress(slurm_queue.Unreachable):
-                said = slurm_queue.states([f.job_id for f in queued])
+                said = slurm_queue.ask_states([f.job_id for f in queued])
         here = [f for f in self._flights if f.cluster == "local"]
         said |= {f.job_id: slurm_queue.FORGOTTEN if self._gone(f) else "RUNNING" for f in here}
         for flight in self._flights:
@@ -265,7 +262,7 @@ class SlurmEngine:
                 flight.state = said[flight.job_id]
                 flight.ended = flight.ended + 1 if flight.state in slurm_queue.ENDED else 0
                 if flight.ended:
-                    orphans.refresh(flight.folder)
+                    orphans.refresh_folder(flight.folder)
 
     def _look(self) -> None:
         for flight in [*self._flights]:
@@ -277,13 +274,13 @@ class SlurmEngine:
             if result is not None:
                 self._settle(flight, result)
 
-    def _result(self, flight: _Flight) -> Execution | None:
+    def _result(self, flight: _JobFlight) -> Execution | None:
         """How the attempt ended; None where it has not, as far as is known.
 
         Raises:
             ParityError: its job could not use the run directory, or the program.
         """
-        document = job_files.read(flight.folder, NODE)
+        document = job_files.read_job_file(flight.folder, NODE)
         if document is not None and document["job_id"]:
             # One that was submitted twice has the number of the job that came first.
             flight.job_id = document["job_id"]
@@ -293,13 +290,15 @@ class SlurmEngine:
             if self._may_be_memory(flight, document["outcome"]):
                 return None
             own = flight.work is not None
-            return orphans.execution(flight.folder, flight.adapter, document["outcome"], late=late, own=own)
+            return orphans.read_execution(
+                flight.folder, flight.adapter, document["outcome"], late=late, own=own
+            )
         if flight.ended < CONFIRMED:
             return None
-        orphans.revoke(flight.folder, document)
-        return self._silent(flight, document)
+        log = submission.last_log_line(self._folder, flight.job_id)
+        return orphans.end_silently(flight.folder, flight.adapter, flight.job_id, flight.state, log)
 
-    def _may_be_memory(self, flight: _Flight, said: dict[str, Any]) -> bool:
+    def _may_be_memory(self, flight: _JobFlight, said: dict[str, Any]) -> bool:
         """Whether a killed program's job is still to say that it ran out of memory.
 
         A node counts that for the whole job, and a program's own group may not show it.
@@ -313,19 +312,10 @@ class SlurmEngine:
             orphans.LATE_SEC, 3 * self._options.poll_sec
         )
 
-    def _silent(self, flight: _Flight, document: job_files.Document | None) -> Execution:
-        """How an attempt ended whose job left no outcome: as Slurm says."""
-        what, kind, mend = slurm_queue.how_ended(flight.state)
-        starts = len(document["starts"]) if document else 0
-        words = submission.last_words(self._folder, flight.job_id)
-        text = f"{what} (job {flight.job_id}, started {starts} time{'s' * (starts != 1)})"
-        problem = RunFailed(f"{text}: {words}" if words else text, where=flight.adapter, mend=mend)
-        return Execution(runner.Outcome(None, problem.line(), None, 0.0, kind), ())
-
     def _cancel(self) -> None:
         """End all jobs in flight, and say where that could not be done."""
         jobs = sorted({f.job_id for f in self._flights if f.cluster == "slurm" and f.job_id})
-        reason = slurm_queue.cancel(jobs)
+        reason = slurm_queue.cancel_jobs(jobs)
         if reason:
             print(f"scancel: {reason}; to mend: scancel {' '.join(jobs)}", file=sys.stderr)
         here = [f for f in self._flights if f.cluster == "local" and f.job_id]
@@ -341,11 +331,11 @@ class SlurmEngine:
             self._settle(flight, KeyboardInterrupt())
         self._stopped.set()
 
-    def _gone(self, flight: _Flight) -> bool:
+    def _gone(self, flight: _JobFlight) -> bool:
         """Whether a process of this machine that runs a job has ended."""
         if flight.job is not None:
             return bool(flight.job.done())
-        return not orphans.runs_here(flight.job_id, self._context.run_dir)
+        return not orphans.is_running_here(flight.job_id, self._context.run_dir)
 
     def _reap(self) -> None:
         """Collect the exit statuses of this machine's processes, which end a moment after their outcome."""
@@ -354,15 +344,15 @@ class SlurmEngine:
             time.sleep(LOOK_SEC)
 
 
-def _groups(arrived: Sequence[_Flight], options: SlurmOptions) -> list[list[_Flight]]:
+def _group_alike(arrived: Sequence[_JobFlight], options: SlurmOptions) -> list[list[_JobFlight]]:
     """Attempts to submit, together where they ask for the same."""
-    groups: dict[str, list[_Flight]] = {}
+    groups: dict[str, list[_JobFlight]] = {}
     for flight in arrived:
         if flight.work is not None:
-            groups.setdefault(repr(submission.parameters(options, flight.work)), []).append(flight)
+            groups.setdefault(repr(submission.sbatch_parameters(options, flight.work)), []).append(flight)
     return [*groups.values()]
 
 
-def _has_ended(folder: Path) -> bool:
-    document = job_files.read(folder, NODE)
+def _has_job_ended(folder: Path) -> bool:
+    document = job_files.read_job_file(folder, NODE)
     return document is not None and document["outcome"] is not None

@@ -24,7 +24,7 @@ from ...schemas.json_text import utc_now
 from ...suite.suite import Resources
 from .. import devices, launching, retention, runner
 from ..attempt_end import clean_attempt, cleaner_of
-from ..leases import Alone, Lease, Pool, leased
+from ..leases import Alone, Lease, Pool, hold_lease
 from ..retry import LEAK, LOST
 from ..store import set_record_aside, translated
 from . import job_files
@@ -76,7 +76,7 @@ class Work:
             Interrupted: the job was told to end, and the program did not end well.
         """
         signal.signal(signal.SIGINT, _interrupted_once)
-        document = _entered(self.folder, _job_id())
+        document = _enter_attempt(self.folder, _own_job_id())
         if document is None:
             return "not ours"
         if document["outcome"] is not None:
@@ -84,7 +84,7 @@ class Work:
         if len(document["starts"]) > self.requeues + 1:
             ended = self._given_up(len(document["starts"]))
         else:
-            _clear(self.folder)
+            _clear_folder(self.folder)
             ended = self._ended(len(document["starts"]))
         job_files.write_node(self.folder, {**document, "outcome": ended})
         return "ended"
@@ -93,7 +93,7 @@ class Work:
         """What submitit is to queue when the job gets its signal: the same from the beginning, or nothing."""
         from submitit.helpers import DelayedSubmission
 
-        document = job_files.read(self.folder, NODE)
+        document = job_files.read_job_file(self.folder, NODE)
         again = document is not None and len(document["starts"]) <= self.requeues
         return DelayedSubmission(self) if again else None
 
@@ -101,9 +101,9 @@ class Work:
         problem = RunFailed(
             f"Slurm has started the job {starts} times and ended it each time",
             where=self.request.adapter,
-            mend="raise requeues in parity_slurm, or name another partition or qos",
+            hint="raise requeues in parity_slurm, or name another partition or qos",
         )
-        return _failed(problem.line(), LOST)
+        return _ended_as(problem.line(), LOST)
 
     def _ended(self, starts: int) -> dict[str, Any]:
         from submitit.core.utils import UncompletedJobError
@@ -115,36 +115,29 @@ class Work:
             return self._given_up(starts)
         except IsolationError as error:
             # Another node may have what this one lacks.
-            return _failed(error.line(), "failed")
+            return _ended_as(error.line(), "failed")
         except ParityError as error:
-            return _failed("", None, refusal={"what": error.what, "where": error.where, "mend": error.mend})
+            return _ended_as("", None, refusal={"what": error.what, "where": error.where, "hint": error.hint})
 
     def _run(self) -> dict[str, Any]:
         with self._held() as lease, _told_to_end() as told, translated(self.folder):
             self._check_memory()
-            with launching.started(self.program, self.request, self.root, self.sealed) as start:
-                keep, env = list(lease.descriptors), {**start.env, **lease.environment}
-                within = (start.room, start.isolation)
-                outcome = runner.run(self.request, start.command, env, start.cwd, keep, *within)
-                if outcome.success:
-                    start.ended_well()
+            with launching.start_program(self.program, self.request, self.root, self.sealed) as start:
+                start = replace(start, env={**start.env, **lease.environment})
+                outcome = runner.run(self.request, start, lease.descriptors)
             if told and not outcome.success:
                 raise Interrupted(128 + signal.SIGTERM)
             if not outcome.success:
                 set_record_aside(self.folder)
             outcome = self._cleaned(outcome)
             digest = hashlib.sha256((self.folder / "metrics.json").read_bytes()) if outcome.success else None
-            return {
-                "error": outcome.error,
-                "kind": outcome.kind,
+            return _ended_as(outcome.error, outcome.kind) | {
                 "return_code": outcome.return_code,
                 "duration_sec": round(outcome.duration_sec, 3),
                 "command": [*start.command],
                 "gpus": [*(lease.gpus or visible_gpus(self.request.device))],
-                "alone": self._ran_alone(outcome, lease),
                 "metrics_sha256": digest and digest.hexdigest(),
                 "isolation": outcome.isolation,
-                "refusal": None,
             }
 
     def _cleaned(self, outcome: runner.Outcome) -> runner.Outcome:
@@ -161,15 +154,8 @@ class Work:
         if self.pool is None:
             yield Lease()
         else:
-            with leased(self.pool, self.resources, self.alone) as lease:
+            with hold_lease(self.pool, self.resources, self.alone) as lease:
                 yield lease
-
-    def _ran_alone(self, outcome: runner.Outcome, lease: Lease) -> bool:
-        """Whether nothing else could take the memory: a job shares no GPU, nor a node that it asked for."""
-        on_gpus = outcome.kind == "out_of_gpu_memory"
-        if self.pool is not None:
-            return lease.gpus_alone if on_gpus else lease.machine_alone
-        return on_gpus or self.alone == "machine"
 
     def _check_memory(self) -> None:
         """Refuse GPUs that are too small: Slurm cannot be asked for a GPU's memory."""
@@ -181,25 +167,25 @@ class Work:
             raise RunFailed(
                 f"the job was given a GPU of {small[0]:.0f} GB, and the suite asks for {wanted:g}",
                 where=socket.gethostname(),
-                mend="name gpu_type or constraint in parity_slurm",
+                hint="name gpu_type or constraint in parity_slurm",
             )
 
 
-def _job_id() -> str:
+def _own_job_id() -> str:
     """The number of this job, as the session knows it."""
     from submitit import JobEnvironment
 
     return str(JobEnvironment().job_id)
 
 
-def _entered(folder: Path, job_id: str) -> job_files.Document | None:
+def _enter_attempt(folder: Path, job_id: str) -> job_files.JobDocument | None:
     """Write down this start of the job; None where the attempt is another job's, or nobody's any more."""
-    if job_files.read(folder, JOB) is None:
+    if job_files.read_job_file(folder, JOB) is None:
         return None
     document = job_files.node_document(job_id)
-    if not job_files.claim(folder, document):
+    if not job_files.claim_attempt(folder, document):
         # Empty: we, or who revoked it, died in the midst of making it.
-        document = job_files.read(folder, NODE) or document
+        document = job_files.read_claim(folder) or document
     if document["revoked"] or document["job_id"] != job_id:
         return None
     start = {"host": socket.gethostname(), "pid": os.getpid(), "started_at_utc": utc_now()}
@@ -208,7 +194,7 @@ def _entered(folder: Path, job_id: str) -> job_files.Document | None:
     return document
 
 
-def _clear(folder: Path) -> None:
+def _clear_folder(folder: Path) -> None:
     """Remove what an earlier start left: its metrics.json must never count as this one's.
 
     Raises:
@@ -221,7 +207,7 @@ def _clear(folder: Path) -> None:
         raise StoreError(f"{left[0]} of an earlier start cannot be removed", where=str(folder))
 
 
-def _failed(error: str, kind: str | None, refusal: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _ended_as(error: str, kind: str | None, refusal: Mapping[str, str] | None = None) -> dict[str, Any]:
     return {
         "error": error,
         "kind": kind,
@@ -229,7 +215,6 @@ def _failed(error: str, kind: str | None, refusal: Mapping[str, str] | None = No
         "duration_sec": 0.0,
         "command": [],
         "gpus": [],
-        "alone": False,
         "metrics_sha256": None,
         "isolation": None,
         "refusal": refusal,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 import time
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from ..store import translated, write_document
 
 JOB, NODE = "slurm_job.json", "slurm_node.json"
 JOB_SCHEMA, NODE_SCHEMA = "worldflux.parity.slurm_job.v1", "worldflux.parity.slurm_node.v1"
-Document = dict[str, Any]
+JobDocument = dict[str, Any]
 CLAIM_SEC = 5.0
 
 
@@ -46,16 +45,16 @@ def write_job(folder: Path, cluster: str, adapter: str, job_id: str | None, requ
     write_document(folder / JOB, document, "slurm_job.v1")
 
 
-def read(folder: Path, name: str) -> Document | None:
+def read_job_file(folder: Path, name: str) -> JobDocument | None:
     """One of the two files; None where it is not there, not whole yet, or not what we wrote."""
     with contextlib.suppress(OSError, wire.WireError, StoreError):
-        document: Document = wire.load_object(folder / name)
+        document: JobDocument = wire.load_object(folder / name)
         schemas.check(document, "slurm_job.v1" if name == JOB else "slurm_node.v1", str, StoreError)
         return document
     return None
 
 
-def node_document(job_id: str, **fields: Any) -> Document:
+def node_document(job_id: str, **fields: Any) -> JobDocument:
     """A ``slurm_node.json`` of a job that has not run yet."""
     return {
         "schema_version": NODE_SCHEMA,
@@ -67,49 +66,32 @@ def node_document(job_id: str, **fields: Any) -> Document:
     }
 
 
-def claim(folder: Path, document: Document) -> bool:
-    """Make ``slurm_node.json``, whole from the beginning; False where it is there already.
+def claim_attempt(folder: Path, document: JobDocument) -> bool:
+    """Make ``slurm_node.json``; False where it is there already. For a moment it is there and empty.
 
     Raises:
         StoreError: the folder cannot be written.
     """
-    own = folder / f".{NODE}.{secrets.token_hex(4)}"
-    write_document(own, document, "slurm_node.v1")
-    with translated(own):
+    with translated(folder):
         try:
-            os.link(own, folder / NODE)
+            os.close(os.open(folder / NODE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         except FileExistsError:
-            # A server that answered too late was asked twice, and says so although we were the first.
-            return own.stat().st_nlink == 2
-        except OSError:
-            return _claim_without_links(folder, own)
-        finally:
-            own.unlink()
+            return False
+    write_node(folder, document)
     return True
 
 
-def _claim_without_links(folder: Path, own: Path) -> bool:
-    """The same where a file can have one name alone: for a moment it is there and empty."""
-    try:
-        os.close(os.open(folder / NODE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-    except FileExistsError:
-        return False
-    wire.write_atomic(folder / NODE, own.read_text(encoding="utf-8"))
-    return True
-
-
-def revoke(folder: Path) -> bool:
+def revoke_attempt(folder: Path) -> bool:
     """Keep a job that has not started from ever running the attempt; False where one has started."""
-    return claim(folder, node_document("", revoked=True))
+    return claim_attempt(folder, node_document("", revoked=True))
 
 
-def owner(folder: Path) -> str:
-    """The number of the job that has claimed an attempt; empty where it is revoked, or nobody's."""
+def read_claim(folder: Path) -> JobDocument | None:
+    """``slurm_node.json`` of an attempt that somebody has claimed, who may be in the midst of writing it."""
     end = time.monotonic() + CLAIM_SEC
-    while (document := read(folder, NODE)) is None and time.monotonic() < end:
-        # Somebody may be in the midst of writing it.
+    while (document := read_job_file(folder, NODE)) is None and time.monotonic() < end:
         time.sleep(0.1)
-    return str(document["job_id"]) if document else ""
+    return document
 
 
 def write_node(folder: Path, document: Mapping[str, Any]) -> None:

@@ -24,17 +24,17 @@ Cluster = Literal["slurm", "local"]
 # before and after the program: submitit waits up to a minute for its files, an interpreter starts.
 EARLY_SEC, AROUND_SEC = 60, 150
 
-TEXT = frozenset(
+TEXT_KEYS = frozenset(
     [
         "account", "comment", "constraint", "dependency", "exclude", "exclusive", "gres", "job_name",
         "mail_type", "mail_user", "mem", "mem_per_cpu", "mem_per_gpu", "nodelist", "partition",
         "qos", "wckey",
     ]
 )  # fmt: skip
-WHOLE = frozenset(["array_parallelism", "signal_delay_s"])
+WHOLE_KEYS = frozenset(["array_parallelism", "signal_delay_s"])
 # Shell lines of the submission script before and after the run; each may stand more than once.
-LINES = frozenset(["setup", "teardown"])
-OWN = frozenset(["gpu_type", "requeues", "poll_sec", "collect_sec"])
+LINE_KEYS = frozenset(["setup", "teardown"])
+OUR_KEYS = frozenset(["gpu_type", "requeues", "poll_sec", "collect_sec"])
 # submitit's names for what is not to be said here, and who says it.
 DECIDED = {
     "time": "deadline_sec of the suite",
@@ -99,7 +99,7 @@ class SlurmOptions:
         return f"{self.gpu_type}:{resources.gpus}" if self.gpu_type else resources.gpus
 
 
-def parse(cluster: str, jobs: str, lines: Iterable[str]) -> SlurmOptions:
+def parse_options(cluster: str, jobs: str, lines: Iterable[str]) -> SlurmOptions:
     """The settings ``parity_slurm_cluster``, ``parity_slurm_jobs`` and ``parity_slurm``.
 
     Raises:
@@ -107,71 +107,71 @@ def parse(cluster: str, jobs: str, lines: Iterable[str]) -> SlurmOptions:
     """
     if cluster not in CLUSTERS:
         raise ParityError(f"{SETTING}_cluster is {cluster!r}", valid=CLUSTERS, got=cluster)
-    said = _said(lines)
-    own = {key: said.pop(key) for key in OWN & said.keys()}
+    said = _parse_lines(lines)
+    own = {key: said.pop(key) for key in OUR_KEYS & said.keys()}
     extra = {key.removeprefix("sbatch."): said.pop(key) for key in [*said] if key.startswith("sbatch.")}
     parameters: dict[str, Any] = {"signal_delay_s": 90, "array_parallelism": 256}
     for key, value in said.items():
-        parameters[key] = _whole(key, value) if key in WHOLE else value
+        parameters[key] = _parse_whole(key, value) if key in WHOLE_KEYS else value
     if parameters.get("exclusive") == "true":
         parameters["exclusive"] = True
     return SlurmOptions(
         cluster="local" if cluster == "local" else "slurm",
-        jobs=_whole(f"{SETTING}_jobs", jobs),
+        jobs=_parse_whole(f"{SETTING}_jobs", jobs),
         parameters=parameters,
         extra=extra,
         gpu_type=str(own.get("gpu_type", "")),
-        requeues=_whole("requeues", own.get("requeues", "5"), least=0),
+        requeues=_parse_whole("requeues", own.get("requeues", "5"), least=0),
         # A process of this machine is seen at once, and nobody is asked.
-        poll_sec=_seconds("poll_sec", own.get("poll_sec", "1" if cluster == "local" else "30")),
-        collect_sec=_seconds("collect_sec", own.get("collect_sec", "0" if cluster == "local" else "1")),
+        poll_sec=_parse_seconds("poll_sec", own.get("poll_sec", "1" if cluster == "local" else "30")),
+        collect_sec=_parse_seconds("collect_sec", own.get("collect_sec", "0" if cluster == "local" else "1")),
     )
 
 
-def _said(lines: Iterable[str]) -> dict[str, Any]:
+def _parse_lines(lines: Iterable[str]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for line in lines:
         key, equals, value = (part.strip() for part in line.partition("="))
         _check_key(key)
         if not (equals and value) and not key.startswith("sbatch."):
-            raise ParityError(f"{key!r} has no value", where=SETTING, mend=f"write {key}=value")
+            raise ParityError(f"{key!r} has no value", where=SETTING, hint=f"write {key}=value")
         if "\n" in value or "\r" in value:
             raise ParityError(f"the value of {key} has more than one line", where=SETTING)
-        if key in LINES:
+        if key in LINE_KEYS:
             said.setdefault(key, []).append(value)
         elif key in said:
             raise ParityError(f"{key!r} stands twice", where=SETTING)
         else:
-            said[key] = _value(key, value)
+            said[key] = _parse_value(key, value)
     return said
 
 
 def _check_key(key: str) -> None:
     if key in DECIDED:
-        raise ParityError(f"{key!r} is said by {DECIDED[key]}", where=SETTING, mend="leave it out")
+        raise ParityError(f"{key!r} is said by {DECIDED[key]}", where=SETTING, hint="leave it out")
     prefix, dot, name = key.partition(".")
     if prefix == "sbatch" and dot:
         if name in SBATCH:
             return
-        if (known := name.replace("-", "_")) in TEXT | WHOLE:
-            raise ParityError(f"{key!r} has a name of its own", where=SETTING, mend=f"write {known}=value")
+        if (known := name.replace("-", "_")) in TEXT_KEYS | WHOLE_KEYS:
+            raise ParityError(f"{key!r} has a name of its own", where=SETTING, hint=f"write {known}=value")
         raise ParityError(f"unknown option {name!r} of sbatch", where=SETTING, valid=sorted(SBATCH), got=name)
-    valid = sorted(TEXT | WHOLE | LINES | OWN)
+    valid = sorted(TEXT_KEYS | WHOLE_KEYS | LINE_KEYS | OUR_KEYS)
     if key not in valid:
         raise ParityError(f"unknown key {key!r}", where=SETTING, valid=[*valid, "sbatch.NAME"], got=key)
 
 
-def _value(key: str, value: str) -> str | bool:
+def _parse_value(key: str, value: str) -> str | bool:
     if key == "gres" and any(re.match(r"(gres[:/])?gpu\b", part.strip()) for part in value.split(",")):
         raise ParityError(
             "the number of GPUs is said by resources of the suite",
             where=f"{SETTING}: gres",
-            mend="gpu_type=...",
+            hint="gpu_type=...",
         )
     return True if key.startswith("sbatch.") and value in ("", "true") else value
 
 
-def _whole(name: str, text: str, least: int = 1) -> int:
+def _parse_whole(name: str, text: str, least: int = 1) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6 and least <= int(text) <= 65535):
         raise ParityError(
             f"{name} is {text!r}: a whole number from {least} to 65535 is wanted", where=SETTING
@@ -179,7 +179,7 @@ def _whole(name: str, text: str, least: int = 1) -> int:
     return int(text)
 
 
-def _seconds(name: str, text: str) -> float:
+def _parse_seconds(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:

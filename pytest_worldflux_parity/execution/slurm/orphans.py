@@ -21,26 +21,26 @@ from typing import Any
 from ... import wire
 from ...errors import ParityError, RecordError, RunFailed
 from .. import runner
-from ..engine import Execution
+from ..engine import Execution, failed_execution
 from ..retry import LOST
 from ..store import translated
 from . import job_files
 from . import queue as slurm_queue
-from .job_files import JOB, NODE, Document
+from .job_files import JOB, NODE, JobDocument
 
-FOLDER = ".slurm"
+SLURM_FOLDER = ".slurm"
 # A file of another node can be this late where attributes are cached.
 LATE_SEC = 120.0
 LOOK_SEC = 0.5
 
 
-def note(folder: Path, run_dir: Path, *, job: bool) -> None:
+def note_given(folder: Path, run_dir: Path, *, job: bool) -> None:
     """Write down whether a job is to run a new attempt, where no program within walls writes.
 
     Raises:
         StoreError: it cannot be written.
     """
-    path = _note(folder, run_dir)
+    path = _note_file(folder, run_dir)
     with translated(path):
         if job:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,18 +50,18 @@ def note(folder: Path, run_dir: Path, *, job: bool) -> None:
             path.unlink(missing_ok=True)
 
 
-def given(folder: Path, run_dir: Path) -> bool:
+def is_given(folder: Path, run_dir: Path) -> bool:
     """Whether a session of the run gave an attempt to a job; else no file in its folder is a job's."""
-    return _note(folder, run_dir).is_file()
+    return _note_file(folder, run_dir).is_file()
 
 
-def _note(folder: Path, run_dir: Path) -> Path:
+def _note_file(folder: Path, run_dir: Path) -> Path:
     """A file for each attempt, by its place in the run, which may be moved."""
     place = folder.resolve().relative_to(run_dir.resolve())
-    return run_dir / FOLDER / "given" / wire.content_hash([place.as_posix()])
+    return run_dir / SLURM_FOLDER / "given" / wire.content_hash([place.as_posix()])
 
 
-def settled(folder: Path, run_dir: Path) -> Execution | None:
+def settle_job(folder: Path, run_dir: Path) -> Execution | None:
     """How an attempt ended that a job of an earlier session was to run, for a session of another engine.
 
     Returns:
@@ -70,55 +70,80 @@ def settled(folder: Path, run_dir: Path) -> Execution | None:
     Raises:
         ParityError: the job may still run it.
     """
-    said = job_files.read(folder, JOB)
+    said = job_files.read_job_file(folder, JOB)
     if said is None:
         return None
-    job_id = said["job_id"] or claimed(folder)
+    job_id = claim_job(folder, said)
     if not job_id:
-        return lost("no job has been submitted for the attempt", said["adapter"])
-    if (found := _outcome(folder, said["adapter"])) is not None:
+        return never_submitted_execution(said)
+    if (found := _await_outcome(folder, said["adapter"])) is not None:
         return found
-    state = _state(said, job_id, run_dir)
-    refresh(folder)
+    state = _state_of_job(said, job_id, run_dir)
+    refresh_folder(folder)
     # It may have come to its end while Slurm was asked.
-    if (found := _outcome(folder, said["adapter"])) is not None:
+    if (found := _await_outcome(folder, said["adapter"])) is not None:
         return found
     if state not in slurm_queue.ENDED:
-        raise _may_run(said, job_id, folder, asked=state is not None)
-    revoke(folder, job_files.read(folder, NODE))
-    what, kind, mend = slurm_queue.how_ended(state)
-    problem = RunFailed(f"{what} (job {job_id})", where=said["adapter"], mend=mend)
-    return Execution(runner.Outcome(None, problem.line(), None, 0.0, kind), ())
+        raise _may_run_error(said, job_id, folder, asked=state is not None)
+    return end_silently(folder, said["adapter"], job_id, state)
 
 
-def disowned(folder: Path, request_id: str) -> Execution | None:
+def end_silently(folder: Path, adapter: str, job_id: str, state: str, log: str = "") -> Execution:
+    """How an attempt ended whose job is over and left no outcome: as Slurm says.
+
+    Args:
+        log: the last words of the job's own log.
+    """
+    document = job_files.read_job_file(folder, NODE)
+    revoke_ended(folder, document)
+    what, kind, hint = slurm_queue.describe_end(state)
+    starts = len(document["starts"]) if document else 0
+    text = f"{what} (job {job_id}, started {starts} time{'s' * (starts != 1)})"
+    return failed_execution(
+        RunFailed(f"{text}: {log}" if log else text, where=adapter, hint=hint).line(), kind
+    )
+
+
+def disown_job(folder: Path, request_id: str) -> Execution | None:
     """The loss of an attempt that a job was given for another request than the session's; None: it is its.
 
     Recipe, program or source have changed since: nobody waits for it, and it does not start any more.
     """
-    said = job_files.read(folder, JOB)
+    said = job_files.read_job_file(folder, JOB)
     if said is None or said["request_id"] == request_id:
         return None
     with contextlib.suppress(ParityError):
-        job_files.revoke(folder)
-    document, mend = job_files.read(folder, NODE), ""
+        job_files.revoke_attempt(folder)
+    document, hint = job_files.read_job_file(folder, NODE), ""
     if document is not None and document["job_id"] and document["outcome"] is None:
-        mend = f"where it still runs, {_end(said, document['job_id'])}"
-    return lost("recipe, program or source have changed since the job was submitted", said["adapter"], mend)
+        hint = f"where it still runs, {_end_command(said, document['job_id'])}"
+    return lost_execution(
+        "recipe, program or source have changed since the job was submitted", said["adapter"], hint
+    )
 
 
-def lost(what: str, adapter: str, mend: str = "") -> Execution:
+def lost_execution(what: str, adapter: str, hint: str = "") -> Execution:
     """An attempt that came to nothing by no fault of its program."""
-    line = RunFailed(what, where=adapter, mend=mend).line()
-    return Execution(runner.Outcome(None, line, None, 0.0, LOST), ())
+    return failed_execution(RunFailed(what, where=adapter, hint=hint).line(), LOST)
 
 
-def claimed(folder: Path) -> str:
-    """The job that runs an attempt of which the session never learned the number; empty: none ever will."""
-    return "" if job_files.revoke(folder) else job_files.owner(folder)
+def never_submitted_execution(said: JobDocument) -> Execution:
+    """An attempt that no job runs, nor ever will."""
+    return lost_execution("no job has been submitted for the attempt", said["adapter"])
 
 
-def check_host(said: Document) -> None:
+def claim_job(folder: Path, said: JobDocument) -> str:
+    """The job that runs an attempt; empty: none ever will.
+
+    It may have started, and the session been killed before it could write the job's number down.
+    """
+    if said["job_id"]:
+        return str(said["job_id"])
+    document = None if job_files.revoke_attempt(folder) else job_files.read_claim(folder)
+    return str(document["job_id"]) if document else ""
+
+
+def check_host(said: JobDocument) -> None:
     """Make sure that a process which stood for a job can be seen from here.
 
     Raises:
@@ -128,11 +153,11 @@ def check_host(said: Document) -> None:
         raise ParityError(
             f"process {said['job_id']} of {said['host']} may still run the attempt",
             where=said["adapter"],
-            mend=f"go on with the run on {said['host']}, or choose another --parity-run-id",
+            hint=f"go on with the run on {said['host']}, or choose another --parity-run-id",
         )
 
 
-def runs_here(job_id: str, run_dir: Path) -> bool:
+def is_running_here(job_id: str, run_dir: Path) -> bool:
     """Whether a process of this machine runs a job of this run: its number may be another's by now."""
     if not (job_id.isascii() and job_id.isdigit()):
         return False
@@ -140,25 +165,25 @@ def runs_here(job_id: str, run_dir: Path) -> bool:
         command = Path(f"/proc/{job_id}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"submitit.local._local" in command and os.fsencode(run_dir.resolve() / FOLDER) in command
+    return b"submitit.local._local" in command and os.fsencode(run_dir.resolve() / SLURM_FOLDER) in command
 
 
-def refresh(folder: Path) -> None:
+def refresh_folder(folder: Path) -> None:
     """Have a network file system look anew at a folder whose files another node has written."""
     with contextlib.suppress(OSError):
         folder.chmod(stat.S_IMODE(folder.stat().st_mode))
 
 
-def revoke(folder: Path, document: Document | None) -> None:
+def revoke_ended(folder: Path, document: JobDocument | None) -> None:
     """Keep a job that is over from running again when somebody queues it anew later."""
     with contextlib.suppress(ParityError):
         if document is None:
-            job_files.revoke(folder)
+            job_files.revoke_attempt(folder)
         else:
             job_files.write_node(folder, {**document, "revoked": True})
 
 
-def execution(
+def read_execution(
     folder: Path, adapter: str, said: Mapping[str, Any], *, late: bool, own: bool
 ) -> Execution | None:
     """How an attempt ended, as its job says; None where something of it is still to come.
@@ -180,17 +205,17 @@ def execution(
         error, kind = problem.line(), LOST
     if said["metrics_sha256"] is not None:
         try:
-            record = _record(folder, adapter, said["metrics_sha256"], late)
+            record = _read_record(folder, adapter, said["metrics_sha256"], late)
         except (RecordError, wire.WireError) as wrong:
             error, kind = f"{wrong}", "failed"
         if record is None and not error:
             return None
     how = (said["return_code"], said["duration_sec"], kind, said.get("isolation"))
     outcome = runner.Outcome(record, error, *how)
-    return Execution(outcome, tuple(said["command"]), tuple(said["gpus"]), said["alone"])
+    return Execution(outcome, tuple(said["command"]), tuple(said["gpus"]))
 
 
-def _record(folder: Path, adapter: str, digest: str, late: bool) -> wire.RunRecord | None:
+def _read_record(folder: Path, adapter: str, digest: str, late: bool) -> wire.RunRecord | None:
     """The record that the node has read; None where it is not here yet.
 
     Raises:
@@ -207,39 +232,39 @@ def _record(folder: Path, adapter: str, digest: str, late: bool) -> wire.RunReco
     return None
 
 
-def _outcome(folder: Path, adapter: str) -> Execution | None:
+def _await_outcome(folder: Path, adapter: str) -> Execution | None:
     """How the job says that the attempt ended; None where it has not said it."""
-    document = job_files.read(folder, NODE)
+    document = job_files.read_job_file(folder, NODE)
     if document is None or document["outcome"] is None:
         return None
     end = time.monotonic() + LATE_SEC
     while True:
         late = time.monotonic() > end
-        if (found := execution(folder, adapter, document["outcome"], late=late, own=False)) is not None:
+        if (found := read_execution(folder, adapter, document["outcome"], late=late, own=False)) is not None:
             return found
         time.sleep(LOOK_SEC)
 
 
-def _state(said: Document, job_id: str, run_dir: Path) -> str | None:
+def _state_of_job(said: JobDocument, job_id: str, run_dir: Path) -> str | None:
     """What becomes of a job, as Slurm's commands say it; None where nobody here can tell."""
     if said["cluster"] == "local":
         check_host(said)
-        return "RUNNING" if runs_here(job_id, run_dir) else slurm_queue.FORGOTTEN
+        return "RUNNING" if is_running_here(job_id, run_dir) else slurm_queue.FORGOTTEN
     if shutil.which("squeue") is None:
         return None
     with contextlib.suppress(slurm_queue.Unreachable):
-        return slurm_queue.states([job_id])[job_id]
+        return slurm_queue.ask_states([job_id])[job_id]
     return None
 
 
-def _may_run(said: Document, job_id: str, folder: Path, *, asked: bool) -> ParityError:
+def _may_run_error(said: JobDocument, job_id: str, folder: Path, *, asked: bool) -> ParityError:
     name = "process" if said["cluster"] == "local" else "job"
-    mend = f"resume with --parity-engine=slurm, or {_end(said, job_id)}"
+    hint = f"resume with --parity-engine=slurm, or {_end_command(said, job_id)}"
     # Where Slurm answers, it says by itself that the job has been cancelled.
-    mend += "" if asked else f" on the cluster and rm -r {shlex.quote(str(folder))}"
+    hint += "" if asked else f" on the cluster and rm -r {shlex.quote(str(folder))}"
     verb = "still runs or waits to run" if asked else "may still run"
-    return ParityError(f"{name} {job_id} {verb} the attempt", where=said["adapter"], mend=mend)
+    return ParityError(f"{name} {job_id} {verb} the attempt", where=said["adapter"], hint=hint)
 
 
-def _end(said: Document, job_id: str) -> str:
+def _end_command(said: JobDocument, job_id: str) -> str:
     return f"kill -INT {job_id}" if said["cluster"] == "local" else f"scancel {job_id}"

@@ -13,9 +13,10 @@ import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ...errors import ParityError
+from ..devices import ask_command
 from ..retry import KILLED, LOST, NODE_LOST, PREEMPTED, Kind
 
-COMMANDS = ("sbatch", "srun", "squeue", "scancel")
+SLURM_COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 ASK_SEC = 120.0
 # One command line takes some hundreds of numbers.
 AT_ONCE = 500
@@ -54,57 +55,57 @@ def check_commands() -> None:
     Raises:
         ParityError: a command of Slurm is not on the PATH.
     """
-    missing = [name for name in COMMANDS if shutil.which(name) is None]
+    missing = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
     if missing:
         raise ParityError(
             f"--parity-engine=slurm: {', '.join(missing)} not found on the PATH",
-            mend="run it on a login node of the cluster, or try it on one machine with the ini setting "
+            hint="run it on a login node of the cluster, or try it on one machine with the ini setting "
             "parity_slurm_cluster = local",
         )
 
 
-def states(jobs: Collection[str]) -> dict[str, str]:
+def ask_states(jobs: Collection[str]) -> dict[str, str]:
     """Job -> its state in capitals; :data:`FORGOTTEN` of a job that Slurm does not know any more.
 
     Raises:
         Unreachable: Slurm does not answer, which says nothing of the jobs.
     """
-    found = dict(_from_squeue(jobs))
+    found = dict(_ask_squeue(jobs))
     rest = [job for job in jobs if job not in found]
     if rest:
-        told = dict(_from_sacct(rest))
+        told = dict(_ask_sacct(rest))
         # What squeue does not know is over, whatever a record says that was never closed.
         found.update({job: told[job] if told.get(job) in ENDED else FORGOTTEN for job in rest})
     return {job: found[job] for job in jobs}
 
 
-def _from_squeue(jobs: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for numbers in _numbers(jobs):
+def _ask_squeue(jobs: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for numbers in _job_numbers(jobs):
         command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", f"--jobs={numbers}"]
-        done = _asked(command)
+        done = _ask_slurm(command)
         # Of a single job that it has forgotten it says so, of one among several it says nothing.
         if done.returncode and "Invalid job id" not in done.stderr:
             raise Unreachable(done.stderr.strip())
-        yield from _rows(done.stdout)
+        yield from _state_rows(done.stdout)
 
 
-def _from_sacct(jobs: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _ask_sacct(jobs: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Nothing where the cluster keeps no accounts."""
     if shutil.which("sacct") is None:
         return
-    for numbers in _numbers(jobs):
+    for numbers in _job_numbers(jobs):
         columns = ["--noheader", "--parsable2", "--allocations", "--format=JobID,State"]
-        yield from _rows(_asked(["sacct", *columns, f"--jobs={numbers}"]).stdout)
+        yield from _state_rows(_ask_slurm(["sacct", *columns, f"--jobs={numbers}"]).stdout)
 
 
-def _numbers(jobs: Iterable[str]) -> Iterator[str]:
+def _job_numbers(jobs: Iterable[str]) -> Iterator[str]:
     """Numbers of jobs and of whole arrays, comma separated."""
     numbers = sorted({job.partition("_")[0] for job in jobs})
     for first in range(0, len(numbers), AT_ONCE):
         yield ",".join(numbers[first : first + AT_ONCE])
 
 
-def _rows(text: str) -> Iterator[tuple[str, str]]:
+def _state_rows(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
         job, bar, state = line.strip().partition("|")
         # "CANCELLED by 1000"
@@ -112,29 +113,20 @@ def _rows(text: str) -> Iterator[tuple[str, str]]:
             yield job, state.split()[0].upper()
 
 
-def _asked(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _ask_slurm(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=ASK_SEC,
-            check=False,
-            # A second Ctrl-C must not end the command that cancels.
-            start_new_session=True,
-        )
+        # A second Ctrl-C must not end the command that cancels.
+        return ask_command(command, ASK_SEC)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unreachable(str(error)) from None
 
 
-def cancel(jobs: Sequence[str]) -> str:
+def cancel_jobs(jobs: Sequence[str]) -> str:
     """Cancel jobs, also those that still wait; why some could not be, or nothing."""
     reasons = []
     for first in range(0, len(jobs), AT_ONCE):
         try:
-            done = _asked(["scancel", *jobs[first : first + AT_ONCE]])
+            done = _ask_slurm(["scancel", *jobs[first : first + AT_ONCE]])
             # It complains of jobs that have ended, and cancels the others.
             said = [x for x in done.stderr.splitlines() if "Invalid job id" not in x and "already" not in x]
             reasons += said if done.returncode else []
@@ -143,7 +135,7 @@ def cancel(jobs: Sequence[str]) -> str:
     return " ".join(reasons)
 
 
-def how_ended(state: str) -> tuple[str, Kind, str]:
+def describe_end(state: str) -> tuple[str, Kind, str]:
     """(what happened, kind of failure, mend) of a job that ended without a word of its own."""
     if state == FORGOTTEN:
         return "the job is gone, and has left no outcome", LOST, ""

@@ -25,7 +25,7 @@ _OF_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SUBMITIT_PREEMPT_SIGNAL")
 _HIDDEN = ("SBATCH_", "SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
 
 
-def parameters(options: SlurmOptions, work: Work) -> dict[str, Any]:
+def sbatch_parameters(options: SlurmOptions, work: Work) -> dict[str, Any]:
     """What submitit is to ask sbatch for. What the suite decides comes last and cannot be overridden.
 
     Args:
@@ -49,7 +49,7 @@ def parameters(options: SlurmOptions, work: Work) -> dict[str, Any]:
     }
 
 
-def submit(folder: Path, options: SlurmOptions, works: Sequence[Work]) -> list[submitit.Job[str]]:
+def submit_jobs(folder: Path, options: SlurmOptions, works: Sequence[Work]) -> list[submitit.Job[str]]:
     """Submit attempts that ask for the same: several as one job array.
 
     Args:
@@ -61,17 +61,17 @@ def submit(folder: Path, options: SlurmOptions, works: Sequence[Work]) -> list[s
     for last in (False,) * (TRIES - 1) + (True,):
         try:
             with _plain_environment(options):
-                jobs: list[submitit.Job[str]] = _executor(folder, options, works[0]).submit_array(works)
+                jobs: list[submitit.Job[str]] = _make_executor(folder, options, works[0]).submit_array(works)
                 return jobs
         # A submission that fails is a RuntimeError of submitit; without a program there is an OSError.
         except (RuntimeError, ValueError, OSError) as error:
             if last or not any(words in str(error) for words in _BUSY):
-                raise _refused(error) from None
+                raise _refusal_of(error) from None
         time.sleep(PAUSE_SEC)
     raise AssertionError("the last try returns or raises")
 
 
-def _executor(folder: Path, options: SlurmOptions, work: Work) -> submitit.Executor:
+def _make_executor(folder: Path, options: SlurmOptions, work: Work) -> submitit.Executor:
     executor: submitit.Executor
     if options.cluster == "local":
         executor = submitit.LocalExecutor(folder, max_num_timeout=options.requeues)
@@ -81,20 +81,20 @@ def _executor(folder: Path, options: SlurmOptions, work: Work) -> submitit.Execu
         )
     else:
         executor = submitit.SlurmExecutor(folder, max_num_timeout=options.requeues)
-        executor.update_parameters(**parameters(options, work))
+        executor.update_parameters(**sbatch_parameters(options, work))
     return executor
 
 
-def _refused(error: Exception) -> ParityError:
+def _refusal_of(error: Exception) -> ParityError:
     said = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in str(error).splitlines()]
     reason = "; ".join(line.strip() for line in said if line.strip()) or type(error).__name__
-    mend = f"change {SETTING} in the ini file"
+    hint = f"change {SETTING} in the ini file"
     if "limit" in reason.lower() and "submit" in reason.lower():
-        mend = f"lower {SETTING}_jobs in the ini file, or {mend}"
+        hint = f"lower {SETTING}_jobs in the ini file, or {hint}"
     script = getattr(error.__cause__, "cmd", None)
     if script:
-        mend += f"; then try it: sbatch --test-only {script[-1]}"
-    return ParityError(f"sbatch refuses the job: {reason}", mend=mend)
+        hint += f"; then try it: sbatch --test-only {script[-1]}"
+    return ParityError(f"sbatch refuses the job: {reason}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def _plain_environment(options: SlurmOptions) -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def last_words(folder: Path, job_id: str) -> str:
+def last_log_line(folder: Path, job_id: str) -> str:
     """The last line that submitit's log of a job has, where there is one."""
     for name in (f"{job_id}_0_log.err", f"{job_id}_0_log.out"):
         with contextlib.suppress(OSError):

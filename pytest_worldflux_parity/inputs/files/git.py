@@ -10,14 +10,9 @@ from pathlib import Path
 from ...errors import SourceError
 
 # A repository names programs of its own in its settings; git starts some of them to answer a question.
-SETTINGS = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "submodule.recurse=false")
+_SAFE_SETTINGS = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "submodule.recurse=false")
 # A question never waits for a person, is answered in English, and a commit is what its id says.
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C", "LANGUAGE": "C"}
-
-
-def command(words: Sequence[str], settings: Sequence[str] = ()) -> list[str]:
-    """The command line, behind the settings that hold whatever a repository says."""
-    return ["git", *(part for setting in (*SETTINGS, *settings) for part in ("-c", setting)), *words]
 
 
 def ask_git(
@@ -25,22 +20,29 @@ def ask_git(
 ) -> subprocess.CompletedProcess[bytes]:
     """What git says in a folder, its failures too.
 
+    Args:
+        settings: ``key=value``, over those of the repository.
+        environment: for git, beside what is no setting of it: a hook of some repository that called us would
+            lead git there.
+
     Raises:
         SourceError: git is not there, or the folder is not.
     """
-    # A hook of some repository that called us would lead git there.
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     owned = f"safe.directory={folder.resolve()}"
+    options = (part for setting in (*_SAFE_SETTINGS, owned, *settings) for part in ("-c", setting))
     try:
         return subprocess.run(
-            command(words, (owned, *settings)),
+            ["git", *options, *words],
             cwd=folder,
-            env={**kept, **QUIET, **(environment or {})},
+            env={**kept, **(environment or {}), **QUIET},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
     except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and folder.is_dir():
+            raise SourceError("the program git is not there", where=words[-1], hint="install git") from None
         raise SourceError(f"git cannot be asked: {error}", where=words[-1]) from None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
+from ... import wire
 from ...errors import BackendError
 from .git import files_of_git
 
@@ -36,8 +37,14 @@ def refuse_odd_names(names: Iterable[str], folder: Path) -> None:
             name.encode()
         except UnicodeEncodeError:
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-            mend = "rename the file, or name it under program.ignore"
-            raise BackendError(f"the name of {shown} is no UTF-8", where=str(folder), mend=mend) from None
+            hint = "rename the file, or name it under program.ignore"
+            raise BackendError(f"the name of {shown} is no UTF-8", where=str(folder), hint=hint) from None
+
+
+def hash_files(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Name -> sha256 of the files that are there and can be read."""
+    hashed = ((name, wire.file_sha256(path)) for name, path in paths.items())
+    return {name: sha256 for name, sha256 in hashed if sha256 is not None}
 
 
 def everything(folder: Path) -> Iterator[Path]:

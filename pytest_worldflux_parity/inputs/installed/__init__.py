@@ -5,23 +5,20 @@
     wrong = against_pins(found, backend.requirements)
     edited = contents(found)
 
-``.pth`` lines are read, and those that would run code are only told of; the finders of editable
+``.pth`` lines are read, and those that would run code are only hashed; the finders of editable
 installations are read off their source.
 """
 
 from __future__ import annotations
 
-from .changes import contents
-from .data import Installed, Interpreter, Package
 from .document import against_pins, document
-from .interpreter import interpreter_at
-from .look import look
+from .interpreter import Interpreter, interpreter_at
+from .look import Installed, contents, look
 from .package_files import package_files
 
 __all__ = [
     "Installed",
     "Interpreter",
-    "Package",
     "against_pins",
     "contents",
     "document",

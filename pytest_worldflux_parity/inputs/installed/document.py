@@ -11,10 +11,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
 from ... import wire
-from .data import Installed, Package
 from .files import is_within
+from .look import Installed
+from .packages import Package
 
-MOST_NAMED = 20
+MOST_SHOWN = 20
 
 
 def document(installed: Installed) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def document(installed: Installed) -> dict[str, Any]:
         "python": installed.interpreter.full_version,
         "packages": {name: package.version for name, package in installed.packages.items()},
         "editable": [name for name, package in installed.packages.items() if package.editable],
-        "sha256": sha256(installed),
+        "sha256": environment_sha256(installed),
         "counts": {
             "listed": len(installed.listed),
             "unlisted": len(installed.unlisted),
@@ -36,40 +37,38 @@ def document(installed: Installed) -> dict[str, Any]:
             "altered": len(installed.altered),
             "oddities": len(installed.oddities),
         },
-        "unlisted": [installed.shown(path) for path in sorted(installed.unlisted)[:MOST_NAMED]],
-        "altered": [f"{installed.shown(path)} {how}" for path, how in _first(installed.altered)],
-        "import_lines_sha256": wire.content_hash(list(installed.import_lines)),
-        "oddities": [o.replace(f"{prefix}/", "") for o in installed.oddities[:MOST_NAMED]],
+        "unlisted": [installed.shown(path) for path in sorted(installed.unlisted)[:MOST_SHOWN]],
+        "altered": [f"{installed.shown(p)} {how}" for p, how in [*installed.altered.items()][:MOST_SHOWN]],
+        "import_lines_sha256": wire.content_hash(installed.where.import_lines),
+        "oddities": [o.replace(f"{prefix}/", "") for o in installed.oddities[:MOST_SHOWN]],
     }
 
 
-def sha256(installed: Installed) -> str:
+def environment_sha256(installed: Installed) -> str:
     """sha256 (hex) over what is installed; the same on every machine that has the same."""
     return wire.content_hash(
         {
             "python": list(installed.interpreter.version),
             "packages": [[p.name, p.version, p.record_sha256] for p in installed.packages.values()],
-            "unlisted": _placed(installed, installed.unlisted),
-            "folders": _placed(installed, installed.folder_files),
-            "altered": _placed(installed, installed.altered),
-            "mapped": [*installed.mapped, *installed.namespaces],
-            "import_lines": list(installed.import_lines),
+            "unlisted": _place_files(installed, installed.unlisted),
+            "folders": _place_files(installed, installed.folder_files),
+            "altered": _place_files(installed, installed.altered),
+            "mapped": [*sorted(installed.where.mapped), *sorted(installed.where.namespaces)],
+            "import_lines": installed.where.import_lines,
         }
     )
 
 
-def _first(found: Mapping[str, str]) -> list[tuple[str, str]]:
-    return sorted(found.items())[:MOST_NAMED]
-
-
-def _placed(installed: Installed, files: Mapping[str, str]) -> list[list[Any]]:
+def _place_files(installed: Installed, files: Mapping[str, str]) -> list[list[Any]]:
     """Files as (which of the places, path below it, what is known), in order."""
-    places = [*installed.path, *(p for parts in installed.namespaces.values() for p in parts)]
-    places += [*installed.mapped.values(), installed.interpreter.prefix]
-    return sorted([*_place(path, list(map(str, places))), what] for path, what in files.items())
+    where = installed.where
+    parts = (folder for _, folders in sorted(where.namespaces.items()) for folder in folders)
+    mapped = (path for _, path in sorted(where.mapped.items()))
+    places = [*where.path, *parts, *mapped, str(installed.interpreter.prefix)]
+    return sorted([*_place_below(path, places), what] for path, what in files.items())
 
 
-def _place(path: str, places: Sequence[str]) -> tuple[int, str]:
+def _place_below(path: str, places: Sequence[str]) -> tuple[int, str]:
     for number, place in enumerate(places):
         if is_within(path, place):
             return number, path[len(place) :]
@@ -82,7 +81,7 @@ def against_pins(installed: Installed, requirements: Sequence[str]) -> list[str]
     Args:
         requirements: as in a ``backend.yaml``: PEP 508, with comments and markers.
     """
-    found = (_against(installed, text) for text in map(_without_comment, requirements) if text)
+    found = (_compare_requirement(installed, text) for text in map(_without_comment, requirements) if text)
     return [sentence for sentence in found if sentence]
 
 
@@ -90,7 +89,7 @@ def _without_comment(text: str) -> str:
     return re.sub(r"(^|\s)#.*", "", text).strip()
 
 
-def _against(installed: Installed, text: str) -> str:
+def _compare_requirement(installed: Installed, text: str) -> str:
     try:
         wanted = Requirement(text)
     except InvalidRequirement as error:
@@ -103,7 +102,7 @@ def _against(installed: Installed, text: str) -> str:
     package = installed.packages.get(canonicalize_name(wanted.name))
     if package is None:
         return f"{wanted.name} is not installed"
-    return _against_package(package, wanted)
+    return _compare_package(package, wanted)
 
 
 def _is_meant(installed: Installed, wanted: Requirement) -> bool:
@@ -111,7 +110,7 @@ def _is_meant(installed: Installed, wanted: Requirement) -> bool:
     return wanted.marker is None or wanted.marker.evaluate({**installed.interpreter.markers, "extra": ""})
 
 
-def _against_package(package: Package, wanted: Requirement) -> str:
+def _compare_package(package: Package, wanted: Requirement) -> str:
     if wanted.url:
         here = package.direct_url
         same = bool(here) and here.removeprefix("git+") == wanted.url.partition("#")[0].removeprefix("git+")

@@ -1,4 +1,4 @@
-"""Files below a folder, quickly: what stands there, its metadata and its hashes.
+"""Files below a folder: which there are, what their metadata tell, and their hashes.
 
 An environment has tens of thousands of files, so paths are strings here.
 """
@@ -12,24 +12,28 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..files.git import files_of_git
-from .data import Row, Stat
 
-NO_FILE = Stat(-1, 0, 0, 0)
 UNREADABLE = "unreadable"
 MOST_FILES = 20_000
 MOST_BYTES = 2_000_000_000
 # /proc/kcore calls itself a file of 128 TiB.
 _NO_SIZE = 1 << 40
 CODE = (".py", ".pyc", ".so", ".pyd", ".pth", ".dylib")
-_SKIPPED = ("__pycache__", "node_modules")
+_NO_PROJECT = ("__pycache__", "node_modules")
 # What stands there is no file, also where it looks like one that never ends.
 _NO_FILES = ("/proc", "/sys", "/dev")
-_BATCH = 64
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Done = TypeVar("_Done")
+
+
+class RecordRow(NamedTuple):
+    """What a RECORD says of a file: ``sha256=<base64>``, and its size (-1: it does not say)."""
+
+    hash: str
+    size: int
 
 
 def is_within(path: str, folder: str) -> bool:
@@ -37,56 +41,30 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def stat_of(path: str) -> Stat | None:
-    """What the metadata of a file tell, with links followed; None where nothing stands there."""
+def stat_of(path: str) -> os.stat_result | None:
+    """What the metadata of a file tell, with links followed; None where no regular file stands there."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
-        return NO_FILE if os.path.lexists(path) else None
-    return _stat(found)
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
-def _stat(found: os.stat_result) -> Stat:
-    if not stat.S_ISREG(found.st_mode):
-        return NO_FILE
-    return Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+def files_below(top: str, is_skipped: Callable[[str], bool] = lambda folder: False) -> Iterator[str]:
+    """Every file below a folder, behind links too, by the name of the link; what several lead to once.
 
-
-def files_below(top: str) -> dict[str, Stat]:
-    """Every file below a folder, behind links too, but for what Python writes into ``__pycache__``.
-
-    A folder that cannot be read, and a link that leads around, are there by their own names, as no file.
+    A folder that cannot be read, and a link that leads around, are there by their own names.
     """
-    found: dict[str, Stat] = {}
-    linked = {os.path.realpath(top)}
-    waiting = [top]
-    while waiting:
-        folder = waiting.pop()
-        cache = os.path.basename(folder) == "__pycache__"
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if cache and entry.name.endswith(".pyc") and entry.name.count(".") > 1:
-                        continue
-                    if _is_new_folder(entry, linked):
-                        waiting.append(entry.path)
-                    else:
-                        found[entry.path] = _stat_of_entry(entry)
-        except OSError:
-            found[folder] = NO_FILE
-    return found
-
-
-def _is_new_folder(entry: os.DirEntry[str], linked: set[str]) -> bool:
-    """Whether to look into it; into what a link leads to once, and not where it leads around."""
-    try:
-        if not entry.is_dir():
-            return False
-        if not entry.is_symlink():
-            return True
-    except OSError:
-        return False
-    return _is_new_place(entry.path, linked)
+    seen = {os.path.realpath(top)}
+    unreadable: list[str] = []
+    for folder, names, files in os.walk(
+        top, onerror=lambda e: unreadable.append(e.filename), followlinks=True
+    ):
+        paths = sorted((os.path.islink(p), p) for n in names if not is_skipped(p := os.path.join(folder, n)))
+        around = {path for is_link, path in paths if is_link and not _is_new_place(path, seen)}
+        names[:] = [os.path.basename(path) for _, path in paths if path not in around]
+        yield from sorted([*(os.path.join(folder, name) for name in files), *around])
+    yield from unreadable
 
 
 def _is_new_place(link: str, seen: set[str]) -> bool:
@@ -96,13 +74,6 @@ def _is_new_place(link: str, seen: set[str]) -> bool:
         return False
     seen.add(place)
     return True
-
-
-def _stat_of_entry(entry: os.DirEntry[str]) -> Stat:
-    try:
-        return _stat(entry.stat())
-    except OSError:
-        return NO_FILE
 
 
 def project_files(top: str) -> tuple[list[str], bool]:
@@ -118,35 +89,21 @@ def project_files(top: str) -> tuple[list[str], bool]:
     size = 0
     names = files_of_git(Path(top))
     kept = None if names is None else {os.path.join(top, name) for name in names}
-    for path in _walk(top):
+    for path in files_below(top, _is_no_project):
         if kept is None or path in kept or path.endswith(CODE):
-            size += max(0, (stat_of(path) or NO_FILE).size)
+            there = stat_of(path)
+            size += there.st_size if there else 0
             if len(found) == MOST_FILES or size > MOST_BYTES:
                 return found, False
             found.append(path)
     return found, True
 
 
-def _walk(top: str) -> Iterator[str]:
-    linked = {os.path.realpath(top)}
-    for folder, names, files in os.walk(top, followlinks=True):
-        names[:] = [n for n in sorted(names) if _is_projects(os.path.join(folder, n), linked)]
-        yield from (os.path.join(folder, name) for name in sorted(files))
-
-
-def _is_projects(folder: str, linked: set[str]) -> bool:
+def _is_no_project(folder: str) -> bool:
     name = os.path.basename(folder)
-    if name in _SKIPPED or name.startswith(".") or folder in _NO_FILES:
-        return False
-    if os.path.exists(os.path.join(folder, "pyvenv.cfg")):
-        return False
-    return not os.path.islink(folder) or _is_new_place(folder, linked)
-
-
-def sha256_of(path: str) -> str:
-    """sha256 (hex) of a file, ``unreadable`` where it cannot be read or is none."""
-    found = digest_of(path, "sha256")
-    return found.hex() if found is not None else UNREADABLE
+    if name in _NO_PROJECT or name.startswith(".") or folder in _NO_FILES:
+        return True
+    return os.path.exists(os.path.join(folder, "pyvenv.cfg"))
 
 
 def digest_of(path: str, algorithm: str) -> bytes | None:
@@ -156,41 +113,31 @@ def digest_of(path: str, algorithm: str) -> bytes | None:
     """
     if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
         return None
+    there = stat_of(path)
+    if there is None or there.st_size > _NO_SIZE:
+        return None
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _NO_SIZE:
-            return None
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, algorithm).digest()
-    except (OSError, ValueError):
+    except OSError:
         return None
 
 
 def sha256_of_all(paths: Iterable[str]) -> dict[str, str]:
-    """Path -> sha256 (hex), in order of the paths."""
+    """Path -> sha256 (hex), in order of the paths; ``unreadable`` where one cannot be read or is no file."""
     ordered = sorted(paths)
-    return dict(zip(ordered, in_threads(ordered, sha256_of), strict=True))
+    found = in_threads(ordered, lambda path: digest_of(path, "sha256"))
+    return {path: digest.hex() if digest else UNREADABLE for path, digest in zip(ordered, found, strict=True)}
 
 
-def in_threads(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+def in_threads(items: Sequence[_Item], work: Callable[[_Item], _Done]) -> list[_Done]:
     """``work`` of each item, in order; hashing leaves the interpreter to other threads."""
-    batches = [items[i : i + _BATCH] for i in range(0, len(items), _BATCH)]
-    if len(batches) < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        done = pool.map(lambda batch: [work(item) for item in batch], batches)
-        return [result for batch in done for result in batch]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(work, items))
 
 
-def is_row(path: str, row: Row) -> bool:
-    """Whether a file's bytes are what a RECORD says."""
-    algorithm, _, wanted = row.hash.partition("=")
-    found = digest_of(path, algorithm)
-    return found is not None and base64.urlsafe_b64encode(found).rstrip(b"=").decode() == wanted.rstrip("=")
-
-
-def row_of(path: str) -> Row:
+def row_of(path: str, algorithm: str = "sha256") -> RecordRow:
     """What a RECORD would say of a file as it is."""
-    found, there = digest_of(path, "sha256"), stat_of(path)
+    found, there = digest_of(path, algorithm), stat_of(path)
     text = base64.urlsafe_b64encode(found).rstrip(b"=").decode() if found is not None else UNREADABLE
-    return Row(f"sha256={text}", there.size if there else -1)
+    return RecordRow(f"{algorithm}={text}", there.st_size if there else -1)

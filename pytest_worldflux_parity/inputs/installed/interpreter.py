@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...errors import BackendError
-from .data import Interpreter
 
 TIMEOUT_SEC = 60.0
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python, and where it would look for modules.
+
+    Attributes:
+        python: its executable, absolute, links not resolved.
+        version: ``(3, N)``.
+        full_version: as ``3.11.7``.
+        prefix: of the virtual environment, else that of the interpreter itself.
+        system_site: whether the site-packages of the base are on the path.
+        site_packages: folders in the order of ``sys.path``, whether they exist or not; never the user's own.
+        stdlib: the folders of the standard library, and its zip.
+        markers: the variables of PEP 508, but for ``extra``.
+    """
+
+    python: Path
+    version: tuple[int, int]
+    full_version: str
+    prefix: Path
+    base_prefix: Path
+    virtual: bool
+    system_site: bool
+    site_packages: tuple[Path, ...]
+    stdlib: tuple[Path, ...]
+    markers: Mapping[str, str] = field(repr=False)
+
 
 # With -I and -S nothing of the environment, the working folder or site-packages is looked at; to import
 # ``site`` then only defines its functions, which know where a distributor put the folders.
 _ASK = """
-import importlib.machinery, json, os, platform, site, sys
+import json, os, platform, site, sys
 home = os.path.dirname(os.path.abspath(sys.executable))
 virtual, system_site = False, True
 for place in (home, os.path.dirname(home)):
@@ -50,7 +79,6 @@ print(json.dumps({
     "full_version": platform.python_version(), "prefix": sys.prefix, "base_prefix": sys.base_prefix,
     "virtual": virtual, "system_site": system_site, "site_packages": site.getsitepackages(prefixes),
     "stdlib": [os.path.abspath(p) for p in sys.path if p], "markers": markers,
-    "extension_suffixes": importlib.machinery.EXTENSION_SUFFIXES,
 }))
 """
 
@@ -62,53 +90,24 @@ def interpreter_at(python: Path) -> Interpreter:
         BackendError: it is absent, cannot be started, or is no Python 3.
     """
     path = Path(os.path.abspath(python))
-    return _asked(path, (_state(path), *(_state(place / "pyvenv.cfg") for place in path.parents[:2])))
+    places = (path, *(place / "pyvenv.cfg" for place in path.parents[:2]))
+    return _ask_interpreter(
+        path, *(_state_of(look, place) for place in places for look in (os.lstat, os.stat))
+    )
 
 
-@functools.lru_cache(maxsize=64)
-def _asked(path: Path, state: tuple[tuple[int, ...], ...]) -> Interpreter:
-    """The interpreter; ``state`` is what tells that another one stands there now."""
-    return _interpreter(path, _answer(path))
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """When a file, and the one that a link leads to, were written; -1: it is not there."""
-    times = []
-    for look in (os.lstat, os.stat):
-        try:
-            found = look(path)
-            times += [found.st_mtime_ns, found.st_size, found.st_ino]
-        except (OSError, ValueError):
-            times.append(-1)
-    return tuple(times)
-
-
-def _answer(path: Path) -> dict[str, Any]:
-    mend = "name the Python that runs the program, as .../bin/python"
+def _state_of(look: Callable[[Path], os.stat_result], path: Path) -> tuple[int, ...]:
+    """What tells that another file stands there now, or behind its link; nothing where none does."""
     try:
-        done = subprocess.run(
-            [str(path), "-I", "-S", "-c", _ASK],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=TIMEOUT_SEC,
-            check=False,
-        )
-        answer = json.loads(done.stdout) if done.returncode == 0 else None
-    except subprocess.TimeoutExpired:
-        raise BackendError(f"says nothing within {TIMEOUT_SEC:g} s", where=str(path), mend=mend) from None
-    except OSError as error:
-        raise BackendError(f"cannot be started: {error.strerror}", where=str(path), mend=mend) from None
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict) or not answer.keys() >= {"executable", "site_packages", "markers"}:
-        said = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing"])[-1]
-        raise BackendError(f"is no Python 3: it said {said[:200]!r}", where=str(path), mend=mend)
-    return answer
+        found = look(path)
+    except (OSError, ValueError):
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _interpreter(path: Path, said: dict[str, Any]) -> Interpreter:
+@lru_cache(maxsize=64)
+def _ask_interpreter(path: Path, *state: tuple[int, ...]) -> Interpreter:
+    said = _read_answer(path)
     major, minor = said["version"]
     # A program that stands before a Python (pyenv's) is not the one that then runs.
     executable = Path(said["executable"])
@@ -122,6 +121,30 @@ def _interpreter(path: Path, said: dict[str, Any]) -> Interpreter:
         system_site=said["system_site"],
         site_packages=tuple(dict.fromkeys(Path(p) for p in said["site_packages"])),
         stdlib=tuple(Path(p) for p in said["stdlib"]),
-        extension_suffixes=tuple(said["extension_suffixes"]),
         markers=said["markers"],
     )
+
+
+def _read_answer(path: Path) -> dict[str, Any]:
+    hint = "name the Python that runs the program, as .../bin/python"
+    try:
+        done = subprocess.run(
+            [str(path), "-I", "-S", "-c", _ASK],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT_SEC,
+            check=False,
+        )
+        answer = json.loads(done.stdout) if done.returncode == 0 else None
+    except subprocess.TimeoutExpired:
+        raise BackendError(f"says nothing within {TIMEOUT_SEC:g} s", where=str(path), hint=hint) from None
+    except OSError as error:
+        raise BackendError(f"cannot be started: {error.strerror}", where=str(path), hint=hint) from None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or not answer.keys() >= {"executable", "site_packages", "markers"}:
+        said = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing"])[-1]
+        raise BackendError(f"is no Python 3: it said {said[:200]!r}", where=str(path), hint=hint)
+    return answer

@@ -3,17 +3,57 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .data import Installed, Interpreter, Package, Row, Stat
-from .files import files_below, is_within, row_of, sha256_of_all, stat_of
-from .folders import files_of_tops, tops
+from .files import (
+    UNREADABLE,
+    RecordRow,
+    files_below,
+    in_threads,
+    is_within,
+    project_files,
+    row_of,
+    sha256_of_all,
+    stat_of,
+)
 from .import_path import ImportPath, import_path
-from .pth import imported, loader_named
-from .records import Distribution, distributions, is_aside, record_sha256
+from .interpreter import Interpreter
+from .packages import Package, is_aside, modules_of, packages_in, record_sha256
 
-Listed = dict[str, tuple[Row, ...]]
+Listed = dict[str, tuple[RecordRow, ...]]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What an interpreter has besides its standard library. Paths of files are absolute.
+
+    Attributes:
+        packages: by canonical name; of two of one name the first on the path.
+        where: from which folders modules come.
+        listed: path -> what the RECORDs say of it (two packages may bring one file).
+        unlisted: path -> sha256 of a file below site-packages that no RECORD lists.
+        folder_files: path -> sha256 of a file beside site-packages, of a project or a mapped module.
+        altered: path -> how a listed file differs, as far as can be seen without reading it.
+        oddities: sentences on code that is not looked at.
+    """
+
+    interpreter: Interpreter
+    packages: Mapping[str, Package]
+    where: ImportPath
+    listed: Mapping[str, tuple[RecordRow, ...]] = field(repr=False)
+    unlisted: Mapping[str, str]
+    folder_files: Mapping[str, str] = field(repr=False)
+    altered: Mapping[str, str]
+    oddities: Sequence[str]
+
+    def shown(self, path: str) -> str:
+        """A path as reports name it: relative to the environment where it is below it."""
+        for folder in (*self.where.sites[:1], self.interpreter.prefix):
+            if path.startswith(f"{folder}/"):
+                return path.removeprefix(f"{folder}/")
+        return path
 
 
 def look(interpreter: Interpreter, leave_out: Collection[Path] = ()) -> Installed:
@@ -27,153 +67,116 @@ def look(interpreter: Interpreter, leave_out: Collection[Path] = ()) -> Installe
             or lies in one of them is dropped, and said so.
     """
     where = import_path(interpreter.site_packages, leave_out)
-    there: dict[str, Stat] = {}
-    for site in where.sites:
-        there.update(files_below(site))
-    found = [d for site in where.sites for d in distributions(site)]
-    oddities = [*where.oddities, *(o for d in found for o in d.oddities)]
-    rows = {d.info: _rows(d, there, oddities) for d in found}
-    listed = _listed(rows.values())
-    unlisted = [p for p in there if p not in listed and not is_aside(p)]
-    packages = _packages(found, rows, where, oddities)
-    beside = files_of_tops(tops(where.projects, where.mapped, where.namespaces), where.sites, oddities)
+    there = [path for site in where.sites for path in files_below(site)]
+    found = [_complete_package(p, there, where) for site in where.sites for p in packages_in(site)]
+    oddities = [
+        f"{what}, which {os.path.basename(by)} names, is left out" for what, by in where.left_out.items()
+    ]
+    oddities += [sentence for package in found if (sentence := _explain_unread(package, where))]
+    # A package by what stands in the folder of its project, which a .pth names.
+    for project in where.projects:
+        for one in packages_in(project):
+            own = "" if one.info.endswith("/EGG-INFO") else project
+            found.append(replace(one, rows=(), editable=own, folders=(project,)))
+    listed = _list_rows(row for package in found for row in package.rows)
+    packages: dict[str, Package] = {}
+    for package in found:
+        packages.setdefault(package.name, package)
     return Installed(
         interpreter=interpreter,
-        packages=packages,
-        sites=tuple(map(Path, where.sites)),
-        path=tuple(map(Path, where.path)),
-        folders=tuple(map(Path, where.folders)),
-        mapped={name: Path(path) for name, path in sorted(where.mapped.items())},
-        namespaces={n: tuple(map(Path, paths)) for n, paths in sorted(where.namespaces.items())},
+        packages=dict(sorted(packages.items())),
+        where=where,
         listed=listed,
-        unlisted=sha256_of_all(unlisted),
-        folder_files=sha256_of_all(beside),
-        altered=_altered(listed, there),
-        import_lines=tuple(where.import_lines),
-        oddities=tuple(dict.fromkeys(oddities)),
+        unlisted=sha256_of_all(p for p in there if p not in listed and not is_aside(p)),
+        folder_files=sha256_of_all(_files_beside(where, oddities)),
+        altered=_find_altered(listed),
+        oddities=oddities,
     )
 
 
-def _rows(found: Distribution, there: Mapping[str, Stat], oddities: list[str]) -> tuple[tuple[str, Row], ...]:
-    """What is listed of a distribution; where nothing or no hash is, its files as they are now."""
-    rows = found.rows
-    if not found.has_record:
-        rows = tuple((path, Row("", -1)) for path in _files_without_record(found, there))
-    bare = [p for p, row in rows if not row.hash and stat_of(p)]
-    if not bare:
-        return rows
-    what = "has no RECORD" if not found.has_record else "has a RECORD without all hashes"
-    oddities.append(f"{found.name} {what}: {len(bare)} files are taken as they are")
-    known = {path: row_of(path) for path in bare}
-    return tuple((path, known.get(path, row)) for path, row in rows)
+def contents(installed: Installed) -> dict[str, str]:
+    """Path -> how it differs, of every listed file whose bytes are not what a RECORD says; reads them all."""
+    paths = list(installed.listed)
+    same = in_threads(paths, lambda path: any(_is_as_listed(path, row) for row in installed.listed[path]))
+    return {
+        path: installed.altered.get(path) or "has other bytes than its RECORD says"
+        for path, ok in zip(paths, same, strict=True)
+        if not ok
+    }
 
 
-def _files_without_record(found: Distribution, there: Mapping[str, Stat]) -> list[str]:
+def _is_as_listed(path: str, row: RecordRow) -> bool:
+    found = row_of(path, row.hash.partition("=")[0]).hash
+    # What cannot be read, or hashed in that way, is not as anything says.
+    return found == row.hash.rstrip("=") and not found.endswith(f"={UNREADABLE}")
+
+
+def _complete_package(found: Package, there: Iterable[str], where: ImportPath) -> Package:
+    """A package with a hash of each of its files, and what leads to it where it is editable."""
+    rows = found.rows or tuple((path, RecordRow("", -1)) for path in _files_without_record(found, there))
+    rows = tuple((path, row if row.hash else row_of(path)) for path, row in rows)
+    if not found.editable:
+        return replace(found, rows=rows, record_sha256=record_sha256(rows, found.site))
+    # What leads to an editable project has that project's path in it.
+    own = [(path, row) for path, row in rows if not path.endswith(".pth") and path not in where.finders]
+    return replace(
+        found,
+        rows=rows,
+        record_sha256=record_sha256(own, found.site),
+        folders=tuple(f for f in where.projects if is_within(f, found.editable)),
+        mapped={module: path for module, path in where.mapped.items() if is_within(path, found.editable)},
+    )
+
+
+def _files_without_record(found: Package, there: Iterable[str]) -> list[str]:
     """The files of the modules that a distribution names, or that are called as it is, and its own folder."""
-    modules = {m.casefold() for m in found.top_level} or {found.name.replace("-", "_"), found.name}
-    taken = []
+    modules, taken = modules_of(found), []
     for path in there:
         if not path.startswith(f"{found.site}/") or is_aside(path):
             continue
-        first = path[len(found.site) + 1 :].partition("/")[0]
-        is_folder = f"{found.site}/{first}" != path
-        stem = first if is_folder else first.partition(".")[0]
+        first, folder, _ = path[len(found.site) + 1 :].partition("/")
+        stem = first if folder else first.partition(".")[0]
         if is_within(path, found.info) or (stem.casefold() in modules and not first.endswith(".pth")):
             taken.append(path)
     return sorted(taken)
 
 
-def _listed(all_rows: Iterable[Iterable[tuple[str, Row]]]) -> Listed:
+def _explain_unread(package: Package, where: ImportPath) -> str:
+    """That nothing was found which leads to an editable package; empty where something was."""
+    folders = (folder for parts in where.namespaces.values() for folder in parts)
+    places = (*package.folders, *package.mapped, *folders, *where.left_out)
+    if not package.editable or package.mapped or any(is_within(p, package.editable) for p in places):
+        return ""
+    return f"{package.name} is editable through a loader that is not read: its modules are not found"
+
+
+def _files_beside(where: ImportPath, oddities: list[str]) -> set[str]:
+    """Every file beside site-packages, but for what lies below these, which is looked at with them."""
+    files: set[str] = set()
+    for top in where.beside:
+        if any(is_within(top, site) for site in where.sites) or top in files:
+            continue
+        below, whole = project_files(top)
+        if not whole:
+            oddities.append(f"{top} holds too much, and after {len(below):,} files nothing is looked at")
+        files.update(below)
+    return files
+
+
+def _list_rows(rows: Iterable[tuple[str, RecordRow]]) -> Listed:
     listed: Listed = {}
-    for rows in all_rows:
-        for path, row in rows:
-            known = listed.get(path)
-            if known is None:
-                listed[path] = (row,)
-            elif row not in known:
-                listed[path] = (*known, row)
+    for path, row in rows:
+        if row not in (known := listed.get(path, ())):
+            listed[path] = (*known, row)
     return listed
 
 
-def _altered(listed: Listed, there: Mapping[str, Stat]) -> dict[str, str]:
+def _find_altered(listed: Listed) -> dict[str, str]:
     altered = {}
-    for path, rows in listed.items():
-        found = there.get(path) or stat_of(path)
-        if found is None:
-            altered[path] = "is absent"
-        elif found.size < 0:
-            altered[path] = "is no file"
-        elif all(row.size not in (-1, found.size) for row in rows):
-            altered[path] = f"has {found.size} bytes, listed are {rows[0].size}"
-    return dict(sorted(altered.items()))
-
-
-def _packages(
-    found: Iterable[Distribution],
-    rows: Mapping[str, tuple[tuple[str, Row], ...]],
-    where: ImportPath,
-    oddities: list[str],
-) -> dict[str, Package]:
-    packages: dict[str, Package] = {}
-    for one in found:
-        first = packages.get(one.name)
-        if first is None:
-            packages[one.name] = _package(one, rows[one.info], where)
-            _say_unread(one, packages[one.name], where, oddities)
-        elif first.site == one.site:
-            oddities.append(f"{one.name} is there twice: {first.version} and {one.version}")
-        elif first.version != one.version:
-            oddities.append(f"{one.name} {one.version} in {one.site} stands behind {first.version}")
-    for one in (d for folder in where.projects for d in distributions(folder)):
-        packages.setdefault(one.name, _project(one))
-    return dict(sorted(packages.items()))
-
-
-def _project(found: Distribution) -> Package:
-    """A package by what stands in the folder of its project, which a ``.pth`` names."""
-    return Package(
-        name=found.name,
-        version=found.version,
-        record_sha256="",
-        editable="" if found.info.endswith("/EGG-INFO") else found.site,
-        direct_url=found.direct_url,
-        site=found.site,
-        info=found.info,
-        folders=(Path(found.site),),
-    )
-
-
-def _package(found: Distribution, rows: tuple[tuple[str, Row], ...], where: ImportPath) -> Package:
-    paths = tuple(path for path, _ in rows)
-    folders = [f for p in paths if p.endswith(".pth") for f in where.by_pth.get(p, ())]
-    mapped = {n: Path(to) for p in paths for n, to in where.by_finder.get(p, {}).items()}
-    # What leads to an editable project has that project's path in it.
-    leads = {p for p in paths if p.endswith(".pth") or p in where.by_finder} if found.editable else set()
-    return Package(
-        name=found.name,
-        version=found.version,
-        record_sha256=record_sha256((r for r in rows if r[0] not in leads), found.site),
-        editable=found.editable,
-        direct_url=found.direct_url,
-        site=found.site,
-        info=found.info,
-        paths=paths,
-        folders=tuple(map(Path, dict.fromkeys(folders))),
-        mapped=mapped,
-    )
-
-
-def _say_unread(found: Distribution, package: Package, where: ImportPath, oddities: list[str]) -> None:
-    """Say of an editable package that nothing was found which leads to it."""
-    leads = {*where.by_pth, *where.by_finder, *where.left_out.values()}
-    if not found.editable or not leads.isdisjoint(package.paths):
-        return
-    files = {os.path.basename(p) for p in package.paths}
-    modules = [
-        imported(line.partition(": ")[2]) for line in where.import_lines if line.partition(": ")[0] in files
-    ]
-    backend = next((b for b in map(loader_named, modules) if b), "")
-    by = f" of {backend}" if backend else ""
-    oddities.append(
-        f"{found.name} is editable through a loader{by} that is not read: its modules are not found"
-    )
+    for path, rows in sorted(listed.items()):
+        there = stat_of(path)
+        if there is None:
+            altered[path] = "is no file" if os.path.lexists(path) else "is absent"
+        elif all(row.size not in (-1, there.st_size) for row in rows):
+            altered[path] = f"has {there.st_size} bytes, listed are {rows[0].size}"
+    return altered

@@ -11,12 +11,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ...errors import BackendError
-from .data import Installed, Package
 from .document import satisfies
 from .files import is_within
-from .folders import module_places
+from .import_path import module_places
+from .look import Installed
+from .packages import Package
 
-_SHOWN = 20
+_MOST_SHOWN = 20
 _SUFFIXES = (".py", ".pyc", ".so", ".pyd")
 
 
@@ -33,7 +34,7 @@ def package_files(installed: Installed, name: str, module: str = "") -> dict[str
         BackendError: there is no such package or module, another version is installed, or its files
             cannot be told.
     """
-    package = _package(installed, name)
+    package = _find_package(installed, name)
     files = _editable_files(installed, package) if package.editable else _listed_files(package)
     if not files:
         lacks = (
@@ -41,28 +42,28 @@ def package_files(installed: Installed, name: str, module: str = "") -> dict[str
         )
         raise BackendError(f"the files of {package.name} cannot be told: {lacks}", where=package.info)
     if module:
-        files = _narrowed(package, files, module)
+        files = _narrow_files(package, files, module)
     return {f"{package.name}/{path}": Path(files[path]) for path in sorted(files)}
 
 
-def _package(installed: Installed, name: str) -> Package:
+def _find_package(installed: Installed, name: str) -> Package:
     where = str(installed.interpreter.python)
     try:
         wanted = Requirement(name)
     except InvalidRequirement:
         raise BackendError(
-            f"{name!r} is no name of a package", where=where, mend="write it as numpy or numpy==2.4.6"
+            f"{name!r} is no name of a package", where=where, hint="write it as numpy or numpy==2.4.6"
         ) from None
     canonical = canonicalize_name(wanted.name)
     package = installed.packages.get(canonical)
     if package is None:
-        near = _nearest(canonical, installed.packages)
+        near = _nearest_names(canonical, installed.packages)
         raise BackendError(f"{wanted.name} is not installed", where=where, valid=near, got=canonical)
     if not satisfies(package, wanted):
         raise BackendError(
             f"{wanted.name} is {package.version}, wanted is {wanted.specifier}",
             where=where,
-            mend=f"pip install {name!r}",
+            hint=f"pip install {name!r}",
         )
     return package
 
@@ -83,12 +84,12 @@ def _is_imported(path: str) -> bool:
 def _editable_files(installed: Installed, package: Package) -> dict[str, str]:
     """Path below where a module is looked for -> file of the project."""
     found: dict[str, str] = {}
-    for folder in map(str, package.folders):
+    for folder in package.folders:
         for path in _seen_below(installed, folder):
             found.setdefault(os.path.relpath(path, folder), path)
     for module, target in package.mapped.items():
         name = module.replace(".", "/")
-        for place in module_places(str(target)):
+        for place in module_places(target):
             # A module that is one file keeps its ending, a package what is below its folder.
             cut = len(place) if os.path.isdir(place) else len(place) - len(_ending(place))
             found.update({f"{name}{path[cut:]}": path for path in _seen_below(installed, place)})
@@ -105,28 +106,30 @@ def _ending(path: str) -> str:
     return name[name.index(".") :] if "." in name else ""
 
 
-def _narrowed(package: Package, files: Mapping[str, str], module: str) -> dict[str, str]:
+def _narrow_files(package: Package, files: Mapping[str, str], module: str) -> dict[str, str]:
     path = module.replace(".", "/")
-    kept = {name: files[name] for name in files if _is_of(name, path)}
+    kept = {name: files[name] for name in files if _is_below_module(name, path)}
     if not kept:
-        valid = sorted(_modules(files, path.rpartition("/")[0]) or _modules(files, ""))
+        valid = sorted(_modules_below(files, path.rpartition("/")[0]) or _modules_below(files, ""))
         raise BackendError(
             f"{package.name} has no module {module!r}",
             where=package.site,
-            valid=valid if len(valid) <= _SHOWN else _nearest(module, valid) or valid[:_SHOWN],
+            valid=valid
+            if len(valid) <= _MOST_SHOWN
+            else _nearest_names(module, valid) or valid[:_MOST_SHOWN],
             got=module,
         )
     return kept
 
 
-def _is_of(name: str, module: str) -> bool:
+def _is_below_module(name: str, module: str) -> bool:
     """Whether a file is a module or below it."""
     if name.startswith(f"{module}/"):
         return True
     return name.startswith(f"{module}.") and "/" not in name[len(module) :] and name.endswith(_SUFFIXES)
 
 
-def _modules(files: Mapping[str, str], parent: str) -> set[str]:
+def _modules_below(files: Mapping[str, str], parent: str) -> set[str]:
     """The modules directly below a package, or on the path, with their full names."""
     start = f"{parent}/" if parent else ""
     found = set()
@@ -139,5 +142,5 @@ def _modules(files: Mapping[str, str], parent: str) -> set[str]:
     return found
 
 
-def _nearest(name: str, names: Iterable[str]) -> list[str]:
+def _nearest_names(name: str, names: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, names, n=5, cutoff=0.6)

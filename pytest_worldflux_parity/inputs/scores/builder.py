@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ScoreTableError
-from .columns import Checked, Columns, checked
-from .table import CurveKey, Points, ScoreTable
+from .columns import CheckedColumns, Columns, check_columns
+from .table import CurveKey, ScoreTable, TablePoints
 from .tasks import task_key
 
 # Which of two runs of one (task, seed, metric) counts. By "one_run" there is only one, in whatever order its
 # rows stand. By "last_point", which is the rule of the earlier system, the last row of a step counts,
 # whatever run it is of.
 DUPLICATES = ("first", "last", "one_run", "last_point")
-_APART = "put the rows of each run together, or each run in a file of its own"
+_HINT_APART = "put the rows of each run together, or each run in a file of its own"
 
 _Ints: TypeAlias = NDArray[np.int64]
 _Floats: TypeAlias = NDArray[np.float64]
@@ -53,37 +55,35 @@ class TableBuilder:
             ScoreTableError: names the file, the row and the field.
         """
         if len(columns):
-            self._blocks.append(_Block(checked(columns), columns.where, columns.is_run))
+            self._blocks.append(_Block(check_columns(columns), columns.where, columns.is_run))
 
-    def table(
-        self, format: str, sha256: str, provenance: Mapping[str, Any], files: Mapping[str, str] | None = None
-    ) -> ScoreTable:
+    def table(self, format: str, files: Mapping[str, str], provenance: Mapping[str, Any]) -> ScoreTable:
         """The table of all rows that were added.
 
         Args:
-            files: those of a folder, as :attr:`ScoreTable.files` has them.
+            files: that were read, as :attr:`ScoreTable.files` has them.
 
         Raises:
             ScoreTableError: there is no score, or two scores contradict each other.
         """
-        points: dict[CurveKey, Points] = {}
+        points: dict[CurveKey, TablePoints] = {}
         nulls: dict[CurveKey, tuple[int, ...]] = {}
         if not self._blocks:
             raise self._empty()
-        chooser = _Chooser(_Rows(self._blocks), self._duplicates)
+        chooser = _Chooser(_SortedRows(self._blocks), self._duplicates)
         for key, task, steps, scores in chooser.curves():
             null = np.isnan(scores)
             if null.any():
                 nulls[key] = tuple(steps[null].tolist())
                 steps, scores = steps[~null], scores[~null]
             if len(steps):
-                points[key] = Points(task, steps, scores)
+                points[key] = TablePoints(task, steps, scores)
         if not points:
             raise self._empty()
         return ScoreTable(
             path=self._path,
             format=format,
-            sha256=sha256,
+            sha256=_sha256_of(files),
             points=points,
             provenance=provenance,
             nulls=nulls,
@@ -91,7 +91,7 @@ class TableBuilder:
             left_out=+chooser.left_out,
             mixed=+chooser.mixed,
             duplicates=self._duplicates,
-            files=files or {"": sha256},
+            files=files,
         )
 
     def _empty(self) -> ScoreTableError:
@@ -99,12 +99,12 @@ class TableBuilder:
 
 
 class _Block(NamedTuple):
-    checked: Checked
+    checked: CheckedColumns
     where: Callable[[int], str]
     is_run: bool
 
 
-class _Rows:
+class _SortedRows:
     """All rows in the order of the files, and their order by (task, seed, metric, step).
 
     Attributes:
@@ -122,21 +122,23 @@ class _Rows:
         self.names = {task_key(name): name for c in reversed(own) for name in reversed(c.tasks)}
         self.tasks = sorted(self.names)
         self.metrics = sorted({name for c in own for name in c.metrics})
-        self.task = _joined([_places(self.tasks, map(task_key, c.tasks), c.task) for c in own])
-        self.metric = _joined([_places(self.metrics, c.metrics, c.metric) for c in own])
-        self.seed = _joined([c.seed for c in own])
-        self.step = _joined([c.step for c in own])
-        self.score = _joined([c.score for c in own])
+        self.task = _join_arrays([_codes_among(self.tasks, map(task_key, c.tasks), c.task) for c in own])
+        self.metric = _join_arrays([_codes_among(self.metrics, c.metrics, c.metric) for c in own])
+        self.seed = _join_arrays([c.seed for c in own])
+        self.step = _join_arrays([c.step for c in own])
+        self.score = _join_arrays([c.score for c in own])
         each = [[(i, code) for code in range(len(c.tasks))] for i, c in enumerate(own)]
         spellings = [spelling for spellings in each for spelling in spellings]
-        self.source = _joined([_places(spellings, s, c.task) for s, c in zip(each, own, strict=True)])
+        self.source = _join_arrays(
+            [_codes_among(spellings, s, c.task) for s, c in zip(each, own, strict=True)]
+        )
         self.curves = {place for place, (i, _) in enumerate(spellings) if blocks[i].is_run}
         # What is the same in all rows takes no memory and sorts nothing.
         keys = [column for column in (self.metric, self.seed, self.task) if column.strides != (0,)]
         self.order = np.lexsort([self.step, *keys])
         new = np.zeros(len(self.order) - 1, bool)
         for column in keys:
-            new |= _changes(column[self.order])
+            new |= _mark_changes(column[self.order])
         self.starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(self.order)]])
 
     def where(self, row: int) -> str:
@@ -152,7 +154,7 @@ class _Rows:
 
     def repeated(self) -> set[int]:
         """Places in ``starts`` of those that have a step twice, rows of two sources, or a step that falls."""
-        again = ~_changes(self.step[self.order]) | _changes(self.source[self.order])
+        again = ~_mark_changes(self.step[self.order]) | _mark_changes(self.source[self.order])
         again |= self.order[1:] < self.order[:-1]
         again[self.starts[1:-1] - 1] = False
         return set((np.searchsorted(self.starts, np.flatnonzero(again), "right") - 1).tolist())
@@ -165,7 +167,7 @@ class _Chooser:
         merged, left_out, mixed: as :class:`ScoreTable` has them.
     """
 
-    def __init__(self, rows: _Rows, duplicates: str | None) -> None:
+    def __init__(self, rows: _SortedRows, duplicates: str | None) -> None:
         self._rows = rows
         self._duplicates = duplicates
         self.merged: Counter[str] = Counter()
@@ -194,8 +196,8 @@ class _Chooser:
             counts = run == (0 if self._duplicates == "first" else run.max())
             self.left_out[task] += int((~counts).sum())
             own, run = own[counts], run[counts]
-        again = ~_changes(self._rows.step[own])
-        differs = again & _changes(self._rows.score[own])
+        again = ~_mark_changes(self._rows.step[own])
+        differs = again & _mark_changes(self._rows.score[own])
         self.merged[task] += int((again & ~differs).sum())
         kept = np.append(True, ~again)
         if self._duplicates == "last_point":
@@ -240,7 +242,7 @@ class _Chooser:
             what = f"the rows of {rows.names[task]} seed {seed} do not say which run is which: cut in their "
             what += f"order they would be {begins.sum() + 1} runs, and no step stands more than {most} times"
             where = rows.where(int(own[at][1:][begins][0]))
-            return ScoreTableError(what, where=where, mend=_APART)
+            return ScoreTableError(what, where=where, hint=_HINT_APART)
         return None
 
     def _refuse_two(self, own: _Ints, differs: _Bools) -> None:
@@ -253,8 +255,10 @@ class _Chooser:
         elif differs.any():
             second = own[1:][differs].min()
             before = own[np.flatnonzero(own == second)[0] - 1]
-            what = f"a second score {_score(rows.score[second])} for {rows.names[task]} seed {seed} step "
-            what += f"{rows.step[second]}, which has {_score(rows.score[before])}"
+            what = (
+                f"a second score {_write_score(rows.score[second])} for {rows.names[task]} seed {seed} step "
+            )
+            what += f"{rows.step[second]}, which has {_write_score(rows.score[before])}"
         elif not self._duplicates and (begins := self._order(ordered).begins).any():
             second = ordered[1:][begins][0]
             more = ", or with `duplicates: one_run` that there is one, in no order"
@@ -262,13 +266,13 @@ class _Chooser:
             return
         one = f"a second curve for {rows.names[task]} seed {seed}, after the one at "
         what = what or one + rows.where(int(ordered[0]))
-        mend = "" if self._duplicates else self._choice(own) + more
-        raise ScoreTableError(what, where=rows.where(int(second)), mend=mend)
+        hint = "" if self._duplicates else self._choice(own) + more
+        raise ScoreTableError(what, where=rows.where(int(second)), hint=hint)
 
     def _choice(self, own: _Ints) -> str:
         """How a suite chooses a run, and what it would choose."""
         if self._mixed(own):
-            return _APART
+            return _HINT_APART
         run, step = self._runs(own), self._rows.step[own]
         first, last = (
             f"(steps {left.min()} to {left.max()})" for left in (step[run == 0], step[run == run.max()])
@@ -295,17 +299,17 @@ class _Order(NamedTuple):
         Rows that stand in no order and have no step twice are one run, and so are rows that do once those
         are left out that repeat another with its score.
         """
-        falls = _falls(step)
-        beside = ~_changes(step) & _changes(score)
+        falls = _mark_falls(step)
+        beside = ~_mark_changes(step) & _mark_changes(score)
         by_step = np.lexsort((score, step))
-        if not (~_changes(step[by_step]) & _changes(score[by_step])).any():
+        if not (~_mark_changes(step[by_step]) & _mark_changes(score[by_step])).any():
             once = step[np.sort(np.unique(step, return_index=True)[1])]
-            if not _falls(once).any() or _is_unordered(_falls(once)):
+            if not _mark_falls(once).any() or _is_unordered(_mark_falls(once)):
                 return cls(np.zeros(len(falls), bool))
         return cls(falls | beside, bool(beside.any()) or _is_unordered(falls))
 
 
-def _falls(step: _Ints) -> _Bools:
+def _mark_falls(step: _Ints) -> _Bools:
     """Where a step falls below the one before, or, where most do, rises above it."""
     moves = np.sign(np.diff(step))
     falls: _Bools = moves < 0 if moves.sum() >= 0 else moves > 0
@@ -317,17 +321,25 @@ def _is_unordered(falls: _Bools) -> bool:
     return bool(4 * falls.sum() > len(falls) + 1 and (falls[1:] & falls[:-1]).any())
 
 
-def _joined(parts: list[NDArray[_T]]) -> NDArray[_T]:
+def _sha256_of(files: Mapping[str, str]) -> str:
+    """Of one file its sha256; of a folder that of names and hashes, as ``wire.tree_sha256`` has it."""
+    if "" in files:
+        return files[""]
+    named = (os.fsencode(name) + b"\0" + bytes.fromhex(files[name]) for name in sorted(files))
+    return hashlib.sha256(b"".join(named)).hexdigest()
+
+
+def _join_arrays(parts: list[NDArray[_T]]) -> NDArray[_T]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _places(names: list[_Name], own: Iterable[_Name], codes: NDArray[np.int32]) -> NDArray[np.int32]:
+def _codes_among(names: list[_Name], own: Iterable[_Name], codes: NDArray[np.int32]) -> NDArray[np.int32]:
     """Codes of a block's own names as places in ``names``."""
     places = np.array([bisect_left(names, name) for name in own], np.int32)
     return np.broadcast_to(places[0], len(codes)) if len(places) == 1 else places[codes]
 
 
-def _changes(values: NDArray[Any]) -> _Bools:
+def _mark_changes(values: NDArray[Any]) -> _Bools:
     """Where a value is not the one before, shape (values - 1,); NaN equals NaN."""
     changes: _Bools = values[1:] != values[:-1]
     if values.dtype.kind == "f":
@@ -335,5 +347,5 @@ def _changes(values: NDArray[Any]) -> _Bools:
     return changes
 
 
-def _score(value: np.float64) -> str:
+def _write_score(value: np.float64) -> str:
     return "null" if np.isnan(value) else repr(float(value))

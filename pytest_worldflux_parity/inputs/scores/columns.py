@@ -3,7 +3,7 @@
     builder = TableBuilder(path, duplicates)
     builder.add(Columns(task="walker-walk", seed=csv["seed"], step=csv["step"], score=csv["reward"],
                         where=csv.where))
-    return builder.table("my_format", sha256(data), provenance={})
+    return {"": sha256(data)}, {}
 
 A column is a list of whatever stands in the file, an array of numbers, or one value that holds for all rows.
 The builder checks and refuses; a reader only finds the columns and says where a row stands.
@@ -26,12 +26,12 @@ from .table import RETURN
 # Beyond this a score is a typing error, and the statistics would overflow (stats.arrays.LARGEST).
 _LARGEST_SCORE = 1e50
 _LARGEST_COUNT = 2**63 - 1
-_COUNT = "not a non-negative integer"
-_FRAMES = "not a whole, non-negative number of frames"
-_SCORE = f"not a finite number of at most {_LARGEST_SCORE:g} in size"
-_NAME = "not a name"
+_NO_COUNT = "not a non-negative integer"
+_NO_FRAMES = "not a whole, non-negative number of frames"
+_NO_SCORE = f"not a finite number of at most {_LARGEST_SCORE:g} in size"
+_NO_NAME = "not a name"
 # float() would take "1_000", " 1", "nan" and digits of any script.
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 _LONGEST_NUMBER = 60
 
 Column: TypeAlias = "list[Any] | NDArray[np.float64] | NDArray[np.int64]"
@@ -65,7 +65,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedColumns:
     """Columns whose every value is what it must be.
 
     Attributes:
@@ -84,49 +84,49 @@ class Checked:
     score: NDArray[np.float64]
 
 
-def checked(columns: Columns) -> Checked:
+def check_columns(columns: Columns) -> CheckedColumns:
     """Columns as arrays.
 
     Raises:
         ScoreTableError: names the file, the first row with something else in it, and the field.
     """
     rows = len(columns)
-    tasks, task, bad_task = _names(columns.task, rows)
-    seed, bad_seed = _whole(_column(columns.seed, rows), as_text=True)
-    step, bad_step = _whole(columns.step)
-    metrics, metric, bad_metric = _names(columns.metric, rows)
-    score, bad_score = _scores(columns.score)
+    tasks, task, bad_task = _check_names(columns.task, rows)
+    seed, bad_seed = _check_whole(_expand_column(columns.seed, rows), as_text=True)
+    step, bad_step = _check_whole(columns.step)
+    metrics, metric, bad_metric = _check_names(columns.metric, rows)
+    score, bad_score = _check_scores(columns.score)
     bad = [
-        (bad_task, "task", columns.task, _NAME),
-        (bad_seed, "seed", columns.seed, _COUNT),
-        (bad_step, "step", columns.step, _FRAMES),
-        (bad_metric, "metric", columns.metric, _NAME),
-        (bad_score, "score", columns.score, _SCORE),
+        (bad_task, "task", columns.task, _NO_NAME),
+        (bad_seed, "seed", columns.seed, _NO_COUNT),
+        (bad_step, "step", columns.step, _NO_FRAMES),
+        (bad_metric, "metric", columns.metric, _NO_NAME),
+        (bad_score, "score", columns.score, _NO_SCORE),
     ]
     row, name, values, why = min(bad, key=lambda found: rows if found[0] is None else found[0])
     if row is not None:
-        raise _refused(columns.where(row), name, _column(values, rows)[row], why)
-    return Checked(tasks, task, metrics, metric, seed, step, score)
+        raise _explain_refusal(columns.where(row), name, _expand_column(values, rows)[row], why)
+    return CheckedColumns(tasks, task, metrics, metric, seed, step, score)
 
 
-def number(text: str) -> int | float | None:
+def parse_number(text: str) -> int | float | None:
     """The number that a cell of text says in plain digits, or None."""
-    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+    if len(text) > _LONGEST_NUMBER or not _PLAIN_NUMBER.fullmatch(text):
         return None
     return int(text) if text.isdecimal() else float(text)
 
 
-def _refused(where: str, name: str, value: object, why: str) -> ScoreTableError:
+def _explain_refusal(where: str, name: str, value: object, why: str) -> ScoreTableError:
     if value is MISSING:
         return ScoreTableError(f"{name} is missing", where=where)
-    return ScoreTableError(f"{name} is {shown(value)}, {why}", where=where)
+    return ScoreTableError(f"{name} is {show_value(value)}, {why}", where=where)
 
 
-def _column(values: object, rows: int) -> Column:
+def _expand_column(values: object, rows: int) -> Column:
     return values if isinstance(values, list | np.ndarray) else [values] * rows
 
 
-def _names(values: object, rows: int) -> tuple[tuple[str, ...], NDArray[np.int32], int | None]:
+def _check_names(values: object, rows: int) -> tuple[tuple[str, ...], NDArray[np.int32], int | None]:
     """Distinct names, codes, and the first row without a name."""
     if not isinstance(values, list):
         codes = np.broadcast_to(np.int32(0), rows)
@@ -142,7 +142,7 @@ def _is_name(value: object) -> bool:
     return type(value) is str and value.isprintable() and bool(value.strip())
 
 
-def _whole(values: Column, as_text: bool = False) -> tuple[NDArray[np.int64], int | None]:
+def _check_whole(values: Column, as_text: bool = False) -> tuple[NDArray[np.int64], int | None]:
     """Whole numbers from 0, and the first row that has none."""
     if isinstance(values, list):
         # A single type is turned into an array at once; -1 stands for what is no such number.
@@ -150,25 +150,25 @@ def _whole(values: Column, as_text: bool = False) -> tuple[NDArray[np.int64], in
         if kinds == {float} or (kinds == {int} and 0 <= min(values) <= max(values) <= _LARGEST_COUNT):
             values = np.array(values)
         else:
-            values = np.array([_whole_one(value, as_text) for value in values], np.int64)
+            values = np.array([_to_whole(value, as_text) for value in values], np.int64)
     with np.errstate(invalid="ignore"):
         good = (values >= 0) & (values < 2.0**63) & (np.floor(values) == values)
-        return np.ma.getdata(values).astype(np.int64), _first(~np.ma.filled(good, False))
+        return np.ma.getdata(values).astype(np.int64), _first_bad(~np.ma.filled(good, False))
 
 
-def _whole_one(value: object, as_text: bool) -> int:
+def _to_whole(value: object, as_text: bool) -> int:
     if as_text and type(value) is str:
-        value = number(value)
+        value = parse_number(value)
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else -1
 
 
-def _scores(values: Column) -> tuple[NDArray[np.float64], int | None]:
+def _check_scores(values: Column) -> tuple[NDArray[np.float64], int | None]:
     """Finite numbers, NaN for None, and the first row that has something else."""
     if isinstance(values, np.ndarray):
         scores = np.ma.filled(values.astype(np.float64), np.nan)
-        return scores, _first(~((abs(scores) <= _LARGEST_SCORE) | np.ma.getmaskarray(values)))
+        return scores, _first_bad(~((abs(scores) <= _LARGEST_SCORE) | np.ma.getmaskarray(values)))
     # Exact types: true is no number. An integer may be too large for a float, so size comes first.
     if set(map(type, values)) <= {int, float, type(None)}:
         try:
@@ -186,7 +186,7 @@ def _is_score(value: Any) -> bool:
     return (type(value) is float or type(value) is int) and abs(value) <= _LARGEST_SCORE
 
 
-def _first(bad: NDArray[np.bool_]) -> int | None:
+def _first_bad(bad: NDArray[np.bool_]) -> int | None:
     return int(bad.argmax()) if bad.any() else None
 
 
@@ -198,7 +198,7 @@ class _Missing:
 MISSING = _Missing()
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """A value for an error line, cut at 60 characters."""
     if isinstance(value, np.generic | np.ma.core.MaskedConstant):
         value = value.tolist()

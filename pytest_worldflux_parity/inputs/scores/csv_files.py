@@ -1,10 +1,9 @@
-"""CSV files as columns: read by numpy where all cells are plain numbers, and else row by row."""
+"""CSV files as columns, so many rows at a time."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -15,21 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ScoreTableError
-from .columns import Column, number, shown
-from .files import decoded
+from .columns import Column, parse_number, show_value
+from .files import decode_text
 
 if TYPE_CHECKING:
     from _csv import Reader
 
-# What plain numbers, and the lines that they stand in, are written with.
-_PLAIN = b"0123456789+-.eE,\r\n"
-_INK = re.compile(rb"\S")
+# What plain numbers are written with.
 _PLAIN_TEXT = dict.fromkeys(map(ord, "0123456789+-.eE,"))
 _OTHER_SEPARATORS = (";", "\t", "|")
 # Whole numbers up to this are exact as floats.
 _EXACT = 2.0**53
 # Rows that stand in memory as text at a time: fewer lists than have Python look for garbage (700).
-_CHUNK = 512
+_ROWS_AT_ONCE = 512
 
 
 class CsvFile:
@@ -51,7 +48,7 @@ class CsvFile:
         with self._refusing(reader):
             self.header: list[str] = next(filter(any, reader), [])
         if len(set(self.header)) != len(self.header):
-            raise ScoreTableError(f"a column stands twice in {shown(self.header)}", where=f"{file}:1")
+            raise ScoreTableError(f"a column stands twice in {show_value(self.header)}", where=f"{file}:1")
 
     def _refuse_other_separator(self) -> None:
         header = self._data.lstrip().partition(b"\n")[0]
@@ -60,7 +57,7 @@ class CsvFile:
             raise ScoreTableError(
                 f"not CSV: cells are parted by {other!r}, and not by commas",
                 where=f"{self.file}:1",
-                mend="export it with commas, and with points in numbers",
+                hint="export it with commas, and with points in numbers",
             )
 
     def columns(self, numbers: Collection[str], texts: Collection[str] = ()) -> dict[str, Column]:
@@ -75,40 +72,24 @@ class CsvFile:
             ScoreTableError: names the line with too few or too many cells; or there is no row.
         """
         names = [name for name in self.header if name in numbers or name in texts]
-        plain = None if any(name in texts for name in names) else self._plain()
-        if plain is not None:
-            return {name: plain[:, self.header.index(name)] for name in names}
         found: dict[str, list[Column]] = {name: [] for name in names}
         known: dict[str, str] = {}
         for cells in self._chunks():
             for name in names:
                 own = cells[self.header.index(name)]
-                found[name].append([known.setdefault(c, c) for c in own] if name in texts else _numbers(own))
+                found[name].append(
+                    [known.setdefault(c, c) for c in own] if name in texts else _parse_numbers(own)
+                )
         if not any(found.values()):
             raise ScoreTableError("no row below the header", where=str(self.file))
-        return {name: _joined(parts) for name, parts in found.items()}
+        # One after the other, so that no more than one column stands in memory twice.
+        return {name: _join_columns(found.pop(name)) for name in names}
 
     def where(self, row: int) -> str:
         """``file:line`` of a row, counted from 0 below the header."""
         reader = self._reader()
         next(islice(filter(any, reader), row + 1, None))
         return f"{self.file}:{reader.line_num}"
-
-    def _plain(self) -> NDArray[np.float64] | None:
-        """All cells, shape (rows, columns), where numpy reads them and none could be read otherwise."""
-        end = self._data.find(b"\n") % (len(self._data) + 1) + 1
-        marks = self._data.translate(None, _PLAIN)
-        returns = self._data.count(b"\r") - self._data.count(b"\r\n")
-        if returns or marks != self._data[:end].translate(None, _PLAIN) or not _INK.search(self._data, end):
-            return None
-        lines = self._lines()
-        next(lines)
-        try:
-            cells = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
-        except ValueError:
-            return None
-        known = cells.shape[1] == len(self.header) and (abs(cells) < _EXACT).all()
-        return cells if known else None
 
     def _chunks(self) -> Iterator[list[tuple[str, ...]]]:
         """Cells by column, of so many rows at a time."""
@@ -117,7 +98,7 @@ class CsvFile:
         next(rows)
         while True:
             with self._refusing(reader):
-                chunk = list(islice(rows, _CHUNK))
+                chunk = list(islice(rows, _ROWS_AT_ONCE))
             if not chunk:
                 return
             if set(map(len, chunk)) != {width}:
@@ -137,14 +118,14 @@ class CsvFile:
         except csv.Error as error:
             raise ScoreTableError(f"not CSV: {error}", where=f"{self.file}:{reader.line_num}") from None
         except UnicodeDecodeError:
-            decoded(self._data, self.file)
+            decode_text(self._data, self.file)
             raise
 
     def _lines(self) -> io.TextIOWrapper:
         return io.TextIOWrapper(io.BytesIO(self._data), encoding="utf-8-sig", newline="")
 
 
-def _numbers(cells: Sequence[str]) -> Column:
+def _parse_numbers(cells: Sequence[str]) -> Column:
     if not ",".join(cells).translate(_PLAIN_TEXT):
         try:
             values = np.fromiter(map(float, cells), np.float64)
@@ -153,7 +134,7 @@ def _numbers(cells: Sequence[str]) -> Column:
         else:
             if (abs(values) < _EXACT).all():
                 return values
-    each = [number(cell) if cell else None for cell in cells]
+    each = [parse_number(cell) if cell else None for cell in cells]
     if any(cell and value is None for cell, value in zip(cells, each, strict=True)):
         return [cell or None if value is None else value for cell, value in zip(cells, each, strict=True)]
     values = np.array(each, np.float64)
@@ -161,7 +142,7 @@ def _numbers(cells: Sequence[str]) -> Column:
     return np.ma.array(values, mask=empty) if (empty | (abs(values) < _EXACT)).all() else each
 
 
-def _joined(parts: list[Column]) -> Column:
+def _join_columns(parts: list[Column]) -> Column:
     if all(isinstance(part, np.ndarray) for part in parts):
         masked = any(isinstance(part, np.ma.MaskedArray) for part in parts)
         joined: NDArray[np.float64] = (np.ma.concatenate if masked else np.concatenate)(parts)

@@ -27,7 +27,7 @@ def window(curve: Sequence[CurvePoint], eval_window: EvalWindow = 1) -> Sequence
     Raises:
         StatisticsError: the curve is empty or not in order, or the window is below 1.
     """
-    points = _checked(curve)
+    points = _require_order(curve)
     size = eval_window["frames"] if isinstance(eval_window, Mapping) else eval_window
     if size < 1:
         raise StatisticsError(f"eval_window is {size}, not a positive number", where="curve")
@@ -50,7 +50,7 @@ def auc_return(curve: Sequence[CurvePoint]) -> float:
     Raises:
         StatisticsError: the curve is empty or not in order.
     """
-    points = _checked(curve)
+    points = _require_order(curve)
     if len(points) == 1:
         return points[0].value
     span = points[-1].step - points[0].step
@@ -82,7 +82,7 @@ def nulls_at(
     return tuple(s for s in nulls if low <= s <= max(end.step, budget.step * (1 + budget.tolerance)))
 
 
-def _checked(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
+def _require_order(curve: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
     if not curve:
         raise StatisticsError("an empty curve has no score", where="curve")
     if any(a.step >= b.step for a, b in pairwise(curve)):

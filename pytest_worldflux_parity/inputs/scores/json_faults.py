@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
-_CONSTANTS = ("NaN", "Infinity", "-Infinity")
+_JSON_CONSTANTS = ("NaN", "Infinity", "-Infinity")
 # As the parser has it (sys.get_int_max_str_digits).
 _MOST_DIGITS = 4300
 
@@ -37,11 +37,11 @@ def fault_in(text: str, end: int) -> Fault:
         token = match.group()
         if match.end() > end:
             break
-        what = _what(token, inside)
+        what = _explain_token(token, inside)
         if what:
-            return Fault(what, _path(inside), match.start())
-        _step(token, inside)
-    return Fault("", _path(inside), end)
+            return Fault(what, _write_path(inside), match.start())
+        _step_over(token, inside)
+    return Fault("", _write_path(inside), end)
 
 
 def line_of_row(text: str, row: int) -> int:
@@ -52,22 +52,22 @@ def line_of_row(text: str, row: int) -> int:
             above = [opened.at for opened in inside[:-1]]
             if above in ([], ["scores"]):
                 return text.count("\n", 0, match.start()) + 1
-        _step(match.group(), inside)
+        _step_over(match.group(), inside)
     raise IndexError(row)
 
 
-def _what(token: str, inside: list[_Open]) -> str:
+def _explain_token(token: str, inside: list[_Open]) -> str:
     """How a token is at fault; empty where it is not."""
-    if token in _CONSTANTS:
+    if token in _JSON_CONSTANTS:
         return f"{token} is not a number"
     if len(token) > _MOST_DIGITS and token.removeprefix("-").isdecimal():
         return f"a number of {len(token)} digits"
-    if token[0] == '"' and _takes_key(inside) and (key := _text(token)) in inside[-1].keys:
+    if token[0] == '"' and _takes_key(inside) and (key := _decode_token(token)) in inside[-1].keys:
         return f"the key {key[:60]!a} stands twice in one object"
     return ""
 
 
-def _step(token: str, inside: list[_Open]) -> None:
+def _step_over(token: str, inside: list[_Open]) -> None:
     if token in ("{", "["):
         inside.append(_Open(token == "{", None if token == "{" else 0))
     elif token in ("}", "]"):
@@ -76,18 +76,18 @@ def _step(token: str, inside: list[_Open]) -> None:
         at = inside[-1].at
         inside[-1].at = at + 1 if isinstance(at, int) else None
     elif token[0] == '"' and _takes_key(inside):
-        inside[-1].at = _text(token)
-        inside[-1].keys.add(_text(token))
+        inside[-1].at = _decode_token(token)
+        inside[-1].keys.add(_decode_token(token))
 
 
 def _takes_key(inside: list[_Open]) -> bool:
     return bool(inside) and inside[-1].is_object and inside[-1].at is None
 
 
-def _text(token: str) -> str:
+def _decode_token(token: str) -> str:
     return str(json.loads(token, strict=False))
 
 
-def _path(inside: list[_Open]) -> str:
+def _write_path(inside: list[_Open]) -> str:
     steps = (f"[{o.at}]" if isinstance(o.at, int) else f".{o.at[:60]}" for o in inside if o.at is not None)
     return "".join(steps).removeprefix(".")

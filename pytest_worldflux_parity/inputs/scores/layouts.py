@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from .tasks import names_kind, names_run, names_task
 from .templates import Template
-
-# Of TD-MPC2, logs/<task>/<seed>/<exp_name>/eval.csv (common/parser.py, common/logger.py).
-_TDMPC2 = {"files": "**/{task}/{seed}/{exp}/eval.csv", "score": "episode_reward"}
-# Of DreamerV3, <logdir>/scores.jsonl beside the configuration (dreamerv3/main.py); its steps are frames.
-_DREAMERV3 = {"files": "**/scores.jsonl", "beside": "config.yaml", "score": "episode/score"}
-# What each format says itself.
-OWN: Mapping[str, Mapping[str, Any]] = {
-    "columns": {}, "dreamerv3_logs": _DREAMERV3, "tdmpc2_logs": _TDMPC2,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

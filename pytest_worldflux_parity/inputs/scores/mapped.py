@@ -9,9 +9,9 @@ names another.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,68 +20,67 @@ import yaml
 
 from ...errors import ScoreTableError
 from .builder import TableBuilder
-from .columns import MISSING, Column, Columns, number, shown
+from .columns import MISSING, Column, Columns, parse_number, show_value
 from .csv_files import CsvFile
-from .files import decoded, parsed_row, read_bytes, sha256, unpacked
-from .layouts import OWN, Layout
-from .table import RETURN, ScoreTable
+from .files import decode_text, lines_of, parsed_row, read_bytes, sha256_of_bytes, unpack_gzip
+from .layouts import Layout
+from .table import RETURN
 from .tasks import names_metric
 
 # How an export of a chart of W&B names, beside a column, the lowest and highest values behind its cells.
-BOUNDS = ("__MIN", "__MAX")
+BOUND_SUFFIXES = ("__MIN", "__MAX")
 JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 # What the names of a file and of a column, and a file beside it, say of all rows: column -> value.
 Said = Mapping[str, object]
+# (Column, of which rows) -> what they say there -> the file that says so.
+Whose = dict[tuple[str, str], dict[str, Path]]
 
 
-def load(path: Path, duplicates: str | None, columns: Mapping[str, Any], format: str) -> ScoreTable:
+def read(
+    path: Path, builder: TableBuilder, columns: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Read a file or a folder.
 
     Args:
-        columns: as a suite has them; over those that the format has itself.
+        columns: as a suite has them, over those that the format has itself.
 
     Raises:
         ScoreTableError: naming file, row and field; or the columns are not those of the file.
     """
-    layout = Layout(**{**OWN[format], **columns})
-    builder = TableBuilder(path, duplicates)
+    layout = Layout(**columns)
     hashes: dict[str, str] = {}
-    whose: dict[tuple[str, str], dict[str, Path]] = {}
+    whose: Whose = {}
     choices: dict[str, dict[str, bool]] = {}
     bare: list[str] = []
-    for file, name, said in _found(path, layout):
-        beside, named = _beside(file, path, layout) if layout.beside else ({}, {})
+    for file, name, said in _find_files(path, layout):
+        beside, named = _read_beside(file, path, layout) if layout.beside else ({}, {})
         said = {**beside, **said}
         if not _are_chosen(said, layout, choices):
             continue
         data = read_bytes(file)
-        hashes |= {**named, name: sha256(data)}
-        data = unpacked(data, file)
+        hashes |= {**named, name: sha256_of_bytes(data)}
+        data = unpack_gzip(data, file)
         if name and has_no_row(file, data):
             bare.append(name)
             continue
-        rows = _Rows(source(file, data), layout, said)
+        rows = _MappedRows(open_columns(file, data), layout, said)
         parts = list(rows.columns())
         for part in parts:
             builder.add(part)
-        for column, task, value in rows.whose() if parts else ():
-            whose.setdefault((column, task and f"the task {task}"), {})[value] = file
-        _refuse_several(rows.several_runs() if parts else {})
-        for column, found in rows.choices.items():
-            choices.setdefault(column, {}).update(found)
+        several: Whose = {}
+        for found, claims in ((whose, rows.whose()), (several, rows.runs())) if parts else ():
+            for column, of, value in claims:
+                found.setdefault((column, of), {})[value] = file
+        _refuse_several(several)
+        for column, values in rows.choices.items():
+            choices.setdefault(column, {}).update(values)
     _refuse_several(whose)
     _refuse_no_choice(path, layout, choices)
-    if list(hashes) == [""]:
-        return builder.table(format, hashes[""], {})
-    digest = hashlib.sha256()
-    for name in sorted(hashes):
-        digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(hashes[name]))
-    note = {"files_without_rows": ", ".join(bare)} if bare else {}
-    return builder.table(format, digest.hexdigest(), note, hashes)
+    return hashes, {"files_without_rows": ", ".join(bare)} if bare else {}
 
 
-def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
+def _find_files(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
     """Each file, its name within the folder ("" of a table that is one file), and what its name says."""
     if not path.is_dir():
         found = layout.path.match(path.name) if layout.path else None
@@ -91,7 +90,7 @@ def _found(path: Path, layout: Layout) -> Iterator[tuple[Path, str, Said]]:
         raise ScoreTableError(
             "is a folder, and columns do not say which of its files are read",
             where=str(path),
-            mend='add `files: "{task}/{seed}/*.csv"` to columns, in the form that they have',
+            hint='add `files: "{task}/{seed}/*.csv"` to columns, in the form that they have',
         )
     named = [(name, found) for name in file_names(path) if (found := layout.path.match(name)) is not None]
     if not named:
@@ -113,23 +112,23 @@ def _are_chosen(said: Said, layout: Layout, choices: dict[str, dict[str, bool]])
     return all(choices[name][str(said[name])] for name in asked)
 
 
-def _beside(file: Path, path: Path, layout: Layout) -> tuple[Said, dict[str, str]]:
+def _read_beside(file: Path, path: Path, layout: Layout) -> tuple[Said, dict[str, str]]:
     """What the YAML file beside a file says, and its name and sha256: it is a file of the table too."""
     other, folder = (Path(os.path.normpath(p)) for p in (file.parent / layout.beside, path))
     if not path.is_dir() or not other.is_relative_to(folder):
         what = f"{other} says what these scores are of, and is not in the folder that is the table"
-        raise ScoreTableError(what, where=str(file), mend="name the folder that holds both")
+        raise ScoreTableError(what, where=str(file), hint="name the folder that holds both")
     data = read_bytes(other)
     try:
         # Texts alone: a program's own settings may be read in two ways, and none of them is asked.
-        document = yaml.load(decoded(data, other), Loader=yaml.BaseLoader)
+        document = yaml.load(decode_text(data, other), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError):
         raise ScoreTableError("not YAML", where=str(other)) from None
     if not isinstance(document, dict):
         raise ScoreTableError("is no mapping of keys", where=str(other))
     said = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
     asked = {key: said[key] for key in (*(said.keys() & layout.words), *layout.kinds(said))}
-    return asked, {other.relative_to(folder).as_posix(): sha256(data)}
+    return asked, {other.relative_to(folder).as_posix(): sha256_of_bytes(data)}
 
 
 def has_no_row(file: Path, data: bytes) -> bool:
@@ -142,7 +141,7 @@ def _is_json_lines(file: Path) -> bool:
     return file.name.lower().endswith(JSONL)
 
 
-class Source(Protocol):
+class ColumnSource(Protocol):
     """A file as columns."""
 
     @property
@@ -166,14 +165,12 @@ class _JsonLines:
         self._rows: list[tuple[int, dict[str, Any]]] = []
         # Of each key the first value that is no JSON for scores: only where it is asked for is it a fault.
         self._faults: dict[str, tuple[int, str]] = {}
-        # Only these end a line: a JSON string may hold what else str.splitlines cuts at.
-        for line, text in enumerate(decoded(data, file).replace("\r\n", "\n").split("\n"), start=1):
-            if text.strip():
-                row, faults = parsed_row(text, file, line)
-                if not isinstance(row, dict):
-                    raise ScoreTableError(f"{shown(row)} is not an object", where=f"{file}:{line}")
-                self._rows.append((line, row))
-                self._faults = {key: (line, what) for key, what in faults.items()} | self._faults
+        for line, text in lines_of(decode_text(data, file)):
+            row, faults = parsed_row(text, file, line)
+            if not isinstance(row, dict):
+                raise ScoreTableError(f"{show_value(row)} is not an object", where=f"{file}:{line}")
+            self._rows.append((line, row))
+            self._faults = {key: (line, what) for key, what in faults.items()} | self._faults
         self.header = list(dict.fromkeys(key for _, row in self._rows for key in row))
         if not self.header:
             raise ScoreTableError("the file holds no row", where=str(file))
@@ -189,7 +186,7 @@ class _JsonLines:
         return f"{self.file}:{self._rows[row][0]}"
 
 
-def source(file: Path, data: bytes) -> Source:
+def open_columns(file: Path, data: bytes) -> ColumnSource:
     """A file as columns, by its name.
 
     Raises:
@@ -198,17 +195,17 @@ def source(file: Path, data: bytes) -> Source:
     return _JsonLines(file, data) if _is_json_lines(file) else CsvFile(file, data)
 
 
-class _Rows:
+class _MappedRows:
     """The rows of one file that count, and what is said of all of them."""
 
-    def __init__(self, source: Source, layout: Layout, said: Said) -> None:
+    def __init__(self, source: ColumnSource, layout: Layout, said: Said) -> None:
         self._source = source
         self._layout = layout
         self._said = said
         # Of each column of ``where``: its values as text, and whether they are chosen.
         self.choices: dict[str, dict[str, bool]] = {}
         self._runs = self._score_columns()
-        bounds = [name + bound for name in self._runs for bound in BOUNDS]
+        bounds = [name + bound for name in self._runs for bound in BOUND_SUFFIXES]
         numbers = {self._found(layout.step, "step"), layout.seed, *self._runs, *bounds}
         words = {*layout.words, *layout.kinds(source.header), *layout.tasks(source.header)}
         words |= {*layout.runs(source.header)}
@@ -222,37 +219,33 @@ class _Rows:
             yield from self._one(name, {**self._said, **run})
 
     def whose(self) -> Iterator[tuple[str, str, str]]:
-        """What the rows say that they are of: column, task, value, of which each column and task has one.
+        """What the rows say that they are of: column, of which rows, value, of which each has one.
 
-        A column that names an agent or a metric has one in all rows; then the task is empty.
+        A column that names an agent or a metric has one in all rows; one that names a task one for each task.
         """
         said, rows = (self._said, *self._runs.values()), self._counted()
         for name in self._layout.kinds(dict.fromkeys([*self._cells, *(key for s in said for key in s)])):
             own = [s[name] for s in said if name in s]
             cells = self._taken(name, rows) if name in self._cells else own
-            values = dict.fromkeys(str(cell) for cell in cells if cell is not MISSING)
-            yield from ((name, "", value) for value in values)
+            yield from (
+                (name, "", value) for value in dict.fromkeys(map(str, cells)) if value != str(MISSING)
+            )
         task = self._layout.task
         for name in self._layout.tasks(self._cells):
-            values = self._taken(name, rows)
-            tasks = self._taken(task, rows) if task in self._cells else [self._said.get(task)] * len(values)
-            pairs = zip(map(str, tasks), map(str, values), strict=True)
-            yield from ((name, of, value) for of, value in dict.fromkeys(pairs))
+            tasks = self._taken(task, rows) if task in self._cells else repeat(self._said.get(task))
+            pairs = zip(map(str, tasks), map(str, self._taken(name, rows)), strict=False)
+            yield from ((name, f"the task {of}", value) for of, value in dict.fromkeys(pairs))
 
-    def several_runs(self) -> dict[tuple[str, str], dict[str, Path]]:
-        """What the columns that name a run say of each task and seed, (column, which) -> value -> file."""
-        found: dict[tuple[str, str], dict[str, Path]] = {}
+    def runs(self) -> Iterator[tuple[str, str, str]]:
+        """What the columns that name a run say of each task and seed, as :meth:`whose` has it."""
         for name in self._layout.runs(self._cells):
             for score, run in self._runs.items():
                 rows, said = self._scored(score), {**self._said, **run}
-                fields = [self._field(key, said, rows) for key in ("task", "seed")]
-                fields = [own if isinstance(own, list | np.ndarray) else [own] * len(rows) for own in fields]
-                texts = (map(str, own) for own in (*fields, self._taken(name, rows)))
-                for task, seed, value in dict.fromkeys(zip(*texts, strict=True)):
-                    found.setdefault((name, f"the task {task} and seed {seed.removesuffix('.0')}"), {})[
-                        value
-                    ] = self._source.file
-        return found
+                fields = (self._field(key, said, rows) for key in ("task", "seed"))
+                each = (own if isinstance(own, list | np.ndarray) else repeat(own) for own in fields)
+                texts = (map(str, own) for own in (*each, self._taken(name, rows)))
+                for task, seed, value in dict.fromkeys(zip(*texts, strict=False)):
+                    yield name, f"the task {task} and seed {seed.removesuffix('.0')}", value
 
     def _counted(self) -> Sequence[int]:
         """The rows that count and have a score of any run."""
@@ -268,15 +261,11 @@ class _Rows:
         if not runs:
             what = f"no column of the form {layout.score}"
             raise ScoreTableError(what, where=str(self._source.file), valid=self._names)
-        for name, wanted in layout.where.items():
-            if all(name in run for run in runs.values()):
-                self.choices[name] = {str(run[name]): is_same(run[name], wanted) for run in runs.values()}
-                runs = {column: run for column, run in runs.items() if is_same(run[name], wanted)}
-        return runs
+        return {column: run for column, run in runs.items() if _are_chosen(run, layout, self.choices)}
 
     @property
     def _names(self) -> list[str]:
-        return [name for name in self._source.header if not name.endswith(BOUNDS)]
+        return [name for name in self._source.header if not name.endswith(BOUND_SUFFIXES)]
 
     def _found(self, name: str, key: str) -> str:
         if name in self._source.header:
@@ -339,35 +328,36 @@ class _Rows:
         if name in self._cells:
             for i, cell in zip(rows, self._taken(name, rows), strict=True):
                 if not is_same(cell, said[name]):
-                    what = f"{name} is {shown(cell)}, and {shown(said[name])} by the name of file or column"
+                    what = f"{name} is {show_value(cell)}, and {show_value(said[name])} by the name of file"
+                    what += " or column"
                     raise ScoreTableError(what, where=self._source.where(i))
         return said[name]
 
     def _refuse_means(self, name: str) -> None:
         """Refuse a column of W&B whose cells are means: of several runs, or of several steps."""
-        if any(name + bound not in self._cells for bound in BOUNDS):
+        if any(name + bound not in self._cells for bound in BOUND_SUFFIXES):
             return
-        low, middle, high = (self._taken(n, self._kept) for n in (name + BOUNDS[0], name, name + BOUNDS[1]))
+        low, middle, high = (
+            self._taken(n, self._kept) for n in (name + BOUND_SUFFIXES[0], name, name + BOUND_SUFFIXES[1])
+        )
         for i, *cells in zip(self._kept, low, middle, high, strict=True):
             if cells[0] != cells[2] or cells[1] != cells[0]:
-                what = (
-                    f"{name} is a mean of scores from {shown(cells[0])} to {shown(cells[2])}, no run's score"
-                )
-                mend = "export the runs without grouping, and every point of them"
-                raise ScoreTableError(what, where=self._source.where(i), mend=mend)
+                least, most = show_value(cells[0]), show_value(cells[2])
+                what = f"{name} is a mean of scores from {least} to {most}, no run's score"
+                hint = "export the runs without grouping, and every point of them"
+                raise ScoreTableError(what, where=self._source.where(i), hint=hint)
 
 
 def _refuse_several(whose: Mapping[tuple[str, str], Mapping[str, Path]]) -> None:
     for (column, which), values in whose.items():
         if len(values) > 1:
-            first = next(iter(values))
-            of = f" for {which}" if which else ""
+            first, of = next(iter(values)), f" for {which}" if which else ""
             apart = f", or read each as a metric: `metric: {column}`" if names_metric(column) else ""
             raise ScoreTableError(
                 f"scores of {len(values)} values of {column}{of} in one table",
                 where=", ".join(map(str, dict.fromkeys(values.values()))),
                 valid=values,
-                mend=f"choose one in columns: `where: {{{column}: {first}}}`{apart}",
+                hint=f"choose one in columns: `where: {{{column}: {first}}}`{apart}",
             )
 
 
@@ -375,7 +365,7 @@ def _refuse_no_choice(path: Path, layout: Layout, choices: Mapping[str, Mapping[
     for column, values in choices.items():
         if not any(values.values()):
             wanted = layout.where[column]
-            what = f"no row has {shown(wanted)} in {column}"
+            what = f"no row has {show_value(wanted)} in {column}"
             raise ScoreTableError(what, where=str(path), valid=values, got=wanted)
 
 
@@ -394,7 +384,7 @@ def is_same(cell: object, wanted: object) -> bool:
     if isinstance(wanted, bool) or isinstance(cell, bool):
         return str(cell).lower() == str(wanted).lower()
     if is_number(wanted) and isinstance(cell, str):
-        return number(cell) == wanted
+        return parse_number(cell) == wanted
     if is_number(cell) and isinstance(wanted, str):
-        return number(wanted) == cell
+        return parse_number(wanted) == cell
     return cell == wanted

@@ -35,7 +35,7 @@ class ScoreRow(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Points(Sequence[CurvePoint]):
+class TablePoints(Sequence[CurvePoint]):
     """One curve in order of step: arrays, of which points are made as they are asked for.
 
     Attributes:
@@ -59,7 +59,7 @@ class Points(Sequence[CurvePoint]):
     def __getitem__(self, at: slice) -> tuple[CurvePoint, ...]: ...
     def __getitem__(self, at: int | slice) -> CurvePoint | tuple[CurvePoint, ...]:
         if isinstance(at, slice):
-            return tuple(Points(self.task, self.steps[at], self.scores[at]))
+            return tuple(TablePoints(self.task, self.steps[at], self.scores[at]))
         return CurvePoint(int(self.steps[at]), float(self.scores[at]))
 
 
@@ -85,7 +85,7 @@ class ScoreTable:
     path: Path
     format: str
     sha256: str
-    points: Mapping[CurveKey, Points]
+    points: Mapping[CurveKey, TablePoints]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     nulls: Mapping[CurveKey, tuple[int, ...]] = field(default_factory=dict)
     merged: Mapping[str, int] = field(default_factory=dict)

@@ -28,23 +28,23 @@ def task_key(task: str) -> str:
 
 def names_task(column: str) -> bool:
     """Whether a column of this name says which task its rows are of."""
-    return _names(_OF_TASK, column)
+    return _is_named_as(_OF_TASK, column)
 
 
 def names_kind(column: str) -> bool:
     """Whether a column of this name says whose scores its rows are, or of what: those of two are no curve."""
-    return _names(_OF_AGENT, column) or names_metric(column)
+    return _is_named_as(_OF_AGENT, column) or names_metric(column)
 
 
 def names_metric(column: str) -> bool:
     """Whether a column of this name says of which measurement its rows are."""
-    return _names(_OF_METRIC, column)
+    return _is_named_as(_OF_METRIC, column)
 
 
 def names_run(column: str) -> bool:
     """Whether a column of this name says of which run its rows are."""
-    return _names(_OF_RUN, column)
+    return _is_named_as(_OF_RUN, column)
 
 
-def _names(words: str, column: str) -> bool:
+def _is_named_as(words: str, column: str) -> bool:
     return bool(re.fullmatch(f"({words})(_?(name|id|key))?", re.sub(r"\W", "_", column), re.IGNORECASE))

@@ -9,41 +9,33 @@ value in the whole table, which goes to its provenance. Other columns are the pu
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import ScoreTableError
 from .builder import TableBuilder
-from .columns import Column, Columns, shown
+from .columns import Column, Columns, show_value
 from .csv_files import CsvFile
-from .files import read_bytes, sha256
-from .table import RETURN, SUCCESS, ScoreTable
+from .files import read_bytes, sha256_of_bytes
+from .table import RETURN, SUCCESS
 from .tasks import names_kind, names_task, task_key
 
 _METRICS = {"reward": RETURN, "score": RETURN, "success": SUCCESS}
 
 
-def load(path: Path, duplicates: str | None) -> ScoreTable:
+def read(path: Path, builder: TableBuilder, columns: object) -> tuple[dict[str, str], dict[str, str]]:
     """Read a folder of CSV files, or one. Raises ScoreTableError naming file, line and column."""
-    files = _files(path)
-    builder = TableBuilder(path, duplicates)
     provenance: dict[str, str] = {}
-    digest = hashlib.sha256()
-    hashes = {}
-    for file in files:
+    files = {}
+    for file in _csv_files(path):
         data = read_bytes(file)
-        hashes[file.name] = sha256(data)
-        # As wire.tree_sha256 does, so that both name the same folder alike.
-        digest.update(file.name.encode() + b"\0" + bytes.fromhex(hashes[file.name]))
-        builder.add(_columns(CsvFile(file, data), provenance))
-    if files == [path]:
-        return builder.table("tdmpc2_results_csv_dir", hashes[path.name], provenance)
-    return builder.table("tdmpc2_results_csv_dir", digest.hexdigest(), provenance, hashes)
+        files["" if file == path else file.name] = sha256_of_bytes(data)
+        builder.add(_columns_of_file(CsvFile(file, data), provenance))
+    return files, provenance
 
 
-def _files(path: Path) -> list[Path]:
+def _csv_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     named = (f for f in path.iterdir() if f.suffix.lower() == ".csv" and not f.name.startswith("."))
@@ -53,8 +45,8 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _columns(csv: CsvFile, provenance: dict[str, str]) -> Columns:
-    scores = _score_columns(csv)
+def _columns_of_file(csv: CsvFile, provenance: dict[str, str]) -> Columns:
+    scores = _find_score_columns(csv)
     naming = [name for name in csv.header if names_task(name) or names_kind(name)]
     cells = csv.columns(("step", "seed", *scores), naming)
     for name in naming:
@@ -76,16 +68,18 @@ def _check_name(csv: CsvFile, column: str, cells: Column, provenance: dict[str, 
     if names_task(column):
         odd = {cell for cell in set(cells) if cell and task_key(cell) != task_key(task)}
         what = f"the file of the task {task}"
-        mend = "name the file after its task, or take the column out"
+        hint = "name the file after its task, or take the column out"
     else:
         only = provenance.setdefault(column, cells[0])
         odd = {cell for cell in set(cells) if cell != only}
-        what = f"a table of {shown(only)}"
-        mend = f"say whose rows count: `format: columns`, `columns: {{where: {{{column}: {shown(only)}}}}}`"
+        what = f"a table of {show_value(only)}"
+        hint = (
+            f"say whose rows count: `format: columns`, `columns: {{where: {{{column}: {show_value(only)}}}}}`"
+        )
     if odd:
         row = next(i for i, cell in enumerate(cells) if cell in odd)
-        what = f"the column {column} says {shown(cells[row])} in {what}"
-        raise ScoreTableError(what, where=csv.where(row), mend=mend)
+        what = f"the column {column} says {show_value(cells[row])} in {what}"
+        raise ScoreTableError(what, where=csv.where(row), hint=hint)
 
 
 def _is_filled(cells: Column) -> bool:
@@ -94,16 +88,16 @@ def _is_filled(cells: Column) -> bool:
     return any(cell is not None for cell in cells)
 
 
-def _score_columns(csv: CsvFile) -> list[str]:
+def _find_score_columns(csv: CsvFile) -> list[str]:
     header, where = csv.header, f"{csv.file}:1"
     for name in ("step", "seed"):
         if name not in header:
-            raise ScoreTableError(f"the column {name} is missing from {shown(header)}", where=where)
+            raise ScoreTableError(f"the column {name} is missing from {show_value(header)}", where=where)
     if "reward" in header and "score" in header:
         raise ScoreTableError("both reward and score are columns; one must be the score", where=where)
     named = [name for name in _METRICS if name in header]
     if not named:
         raise ScoreTableError(
-            f"no score column in {shown(header)}", where=where, valid=("reward", "score", "success")
+            f"no score column in {show_value(header)}", where=where, valid=("reward", "score", "success")
         )
     return named

@@ -39,10 +39,10 @@ class Template:
             if part["odd"] or (name is not None and not name.isidentifier()):
                 raise ScoreTableError(
                     f"columns.{key} is {text!r}, in which {part[0]!r} is no place for a word",
-                    mend="write a place as {task}, {seed} or {word}",
+                    hint="write a place as {task}, {seed} or {word}",
                 )
             seen = name is not None and f"{{{name}}}" in text[: part.start()]
-            parts.append(f"(?P={name})" if seen else _pattern(part, is_path))
+            parts.append(f"(?P={name})" if seen else _pattern_of_part(part, is_path))
         return cls(text, re.compile("".join(parts), re.DOTALL))
 
     def match(self, name: str) -> dict[str, str] | None:
@@ -51,7 +51,7 @@ class Template:
         return None if found is None else found.groupdict()
 
 
-def _pattern(part: re.Match[str], is_path: bool) -> str:
+def _pattern_of_part(part: re.Match[str], is_path: bool) -> str:
     sign = "[^/]" if is_path else "."
     if part["deep"] is not None:
         return r"(?:.*/)?" if is_path else r".*/"

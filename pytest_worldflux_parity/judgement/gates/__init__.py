@@ -6,7 +6,8 @@ and no verdict can pass it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -28,6 +29,11 @@ class Finding:
         return f"{self.code} ({', '.join(about)}): {self.detail}" if about else f"{self.code}: {self.detail}"
 
 
+def line_finding(code: str, detail: str, line: Mapping[str, Any]) -> Finding:
+    """A finding about the record of a stored line."""
+    return Finding(code, detail, line["task_id"], line["seed"], line["system"])
+
+
 def finding_dict(finding: Finding) -> dict[str, Any]:
     """A finding as JSON."""
-    return {k: getattr(finding, k) for k in ("code", "detail", "task_id", "seed", "system")}
+    return asdict(finding)

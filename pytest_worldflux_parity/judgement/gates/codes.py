@@ -20,17 +20,30 @@ class Code:
 
 _MAP = "Mend the mapping of parameters that the match program writes."
 _PLANT = "Mend the perturbations of the match program."
-_STATE = "Have the program write it into its record's metadata."
 _WORD = "Write a word that is known, or mend what ran."
-_ALIKE = "Run both sides alike, and have both state it."
+_ALIKE = "Run both sides alike."
+_RUN_ALIKE = f"{_ALIKE[:-1]}, and have both state it."
 _STORED = "Restore the file from a copy, or begin a new run."
 _LOCKED = "Check out what the lock names, or have the lock changed by who may."
 _TABLE = "Bring back the table that the lock pins, or have its new sha256 pinned by who may."
 _JOIN = "Make the aggregate again from the documents that are meant."
-_ANEW = "Have `pytest --parity` write the documents again from the records, and edit none."
+_WRITE_ANEW = "Have `pytest --parity` write the documents again from the records, and edit none."
 
-# The two programs compute the same numbers.
-_COMPONENTS = {
+
+def _state(key: str, value: str) -> str:
+    """What a program in Python writes, where its record does not say something."""
+    return f'Have the program write it: `log.metadata["{key}"] = {value}`.'
+
+
+# A word that is not true of what ran is a lie, and no help.
+_LIVE = _state("mode", '"live"')[:-1] + ", where that is so."
+_TRAINED = _state("policy_mode", '"trained"')[:-1] + ", where that is so."
+_IN_FORCE = "It is what took effect, and not what was asked."
+_PROFILE = _state("model_profile", "PROFILE")
+_PROTOCOL_HASH = "wire.eval_protocol_hash(request.family, request.task_id, request.eval_protocol)"
+
+CODES: Mapping[str, Code] = {
+    # The two programs compute the same numbers.
     "component_mismatch": Code(
         "A component gives other numbers than the official one.",
         "Mend the component that is named first: later ones may only follow it.",
@@ -38,6 +51,10 @@ _COMPONENTS = {
     "components_not_compared": Code(
         "The suite requires components, and none were compared.",
         "Have the worldflux side be a live backend whose `backend.yaml` names a `match:`.",
+    ),
+    "components_partial": Code(
+        "The suite requires components, and declares a part of them.",
+        "Leave `components` out; without `component_match` a quick suite shows a part.",
     ),
     "match_failed": Code(
         "The match program left nothing to compare.",
@@ -59,21 +76,18 @@ _COMPONENTS = {
     "perturbation_missing": Code("A component has no planted mistake.", _PLANT),
     "perturbation_not_caught": Code("The comparison does not see a planted mistake.", _PLANT),
     "perturbation_repeated": Code("Two planted mistakes have one name.", _PLANT),
-}
-
-# Everything that the suite expects is there.
-_COVERAGE = {
+    # Everything that the suite expects is there.
     "failed": Code(
         "No attempt at a run succeeded.",
         "Read the attempt's log, mend the program, and go on with `--parity-resume`.",
     ),
     "metric_absent": Code(
         "A record has no such metric.",
-        "Have the program record it, or judge another metric.",
+        "Have the program record it: `log.scalars[NAME] = value`; or judge another metric.",
     ),
     "no_point_at_budget": Code(
         "A curve has no point at the budget.",
-        "Train up to the budget, and record a point there.",
+        "Train up to the budget, and record a point there: `log.score(step, value)`.",
     ),
     "null_score": Code(
         "A score is null where it is judged: at the budget, in the window, or up to the tolerance.",
@@ -81,7 +95,7 @@ _COVERAGE = {
     ),
     "points_missing": Code(
         "A curve lacks points that the suite asks for: an evaluation, the first episodes, or those in a gap.",
-        "Have the program report them; `points`, `eval_interval` and `bins` of the suite say which.",
+        "Have the program report them, `log.score(step, value)`; `points` and `bins` say which.",
     ),
     "not_in_table": Code(
         "A table has no row of a task and seed.",
@@ -95,18 +109,24 @@ _COVERAGE = {
         "Neither table has a seed of a task.",
         "Complete the tables, or leave the task out of the suite.",
     ),
-}
-
-# The records are what the suite asked for, and both sides did the same thing.
-_VALIDITY = {
-    "adapter_id_mismatch": Code("A record is of another adapter than the suite names, or of none.", _STATE),
+    # The records are what the suite asked for, and both sides did the same thing.
+    "adapter_id_mismatch": Code(
+        "A record states another adapter than the suite names.",
+        _state("adapter_id", "request.adapter"),
+    ),
     "attempt_without_line": Code(
         "An attempt left a record, or later ones are there, and the log has no line of it.",
         "Restore the line from a copy; a line that was taken away hides an attempt.",
     ),
-    "backend_kind_mismatch": Code("A record is of another kind of backend, or of none.", _STATE),
-    "budget_not_reached": Code("Training ended before the budget.", "Train for as long as the suite says."),
-    "canonical_profile_missing": Code("A record names no model profile, and the suite wants one.", _STATE),
+    "backend_kind_mismatch": Code(
+        "A record states another kind of backend.",
+        _state("backend_kind", "KIND")[:-1] + ", as `kind:` of its `backend.yaml`.",
+    ),
+    "budget_not_reached": Code(
+        "Training ended before the budget.",
+        "Train for as long as the suite says, and record a point there: `log.score(step, value)`.",
+    ),
+    "canonical_profile_missing": Code("A record names no model profile, and the suite wants one.", _PROFILE),
     "changed_since_sealed": Code(
         "A file that decides what ran changed after the first run.",
         "Begin a new run; what has run is of the files as they were.",
@@ -116,7 +136,9 @@ _VALIDITY = {
         "Make the program deterministic, or begin a new run: the first success counts.",
     ),
     "env_backend_forbidden": Code("A record says that its environment is none.", _WORD),
-    "environment_backend_mismatch": Code("The sides, or the suite, name other environments.", _ALIKE),
+    "environment_backend_mismatch": Code(
+        "The sides, or the suite, name other environments.", f"{_ALIKE} {_state('env_backend', 'WORD')}"
+    ),
     "environment_altered": Code(
         "Of a claim: installed files are not what was installed.",
         "Build the environment anew: `worldflux-parity env create BACKEND`, or install the packages again.",
@@ -125,8 +147,13 @@ _VALIDITY = {
         "Of a claim: a program ran with other packages than its `backend.yaml` pins.",
         "Install what is pinned, or pin what is meant.",
     ),
-    "eval_protocol_hash_mismatch": Code("A record was measured by another protocol.", _ALIKE),
-    "eval_protocol_mismatch": Code("The sides, or the suite, name other protocols.", _ALIKE),
+    "eval_protocol_hash_mismatch": Code(
+        "A record was measured by another protocol.", _state("eval_protocol_hash", _PROTOCOL_HASH)
+    ),
+    "eval_protocol_mismatch": Code(
+        "The sides, or the suite, name other protocols.",
+        f"{_ALIKE} {_state('eval_protocol', 'dict(request.eval_protocol)')}",
+    ),
     "fixture_forbidden": Code(
         "A record says that its numbers are made up.",
         "Run the program; a release is rehearsed with tables.",
@@ -141,16 +168,34 @@ _VALIDITY = {
     ),
     "lock_mismatch": Code("The official program or table is not of the commit that the lock names.", _LOCKED),
     "missing_artifact": Code(
-        "A file that the suite requires was not left.", "Have the program write it and name it in its record."
+        "A file that the suite requires was not left.",
+        _state("artifact_manifest", '{KIND: [{"path": FILE}]}'),
     ),
-    "missing_artifact_manifest": Code("A record lists no files.", _STATE),
-    "missing_env_backend": Code("A record says nothing of its environment.", _STATE),
-    "missing_eval_protocol_hash": Code("A record has no hash of its protocol.", _STATE),
-    "missing_mode": Code("A record does not say whether it ran for real.", _STATE),
-    "missing_policy_mode": Code("A record does not say what chose its actions.", _STATE),
-    "missing_recipe_hash": Code("A record has no hash of its recipe.", _STATE),
-    "missing_recipe_metadata": Code("A record says nothing of the recipe that it used.", _STATE),
-    "missing_source_provenance": Code("A record names no tree and no commit of its program.", _STATE),
+    "missing_artifact_manifest": Code(
+        "A line that no run of this plugin made lists no files.",
+        _state("artifact_manifest", 'wire.hash_files([log.out_dir / "metrics.jsonl"])'),
+    ),
+    "missing_env_backend": Code(
+        "A record says nothing of its environment.", _state("env_backend", '"gymnasium"')
+    ),
+    "missing_eval_protocol_hash": Code(
+        "A line that no run of this plugin made has no hash of its protocol.",
+        _state("eval_protocol_hash", _PROTOCOL_HASH),
+    ),
+    "missing_mode": Code("A record does not say whether it ran for real.", _LIVE),
+    "missing_policy_mode": Code("A record does not say what chose its actions.", _TRAINED),
+    "missing_recipe_hash": Code(
+        "A line that no run of this plugin made has no hash of its recipe.",
+        _state("recipe_hash", 'wire.content_hash(log.metadata["effective_recipe"])'),
+    ),
+    "missing_recipe_metadata": Code(
+        "A record says nothing of the recipe that it used.",
+        f"{_state('effective_recipe', 'recipe')} {_IN_FORCE}",
+    ),
+    "missing_source_provenance": Code(
+        "A record states as its source what is none.",
+        _state("source", '{"tree_sha256": wire.tree_sha256(FOLDER)}'),
+    ),
     "log_broken": Code(
         "Lines of the log or of its sessions were changed, taken away or put in.",
         "Restore the folder of the suite from a copy, or begin a new run.",
@@ -159,22 +204,45 @@ _VALIDITY = {
         "Of a claim: lines of the log are of a version that did not chain them.", "Begin a new run."
     ),
     "mock_mode_forbidden": Code("A record says that nothing ran for real.", _WORD),
-    "model_id_mismatch": Code("The sides state other models.", _ALIKE),
-    "model_profile_mismatch": Code("The sides, or the suite, name other model profiles.", _ALIKE),
+    "model_id_mismatch": Code("The sides state other models.", f"{_ALIKE} {_state('model_id', 'NAME')}"),
+    "model_profile_mismatch": Code(
+        "The sides, or the suite, name other model profiles.", f"{_ALIKE} {_PROFILE}"
+    ),
     "official_change_not_admitted": Code(
         "The official program was changed, and the suite does not admit that change.",
         "Undo it, or name its sha256 in the suite, where a reader sees it.",
     ),
-    "policy_impl_mismatch": Code("The sides state other policies.", _ALIKE),
-    "policy_mode_mismatch": Code("A record's actions were chosen otherwise than the suite says.", _ALIKE),
+    "policy_impl_mismatch": Code(
+        "The sides state other policies.", f"{_ALIKE} {_state('policy_impl', 'NAME')}"
+    ),
+    "policy_mode_mismatch": Code(
+        "A record's actions were chosen otherwise than the suite says.",
+        _state("policy_mode", "WORD"),
+    ),
     "random_policy_forbidden": Code("A record says that its actions were not the trained policy's.", _WORD),
-    "recipe_mismatch": Code("The sides, or the suite, used other recipes.", _ALIKE),
+    "recipe_key_unknown": Code(
+        "The suite maps a key of the recipe that neither side states.",
+        "Mend its name in `recipe_map`: the nearest key stands beside it.",
+    ),
+    "recipe_not_compared": Code(
+        "Of a proof: not one key of the recipe is compared.",
+        "Have both programs state keys that mean the same, and map or keep them: `recipe_map`.",
+    ),
+    "recipe_mismatch": Code(
+        "The sides, or the suite, used other recipes.",
+        f"{_ALIKE} {_state('effective_recipe', 'recipe')} {_IN_FORCE} "
+        "What one side has under another name, or alone, the suite names: `recipe_map`, `recipe_ignore`.",
+    ),
     "record_differs_from_artifact": Code("A line is not what its `metrics.json` says.", _STORED),
     "record_rewritten": Code(
         "The log no longer holds a line as the session that wrote it knows it.",
         "Find out which program did it, and run again with `--parity-isolate=require`.",
     ),
     "record_without_artifact": Code("The `metrics.json` of a line is not there.", _STORED),
+    "reuse_not_shown": Code(
+        "A result of an earlier run does not follow from what was kept of that run.",
+        "Restore the folder of the suite from a copy, or begin a new run without `--parity-reuse`.",
+    ),
     "source_commit_mismatch": Code("The official program that ran is not of the locked commit.", _LOCKED),
     "source_tree_dirty": Code(
         "A program ran from a tree that differs from its commit.", "Commit the changes, and run again."
@@ -183,7 +251,7 @@ _VALIDITY = {
         "The records of one side state several source trees, or some state none.",
         "Begin a new run, of one tree: what ran with another is another program.",
     ),
-    "steps_apart": Code("Of a claim or a manifest: one side trained longer than the other.", _ALIKE),
+    "steps_apart": Code("Of a claim or a manifest: one side trained longer than the other.", _RUN_ALIKE),
     "table_not_as_pinned": Code("The official table is not the one that the lock pins.", _TABLE),
     "unknown_env_backend": Code(
         "Of a claim: a record names an environment that nobody knows.",
@@ -193,13 +261,10 @@ _VALIDITY = {
         "Of a claim: nobody knows canonical profiles of the family.",
         "Write `claim: none`, or judge a family that has them.",
     ),
-    "unknown_mode": Code("A record's `mode` is no word that is known.", _WORD),
-    "unknown_policy_mode": Code("A record's `policy_mode` is no word that is known.", _WORD),
+    "unknown_mode": Code("A record's `mode` is no word that is known.", _LIVE),
+    "unknown_policy_mode": Code("A record's `policy_mode` is no word that is known.", _TRAINED),
     "unreadable_record": Code("A line of the log, or its record, cannot be read.", _STORED),
-}
-
-# Two programs, and not one twice.
-_INDEPENDENCE = {
+    # Two programs, and not one twice.
     "identical_scores": Code(
         "The scores of one side stand in the other, in whatever order, rounded or with a little noise.",
         "Bring scores that the other program made itself.",
@@ -226,12 +291,9 @@ _INDEPENDENCE = {
         "The scores of one side follow the other's, seed by seed, at whatever level and scale.",
         "Bring scores that the other program made itself.",
     ),
-}
-
-# What a policy does not admit; a release has to name it, or to run again.
-_POLICY = {
+    # What a policy does not admit; a release has to name it, or to run again.
     "component_match_missing": Code(
-        "Components of a program that ran were not compared.",
+        "Components of a program that ran were not compared, or a part of them.",
         "Give its backend a `match:`, or admit it by this name.",
     ),
     "failed_attempts": Code(
@@ -255,6 +317,10 @@ _POLICY = {
         "Of a claim: the run is of no commit of the project.",
         "Run in a git checkout, or admit it by this name.",
     ),
+    "results_reused": Code(
+        "Of a claim or a release: results of earlier runs count.",
+        "Run again without `--parity-reuse`; no policy admits it, since a claim counts its looks.",
+    ),
     "not_in_policy": Code(
         "The policy names no such suite, or one of another track.", "Add the suite's file to the policy."
     ),
@@ -269,6 +335,14 @@ _POLICY = {
     "project_changed": Code(
         "Of a claim: the project had changes beside its commit.",
         "Commit them and run again, or admit it by this name.",
+    ),
+    "recipe_ignored": Code(
+        "The suite leaves keys of the recipe out of the comparison.",
+        "Compare them, or admit it by this name, once you believe each reason.",
+    ),
+    "recipe_mapped": Code(
+        "The suite compares keys of the recipe under two names.",
+        "Read the map, and admit it by this name.",
     ),
     "repeated_attempts": Code(
         "Of a claim: runs were repeated after they had succeeded.",
@@ -288,10 +362,7 @@ _POLICY = {
     "warnings": Code(
         "Of a claim: the verdict has warnings.", "Do what each one says, or admit it by this name."
     ),
-}
-
-# What was asked is not what is expected; or nobody can tell.
-_EXPECTATION = {
+    # What was asked is not what is expected; or nobody can tell.
     "cannot_be_expected": Code(
         "The records cannot be judged under what is expected.",
         "Bring what is absent: the line names it.",
@@ -319,11 +390,8 @@ _EXPECTATION = {
         "A key that the policy does not name signed the evidence.",
         "Have one of its signers sign, or have the key added by who may.",
     ),
-}
-
-# What stands behind a document.
-_EVIDENCE = {
-    "does_not_follow": Code("A document in the bundle is not what its records give.", _ANEW),
+    # What stands behind a document.
+    "does_not_follow": Code("A document in the bundle is not what its records give.", _WRITE_ANEW),
     "evidence_differs": Code(
         "A document, the session, the circumstances or the log beside the bundle is not the one in it.",
         "Take it out of the bundle, or have the run judged again: `--parity-resume`.",
@@ -349,13 +417,10 @@ _EVIDENCE = {
         "Nobody who is known vouches for evidence that travels alone.",
         "Sign it with `--parity-sign-key`, and name the key by `--key` or as a signer of the policy.",
     ),
-}
-
-# Documents that say what nothing gives, or two things.
-_DOCUMENTS = {
+    # Documents that say what nothing gives, or two things.
     "aggregate_differs": Code("The aggregate is not that of its documents.", _JOIN),
     "dangling_path": Code("The aggregate names a file that is not there.", _JOIN),
-    "document_differs": Code("A document is not what is made anew.", _ANEW),
+    "document_differs": Code("A document is not what is made anew.", _WRITE_ANEW),
     "family_differs": Code("A suite is of another family than the policy says.", "Mend the policy."),
     "fixture": Code(
         "A document is of made-up numbers.", "Judge real ones; a rehearsal adds `--allow-fixtures`."
@@ -379,16 +444,5 @@ _DOCUMENTS = {
     "unstable": Code(
         "The verdict or an effect of a proof flips between runs.", "Find out why before you release."
     ),
-    "verdict_differs": Code("A document says pass, and a verdict that is none, or the reverse.", _ANEW),
-}
-
-CODES: Mapping[str, Code] = {
-    **_COMPONENTS,
-    **_COVERAGE,
-    **_VALIDITY,
-    **_INDEPENDENCE,
-    **_POLICY,
-    **_EXPECTATION,
-    **_EVIDENCE,
-    **_DOCUMENTS,
+    "verdict_differs": Code("A document says pass, and a verdict that is none, or the reverse.", _WRITE_ANEW),
 }

@@ -5,9 +5,12 @@ Said by the suite's family and the lock: a backend that names no match program c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...inputs.golden_data import Golden
 from ...inputs.lock import GoldenPin
+from ...suite.suite import Suite
 from . import Finding
 from .components import ComponentEvidence
 
@@ -47,16 +50,26 @@ class Compared:
             return self.found.not_run
         count = f"{self.count} of {self.total} components" if self.total else "no components"
         unpinned = self.found is not None and self.found.golden.standing == "unlocked"
+        part = ", partial" if self.found is not None and self.found.golden.part else ""
         with_what = ", with a golden that no lock entry pins" if unpinned else ""
-        return f"{count} of the family {self.family} were compared{with_what}"
+        return f"{count} of the family {self.family} were compared{part}{with_what}"
 
     @property
     def left_out(self) -> str:
-        """:attr:`sentence` where the lock pins a golden and not all were compared with it; else empty."""
-        compared = self.found is not None and not self.found.not_run
-        return "" if self.pin is None or compared else self.sentence
+        """:attr:`sentence` where a part was compared, or none though the lock pins a golden; else empty."""
+        if self.found is not None and not self.found.not_run:
+            return self.sentence if self.found.golden.part else ""
+        return "" if self.pin is None else self.sentence
 
     def finding(self) -> Finding:
         """That they had to be compared and were not."""
-        mend = "have the worldflux side be a live backend whose backend.yaml names a `match:`"
-        return Finding("components_not_compared", f"{self.sentence}; to mend: {mend}")
+        hint = "have the worldflux side be a live backend whose backend.yaml names a `match:`"
+        return Finding("components_not_compared", f"{self.sentence}; to mend: {hint}")
+
+
+def find_partial(suite: Suite, golden: Golden) -> Iterator[Finding]:
+    """That a suite declares a part of the components, and requires all of them."""
+    if golden.part and suite.requires_components:
+        names = ", ".join(c.name for c in golden.compared)
+        text = f"{golden.part}: the suite declares {names}, and requires all by `component_match: "
+        yield Finding("components_partial", f"{text}{suite.component_match}`")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,11 +70,15 @@ class ComponentResult:
         """Component, output, largest difference, tolerance."""
         name, worst = self.component.name, self.worst
         if worst.problem:
-            return f"{name}: output {worst.output} {worst.problem}"
+            # What is missing hides no number that differs.
+            known = [d for d in self.differences if self.component.tolerance < d.badness < math.inf]
+            other = max(known, key=lambda d: d.badness, default=None)
+            also = f"; {other.output} differs by {other.relative:.3g}" if other else ""
+            return f"{name}: output {worst.output} {worst.problem}{also}"
         if self.extra:
             return f"{name}: output {self.extra[0]} is not one of the golden's"
         return (
-            f"{name}: output {worst.output} differs by {worst.relative:.2g} of its largest magnitude, "
+            f"{name}: output {worst.output} differs by {worst.relative:.3g} of its largest magnitude, "
             f"tolerance {self.component.tolerance:g}"
         )
 
@@ -228,8 +232,10 @@ class ComponentEvidence:
         return self.result.findings if self.result else ()
 
     @property
-    def passed(self) -> bool:
-        return self.result is not None and self.result.passed and not self.not_run
+    def passed(self) -> bool | None:
+        """Whether all components match; None where all that the suite declares do, and there are more."""
+        held = self.result is not None and self.result.passed and not self.not_run
+        return None if held and self.golden.part else held
 
 
 def _mismatch(result: ComponentResult, *, first: bool) -> Finding:
@@ -238,43 +244,52 @@ def _mismatch(result: ComponentResult, *, first: bool) -> Finding:
 
 
 def compare(golden: Golden, match: Match) -> MatchResult:
-    """Everything that a match must show, from what its program left."""
+    """Everything that a match must show, from what its program left.
+
+    What it left of components that are not compared is passed over.
+    """
     names = {c.name for c in golden.components}
-    components = tuple(_component(c, golden, match.outputs) for c in golden.components)
-    mapping_findings = tuple(_mapping(golden.parameters, match))
+    undeclared = names - {c.name for c in golden.compared}
+    planted = tuple(p for p in match.perturbations if p.component not in undeclared)
+    unmapped = dict(_find_unmapped(golden.parameters, match))
+    uses = Counter(match.mapping.values())
     return MatchResult(
-        components=components,
-        perturbations=tuple(_perturbation(p, golden, match) for p in match.perturbations),
-        mapped=len(set(_sound(golden.parameters, match))),
+        components=tuple(_compare_component(c, golden, match.outputs) for c in golden.compared),
+        perturbations=tuple(_check_perturbation(p, golden, match) for p in planted),
+        mapped=sum(n not in unmapped and uses[match.mapping[n]] == 1 for n in golden.parameters),
         own=len(match.parameters),
         covered=len(
             {match.mapping[name] for name in golden.parameters.keys() & match.mapping.keys()}
             & match.parameters.keys()
         ),
-        mapping_findings=mapping_findings,
-        other_findings=(*_unasked(names, match.outputs), *_planted(names, golden, match)),
+        mapping_findings=tuple(_check_mapping(golden, match, unmapped, uses)),
+        other_findings=(*_find_unasked(names, match.outputs), *_check_planted(names, golden, match)),
     )
 
 
 def difference(output: str, golden: Array, ours: Array | None) -> Difference:
     """How one output differs; ``golden`` is finite and not all zero."""
     base = Difference(output, golden.shape, None if ours is None else ours.shape, golden.size)
-    problem = _incomparable(golden, ours)
+    problem = _explain_incomparable(golden, ours)
     if problem or ours is None:
-        return Difference(**{**vars(base), "problem": problem})
+        return replace(base, problem=problem)
+    mean, largest, relative = _distance(ours, golden, golden)
+    if not math.isfinite(relative) or not math.isfinite(mean):
+        return replace(base, problem="differs by more than a number can hold")
+    return replace(base, max_abs=largest, mean_abs=mean, relative=relative)
+
+
+def _distance(one: Array, other: Array, golden: Array) -> tuple[float, float, float]:
+    """Mean and largest difference, and the largest over the largest magnitude of the official output."""
     # Two finite numbers can be further apart than any number is large.
     with np.errstate(over="ignore"):
-        apart = np.abs(ours.astype(np.float64) - golden.astype(np.float64))
-        largest = float(apart.max())
-        relative = np.float64(largest) / np.abs(golden.astype(np.float64)).max()
-    if not np.isfinite(relative) or not np.isfinite(apart.mean()):
-        return Difference(**{**vars(base), "problem": "differs by more than a number can hold"})
-    return Difference(
-        **{**vars(base), "max_abs": largest, "mean_abs": float(apart.mean()), "relative": float(relative)}
-    )
+        apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
+        largest = apart.max()
+        relative = largest / np.abs(golden.astype(np.float64)).max()
+        return float(apart.mean()), float(largest), float(relative)
 
 
-def _incomparable(golden: Array, ours: Array | None) -> str:
+def _explain_incomparable(golden: Array, ours: Array | None) -> str:
     if ours is None:
         return "is missing"
     if ours.shape != golden.shape:
@@ -286,50 +301,47 @@ def _incomparable(golden: Array, ours: Array | None) -> str:
     return ""
 
 
-def _component(component: Component, golden: Golden, outputs: Arrays) -> ComponentResult:
+def _compare_component(component: Component, golden: Golden, outputs: Arrays) -> ComponentResult:
     keys = component.keys()
     differences = tuple(difference(n, golden.outputs[k], outputs.get(k)) for n, k in keys.items())
-    own = f"{component.name}/"
-    extra = tuple(k.removeprefix(own) for k in outputs if k.startswith(own) and k not in keys.values())
+    prefix = f"{component.name}/"
+    extra = tuple(k.removeprefix(prefix) for k in outputs if k.startswith(prefix) and k not in keys.values())
     return ComponentResult(component, differences, extra)
 
 
-def _sound(official: Mapping[str, tuple[int, ...]], match: Match) -> Iterator[str]:
-    """The official parameters that are mapped to one of ours of their size, and to no other's."""
-    uses = Counter(match.mapping.values())
+def _find_unmapped(official: Mapping[str, tuple[int, ...]], match: Match) -> Iterator[tuple[str, Finding]]:
+    """The official parameters that are not mapped to one of ours of their size, and why."""
     for name, shape in official.items():
-        own = match.mapping.get(name, "")
-        if own in match.parameters and uses[own] == 1 and _size(match.parameters[own]) == _size(shape):
-            yield name
+        ours = match.mapping.get(name)
+        if ours is None:
+            what = f"official parameter {name} is mapped to none of ours"
+            yield name, Finding("parameter_unmapped", what)
+        elif ours not in match.parameters:
+            what = f"{name} is mapped to {ours}, which our program does not have"
+            yield name, Finding("parameter_unknown", what)
+        elif math.prod(match.parameters[ours]) != math.prod(shape):
+            what = f"{name} is of shape {tuple(shape)}, ours, {ours}, of {tuple(match.parameters[ours])}"
+            yield name, Finding("parameter_size_mismatch", what)
 
 
-def _size(shape: Sequence[int]) -> int:
-    return math.prod(shape)
-
-
-def _mapping(official: Mapping[str, tuple[int, ...]], match: Match) -> Iterator[Finding]:
-    """Why the mapping is not one to one and complete."""
-    for name, shape in official.items():
-        own = match.mapping.get(name)
-        if own is None:
-            yield Finding("parameter_unmapped", f"official parameter {name} is mapped to none of ours")
-        elif own not in match.parameters:
-            yield Finding("parameter_unknown", f"{name} is mapped to {own}, which our program does not have")
-        elif _size(match.parameters[own]) != _size(shape):
-            what = f"{name} is of shape {tuple(shape)}, ours, {own}, of {tuple(match.parameters[own])}"
-            yield Finding("parameter_size_mismatch", what)
+def _check_mapping(
+    golden: Golden, match: Match, unmapped: Mapping[str, Finding], uses: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Why the mapping is not one to one and complete; of a part of the components it need not be complete."""
+    # Nobody says which parameters a component has.
+    yield from (f for n, f in unmapped.items() if n in match.mapping or not golden.part)
     for name in match.mapping:
-        if name not in official:
+        if name not in golden.parameters:
             yield Finding("parameter_unknown", f"{name} is mapped, and is no official parameter")
-    for own, count in Counter(match.mapping.values()).items():
+    for ours, count in uses.items():
         if count > 1:
-            yield Finding("parameter_mapped_twice", f"{own} stands for {count} official parameters")
-    for own in match.parameters:
-        if own not in match.mapping.values():
-            yield Finding("parameter_not_covered", f"our parameter {own} stands for no official one")
+            yield Finding("parameter_mapped_twice", f"{ours} stands for {count} official parameters")
+    for ours in match.parameters:
+        if ours not in uses and not golden.part:
+            yield Finding("parameter_not_covered", f"our parameter {ours} stands for no official one")
 
 
-def _perturbation(p: Perturbation, golden: Golden, match: Match) -> PerturbationResult:
+def _check_perturbation(p: Perturbation, golden: Golden, match: Match) -> PerturbationResult:
     component = next((c for c in golden.components if c.name == p.component), None)
     if component is None:
         return PerturbationResult(p, 0.0, problem="the golden has no such component")
@@ -342,33 +354,31 @@ def _perturbation(p: Perturbation, golden: Golden, match: Match) -> Perturbation
             return PerturbationResult(
                 p, component.tolerance, output, problem=f"output {output} {far.problem}"
             )
-        moves[output] = min(far.relative, _from_ours(official, ours, match.perturbed[f"{p.name}/{key}"]))
+        moves[output] = min(far.relative, _way_from_ours(official, ours, match.perturbed[f"{p.name}/{key}"]))
     most = max(moves, key=lambda output: moves[output])
     return PerturbationResult(p, component.tolerance, most, moves[most], moves=moves)
 
 
-def _from_ours(official: Array, ours: Array | None, perturbed: Array) -> float:
+def _way_from_ours(official: Array, ours: Array | None, perturbed: Array) -> float:
     """How far a perturbed output is from our own, on the scale of the official one.
 
     A component that is wrong anyway is off the golden without any perturbation: that proves nothing.
     """
-    if ours is None or _incomparable(official, ours):
+    if ours is None or _explain_incomparable(official, ours):
         return math.inf
-    with np.errstate(over="ignore"):
-        apart = np.abs(perturbed.astype(np.float64) - ours.astype(np.float64)).max()
-        return float(apart / np.abs(official.astype(np.float64)).max())
+    return _distance(perturbed, ours, official)[2]
 
 
-def _unasked(names: set[str], outputs: Arrays) -> Iterator[Finding]:
+def _find_unasked(names: set[str], outputs: Arrays) -> Iterator[Finding]:
     for key in outputs:
         if key.partition("/")[0] not in names:
             yield Finding("output_unexpected", f"{key} belongs to no component of the golden")
 
 
-def _planted(names: set[str], golden: Golden, match: Match) -> Iterator[Finding]:
+def _check_planted(names: set[str], golden: Golden, match: Match) -> Iterator[Finding]:
     """Why the planted mistakes are not one or more in every component, each with its outputs."""
     perturbed = {p.component for p in match.perturbations}
-    for component in golden.components:
+    for component in golden.compared:
         if component.name not in perturbed:
             yield Finding("perturbation_missing", f"{component.name} was never perturbed")
     for name, count in Counter(p.name for p in match.perturbations).items():

@@ -20,12 +20,12 @@ from itertools import pairwise
 import numpy as np
 
 from ...suite.suite import SYSTEMS, Metric, Suite
-from ..stats.coincidence import NOTHING, Coincidence, coincide, combined, follow, in_order, orders
+from ..stats.coincidence import NO_COINCIDENCE, Coincidence, coincide, combined, follow, in_order, orders
 from ..stats.measurements import Observed
 from . import Finding
 
 # Less likely than this, the values of one task are those of the other side: what a single task can show.
-BY_CHANCE = 1e-4
+OF_A_TASK = 1e-4
 # The same of a whole suite, and of residuals.
 OF_A_SUITE = 1e-6
 # The largest share of the spread between seeds that a copy may leave unexplained.
@@ -35,7 +35,7 @@ Scores = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Cell:
+class PairedCell:
     """One metric of one task: seed -> value of the side with fewer seeds, and of the other."""
 
     task: str
@@ -43,15 +43,15 @@ class Cell:
     many: Scores
 
 
-def copies(suite: Suite, observed: Observed) -> list[Finding]:
+def find_copies(suite: Suite, observed: Observed) -> list[Finding]:
     """Findings where scores of one side are the other's: all of them, or all of a task."""
-    metrics = [(m, _cells(suite, m, observed)) for m in suite.metrics]
-    whole = [_whole(m, cells, len(metrics)) for m, cells in metrics]
+    metrics = [(m, _pair_cells(suite, m, observed)) for m in suite.metrics]
+    whole = [_find_whole_copy(m, cells, len(metrics)) for m, cells in metrics]
     found = [finding for finding in whole if finding is not None]
-    return found[:1] or list(_single(metrics))
+    return found[:1] or list(_find_single_copies(metrics))
 
 
-def _cells(suite: Suite, metric: Metric, observed: Observed) -> list[Cell]:
+def _pair_cells(suite: Suite, metric: Metric, observed: Observed) -> list[PairedCell]:
     found = []
     for task in suite.judged_tasks(metric):
         sides = [
@@ -60,49 +60,49 @@ def _cells(suite: Suite, metric: Metric, observed: Observed) -> list[Cell]:
         ]
         if all(sides):
             few, many = sorted(sides, key=len)
-            found.append(Cell(task.id, few, many))
+            found.append(PairedCell(task.id, few, many))
     return found
 
 
-def _whole(metric: Metric, cells: Sequence[Cell], tried: int) -> Finding | None:
+def _find_whole_copy(metric: Metric, cells: Sequence[PairedCell], tried: int) -> Finding | None:
     """Of all tasks together; ``tried``: how many metrics are looked at."""
-    values = [coincide(_column(c.few), _column(c.many)) for c in cells]
+    values = [coincide(_values_of(c.few), _values_of(c.many)) for c in cells]
     chance = combined(v.chance for v in values)
-    if chance * tried < OF_A_SUITE and _left(values) < LEFT:
-        return _every(chance)
+    if chance * tried < OF_A_SUITE and _share_left(values) < LEFT:
+        return _every_score_finding(chance)
     shifts = [_shifts(c) for c in cells]
     named = sorted(set().union(*shifts))
     for shift in named:
-        pairs = [own.get(shift) for own in shifts]
+        pairs = [by_shift.get(shift) for by_shift in shifts]
         ordered = [in_order(*p) if p else None for p in pairs]
         equal = [o for o in ordered if o is not None]
         if len(equal) == len(cells) and math.prod(equal) * tried * len(named) < OF_A_SUITE:
-            return _every(math.prod(equal))
-        residuals = [follow(*p) if p else NOTHING for p in pairs]
+            return _every_score_finding(math.prod(equal))
+        residuals = [follow(*p) if p else NO_COINCIDENCE for p in pairs]
         chance = combined(r.chance for r in residuals)
-        if chance * tried * len(named) < OF_A_SUITE and (left := _left(residuals)) < LEFT:
+        if chance * tried * len(named) < OF_A_SUITE and (left := _share_left(residuals)) < LEFT:
             text = f"{metric.name} of one side follows the other's, seed by seed: {left:.1%} of the spread "
-            return Finding("scores_follow", f"{text}between seeds is left{_told(chance)}")
+            return Finding("scores_follow", f"{text}between seeds is left{_chance_text(chance)}")
     return None
 
 
-def _every(chance: float) -> Finding:
-    text = f"every score of one side stands in the other: a copy, not a comparison{_told(chance)}"
+def _every_score_finding(chance: float) -> Finding:
+    text = f"every score of one side stands in the other: a copy, not a comparison{_chance_text(chance)}"
     return Finding("identical_scores", text)
 
 
-def _single(metrics: Sequence[tuple[Metric, Sequence[Cell]]]) -> Iterator[Finding]:
+def _find_single_copies(metrics: Sequence[tuple[Metric, Sequence[PairedCell]]]) -> Iterator[Finding]:
     """Tasks whose values stand on the other side: where they all do, that is told first."""
     tried = sum(len(cells) for _, cells in metrics)
     for metric, cells in metrics:
         for cell in cells:
-            chance = coincide(_column(cell.few), _column(cell.many)).chance
-            if chance * tried < BY_CHANCE:
-                text = f"all values of {metric.name} on one side stand on the other{_told(chance)}"
+            chance = coincide(_values_of(cell.few), _values_of(cell.many)).chance
+            if chance * tried < OF_A_TASK:
+                text = f"all values of {metric.name} on one side stand on the other{_chance_text(chance)}"
                 yield Finding("identical_scores", text, cell.task)
 
 
-def _shifts(cell: Cell) -> dict[tuple[str, int], tuple[list[float], list[float]]]:
+def _shifts(cell: PairedCell) -> dict[tuple[str, int], tuple[list[float], list[float]]]:
     """The ways in which the seeds of both sides can be paired, and the values of each in that order.
 
     Every seed moved by a number, or, of as many seeds, every place moved by one that wraps around.
@@ -111,25 +111,25 @@ def _shifts(cell: Cell) -> dict[tuple[str, int], tuple[list[float], list[float]]
     found = {}
     for number in {b - a for a in few for b in many}:
         if all(seed + number in cell.many for seed in few):
-            found["seed", number] = _column(cell.few), [cell.many[seed + number] for seed in few]
+            found["seed", number] = _values_of(cell.few), [cell.many[seed + number] for seed in few]
     if len(few) == len(many):
         for number in range(len(few)):
             turned = [*many[number:], *many[:number]]
-            found["place", number] = _column(cell.few), [cell.many[seed] for seed in turned]
+            found["place", number] = _values_of(cell.few), [cell.many[seed] for seed in turned]
     return found
 
 
-def _column(scores: Scores) -> list[float]:
+def _values_of(scores: Scores) -> list[float]:
     return list(scores.values())
 
 
-def _left(found: Sequence[Coincidence]) -> float:
+def _share_left(found: Sequence[Coincidence]) -> float:
     """What is not explained, as a share of the spread between seeds; 1 where nothing varies."""
     spread = sum(c.left[1] for c in found)
     return float(np.sqrt(sum(c.left[0] for c in found) / spread)) if spread else 1.0
 
 
-def _told(chance: float) -> str:
+def _chance_text(chance: float) -> str:
     return f" (of independent runs with a chance of {chance:.0e})"
 
 
@@ -141,13 +141,13 @@ def sorted_sides(suite: Suite, observed: Observed) -> Iterator[str]:
     """
     for system in SYSTEMS:
         for metric in suite.metrics:
-            told = _sorted(system, metric, suite, observed)
+            told = _find_sorted_side(system, metric, suite, observed)
             if told:
                 yield told
                 break
 
 
-def _sorted(system: str, metric: Metric, suite: Suite, observed: Observed) -> str:
+def _find_sorted_side(system: str, metric: Metric, suite: Suite, observed: Observed) -> str:
     sides = (observed.values.get((system, metric.name, t.id), {}) for t in suite.judged_tasks(metric))
     columns = [[side[seed].value for seed in sorted(side)] for side in sides]
     chance = 2 * float(np.prod([1 / orders(column) for column in columns])) if columns else 1.0
@@ -157,5 +157,5 @@ def _sorted(system: str, metric: Metric, suite: Suite, observed: Observed) -> st
         return ""
     return (
         f"the seeds of the {system} side are sorted by {metric.name} in all {len(columns)} tasks"
-        f"{_told(chance)}: they are ranks and no seeds, so nothing that pairs seeds means anything"
+        f"{_chance_text(chance)}: they are ranks and no seeds, so nothing that pairs seeds means anything"
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...suite.suite import MOST_TOLERANCE, SYSTEMS, Budget, Suite, Task
-from ..stats.measurements import UNDECIDED_REASONS, Missing, Observed
+from ..stats.measurements import UNDECIDED_REASONS, Observed
 from . import Finding
 
 # Shares of the later step by which two sides may be apart. Of published tables the furthest pair is 18.4 %
@@ -49,12 +49,11 @@ def coverage(observed: Observed, expected_count: int) -> list[Finding]:
     """
     if expected_count == 0:
         return [Finding("nothing_expected", "the suite and its tables name no (task, seed) at all")]
-    return [_finding(m) for m in observed.missing if m.reason not in UNDECIDED_REASONS]
-
-
-def _finding(missing: Missing) -> Finding:
-    detail = missing.detail or "no result"
-    return Finding(missing.reason, detail, missing.task_id, missing.seed, missing.system)
+    return [
+        Finding(missing.reason, missing.detail or "no result", missing.task_id, missing.seed, missing.system)
+        for missing in observed.missing
+        if missing.reason not in UNDECIDED_REASONS
+    ]
 
 
 def empty_tasks(suite: Suite, expected: Sequence[tuple[str, int, str]]) -> list[Finding]:
@@ -77,7 +76,7 @@ def steps_apart(suite: Suite, observed: Observed) -> list[StepsApart]:
     return [
         StepsApart(task.id, seed, official[seed], worldflux[seed], task.budget)
         for task in suite.tasks
-        for official, worldflux in [_both(suite, observed, task)]
+        for official, worldflux in [_steps_of(suite, observed, task)]
         for seed in sorted(official.keys() & worldflux.keys())
         if official[seed] != worldflux[seed]
     ]
@@ -102,7 +101,7 @@ def apart_findings(suite: Suite, observed: Observed) -> Iterator[Finding]:
     of a task, which a longer training moves.
     """
     for task in suite.tasks:
-        sides = _both(suite, observed, task)
+        sides = _steps_of(suite, observed, task)
         limit = task.budget.tolerance if task.budget else MOST_TOLERANCE
         if not all(sides):
             continue
@@ -117,38 +116,30 @@ def apart_findings(suite: Suite, observed: Observed) -> Iterator[Finding]:
             )
 
 
-def tolerated(suite: Suite, observed: Observed) -> str:
+def describe_tolerated(suite: Suite, observed: Observed) -> str:
     """The results that stand elsewhere than at their budget, and the tolerance that let them; or nothing."""
     steps = [
-        (abs(step - task.budget.step) / task.budget.step, system, task, seed, step)
+        (abs(step - budget.step) / budget.step, f"{system} {task.id} seed {seed}, at {step}", budget)
         for task in suite.tasks
-        if task.budget is not None
-        for system, side in zip(SYSTEMS, _both(suite, observed, task), strict=True)
+        if (budget := task.budget) is not None
+        for system, side in zip(SYSTEMS, _steps_of(suite, observed, task), strict=True)
         for seed, step in side.items()
     ]
-    elsewhere = [s for s in steps if s[0] > 0]
+    elsewhere = sum(share > 0 for share, _, _ in steps)
     if not elsewhere:
         return ""
-    _, system, task, seed, step = max(elsewhere, key=lambda s: s[0])
-    assert task.budget is not None
+    _, where, budget = max(steps, key=lambda s: s[0])
     return (
-        f"{len(elsewhere)} of {len(steps)} results stand before or after their budget, within its tolerance; "
-        f"furthest {system} {task.id} seed {seed}, at {step} of {task.budget.step} frames (tolerance "
-        f"{task.budget.tolerance:.0%})"
+        f"{elsewhere} of {len(steps)} results stand before or after their budget, within its tolerance; "
+        f"furthest {where} of {budget.step} frames (tolerance {budget.tolerance:.0%})"
     )
 
 
-def _both(suite: Suite, observed: Observed, task: Task) -> tuple[Mapping[int, int], Mapping[int, int]]:
+def _steps_of(suite: Suite, observed: Observed, task: Task) -> tuple[dict[int, int], dict[int, int]]:
     """Seed -> step of each side of a task, by the first of its metrics that has steps."""
     for metric in suite.metrics_of(task.id):
-        official, worldflux = (
-            {
-                seed: value.step
-                for seed, value in observed.values.get((system, metric.name, task.id), {}).items()
-                if value.step is not None
-            }
-            for system in SYSTEMS
-        )
-        if official or worldflux:
-            return official, worldflux
+        sides = [observed.values.get((system, metric.name, task.id), {}) for system in SYSTEMS]
+        steps = [{seed: v.step for seed, v in side.items() if v.step is not None} for side in sides]
+        if any(steps):
+            return steps[0], steps[1]
     return {}, {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import Finding
 
-MOST_NAMED = 3
+MOST_TOLD = 3
 
 
 def environment_findings(entry: Mapping[str, Any], part: str) -> Iterator[Finding]:
@@ -22,12 +22,12 @@ def environment_findings(entry: Mapping[str, Any], part: str) -> Iterator[Findin
         if label != part or not found:
             continue
         if found["not_as_pinned"]:
-            yield Finding("environment_not_as_pinned", _first(found["not_as_pinned"]), system=system)
+            yield Finding("environment_not_as_pinned", _name_first(found["not_as_pinned"]), system=system)
         if unlike := [*found.get("altered", ()), *(found["unlike_record"] or ())]:
-            text = f"installed files are not what their RECORD says: {_first(unlike)}"
+            text = f"installed files are not what their RECORD says: {_name_first(unlike)}"
             yield Finding("environment_altered", text, system=system)
 
 
-def _first(texts: list[str]) -> str:
-    more = len(texts) - MOST_NAMED
-    return "; ".join(texts[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+def _name_first(texts: list[str]) -> str:
+    more = len(texts) - MOST_TOLD
+    return "; ".join(texts[:MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...suite.commands import value_at
+
 BANNER = "FIXTURE: made-up numbers, not evidence"
 MODE = "fixture"
 
@@ -17,6 +19,4 @@ def is_fixture_table(provenance: Mapping[str, Any]) -> bool:
 
 def is_fixture_line(line: Mapping[str, Any]) -> bool:
     """Whether a stored line holds a record whose ``metadata.mode`` is ``fixture``."""
-    metrics = line.get("metrics")
-    metadata = metrics.get("metadata") if isinstance(metrics, Mapping) else None
-    return isinstance(metadata, Mapping) and metadata.get("mode") == MODE
+    return bool(value_at(line, "metrics", "metadata", "mode") == MODE)

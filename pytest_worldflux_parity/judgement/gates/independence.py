@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...suite.suite import Suite
 from ..stats.measurements import Observed
 from . import Finding
-from .copies import copies
+from .copies import find_copies
 from .programs import Named, program_findings
 
 
@@ -42,13 +42,13 @@ def independence(
     Args:
         named: live side -> the program that it names; of tables there is none.
     """
-    made_by_one = [] if suite.comparison == "self" else _same_origin(suite, origins)
-    found = [*_same_file(origins), *program_findings(suite, named or {}), *made_by_one]
+    made_by_one = [] if suite.comparison == "self" else _find_same_origin(suite, origins)
+    found = [*_find_same_file(origins), *program_findings(suite, named or {}), *made_by_one]
     # What is told by its files need not be told by its adapter too.
-    return list({f.code: f for f in reversed(found)}.values())[::-1] or copies(suite, observed)
+    return list({f.code: f for f in reversed(found)}.values())[::-1] or find_copies(suite, observed)
 
 
-def _same_file(origins: Mapping[str, Origin]) -> Iterator[Finding]:
+def _find_same_file(origins: Mapping[str, Origin]) -> Iterator[Finding]:
     official, worldflux = origins["official"], origins["worldflux"]
     if official.path and official.path == worldflux.path:
         yield Finding("same_score_file", f"both sides are {official.path}")
@@ -56,7 +56,7 @@ def _same_file(origins: Mapping[str, Origin]) -> Iterator[Finding]:
         yield Finding("same_score_file", "both sides are copies of one file")
 
 
-def _same_origin(suite: Suite, origins: Mapping[str, Origin]) -> Iterator[Finding]:
+def _find_same_origin(suite: Suite, origins: Mapping[str, Origin]) -> Iterator[Finding]:
     """What both sides say of their program; versions of one may well have one adapter."""
     official, worldflux = origins["official"], origins["worldflux"]
     if official.adapter and official.adapter == worldflux.adapter and suite.comparison != "versions":

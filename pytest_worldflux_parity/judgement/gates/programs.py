@@ -19,7 +19,7 @@ _ENDINGS = (
     "py pyx ipynb sh bash zsh pl rb lua js ts jl r m c cc cpp cxx h hh hpp cu cuh go rs java scala kt swift "
     "f f90 so pyd dll dylib jar"
 )
-CODE = tuple(f".{ending}" for ending in _ENDINGS.split())
+SUFFIXES = tuple(f".{ending}" for ending in _ENDINGS.split())
 # Files that every project has alike and that are no program: empty ones, and those of one line break.
 TRIVIAL = frozenset(sha256(text).hexdigest() for text in (b"", b"\n", b"\r\n"))
 
@@ -51,18 +51,13 @@ class Named:
         return frozenset(self.files.values()) - TRIVIAL
 
     @property
-    def code(self) -> frozenset[str]:
-        """The sha256 of the code that it runs from."""
-        return _code(self.tree)
-
-    @property
     def named_code(self) -> frozenset[str]:
         """The sha256 of the code that it names."""
-        return _code(self.files)
+        return _select_code(self.files)
 
 
-def _code(files: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(sha256 for path, sha256 in files.items() if path.lower().endswith(CODE)) - TRIVIAL
+def _select_code(files: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(sha256 for path, sha256 in files.items() if path.lower().endswith(SUFFIXES)) - TRIVIAL
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ def named_of(document: Mapping[str, Any] | None, tree: Mapping[str, str] | None 
         {**((document or {}).get("files") or {}), **((document or {}).get("ignored") or {})},
         tree or {},
         bool(sources) and all(s.get("kind") == "files" and not s.get("paths") for s in sources),
-        tuple(p for p in sorted((document or {}).get("ignored") or ()) if p.lower().endswith(CODE)),
+        tuple(p for p in sorted((document or {}).get("ignored") or ()) if p.lower().endswith(SUFFIXES)),
     )
     return found if found.contents else None
 
@@ -157,11 +152,11 @@ def overlap(named: Mapping[str, Named | None]) -> Overlap | None:
         return None
     one, other = official.contents, worldflux.contents
     both = tuple(sorted(official.repositories & worldflux.repositories))
-    runs, vendored = _code_in_common(official, worldflux)
+    runs, vendored = _count_common_code(official, worldflux)
     return Overlap(both, len(one & other), (len(one), len(other)), runs, vendored)
 
 
-def _code_in_common(official: Named, worldflux: Named) -> tuple[int, int]:
+def _count_common_code(official: Named, worldflux: Named) -> tuple[int, int]:
     """``runs`` and ``vendored`` of an overlap. Where a side's tree holds no code it tells nothing.
 
     What a side names may be more than its tree: a checkout or a package that one launcher starts. Beside an
@@ -171,11 +166,11 @@ def _code_in_common(official: Named, worldflux: Named) -> tuple[int, int]:
     words = official.by_words and worldflux.by_words
     there, here = (side.files if words else side.tree for side in (official, worldflux))
     # A script by another name is the same one.
-    code = _code(there) | _code(here)
+    code = _select_code(there) | _select_code(here)
     theirs, ours = code & frozenset(there.values()), code & frozenset(here.values())
     # What only a match starts is no code of a run, unless it is the official program's.
-    ours -= _code({p: sha for p, sha in here.items() if p in worldflux.beside}) - theirs
-    if not theirs or not ours or _installed_for_both(official, worldflux):
+    ours -= _select_code({p: sha for p, sha in here.items() if p in worldflux.beside}) - theirs
+    if not theirs or not ours or _is_installed_for_both(official, worldflux):
         return 0, 0
     every = theirs | official.named_code
     if ours | worldflux.named_code <= every or (ours == theirs == every):
@@ -183,12 +178,12 @@ def _code_in_common(official: Named, worldflux: Named) -> tuple[int, int]:
     return 0, len(theirs) if theirs < ours else 0
 
 
-def _installed_for_both(official: Named, worldflux: Named) -> bool:
+def _is_installed_for_both(official: Named, worldflux: Named) -> bool:
     """Whether the candidate is a package that stands in the official tree because an environment has it.
 
     It names all of its code, at the one place where it stands, and the official program names other code.
     """
-    ours = worldflux.code
+    ours = _select_code(worldflux.tree)
     shared = {s for path, s in worldflux.tree.items() if official.tree.get(path) == s}
     return (
         ours <= worldflux.named_code
@@ -198,15 +193,15 @@ def _installed_for_both(official: Named, worldflux: Named) -> bool:
     )
 
 
-def not_shown(named: Mapping[str, Named | None]) -> Iterator[Finding]:
+def find_not_shown(named: Mapping[str, Named | None]) -> Iterator[Finding]:
     """Sides that run, and of which nobody can tell which program that is, or which code of it."""
-    for system, own in named.items():
-        if own is None:
+    for system, program in named.items():
+        if program is None:
             text = "nothing shows which program it is: its backend.yaml names no files (`program:`)"
             yield Finding("program_not_shown", text, system=system)
-        elif own.unsealed:
-            more = f" and {len(own.unsealed) - 1} more" if len(own.unsealed) > 1 else ""
-            left_out = f"`ignore` leaves out {own.unsealed[0]}{more}, which is read where it stands"
+        elif program.unsealed:
+            more = f" and {len(program.unsealed) - 1} more" if len(program.unsealed) > 1 else ""
+            left_out = f"`ignore` leaves out {program.unsealed[0]}{more}, which is read where it stands"
             text = f"nothing shows which code of its checkout runs: {left_out}"
             yield Finding("program_not_shown", text, system=system)
 

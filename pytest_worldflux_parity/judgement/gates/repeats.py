@@ -9,7 +9,9 @@ could have had. One that takes ``k`` values on a lattice of ``m`` steps (:func:`
 agrees with that of another run with a chance of about ``1 / m**(k - 2)``: by its lowest and its highest value
 a task begins and ends whatever was learned between them. Ten values are always enough; three are where they
 are numbers of full precision, and so are two where each has more than six digits. What does not vary as much
-is *saturated*: its runs count, and are told of.
+is *saturated*: its runs count, and are told of. Where all runs of one side are equal so and no two of the
+other's are, two programs that behave alike would hardly give that, and nothing is decided (``alone``). Nor is
+it where three runs of a side share a score of more than six digits, and no two of the other's are equal.
 
 Tried on every score table of the DreamerV3 and TD-MPC2 repositories (32 tables): 48 seeds of
 ``dmlab30-dreamerv3`` have the curve of another one, of 45 to 200 different values: runs that were published
@@ -42,24 +44,6 @@ Record = tuple[Series, Series]
 
 
 @dataclass(frozen=True)
-class Repeat:
-    """A seed whose record is that of an earlier one, ``first``."""
-
-    system: str
-    task_id: str
-    seed: int
-    first: int
-    values: int
-
-    def finding(self) -> Finding:
-        of = "value" if self.values == 1 else "values"
-        text = (
-            f"its record is that of seed {self.first} to nine digits, and takes {self.values} {of}: one run"
-        )
-        return Finding("repeated_run", text, self.task_id, self.seed, self.system)
-
-
-@dataclass(frozen=True)
 class Saturated:
     """Seeds of one side and task whose records are equal and hardly vary."""
 
@@ -67,26 +51,35 @@ class Saturated:
     task_id: str
     seeds: tuple[int, ...]
     values: int
+    is_exact: bool = False
 
     def line(self) -> str:
-        word = "value" if self.values == 1 else "values"
-        return f"{self.system} {self.task_id}: {len(self.seeds)} seeds are equal, of {self.values} {word}"
+        who = f"{self.system} {self.task_id}: {len(self.seeds)} seeds are equal"
+        return f"{who}, of {_spell_count(self.values)}"
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """What is equal among the runs of each side."""
+    """What is equal among the runs of each side.
 
-    repeated: tuple[Repeat, ...] = ()
+    Attributes:
+        repeated: a finding for each seed whose record is that of an earlier one.
+        keys: (system, task, seed) of these, which do not count as runs of their own.
+        alone: saturated ones of a side, where no two runs of the other are equal: all of its runs, of three
+            values or more, or three of its runs or more, of a number with many digits.
+    """
+
+    repeated: tuple[Finding, ...] = ()
     saturated: tuple[Saturated, ...] = ()
-
-    @property
-    def keys(self) -> frozenset[RunKey]:
-        """(system, task, seed) that do not count as runs of their own."""
-        return frozenset((r.system, r.task_id, r.seed) for r in self.repeated)
+    keys: frozenset[RunKey] = frozenset()
+    alone: tuple[Saturated, ...] = ()
 
 
-def repeats(suite: Suite, results: Mapping[RunKey, Result], expected: Iterable[RunKey]) -> Repeats:
+def _spell_count(values: int) -> str:
+    return f"{values} value{'s' * (values != 1)}"
+
+
+def find_repeats(suite: Suite, results: Mapping[RunKey, Result], expected: Iterable[RunKey]) -> Repeats:
     """The equal records of a suite.
 
     Args:
@@ -96,23 +89,30 @@ def repeats(suite: Suite, results: Mapping[RunKey, Result], expected: Iterable[R
     for system, task, seed in expected:
         if (system, task, seed) in results:
             runs.setdefault((system, task), {})[seed] = results[system, task, seed]
-    repeated: dict[RunKey, Repeat] = {}
+    repeated: dict[RunKey, Finding] = {}
     saturated = []
-    for (system, task), own in runs.items():
+    for (system, task), by_seed in runs.items():
         # Points beside those that are measured make equal runs look different, and few equal ones sure.
-        for curve_of in (_whole, _measured):
-            for seeds, record in _equal(suite, task, own, curve_of):
-                values = sum(len(_told(series)) for series in record)
+        for curve_of in (_values_to_budget, _measured_values):
+            for seeds, record in _find_equal(suite, task, by_seed, curve_of):
+                values = sum(len(_distinct_values(series)) for series in record)
                 if math.prod(map(chance, record)) < BY_CHANCE:
+                    of = f"its record is that of seed {seeds[0]} to nine digits"
+                    of = f"{of}, and takes {_spell_count(values)}"
                     for seed in seeds[1:]:
-                        repeat = Repeat(system, task, seed, seeds[0], values)
-                        repeated.setdefault((system, task, seed), repeat)
-                elif values and curve_of is _whole:
-                    saturated.append(Saturated(system, task, tuple(seeds), values))
-    return Repeats(tuple(repeated.values()), tuple(saturated))
+                        finding = Finding("repeated_run", f"{of}: one run", task, seed, system)
+                        repeated.setdefault((system, task, seed), finding)
+                elif values and curve_of is _values_to_budget:
+                    saturated.append(Saturated(system, task, tuple(seeds), values, _has_exact(record)))
+    equal = {(s.system, s.task_id) for s in saturated} | {key[:2] for key in repeated}
+    vary = {key[1] for key, seeds in runs.items() if len(seeds) > 1 and key not in equal}
+    many = [s for s in saturated if s.task_id in vary and (s.values > 2 or s.is_exact)]
+    least = {s: 3 if s.is_exact else len(runs[s.system, s.task_id]) for s in many}
+    alone = tuple(s for s in many if len(s.seeds) >= least[s])
+    return Repeats(tuple(repeated.values()), tuple(saturated), frozenset(repeated), alone)
 
 
-def _equal(
+def _find_equal(
     suite: Suite, task: str, runs: Mapping[int, Result], curve_of: Callable[[Result, Task], Series]
 ) -> Iterator[tuple[list[int], Record]]:
     """Seeds, rising, whose records are equal, and that record: its curve, and its numbers that are judged.
@@ -124,7 +124,7 @@ def _equal(
     for seed in sorted(runs):
         scalars = tuple(runs[seed].scalars[n] for n in names if n in runs[seed].scalars)
         record = (curve_of(runs[seed], suite.task(task)), scalars)
-        seeds = next((own for first, own in alike if _alike(first, record)), None)
+        seeds = next((equal for first, equal in alike if _are_alike(first, record)), None)
         if seeds is None:
             alike.append((record, [seed]))
         else:
@@ -132,7 +132,7 @@ def _equal(
     yield from ((seeds, record) for record, seeds in alike if len(seeds) > 1)
 
 
-def _whole(result: Result, task: Task) -> Series:
+def _values_to_budget(result: Result, task: Task) -> Series:
     """The values of a curve up to the budget; all, where none is at the budget and nothing is judged."""
     try:
         points = within_budget(result.curve, task)
@@ -141,15 +141,15 @@ def _whole(result: Result, task: Task) -> Series:
     return tuple(point.value for point in points)
 
 
-def _measured(result: Result, task: Task) -> Series:
+def _measured_values(result: Result, task: Task) -> Series:
     """The values of a curve that are measured; all, where some are missing and nothing is judged."""
     try:
         return tuple(point.value for point in judged_curve(result, task))
     except StatisticsError:
-        return _whole(result, task)
+        return _values_to_budget(result, task)
 
 
-def _alike(one: Record, other: Record) -> bool:
+def _are_alike(one: Record, other: Record) -> bool:
     """Whether two records are equal to nine digits."""
     (curve, scalars), (other_curve, other_scalars) = one, other
     if (len(curve), len(scalars)) != (len(other_curve), len(other_scalars)):
@@ -162,24 +162,28 @@ def _alike(one: Record, other: Record) -> bool:
 
 def chance(values: Sequence[float]) -> float:
     """That a series of values is by chance that of another run."""
-    different = _told(values)
+    different = _distinct_values(values)
     if len(different) < 2:
         return 1.0
     step = grain(different)
     if len(different) == 2:
         # Neither has to be where a task begins or ends; a fraction of small numbers may well be.
-        return FINEST if step < LATTICE * max(map(abs, different)) and all(map(_precise, different)) else 1.0
+        return FINEST if step < LATTICE * max(map(abs, different)) and all(map(_is_exact, different)) else 1.0
     steps = 1 + (different[-1] - different[0]) / step
     return float(steps ** (2 - len(different)))
 
 
-def _told(values: Sequence[float]) -> list[float]:
+def _distinct_values(values: Sequence[float]) -> list[float]:
     """The different values of a series, rising; those that rounding alone sets apart are one."""
     rising = sorted(values)
     least = FINEST * max(map(abs, rising), default=0.0)
     return [*rising[:1], *(b for a, b in pairwise(rising) if b - a > least)]
 
 
-def _precise(value: float) -> bool:
+def _has_exact(record: Record) -> bool:
+    return any(map(_is_exact, (value for series in record for value in series)))
+
+
+def _is_exact(value: float) -> bool:
     """Whether a number has more digits than a lattice of scores leaves it: six."""
     return not math.isclose(value, float(f"{value:.6g}"), rel_tol=FINEST)

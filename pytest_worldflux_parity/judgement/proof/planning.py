@@ -16,9 +16,10 @@ from numpy.typing import ArrayLike
 from ...errors import StatisticsError
 from ...suite.proof_settings import MetricRule, ProofSettings, ProofTask
 from ...suite.suite import SYSTEMS
-from ..stats.arrays import logs, sample, spread
+from ..stats.arrays import FloatArray, sample, spread
+from ..stats.effect_kinds import effect_kind
 from ..stats.power import MOST_SEEDS, attainable_margin, seeds_needed
-from .seeding import corrected_alpha, equal_arms_power, family_size
+from .seeding import corrected_alpha, equal_arms_power, family_size, narrow_rule
 
 LARGEST_MARGIN = 0.999
 LEAST_SCORES = 2
@@ -133,9 +134,9 @@ def plan_suite(
         cells=cells,
         power_target=settings.seed_policy.power_target,
         family=family,
-        given=_cost({t.id: _given(settings, t) for t in tasks}, runs),
-        alone=_cost_of(cells, "alone", runs),
-        corrected=_cost_of(cells, "corrected", runs),
+        given=_cost_of_seeds({t.id: _seeds_given(settings, t) for t in tasks}, runs),
+        alone=_cost_of_level(cells, "alone", runs),
+        corrected=_cost_of_level(cells, "corrected", runs),
         never=never,
         unknown=tuple(dict.fromkeys(c.task for c in cells if c.unknown and c.task not in never)),
     )
@@ -149,51 +150,46 @@ def plan_cell(
     Raises:
         StatisticsError: a score is not a finite number.
     """
-    given = _given(settings, task)
+    given = _seeds_given(settings, task)
     scores = np.asarray(official, np.float64)
     if scores.size:
         scores = sample(scores, f"{task.id} {rule.name}")
-    reason, deviation = _deviation(scores, rule)
+    reason, deviation = _find_deviation(scores, rule)
     mean = float(scores.mean()) if scores.size else None
     plan = CellPlan(task.id, rule.name, "unusable", reason, scores.size, mean, deviation, given)
     if reason or deviation is None:
         return plan
     target = settings.seed_policy.power_target
-    # Non-inferiority must hold too, so the narrower margin is planned for.
-    rule = replace(rule, equivalence_margin=min(rule.equivalence_margin, rule.noninferiority_margin))
-    corrected = corrected_alpha(rule, task, settings, family)
+    corrected = corrected_alpha(rule, rule == task.rules[0], settings, family)
+    rule = narrow_rule(rule)
     return replace(
         plan,
         status="ok",
-        alone=_need(rule, deviation, given, rule.alpha, target),
-        corrected=_need(rule, deviation, given, corrected, target),
+        alone=_compute_need(rule, deviation, given, rule.alpha, target),
+        corrected=_compute_need(rule, deviation, given, corrected, target),
     )
 
 
-def _given(settings: ProofSettings, task: ProofTask) -> int:
+def _seeds_given(settings: ProofSettings, task: ProofTask) -> int:
     policy = settings.seed_policy
     if policy.mode == "auto_power":
         return policy.max_seeds
     return min(len(task.seeds[s]) for s in SYSTEMS)
 
 
-def _deviation(scores: np.ndarray, rule: MetricRule) -> tuple[str, float | None]:
+def _find_deviation(scores: FloatArray, rule: MetricRule) -> tuple[str, float | None]:
     """Why nothing can be planned, or the standard deviation of one seed on the scale of the effect."""
     if scores.size < LEAST_SCORES:
         return f"{scores.size} official scores tell no variance; at least {LEAST_SCORES} are needed", None
-    if rule.effect == "log_ratio" and scores.min() <= 0:
-        return "a score is not positive, so its log does not exist; use normalized_difference", None
-    if rule.effect == "log_ratio":
-        deviation = math.sqrt(float(spread(*logs(scores))))
-    else:
-        mean = abs(float(scores.mean()))
-        if mean <= 1e-12 * np.abs(scores).max():
-            return "the mean score is 0, so no relative difference exists", None
-        deviation = math.sqrt(float(spread(scores))) / mean
+    kind = effect_kind(rule.effect)
+    if problem := kind.find_problem(scores, scores):
+        return problem, None
+    scale = abs(float(scores.mean())) if kind.is_relative else 1.0
+    deviation = math.sqrt(float(spread(*kind.sized(scores)))) / scale
     return ("", deviation) if deviation > 0 else ("the scores do not vary between seeds", 0.0)
 
 
-def _need(rule: MetricRule, deviation: float, given: int, alpha: float, target: float) -> Need:
+def _compute_need(rule: MetricRule, deviation: float, given: int, alpha: float, target: float) -> Need:
     # A seed number that two programs share gives them no shared randomness: also the differences of a
     # paired design have the variance of two.
     variance = 2 * deviation**2
@@ -211,7 +207,7 @@ def _need(rule: MetricRule, deviation: float, given: int, alpha: float, target: 
     )
 
 
-def _cost_of(
+def _cost_of_level(
     cells: Sequence[CellPlan],
     which: Literal["alone", "corrected"],
     durations: Mapping[tuple[str, str], float],
@@ -219,20 +215,20 @@ def _cost_of(
     """Per task the seeds of the metric that needs most."""
     needs: dict[str, list[int | None]] = {}
     for cell in cells:
-        needs.setdefault(cell.task, []).append(_seeds(cell, which))
+        needs.setdefault(cell.task, []).append(_seeds_at(cell, which))
     reached = {t: max(n for n in each if n) for t, each in needs.items() if None not in each}
-    cost = _cost(reached, durations)
+    cost = _cost_of_seeds(reached, durations)
     # One metric that cannot be shown is enough, whatever is not known of the others.
-    beyond = {c.task for c in cells if not c.unknown and _seeds(c, which) is None}
+    beyond = {c.task for c in cells if not c.unknown and _seeds_at(c, which) is None}
     return replace(cost, out_of_reach=tuple(t for t in needs if t in beyond))
 
 
-def _seeds(cell: CellPlan, which: Literal["alone", "corrected"]) -> int | None:
+def _seeds_at(cell: CellPlan, which: Literal["alone", "corrected"]) -> int | None:
     need: Need | None = getattr(cell, which)
     return need.seeds if need else None
 
 
-def _cost(seeds: Mapping[str, int], durations: Mapping[tuple[str, str], float]) -> Cost:
+def _cost_of_seeds(seeds: Mapping[str, int], durations: Mapping[tuple[str, str], float]) -> Cost:
     unknown = tuple(t for t in seeds if any((s, t) not in durations for s in SYSTEMS))
     known = [t for t in seeds if t not in unknown]
     hours = math.fsum(seeds[t] * durations[s, t] / 3600 for t in known for s in SYSTEMS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...suite.proof_settings import ProofSettings, ProofTask
 from ...suite.seed_plan import SeedPlan
-from ..stats.arrays import Outcome
+from ..stats.arrays import Verdict
 from ..stats.measurements import Missing
 from .cells import Cell
 
@@ -102,7 +102,7 @@ class ProofDecision:
     family: int
     pilot: bool
     plan: SeedPlan | None
-    verdict: Outcome
+    verdict: Verdict
     reason: str
     seeds_needed: int | None
 

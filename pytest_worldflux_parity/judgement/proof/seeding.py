@@ -22,6 +22,7 @@ from ...suite.proof_settings import MetricRule, ProofSettings, ProofTask, SeedPo
 from ...suite.seed_plan import SeedPlan, TaskPlan
 from ...suite.suite import SYSTEMS
 from ..stats.arrays import FloatArray
+from ..stats.effect_kinds import effect_kind
 from ..stats.measurements import Observed
 from ..stats.power import paired_tost_power, welch_tost_power
 from ..stats.student import normal_cdf, quantile, scale_nodes
@@ -56,10 +57,9 @@ def family_size(settings: ProofSettings, tasks: Sequence[ProofTask]) -> int:
     return sum(len(t.rules) if settings.holm_scope == "all_metrics" else 1 for t in tasks)
 
 
-def corrected_alpha(rule: MetricRule, task: ProofTask, settings: ProofSettings, family: int) -> float:
+def corrected_alpha(rule: MetricRule, is_primary: bool, settings: ProofSettings, family: int) -> float:
     """The level of Holm's first step, which suffices whatever the others do; alpha outside the family."""
-    within = settings.holm_scope == "all_metrics" or rule == task.rules[0]
-    return rule.alpha / family if within else rule.alpha
+    return rule.alpha / family if is_primary or settings.holm_scope == "all_metrics" else rule.alpha
 
 
 def two_stage_p(p: float, rule: MetricRule, alpha: float, policy: SeedPolicy) -> float:
@@ -75,25 +75,19 @@ def two_stage_p(p: float, rule: MetricRule, alpha: float, policy: SeedPolicy) ->
     return max(p, float(np.exp(np.interp(math.log(max(p, 1e-300)), np.log(_LEVELS), np.log(worst)))))
 
 
-def bounds(rule: MetricRule) -> tuple[float, float]:
-    """The equivalence bounds on the scale of the effect."""
-    margin = rule.equivalence_margin
-    return (math.log1p(-margin), math.log1p(margin)) if rule.effect == "log_ratio" else (-margin, margin)
-
-
 def equal_arms_power(rule: MetricRule, variance: float, n: int, alpha: float) -> float:
     """Power without a true difference of ``n`` seeds per side (or ``n`` pairs).
 
     Args:
         variance: of the effect of one pair of seeds: of both sides together, or of the differences.
     """
-    low, high = bounds(rule)
+    low, high = effect_kind(rule.effect).bounds(rule.equivalence_margin)
     if rule.design == "paired":
         return paired_tost_power(0.0, math.sqrt(variance), n, low=low, high=high, alpha=alpha)
     return welch_tost_power(0.0, math.sqrt(variance / 2), n, low=low, high=high, alpha=alpha)
 
 
-def planned(rule: MetricRule) -> MetricRule:
+def narrow_rule(rule: MetricRule) -> MetricRule:
     """The rule that seeds are planned for: non-inferiority must hold too, so the narrower margin counts."""
     return replace(rule, equivalence_margin=min(rule.equivalence_margin, rule.noninferiority_margin))
 
@@ -107,8 +101,8 @@ def _task_plan(task: ProofTask, settings: ProofSettings, observed: Observed, fam
             fewest = _sizes(policy)[0]
             why = f"the variance of {rule.name} cannot be told from the pilot, so no number of seeds is known"
             return TaskPlan(task.id, policy.first(fewest), None, rule.name, why)
-        alpha = corrected_alpha(rule, task, settings, family)
-        asked.append((_size_for(variance, planned(rule), alpha, policy), rule.name))
+        alpha = corrected_alpha(rule, rule == task.rules[0], settings, family)
+        asked.append((_size_for(variance, narrow_rule(rule), alpha, policy), rule.name))
     wanted, metric = max(asked, key=lambda a: math.inf if a[0] is None else a[0])
     if wanted is None:
         power = f"{policy.power_target:.0%} power takes more than max_seeds = {policy.max_seeds}"
@@ -122,12 +116,11 @@ def _pilot_variance(
     """Of the effect of one pair, from the pilot's seeds only; None where one is missing."""
     sides = []
     for system in SYSTEMS:
-        found = observed.values.get((system, rule.name, task.id), {})
-        if not all(n in found for n in policy.at_first):
+        if not set(policy.at_first) <= observed.values.get((system, rule.name, task.id), {}).keys():
             return None
         runs = observed.runs(system, rule.name, task.id)
         sides.append(np.array([runs[n].value for n in sorted(policy.at_first) if n in runs], np.float64))
-    variances = relative_variances(sides, rule)
+    variances = relative_variances(sides[0], sides[1], rule)
     return None if variances is None else sum(variances)
 
 
@@ -148,7 +141,7 @@ def _largest_variances(rule: MetricRule, alpha: float, policy: SeedPolicy) -> tu
 
 
 def _largest_variance(rule: MetricRule, n: int, alpha: float, target: float) -> float:
-    low, high = bounds(rule)
+    low, high = effect_kind(rule.effect).bounds(rule.equivalence_margin)
     # In units of the squared half-width; power falls as the variance grows.
     inner, outer = math.log(1e-8), math.log(1e4 * n)
     for _ in range(32):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
+from ...suite.commands import value_at
+
 StabilityStatus = Literal["stable", "unstable", "verdict_failed"]
 
 
@@ -79,23 +81,23 @@ def read_report(document: Mapping[str, Any], name: str) -> Report | str:
     rows = document.get("tasks")
     if not isinstance(rows, list) or not rows:
         return "no tasks in it"
-    wrong = next(_malformed(rows), None)
-    if wrong:
-        return wrong
+    try:
+        cells = dict(_read_cells(rows))
+    except ValueError as error:
+        return str(error)
     final = summary["parity_pass_final"]
-    cells = dict(_cells(rows))
     return Report(
         name=name,
         suite_id=document.get("suite_id"),
         generated_at=str(document.get("generated_at", "")),
-        verdict=_verdict(final, summary.get("verdict")),
+        verdict=_verdict_word(final, summary.get("verdict")),
         parity_pass_final=final,
-        signs={key: _sign(metric) for key, metric in cells.items()},
-        mismatches=tuple(sorted(key for key, metric in cells.items() if _disagree(metric))),
+        signs={key: _sign_of(metric) for key, metric in cells.items()},
+        mismatches=tuple(sorted(key for key, metric in cells.items() if _tests_disagree(metric))),
     )
 
 
-def _verdict(final: bool, stated: object) -> str:
+def _verdict_word(final: bool, stated: object) -> str:
     """A word that contradicts ``parity_pass_final``, or is no verdict, must not hide a flip."""
     if final:
         return "pass"
@@ -116,23 +118,20 @@ def stability(
     now = read_report(current, name)
     if isinstance(now, str):
         raise ValueError(f"{name}: {now}")
-    earlier, left_out = _comparable(history, now)
+    earlier, left_out = _select_comparable(history, now)
     runs = (*earlier, now)
     flips = tuple(
         (a.name, b.name) for a, b in combinations(runs, 2) if {a.verdict, b.verdict} == {"pass", "fail"}
     )
-    signs = tuple(_sign_flips(runs))
-    shaken = bool(flips or signs or now.mismatches)
-    status: StabilityStatus = "stable"
+    signs = tuple(_find_sign_flips(runs))
+    status: StabilityStatus = "unstable" if flips or signs or now.mismatches else "stable"
     if not now.parity_pass_final:
         status = "verdict_failed"
-    elif shaken:
-        status = "unstable"
-    in_part = {r.name: text for r in earlier if (text := _lacking(r, now))}
+    in_part = {r.name: text for r in earlier if (text := _describe_missing(r, now))}
     return Stability(status, now, earlier, flips, signs, left_out, in_part)
 
 
-def _comparable(
+def _select_comparable(
     history: Mapping[str, Mapping[str, Any]], now: Report
 ) -> tuple[tuple[Report, ...], dict[str, str]]:
     """The earlier reports of the same suite in order of time, and why the others are left out."""
@@ -144,90 +143,84 @@ def _comparable(
         elif None not in (report.suite_id, now.suite_id) and report.suite_id != now.suite_id:
             left_out[name] = f"it is of the suite {report.suite_id}"
         else:
-            reports.append(replace(report, signs=_as_named(report.signs, now)))
+            reports.append(replace(report, signs=_rename_signs(report.signs, now)))
     return tuple(sorted(reports, key=lambda r: (r.generated_at, r.name))), left_out
 
 
-def _as_named(signs: Mapping[tuple[str, str], int], now: Report) -> Mapping[tuple[str, str], int]:
+def _rename_signs(signs: Mapping[tuple[str, str], int], now: Report) -> Mapping[tuple[str, str], int]:
     """The signs of an earlier report under the names that the current one has for the same tasks."""
-    names = {_game(task): task for task, _ in now.signs}
-    return {(names.get(_game(task), _game(task)), metric): sign for (task, metric), sign in signs.items()}
+    names = {_game_of(task): task for task, _ in now.signs}
+    return {
+        (names.get(_game_of(task), _game_of(task)), metric): sign for (task, metric), sign in signs.items()
+    }
 
 
-def _game(task: str) -> str:
+def _game_of(task: str) -> str:
     """``atari100k_<game>`` is the ``atari_<game>`` of other reports."""
     return task.replace("atari100k_", "atari_", 1) if task.startswith("atari100k_") else task
 
 
-def _lacking(report: Report, now: Report) -> str:
+def _describe_missing(report: Report, now: Report) -> str:
     """What an earlier report does not have of what is compared; empty where it has all of it."""
     absent = [f"{metric} of {task}" for task, metric in sorted(now.signs.keys() - report.signs.keys())]
     return f"could be compared in part only: it has no {', '.join(absent)}" if absent else ""
 
 
-def _malformed(rows: Sequence[Any]) -> Iterator[str]:
-    """Why a row of ``tasks`` cannot be read, with its index; nothing where all can."""
+def _read_cells(rows: Sequence[Any]) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
+    """((task, metric), result) of every row of ``tasks``.
+
+    Raises:
+        ValueError: a row cannot be read; with its index.
+    """
     seen: set[str] = set()
     for i, row in enumerate(rows):
-        at = f"tasks[{i}]"
-        if not isinstance(row, Mapping) or not isinstance(row.get("task_id"), str):
-            yield f"{at} is no task with a task_id"
-            continue
-        if _game(row["task_id"]) in seen:
-            yield f"{at} is {row['task_id']!r} again"
-        seen.add(_game(row["task_id"]))
+        task = value_at(row, "task_id")
+        if not isinstance(task, str):
+            raise ValueError(f"tasks[{i}] is no task with a task_id")
+        if _game_of(task) in seen:
+            raise ValueError(f"tasks[{i}] is {task!r} again")
+        seen.add(_game_of(task))
         metrics = row.get("metrics")
         if not isinstance(metrics, Mapping) or not metrics:
-            yield f"{at} ({row['task_id']}) has no metrics"
-            continue
+            raise ValueError(f"tasks[{i}] ({task}) has no metrics")
         for name, result in metrics.items():
-            wrong = _malformed_metric(result)
-            if wrong:
-                yield f"{at} ({row['task_id']}): metrics.{name} {wrong}"
+            if wrong := _explain_malformed_metric(result):
+                raise ValueError(f"tasks[{i}] ({task}): metrics.{name} {wrong}")
+            yield (task, name), result
 
 
-def _malformed_metric(result: Any) -> str:
+def _explain_malformed_metric(result: Any) -> str:
     """Why a metric of a task cannot be read; empty where it can. Only what was not tested has no interval."""
     if not isinstance(result, Mapping):
         return "is no mapping"
     interval = result.get("ci90_effect")
     if interval is None:
-        tested = result.get("status", "ok") == "ok"
-        return "has no ci90_effect" if tested else ""
-    ends = interval if isinstance(interval, list) and len(interval) == 2 else [interval]
-    if len(ends) != 2 or not all(e is None or _is_number(e) for e in ends):
+        return "has no ci90_effect" if result.get("status", "ok") == "ok" else ""
+    is_pair = isinstance(interval, list) and len(interval) == 2
+    if not is_pair or not all(end is None or _is_number(end) for end in interval):
         return f"has ci90_effect {interval!r}, not two numbers"
-    reversed_ = None not in ends and ends[0] > ends[1]
-    return f"has ci90_effect {interval!r}, which ends before it begins" if reversed_ else ""
+    is_reversed = None not in interval and interval[0] > interval[1]
+    return f"has ci90_effect {interval!r}, which ends before it begins" if is_reversed else ""
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _cells(rows: Sequence[Any]) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
-    for row in rows:
-        for metric, result in row["metrics"].items():
-            yield (row["task_id"], metric), result
-
-
-def _sign(result: Mapping[str, Any]) -> int:
+def _sign_of(result: Mapping[str, Any]) -> int:
     low, high = result.get("ci90_effect") or (None, None)
     if low is not None and low > 0:
         return 1
     return -1 if high is not None and high < 0 else 0
 
 
-def _disagree(result: Mapping[str, Any]) -> bool:
+def _tests_disagree(result: Mapping[str, Any]) -> bool:
     """Whether TOST, corrected as the suite says, and the Bayesian check disagree."""
-    bayesian = result.get("bayesian")
-    passed = result.get("pass")
-    if not isinstance(bayesian, Mapping) or not isinstance(passed, bool):
-        return False
-    return isinstance(bayesian.get("pass_all"), bool) and bayesian["pass_all"] != passed
+    passed, agreed = result.get("pass"), value_at(result, "bayesian", "pass_all")
+    return isinstance(passed, bool) and isinstance(agreed, bool) and agreed != passed
 
 
-def _sign_flips(runs: Sequence[Report]) -> Iterator[SignFlip]:
+def _find_sign_flips(runs: Sequence[Report]) -> Iterator[SignFlip]:
     for key in sorted(set().union(*(r.signs for r in runs))):
         below = next((r.name for r in runs if r.signs.get(key) == -1), None)
         above = next((r.name for r in runs if r.signs.get(key) == 1), None)

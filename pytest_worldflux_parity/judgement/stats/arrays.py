@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,19 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import StatisticsError
 
 FloatArray = NDArray[np.float64]
-Outcome = Literal["pass", "fail", "inconclusive"]
+Verdict = Literal["pass", "fail", "inconclusive"]
 
 # The fourth powers in degrees of freedom must not overflow.
-LARGEST = 1e50
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Size, mean and unbiased variance of one sample; ``variance`` is None for a single value."""
-
-    size: int
-    mean: float
-    variance: float | None
+LARGEST_SCORE = 1e50
 
 
 def sample(values: ArrayLike, name: str) -> FloatArray:
@@ -40,19 +30,21 @@ def sample(values: ArrayLike, name: str) -> FloatArray:
         raise StatisticsError(f"a sample has one axis, this one has {array.ndim}", where=name)
     if array.size == 0:
         raise StatisticsError("an empty sample has no statistic", where=name)
-    if not np.all(np.abs(array) <= LARGEST):
-        raise StatisticsError(f"a value is NaN, infinite or larger than {LARGEST:g}", where=name)
+    if not np.all(np.abs(array) <= LARGEST_SCORE):
+        raise StatisticsError(f"a value is NaN, infinite or larger than {LARGEST_SCORE:g}", where=name)
     return array
 
 
-def pairs(upstream: ArrayLike, worldflux: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Two samples of one length, entry i of both being the same (task, seed).
+def samples(
+    upstream: ArrayLike, worldflux: ArrayLike, *, paired: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Both samples; where they are paired, entry i of both is the same (task, seed).
 
     Raises:
-        StatisticsError: as :func:`sample`, or the lengths differ.
+        StatisticsError: as :func:`sample`, or paired samples have different lengths.
     """
     u, w = sample(upstream, "upstream"), sample(worldflux, "worldflux")
-    if u.size != w.size:
+    if paired and u.size != w.size:
         raise StatisticsError(f"{u.size} upstream scores cannot be paired with {w.size} worldflux scores")
     return u, w
 
@@ -70,18 +62,6 @@ def spread(values: FloatArray, of: ArrayLike = 0.0) -> FloatArray:
     width = values.max(axis=-1) - values.min(axis=-1)
     rounding = 8 * np.finfo(np.float64).eps * np.maximum(np.abs(values).max(axis=-1), of)
     return np.where(width <= rounding, 0.0, values.var(axis=-1, ddof=1))
-
-
-def logs(values: FloatArray) -> tuple[FloatArray, float]:
-    """Logs of positive values, and the size that their rounding is of: log(x (1 + eps)) = log x + eps."""
-    found = np.log(values)
-    return found, 1.0 + float(np.abs(found).max())
-
-
-def moments(values: FloatArray) -> Moments:
-    """Size, mean and variance of a sample of shape (n,)."""
-    variance = float(spread(values)) if values.size > 1 else None
-    return Moments(values.size, float(values.mean()), variance)
 
 
 def check_level(name: str, value: float) -> float:

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
 from ...suite.proof_settings import BASE_SEED, DRAWS, EQUIVALENT, NONINFERIOR
-from .arrays import FloatArray, pairs, sample
+from .arrays import FloatArray, sample, samples
+from .effect_kinds import effect_kind
 
 # Weights are drawn in slices of this many, so that memory does not grow with seeds times draws. Slices are
 # consecutive parts of one stream, so where they are cut changes no draw.
-_SLICE = 50_000
+_DRAWN_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ def posterior_means(values: ArrayLike, draws: int, rng: np.random.Generator) -> 
     return _weighted_means(x[:, None], draws, rng)[:, 0]
 
 
-def bayes_log_ratio(
+def bayes(
     upstream: ArrayLike,
     worldflux: ArrayLike,
     *,
+    effect: str,
     margin: float,
     noninferiority_margin: float,
     paired: bool = False,
@@ -65,55 +67,56 @@ def bayes_log_ratio(
     thresholds: tuple[float, float] = (EQUIVALENT, NONINFERIOR),
     rng: np.random.Generator,
 ) -> BayesResult:
-    """Posterior of mean log(worldflux) - mean log(upstream), against log(1 - m) and log(1 + m).
+    """Posterior of an effect of :mod:`.effect_kinds`, against the bounds of both margins.
 
     Raises:
-        StatisticsError: a score is not positive (the effect is undefined), or as :func:`posterior_means`.
+        StatisticsError: the effect does not exist for these scores, or a posterior mean of upstream reaches
+            0, or as :func:`posterior_means`.
     """
-    u, w = _both(upstream, worldflux, paired)
-    if u.min() <= 0 or w.min() <= 0:
-        raise StatisticsError("a log ratio of scores that are not positive is undefined", where="bayes")
-    effect = _difference(np.log(u), np.log(w), paired, draws, rng)
-    bounds = (np.log1p(-margin), np.log1p(margin))
-    worse = np.log1p(-noninferiority_margin) if higher_is_better else -np.log1p(noninferiority_margin)
-    better = effect if higher_is_better else -effect
-    return _result(effect, bounds, better, float(worse), thresholds)
+    kind = effect_kind(effect)
+    u, w = samples(upstream, worldflux, paired=paired)
+    if problem := kind.find_problem(u, w):
+        raise StatisticsError(problem, where="bayes")
+    (u, _), (w, _) = kind.sized(u), kind.sized(w)
+    drawn = _draw_relative(u, w, paired, draws, rng) if kind.is_relative else _draw(u, w, paired, draws, rng)
+    low, high = kind.bounds(margin)
+    worst_low, worst_high = kind.bounds(noninferiority_margin)
+    p_equivalence = float(((drawn > low) & (drawn < high)).mean())
+    p_noninferior = float((drawn > worst_low if higher_is_better else drawn < worst_high).mean())
+    mean = float(drawn.mean())
+    drawn.sort()
+    low95, low90, high90, high95 = (_quantile(drawn, level) for level in (0.025, 0.05, 0.95, 0.975))
+    return BayesResult(
+        posterior_mean=mean,
+        posterior_ci90=(low90, high90),
+        posterior_ci95=(low95, high95),
+        p_equivalence=p_equivalence,
+        p_noninferior=p_noninferior,
+        pass_equivalence=p_equivalence >= thresholds[0],
+        pass_noninferiority=p_noninferior >= thresholds[1],
+        draws=draws,
+    )
 
 
-def bayes_normalized_difference(
-    upstream: ArrayLike,
-    worldflux: ArrayLike,
-    *,
-    margin: float,
-    noninferiority_margin: float,
-    paired: bool = False,
-    higher_is_better: bool = True,
-    draws: int = DRAWS,
-    thresholds: tuple[float, float] = (EQUIVALENT, NONINFERIOR),
-    rng: np.random.Generator,
-) -> BayesResult:
-    """Posterior of (mean_w - mean_u) / |mean_u|.
+def _draw(u: FloatArray, w: FloatArray, paired: bool, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Of the difference of means."""
+    if paired:
+        return posterior_means(w - u, draws, rng)
+    return posterior_means(w, draws, rng) - posterior_means(u, draws, rng)
 
-    Raises:
-        StatisticsError: a posterior mean of upstream reaches 0, where the effect is undefined, or as
-            :func:`posterior_means`.
-    """
-    u, w = _both(upstream, worldflux, paired)
+
+def _draw_relative(
+    u: FloatArray, w: FloatArray, paired: bool, draws: int, rng: np.random.Generator
+) -> FloatArray:
+    """Of the difference of means over the size of the upstream one."""
     if paired:
         mean_u, mean_w = _weighted_means(np.column_stack([u, w]), draws, rng).T
     else:
         mean_u, mean_w = posterior_means(u, draws, rng), posterior_means(w, draws, rng)
     if np.abs(mean_u).min() <= 1e-12 * np.abs(u).max():
         raise StatisticsError("the mean upstream score may be 0: no relative effect", where="bayes")
-    effect = (mean_w - mean_u) / np.abs(mean_u)
-    better = effect if higher_is_better else -effect
-    return _result(effect, (-margin, margin), better, -noninferiority_margin, thresholds)
-
-
-def _both(upstream: ArrayLike, worldflux: ArrayLike, paired: bool) -> tuple[FloatArray, FloatArray]:
-    if paired:
-        return pairs(upstream, worldflux)
-    return sample(upstream, "upstream"), sample(worldflux, "worldflux")
+    relative: FloatArray = (mean_w - mean_u) / np.abs(mean_u)
+    return relative
 
 
 def _weighted_means(columns: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
@@ -125,43 +128,11 @@ def _weighted_means(columns: FloatArray, draws: int, rng: np.random.Generator) -
     centre = columns[0]
     summed = np.column_stack([columns - centre, np.ones(n)])
     sums = np.empty((draws, k + 1))
-    rows = max(1, _SLICE // n)
+    rows = max(1, _DRAWN_AT_ONCE // n)
     for start in range(0, draws, rows):
         part = sums[start : start + rows]
         np.matmul(rng.standard_exponential((len(part), n)), summed, out=part)
     return np.asarray(centre + sums[:, :k] / sums[:, k:], dtype=np.float64)
-
-
-def _difference(
-    u: FloatArray, w: FloatArray, paired: bool, draws: int, rng: np.random.Generator
-) -> FloatArray:
-    if paired:
-        return posterior_means(w - u, draws, rng)
-    return posterior_means(w, draws, rng) - posterior_means(u, draws, rng)
-
-
-def _result(
-    effect: FloatArray,
-    bounds: tuple[float, float],
-    better: FloatArray,
-    worst: float,
-    thresholds: tuple[float, float],
-) -> BayesResult:
-    p_equivalence = float(((effect > bounds[0]) & (effect < bounds[1])).mean())
-    p_noninferior = float((better > worst).mean())
-    mean = float(effect.mean())
-    effect = np.sort(effect)
-    low95, low90, high90, high95 = (_quantile(effect, level) for level in (0.025, 0.05, 0.95, 0.975))
-    return BayesResult(
-        posterior_mean=mean,
-        posterior_ci90=(low90, high90),
-        posterior_ci95=(low95, high95),
-        p_equivalence=p_equivalence,
-        p_noninferior=p_noninferior,
-        pass_equivalence=p_equivalence >= thresholds[0],
-        pass_noninferiority=p_noninferior >= thresholds[1],
-        draws=effect.size,
-    )
 
 
 def _quantile(ordered: FloatArray, level: float) -> float:

@@ -40,7 +40,7 @@ class Coincidence:
     left: tuple[float, float]
 
 
-NOTHING = Coincidence(1.0, (0.0, 0.0))
+NO_COINCIDENCE = Coincidence(1.0, (0.0, 0.0))
 
 
 def grain(values: ArrayLike) -> float:
@@ -53,11 +53,11 @@ def grain(values: ArrayLike) -> float:
     largest = float(sizes[-1]) if sizes.size else 0.0
     step = 0.0
     for value in sizes:
-        step = _common(step, float(value), FINEST * largest)
+        step = _common_step(step, float(value), FINEST * largest)
     return step if step > LATTICE * largest else FINEST * largest
 
 
-def _common(one: float, other: float, finest: float) -> float:
+def _common_step(one: float, other: float, finest: float) -> float:
     """The largest number of which both are multiples, within ``finest``."""
     while other > 4 * finest:
         one, other = other, abs(one - other * round(one / other)) if one else 0.0
@@ -78,21 +78,21 @@ def coincide(one: ArrayLike, other: ArrayLike) -> Coincidence:
     """
     few, many = sorted((np.asarray(x, np.float64) for x in (one, other)), key=lambda x: x.size)
     width = max(grain(few), grain(many))
-    few, many = (_told(_rounded(x, width)) for x in (few, many))
+    few, many = (_values_of_one_run(_round_to(x, width)) for x in (few, many))
     if few.size < 2 or many.size < few.size:
-        return NOTHING
-    apart = np.abs(_nearest(few, many) - few)
+        return NO_COINCIDENCE
+    apart = np.abs(_nearest_values(few, many) - few)
     # Between two values lies one gap: of runs that fail or succeed it says nothing of those that succeed.
     if many.size == 2 and apart.max() > 0:
-        return NOTHING
-    return _judged(apart, width, gap(many), few.size, many)
+        return NO_COINCIDENCE
+    return _judge_distances(apart, width, gap(many), few.size, many)
 
 
 def in_order(one: ArrayLike, other: ArrayLike) -> float | None:
     """The chance that equal values stand at the same runs; None where they do not, in the coarser grain."""
     x, y = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    width = max(_lengths(tuple(sorted(v.tolist())))[0] for v in (x, y))
-    x, y = _rounded(x, width), _rounded(y, width)
+    width = max(_lengths_of(tuple(sorted(v.tolist())))[0] for v in (x, y))
+    x, y = _round_to(x, width), _round_to(y, width)
     return 1 / orders(x) if np.array_equal(x, y) else None
 
 
@@ -120,43 +120,45 @@ def follow(one: ArrayLike, other: ArrayLike) -> Coincidence:
     """
     x, y = np.asarray(one, np.float64), np.asarray(other, np.float64)
     (grain_x, gap_x, different_x), (grain_y, gap_y, different_y) = (
-        _lengths(tuple(sorted(v.tolist()))) for v in (x, y)
+        _lengths_of(tuple(sorted(v.tolist()))) for v in (x, y)
     )
     if x.size < 3 or min(different_x, different_y) < x.size:
-        return NOTHING
+        return NO_COINCIDENCE
     around = x - x.mean()
     slope = float(around @ y) / float(around @ around)
     apart = np.abs(y - y.mean() - slope * around)
     width = max(grain_y, abs(slope) * grain_x)
-    return _judged(apart, width, min(gap_y, abs(slope) * gap_x), x.size - 2, y)
+    return _judge_distances(apart, width, min(gap_y, abs(slope) * gap_x), x.size - 2, y)
 
 
 @lru_cache(maxsize=4096)
-def _lengths(values: tuple[float, ...]) -> tuple[float, float, int]:
+def _lengths_of(values: tuple[float, ...]) -> tuple[float, float, int]:
     """Grain, gap and number of different values of a sample, which is paired with others in many orders."""
     return grain(values), gap(values), len(set(values))
 
 
-def _judged(apart: FloatArray, width: float, between: float, count: int, values: FloatArray) -> Coincidence:
+def _judge_distances(
+    apart: FloatArray, width: float, between: float, count: int, values: FloatArray
+) -> Coincidence:
     beyond = np.maximum(apart - width, 0.0)
     spread = values - values.mean()
     share = max(width, 2 * float(apart.max())) / between if between > 0 else 1.0
     return Coincidence(min(1.0, share) ** count, (float(beyond @ beyond) / apart.size, spread.var()))
 
 
-def _rounded(values: FloatArray, width: float) -> FloatArray:
+def _round_to(values: FloatArray, width: float) -> FloatArray:
     rounded: FloatArray = np.round(values / width) * width if width > 0 else values
     return rounded
 
 
-def _told(values: FloatArray) -> FloatArray:
+def _values_of_one_run(values: FloatArray) -> FloatArray:
     """The values that one run alone has, ascending."""
     found, counts = np.unique(values, return_counts=True)
     alone: FloatArray = found[counts == 1]
     return alone
 
 
-def _nearest(few: FloatArray, many: FloatArray) -> FloatArray:
+def _nearest_values(few: FloatArray, many: FloatArray) -> FloatArray:
     """For each of ``few`` the nearest of ``many``; where two have the same, that is no match for either."""
     at = np.abs(few[:, None] - many[None, :]).argmin(axis=1)
     taken = Counter(at.tolist())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import FloatArray, pairs
+from .arrays import FloatArray, samples
 from .student import quantile, satterthwaite, separation_p, upper_tail
 
 
@@ -17,9 +17,9 @@ def drop_ratio(
     """``(upstream - worldflux) / max(|upstream|, floor)`` per pair, shape (n,); positive is worse.
 
     The sign is flipped where lower is better. Source: the quick-suite documentation ("Statistical
-    rule"). Raises StatisticsError as :func:`.arrays.pairs`.
+    rule"). Raises StatisticsError as :func:`.arrays.samples`.
     """
-    u, w = pairs(upstream, worldflux)
+    u, w = samples(upstream, worldflux, paired=True)
     loss = u - w if higher_is_better else w - u
     return np.asarray(loss / np.maximum(np.abs(u), floor), dtype=np.float64)
 

@@ -5,17 +5,17 @@ Training losses are judged by it, since a mistake can make a loss smaller.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ...errors import StatisticsError
-from .arrays import Outcome, check_level, sample, spread
-from .calibrated import POWER_TARGET, TaskScores
+from .arrays import Verdict, check_level, spread
+from .calibrated import POWER_TARGET, TaskScores, check_tasks
 from .holm import holm
-from .power import Component, se_and_df, seeds_needed, tost_power
-from .tost import TostResult, tost_normalized_difference
+from .power import se_and_df, seeds_needed, tost_power
+from .tost import TostResult, tost
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class EquivalenceResult:
             None where the verdict is not inconclusive or more seeds are not expected to help.
     """
 
-    verdict: Outcome
+    verdict: Verdict
     reason: str
     margin: float
     alpha: float
@@ -58,38 +58,45 @@ class EquivalenceResult:
     power_target: float
     seeds_needed: int | None
 
-    @property
-    def pass_(self) -> bool:
-        """Whether the verdict is pass."""
-        return self.verdict == "pass"
-
 
 def equivalence_rule(
-    per_task: Sequence[TaskScores],
-    *,
-    margin: float,
-    confidence: float = 0.95,
-    broken_gates: Sequence[str] = (),
-    power_target: float = POWER_TARGET,
+    per_task: Sequence[TaskScores], *, margin: float, confidence: float = 0.95
 ) -> EquivalenceResult:
     """Pass where every task's relative difference of means is shown to be within +-``margin``.
 
     Unpaired (Welch) TOST of ``(mean_w - mean_u) / |mean_u|`` per task at alpha = 1 - confidence; no
-    correction, because all must pass. Fails when a gate is broken or a task's interval lies wholly outside
-    the bounds (one-sided p, Holm over tasks); otherwise inconclusive. Tasks without variance, with fewer
-    than two seeds on a side, or with a mean of 0 never pass.
+    correction, because all must pass. Fails when a task's interval lies wholly outside the bounds
+    (one-sided p, Holm over tasks); otherwise inconclusive. Tasks without variance, with fewer than two
+    seeds on a side, or with a mean of 0 never pass.
 
     Raises:
         StatisticsError: no tasks, a task twice, a bad sample, or a parameter out of range.
     """
     alpha = 1 - check_level("confidence", confidence)
-    scores = sorted((_sorted(t) for t in per_task), key=lambda t: t.task)
-    tests = {t.task: _test(t, margin, alpha) for t in scores}
-    if not tests or len(tests) != len(per_task):
-        raise StatisticsError(
-            "no task to judge" if not tests else "a task is given twice", where="equivalence"
+    # In order of value, so that sums do not depend on the order of seeds.
+    sides = {
+        t.task: (np.sort(t.upstream), np.sort(t.worldflux)) for t in check_tasks(per_task, "equivalence")
+    }
+    tests = {
+        task: tost(u, w, effect="normalized_difference", margin=margin, alpha=alpha)
+        for task, (u, w) in sides.items()
+    }
+    outside = {task: test.p_outside for task, test in tests.items() if test.p_outside is not None}
+    adjusted = dict(zip(outside, holm(list(outside.values())).tolist(), strict=True))
+    variances = {
+        task: [float(spread(x)) if x.size > 1 else 0.0 for x in both] for task, both in sides.items()
+    }
+    tasks = tuple(
+        TaskEquivalence(
+            task=task,
+            tost=test,
+            p_outside_holm=adjusted.get(task),
+            # Equivalence that is shown cannot be a difference that is shown.
+            different=adjusted.get(task, 1.0) <= alpha and not test.pass_raw,
+            power_if_identical=_power_at(test, variances[task], (test.n_upstream, test.n_worldflux)),
         )
-    tasks = _judged(scores, tests, alpha)
+        for task, test in tests.items()
+    )
     result = EquivalenceResult(
         verdict="inconclusive",
         reason="",
@@ -99,78 +106,54 @@ def equivalence_rule(
         different_tasks=tuple(t.task for t in tasks if t.different),
         open_tasks=tuple(t.task for t in tasks if not t.shown and not t.different),
         identical=all(t.tost.identical for t in tasks),
-        power_if_identical=_least([t.power_if_identical for t in tasks]),
-        power_target=power_target,
+        power_if_identical=_least_power([t.power_if_identical for t in tasks]),
+        power_target=POWER_TARGET,
         seeds_needed=None,
     )
-    return _with_verdict(result, scores, broken_gates)
+    return _decide_tasks(result, variances)
 
 
-def _sorted(scores: TaskScores) -> TaskScores:
-    """Checked samples in order of value, so that sums do not depend on the order of seeds."""
-    upstream = sample(scores.upstream, f"{scores.task}: upstream")
-    worldflux = sample(scores.worldflux, f"{scores.task}: worldflux")
-    return TaskScores(scores.task, np.sort(upstream), np.sort(worldflux))
-
-
-def _test(scores: TaskScores, margin: float, alpha: float) -> TostResult:
-    return tost_normalized_difference(scores.upstream, scores.worldflux, margin=margin, alpha=alpha)
-
-
-def _judged(
-    per_task: Sequence[TaskScores], tests: dict[str, TostResult], alpha: float
-) -> tuple[TaskEquivalence, ...]:
-    outside = {task: test.p_outside for task, test in tests.items() if test.p_outside is not None}
-    adjusted = dict(zip(outside, holm(list(outside.values())), strict=True))
-    scores = {t.task: t for t in per_task}
-    return tuple(
-        TaskEquivalence(
-            task=task,
-            tost=test,
-            p_outside_holm=float(adjusted[task]) if task in adjusted else None,
-            # Equivalence that is shown cannot be a difference that is shown.
-            different=task in adjusted and bool(adjusted[task] <= alpha) and not test.pass_raw,
-            power_if_identical=_power(scores[task], test, None),
-        )
-        for task, test in tests.items()
-    )
-
-
-def _power(scores: TaskScores, test: TostResult, n: int | None) -> float | None:
-    """Chance to pass without a difference, with the seeds there are or with ``n`` on each side."""
+def _power_at(test: TostResult, variances: Sequence[float], sizes: ArrayLike) -> float | None:
+    """Chance to pass without a difference, with so many seeds on each side."""
     if test.status != "ok":
         return None
-    sizes = (test.n_upstream, test.n_worldflux) if n is None else (n, n)
-    sides = (np.asarray(scores.upstream, np.float64), np.asarray(scores.worldflux, np.float64))
     # Each contrast carries the upstream mean with the factor 1 -+ margin; 1 stands for both.
-    parts = [Component(float(spread(side)), size) for side, size in zip(sides, sizes, strict=True)]
-    se, df = se_and_df(parts)
+    se, df = se_and_df(variances, sizes)
     reach = test.high * abs(test.mean_upstream)
     return tost_power(0.0, se, df, low=-reach, high=reach, alpha=test.alpha)
 
 
-def _least(powers: Sequence[float | None]) -> float | None:
+def _least_power(powers: Sequence[float | None]) -> float | None:
     known = [p for p in powers if p is not None]
     return min(known) if known and len(known) == len(powers) else None
 
 
-def _with_verdict(
-    result: EquivalenceResult, per_task: Sequence[TaskScores], broken_gates: Sequence[str]
-) -> EquivalenceResult:
-    if broken_gates:
-        return replace(result, verdict="fail", reason="not comparable: " + "; ".join(broken_gates))
+def _decide_tasks(result: EquivalenceResult, variances: Mapping[str, Sequence[float]]) -> EquivalenceResult:
     if result.different_tasks:
-        return replace(result, verdict="fail", reason=_difference(result))
+        return replace(result, verdict="fail", reason=_explain_difference(result))
     if result.identical:
         copy = "both sides hold the same values in every task: a copy, not a comparison"
         return replace(result, reason=copy)
     if not result.open_tasks:
-        return replace(result, verdict="pass", reason=_pass_reason(result))
-    needed = _seeds_needed(result, per_task)
-    return replace(result, reason=_doubt(result) + _advice(result, needed), seeds_needed=needed)
+        return replace(result, verdict="pass", reason=_explain_equivalence(result))
+    doubt = _explain_open(result)
+    if any(t.tost.estimate_outside for t in result.tasks):
+        outside = "an estimate itself lies outside the margin, so more seeds are not expected to help"
+        return replace(result, reason=f"{doubt}; {outside}")
+    waiting = [t for t in result.tasks if t.task in result.open_tasks]
+    if any(t.tost.status != "ok" for t in waiting):
+        return replace(result, reason=doubt)
+
+    def power_at(n: int) -> float:
+        return min(_power_at(t.tost, variances[t.task], n) or 0.0 for t in waiting)
+
+    least = min(min(t.tost.n_upstream, t.tost.n_worldflux) for t in waiting) + 1
+    needed = seeds_needed(power_at, result.power_target, least=least)
+    advice = "" if needed is None else f"; {result.power_target:.0%} power needs {needed} seeds per side"
+    return replace(result, reason=doubt + advice, seeds_needed=needed)
 
 
-def _difference(result: EquivalenceResult) -> str:
+def _explain_difference(result: EquivalenceResult) -> str:
     worst = sorted((t for t in result.tasks if t.different), key=lambda t: -abs(t.tost.effect or 0.0))
     named = ", ".join(f"{t.task} ({t.tost.effect:+.1%})" for t in worst[:3])
     return (
@@ -179,7 +162,7 @@ def _difference(result: EquivalenceResult) -> str:
     )
 
 
-def _pass_reason(result: EquivalenceResult) -> str:
+def _explain_equivalence(result: EquivalenceResult) -> str:
     widest = max(result.tasks, key=lambda t: max(abs(t.tost.ci_low or 0.0), abs(t.tost.ci_high or 0.0)))
     test = widest.tost
     return (
@@ -188,39 +171,17 @@ def _pass_reason(result: EquivalenceResult) -> str:
     )
 
 
-def _doubt(result: EquivalenceResult) -> str:
+def _explain_open(result: EquivalenceResult) -> str:
     named = ", ".join(result.open_tasks[:3]) + (", ..." if len(result.open_tasks) > 3 else "")
     first = next(t for t in result.tasks if t.task == result.open_tasks[0]).tost
-    why = f" ({first.reason})" if first.reason else _interval(first, 1 - 2 * result.alpha)
+    why = f" ({first.reason})" if first.reason else _interval_clause(first, 1 - 2 * result.alpha)
     return (
         f"equivalence within {result.margin:.2%} is not shown in {len(result.open_tasks)} of "
         f"{len(result.tasks)} tasks: {named}{why}"
     )
 
 
-def _interval(test: TostResult, confidence: float) -> str:
+def _interval_clause(test: TostResult, confidence: float) -> str:
     if test.ci_low is None or test.ci_high is None:
         return f" ({confidence:.0%} interval without an end)"
     return f" ({confidence:.0%} interval {test.ci_low:+.2%} to {test.ci_high:+.2%})"
-
-
-def _advice(result: EquivalenceResult, needed: int | None) -> str:
-    if any(t.tost.estimate_outside for t in result.tasks):
-        return "; an estimate itself lies outside the margin, so more seeds are not expected to help"
-    if needed is None:
-        return ""
-    return f"; {result.power_target:.0%} power needs {needed} seeds per side"
-
-
-def _seeds_needed(result: EquivalenceResult, per_task: Sequence[TaskScores]) -> int | None:
-    waiting = [t for t in result.tasks if t.task in result.open_tasks]
-    if any(t.tost.status != "ok" or t.tost.estimate_outside for t in waiting):
-        return None
-    scores = {t.task: t for t in per_task}
-
-    def power_at(n: int) -> float:
-        return min(_power(scores[t.task], t.tost, n) or 0.0 for t in waiting)
-
-    now = min(min(t.tost.n_upstream, t.tost.n_worldflux) for t in waiting)
-    needed = seeds_needed(power_at, result.power_target)
-    return None if needed is None else max(needed, now + 1)

@@ -15,7 +15,7 @@ from ...inputs.scores.curves import Result, auc_return, final_return_mean, nulls
 from ...suite.pairs import RunKey
 from ...suite.suite import CURVE_METRICS, Metric, Suite, Task
 from ...wire import CurvePoint
-from .points import ALL, Ends, Shape, area, common_ends, measured, shape
+from .points import ALL, OptionalPoints, Shape, area, common_ends, select_points, shape
 
 # Reasons for which a number is missing. The first two are not the fault of either program.
 DESELECTED, NOT_RUN = "deselected", "not_run"
@@ -68,7 +68,7 @@ class Observed:
         return {seed: v for seed, v in found.items() if (system, task, seed) not in self.repeated}
 
 
-def measure(result: Result, metric: str, task: Task, ends: Ends = ALL) -> Value:
+def measure(result: Result, metric: str, task: Task, ends: OptionalPoints = ALL) -> Value:
     """The number that ``metric`` names.
 
     ``episode_return`` is the evaluation at the task's budget (the latest where there is none),
@@ -100,15 +100,15 @@ def measure(result: Result, metric: str, task: Task, ends: Ends = ALL) -> Value:
     return Value(area(points, task.points, task.budget.step), step)
 
 
-def judged_curve(result: Result, task: Task, ends: Ends = ALL) -> tuple[CurvePoint, ...]:
+def judged_curve(result: Result, task: Task, ends: OptionalPoints = ALL) -> tuple[CurvePoint, ...]:
     """The points from which numbers are taken, the last of them the budget's.
 
     Raises:
         StatisticsError: as :func:`measure`.
     """
     if not result.curve and result.metrics:
-        raise StatisticsError(f"{NO_POINT}: {_no_point(result)}")
-    points = measured(within_budget(result.curve, task), task, ends)
+        raise StatisticsError(f"{NO_POINT}: {_explain_no_point(result)}")
+    points = select_points(within_budget(result.curve, task), task, ends)
     first = window(points, task.eval_window)[0]
     nulls = nulls_at(result.nulls, first, points[-1], task.budget)
     if nulls:
@@ -117,7 +117,7 @@ def judged_curve(result: Result, task: Task, ends: Ends = ALL) -> tuple[CurvePoi
     return points
 
 
-def _no_point(result: Result) -> str:
+def _explain_no_point(result: Result) -> str:
     """Why the rows of a table are no curve."""
     if result.nulls:
         return f"all {len(result.nulls)} scores are null"
@@ -166,7 +166,7 @@ def observe(
     values: dict[tuple[str, str, str], dict[int, Value]] = {}
     missing: list[Missing] = []
     wanted = list(expected)
-    ends = _ends(suite, wanted, results)
+    ends = _common_ends(suite, wanted, results)
     for task_id, seed, system in wanted:
         key = (system, task_id, seed)
         if key not in results:
@@ -180,13 +180,13 @@ def observe(
                 missing.append(Missing(task_id, seed, system, reason, detail))
                 break
             values.setdefault((system, metric.name, task_id), {})[seed] = value
-    shapes = dict(_shapes(suite, wanted, results))
+    shapes = dict(_find_shapes(suite, wanted, results))
     return Observed(values, tuple(sorted(missing)), unused, repeated, shapes)
 
 
-def _ends(
+def _common_ends(
     suite: Suite, expected: Iterable[tuple[str, int, str]], results: Mapping[RunKey, Result]
-) -> dict[str, Ends]:
+) -> dict[str, OptionalPoints]:
     """Task -> the optional evaluations that count, so that both sides are measured alike."""
     curves: dict[str, list[tuple[CurvePoint, ...]]] = {task.id: [] for task in suite.tasks if task.points}
     for task_id, seed, system in expected:
@@ -199,7 +199,7 @@ def _ends(
     return {task_id: common_ends(found, suite.task(task_id)) for task_id, found in curves.items()}
 
 
-def _shapes(
+def _find_shapes(
     suite: Suite, expected: Iterable[tuple[str, int, str]], results: Mapping[RunKey, Result]
 ) -> Iterator[tuple[RunKey, Shape]]:
     """Where the points of every curve stand from which a number is taken."""

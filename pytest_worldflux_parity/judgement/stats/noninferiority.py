@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
-from .arrays import FloatArray, check_level, pairs
+from .arrays import FloatArray, check_level, samples
 from .effects import drop_ratio, exceeds
 from .shown_effect import of_drop
 
@@ -64,10 +64,10 @@ def drop_ratio_rule(
     bounds are one-sided, each at ``confidence``.
 
     Raises:
-        StatisticsError: as :func:`.arrays.pairs`, or a parameter is out of range.
+        StatisticsError: as :func:`.arrays.samples`, or a parameter is out of range.
     """
     check_rule(margin, confidence, floor)
-    u, w = pairs(upstream, worldflux)
+    u, w = samples(upstream, worldflux, paired=True)
     drops = drop_ratio(u, w, higher_is_better=higher_is_better, floor=floor)
     means = bootstrap_means(drops, resamples, rng)
     lower, upper = np.quantile(means, [1 - confidence, confidence], method="linear")

@@ -47,7 +47,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Ends:
+class OptionalPoints:
     """Which of the optional evaluations a run has, or count: those that every run of its task has.
 
     Attributes:
@@ -59,7 +59,7 @@ class Ends:
     closing: bool = True
 
 
-ALL = Ends()
+ALL = OptionalPoints()
 
 
 def shape(curve: Sequence[CurvePoint], task: Task) -> Shape | None:
@@ -73,7 +73,9 @@ def shape(curve: Sequence[CurvePoint], task: Task) -> Shape | None:
     return Shape(len(steps), steps[0], max((b - a for a, b in pairwise(ends)), default=0), budget)
 
 
-def measured(curve: tuple[CurvePoint, ...], task: Task, ends: Ends = ALL) -> tuple[CurvePoint, ...]:
+def select_points(
+    curve: tuple[CurvePoint, ...], task: Task, ends: OptionalPoints = ALL
+) -> tuple[CurvePoint, ...]:
     """The points of a curve that count: of evaluations one a multiple of the interval, else all.
 
     Args:
@@ -86,12 +88,12 @@ def measured(curve: tuple[CurvePoint, ...], task: Task, ends: Ends = ALL) -> tup
     if task.points is None or task.budget is None:
         return curve
     if task.points.kind == "evaluations":
-        return _evaluations(curve, task.points.interval, task.budget, ends)
+        return _select_evaluations(curve, task.points.interval, task.budget, ends)
     _check_episodes(curve, task.points, task.budget.step)
     return curve
 
 
-def common_ends(curves: Iterable[Sequence[CurvePoint]], task: Task) -> Ends:
+def common_ends(curves: Iterable[Sequence[CurvePoint]], task: Task) -> OptionalPoints:
     """The optional evaluations that each of these curves has: who leaves one out gains nothing.
 
     Args:
@@ -99,8 +101,8 @@ def common_ends(curves: Iterable[Sequence[CurvePoint]], task: Task) -> Ends:
     """
     if task.points is None or task.points.kind != "evaluations" or task.budget is None:
         return ALL
-    found = [_on_grid(curve, task.points.interval, task.budget.step) for curve in curves]
-    return Ends(all(0 in grid for grid, _ in found), all(closing for _, closing in found))
+    found = [_match_grid(curve, task.points.interval, task.budget.step) for curve in curves]
+    return OptionalPoints(all(0 in grid for grid, _ in found), all(closing for _, closing in found))
 
 
 def area(curve: Sequence[CurvePoint], points: Points, budget: int) -> float:
@@ -109,12 +111,12 @@ def area(curve: Sequence[CurvePoint], points: Points, budget: int) -> float:
     Before its first point and after its last a curve is held level.
 
     Args:
-        curve: as :func:`measured` gives it.
+        curve: as :func:`select_points` gives it.
     """
     if points.kind == "episodes":
         return math.fsum(binned(curve, points.bins, budget)) / points.bins
     inner = [p for p in curve if 0 < p.step < budget]
-    start, end = (CurvePoint(step, _on_line(curve, step)) for step in (0, budget))
+    start, end = (CurvePoint(step, _value_on_line(curve, step)) for step in (0, budget))
     return auc_return([start, *inner, end])
 
 
@@ -129,10 +131,10 @@ def binned(curve: Sequence[CurvePoint], bins: int, budget: int) -> list[float]:
         part = -(-point.step * bins // budget) - 1
         parts.setdefault(min(max(part, 0), bins - 1), []).append(point.value)
     means = [CurvePoint(i, math.fsum(parts[i]) / len(parts[i])) for i in sorted(parts)]
-    return [_on_line(means, i) for i in range(bins)]
+    return [_value_on_line(means, i) for i in range(bins)]
 
 
-def _on_line(curve: Sequence[CurvePoint], step: int) -> float:
+def _value_on_line(curve: Sequence[CurvePoint], step: int) -> float:
     """The value at a step, on the line between the points beside it; level beyond the first and the last."""
     at = bisect_left(curve, step, key=lambda point: point.step)
     if at == len(curve):
@@ -143,18 +145,18 @@ def _on_line(curve: Sequence[CurvePoint], step: int) -> float:
     return before.value + (step - before.step) / (after.step - before.step) * (after.value - before.value)
 
 
-def _multiple(step: int, interval: int) -> int:
+def _nearest_multiple(step: int, interval: int) -> int:
     """The multiple of the interval that a step is within half an interval of."""
     return (2 * step + interval) // (2 * interval)
 
 
-def _on_grid(
+def _match_grid(
     curve: Sequence[CurvePoint], interval: int, budget: int
 ) -> tuple[dict[int, CurvePoint], CurvePoint | None]:
     """The point nearest to each multiple up to the budget, the earlier of two; the last, if after them."""
     nearest: dict[int, CurvePoint] = {}
     for point in curve:
-        multiple = _multiple(point.step, interval)
+        multiple = _nearest_multiple(point.step, interval)
         if multiple > budget // interval:
             break
         rival = nearest.setdefault(multiple, point)
@@ -164,16 +166,16 @@ def _on_grid(
     return nearest, None if curve[-1] == last else curve[-1]
 
 
-def _evaluations(
-    curve: Sequence[CurvePoint], interval: int, budget: Budget, ends: Ends
+def _select_evaluations(
+    curve: Sequence[CurvePoint], interval: int, budget: Budget, ends: OptionalPoints
 ) -> tuple[CurvePoint, ...]:
     """The evaluations that count, in order of step."""
-    nearest, closing = _on_grid(curve, interval, budget.step)
-    last = min(_multiple(curve[-1].step, interval), budget.step // interval)
-    lacking = last - sum(1 <= multiple <= last for multiple in nearest)
-    if lacking:
+    nearest, closing = _match_grid(curve, interval, budget.step)
+    last = min(_nearest_multiple(curve[-1].step, interval), budget.step // interval)
+    absent = last - sum(1 <= multiple <= last for multiple in nearest)
+    if absent:
         first = next(m for m in count(1) if m not in nearest)
-        more = f" and {lacking - 1} more of {last}" if lacking > 1 else ""
+        more = f" and {absent - 1} more of {last}" if absent > 1 else ""
         raise StatisticsError(
             f"{POINTS_MISSING}: no evaluation within {interval / 2:g} frames of {first * interval}{more}"
         )

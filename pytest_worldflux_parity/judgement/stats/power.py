@@ -9,11 +9,11 @@ that was seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import StatisticsError
 from .arrays import FloatArray, check_level
@@ -21,17 +21,6 @@ from .student import normal_cdf, quantile, satterthwaite, scale_nodes
 
 MOST_SEEDS = 10_000
 _WELCH_SEEDS = 64
-
-
-@dataclass(frozen=True)
-class Component:
-    """One term of the variance of an estimate: ``variance / n`` with n - 1 degrees of freedom.
-
-    ``held`` is the number of seeds of a side that cannot grow, e.g. a published table; None grows.
-    """
-
-    variance: float
-    held: int | None = None
 
 
 def tost_power(effect: float, se: float, df: float, *, low: float, high: float, alpha: float = 0.05) -> float:
@@ -43,7 +32,7 @@ def tost_power(effect: float, se: float, df: float, *, low: float, high: float, 
     Raises:
         StatisticsError: the bounds are not in order, or a level or ``df`` is out of range.
     """
-    _check(se, df, alpha)
+    _check_power(se, df, alpha)
     if not low < high:
         raise StatisticsError(f"bounds {low} and {high} are not in order", where="power")
     if se == 0.0:
@@ -58,7 +47,7 @@ def paired_tost_power(
     effect: float, sd: float, n: int, *, low: float, high: float, alpha: float = 0.05
 ) -> float:
     """Power of the paired TOST with ``n`` pairs whose differences have standard deviation ``sd``."""
-    _at_least_two(n)
+    _check_seeds(n)
     return tost_power(effect, sd / math.sqrt(n), n - 1, low=low, high=high, alpha=alpha)
 
 
@@ -66,7 +55,7 @@ def unpaired_tost_power(
     effect: float, sd: float, n: int, *, low: float, high: float, alpha: float = 0.05
 ) -> float:
     """Power of the unpaired TOST with ``n`` seeds on each side, both of standard deviation ``sd``."""
-    _at_least_two(n)
+    _check_seeds(n)
     return tost_power(effect, sd * math.sqrt(2 / n), 2 * (n - 1), low=low, high=high, alpha=alpha)
 
 
@@ -78,11 +67,11 @@ def welch_tost_power(
     With few seeds its degrees of freedom vary from sample to sample, which costs up to 5 points against
     :func:`unpaired_tost_power`; above 64 seeds there is no difference left, and that one is returned.
     """
-    _at_least_two(n)
+    _check_seeds(n)
     if n > _WELCH_SEEDS:
         return unpaired_tost_power(effect, sd, n, low=low, high=high, alpha=alpha)
     se = sd * math.sqrt(2 / n)
-    _check(se, n - 1, alpha)
+    _check_power(se, n - 1, alpha)
     if se == 0.0:
         return float(low < effect < high)
     reach, weights = _welch_nodes(n, alpha)
@@ -106,7 +95,7 @@ def _welch_nodes(n: int, alpha: float) -> tuple[FloatArray, FloatArray]:
 
 def noninferiority_power(effect: float, se: float, df: float, *, margin: float, alpha: float = 0.05) -> float:
     """Probability that the one-sided t upper bound of ``effect`` (positive is worse) is <= ``margin``."""
-    _check(se, df, alpha)
+    _check_power(se, df, alpha)
     if se == 0.0:
         return float(effect <= margin)
     ratio, weights = scale_nodes(df)
@@ -114,25 +103,26 @@ def noninferiority_power(effect: float, se: float, df: float, *, margin: float, 
     return min(max(float((weights * normal_cdf((margin - effect) / se - t * ratio)).sum()), 0.0), 1.0)
 
 
-def se_and_df(components: Iterable[Component], n: int | None = None) -> tuple[float, float]:
-    """Standard error and Satterthwaite degrees of freedom of a sum of components.
+def se_and_df(variances: ArrayLike, sizes: ArrayLike) -> tuple[float, float]:
+    """Standard error of a sum of means, and its Satterthwaite degrees of freedom.
 
-    With ``n``, every component that may grow has ``n`` seeds; without, each must be held.
+    Args:
+        variances: of a single value of each. sizes: how many values each is of, or one number for all.
 
     Raises:
-        StatisticsError: a component has fewer than two seeds.
+        StatisticsError: a mean is of fewer than two values.
     """
-    parts = list(components)
-    sizes = [n if part.held is None else part.held for part in parts]
-    if any(size is None or size < 2 for size in sizes):
+    counts = np.asarray(sizes, np.float64)
+    if counts.min() < 2:
         raise StatisticsError("a variance needs at least two seeds", where="power")
-    counts = np.array(sizes, np.float64)
-    terms = np.array([part.variance for part in parts]) / counts
+    terms = np.asarray(variances, np.float64) / counts
     return math.sqrt(terms.sum()), float(satterthwaite(terms, counts - 1))
 
 
-def seeds_needed(power_at: Callable[[int], float], target: float = 0.8, most: int = MOST_SEEDS) -> int | None:
-    """The least n >= 2 with ``power_at(n) >= target``, or None where ``most`` seeds do not reach it.
+def seeds_needed(
+    power_at: Callable[[int], float], target: float = 0.8, *, least: int = 2, most: int = MOST_SEEDS
+) -> int | None:
+    """The least n with ``power_at(n) >= target``, and ``least`` if that is more; None above ``most``.
 
     ``power_at`` must not fall with n; found by doubling and halving, so in about 2 log2(n) calls.
     """
@@ -145,7 +135,7 @@ def seeds_needed(power_at: Callable[[int], float], target: float = 0.8, most: in
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if power_at(middle) >= target else (middle, high)
-    return high
+    return max(high, least)
 
 
 def attainable_margin(
@@ -165,12 +155,12 @@ def attainable_margin(
     return math.exp(high)
 
 
-def _check(se: float, df: float, alpha: float) -> None:
+def _check_power(se: float, df: float, alpha: float) -> None:
     check_level("alpha", alpha)
     if not (0.0 <= se < math.inf and df > 0):
         raise StatisticsError(f"standard error {se} with {df} degrees of freedom", where="power")
 
 
-def _at_least_two(n: int) -> None:
+def _check_seeds(n: int) -> None:
     if n < 2:
         raise StatisticsError(f"{n} seeds give no variance; at least 2 are needed", where="power")

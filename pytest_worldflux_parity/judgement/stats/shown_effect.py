@@ -25,7 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .tost import tost_difference, tost_normalized_difference
+from .effect_kinds import effect_kind
+from .tost import tost
 
 # Of a statistic as documents have it: a result's own fields by name.
 Fields = Mapping[str, Any]
@@ -59,7 +60,7 @@ class ShownEffect:
     @property
     def text(self) -> str:
         """``-1.1%``."""
-        return _text(self.value, 1)
+        return _spell(self.value, 1)
 
     def sentence(self, level: float) -> str:
         """``effect -1.08%, 90% interval -1.69% to -0.48%, bound -5.00%``, with digits that tell them apart.
@@ -69,25 +70,25 @@ class ShownEffect:
         """
         held = [x for x in self.bounds if x is not None]
         ends = [x for x in self.interval if x is not None]
-        digits = next((n for n in _DIGITS if not {*_texts(held, n)} & {*_texts(ends, n)}), _DIGITS[0])
-        low, high = (_text(x, digits) for x in self.interval)
+        digits = next((n for n in _DIGITS if not {*_spell_all(held, n)} & {*_spell_all(ends, n)}), _DIGITS[0])
+        low, high = (_spell(x, digits) for x in self.interval)
         within = f", {level:.0%} interval {low} to {high}" if ends else ""
-        bounds = " and ".join(_texts(held, digits))
-        return f"effect {_text(self.value, digits)}{within}, bound{'s' * (len(held) > 1)} {bounds}"
+        bounds = " and ".join(_spell_all(held, digits))
+        return f"effect {_spell(self.value, digits)}{within}, bound{'s' * (len(held) > 1)} {bounds}"
 
 
-def _text(value: float | None, digits: int) -> str:
+def _spell(value: float | None, digits: int) -> str:
     return "without an end" if value is None else f"{value:+.{digits}%}"
 
 
-def _texts(values: Sequence[float], digits: int) -> list[str]:
-    return [_text(x, digits) for x in values]
+def _spell_all(values: Sequence[float], digits: int) -> list[str]:
+    return [_spell(x, digits) for x in values]
 
 
 def of_drop(result: Fields, *, higher_is_better: bool) -> ShownEffect:
     """The effect of the documented rule, of a result or of a document's ``stats``."""
     keys = ("mean_drop_ratio", "ci_lower_ratio", "ci_upper_ratio", "margin_ratio")
-    return _of_loss([result.get(key) for key in keys], lambda loss: loss, higher_is_better)
+    return _effect_of_loss([result.get(key) for key in keys], lambda loss: loss, higher_is_better)
 
 
 def of_contrast(result: Fields, tasks: Sequence[Fields], *, higher_is_better: bool) -> ShownEffect:
@@ -97,7 +98,7 @@ def of_contrast(result: Fields, tasks: Sequence[Fields], *, higher_is_better: bo
         tasks: fields of its task results.
     """
     numbers = [result[key] for key in ("contrast", "lower", "upper", "margin")]
-    return _of_loss(numbers, _relative_to_official(tasks, result["floor"]), higher_is_better)
+    return _effect_of_loss(numbers, _relative_to_official(tasks, result["floor"]), higher_is_better)
 
 
 def of_task(
@@ -113,40 +114,32 @@ def of_task(
         sides: scores of official and worldflux, for the interval: it inverts the linear contrasts by which
             the rule says of a task that it is worse (Fieller). None: no interval is wanted.
     """
-    own = {"contrast": task["contrast"], "lower": None, "upper": None}
-    shown = of_contrast({**result, **own}, [task], higher_is_better=higher_is_better)
+    alone = {"contrast": task["contrast"], "lower": None, "upper": None}
+    shown = of_contrast({**result, **alone}, [task], higher_is_better=higher_is_better)
     if sides is None or task["standard_error"] is None or shown.value is None:
         return shown
-    if task["floored"]:
-        test = tost_difference(*sides, low=-1.0, high=1.0, alpha=1 - result["confidence"])
-        unit = result["floor"]
-    else:
-        # Its margin decides nothing of the interval.
-        test = tost_normalized_difference(*sides, margin=0.5, alpha=1 - result["confidence"])
-        unit = 1.0
+    # Its margin decides nothing of the interval.
+    effect, unit = ("difference", result["floor"]) if task["floored"] else ("normalized_difference", 1.0)
+    test = tost(*sides, effect=effect, margin=0.5, alpha=1 - result["confidence"])
     low, high = (None if end is None else end / unit for end in (test.ci_low, test.ci_high))
     return replace(shown, interval=(low, high))
 
 
 def of_test(effect: str, value: float | None, interval: Ends, bounds: Ends) -> ShownEffect:
-    """The effect of an equivalence test on ``normalized_difference`` or ``log_ratio``."""
-    low, high = (relative(effect, x) for x in interval)
-    return ShownEffect(
-        relative(effect, value), (low, high), (relative(effect, bounds[0]), relative(effect, bounds[1]))
-    )
+    """The effect of an equivalence test on an effect of :mod:`.effect_kinds`."""
+    value, *ends = (to_relative(effect, x) for x in (value, *interval, *bounds))
+    return ShownEffect(value, (ends[0], ends[1]), (ends[2], ends[3]))
 
 
-def relative(effect: str, value: float | None) -> float | None:
+def to_relative(effect: str, value: float | None) -> float | None:
     """The relative difference that the value of a proof's effect means; None beyond all numbers."""
-    if value is None or effect != "log_ratio":
-        return value
     try:
-        return math.expm1(value)
+        return None if value is None else effect_kind(effect).to_relative(value)
     except OverflowError:
         return None
 
 
-def _of_loss(
+def _effect_of_loss(
     numbers: Sequence[float | None], change: Callable[[float], float | None], higher_is_better: bool
 ) -> ShownEffect:
     """The effect of a loss: a number that is positive where worldflux is worse.
@@ -170,7 +163,7 @@ def _relative_to_official(tasks: Sequence[Fields], floor: float) -> Callable[[fl
     Where ``(w - u) / ((|u| + |w|) / 2)`` is e, ``(w - u) / |u|`` is e / (1 - e / 2) of two positive means and
     e / (1 + e / 2) of two negative ones. Over several tasks the signs are averaged.
     """
-    bends = [_bend(task) for task in tasks]
+    bends = [_bend_of(task) for task in tasks]
     bend = sum(bends) / len(bends)
     unit = 1.0
     if len(tasks) == 1 and bend == 0.0 and not tasks[0]["floored"]:
@@ -185,7 +178,7 @@ def _relative_to_official(tasks: Sequence[Fields], floor: float) -> Callable[[fl
     return change
 
 
-def _bend(task: Fields) -> float:
+def _bend_of(task: Fields) -> float:
     """The sign of both means of a task; 0 where they have none in common, or where the floor holds."""
     u, w = task["mean_upstream"], task["mean_worldflux"]
     if task["floored"] or not (u > 0 < w or u < 0 > w):

@@ -20,27 +20,17 @@ from .arrays import FloatArray
 _scipy: Any = special
 
 # Beyond this many degrees of freedom Student's t is the normal to 1e-8.
-_LARGE = 1e8
+_NORMAL_FROM = 1e8
 
 
 def upper_tail(t: ArrayLike, df: ArrayLike) -> FloatArray:
     """P(T > t) for Student's t, elementwise."""
-    return np.asarray(_scipy.stdtr(np.minimum(df, _LARGE), np.negative(t)), dtype=np.float64)
-
-
-def lower_tail(t: ArrayLike, df: ArrayLike) -> FloatArray:
-    """P(T < t) for Student's t, elementwise."""
-    return np.asarray(_scipy.stdtr(np.minimum(df, _LARGE), t), dtype=np.float64)
+    return np.asarray(_scipy.stdtr(np.minimum(df, _NORMAL_FROM), np.negative(t)), dtype=np.float64)
 
 
 def quantile(level: ArrayLike, df: ArrayLike) -> FloatArray:
     """The value that Student's t stays below with probability ``level``, elementwise."""
-    return np.asarray(_scipy.stdtrit(np.minimum(df, _LARGE), level), dtype=np.float64)
-
-
-def quantile_of(level: float, df: float) -> float:
-    """:func:`quantile` of two numbers, at a third of the cost: intervals of ratios ask for thousands."""
-    return float(_scipy.stdtrit(min(df, _LARGE), level))
+    return np.asarray(_scipy.stdtrit(np.minimum(df, _NORMAL_FROM), level), dtype=np.float64)
 
 
 def satterthwaite(variances: ArrayLike, dfs: ArrayLike) -> FloatArray:
@@ -56,15 +46,6 @@ def satterthwaite(variances: ArrayLike, dfs: ArrayLike) -> FloatArray:
     return np.asarray(np.divide(1.0, inverse, out=np.full_like(inverse, np.inf), where=inverse > 0))
 
 
-def welch_df(variances: tuple[float, float], dfs: tuple[float, float]) -> float:
-    """:func:`satterthwaite` of two numbers, at a tenth of the cost: intervals of ratios ask for thousands."""
-    total = sum(variances)
-    if total == 0.0:
-        return math.inf
-    inverse = sum((v / total) ** 2 / df for v, df in zip(variances, dfs, strict=True))
-    return 1.0 / inverse
-
-
 def normal_cdf(z: ArrayLike) -> FloatArray:
     """P(Z < z) for the standard normal, elementwise."""
     return np.asarray(_scipy.ndtr(z), dtype=np.float64)
@@ -76,7 +57,7 @@ def scale_nodes(df: float, largest: float = math.inf, nodes: int = 256) -> tuple
     s is a standard deviation estimated with ``df`` degrees of freedom. Gauss-Legendre in the
     probability, so that ``(weights * f(nodes)).sum()`` is E[f(s/sigma); s/sigma < largest].
     """
-    df = min(df, _LARGE)
+    df = min(df, _NORMAL_FROM)
     top = 1.0 if math.isinf(largest) else float(_scipy.gammainc(df / 2, df * largest**2 / 2))
     x, weights = _legendre(nodes)
     probability = top * (x + 1) / 2

@@ -142,10 +142,6 @@ def early(behaviour, out, config):
     if behaviour == "hang":
         (out / "pid").write_text(str(os.getpid()))
         time.sleep(600)
-    if behaviour == "meets":
-        (out / "here").touch()
-        while len(list(Path(config["below"]).glob("**/here"))) < 2:
-            time.sleep(0.02)
     if behaviour == "waits":
         (out / "pid").write_text(str(os.getpid()))
     while behaviour == "waits" and not Path(config["until"]).exists():

@@ -7,7 +7,8 @@ runs alike, so that these can be compared in seconds.
 
 import sys
 
-from backends.official_tdmpc2.observe import AfterImport, wrap
+from backends.official_tdmpc2.observe import AfterImport
+from pytest_worldflux_parity.wire.checkout import wrap
 
 EPISODE, SEED_STEPS = 20, 60
 
