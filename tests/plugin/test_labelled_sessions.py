@@ -21,7 +21,7 @@ SIDE = re.compile(r"(?<![\w./\\=:;,'\"`-])(official|worldflux|upstream)(?![\w`=/
 def prose(text: str) -> str:
     """A text that calls the sides by their labels, and says once more which is which."""
     assert not SIDE.search(text), SIDE.search(text)
-    assert re.search("SB3 is the (`|')official(`|') side", text)
+    assert re.search("[Tt]he [`']official[`'] side is SB3", text)
     for label in LABELS.values():
         assert label in text
     return text

@@ -68,7 +68,9 @@ def test_a_second_run_at_steps_of_its_own_lifts_no_curve(project: Project, folde
     official = [curve(n, [10, 50, 90, 100 + n / 2]) for n in range(3)]
     write(folder / "official.json", official)
     good = [
-        (n, step, score) for n in range(3) for step, score in zip(STEPS, [10, 50, 90, 100.2], strict=True)
+        (n, step, score + n / 3)
+        for n in range(3)
+        for step, score in zip(STEPS, [10, 50, 90, 100.2], strict=True)
     ]
     broken = [(n, step - 1000, 0) for n, step, _ in good]
     for rows, rule, said in (

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_worldflux_parity.cli.main import main
 from pytest_worldflux_parity.execution.store import latest_run
-from pytest_worldflux_parity.session.trial_findings import RUNS
+from pytest_worldflux_parity.session.trial_findings import TRIAL_RUNS
 from tests.conftest import SUITE, Project
 
 # A program that makes the mistakes that its recipe lists; without any its record has all that a claim asks.
@@ -242,7 +242,7 @@ def test_one_run_compiles_for_all(mine: Project, capsys: pytest.CaptureFixture[s
     assert main(["check-backend", "mine", "--suite", str(suite), "--set", 'mistakes=["one_seed"]']) == 1
     [folder] = mine.root.glob("reports/parity/check_backend_*")
     assert f"the runs: {folder}" in capsys.readouterr().out
-    assert len([*folder.iterdir()]) == RUNS
+    assert len([*folder.iterdir()]) == TRIAL_RUNS
     [layer] = folder.glob("*/.program/bytecode/*/*")
     assert [*layer.rglob("large*.pyc")]
 
