@@ -25,7 +25,7 @@ from .. import schemas, wire
 from ..errors import GoldenError, ParityError
 from ..wire.match import array_problem
 from . import lock
-from .golden_data import TOLERANCES, Array, Component, Golden, flow_order
+from .golden_data import STATISTICS, TOLERANCES, Array, Component, Golden, flow_order
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 # More than any small golden; less than what a forged header could make this process ask for.
@@ -97,24 +97,27 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], bytes]:
 def _parse_components(document: Mapping[str, Any], path: Path) -> Iterator[Component]:
     seen: set[str] = set()
     for row in document["components"]:
-        name, usual = row["name"], TOLERANCES[row["stage"]]
+        name, rule = row["name"], row.get("rule", "tolerance")
+        usual = TOLERANCES[row["stage"]] if rule == "tolerance" else 1.0
         tolerance, reason = float(row.get("tolerance", usual)), row.get("reason", "")
+        tolerances = {output: float(limit) for output, limit in row.get("tolerances", {}).items()}
         if name in seen or len(set(row["outputs"])) < len(row["outputs"]):
             what = f"component {name} is listed twice, or one of its outputs is"
             raise GoldenError(what, where=str(path), hint="give each a name of its own")
-        if tolerance > usual and not reason:
+        widest = max([tolerance, *tolerances.values()])
+        if widest > usual and not reason:
             raise GoldenError(
-                f"component {name} has the tolerance {tolerance:g}, wider than the {usual:g} of its stage",
+                f"component {name} has the tolerance {widest:g}, wider than the {usual:g} of its stage",
                 where=str(path),
                 hint="add a `reason`, or leave the tolerance out",
             )
-        declared = row.get("insensitive", {})
-        unknown = [output for output in declared if output not in ("*", *row["outputs"])]
+        declared, outputs = row.get("insensitive", {}), tuple(row["outputs"])
+        unknown = [output for output in (*declared, *tolerances) if output not in ("*", *outputs)]
         if unknown:
-            what = f"component {name} declares {unknown[0]} insensitive, which is none of its outputs"
-            raise GoldenError(what, where=str(path), hint="name an output, or * for all")
+            what = f"component {name} says something of {unknown[0]}, which is none of its outputs"
+            raise GoldenError(what, where=str(path), hint="name an output, or * for all that are insensitive")
         seen.add(name)
-        yield Component(name, row["stage"], tuple(row["outputs"]), tolerance, reason, declared)
+        yield Component(name, row["stage"], outputs, tolerance, reason, declared, rule, tolerances)
 
 
 def _check_sha256(path: Path, sha256: str) -> None:
@@ -133,20 +136,29 @@ def _refuse_unlisted(
 ) -> None:
     """Refuse a golden whose arrays are not those of its manifest, or are blind."""
     weights = {f"weights/{name}": tuple(shape) for name, shape in parameters.items()}
-    outputs = {f"outputs/{key}" for c in components for key in c.keys().values()}
-    problems = [f"{k} is missing" for k in (weights.keys() | outputs) - stored.keys()]
+    outputs = {f"outputs/{key}": c for c in components for key in c.keys().values()}
+    problems = [f"{k} is missing" for k in (weights.keys() | outputs.keys()) - stored.keys()]
     for key, array in stored.items():
         listed = key in weights or key in outputs
         if not listed and not key.startswith("inputs/"):
             problems.append(f"{key} is in the arrays and not in the manifest")
         elif key in weights and array.shape != weights[key]:
             problems.append(f"{key} is of shape {array.shape}, the manifest says {weights[key]}")
-        elif problem := array_problem(array, varied=listed):
+        elif problem := _output_problem(array, outputs.get(key), varied=listed):
             problems.append(f"{key} {problem}")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         what = f"the golden is not fit to be compared with: {min(problems)}{more}"
         raise GoldenError(what, where=str(path), hint="record it again from the official code")
+
+
+def _output_problem(array: Array, component: Component | None, *, varied: bool) -> str:
+    """Why an array cannot be compared with; of a distribution a constant says how weights begin."""
+    if component is None or component.rule == "tolerance":
+        return array_problem(array, varied=varied)
+    if array.ndim != 2 or len(array) < 2 or array.shape[1] != len(STATISTICS):
+        return f"is of shape {array.shape}, not two or more rows of {', '.join(STATISTICS)}"
+    return array_problem(array, varied=False) or ("has a negative deviation" if array[:, 1].min() < 0 else "")
 
 
 def _strip_prefix(prefix: str, stored: Mapping[str, Array]) -> dict[str, Array]:

@@ -14,6 +14,9 @@ from ..wire.match import STAGES
 # largest magnitude of the official tensor (float32 on a CPU; gradients sum many roundings).
 TOLERANCES = {stage: 1e-4 if stage == "gradient" else 1e-5 for stage in STAGES}
 
+# The columns of an output that is compared as a distribution, over the elements of one parameter.
+STATISTICS = ("mean", "deviation", "mean absolute value")
+
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
@@ -24,6 +27,8 @@ class Component:
 
     Attributes:
         tolerance: relative to the largest magnitude of each official output.
+        rule: ``tolerance``, or ``distribution``: outputs are statistics of many initialisations.
+        tolerances: output -> its own, where it has one.
         reason: why the tolerance is wider than that of its stage; empty where it is not.
         insensitive: output -> why no planted mistake needs to move it; ``*`` stands for all of them.
     """
@@ -34,6 +39,18 @@ class Component:
     tolerance: float
     reason: str = ""
     insensitive: Mapping[str, str] = field(default_factory=dict)
+    rule: str = "tolerance"
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def case(self) -> tuple[str, str]:
+        """Kind and name of its test case: ``component``, or ``lockstep`` and what its updates begin from."""
+        kind = "lockstep" if self.stage == "lockstep" else "component"
+        return kind, self.name.removeprefix(f"{kind}_")
+
+    def limit(self, output: str) -> float:
+        """How far an output may differ."""
+        return self.tolerances.get(output, self.tolerance)
 
     def declared(self, output: str) -> str:
         """Why an output need not be shown to be sensitive; empty where it must."""

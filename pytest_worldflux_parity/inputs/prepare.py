@@ -32,6 +32,7 @@ from .scores.curves import Result, nulls_at, point_near
 from .trees import require_scripts
 
 if TYPE_CHECKING:
+    from .golden_data import Component
     from .matches import MatchSpec
     from .trees import Tree
 
@@ -78,9 +79,10 @@ class PreparedSuite:
         own = self.match is not None and self.backends.get("worldflux") == self.match.backend
         return f"{self.key}.{'worldflux' if own else 'match'}"
 
-    def component_case(self, name: str) -> str:
+    def component_case(self, component: Component) -> str:
         """The name of the test case of a component."""
-        return f"component[{self.label}:{name}]" if self.label else f"component[{name}]"
+        kind, name = component.case
+        return f"{kind}[{self.label}:{name}]" if self.label else f"{kind}[{name}]"
 
     @property
     def match_folder(self) -> str:

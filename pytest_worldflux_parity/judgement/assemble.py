@@ -158,7 +158,7 @@ def _find_components(
 
     One that an earlier session of the run finished counts, as records of pairs do.
     """
-    names = [prepared.component_case(c.name) for c in spec.golden.compared]
+    names = [prepared.component_case(c) for c in spec.golden.compared]
     left_out = [n for n in names if n not in selected]
     not_run = f"{len(left_out)} of {len(names)} components were deselected" if left_out else ""
     folder = context.run_dir / prepared.suite.suite_id / prepared.match_folder

@@ -119,8 +119,8 @@ def _check_item(path: Path, item: str, context: RunContext) -> None:
     except ParityError:
         # Collection says what is wrong with the suite.
         return
-    matched = [(part, c.name) for part in file.parts if part.match for c in part.match.golden.compared]
-    names = [part.component_case(name) for part, name in matched]
+    matched = [(part, c) for part in file.parts if part.match for c in part.match.golden.compared]
+    names = [part.component_case(component) for part, component in matched]
     names += [str(pair.key) for part in file.parts for pair in part.pairs]
     # As pytest has it: a task alone means all its seeds.
     if item not in names and not any(name.startswith(f"{item}[") for name in names):

@@ -83,7 +83,7 @@ class SuiteFile(pytest.File):
         cache = _Cache(prepared, context, proof)
         if prepared.match is not None and "worldflux" in context.systems:
             for component in prepared.match.golden.compared:
-                name = prepared.component_case(component.name)
+                name = prepared.component_case(component)
                 nodeid = f"{self.nodeid}::{name}"
                 yield ComponentItem.from_parent(
                     self, name=name, nodeid=nodeid, component=component, cache=cache
@@ -211,7 +211,7 @@ class ComponentItem(SuiteItem):
         result, planted = self.cache.match_result.of(self.component.name)
         if result.worst.relative is not None:
             self.user_properties.append(("largest_difference", float(result.worst.relative)))
-        self.user_properties.append(("tolerance", float(self.component.tolerance)))
+        self.user_properties.append(("tolerance", float(self.component.limit(result.worst.output))))
         wrong = [] if result.passed else [f"component_mismatch: {result.line()}"]
         wrong += [f"perturbation_not_caught: {p.line()}" for p in planted if not p.caught]
         wrong += [] if planted else [f"perturbation_missing: {self.component.name} was never perturbed"]

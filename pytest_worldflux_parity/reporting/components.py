@@ -11,11 +11,11 @@ from ..judgement.gates.compared import Compared
 from ..judgement.gates.components import (
     ComponentEvidence,
     ComponentResult,
-    Difference,
     MatchResult,
     PerturbationResult,
     Sensitivity,
 )
+from ..judgement.gates.differences import Difference
 from ..judgement.quick import Judgement
 
 SCHEMA = "parity.component_match.v1"
@@ -31,7 +31,8 @@ def component_match_document(evidence: ComponentEvidence, *, golden_path: str, t
     """The document of one match; ``results`` is empty where the program left nothing.
 
     ``rtol_pass`` decides: the largest difference relative to the largest magnitude of the official
-    output. ``atol_pass`` says whether it is within the tolerance as an absolute number, too.
+    output. ``atol_pass`` says whether it is within the tolerance as an absolute number, too. The tolerance of
+    a component is that of its worst output.
 
     Args:
         golden_path: as it is to stand in the document.
@@ -100,13 +101,14 @@ def _component_fields(result: ComponentResult, match: MatchResult) -> dict[str, 
     return {
         "component": component.name,
         "stage": component.stage,
-        "tolerance": component.tolerance,
+        "tolerance": component.limit(worst.output),
         "reason": component.reason or None,
         "max_abs_diff": largest,
         "mean_abs_diff": _mean_difference(known) if whole else None,
         "max_relative_diff": worst.relative,
-        "rtol_pass": worst.badness <= component.tolerance,
-        "atol_pass": largest is not None and largest <= component.tolerance,
+        "rtol_pass": result.within,
+        "atol_pass": all(d.max_abs is not None and d.max_abs <= component.limit(d.output) for d in known)
+        and whole,
         "shape_match": result.shape_match,
         "worst_output": worst.output,
         "outputs": [
@@ -132,6 +134,7 @@ def _output_fields(d: Difference, s: Sensitivity) -> dict[str, Any]:
         "max_abs_diff": d.max_abs,
         "mean_abs_diff": d.mean_abs,
         "max_relative_diff": d.relative,
+        "tolerance": s.tolerance,
         "problem": d.problem or None,
         "sensitive": s.shown,
         "largest_perturbation": s.relative,
@@ -223,7 +226,7 @@ def match_rows(evidence: ComponentEvidence) -> Iterator[tuple[str, ...]]:
             component.name,
             component.stage,
             worst.output + " " + (f"{worst.relative:.2e}" if worst.relative is not None else worst.problem),
-            f"{component.tolerance:g}",
+            f"{component.limit(worst.output):g}",
             f"{sum(p.caught for p in planted)} of {len(planted)} caught",
             ("match" if result.passed else "differs")
             + (f" (tolerance: {component.reason})" if component.reason else ""),

@@ -41,25 +41,32 @@ class GoldenWriter:
         self.arrays: Dict[str, Any] = {}
         self.components: List[Dict[str, Any]] = []
 
-    def add(self, name: str, stage: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Add a component with the inputs that it has for itself."""
+    def add(
+        self, name: str, stage: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], **more: Any
+    ) -> None:
+        """Add a component with the inputs that it has for itself.
+
+        Args:
+            more: other keys of its row in the manifest, as ``rule``, ``tolerances`` and ``reason``.
+        """
         self.put(f"inputs/{name}", inputs)
-        self.put(f"outputs/{name}", outputs)
-        row = {"name": name, "stage": stage, "outputs": list(outputs), **self._more}
+        self.put(f"outputs/{name}", outputs, varied=more.get("rule") != "distribution")
+        row = {"name": name, "stage": stage, "outputs": list(outputs), **self._more, **more}
         if name in self._wider:
             row["tolerance"], row["reason"] = self._wider[name]
         self.components.append(row)
 
-    def put(self, prefix: str, values: Mapping[str, Any]) -> None:
+    def put(self, prefix: str, values: Mapping[str, Any], *, varied: bool = True) -> None:
         """Add copies of arrays, in float32 where they are floats.
 
         Raises:
-            Refused: one cannot be stored, is not finite, or, but for inputs, would not show a mistake.
+            Refused: one cannot be stored, is not finite, or, but for inputs, would not show a mistake
+                though it must be ``varied``.
         """
         for key, value in values.items():
             name = f"{prefix}/{key}"
             assert name not in self.arrays, name
-            self.arrays[name] = _copy_array(value, name)
+            self.arrays[name] = _copy_array(value, name, varied=varied and not name.startswith("inputs/"))
 
     def write(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Write ``arrays.npz`` and, last, ``manifest.json``."""
@@ -198,7 +205,7 @@ def _copy_arrays(tree: Any, where: str) -> Dict[str, Any]:
         name = ".".join(path)
         if name in found:
             raise Refused(f"{where}/{name}: two arrays have this name")
-        found[name] = _copy_array(leaf, f"{where}/{name}")
+        found[name] = _copy_array(leaf, f"{where}/{name}", varied=not where.startswith("inputs/"))
     return found
 
 
@@ -210,7 +217,7 @@ def _list_leaves(tree: Any, path: Tuple[str, ...]) -> Iterator[Tuple[Tuple[str, 
         yield from _list_leaves(value, (*path, str(key)))
 
 
-def _copy_array(value: Any, where: str) -> Any:
+def _copy_array(value: Any, where: str, *, varied: bool) -> Any:
     import numpy as np
 
     kind = type(value).__name__
@@ -225,6 +232,6 @@ def _copy_array(value: Any, where: str) -> Any:
     except Exception as error:  # numpy and each framework have many
         text = " ".join(str(error).split())[:200]
         raise Refused(f"{where}: a {kind} is no array: {text}") from None
-    if problem := array_problem(array, varied=not where.startswith("inputs/")):
+    if problem := array_problem(array, varied=varied):
         raise Refused(f"{where} {problem}")
     return array

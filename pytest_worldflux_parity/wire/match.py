@@ -23,8 +23,10 @@ from .documents import WireError, load_object, to_plain, tree_sha256, write_atom
 MATCH_REQUEST_SCHEMA = "worldflux.parity.match_request.v1"
 MATCH_SCHEMA = "worldflux.parity.match.v1"
 GOLDEN_SCHEMA = "worldflux.parity.golden.v1"
-# The order in which data flow through a training step.
-STAGES = ("environment", "encoder", "latent", "heads", "loss", "gradient", "update")
+# The order in which data flow: how weights begin, through one training step, through many.
+STAGES = (
+    "initialisation", "environment", "encoder", "latent", "heads", "loss", "gradient", "update", "lockstep",
+)  # fmt: skip
 
 
 class MatchError(WireError):

@@ -91,6 +91,24 @@ def behave(folder: Path, behaviour: str, **config: Any) -> Path:
     return write(folder, config={"behaviour": behaviour, **config})
 
 
+def add_lockstep(folder: Path, behaviour: str) -> Path:
+    """A golden of the fake family with three consecutive updates from its weights."""
+    stored = arrays()
+    x, target = stored["inputs/shared/x"], stored["inputs/shared/target"]
+    weight, bias, head = (stored[f"weights/{k}"] for k in ("enc.weight", "enc.bias", "head.weight"))
+    outputs = {}
+    for number in (1, 2, 3):
+        z = np.tanh(x @ weight.T + bias)
+        off = 2 * (z @ head.T - target) / 5
+        before = (off * head) * (1 - z**2)
+        weight, bias, head = weight - 0.1 * before.T @ x, bias - 0.1 * before.sum(0), head - 0.1 * off.T @ z
+        outputs |= {f"{number:03}/enc.weight": weight, f"{number:03}/head.weight": head}
+    stored |= {f"outputs/lockstep_initial/{k}": v for k, v in outputs.items()}
+    row = {"name": "lockstep_initial", "stage": "lockstep", "outputs": list(outputs)}
+    rows = [*manifest(arrays())["components"], {**row, "tolerances": dict.fromkeys(outputs, 1e-6)}]
+    return write(folder, stored, components=rows, config={"behaviour": behaviour})
+
+
 def declare(backends: Path, extra: str = "") -> None:
     """Have the fake backend declare its match program."""
     path = backends / "fake_worldflux" / "backend.yaml"

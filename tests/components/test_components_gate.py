@@ -22,8 +22,8 @@ from pytest_worldflux_parity.judgement.gates.components import (
     ComponentEvidence,
     MatchResult,
     compare,
-    difference,
 )
+from pytest_worldflux_parity.judgement.gates.differences import difference
 from pytest_worldflux_parity.reporting.components import component_match_document, match_headline
 from pytest_worldflux_parity.schemas import check
 from pytest_worldflux_parity.wire.match import array_problem
@@ -260,6 +260,29 @@ def test_the_first_that_diverges_is_the_first_in_the_flow_of_data() -> None:
     assert result.first_divergence is not None
     assert result.first_divergence.component.name == "e1"
     assert "e1: output o" in result.findings[0].detail
+
+
+def test_of_many_updates_the_first_quantity_beyond_its_own_tolerance_is_named() -> None:
+    outputs = {name: np.arange(1.0, 5.0) for name in ("001/loss", "001/weight", "002/loss", "002/weight")}
+    limits = {name: 1e-6 if name.startswith("001") else 1e-4 for name in outputs}
+    component = Component("c", "lockstep", tuple(outputs), TOLERANCE, "as measured", tolerances=limits)
+    of = replace(golden(outputs), components=(component,))
+
+    def judge(**off: float) -> MatchResult:
+        own = {f"c/{k}": v * (1 + off.get(f"u{k[:3]}{k[4:]}", 0.0)) for k, v in outputs.items()}
+        return compare(of, matching(of, outputs=own))
+
+    assert judge(u001loss=5e-7, u002loss=5e-5, u002weight=9e-5).passed
+    # Later ones are further off, and only follow.
+    found = judge(u001weight=2e-6, u002loss=0.1, u002weight=0.5)
+    assert [f.code for f in found.findings] == ["component_mismatch"]
+    assert "c: output 001/weight differs by 2e-06 of its largest magnitude, tolerance 1e-06" in (
+        found.findings[0].detail
+    )
+    document = component_match_document(ComponentEvidence(of, found), golden_path="g", time="now")
+    check(document, "component_match.v1", lambda at: "document")
+    assert document["first_divergence"]["output"] == "001/weight"
+    assert [row["tolerance"] for row in document["results"][0]["outputs"]] == [1e-6, 1e-6, 1e-4, 1e-4]
 
 
 def test_an_output_that_is_missing_hides_no_number_that_differs() -> None:

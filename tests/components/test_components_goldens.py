@@ -91,6 +91,10 @@ def components(**changes: Any) -> dict[str, Any]:
         ({"tolerance": 1e-3}, "component heads has the tolerance 0.001, wider than the 1e-05 of its stage; "
          "to mend: add a `reason`"),
         ({"tolerance": 1.0}, "components.3.tolerance"),
+        ({"tolerances": {"reward": 1e-3}}, "has the tolerance 0.001, wider than the 1e-05 of its stage"),
+        ({"tolerances": {"rewards": 1e-6}}, "says something of rewards, which is none of its outputs"),
+        ({"rule": "distributed"}, "components.3.rule is 'distributed'; did you mean 'distribution'?"),
+        ({"rule": "distribution"}, "outputs/heads/positive is of shape (5, 1), not two or more rows of mean"),
         ({"name": "loss"}, "component loss is listed twice"),
         ({"name": "a/b"}, "components.3.name"),
         ({"outputs": ["reward", "reward"]}, "component heads is listed twice, or one of its outputs is"),

@@ -35,6 +35,20 @@ def names(lines: Sequence[str], word: str) -> list[str]:
     return [x.split("::")[1].split(" ")[0] for x in lines if "::" in x and f" {word}" in x]
 
 
+def test_many_updates_are_an_item_of_their_own_kind(matched: Project) -> None:
+    goldens.add_lockstep(matched.root / "golden", "ok")
+    result = matched.run("-v")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    assert names(result.outlines, "PASSED")[6] == "lockstep[initial]"
+    goldens.add_lockstep(matched.root / "golden", "late_rate")
+    result = matched.run("-v", run_id="late")
+    assert names(result.outlines, "FAILED")[0] == "lockstep[initial]"
+    what = "lockstep_initial: output 003/head.weight differs by * (stage lockstep, the first that diverges*"
+    result.stdout.fnmatch_lines([f"*{what}"])
+    alone = matched.run("suites/quick/fake_quick.yaml::lockstep[initial]", "-v", run_id="alone")
+    assert names(alone.outlines, "FAILED")[0] == "lockstep[initial]"
+
+
 def test_components_come_first_and_are_a_gate(matched: Project) -> None:
     result = matched.run("-v", f"--junitxml={matched.root / 'junit.xml'}")
     assert result.ret == pytest.ExitCode.OK

@@ -12,7 +12,7 @@ from backends.worldflux_dreamerv3.match.components import SINGLE, find_group
 from backends.worldflux_dreamerv3.match.perturbations import Session
 from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.inputs.golden import read_golden
-from pytest_worldflux_parity.judgement.gates.components import difference
+from pytest_worldflux_parity.judgement.gates.differences import difference
 from tests.components.match_runs import DREAMERV3
 
 

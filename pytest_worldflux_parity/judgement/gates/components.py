@@ -11,39 +11,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ...inputs.golden_data import Array, Arrays, Component, Golden, Match, Perturbation
 from . import Finding
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How one output differs from the official one.
-
-    Attributes:
-        shape: ours, None where the output is missing.
-        max_abs, mean_abs: None where the two cannot be subtracted, for which ``problem`` says why.
-        relative: ``max_abs`` over the largest magnitude of the official output.
-    """
-
-    output: str
-    golden_shape: tuple[int, ...]
-    shape: tuple[int, ...] | None
-    size: int
-    max_abs: float | None = None
-    mean_abs: float | None = None
-    relative: float | None = None
-    problem: str = ""
-
-    @property
-    def badness(self) -> float:
-        """For the worst of several: what cannot be compared is worse than any number."""
-        return math.inf if self.relative is None else self.relative
+from .differences import Difference, measure, moves
 
 
 @dataclass(frozen=True)
@@ -56,11 +30,24 @@ class ComponentResult:
 
     @cached_property
     def worst(self) -> Difference:
-        return max(self.differences, key=lambda d: d.badness)
+        """The output that is furthest beyond its tolerance; of many updates, the first that is beyond."""
+        beyond = [d for d in self.differences if self.excess(d) > 1]
+        if beyond and self.component.stage == "lockstep":
+            return beyond[0]
+        return max(self.differences, key=self.excess)
+
+    def excess(self, difference: Difference) -> float:
+        """How far an output differs, in tolerances."""
+        return difference.badness / self.component.limit(difference.output)
+
+    @property
+    def within(self) -> bool:
+        """Whether every output is within its tolerance."""
+        return all(self.excess(d) <= 1 for d in self.differences)
 
     @property
     def passed(self) -> bool:
-        return not self.extra and self.worst.badness <= self.component.tolerance
+        return not self.extra and self.within
 
     @property
     def shape_match(self) -> bool:
@@ -71,16 +58,13 @@ class ComponentResult:
         name, worst = self.component.name, self.worst
         if worst.problem:
             # What is missing hides no number that differs.
-            known = [d for d in self.differences if self.component.tolerance < d.badness < math.inf]
-            other = max(known, key=lambda d: d.badness, default=None)
+            known = [d for d in self.differences if 1 < self.excess(d) < math.inf]
+            other = max(known, key=self.excess, default=None)
             also = f"; {other.output} differs by {other.relative:.3g}" if other else ""
             return f"{name}: output {worst.output} {worst.problem}{also}"
         if self.extra:
             return f"{name}: output {self.extra[0]} is not one of the golden's"
-        return (
-            f"{name}: output {worst.output} differs by {worst.relative:.3g} of its largest magnitude, "
-            f"tolerance {self.component.tolerance:g}"
-        )
+        return f"{name}: {worst.text(self.component.limit(worst.output))}"
 
 
 @dataclass(frozen=True)
@@ -172,7 +156,7 @@ class MatchResult:
         return tuple(
             Sensitivity(
                 output,
-                component.tolerance,
+                component.limit(output),
                 max((moves[output] for moves in planted if output in moves), default=None),
                 component.declared(output),
             )
@@ -193,7 +177,7 @@ class MatchResult:
         listed = ", ".join(s.output for s in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
         return (
             f"{name}: no perturbation moves {len(unseen)} of {len(result.component.outputs)} outputs beyond "
-            f"the tolerance of {result.component.tolerance:g}: {listed}"
+            f"the tolerance of {unseen[0].tolerance:g}: {listed}"
         )
 
     @property
@@ -267,46 +251,16 @@ def compare(golden: Golden, match: Match) -> MatchResult:
     )
 
 
-def difference(output: str, golden: Array, ours: Array | None) -> Difference:
-    """How one output differs; ``golden`` is finite and not all zero."""
-    base = Difference(output, golden.shape, None if ours is None else ours.shape, golden.size)
-    problem = _explain_incomparable(golden, ours)
-    if problem or ours is None:
-        return replace(base, problem=problem)
-    mean, largest, relative = _distance(ours, golden, golden)
-    if not math.isfinite(relative) or not math.isfinite(mean):
-        return replace(base, problem="differs by more than a number can hold")
-    return replace(base, max_abs=largest, mean_abs=mean, relative=relative)
-
-
-def _distance(one: Array, other: Array, golden: Array) -> tuple[float, float, float]:
-    """Mean and largest difference, and the largest over the largest magnitude of the official output."""
-    # Two finite numbers can be further apart than any number is large.
-    with np.errstate(over="ignore"):
-        apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
-        largest = apart.max()
-        relative = largest / np.abs(golden.astype(np.float64)).max()
-        return float(apart.mean()), float(largest), float(relative)
-
-
-def _explain_incomparable(golden: Array, ours: Array | None) -> str:
-    if ours is None:
-        return "is missing"
-    if ours.shape != golden.shape:
-        return f"is of shape {ours.shape}, not {golden.shape}"
-    if ours.dtype.kind not in "biuf" or ours.dtype.itemsize > 8:
-        return f"is of type {ours.dtype}, not bool, integer or real"
-    if not np.isfinite(ours).all():
-        return f"is not finite in {int((~np.isfinite(ours)).sum())} of {ours.size} elements"
-    return ""
-
-
 def _compare_component(component: Component, golden: Golden, outputs: Arrays) -> ComponentResult:
-    keys = component.keys()
-    differences = tuple(difference(n, golden.outputs[k], outputs.get(k)) for n, k in keys.items())
-    prefix = f"{component.name}/"
-    extra = tuple(k.removeprefix(prefix) for k in outputs if k.startswith(prefix) and k not in keys.values())
-    return ComponentResult(component, differences, extra)
+    ours, official = _outputs_of(component, outputs), _outputs_of(component, golden.outputs)
+    extra = tuple(name for name in ours if name not in official)
+    return ComponentResult(component, measure(component, official, ours), extra)
+
+
+def _outputs_of(component: Component, arrays: Arrays, prefix: str = "") -> dict[str, Array]:
+    """The outputs of a component by their names."""
+    start = f"{prefix}{component.name}/"
+    return {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
 
 
 def _find_unmapped(official: Mapping[str, tuple[int, ...]], match: Match) -> Iterator[tuple[str, Finding]]:
@@ -345,28 +299,16 @@ def _check_perturbation(p: Perturbation, golden: Golden, match: Match) -> Pertur
     component = next((c for c in golden.components if c.name == p.component), None)
     if component is None:
         return PerturbationResult(p, 0.0, problem="the golden has no such component")
-    moves: dict[str, float] = {}
-    for output, key in component.keys().items():
-        official, ours = golden.outputs[key], match.outputs.get(key)
-        far = difference(output, official, match.perturbed.get(f"{p.name}/{key}"))
-        if far.relative is None:
+    official, ours = _outputs_of(component, golden.outputs), _outputs_of(component, match.outputs)
+    found = moves(component, official, ours, _outputs_of(component, match.perturbed, f"{p.name}/"))
+    for d in found:
+        if d.relative is None:
             # What a planted mistake breaks altogether says nothing of how fine the comparison is.
-            return PerturbationResult(
-                p, component.tolerance, output, problem=f"output {output} {far.problem}"
-            )
-        moves[output] = min(far.relative, _way_from_ours(official, ours, match.perturbed[f"{p.name}/{key}"]))
-    most = max(moves, key=lambda output: moves[output])
-    return PerturbationResult(p, component.tolerance, most, moves[most], moves=moves)
-
-
-def _way_from_ours(official: Array, ours: Array | None, perturbed: Array) -> float:
-    """How far a perturbed output is from our own, on the scale of the official one.
-
-    A component that is wrong anyway is off the golden without any perturbation: that proves nothing.
-    """
-    if ours is None or _explain_incomparable(official, ours):
-        return math.inf
-    return _distance(perturbed, ours, official)[2]
+            what = f"output {d.output} {d.problem}"
+            return PerturbationResult(p, component.limit(d.output), d.output, problem=what)
+    most = max(found, key=lambda d: d.badness / component.limit(d.output))
+    by_output = {d.output: d.badness for d in found}
+    return PerturbationResult(p, component.limit(most.output), most.output, most.relative, moves=by_output)
 
 
 def _find_unasked(names: set[str], outputs: Arrays) -> Iterator[Finding]:

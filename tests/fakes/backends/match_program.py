@@ -23,7 +23,8 @@ HERE = Path(__file__).parent / "fake_worldflux"
 def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text())
     folder, out = Path(request["golden"]), Path(request["out_dir"])
-    config = json.loads((folder / "manifest.json").read_text())["config"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    config = manifest["config"]
     behaviour = config["behaviour"]
     print(f"match program: {behaviour}", file=sys.stderr)
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
@@ -31,8 +32,11 @@ def main() -> None:
     early(behaviour, out, config)
     if behaviour == "copies":
         arrays["outputs/heads/reward"]
+    if any(row["name"] == "lockstep_initial" for row in manifest["components"]):
+        COMPONENTS["lockstep_initial"] = lockstep
+    mistake = {"rate": 1.1, "after": 2} if behaviour == "late_rate" else {}
     params = {own: own_layout(arrays[f"weights/{name}"], t) for name, (own, t) in MAPPING.items()}
-    outputs = {key: value for c in COMPONENTS for key, value in COMPONENTS[c](params, arrays, {}).items()}
+    outputs = {key: value for c in COMPONENTS for key, value in COMPONENTS[c](params, arrays, mistake).items()}
     perturbed = {
         f"{name}/{key}": value
         for name, (component, _, _, change) in perturbations(behaviour).items()
@@ -96,6 +100,17 @@ def update(params, arrays, change):
     return {f"update/{k}": v for k, v in official(moved).items()}
 
 
+def lockstep(params, arrays, change):
+    """Three updates, one after the other."""
+    found = {}
+    for number in (1, 2, 3):
+        rate = LEARNING_RATE * (change.get("rate", 1.0) if number > change.get("after", 0) else 1.0)
+        params = {k: params[k] - rate * g for k, g in gradients(params, arrays, {}).items()}
+        values = official(params)
+        found |= {f"lockstep_initial/{number:03}/{k}": values[k] for k in ("enc.weight", "head.weight")}
+    return found
+
+
 COMPONENTS = {f.__name__: f for f in (environment, encoder, heads, loss, gradient, update)}
 
 
@@ -115,6 +130,13 @@ def perturbations(behaviour):
         del rows["sign"]
     if behaviour == "half_blind":
         del rows["sign"]
+    if "lockstep_initial" in COMPONENTS:
+        rows["lockstep_rate"] = (
+            "lockstep_initial",
+            "constant",
+            "the learning rate is 1 % higher",
+            {"rate": 1.01},
+        )
     many = {"large_perturbed": 200, "many_perturbations": 300}.get(behaviour, 0)
     rows |= {f"p{i}": rows["loss_scale"] for i in range(many)}
     if behaviour == "never_perturbed":
