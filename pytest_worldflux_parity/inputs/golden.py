@@ -25,7 +25,7 @@ from .. import schemas, wire
 from ..errors import GoldenError, ParityError
 from ..wire.match import array_problem
 from . import lock
-from .golden_data import STATISTICS, TOLERANCES, Array, Component, Golden, flow_order
+from .golden_data import PARAMETER_STATISTICS, TOLERANCES, Array, Component, Golden, flow_order
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 # More than any small golden; less than what a forged header could make this process ask for.
@@ -156,8 +156,8 @@ def _output_problem(array: Array, component: Component | None, *, varied: bool) 
     """Why an array cannot be compared with; of a distribution a constant says how weights begin."""
     if component is None or component.rule == "tolerance":
         return array_problem(array, varied=varied)
-    if array.ndim != 2 or len(array) < 2 or array.shape[1] != len(STATISTICS):
-        return f"is of shape {array.shape}, not two or more rows of {', '.join(STATISTICS)}"
+    if array.ndim != 2 or len(array) < 2 or array.shape[1] != len(PARAMETER_STATISTICS):
+        return f"is of shape {array.shape}, not two or more rows of {', '.join(PARAMETER_STATISTICS)}"
     return array_problem(array, varied=False) or ("has a negative deviation" if array[:, 1].min() < 0 else "")
 
 

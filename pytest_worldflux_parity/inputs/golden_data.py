@@ -15,7 +15,7 @@ from ..wire.match import STAGES
 TOLERANCES = {stage: 1e-4 if stage == "gradient" else 1e-5 for stage in STAGES}
 
 # The columns of an output that is compared as a distribution, over the elements of one parameter.
-STATISTICS = ("mean", "deviation", "mean absolute value")
+PARAMETER_STATISTICS = ("mean", "deviation", "mean absolute value")
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]

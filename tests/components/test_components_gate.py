@@ -279,8 +279,11 @@ def test_of_many_updates_the_first_quantity_beyond_its_own_tolerance_is_named() 
     assert "c: output 001/weight differs by 2e-06 of its largest magnitude, tolerance 1e-06" in (
         found.findings[0].detail
     )
-    document = component_match_document(ComponentEvidence(of, found), golden_path="g", time="now")
-    check(document, "component_match.v1", lambda at: "document")
+    about = {"adapter": "a", "request_id": "0" * 64, "folder": "f", "duration_sec": 1.0}
+    document = component_match_document(
+        ComponentEvidence(of, found, about=about), golden_path="g", time="now"
+    )
+    check(document, "component_match.v1", str)
     assert document["first_divergence"]["output"] == "001/weight"
     assert [row["tolerance"] for row in document["results"][0]["outputs"]] == [1e-6, 1e-6, 1e-4, 1e-4]
 

@@ -43,7 +43,7 @@ def test_many_updates_are_an_item_of_their_own_kind(matched: Project) -> None:
     goldens.add_lockstep(matched.root / "golden", "late_rate")
     result = matched.run("-v", run_id="late")
     assert names(result.outlines, "FAILED")[0] == "lockstep[initial]"
-    what = "lockstep_initial: output 003/head.weight differs by * (stage lockstep, the first that diverges*"
+    what = "lockstep_initial: output 003/enc.weight differs by * (stage lockstep, the first that diverges*"
     result.stdout.fnmatch_lines([f"*{what}"])
     alone = matched.run("suites/quick/fake_quick.yaml::lockstep[initial]", "-v", run_id="alone")
     assert names(alone.outlines, "FAILED")[0] == "lockstep[initial]"

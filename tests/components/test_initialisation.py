@@ -21,8 +21,9 @@ Initialise = Callable[[np.random.Generator], Parameters]
 
 def truncated(rng: np.random.Generator, deviation: float, *shape: int) -> np.ndarray:
     """A normal that is cut off at two deviations, as both official programs draw it."""
-    low, high = stats.norm.cdf([-2, 2])
-    return stats.norm.ppf(rng.uniform(low, high, shape)) * deviation
+    size = int(np.prod(shape))
+    drawn = rng.standard_normal(2 * size + 40)
+    return drawn[np.abs(drawn) < 2][:size].reshape(shape) * deviation
 
 
 def faithful(rng: np.random.Generator) -> Parameters:
@@ -115,15 +116,16 @@ def test_a_mistake_is_a_mismatch_that_names_its_parameter_and_is_caught_as_a_pla
     assert [p.caught for p in judge(official, wrong, wrong).perturbations] == [False]
 
 
-@pytest.mark.parametrize("draws", [DRAWS])
-def test_what_begins_the_same_way_is_seldom_told_apart(draws: int) -> None:
-    """100,000 parameters of one component: with Bonferroni the level is that of the component."""
+@pytest.mark.parametrize(
+    ("times", "most"), [(150, 2), pytest.param(5000, 10, marks=pytest.mark.long)], ids=["short", "long"]
+)
+def test_what_begins_the_same_way_is_seldom_told_apart(times: int, most: int) -> None:
+    """At most 2 in 1,000 components, whatever they hold; the seeds are fixed."""
     alarms = 0
-    for seed in range(150):
-        official, ours = rows(faithful, 2 * seed + 100, draws), rows(faithful, 2 * seed + 101, draws)
+    for seed in range(times):
+        official, ours = rows(faithful, 2 * seed + 100), rows(faithful, 2 * seed + 101)
         alarms += any(d.badness > 1 for d in measure_distributions(official, ours))
-    # At 2 in 1,000 three or more of 150 come once in 280 tries; the seeds are fixed.
-    assert alarms <= 2
+    assert alarms <= most
 
 
 def test_the_statistic_is_students_and_the_level_that_of_bonferroni() -> None:

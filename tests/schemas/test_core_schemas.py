@@ -36,7 +36,7 @@ OPEN = {
     # What the earlier system put into these is not known, and nothing rests on it.
     "aggregate.v1_earlier": {"global_non_inferiority", "evidence_bundle"},
     "request.v1": {"recipe", "windows", "source"},
-    "golden.v1": {"source", "packages", "machine", "config", "parameters", "insensitive"},
+    "golden.v1": {"source", "packages", "machine", "config", "parameters", "insensitive", "tolerances"},
     "match.v1": {"mapping", "parameters", "packages", "source"},
     "match_run.v1": {"artifacts_sha256"},
     "component_match.v1": {"packages"},

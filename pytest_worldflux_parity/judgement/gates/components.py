@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from ...inputs.golden_data import Array, Arrays, Component, Golden, Match, Perturbation
 from . import Finding
-from .differences import Difference, measure, moves
+from .differences import Difference, difference, distance, explain_incomparable
+from .initialisation import measure_distributions
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,40 @@ def compare(golden: Golden, match: Match) -> MatchResult:
 def _compare_component(component: Component, golden: Golden, outputs: Arrays) -> ComponentResult:
     ours, official = _outputs_of(component, outputs), _outputs_of(component, golden.outputs)
     extra = tuple(name for name in ours if name not in official)
-    return ComponentResult(component, measure(component, official, ours), extra)
+    return ComponentResult(component, measure_outputs(component, official, ours), extra)
+
+
+def measure_outputs(component: Component, golden: Arrays, ours: Arrays) -> tuple[Difference, ...]:
+    """How the outputs of a component differ, in listed order.
+
+    Args:
+        golden, ours: by name of output; ``ours`` may lack some.
+    """
+    if component.rule == "distribution":
+        return measure_distributions({name: golden[name] for name in component.outputs}, ours)
+    return tuple(difference(name, golden[name], ours.get(name)) for name in component.outputs)
+
+
+def planted_moves(
+    component: Component, golden: Arrays, ours: Arrays, perturbed: Arrays
+) -> tuple[Difference, ...]:
+    """By how much a planted mistake moves each output: off the golden, and off ours.
+
+    A component that is wrong anyway is off the golden without any perturbation: that proves nothing.
+    """
+    away = measure_outputs(component, golden, perturbed)
+    if component.rule == "distribution":
+        here = measure_outputs(component, golden, ours)
+        held = {d.output for d in here if d.badness <= component.limit(d.output)}
+        return tuple(d if d.relative is None or d.output in held else replace(d, relative=0.0) for d in away)
+    return tuple(_least(d, golden[d.output], ours.get(d.output), perturbed) for d in away)
+
+
+def _least(away: Difference, official: Array, ours: Array | None, perturbed: Arrays) -> Difference:
+    """A difference from the golden, or from ours where that is less, on the scale of the official output."""
+    if away.relative is None or ours is None or explain_incomparable(official, ours):
+        return away
+    return replace(away, relative=min(away.relative, distance(perturbed[away.output], ours, official)[2]))
 
 
 def _outputs_of(component: Component, arrays: Arrays, prefix: str = "") -> dict[str, Array]:
@@ -300,7 +334,7 @@ def _check_perturbation(p: Perturbation, golden: Golden, match: Match) -> Pertur
     if component is None:
         return PerturbationResult(p, 0.0, problem="the golden has no such component")
     official, ours = _outputs_of(component, golden.outputs), _outputs_of(component, match.outputs)
-    found = moves(component, official, ours, _outputs_of(component, match.perturbed, f"{p.name}/"))
+    found = planted_moves(component, official, ours, _outputs_of(component, match.perturbed, f"{p.name}/"))
     for d in found:
         if d.relative is None:
             # What a planted mistake breaks altogether says nothing of how fine the comparison is.

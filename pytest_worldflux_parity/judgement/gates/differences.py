@@ -1,4 +1,4 @@
-"""How an output of ours differs from the official one, by the rule of its component."""
+"""How an output of ours differs from the official one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...inputs.golden_data import Array, Arrays, Component
+from ...inputs.golden_data import Array
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def difference(output: str, golden: Array, ours: Array | None) -> Difference:
     base = begin(output, golden, ours)
     if base.problem or ours is None:
         return base
-    mean, largest, relative = _distance(ours, golden, golden)
+    mean, largest, relative = distance(ours, golden, golden)
     if not math.isfinite(relative) or not math.isfinite(mean):
         return replace(base, problem="differs by more than a number can hold")
     return replace(base, max_abs=largest, mean_abs=mean, relative=relative)
@@ -66,7 +66,7 @@ def begin(output: str, golden: Array, ours: Array | None) -> Difference:
     return Difference(output, golden.shape, shape, golden.size, problem=explain_incomparable(golden, ours))
 
 
-def _distance(one: Array, other: Array, golden: Array) -> tuple[float, float, float]:
+def distance(one: Array, other: Array, golden: Array) -> tuple[float, float, float]:
     """Mean and largest difference, and the largest over the largest magnitude of the official output."""
     # Two finite numbers can be further apart than any number is large.
     with np.errstate(over="ignore"):
@@ -87,36 +87,3 @@ def explain_incomparable(golden: Array, ours: Array | None) -> str:
     if not np.isfinite(ours).all():
         return f"is not finite in {int((~np.isfinite(ours)).sum())} of {ours.size} elements"
     return ""
-
-
-def measure(component: Component, golden: Arrays, ours: Arrays) -> tuple[Difference, ...]:
-    """How the outputs of a component differ, in listed order.
-
-    Args:
-        golden, ours: by name of output; ``ours`` may lack some.
-    """
-    from .initialisation import measure_distributions
-
-    if component.rule == "distribution":
-        return measure_distributions({name: golden[name] for name in component.outputs}, ours)
-    return tuple(difference(name, golden[name], ours.get(name)) for name in component.outputs)
-
-
-def moves(component: Component, golden: Arrays, ours: Arrays, perturbed: Arrays) -> tuple[Difference, ...]:
-    """By how much a planted mistake moves each output: off the golden, and off ours.
-
-    A component that is wrong anyway is off the golden without any perturbation: that proves nothing.
-    """
-    away = measure(component, golden, perturbed)
-    if component.rule == "distribution":
-        here = measure(component, golden, ours)
-        held = {d.output for d in here if d.badness <= component.limit(d.output)}
-        return tuple(d if d.relative is None or d.output in held else replace(d, relative=0.0) for d in away)
-    return tuple(_least(d, golden[d.output], ours.get(d.output), perturbed) for d in away)
-
-
-def _least(away: Difference, official: Array, ours: Array | None, perturbed: Arrays) -> Difference:
-    """A difference from the golden, or from ours where that is less, on the scale of the official output."""
-    if away.relative is None or ours is None or explain_incomparable(official, ours):
-        return away
-    return replace(away, relative=min(away.relative, _distance(perturbed[away.output], ours, official)[2]))

@@ -34,9 +34,11 @@ def main() -> None:
         arrays["outputs/heads/reward"]
     if any(row["name"] == "lockstep_initial" for row in manifest["components"]):
         COMPONENTS["lockstep_initial"] = lockstep
-    mistake = {"rate": 1.1, "after": 2} if behaviour == "late_rate" else {}
+    mistake = {"late": 1.1} if behaviour == "late_rate" else {}
     params = {own: own_layout(arrays[f"weights/{name}"], t) for name, (own, t) in MAPPING.items()}
-    outputs = {key: value for c in COMPONENTS for key, value in COMPONENTS[c](params, arrays, mistake).items()}
+    outputs = {
+        key: value for c in COMPONENTS for key, value in COMPONENTS[c](params, arrays, mistake).items()
+    }
     perturbed = {
         f"{name}/{key}": value
         for name, (component, _, _, change) in perturbations(behaviour).items()
@@ -104,7 +106,7 @@ def lockstep(params, arrays, change):
     """Three updates, one after the other."""
     found = {}
     for number in (1, 2, 3):
-        rate = LEARNING_RATE * (change.get("rate", 1.0) if number > change.get("after", 0) else 1.0)
+        rate = LEARNING_RATE * change.get("rate", 1.0) * (change.get("late", 1.0) if number == 3 else 1.0)
         params = {k: params[k] - rate * g for k, g in gradients(params, arrays, {}).items()}
         values = official(params)
         found |= {f"lockstep_initial/{number:03}/{k}": values[k] for k in ("enc.weight", "head.weight")}
