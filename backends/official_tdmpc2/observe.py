@@ -84,7 +84,7 @@ class Observer:
         if not _is_dm_control(trainer.env):
             raise Refused(f"task {trainer.cfg.task!r} is not a task of dm_control")
         profile = self._asked["model_profile"]
-        self.effective = recipes.effective_recipe(trainer.cfg, trainer.agent.discount, profile)
+        self.effective = recipes.effective_recipe(trainer.cfg, trainer.agent, profile)
         recipes.confirm_recipe(self._asked, self.effective)
         self._log.begin(self.effective["steps"] * recipes.ACTION_REPEAT)
         # Inside a compiled planner a wrapper would become part of the graph and change it.

@@ -34,6 +34,8 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_REALS, float),
     **dict.fromkeys(("mpc", "compile"), bool),
 }
+# How the Q-functions begin is no key of the official configuration: the commit says it, the agent shows it.
+Q_INIT = ("truncated_normal", "torch_default")
 # The official model_size of each profile; `custom` leaves it unset.
 PROFILES: dict[str, Any] = {
     "size_1m": 1,
@@ -52,9 +54,9 @@ def complete_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
         RecipeError: an unknown key (the nearest is named), or a value of the wrong type or range.
     """
     result = {"model_profile": "proof_5m", "compile": False, **recipe}
-    check_keys(result, ["model_profile", *KINDS])
+    check_keys(result, ["model_profile", "q_init", *KINDS])
     typed = {key: coerce(key, value, KINDS.get(key, str)()) for key, value in result.items()}
-    choices = {"model_profile": tuple(PROFILES), "obs": ("state", "rgb")}
+    choices = {"model_profile": tuple(PROFILES), "obs": ("state", "rgb"), "q_init": Q_INIT}
     check_values(typed, choices, {**dict.fromkeys(_COUNTS, FROM_ONE), "num_pi_trajs": FROM_ZERO})
     return typed
 
@@ -67,7 +69,7 @@ def make_overrides(task: str, seed: int, recipe: Mapping[str, Any]) -> list[str]
     """
     if not re.fullmatch(r"[a-z]+(-[a-z]+)+", task):
         raise Refused(f"task {task!r} is not a DMControl task such as cartpole-balance")
-    given = {key: value for key, value in recipe.items() if key != "model_profile"}
+    given = {key: value for key, value in recipe.items() if key in KINDS}
     size = PROFILES[recipe["model_profile"]]
     if size is not None:
         given["model_size"] = size
@@ -89,12 +91,18 @@ def make_overrides(task: str, seed: int, recipe: Mapping[str, Any]) -> list[str]
     return [f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in settings]
 
 
-def effective_recipe(cfg: Any, discount: float, profile: str) -> dict[str, Any]:
-    """The recipe that the official configuration holds once the agent exists, in plain JSON types."""
+def read_q_init(agent: Any) -> str:
+    """How the Q-functions of a new official agent began: PyTorch's default gives them biases."""
+    return Q_INIT[bool(agent.model._Qs.params["0", "bias"].any())]
+
+
+def effective_recipe(cfg: Any, agent: Any, profile: str) -> dict[str, Any]:
+    """The recipe that the official configuration and a new agent hold, in plain JSON types."""
     return {
         **{key: kind(getattr(cfg, key)) for key, kind in KINDS.items()},
+        "q_init": read_q_init(agent),
         "model_profile": profile,
-        "discount": float(discount),
+        "discount": float(agent.discount),
         "seed_steps": int(cfg.seed_steps),
         "episode_length": int(cfg.episode_length),
         "obs_shape": [int(n) for n in cfg.obs_shape[cfg.obs]],
@@ -108,14 +116,18 @@ def confirm_recipe(asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
     Raises:
         Refused: a key of ``asked`` came out with another value, as an architecture key does beside
-            a model profile that sets it.
+            a model profile that sets it, or as ``q_init`` does at a commit that begins otherwise.
     """
     for key, value in asked.items():
-        wanted = value if key == "model_profile" else KINDS[key](value)
+        wanted = KINDS.get(key, str)(value)
         if key == "iterations":  # tdmpc2.py plans two iterations more where the action is large
             wanted += 2 * int(found["action_dim"] >= 20)
         if found[key] != wanted:
+            profile = (
+                f" (model_profile {found['model_profile']}); to mend: leave it out, or use the profile custom"
+            )
+            version = "; to mend: leave it out, or ask for the version that begins so"
             raise Refused(
-                f"recipe.{key}: {value!r} was asked for and the official program uses {found[key]!r} "
-                f"(model_profile {found['model_profile']}); to mend: leave it out, or use the profile custom"
+                f"recipe.{key}: {value!r} was asked for and the official program uses {found[key]!r}"
+                f"{version if key == 'q_init' else profile}"
             )

@@ -56,7 +56,7 @@ def record(options: argparse.Namespace, program: Path, origin: dict[str, Any]) -
     if options.counts:
         write_counts(options.out, modules, origin)
         return
-    from backends.official_tdmpc2 import record_components
+    from backends.official_tdmpc2 import record_components, record_lockstep
 
     path = options.checkpoint
     if path and path.is_dir():
@@ -64,17 +64,34 @@ def record(options: argparse.Namespace, program: Path, origin: dict[str, Any]) -
     weights = read_checkpoint(path) if path else None
     sizes, shapes = find_sizes(weights) if weights else (SMALL, (OBS_SHAPE, ACTION_DIM))
     recipe = recipes.complete_recipe({**sizes, **AMOUNTS, **dict(map(wire.parse_setting, options.set))})
-    configure = partial(make_config, modules, recipe, obs_shape=shapes[0], action_dim=shapes[1])
     torch.manual_seed(options.seed)
-    blank = modules["tdmpc2"].TDMPC2(configure())
-    weights = fit_weights(weights, blank, path) if weights else record_components.draw_weights(blank)
-    official = record_components.Official(modules, configure, weights)
+    official = make_official(modules, recipe, shapes, weights, path)
     golden = record_components.record_all(official, options.seed, bool(path))
-    golden.put("weights", weights)
-    config = describe_config(official.configure())
+    config = describe_config(official)
+    if not path:
+        record_lockstep.initialisation(official, golden)
+        record_lockstep.lockstep(make_official(modules, {**recipe, **record_lockstep.SIZES}, shapes), golden)
+        config["lockstep"] = record_lockstep.SIZES
+    golden.put("weights", official.weights)
     if path:
         config["checkpoint_sha256"] = wire.file_sha256(path)
     golden.write(options.out, {**origin, "family": "tdmpc2", "config": config})
+
+
+def make_official(
+    modules: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    shapes: tuple[tuple[int], int],
+    weights: Mapping[str, Any] | None = None,
+    path: Path | None = None,
+) -> Any:
+    """The official program with these networks; without weights of a checkpoint at ``path``, drawn ones."""
+    from backends.official_tdmpc2 import record_components
+
+    configure = partial(make_config, modules, recipe, obs_shape=shapes[0], action_dim=shapes[1])
+    blank = modules["tdmpc2"].TDMPC2(configure())
+    given = fit_weights(weights, blank, path) if weights and path else record_components.draw_weights(blank)
+    return record_components.Official(modules, configure, given)
 
 
 def import_official(program: Path) -> dict[str, Any]:
@@ -175,11 +192,12 @@ def fit_weights(weights: Mapping[str, Any], agent: Any, path: Path) -> dict[str,
     return given
 
 
-def describe_config(cfg: Any) -> dict[str, Any]:
+def describe_config(official: Any) -> dict[str, Any]:
     """The recipe in plain JSON types, and the shapes that a task would give."""
+    cfg, agent = official.configure(), official.new_agent()
     recipe = {key: kind(getattr(cfg, key)) for key, kind in recipes.KINDS.items()}
     return {
-        "recipe": {**recipe, "model_profile": "custom"},
+        "recipe": {**recipe, "q_init": recipes.read_q_init(agent), "model_profile": "custom"},
         "obs_shape": [int(n) for n in cfg.obs_shape[cfg.obs]],
         "action_dim": int(cfg.action_dim),
         "episode_length": int(cfg.episode_length),

@@ -57,9 +57,13 @@ class Official:
         self.cfg, self.model = self.agent.cfg, self.agent.model
         self.math = modules["math"]
 
+    def new_agent(self, **changes: Any) -> Any:
+        """An agent as the official program begins."""
+        return self.modules["tdmpc2"].TDMPC2(self.configure(**changes))
+
     def fresh_agent(self, **changes: Any) -> Any:
         """An agent with the weights, new optimisers, and no plan to start from."""
-        agent = self.modules["tdmpc2"].TDMPC2(self.configure(**changes))
+        agent = self.new_agent(**changes)
         if not changes:
             put_weights(agent, self.weights)
         return agent
@@ -360,7 +364,7 @@ def losses_and_updates(official: Official, golden: GoldenWriter) -> None:
     within an update, the Q-functions have moved before.
     """
     agent = official.fresh_agent()
-    found = [_run_watched_update(official, agent) for _ in range(UPDATES)]
+    found = [run_watched_update(agent, official.batch()) for _ in range(UPDATES)]
     first = found[0]
     inputs, kept, info = first.inputs, first.kept, first.info
     td_target(official, golden)
@@ -396,7 +400,7 @@ def td_target(official: Official, golden: GoldenWriter) -> None:
     golden.add("td_target", "loss", inputs, outputs)
 
 
-class _Update:
+class Update:
     """What one update drew, computed and left.
 
     Attributes:
@@ -415,7 +419,7 @@ class _Update:
 
 
 @contextlib.contextmanager
-def _watch_update(agent: Any, update: _Update) -> Iterator[None]:
+def _watch_update(agent: Any, update: Update) -> Iterator[None]:
     kept = update.kept
 
     def clip(original: Callable[..., Any], parameters: Any, limit: float) -> Any:
@@ -452,9 +456,10 @@ def _watch_update(agent: Any, update: _Update) -> Iterator[None]:
         yield
 
 
-def _run_watched_update(official: Official, agent: Any) -> _Update:
-    update = _Update()
-    obs, action, reward = official.batch()
+def run_watched_update(agent: Any, batch: tuple[Tensor, Tensor, Tensor]) -> Update:
+    """One update of an agent from (obs, action, reward): what it drew, computed and left."""
+    update = Update()
+    obs, action, reward = batch
     with _watch_update(agent, update):
         update.info = agent._update(obs, action, reward, torch.zeros_like(reward))
     kept = update.kept
@@ -464,8 +469,8 @@ def _run_watched_update(official: Official, agent: Any) -> _Update:
     return update
 
 
-def _run_watched_policy_update(official: Official, zs: Tensor) -> _Update:
-    update, agent = _Update(), official.fresh_agent()
+def _run_watched_policy_update(official: Official, zs: Tensor) -> Update:
+    update, agent = Update(), official.fresh_agent()
     agent.model.train()
     with _watch_update(agent, update):
         update.info = agent.update_pi(zs, None)
@@ -497,7 +502,7 @@ def _list_gradients(agent: Any) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in own.items() if p.grad is not None}
 
 
-def _record_optimiser(found: list[_Update], golden: GoldenWriter) -> None:
+def _record_optimiser(found: list[Update], golden: GoldenWriter) -> None:
     """Two steps given their gradients; clipped gradients, norms and parameters after each."""
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
@@ -512,7 +517,7 @@ def _record_optimiser(found: list[_Update], golden: GoldenWriter) -> None:
     golden.add("optimiser", "update", inputs, outputs)
 
 
-def _record_whole(found: list[_Update], golden: GoldenWriter) -> None:
+def _record_whole(found: list[Update], golden: GoldenWriter) -> None:
     """The statistics of each update, and all that they changed after the last."""
     outputs: dict[str, Tensor] = {}
     inputs: dict[str, Tensor] = {}

@@ -2,9 +2,9 @@
 
 No ``torch.nn.Module``: at the sizes of a quick suite its bookkeeping costs as much as the arithmetic.
 Shapes: N rows, D features, Q members of the ensemble. Initialisation is the official program's
-(common/init.py as it takes effect): truncated normal of 0.02 for the plain networks, PyTorch's
-default for convolutions and for the Q-functions, which its initialiser does not reach; zero last
-weights for reward and Q.
+(common/init.py as it takes effect): truncated normal of 0.02 with biases of zero, but for convolutions,
+which its initialiser does not reach and which begin as PyTorch's; zero last weights for reward and Q. The
+Q-functions of official versions before 2026-07 begin as PyTorch's as well (``q_init``).
 """
 
 from __future__ import annotations
@@ -201,13 +201,16 @@ def build_policy(recipe: Recipe, action_dim: int) -> Network:
 
 
 def build_ensemble(recipe: Recipe, action_dim: int) -> Ensemble:
-    """The Q-functions; the last weights are zero, their biases are not."""
+    """The Q-functions; the last weights are zero."""
     widths = [*_list_widths(recipe, action_dim), recipe.num_bins]
     tensors: list[Tensor] = []
     for i, (fan_in, out) in enumerate(pairwise(widths)):
-        bound = 1 / math.sqrt(fan_in)
-        weight = torch.empty(recipe.num_q, fan_in, out).uniform_(-bound, bound)
-        tensors += [weight, torch.empty(recipe.num_q, 1, out).uniform_(-bound, bound)]
+        weight, bias = torch.empty(recipe.num_q, fan_in, out), torch.zeros(recipe.num_q, 1, out)
+        if recipe.q_init == "torch_default":
+            bound = 1 / math.sqrt(fan_in)
+            tensors += [weight.uniform_(-bound, bound), bias.uniform_(-bound, bound)]
+        else:
+            tensors += [torch.nn.init.trunc_normal_(weight, std=0.02), bias]
         if i < 2:
             tensors += [torch.ones(recipe.num_q, 1, out), torch.zeros(recipe.num_q, 1, out)]
     tensors[-2].zero_()

@@ -89,13 +89,15 @@ class Recipe:
     mlp_dim: int = 512
     latent_dim: int = 512
     num_q: int = 5
+    q_init: str = "truncated_normal"
     dropout: float = 0.01
     simnorm_dim: int = 8
     # execution
     compile: bool = False
 
     def __post_init__(self) -> None:
-        check_values(vars(self), {"obs": ("state", "rgb")}, _RANGES)
+        choices = {"obs": ("state", "rgb"), "q_init": ("truncated_normal", "torch_default")}
+        check_values(vars(self), choices, _RANGES)
         check_relations(_relations(self))
 
 

@@ -92,6 +92,7 @@ class Subject:
         recipe: the golden recipe, or a changed one.
         agent: has the golden weights; of a changed recipe, sizes must be the same.
         make_env, make_replay: build what the components ``environment`` and ``replay`` use.
+        begin: done to the agent whose updates are compared in lockstep, before the first.
     """
 
     def __init__(self, golden: wire.Golden, **changes: Any) -> None:
@@ -101,6 +102,7 @@ class Subject:
         load_weights(self.agent, golden)
         self.make_env: Callable[[str, int], Environment] = make_env
         self.make_replay: Callable[..., Replay] = Replay
+        self.begin: Callable[[Agent], None] = lambda agent: None
 
     def build_agent(self, **other: int) -> Agent:
         """A new agent; ``other``: another action_dim or episode_length than the golden one's."""
@@ -425,11 +427,11 @@ def planning_iterations(subject: Subject) -> Outputs:
 # Losses.
 
 
-def _make_batch(inputs: Inputs) -> Batch:
+def make_batch(inputs: Inputs) -> Batch:
     return Batch(*(inputs[name] for name in Batch._fields))
 
 
-def _update_noise(inputs: Inputs) -> Given:
+def update_noise(inputs: Inputs) -> Given:
     """The noise of an update: the official program draws dropout for members that it then leaves out."""
     members = inputs["policy_members"]
     return Given(
@@ -443,7 +445,7 @@ def _update_noise(inputs: Inputs) -> Given:
 def td_target(subject: Subject) -> Outputs:
     """TD-targets of latents and rewards, and of rewards of zero."""
     inputs, agent = subject.inputs("td_target"), subject.agent
-    agent.noise = _update_noise(inputs)
+    agent.noise = update_noise(inputs)
     noise, reward = agent.draw_noise(), inputs["reward"]
     rewards = {"td_target": reward, "future": torch.zeros_like(reward)}
     with torch.no_grad():
@@ -452,8 +454,8 @@ def td_target(subject: Subject) -> Outputs:
 
 def _model_losses(subject: Subject, component: str) -> dict[str, Tensor]:
     inputs, agent = subject.inputs(component), subject.agent
-    agent.noise = _update_noise(inputs)
-    batch, noise = _make_batch(inputs), agent.draw_noise()
+    agent.noise = update_noise(inputs)
+    batch, noise = make_batch(inputs), agent.draw_noise()
     return agent.model_loss(batch, *agent.targets(batch, noise), noise.model_dropout)[2]
 
 
@@ -468,7 +470,7 @@ for _name in ("consistency_loss", "reward_loss", "value_loss", "total_loss"):
 def _policy_update(subject: Subject, component: str) -> tuple[Outputs, Outputs]:
     """Values and losses, and gradients, of one update of the policy at given latents."""
     inputs, agent = subject.inputs(component), subject.agent
-    agent.noise = _update_noise(inputs)
+    agent.noise = update_noise(inputs)
     seen: Outputs = {}
     policy_loss = agent.policy_loss
 
@@ -511,9 +513,9 @@ def policy_loss(subject: Subject) -> Outputs:
 def model_gradient(subject: Subject) -> Outputs:
     """Gradients of an update of the world model, before clipping."""
     inputs, agent = subject.inputs("model_gradient"), subject.agent
-    agent.noise = _update_noise(inputs)
+    agent.noise = update_noise(inputs)
     gradients = _recorded_gradients(agent)
-    agent.update(_make_batch(inputs))
+    agent.update(make_batch(inputs))
     return to_official_names({name: gradients[name] for name in list_gradients(agent, "model")})
 
 
@@ -553,8 +555,8 @@ def update(subject: Subject) -> Outputs:
     """Whole updates in a row: the statistics of each, and all that they changed."""
     inputs, agent, outputs = subject.inputs("update"), subject.agent, {}
     for number, given in enumerate(_update_inputs(inputs)):
-        agent.noise = _update_noise(given)
-        outputs |= {f"update{number}.{k}": v for k, v in agent.update(_make_batch(given)).items()}
+        agent.noise = update_noise(given)
+        outputs |= {f"update{number}.{k}": v for k, v in agent.update(make_batch(given)).items()}
     return {**outputs, **to_official_names(list_tensors(agent), "after.")}
 
 
