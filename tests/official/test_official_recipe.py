@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from backends.official_tdmpc2 import recipe as recipes
@@ -74,18 +75,36 @@ def configuration(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
+def agent(*, biased=False):
+    """What is read off a new official agent."""
+    functions = SimpleNamespace(params={("0", "bias"): np.full(3, float(biased))})
+    return SimpleNamespace(discount=0.99, model=SimpleNamespace(_Qs=functions))
+
+
+def test_how_the_q_functions_begin_is_what_the_agent_shows():
+    for biased, value, other in ((False, *recipes.Q_INIT), (True, *reversed(recipes.Q_INIT))):
+        found = recipes.effective_recipe(configuration(), agent(biased=biased), "custom")
+        recipes.confirm_recipe({"q_init": value}, found)
+        with pytest.raises(Refused, match=f"{other!r} was asked for.*{value!r}; to mend: leave it out"):
+            recipes.confirm_recipe({"q_init": other}, found)
+    with pytest.raises(Refused, match=r"q_init is 'xavier'; supported here: truncated"):
+        recipes.complete_recipe({"q_init": "xavier"})
+    line = recipes.make_overrides("dog-run", 1, recipes.complete_recipe({"q_init": recipes.Q_INIT[1]}))
+    assert not [word for word in line if "q_init" in word]
+
+
 def test_the_effective_recipe_has_one_type_per_key_whatever_the_official_file_wrote():
-    whole = recipes.effective_recipe(configuration(vmax=10, lr=1), 0.99, "custom")
-    real = recipes.effective_recipe(configuration(vmax=10.0, lr=1.0), 0.99, "custom")
+    whole = recipes.effective_recipe(configuration(vmax=10, lr=1), agent(), "custom")
+    real = recipes.effective_recipe(configuration(vmax=10.0, lr=1.0), agent(), "custom")
     assert {k: (type(v), v) for k, v in whole.items()} == {k: (type(v), v) for k, v in real.items()}
     assert isinstance(whole["vmax"], float)
     assert whole["obs_shape"] == [5]
     derived = {"discount", "seed_steps", "episode_length", "obs_shape", "action_dim", "action_repeat"}
-    assert set(whole) == {*recipes.KINDS, "model_profile", *derived}
+    assert set(whole) == {*recipes.KINDS, "model_profile", "q_init", *derived}
 
 
 def test_a_value_that_came_out_otherwise_is_refused():
-    found = recipes.effective_recipe(configuration(enc_dim=256), 0.99, "proof_5m")
+    found = recipes.effective_recipe(configuration(enc_dim=256), agent(), "proof_5m")
     recipes.confirm_recipe({"model_profile": "proof_5m", "enc_dim": 256}, found)
     with pytest.raises(Refused, match=r"enc_dim: 64 was asked for and the official program uses 256"):
         recipes.confirm_recipe({"model_profile": "proof_5m", "enc_dim": 64}, found)
@@ -94,7 +113,7 @@ def test_a_value_that_came_out_otherwise_is_refused():
 @pytest.mark.parametrize(("action_dim", "iterations"), [(19, 6), (20, 8), (38, 8)])
 def test_large_actions_are_planned_with_two_iterations_more(action_dim, iterations):
     found = recipes.effective_recipe(
-        configuration(action_dim=action_dim, iterations=iterations), 0.99, "custom"
+        configuration(action_dim=action_dim, iterations=iterations), agent(), "custom"
     )
     recipes.confirm_recipe({"iterations": 6}, found)
     with pytest.raises(Refused, match="iterations"):
@@ -104,7 +123,7 @@ def test_large_actions_are_planned_with_two_iterations_more(action_dim, iteratio
 def test_both_sides_of_the_pair_take_the_same_keys_and_write_the_same_keys():
     ours = pytest.importorskip("backends.worldflux_tdmpc2.recipe")
     found = ours.effective_recipe(ours.parse_recipe({}), (5,), 1, 500)
-    theirs = recipes.effective_recipe(configuration(), 0.99, "custom")
+    theirs = recipes.effective_recipe(configuration(), agent(), "custom")
     assert set(found) == set(theirs)
     assert {k: type(v) for k, v in found.items()} == {k: type(v) for k, v in theirs.items()}
     assert {k: v for k, v in ours.parse_recipe({}).__dict__.items() if k in ("model_profile", "compile")} == (

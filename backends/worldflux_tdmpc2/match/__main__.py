@@ -25,6 +25,9 @@ def compute(golden: wire.Golden, threads: int) -> dict[str, Any]:
 
     from . import components, perturbations
 
+    # Their components and mistakes register themselves.
+    from . import lockstep, lockstep_perturbations  # noqa: F401 # isort: skip
+
     torch.set_num_threads(threads)
     names = list(golden.components)
     components.check_components(names)

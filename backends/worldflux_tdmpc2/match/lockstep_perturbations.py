@@ -11,7 +11,6 @@ from ..agent import Agent, UpdateNoise
 from ..networks import Ensemble
 from ..replay import Batch
 from .components import Subject, list_tensors
-from .lockstep import DRAWS as DRAWS
 from .perturbations import PERTURBATIONS, Perturbation, perturb, perturb_recipe
 
 LOCKSTEPS = ("lockstep_initial", "lockstep_trained")
@@ -170,7 +169,15 @@ def weights_larger(agent: Agent) -> None:
         tensor.data.mul_(1.001)
 
 
-@in_lockstep("The discount is 0.991.")
+@in_lockstep("The last weights of reward and Q-functions begin otherwise.")
+def last_weights(agent: Agent) -> None:
+    torch.manual_seed(0)
+    for name in ("reward.2.weight", "q.2.weight"):
+        weight = list_tensors(agent)[name]
+        weight.data += 0.01 * torch.randn_like(weight)
+
+
+@in_lockstep("The discount is 0.991.", "lockstep_trained")
 def discount(agent: Agent) -> None:
     agent.discount = 0.991
 

@@ -295,7 +295,7 @@ perturb_recipe(
     "optimiser", "enc_lr_scale", "The encoder learns at the full rate.", enc_lr_scale=lambda r: 1.0
 )
 perturb_recipe("optimiser", "grad_clip_norm", "Gradients are not clipped.", grad_clip_norm=lambda r: 1e9)
-perturb_recipe("optimiser", "lr", "Steps are larger by a hundredth.", lr=lambda r: 1.01 * r.lr)
+perturb_recipe("optimiser", "lr", "Steps are larger by a twentieth.", lr=lambda r: 1.05 * r.lr)
 perturb_recipe("running_scale", "tau", "The scale moves a thousandth faster.", tau=lambda r: 1.001 * r.tau)
 perturb_recipe("target_ema", "tau", "The target moves a tenth faster.", tau=lambda r: 1.1 * r.tau)
 perturb_transpose("update", "dynamics.1.weight")
