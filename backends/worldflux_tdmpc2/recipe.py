@@ -26,6 +26,8 @@ from pytest_worldflux_parity.wire.recipe import (
 )
 
 ACTION_REPEAT = 2
+# How the Q-functions begin: as every other network (official versions from 2026-07), or as PyTorch's layers.
+Q_INIT = ("truncated_normal", "torch_default")
 
 # Architectures by profile (official common/__init__.py). Size 5 leaves num_q at the default of 5.
 _ARCHITECTURES: dict[str, tuple[int, int, int, int, int]] = {
@@ -96,7 +98,7 @@ class Recipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        choices = {"obs": ("state", "rgb"), "q_init": ("truncated_normal", "torch_default")}
+        choices = {"obs": ("state", "rgb"), "q_init": Q_INIT}
         check_values(vars(self), choices, _RANGES)
         check_relations(_relations(self))
 

@@ -25,6 +25,7 @@ from .options import BACKENDS, LOCK, argument, command, project_of
         "--output", type=Path, metavar="DIR",
         help="where the program writes and the report stands (default: reports/parity/component_match_NAME)",
     ),
+    argument("--version", default="", help="the version of the official program (default: the current one)"),
     argument(
         "--isolate", choices=("auto", "require", "off"), default="off",
         help="keep the program in its folder: where this machine can, always, or never (default)",
@@ -40,9 +41,9 @@ def component_match(options: argparse.Namespace) -> int:
     """
     project = project_of(options)
     backend, root = project.backend(options.backend), project.root
-    spec = matches.match_spec(backend, project.lock_path, options.golden)
+    spec = matches.match_spec(backend, project.lock_path, options.golden, version=options.version)
     output = options.output or project.output / f"component_match_{backend.name}"
-    golden = (options.golden or backend.golden_dir).resolve()
+    golden = Path(spec.golden.folder)
     walls = isolation.Walls(
         options.isolate, hidden=(root, output.resolve(), golden), runs=(output.resolve(),), goldens=(golden,)
     )

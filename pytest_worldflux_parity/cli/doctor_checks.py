@@ -333,8 +333,9 @@ def _check_table(entry: lock.LockEntry, root: Path) -> Check:
 
 
 def _check_golden(backend: Backend, locked: lock.Lock, needed: bool) -> Check:
-    title, folder = f"golden of {backend.family}", Path(os.path.normpath(backend.golden_dir))
     pin = locked.goldens.get(backend.family)
+    own = backend.golden_of(locked.current_of(pin.suite) if pin else "")
+    title, folder = f"golden of {backend.family}", Path(os.path.normpath(own))
     problem = _golden_problem(folder, pin)
     if not problem:
         return Check("goldens", title, "ok", "is the one that is pinned", needed)

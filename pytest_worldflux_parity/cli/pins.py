@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .. import schemas, wire
 from ..errors import BackendError, SourceError, SuiteError
 from ..inputs import checkouts, lock
 from ..inputs import golden as goldens
+from ..inputs.backends import Backend
 from ..inputs.scores import ScoreTable, load_table
 from ..inputs.table_pins import files_of
 from ..schemas import json_text
@@ -34,6 +35,7 @@ from .options import BACKENDS, LOCK, Project, argument, command, project_of
         "--suite", metavar="ID",
         help="the entry of the lock file whose commit it is of (default: that of the pin that is there)",
     ),
+    argument("--version", default="", help="the version of the official program (default: the current one)"),
     BACKENDS,
     LOCK,
 )  # fmt: skip
@@ -48,27 +50,37 @@ def pin_golden(options: argparse.Namespace) -> None:
     project = project_of(options)
     path = project.lock_path
     locked = lock.read_lock(path)
-    found = goldens.read_golden(_golden_folder(options.family, project))
-    pin = locked.goldens.get(found.family)
+    backend = _find_compared(options.family, project)
+    pin = locked.goldens.get(backend.family)
     suite = options.suite or (pin.suite if pin else "")
+    current = locked.current_of(suite)
+    version = options.version or current
+    found = goldens.read_golden(backend.golden_of(version))
     if not suite:
         hint = "name the entry whose commit it was recorded at with --suite ID"
         raise SourceError("no golden of the family is pinned yet", where=str(path), hint=hint)
-    entry = locked.entry(suite)
+    entry = locked.entry(f"{suite}@{version}" if version else suite)
     # What every golden of the family must hold: as it stands, or at first every component.
     holds = pin.holds if pin else tuple(f"{component.name}/*" for component in found.components)
-    new = lock.GoldenPin(entry.suite_id, found.manifest_sha256, holds, len(found.components))
+    new = lock.GoldenPin(suite, found.manifest_sha256, holds, len(found.components))
     # As it will stand, so that whatever is wrong is said before anything is written.
     goldens.check_against(found, new, entry, path)
     _, document = json_text.read_json(path, SourceError)
-    document.setdefault("goldens", {})[found.family] = asdict(new)
+    known = dict(pin.versions) if pin else {}
+    if pin and version != current:
+        row = {"manifest_sha256": found.manifest_sha256, "components": len(found.components)}
+        before = known.get(version, {}).get("manifest_sha256")
+        new = replace(pin, versions={**known, version: row})
+    else:
+        before, new = pin.manifest_sha256 if pin else None, replace(new, versions=known)
+    rows = {k: v for k, v in asdict(new).items() if k != "versions" or v}
+    document.setdefault("goldens", {})[found.family] = rows
     _write_lock(path, document)
-    before = pin.manifest_sha256 if pin else "nothing"
-    print(f"{path}: {found.family}: {found.manifest_sha256} is pinned, {before} was")
+    print(f"{path}: {found.family}: {found.manifest_sha256} is pinned, {before or 'nothing'} was")
 
 
-def _golden_folder(word: str, project: Project) -> Path:
-    """The golden folder of the backends that the command line names."""
+def _find_compared(word: str, project: Project) -> Backend:
+    """The backend that the command line names, or one of its family, all of which have one golden folder."""
     matched = [b for b in project.backends() if b.match is not None]
     named = [b for b in matched if word in (b.family, b.name, b.adapter)]
     folders = sorted({b.golden_dir.resolve() for b in named})
@@ -79,7 +91,7 @@ def _golden_folder(word: str, project: Project) -> Path:
             valid=sorted({word for b in matched for word in (b.family, b.name)}),
             got=word,
         )
-    return folders[0]
+    return named[0]
 
 
 # --- pin-table ---

@@ -11,7 +11,10 @@ from .waiting import last_line, waiting
 
 @command(
     "fetch-oracles",
-    argument("--suite", action="append", metavar="ID", help="only this suite of the lock file (repeatable)"),
+    argument(
+        "--suite", action="append", metavar="ID",
+        help="only this suite, or program (NAME, NAME@VERSION), of the lock file (repeatable)",
+    ),
     argument("--repo-only", action="store_true", help="do not look for the score files"),
     argument(
         "--mirror", action="append", default=[], metavar="[OWNER/NAME=]DIR_OR_URL",
@@ -27,7 +30,7 @@ def fetch_oracles(options: argparse.Namespace) -> None:
     """
     project = project_of(options)
     locked = lock.read_lock(project.lock_path)
-    entries = [locked.entry(suite) for suite in options.suite or locked.suites]
+    entries = [locked.entry(name) for name in options.suite or (*locked.suites, *locked.programs)]
     mirrors = dict(_parse_mirror(text) for text in options.mirror)
     for entry in entries:
         with waiting(f"{entry.suite_id}: {checkouts.repo_name(entry.repo)} at {entry.commit[:12]}"):

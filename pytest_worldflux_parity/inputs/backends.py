@@ -140,7 +140,7 @@ class Backend:
         folder: where its ``backend.yaml`` stands; its name is the backend's name in commands.
         environment: ``shared`` or ``own``.
         python: ``3.N`` that an own environment is built with; empty: any.
-        lock_suite: the suite of the lock file whose checkout it runs; empty: none.
+        lock_suite: the suite or program of the lock file whose checkout it runs; empty: none.
         program: what it says that its program is; None where it says nothing.
         sealed_tree: sha256 of its folder as a run sealed it, which its programs run from; empty: of none.
     """
@@ -251,9 +251,18 @@ class Backend:
 
     @property
     def golden_dir(self) -> Path:
-        """The golden folder that the match program, which the backend must have, is compared with."""
+        """The golden folder that the match program, which the backend must have, is compared with.
+
+        Where its place names ``{version}``, the folder of the goldens of all versions.
+        """
+        whole = self.golden_of("{version}")
+        return whole.parent if whole.name == "{version}" else whole
+
+    def golden_of(self, version: str) -> Path:
+        """The golden folder of a version of the official program."""
         assert self.match is not None
-        return self.folder / _fill_places(self.match.golden, {"{backend_dir}": str(self.folder)})
+        places = {"{backend_dir}": str(self.folder), "{version}": version}
+        return self.folder / _fill_places(self.match.golden, places)
 
 
 def _fill_places(word: str, values: dict[str, str]) -> str:

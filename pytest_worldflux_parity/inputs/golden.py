@@ -194,13 +194,14 @@ def write_given(golden: Golden, folder: Path) -> None:
     wire.write_atomic(folder / MANIFEST, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def hold_to_lock(golden: Golden, lock_path: Path, *, own: bool) -> Golden:
+def hold_to_lock(golden: Golden, lock_path: Path, *, own: bool, version: str = "") -> Golden:
     """A golden with what the lock file says of it (:attr:`Golden.standing`).
 
     Args:
         lock_path: where there is no file, nothing is locked.
         own: whether it is the folder that the backend names, which the lock pins by its hash; any other
             (recorded from a run's checkpoint, or named by hand) must hold what the pinned one does.
+        version: of the official program, which it must be of; empty: where the pin names no program.
 
     Raises:
         GoldenError: it is of another repository or commit, is not the pinned one, or lacks outputs.
@@ -212,15 +213,17 @@ def hold_to_lock(golden: Golden, lock_path: Path, *, own: bool) -> Golden:
         entries = locked.suites.values() if locked else ()
         _check_commit(golden, [entry for entry in entries if same_repo(entry, golden)], lock_path)
         return replace(golden, standing="unlocked")
-    if own and golden.manifest_sha256 != pin.manifest_sha256:
+    entry = locked.entry(f"{pin.suite}@{version}" if version else pin.suite)
+    sha256 = pin.versions.get(version, {}).get("manifest_sha256", pin.manifest_sha256)
+    if own and golden.manifest_sha256 != sha256:
         raise GoldenError(
             f"the golden's manifest.json has the sha256 {golden.manifest_sha256}, {lock_path.name} pins "
-            f"{pin.manifest_sha256}",
+            f"{sha256}",
             where=golden.folder,
             hint=f"bring it back from version control, or, where it was recorded anew, "
             f"worldflux-parity pin-golden {golden.family}",
         )
-    check_against(golden, pin, locked.entry(pin.suite), lock_path)
+    check_against(golden, pin, entry, lock_path)
     return replace(golden, standing="pinned" if own else "locked")
 
 

@@ -4,7 +4,7 @@
 ``oracle_format``, ``oracle_path``. Ours beside these: ``oracle_in`` (``source``, the default, or
 ``project`` for a table that is committed here) and ``oracle_files`` (sha256 by path); and ``goldens``:
 per family the golden folder that is pinned, how many components it has, and what every golden of the
-family must hold.
+family must hold. ``programs``: per official program the versions that are known, and the current one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import schemas
 from ..errors import SourceError
@@ -42,6 +43,33 @@ class LockEntry:
 
 
 @dataclass(frozen=True)
+class Version:
+    """One commit of an official program.
+
+    Attributes:
+        commit: 40 hexadecimal digits. date: of the commit, ISO 8601.
+        changed: what it does otherwise than the version before, in a sentence.
+    """
+
+    commit: str
+    date: str
+    changed: str
+
+
+@dataclass(frozen=True)
+class OfficialProgram:
+    """An official program whose versions are locked, by name; ``current`` is one of them."""
+
+    repo: str
+    current: str
+    versions: Mapping[str, Version]
+
+    def name_of(self, commit: str) -> str | None:
+        """The version that is of a commit."""
+        return next((name for name, version in self.versions.items() if version.commit == commit), None)
+
+
+@dataclass(frozen=True)
 class GoldenPin:
     """Which golden folder a family's components are compared with.
 
@@ -51,17 +79,19 @@ class GoldenPin:
         holds: shell patterns of ``<component>/<output>``, each of which every golden of the family must
             hold one of, also one that was recorded from a run's checkpoint.
         components: how many the pinned golden has; None where the lock file does not say.
+        versions: version of the program -> sha256 and count as above, of its golden where it is another.
     """
 
     suite: str
     manifest_sha256: str
     holds: tuple[str, ...]
     components: int | None = None
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock file; ``sha256`` is that of its bytes, ``goldens`` is by family.
+    """A lock file; ``sha256`` is that of its bytes, ``goldens`` is by family, ``programs`` by name.
 
     A ``fixture`` locks made-up tables.
     """
@@ -72,21 +102,54 @@ class Lock:
     suites: Mapping[str, LockEntry]
     goldens: Mapping[str, GoldenPin] = field(default_factory=dict)
     fixture: bool = False
+    programs: Mapping[str, OfficialProgram] = field(default_factory=dict)
 
-    def entry(self, suite_id: str) -> LockEntry:
-        """The entry of a suite.
+    def entry(self, name: str) -> LockEntry:
+        """The entry of a suite, or of a program: ``NAME``, its current version, or ``NAME@VERSION``.
 
         Raises:
             SourceError: there is none; the nearest is named.
         """
-        if suite_id not in self.suites:
+        if name in self.suites:
+            return self.suites[name]
+        program, _, version = name.partition("@")
+        if program not in self.programs:
+            valid = sorted({*self.suites, *self.programs})
             raise SourceError(
-                f"no suite {suite_id!r} is locked",
+                f"no suite and no program {program!r} is locked",
                 where=str(self.path),
-                valid=sorted(self.suites),
-                got=suite_id,
+                valid=valid,
+                got=program,
             )
-        return self.suites[suite_id]
+        found = self.programs[program]
+        if version and version not in found.versions:
+            raise SourceError(
+                f"no version {version!r} of {program} is locked",
+                where=str(self.path), valid=list(found.versions), got=version,
+            )  # fmt: skip
+        name = f"{program}@{version or found.current}"
+        return LockEntry(name, found.repo, found.versions[version or found.current].commit, "", "", "project")
+
+    def entry_for(self, name: str, suite_id: str, version: str = "") -> LockEntry:
+        """Which commit of a source a suite's side runs: the version that it names, else that of the suite's
+        own entry where it is of the same repository, else the source's.
+
+        Raises:
+            SourceError: there is none, or the source has no versions.
+        """
+        if version:
+            return self.entry(f"{name}@{version}")
+        found, own = self.entry(name), self.suites.get(suite_id)
+        return own if name in self.programs and own is not None and own.repo == found.repo else found
+
+    def current_of(self, name: str) -> str:
+        """The current version of a program; empty where it is none."""
+        return self.programs[name].current if name in self.programs else ""
+
+    def version_of(self, repo: str, commit: str) -> str:
+        """The name of a commit among the versions of the repository's program; empty where it has none."""
+        programs = (program for program in self.programs.values() if program.repo == repo)
+        return next((name for program in programs if (name := program.name_of(commit))), "")
 
 
 def read_lock(path: Path) -> Lock:
@@ -112,7 +175,17 @@ def read_lock(path: Path) -> Lock:
         for family, values in document.get("goldens", {}).items()
     }
     sha256, fixture = hashlib.sha256(raw).hexdigest(), document.get("fixture", False)
-    found = Lock(path, sha256, document["schema_version"], suites, goldens, fixture)
+    given = document.get("programs", {})
+    programs = {name: _parse_program(name, values, path) for name, values in given.items()}
+    found = Lock(path, sha256, document["schema_version"], suites, goldens, fixture, programs)
     for pin in goldens.values():
         found.entry(pin.suite)
     return found
+
+
+def _parse_program(name: str, values: Mapping[str, Any], path: Path) -> OfficialProgram:
+    versions = {version: Version(**row) for version, row in values["versions"].items()}
+    if values["current"] not in versions:
+        what = f"the current version {values['current']!r} of {name} is none of its versions"
+        raise SourceError(what, where=str(path), valid=list(versions), got=values["current"])
+    return OfficialProgram(values["repo"], values["current"], versions)

@@ -8,7 +8,8 @@ from pathlib import Path
 from .. import wire
 from ..errors import BackendError, GoldenError, SuiteError
 from ..suite import suite_file
-from ..suite.suite import Suite
+from ..suite.suite import BackendSide, Suite
+from . import lock
 from .backends import Backend
 from .golden import hold_to_lock, read_golden
 from .golden_data import Golden
@@ -39,11 +40,19 @@ class MatchSpec:
         )
 
 
-def match_spec(backend: Backend, lock_path: Path, golden_dir: Path | None = None) -> MatchSpec:
+def match_spec(
+    backend: Backend,
+    lock_path: Path,
+    golden_dir: Path | None = None,
+    suite: Suite | None = None,
+    version: str = "",
+) -> MatchSpec:
     """A backend's own golden folder, or the one named, held to the lock file and ready to be compared with.
 
     Args:
         golden_dir: another golden than the backend's own, for example one of a run's checkpoint.
+        suite: whose official side says which version's golden is meant; version: or this one. Without both
+            it is the current one's.
 
     Raises:
         BackendError: the backend has no match program.
@@ -57,13 +66,27 @@ def match_spec(backend: Backend, lock_path: Path, golden_dir: Path | None = None
             where=str(backend.folder / "backend.yaml"),
             hint="add `match: {argv: [...], golden: <folder>}`",
         )
-    folder = golden_dir or backend.golden_dir
+    version = version or find_version(backend, lock_path, suite)
+    own_dir = backend.golden_of(version)
+    folder = golden_dir or own_dir
     golden = read_golden(folder, backend.family)
     if golden.tree_sha256 == backend.tree_sha256:
         what = "the golden was recorded from the very code that would be compared with it"
         raise GoldenError(what, where=golden.folder, hint="record it from the official code")
-    own = folder.resolve() == backend.golden_dir.resolve()
-    return MatchSpec(backend, hold_to_lock(golden, lock_path, own=own))
+    own = folder.resolve() == own_dir.resolve()
+    return MatchSpec(backend, hold_to_lock(golden, lock_path, own=own, version=version))
+
+
+def find_version(backend: Backend, lock_path: Path, suite: Suite | None) -> str:
+    """The version of the official program that components are held to; empty where none is known."""
+    locked = lock.read_lock(lock_path) if lock_path.exists() else None
+    pin = locked.goldens.get(backend.family) if locked else None
+    if locked is None or pin is None or pin.suite not in locked.programs:
+        return ""
+    side = suite.sides["official"] if suite else None
+    version = side.version if isinstance(side, BackendSide) else ""
+    entry = locked.entry_for(pin.suite, suite.suite_id if suite else "", version)
+    return locked.version_of(entry.repo, entry.commit) or locked.current_of(pin.suite)
 
 
 def match_as_declared(spec: MatchSpec, suite: Suite) -> MatchSpec:

@@ -262,7 +262,7 @@ def prepare_suite(
         tables=tables,
         results=results,
         backends=programs,
-        sources={s: source_of(program, context) for s, program in programs.items()},
+        sources={s: source_of(program, context, suite) for s, program in programs.items()},
         match=_find_match(suite, programs.get("worldflux"), context),
     )
 
@@ -296,7 +296,7 @@ def _find_match(
         # Arrays are brought in only where there are some: plain suites stay light.
         from .matches import match_as_declared, match_spec
 
-        return match_as_declared(match_spec(backend, context.lock_path), suite)
+        return match_as_declared(match_spec(backend, context.lock_path, suite=suite), suite)
     if suite.component_match != "golden" and not suite.components:
         return None
     key, said, hint = "component_match", "component_match is 'golden'", "write `component_match: none`"
@@ -428,8 +428,12 @@ def _find_program(
     return backend
 
 
-def source_of(backend: Backend | CommandProgram, context: RunContext) -> dict[str, Any]:
-    """What decides the program: the tree of its folder, and the locked checkout that it runs."""
+def source_of(backend: Backend | CommandProgram, context: RunContext, suite: Suite) -> dict[str, Any]:
+    """What decides the program: the tree of its folder, and the locked checkout that it runs.
+
+    Raises:
+        SourceError: the lock file has no such source, or no such version of it.
+    """
     source: dict[str, Any] = {"backend_tree_sha256": backend.tree_sha256}
     if not isinstance(backend, Backend):
         if backend.commit:
@@ -437,8 +441,14 @@ def source_of(backend: Backend | CommandProgram, context: RunContext) -> dict[st
         if backend.system == "worldflux":
             source.update(worldflux_sha=project_commit(context.root))
         return source
+    side = suite.sides[backend.system]
+    version = side.version if isinstance(side, BackendSide) else ""
+    if version and not backend.lock_suite:
+        what = f"{backend.adapter} runs no official checkout, so it has no versions"
+        where = suite_file.place(suite.path, backend.system, "version")
+        raise SuiteError(what, where=where, hint="leave version out")
     if backend.lock_suite:
-        entry = lock.read_lock(context.lock_path).entry(backend.lock_suite)
+        entry = lock.read_lock(context.lock_path).entry_for(backend.lock_suite, suite.suite_id, version)
         checkout = checkouts.checkout_path(context.root, entry.repo, entry.commit)
         source.update(repo=entry.repo, commit=entry.commit, checkout=str(checkout))
     elif backend.checkouts:
@@ -457,7 +467,7 @@ def require_checkout(prepared: PreparedSuite, system: str) -> None:
         raise SourceError(
             f"the official checkout is absent: {checkout}",
             where=backend.adapter,
-            hint=f"{checkouts.FETCH} --suite {backend.lock_suite}",
+            hint=checkouts.FETCH,
         )
 
 

@@ -17,7 +17,7 @@ from ..execution.store import Stored, relative
 from ..inputs import lock
 from ..inputs.context import RunContext
 from ..inputs.golden import hold_to_lock, read_golden
-from ..inputs.matches import MatchSpec
+from ..inputs.matches import MatchSpec, find_version
 from ..inputs.prepare import PreparedFile, PreparedSuite
 from ..suite.proof import CANONICAL_PROFILES
 from .assemble import assemble, evidence_of
@@ -157,7 +157,9 @@ def _read_live_matches(
     for part in prepared.parts:
         folder = live_folder(part, suite_folder)
         if part.match is not None and (folder / "golden" / "manifest.json").exists():
-            golden = hold_to_lock(read_golden(folder / "golden", part.suite.family), lock_path, own=False)
+            version = find_version(part.match.backend, lock_path, part.suite)
+            found = read_golden(folder / "golden", part.suite.family)
+            golden = hold_to_lock(found, lock_path, own=False, version=version)
             golden = replace(golden, declared=part.suite.components)
             yield part.suite.family, evidence_of(MatchSpec(part.match.backend, golden), folder)
 

@@ -19,7 +19,7 @@ from ..inputs.backends import FILE as BACKEND_FILE
 from ..inputs.backends import read_backend
 from ..inputs.context import RETRIED, REUSE, RunContext
 from ..inputs.golden import hold_to_lock, read_golden
-from ..inputs.matches import MatchSpec, match_as_declared
+from ..inputs.matches import MatchSpec, find_version, match_as_declared
 from ..inputs.prepare import (
     PreparedFile,
     PreparedSuite,
@@ -252,7 +252,9 @@ def _read_sealed_match(
     backend = read_backend(folder / "inputs" / "backends" / sealed["backend"] / BACKEND_FILE)
     as_sealed = replace(backend, sealed_tree=sealed["tree_sha256"])
     golden = read_golden(folder / "inputs" / "golden" / key, suite.family)
-    return match_as_declared(MatchSpec(as_sealed, hold_to_lock(golden, lock_path, own=True)), suite)
+    version = find_version(as_sealed, lock_path, suite)
+    held = hold_to_lock(golden, lock_path, own=True, version=version)
+    return match_as_declared(MatchSpec(as_sealed, held), suite)
 
 
 def _add_changes(

@@ -64,7 +64,7 @@ def _match_part(part: PreparedSuite, context: RunContext, attempt: Path) -> None
     if not (golden / "manifest.json").exists():
         _record_golden(part, context, attempt, golden)
     assert part.match is not None
-    spec = match_spec(part.match.backend, context.lock_path, golden)
+    spec = match_spec(part.match.backend, context.lock_path, golden, part.suite)
     sealed = sealed_program(context, part, "worldflux", part.match_key)
     match_once(spec, folder, context.root, sealed)
 

@@ -87,10 +87,13 @@ class BackendSide:
 
     Attributes:
         commands: task -> how it is run, where no backend says so.
+        version: of the official program that it runs; empty: that of the suite's entry of the lock file, or
+            the current one.
     """
 
     adapter: str
     commands: Mapping[str, CommandSide] = field(default_factory=dict)
+    version: str = ""
 
 
 Side = ArtifactSide | BackendSide
@@ -497,7 +500,7 @@ def _parse_side(
             got=family,
             hint=f"add `{system}: {{backend: <adapter id>}}`",
         )
-    return BackendSide(adapter)
+    return BackendSide(adapter, version=(own or {}).get("version", ""))
 
 
 def _parse_metrics(

@@ -39,7 +39,7 @@ def test_the_committed_backends_are_valid():
     known = load_backends([COMMITTED])
     official = known["official_tdmpc2_torch_subprocess"]
     assert (official.kind, official.family, official.system) == ("torch_subprocess", "tdmpc2", "official")
-    assert (official.environment, official.lock_suite) == ("own", "tdmpc2_dmcontrol39")
+    assert (official.environment, official.lock_suite) == ("own", "tdmpc2")
     assert known["worldflux_tdmpc2_native"].interpreter(Path("anywhere")) == Path(sys.executable)
 
 

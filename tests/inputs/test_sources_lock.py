@@ -50,10 +50,72 @@ def test_the_committed_lock_names_the_published_oracles():
     assert all(name.startswith("results/tdmpc2/") for name in control.oracle_files)
 
 
-def test_the_quick_suite_is_measured_with_the_same_source_as_the_published_one():
-    quick, control = (read_lock(COMMITTED).entry(name) for name in ("tdmpc2_quick", "tdmpc2_dmcontrol39"))
-    assert (quick.repo, quick.commit) == (control.repo, control.commit)
-    assert quick.oracle_in == "project"
+def test_quick_suites_are_measured_with_the_current_version_and_published_ones_keep_their_commit():
+    lock = read_lock(COMMITTED)
+    for name, published in (("tdmpc2", "tdmpc2_dmcontrol39"), ("dreamerv3", "dreamer_atari100k")):
+        quick, current = lock.entry(f"{name}_quick"), lock.entry(name)
+        assert (quick.repo, quick.commit, quick.oracle_in) == (current.repo, current.commit, "project")
+        oldest = next(iter(lock.programs[name].versions))
+        assert lock.entry(published).commit == lock.entry(f"{name}@{oldest}").commit
+
+
+VERSIONS = {
+    "old": {"commit": "a" * 40, "date": "2025-01-01", "changed": "the first"},
+    "new": {"commit": "b" * 40, "date": "2026-01-01", "changed": "what begins otherwise"},
+}
+PROGRAM = {"repo": ENTRY["repo"], "current": "new", "versions": VERSIONS}
+
+
+def test_a_source_is_a_program_in_the_version_that_is_asked_for(tmp_path):
+    lock = read_lock(written(tmp_path, {**with_entry(), "programs": {"name": PROGRAM}}))
+    assert [lock.entry(n).commit[0] for n in ("name", "name@old", "name@new", "a_suite")] == [
+        "b",
+        "a",
+        "b",
+        "a",
+    ]
+    # The suite's own entry counts before the current version, and what a side names before both.
+    assert lock.entry_for("name", "a_suite").commit == "a" * 40
+    assert lock.entry_for("name", "another_suite").commit == "b" * 40
+    assert lock.entry_for("name", "a_suite", "new").commit == "b" * 40
+    assert (lock.version_of(ENTRY["repo"], "a" * 40), lock.version_of("x", "a" * 40)) == ("old", "")
+
+
+def test_a_suite_of_another_repository_says_nothing_of_a_program(tmp_path):
+    other = with_entry(repo="https://example.invalid/owner/other")
+    lock = read_lock(written(tmp_path, {**other, "programs": {"name": PROGRAM}}))
+    assert lock.entry_for("name", "a_suite").commit == "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nam", "no suite and no program 'nam' is locked; did you mean 'name'?"),
+        ("name@olt", "no version 'olt' of name is locked; did you mean 'old'?"),
+        ("a_suite@old", "no suite and no program 'a_suite' is locked"),
+    ],
+)
+def test_a_version_that_is_not_locked_is_refused_with_the_nearest(tmp_path, name, told):
+    lock = read_lock(written(tmp_path, {**with_entry(), "programs": {"name": PROGRAM}}))
+    with pytest.raises(SourceError) as caught:
+        lock.entry(name)
+    assert told in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"current": "newest"}, "the current version 'newest' of name is none of its versions"),
+        ({"versions": {}}, "versions"),
+        ({"versions": {"old": {"commit": "a" * 40}}}, "'date' is missing"),
+        ({"repo": "--upload-pack=x"}, "repo"),
+    ],
+)
+def test_a_program_that_is_wrong(tmp_path, changes, told):
+    path = written(tmp_path, {**with_entry(), "programs": {"name": {**PROGRAM, **changes}}})
+    with pytest.raises(SourceError) as caught:
+        read_lock(path)
+    assert told in caught.value.line()
 
 
 def test_a_lock_in_the_form_of_the_seed_documents_is_read(tmp_path):

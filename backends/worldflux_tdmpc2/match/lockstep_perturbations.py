@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..agent import Agent, UpdateNoise
 from ..networks import Ensemble
+from ..recipe import Q_INIT
 from ..replay import Batch
 from .components import Subject, list_tensors
 from .perturbations import PERTURBATIONS, Perturbation, perturb, perturb_recipe
@@ -19,8 +20,8 @@ Mistake = Callable[[Agent], None]
 
 # How agents begin.
 
-perturb_recipe("initialisation", "q_init", "The Q-functions begin as PyTorch's layers do.",
-               q_init=lambda r: "torch_default")  # fmt: skip
+perturb_recipe("initialisation", "q_init", "The Q-functions begin as those of another official version.",
+               q_init=lambda r: next(v for v in Q_INIT if v != r.q_init))  # fmt: skip
 
 
 def begins(what: str) -> Callable[[Mistake], Mistake]:
@@ -146,6 +147,8 @@ for _start in LOCKSTEPS:
     perturb_recipe(_start, "lr", "Steps are larger by a hundredth.", lr=lambda r: 1.01 * r.lr)
     perturb_recipe(_start, "enc_lr_scale", "The encoder's steps are larger by a hundredth.",
                    enc_lr_scale=lambda r: 1.01 * r.enc_lr_scale)  # fmt: skip
+    perturb_recipe(_start, "log_std_max", "The largest log std is a tenth higher.",
+                   log_std_max=lambda r: 1.1 * r.log_std_max)  # fmt: skip
 
 
 def in_lockstep(what: str, *starts: str) -> Callable[[Mistake], Mistake]:
@@ -192,6 +195,12 @@ def adam_counts_from_one(agent: Agent) -> None:
 def moments_not_corrected(agent: Agent) -> None:
     for optimiser in (agent.model_optimiser, agent.policy_optimiser):
         optimiser.count.fill_(1e6)
+
+
+@in_lockstep("Adam's second moment forgets ten times as fast.")
+def second_moment_rate(agent: Agent) -> None:
+    for optimiser in (agent.model_optimiser, agent.policy_optimiser):
+        optimiser.betas = (0.9, 0.99)
 
 
 @in_lockstep("The target moves by 0.011.")
