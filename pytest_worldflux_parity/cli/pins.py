@@ -73,7 +73,7 @@ def pin_golden(options: argparse.Namespace) -> None:
         new = replace(pin, versions={**known, version: row})
     else:
         before, new = pin.manifest_sha256 if pin else None, replace(new, versions=known)
-    rows = {k: v for k, v in asdict(new).items() if k != "versions" or v}
+    rows = {key: value for key, value in asdict(new).items() if value}
     document.setdefault("goldens", {})[found.family] = rows
     _write_lock(path, document)
     print(f"{path}: {found.family}: {found.manifest_sha256} is pinned, {before or 'nothing'} was")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import wire
-from ..errors import BackendError, GoldenError, SuiteError
+from ..errors import BackendError, GoldenError, SourceError, SuiteError
 from ..suite import suite_file
 from ..suite.suite import BackendSide, Suite
 from . import lock
@@ -66,7 +66,7 @@ def match_spec(
             where=str(backend.folder / "backend.yaml"),
             hint="add `match: {argv: [...], golden: <folder>}`",
         )
-    version = version or find_version(backend, lock_path, suite)
+    version = find_version(backend, lock_path, suite, version)
     own_dir = backend.golden_of(version)
     folder = golden_dir or own_dir
     golden = read_golden(folder, backend.family)
@@ -77,15 +77,26 @@ def match_spec(
     return MatchSpec(backend, hold_to_lock(golden, lock_path, own=own, version=version))
 
 
-def find_version(backend: Backend, lock_path: Path, suite: Suite | None) -> str:
-    """The version of the official program that components are held to; empty where none is known."""
+def find_version(backend: Backend, lock_path: Path, suite: Suite | None, version: str = "") -> str:
+    """The version of the official program that components are held to; empty where none is locked.
+
+    Args:
+        version: the one that is asked for; empty: as the suite's official side, or its entry of the lock
+            file, says, else the current one.
+
+    Raises:
+        SourceError: what is asked for is not locked, or the lock file is there and is not a lock.
+    """
     locked = lock.read_lock(lock_path) if lock_path.exists() else None
     pin = locked.goldens.get(backend.family) if locked else None
     if locked is None or pin is None or pin.suite not in locked.programs:
+        if version:
+            what = f"no versions of what the family {backend.family} is compared with are locked"
+            raise SourceError(what, where=str(lock_path), hint="leave the version out")
         return ""
     side = suite.sides["official"] if suite else None
-    version = side.version if isinstance(side, BackendSide) else ""
-    entry = locked.entry_for(pin.suite, suite.suite_id if suite else "", version)
+    stated = side.version if isinstance(side, BackendSide) else ""
+    entry = locked.entry_for(pin.suite, suite.suite_id if suite else "", version or stated)
     return locked.version_of(entry.repo, entry.commit) or locked.current_of(pin.suite)
 
 

@@ -18,6 +18,7 @@ PATTERNS: Mapping[str, str] = {
     r"^-----BEGIN PUBLIC KEY-----\n": "a public key in PEM",
     r"^3\.[0-9]+$": "a version of Python such as '3.11'",
     r"^[0-9]+$": "digits",
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "a day such as 2026-07-13",
     r"^[0-9a-f]{40}$": _COMMIT_WORDS,
     r"^[0-9a-f]{40}" + _TEXT_END: _COMMIT_WORDS,
     r"^[0-9a-f]{40}([0-9a-f]{24})?$": f"{_COMMIT_WORDS}, or of 64",

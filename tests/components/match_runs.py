@@ -19,6 +19,7 @@ from pytest_worldflux_parity import wire
 from pytest_worldflux_parity.errors import MatchError
 from pytest_worldflux_parity.inputs.golden import read_arrays, read_golden
 from pytest_worldflux_parity.inputs.golden_data import Match, Perturbation
+from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.judgement.gates.components import MatchResult, compare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,8 +44,12 @@ class MatchProgram:
 
     @property
     def golden(self) -> Path:
-        """The committed golden."""
-        return ROOT / "backends" / "golden" / self.family
+        """The committed golden of the current version."""
+        return self.golden_of(read_lock(ROOT / "reports/parity/upstream_lock.json").current_of(self.family))
+
+    def golden_of(self, version: str) -> Path:
+        """The committed golden of a version of the official program."""
+        return ROOT / "backends" / "golden" / self.family / version
 
     def write_request(self, out_dir: Path, golden: Path | None = None, **changes: object) -> Path:
         """A request for a match with the committed golden, or another one."""

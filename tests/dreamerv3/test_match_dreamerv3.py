@@ -36,7 +36,7 @@ from pytest_worldflux_parity.wire import MatchError
 from tests.components.match_runs import DREAMERV3
 from tests.dreamerv3 import matches, mistakes
 
-COUNTS = json.loads((DREAMERV3.golden / "parameter_counts.json").read_text())
+COUNTS = json.loads((DREAMERV3.golden.parent / "parameter_counts.json").read_text())
 
 
 def test_parameters_are_counted_at_the_commit_of_the_golden() -> None:

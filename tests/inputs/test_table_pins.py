@@ -17,6 +17,7 @@ from pytest_worldflux_parity.inputs.scores import load_table
 from pytest_worldflux_parity.inputs.table_pins import departure, pinned_files, table_pin
 from pytest_worldflux_parity.suite import campaign_file, suite_file
 from pytest_worldflux_parity.suite.suite import ArtifactSide, Suite
+from tests.components.match_runs import MatchProgram
 from tests.conftest import SUITE
 from tests.oracles import ORACLES
 
@@ -77,7 +78,7 @@ def test_the_official_table_of_a_committed_suite_is_pinned_and_the_pin_is_right(
 @pytest.mark.parametrize("family", ["dreamerv3", "tdmpc2"])
 def test_the_lock_says_how_many_components_the_pinned_golden_has(family: str) -> None:
     pin = read_lock(LOCK).goldens[family]
-    assert pin.components == len(read_golden(ROOT / "backends" / "golden" / family).components)
+    assert pin.components == len(read_golden(MatchProgram(family).golden).components)
 
 
 # --- what differs ---

@@ -30,7 +30,7 @@ OPEN = {
         "sha256s",
     },
     "circumstances.v1": {"tables"},
-    "lock.v1": {"suites", "oracle_files", "goldens"},
+    "lock.v1": {"suites", "oracle_files", "goldens", "programs", "versions"},
     "policy.v1": {"families"},
     "policy.v2": {"suites"},
     # What the earlier system put into these is not known, and nothing rests on it.
