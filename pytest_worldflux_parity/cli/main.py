@@ -30,6 +30,7 @@ COMMAND_FILES = {
     ),
     "doctor": ("doctor", "what is missing here, and the command that mends it"),
     "fetch-oracles": ("sources", "bring official sources and score files of the locked commits"),
+    "upstream": ("upstream", "what the official programs have done since the locked versions"),
     "env create": ("sources", "build the environment of a backend from its locked requirements"),
     "env list": ("sources", "what there is and what is lacking"),
     "oracle": ("oracle", "measure the official program on a suite's tasks"),

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from ..inputs import checkouts, lock, venvs
 from .options import BACKENDS, LOCK, argument, command, project_of
 from .waiting import last_line, waiting
+
+MIRROR = argument(
+    "--mirror", action="append", default=[], metavar="[OWNER/NAME=]DIR_OR_URL",
+    help="fetch from here in place of the repository's URL (repeatable)",
+)  # fmt: skip
 
 
 @command(
@@ -16,10 +22,7 @@ from .waiting import last_line, waiting
         help="only this suite, or program (NAME, NAME@VERSION), of the lock file (repeatable)",
     ),
     argument("--repo-only", action="store_true", help="do not look for the score files"),
-    argument(
-        "--mirror", action="append", default=[], metavar="[OWNER/NAME=]DIR_OR_URL",
-        help="fetch from here in place of the repository's URL (repeatable)",
-    ),
+    MIRROR,
     LOCK,
 )  # fmt: skip
 def fetch_oracles(options: argparse.Namespace) -> None:
@@ -31,12 +34,17 @@ def fetch_oracles(options: argparse.Namespace) -> None:
     project = project_of(options)
     locked = lock.read_lock(project.lock_path)
     entries = [locked.entry(name) for name in options.suite or (*locked.suites, *locked.programs)]
-    mirrors = dict(_parse_mirror(text) for text in options.mirror)
+    mirrors = parse_mirrors(options.mirror)
     for entry in entries:
         with waiting(f"{entry.suite_id}: {checkouts.repo_name(entry.repo)} at {entry.commit[:12]}"):
             fetched = checkouts.fetch(entry, project.root, mirrors, oracles=not options.repo_only)
         word = "already there" if fetched.already_there else "fetched"
         print(f"{entry.suite_id}: {word}: {fetched.path}")
+
+
+def parse_mirrors(texts: Sequence[str]) -> dict[str, str]:
+    """``owner/name``, or ``*`` for all, -> where to fetch from."""
+    return dict(map(_parse_mirror, texts))
 
 
 def _parse_mirror(text: str) -> tuple[str, str]:

@@ -86,7 +86,7 @@ def fetch(
             if os.path.lexists(target):
                 verify_checkout(target, entry, oracles)
                 return Fetched(target, already_there=True)
-            _bring_checkout(entry, target, _find_origin(entry, mirrors or {}), oracles)
+            _bring_checkout(entry, target, find_origin(entry, mirrors or {}), oracles)
     except OSError as error:
         raise SourceError(
             f"cannot be written: {error.strerror}",
@@ -143,7 +143,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def _find_origin(entry: LockEntry, mirrors: Mapping[str, str]) -> str:
+def find_origin(entry: LockEntry, mirrors: Mapping[str, str]) -> str:
     """The URL or path to fetch from.
 
     Raises:

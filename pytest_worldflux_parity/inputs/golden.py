@@ -71,6 +71,7 @@ def read_golden(folder: Path, family: str = "") -> Golden:
         manifest_sha256=hashlib.sha256(raw).hexdigest(),
         arrays_sha256=document["arrays_sha256"],
         tree_sha256=str(document["source"].get("tree_sha256", "")),
+        changed_files=tuple(str(row.get("file")) for row in document["source"].get("changes", ())),
     )
 
 

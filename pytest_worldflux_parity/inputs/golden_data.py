@@ -73,6 +73,7 @@ class Golden:
         parameters: official name -> shape.
         outputs: ``<component>/<output>`` -> array.
         declared: names of the components that the suite has compared; empty: all of them.
+        changed_files: of the official code, changed before it ran.
         standing: what the lock file says of it: ``pinned`` (it is the one whose hash stands there),
             ``locked`` (of the locked commit, with all that is asked of every golden of the family) or
             ``unlocked`` (no golden of the family is pinned).
@@ -87,6 +88,7 @@ class Golden:
     manifest_sha256: str
     arrays_sha256: str
     tree_sha256: str = ""
+    changed_files: tuple[str, ...] = ()
     standing: str = "unlocked"
     declared: tuple[str, ...] = ()
 
