@@ -1,4 +1,4 @@
-"""Twenty mistakes that a re-implementation of TD-MPC2 could make, each planted by replacing one piece.
+"""Twenty-one mistakes that a re-implementation of TD-MPC2 could make, each planted by replacing one piece.
 
 They belong to the tests: no recipe and no request can reach them. ``plant(name)`` changes the modules of
 ``backends.worldflux_tdmpc2`` in this process; ``mistaken_backend.py`` plants one and runs the program.
@@ -49,6 +49,15 @@ def _after_building(change: Callable[[Agent], None]) -> None:
 def wrong_discount() -> None:
     """0.9 whatever the episode's length."""
     _after_building(lambda a: setattr(a, "discount", 0.9))
+
+
+@mistake
+def older_q_init() -> None:
+    """The Q-functions begin as PyTorch's layers do, as in official versions before 2026-07."""
+    build = agent.build_ensemble
+    agent.build_ensemble = lambda recipe, action_dim: build(
+        dataclasses.replace(recipe, q_init="torch_default"), action_dim
+    )
 
 
 @mistake
