@@ -57,16 +57,26 @@ class Study:
         path.write_text(json.dumps(backend), encoding="utf-8")
         return folder
 
+    def without_components(self, parent: Path) -> str:
+        """A new file in ``parent`` with the suite as training alone judges it."""
+        whole = yaml.safe_load((ROOT / self.suite).read_text(encoding="utf-8"))
+        table = whole["official"]["artifact"]
+        table["path"] = str((ROOT / self.suite).parent / table["path"])
+        path = parent / "suites" / f"{self.family}_quick.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**whole, "component_match": "none"}), encoding="utf-8")
+        return str(path)
+
     def live_seeds(self) -> int:
         """How many seeds the suite's live side has."""
         return int(yaml.safe_load((ROOT / self.suite).read_text(encoding="utf-8"))["seeds"]["worldflux"])
 
-    def run(self, run_id: str, *arguments: str) -> dict[str, dict]:
-        """The suite's document; run now unless it was before."""
+    def run(self, run_id: str, *arguments: str, suite: str = "") -> dict[str, dict]:
+        """The document of the suite, or of another file of it; run now unless it was before."""
         path = OUTPUT / run_id / f"{self.family}_quick" / "run.json"
         if not path.exists():
             resume = ["--parity-resume"] if (OUTPUT / run_id / "run.json").exists() else []
-            command = [sys.executable, "-m", "pytest", "--parity=quick", self.suite, "-q", *resume]
+            command = [sys.executable, "-m", "pytest", "--parity=quick", suite or self.suite, "-q", *resume]
             fixed = ["--parity-output", str(OUTPUT), "--parity-run-id", run_id]
             done = subprocess.run(
                 [*command, *fixed, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
@@ -116,7 +126,8 @@ def print_mistakes(study: Study, names: list[str]) -> None:
     print("| mistake | verdict | seen by |\n|---|---|---|")
     for name in names or planted:
         folder = study.planted(name, OUTPUT)
-        document = study.run(f"{study.family}_mistake_{name}", "-o", f"parity_backends={folder}")
+        run_id, suite = f"{study.family}_mistake_{name}", study.without_components(OUTPUT)
+        document = study.run(run_id, "-o", f"parity_backends={folder}", suite=suite)
         seen = [f"{m} ({d['verdict']})" for m, d in document["metrics"].items() if d["verdict"] != "pass"]
         print(f"| {name} | {document['verdict']} | {', '.join(seen) or 'nothing'} |", flush=True)
 
