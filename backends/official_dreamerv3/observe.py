@@ -49,17 +49,19 @@ class Observer:
         self.asked = dict(asked)
         self._log = log
         self._named: Mapping[str, Any] = {}
+        self._reset_frame = ""
         self._agent: Any = None
         self._began: float | None = None
         self._first = (0, 1, 0.0)  # steps, updates and time at the end of the first update
 
-    def watch(self, program: ModuleType, named: Mapping[str, Any]) -> None:
+    def watch(self, program: ModuleType, named: Mapping[str, Any], reset_frame: str) -> None:
         """Wrap the functions by which ``dreamerv3.main`` makes agent and logger.
 
         Args:
             named: the official configs.yaml.
+            reset_frame: what its environment of games does at a reset.
         """
-        self._named = named
+        self._named, self._reset_frame = named, reset_frame
         wrap(program, "make_agent", self._make_agent)
         wrap(program, "make_logger", self._make_logger)
 
@@ -80,7 +82,7 @@ class Observer:
         self._beat(force=True)
 
     def _make_agent(self, official: Callable[..., Any], config: Any) -> Any:
-        self.effective = recipes.effective_recipe(config, self._named, self.asked)
+        self.effective = recipes.effective_recipe(config, self._named, self.asked, self._reset_frame)
         recipes.confirm_recipe(self.asked, self.effective)
         self._log.begin(self.effective["run.steps"] * self.effective["action_repeat"])
         self._agent = agent = official(config)
@@ -147,7 +149,7 @@ def run_main(program: Path, seed: int, task: str, fixed: Mapping[str, Any], obse
     observer.asked = asked
     if task.startswith("dmc_"):
         check_dmc(task)
-    observer.watch(main, named)
+    observer.watch(main, named, recipes.read_reset_frame(program))
     logdir = os.path.abspath("log")
     try:
         main.main(recipes.make_flags(task, seed, asked, logdir, fixed))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pytest_worldflux_parity.wire import Refused
@@ -28,6 +29,10 @@ PLAIN = (
 )  # fmt: skip
 # Reports are switched off and are no part of what is compared.
 REPORTS = ("agent.report", "agent.report_gradnorms")
+# What the first observation of a game shows is no key of the official configuration: its code says it.
+RESET_FRAME = "env.atari100k.reset_frame"
+RESET_FRAMES = ("current", "stale")
+_COPY = re.compile(r"np\.copyto\((?P<to>[^,]+), *(?P<source>[^)]+)\)")
 # Floats in the official file only because it writes them 1e10 and 5e6.
 WHOLE = ("run.steps", "replay.size")
 GAMES = (
@@ -88,8 +93,12 @@ def coerce_recipe(task: str, recipe: Mapping[str, Any], defaults: Mapping[str, A
     known = ["config", "size", *SHORTHANDS, *dotted]
     suite = task.split("_")[0]
     shown = ["config", "size", *SHORTHANDS, *PLAIN, f"agent.* and env.{suite}.* of the official configs.yaml"]
+    if suite == "atari100k":
+        known.append(RESET_FRAME)
     check_keys(recipe, known, ", ".join(shown))
     kinds = {key: int(defaults[key]) if key in WHOLE else defaults[key] for key in dotted}
+    kinds[RESET_FRAME] = ""
+    check_values(recipe, {RESET_FRAME: RESET_FRAMES}, {})
     kinds = {"config": "", "size": "", **dict.fromkeys(SHORTHANDS, 1), **kinds}
     return {key: coerce(key, value, kinds[key]) for key, value in recipe.items()}
 
@@ -99,7 +108,7 @@ def make_flags(
 ) -> list[str]:
     """The command line of the official main.py. Later flags win: shorthands, dotted keys, ``fixed``."""
     line = ["--configs", recipe["config"], *([recipe["size"]] if "size" in recipe else [])]
-    given = {k: v for k, v in recipe.items() if k not in ("config", "size")}
+    given = {k: v for k, v in recipe.items() if k not in ("config", "size", RESET_FRAME)}
     ordered = {rf".*\.{k}": given.pop(k) for k in SHORTHANDS if k in given}
     settings = {"logdir": logdir, "seed": seed, "task": task, **ordered, **given, **fixed}
     for key, value in settings.items():
@@ -108,12 +117,28 @@ def make_flags(
     return line
 
 
-def effective_recipe(config: Any, named: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+def read_reset_frame(program: Path) -> str:
+    """What the environment of games does with its frames at a reset (embodied/envs/atari.py).
+
+    Raises:
+        Refused: it does neither of the two things that are known.
+    """
+    path = program / "embodied/envs/atari.py"
+    copies = [m for m in _COPY.finditer(path.read_text(encoding="utf-8")) if "buffers" in m[0]]
+    if len(copies) != 1 or "self.buffers[0]" not in copies[0].groups():
+        raise Refused(f"{path.name}: what a reset does with the frames before is not known of this version")
+    return RESET_FRAMES[copies[0]["to"] == "self.buffers[0]"]
+
+
+def effective_recipe(
+    config: Any, named: Mapping[str, Any], asked: Mapping[str, Any], reset_frame: str
+) -> dict[str, Any]:
     """The recipe that the official configuration holds, in plain JSON types.
 
     Args:
         config: the official ``elements.Config`` of the run.
         named: the official configs.yaml as it is: defaults, sizes and tasks.
+        reset_frame: as of :func:`read_reset_frame`; of games alone.
     """
     flat = config.flat
     found = list_plain_values(config)
@@ -124,6 +149,7 @@ def effective_recipe(config: Any, named: Mapping[str, Any], asked: Mapping[str, 
         "model_profile": find_profile(config, named),
         "action_repeat": int(flat.get(f"env.{suite}.repeat", 1)),
         **found,
+        **({RESET_FRAME: reset_frame} if suite == "atari100k" else {}),
         # In the words of the suite too; that they took effect is for `confirm_recipe` to say.
         **{key: asked[key] for key in ("size", *SHORTHANDS) if key in asked},
     }

@@ -294,7 +294,7 @@ def record(options: argparse.Namespace, program: Path, origin: dict[str, Any]) -
     recorded_components.record_all(golden, settings, partial(make_config, program))
     if options.checkpoint:
         check_heads(golden, options.checkpoint)
-    config = {**told, **recorded_components.describe_fixed()}
+    config = {**told, **recorded_components.describe_fixed(program)}
     golden.write(options.out, {**origin, "family": "dreamerv3", "config": config})
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from pytest_worldflux_parity.wire.recording import GoldenWriter
 
+from . import recipe as recipes
 from .setting import CONTEXT, ROWS, STEPS, Setting, take_optimiser_steps
 
 DMC = {"config": "dmc_proprio", "task": "dmc_cartpole_balance", "env.dmc.repeat": 2}
@@ -35,11 +37,16 @@ BINS = 255
 AGC_SHARES = (2.0, 0.1)
 
 
-def describe_fixed() -> dict[str, Any]:
-    """What the manifest says of the components that belong to no setting."""
+def describe_fixed(program: Path) -> dict[str, Any]:
+    """What the manifest says of the components that belong to no setting.
+
+    Args:
+        program: folder of the official program.
+    """
+    atari = {**ATARI, recipes.RESET_FRAME: recipes.read_reset_frame(program)}
     return {
         "environment_dmc": {"recipe": DMC, "start": DMC_START, "limit": DMC_LIMIT, "seed": DMC_SEED},
-        "environment_atari": {"recipe": ATARI, "seed": ATARI_SEED},
+        "environment_atari": {"recipe": atari, "seed": ATARI_SEED},
         "replay": REPLAY,
         "two_hot": {"bins": BINS},
     }

@@ -84,9 +84,13 @@ class Atari:
         if self._settings.autostart and FIRE in [int(a) for a in self._actions]:
             self._act_before_start(FIRE)
             self._act_before_start(UP)
-        # The official reset overwrites the frame that it has just drawn with the one drawn before.
-        self._newest = 1 - self._newest
-        self._frames[self._newest] = self._frames[1 - self._newest]
+        if self._settings.reset_frame == "current":
+            self._draw()
+            self._frames[1 - self._newest] = self._frames[self._newest]
+        else:
+            # Official versions before 2026-05 overwrite the frame just drawn with the one before.
+            self._newest = 1 - self._newest
+            self._frames[self._newest] = self._frames[1 - self._newest]
         self._lives, self._age = self._ale.lives(), 0
         return self._observe(0.0, first=True, last=False)
 

@@ -243,6 +243,8 @@ class Atari100k:
     noops: int = 30
     autostart: bool = False
     resize: str = "pillow"
+    # The first observation is of its own frame (official versions from 2026-05), or of the episode before.
+    reset_frame: str = "current"
     clip_reward: bool = False
 
 
@@ -478,6 +480,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "env.atari100k.actions": ("needed", "all"),
     "env.atari100k.lives": ("unused", "discount", "reset"),
     "env.atari100k.resize": ("pillow",),
+    "env.atari100k.reset_frame": ("current", "stale"),
 }
 
 

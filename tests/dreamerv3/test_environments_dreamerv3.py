@@ -45,6 +45,9 @@ def recording(name: str, task: str) -> Recording:
 
 # Games.
 
+# The version that the games were recorded at.
+RECORDED = Atari100k(reset_frame="stale")
+
 
 def differing(env: Environment, recorded: Recording) -> Iterator[int]:
     """The entries at which an environment shows something else than the recording, as it is played."""
@@ -59,7 +62,7 @@ def differing(env: Environment, recorded: Recording) -> Iterator[int]:
 @pytest.mark.parametrize("game", atari.GAMES)
 def test_a_game_shows_the_official_images_rewards_and_flags(game: str) -> None:
     recorded = recording("games.npz", f"atari100k_{game}")
-    env = make_env(f"atari100k_{game}", Env(), ATARI_SEED)
+    env = make_env(f"atari100k_{game}", Env(atari100k=RECORDED), ATARI_SEED)
     assert env.act_space["action"].classes == recorded["classes"]
     assert len(recorded["action"]) >= 200
     assert len(np.unique(recorded["image"], axis=0)) > 20, "the recording shows few pictures"
@@ -80,13 +83,17 @@ def test_recorded_games_have_rewards_and_ends() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        Atari100k(repeat=3),
-        Atari100k(noops=0),
-        Atari100k(autostart=True),
-        Atari100k(lives="reset"),
-        Atari100k(clip_reward=True),
+        dataclasses.replace(RECORDED, **{key: value})
+        for key, value in {
+            "reset_frame": "current",
+            "repeat": 3,
+            "noops": 0,
+            "autostart": True,
+            "lives": "reset",
+            "clip_reward": True,
+        }.items()
     ],
-    ids=lambda wrong: next(k for k, v in dataclasses.asdict(wrong).items() if v != getattr(Atari100k(), k)),
+    ids=lambda wrong: next(k for k, v in dataclasses.asdict(wrong).items() if v != getattr(RECORDED, k)),
 )
 def test_a_wrong_setting_of_a_game_is_seen(wrong: Atari100k) -> None:
     task = "atari100k_asterix" if wrong.clip_reward else "atari100k_breakout"
@@ -95,13 +102,26 @@ def test_a_wrong_setting_of_a_game_is_seen(wrong: Atari100k) -> None:
 
 
 def test_the_first_image_is_black_and_later_ones_begin_with_the_episode_before() -> None:
-    env = make_env("atari100k_breakout", Env(), 1)
+    env = make_env("atari100k_breakout", Env(atari100k=RECORDED), 1)
     assert not env.reset()["image"].any()
     for _ in range(10):
         shown = env.step({"action": np.int32(1)})["image"]
     first = env.reset()["image"]
     assert first.any()
     assert np.abs(first.astype(int) - shown).mean() < 2
+
+
+def test_the_first_image_of_the_current_version_is_that_of_its_own_reset() -> None:
+    env = make_env("atari100k_breakout", Env(), 1)
+    first = env.reset()["image"]
+    assert first.any()
+    for _ in range(10):
+        env.step({"action": np.int32(1)})
+    other = make_env("atari100k_breakout", Env(atari100k=RECORDED), 1)
+    other.reset()
+    for _ in range(10):
+        other.step({"action": np.int32(1)})
+    assert np.abs(env.reset()["image"].astype(int) - other.reset()["image"]).max() > 0
 
 
 def test_grey_images_have_one_channel_and_all_actions_are_eighteen() -> None:

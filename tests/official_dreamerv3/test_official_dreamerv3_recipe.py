@@ -101,9 +101,38 @@ def configuration(small, task, recipe, **fixed):
     asked = recipes.complete_recipe(task, recipe)
     asked = recipes.coerce_recipe(task, asked, small.Config(CONFIGS["defaults"]).flat)
     config = small.parse(recipes.make_flags(task, 3, asked, "log", fixed), CONFIGS)
-    found = recipes.effective_recipe(config, CONFIGS, asked)
+    found = recipes.effective_recipe(config, CONFIGS, asked, "current")
     recipes.confirm_recipe(asked, found)
     return found
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("np.copyto(dst, self.buffers[0])", "current"),
+        ("np.copyto(self.buffers[0], dst)", "stale"),
+        ("np.copyto(dst, self.buffers[1])", None),
+        ("self.buffers.clear()", None),
+    ],
+)
+def test_what_a_reset_of_a_game_shows_is_read_off_the_code(tmp_path, line, found):
+    path = tmp_path / "embodied/envs/atari.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{line}\nnp.copyto(a, b)\n", encoding="utf-8")
+    if found is None:
+        with pytest.raises(Refused, match="not known of this version"):
+            recipes.read_reset_frame(tmp_path)
+    else:
+        assert recipes.read_reset_frame(tmp_path) == found
+
+
+def test_another_reset_than_the_checkouts_is_refused(small):
+    asked = {recipes.RESET_FRAME: "stale"}
+    assert configuration(small, PONG, {recipes.RESET_FRAME: "current"})[recipes.RESET_FRAME] == "current"
+    with pytest.raises(Refused, match="'stale' was asked for and the official program uses 'current'"):
+        configuration(small, PONG, asked)
+    with pytest.raises(Refused, match="reset_frame"):
+        configuration(small, CARTPOLE, asked)
 
 
 def test_shorthands_come_after_the_size_and_dotted_keys_last(small):
@@ -118,7 +147,7 @@ def test_the_effective_recipe_has_the_keys_of_the_contract_in_plain_types(small)
     found = configuration(small, PONG, {"run.steps": 40, "agent.enc.simple.mults": [1, 2]})
     assert set(found) == {
         "task", "config", "model_profile", "action_repeat", *recipes.PLAIN,
-        "env.atari100k.size", "env.atari100k.repeat", "env.atari100k.actions",
+        "env.atari100k.size", "env.atari100k.repeat", "env.atari100k.actions", recipes.RESET_FRAME,
         "agent.opt.lr", "agent.opt.warmup", "agent.dyn.typ", "agent.dyn.rssm.deter", "agent.dyn.rssm.hidden",
         "agent.dyn.rssm.classes", "agent.enc.simple.units", "agent.enc.simple.layers",
         "agent.enc.simple.mults", "agent.policy.units", "agent.policy.layers", "agent.contdisc",

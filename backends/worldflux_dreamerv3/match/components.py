@@ -657,9 +657,15 @@ def take_actions(env: Any, seen: list[Any], actions: Array) -> None:
 
 
 @register_single
-def environment_atari(golden: wire.Golden, own: Inputs, **changes: Any) -> Outputs:
+def environment_atari(
+    golden: wire.Golden, own: Inputs, *, other_reset: bool = False, **changes: Any
+) -> Outputs:
+    """With ``other_reset``, the frame of the first observation is that of another official version."""
     config = golden.config["environment_atari"]
     recipe = make_recipe(config, changes)
+    if other_reset:
+        other = "stale" if recipe.env.atari100k.reset_frame == "current" else "current"
+        recipe = make_recipe(config, {**changes, "env.atari100k.reset_frame": other})
     env = make_env(recipe.task, recipe.env, config["seed"])
     seen = [env.reset()]
     take_actions(env, seen, own["action"])

@@ -455,6 +455,9 @@ SINGLE_FAULTS: tuple[Fault, ...] = (
     change_single(
         "environment_atari", "repeat", "Actions are repeated three times.", **{"env.atari100k.repeat": 3}
     ),
+    change_single(
+        "environment_atari", "reset", "The first frame is that of another version.", other_reset=True
+    ),
     change_single("replay", "not_written_back", "Latents are not written back.", written_back=False),
     change_single("replay", "mixed_up", "Sequences are those of the other environment.", mixed_up=True),
     change_single("two_hot", "shifted", "The bins are shifted by one.", shift=1),
