@@ -104,6 +104,12 @@ class Lock:
     fixture: bool = False
     programs: Mapping[str, OfficialProgram] = field(default_factory=dict)
 
+    @property
+    def entries(self) -> tuple[LockEntry, ...]:
+        """Those of suites, and one of each version of each program, called ``NAME@VERSION``."""
+        versions = (f"{name}@{v}" for name, program in self.programs.items() for v in program.versions)
+        return (*self.suites.values(), *map(self.entry, versions))
+
     def entry(self, name: str) -> LockEntry:
         """The entry of a suite, or of a program: ``NAME``, its current version, or ``NAME@VERSION``.
 
