@@ -15,7 +15,7 @@ from .prepare import PreparedSuite
 from .table_pins import TablePin, table_pin
 
 # What documents say elsewhere, or in sentences.
-_NOT_IN_DOCUMENT = ("upstream_lock_sha256", "table", "golden")
+_NOT_IN_DOCUMENT = ("upstream_lock_sha256", "table", "golden", "oracle_commit")
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class LockReference:
     Attributes:
         table: whether an official table is the pinned one.
         golden: what the lock pins for the suite's family to compare components with.
+        oracle_commit: which made the official table, or ``unknown``; empty where the lock says nothing else
+            than the entry's commit.
     """
 
     suite_id: str
@@ -38,6 +40,7 @@ class LockReference:
     upstream_lock_sha256: str | None
     table: TablePin
     golden: lock.GoldenPin | None
+    oracle_commit: str = ""
 
     @property
     def mismatch(self) -> str:
@@ -52,7 +55,8 @@ class LockReference:
     def document(self) -> dict[str, Any]:
         """The fields of ``suite_lock_ref``."""
         kept = {k: v for k, v in asdict(self).items() if k not in _NOT_IN_DOCUMENT}
-        return {**kept, "table_pinned": self.table.pinned}
+        made = {"oracle_commit": self.oracle_commit} if self.oracle_commit else {}
+        return {**kept, **made, "table_pinned": self.table.pinned}
 
 
 def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReference:
@@ -77,6 +81,7 @@ def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReferenc
         upstream_lock_sha256=locked.sha256 if locked else None,
         table=official_table(prepared, context, entry),
         golden=locked.goldens.get(suite.family) if locked else None,
+        oracle_commit=entry.oracle_commit if entry and "official" in prepared.tables else "",
     )
 
 

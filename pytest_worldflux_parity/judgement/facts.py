@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
+from ..inputs.table_pins import TablePin
 from ..suite.suite import SYSTEMS, ArtifactSide, Comparison
 from .circumstances import Circumstances
 from .fingerprint import entry_of
@@ -40,6 +41,7 @@ class Program:
         provenance: what a table says of where its rows come from.
         reading: how the suite has a table read, in words; empty where it says nothing of that.
         pinned: whether an official table is the one that the lock file pins.
+        maker: which commit made a table, where that is not ``commit``.
     """
 
     system: str
@@ -52,6 +54,7 @@ class Program:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     reading: str = ""
     pinned: bool = False
+    maker: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def facts_of(
         programs=tuple(
             program
             for part, evidence in zip(prepared.parts, parts, strict=True)
-            for program in _list_programs(part, entry, evidence.table.pinned is True)
+            for program in _list_programs(part, entry, evidence.table)
         ),
         components={p.key: e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
@@ -191,8 +194,8 @@ def facts_of(
     )
 
 
-def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:
-    """The sides of a part; ``pinned``: whether its official table is the one that the lock file pins."""
+def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pin: TablePin) -> Iterator[Program]:
+    """The sides of a part; ``pin``: what the lock file says of its official table."""
     for system in SYSTEMS:
         key, side = f"{part.key}.{system}", part.suite.sides[system]
         if system in part.tables:
@@ -208,7 +211,8 @@ def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) 
                 is_table=True,
                 provenance=table.provenance,
                 reading=side.in_words if isinstance(side, ArtifactSide) else "",
-                pinned=pinned and system == "official",
+                pinned=pin.pinned is True and system == "official",
+                maker=pin.maker if system == "official" else "",
             )
         elif key in entry.get("programs", {}):
             source = entry["sources"][key]
