@@ -89,6 +89,7 @@ def assemble(
         lock_mismatch=reference.mismatch,
         table=reference.table,
         golden=reference.golden,
+        versions=reference.versions,
         choices=tuple(context.choices.values()),
         named=named_sides(prepared, entry, context),
         packages=tuple(environment_findings(entry, prepared.key)),

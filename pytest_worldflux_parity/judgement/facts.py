@@ -13,7 +13,6 @@ from packaging.utils import canonicalize_name
 
 from ..execution.store import Stored
 from ..inputs.prepare import PreparedFile, PreparedSuite
-from ..inputs.table_pins import TablePin
 from ..suite.suite import SYSTEMS, ArtifactSide, Comparison
 from .circumstances import Circumstances
 from .fingerprint import entry_of
@@ -42,6 +41,7 @@ class Program:
         reading: how the suite has a table read, in words; empty where it says nothing of that.
         pinned: whether an official table is the one that the lock file pins.
         maker: which commit made a table, where that is not ``commit``.
+        version: the locked version that the commit is of, in words; empty where it is of none.
     """
 
     system: str
@@ -55,6 +55,7 @@ class Program:
     reading: str = ""
     pinned: bool = False
     maker: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def facts_of(
         programs=tuple(
             program
             for part, evidence in zip(prepared.parts, parts, strict=True)
-            for program in _list_programs(part, entry, evidence.table)
+            for program in _list_programs(part, entry, evidence)
         ),
         components={p.key: e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
@@ -194,9 +195,12 @@ def facts_of(
     )
 
 
-def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pin: TablePin) -> Iterator[Program]:
-    """The sides of a part; ``pin``: what the lock file says of its official table."""
+def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], evidence: Evidence) -> Iterator[Program]:
+    """The sides of a part."""
+    pin = evidence.table
     for system in SYSTEMS:
+        found = evidence.versions.sides.get(system)
+        version = found.line if found else ""
         key, side = f"{part.key}.{system}", part.suite.sides[system]
         if system in part.tables:
             table = part.tables[system]
@@ -213,12 +217,14 @@ def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pin: TablePin)
                 reading=side.in_words if isinstance(side, ArtifactSide) else "",
                 pinned=pin.pinned is True and system == "official",
                 maker=pin.maker if system == "official" else "",
+                version=version,
             )
         elif key in entry.get("programs", {}):
             source = entry["sources"][key]
             tree = str(source.get("backend_tree_sha256", ""))
             adapter = entry["programs"][key]["adapter"]
-            yield Program(system, part.label, adapter, source.get("repo"), source.get("commit"), tree)
+            repo, commit = source.get("repo"), source.get("commit")
+            yield Program(system, part.label, adapter, repo, commit, tree, version=version)
 
 
 def _sealed_programs(entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_worldflux_parity.inputs.checkouts import checkout_path
+from pytest_worldflux_parity.inputs.lock import read_lock
+from pytest_worldflux_parity.inputs.versions import find_versions
 from tests.conftest import Project
 
 REPO = "https://example.invalid/owner/name"
@@ -45,7 +48,7 @@ def versioned(project: Project) -> Project:
     program = project.root / "backends/program.py"
     text = program.read_text(encoding="utf-8")
     # It says which checkout it ran.
-    own = '"tree_sha256": wire.content_hash(request.source), "commit": request.source["commit"]'
+    own = '"tree_sha256": wire.content_hash(request.source), "commit": request.source.get("commit")'
     stated = f'"source": {{{own}}},'
     before = '"source": {"tree_sha256": wire.content_hash(request.adapter)},'
     assert before in text
@@ -74,6 +77,18 @@ def test_each_side_runs_the_version_that_it_names(versioned: Project) -> None:
     document = versioned.document()
     assert document["gates"]["independence"]["verdict"] == "pass", document["gates"]
     assert result.ret == pytest.ExitCode.OK, result.outlines
+    assert document["suite_lock_ref"]["versions"] == {
+        "official": {"program": "fake", "version": "old", "commit": COMMITS["old"], "current": False},
+        "worldflux": {"program": "fake", "version": "new", "commit": COMMITS["new"], "current": True},
+        "changed": [CHANGED],
+    }
+    assert document["verdict_reason"].startswith(
+        f"two versions of one program (comparison: versions), fake old ({'a' * 12}) against new "
+        f"({'b' * 12}), between which changed: {CHANGED}, so nothing is shown of another program: "
+    )
+    report = versioned.report()
+    assert f" at {'a' * 12} (version old, not the current new)" in report
+    assert f" at {'b' * 12} (version new)" in report
 
 
 def test_a_side_that_names_none_runs_the_current_one(versioned: Project) -> None:
@@ -94,3 +109,54 @@ def test_a_version_that_is_not_locked_is_refused_by_its_side(versioned: Project,
     versioned.suite(comparison="versions", **sides)
     said = versioned.run()
     assert "no version 'nww' of fake is locked; did you mean 'new'?" in said.stdout.str() + said.stderr.str()
+
+
+@pytest.mark.parametrize(("version", "told"), [("old", True), ("new", False), ("", False)])
+def test_a_verdict_says_that_its_official_version_is_not_the_current_one(
+    versioned: Project, version: str, told: bool
+) -> None:
+    versioned.suite(official=side(version))
+    assert versioned.run().ret == pytest.ExitCode.OK
+    document = versioned.document()
+    said = "with the official fake of version old, not the current new: "
+    assert document["verdict_reason"].startswith(said) is told
+    assert document["suite_lock_ref"]["versions"]["official"]["version"] == (version or "new")
+    assert "worldflux" not in document["suite_lock_ref"]["versions"]
+
+
+def test_a_proof_says_its_version_in_the_sentence_and_in_its_document(versioned: Project) -> None:
+    versioned.proof(official=side("old"))
+    versioned.run()
+    document = versioned.document("fake_proof/equivalence_report.json")
+    said = "with the official fake of version old, not the current new: "
+    assert said in document["global"]["verdict_reason"]
+    assert document["config"]["versions"]["fake"]["official"]["commit"] == COMMITS["old"]
+    assert "lock_mismatch" not in json.dumps(versioned.document("fake_proof/validity_report.json"))
+
+
+def test_what_changed_is_told_of_every_version_between_two_whichever_side_is_older(tmp_path: Path) -> None:
+    names = ("one", "two", "three", "four")
+    rows = {
+        name: {"commit": str(i) * 40, "date": "2026-01-01", "changed": f"change {i}"}
+        for i, name in enumerate(names)
+    }
+    entry = {"repo": REPO, "commit": "f" * 40, "oracle_format": "canonical_json", "oracle_path": "t"}
+    path = tmp_path / "lock.json"
+    programs = {
+        "fake": {"repo": REPO, "current": "four", "versions": rows},
+        "other": {"repo": f"{REPO}2", "current": "a", "versions": {"a": {**rows["one"], "commit": "e" * 40}}},
+    }
+    document = {
+        "schema_version": "worldflux.parity.lock.v1", "generated_at_utc": "now",
+        "suites": {"s": entry}, "programs": programs,
+    }  # fmt: skip
+    path.write_text(json.dumps(document), encoding="utf-8")
+    locked = read_lock(path)
+
+    def changed(official: str | None, worldflux: str | None) -> tuple[str, ...]:
+        return find_versions(locked, {"official": official, "worldflux": worldflux}).changed
+
+    assert changed("1" * 40, "3" * 40) == changed("3" * 40, "1" * 40) == ("change 2", "change 3")
+    assert changed("0" * 40, "1" * 40) == ("change 1",)
+    for pair in (("1" * 40, "1" * 40), ("1" * 40, "e" * 40), ("1" * 40, None), ("1" * 40, "d" * 40)):
+        assert changed(*pair) == ()
