@@ -201,6 +201,8 @@ def read_lock(path: Path) -> Lock:
     found = Lock(path, sha256, document["schema_version"], suites, goldens, fixture, programs)
     for pin in goldens.values():
         found.entry(pin.suite)
+        for version in pin.versions:
+            found.entry(f"{pin.suite}@{version}")
     return found
 
 

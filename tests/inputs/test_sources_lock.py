@@ -118,6 +118,23 @@ def test_a_program_that_is_wrong(tmp_path, changes, told):
     assert told in caught.value.line()
 
 
+@pytest.mark.parametrize(
+    ("suite", "told"),
+    [
+        ("name", "no version 'olt' of name is locked; did you mean 'old'?"),
+        ("a_suite", "no suite and no program 'a_suite' is locked"),
+    ],
+)
+def test_a_golden_of_a_version_that_is_not_locked(tmp_path, suite, told):
+    """A slip in the name would otherwise leave the golden of that version without its pin."""
+    row = {"manifest_sha256": "0" * 64, "components": 1}
+    pin = {"suite": suite, "manifest_sha256": "0" * 64, "holds": ["c/*"], "versions": {"olt": row}}
+    document = {**with_entry(), "programs": {"name": PROGRAM}, "goldens": {"fake": pin}}
+    with pytest.raises(SourceError) as caught:
+        read_lock(written(tmp_path, document))
+    assert told in caught.value.line()
+
+
 def test_a_lock_in_the_form_of_the_seed_documents_is_read(tmp_path):
     entry = read_lock(written(tmp_path, with_entry())).entry("a_suite")
     assert (entry.oracle_in, dict(entry.oracle_files)) == ("source", {})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_worldflux_parity.cli import main as cli
 from pytest_worldflux_parity.inputs.checkouts import checkout_path
 from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.inputs.versions import find_versions
@@ -122,6 +123,27 @@ def test_a_verdict_says_that_its_official_version_is_not_the_current_one(
     assert document["verdict_reason"].startswith(said) is told
     assert document["suite_lock_ref"]["versions"]["official"]["version"] == (version or "new")
     assert "worldflux" not in document["suite_lock_ref"]["versions"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked", "commit"),
+    [
+        ("old", (), "old"),
+        ("", (), "new"),
+        ("", ("--version", "old"), "old"),
+        ("old", ("--version", "new"), "new"),
+    ],
+)
+def test_a_table_is_measured_at_the_version_that_is_asked_for(
+    versioned: Project, stated: str, asked: tuple[str, ...], commit: str
+) -> None:
+    path = versioned.suite(official=side(stated), tasks=["alpha"])
+    table = versioned.root / "table.json"
+    words = ["oracle", str(path), "--seeds", "2", "--output", str(table), *asked]
+    assert cli.main(["--root", str(versioned.root), *words]) == 0
+    provenance = json.loads(table.read_text(encoding="utf-8"))["provenance"]
+    assert provenance["commit"] == COMMITS[commit]
+    assert (" ".join(asked) in provenance["command"]) is True
 
 
 def test_a_proof_says_its_version_in_the_sentence_and_in_its_document(versioned: Project) -> None:
