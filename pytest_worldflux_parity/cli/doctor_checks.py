@@ -287,7 +287,8 @@ def _check_lock(project: Project, backends: Sequence[Backend], adapters: set[str
         for same in entries.values():
             yield _check_checkout(root, same, any(e.suite_id in wanted for e in same))
         yield from (_check_table(e, root) for e in locked.suites.values() if e.oracle_in == "project")
-        yield from (_check_golden(b, locked, b.adapter in adapters) for b in backends if b.match is not None)
+        matched = [(b, b.adapter in adapters) for b in backends if b.match is not None]
+        yield from (_check_golden(b, locked, n, v) for b, n in matched for v in _pinned_versions(b, locked))
 
 
 def _check_policy(project: Project) -> Check:
@@ -332,11 +333,19 @@ def _check_table(entry: lock.LockEntry, root: Path) -> Check:
     return Check("sources", title, "ok", entry.oracle_path, True)
 
 
-def _check_golden(backend: Backend, locked: lock.Lock, needed: bool) -> Check:
+def _pinned_versions(backend: Backend, locked: lock.Lock) -> list[str]:
+    """The versions whose goldens are pinned, the current one first; where none are, one without a name."""
     pin = locked.goldens.get(backend.family)
-    own = backend.golden_of(locked.current_of(pin.suite) if pin else "")
-    title, folder = f"golden of {backend.family}", Path(os.path.normpath(own))
-    problem = _golden_problem(folder, pin)
+    return [locked.current_of(pin.suite), *pin.versions] if pin else [""]
+
+
+def _check_golden(backend: Backend, locked: lock.Lock, needed: bool, version: str) -> Check:
+    pin = locked.goldens.get(backend.family)
+    other = pin.versions.get(version) if pin else None
+    title = f"golden of {backend.family}{f' {version}' if other else ''}"
+    folder = Path(os.path.normpath(backend.golden_of(version)))
+    wanted = other["manifest_sha256"] if other else pin.manifest_sha256 if pin else None
+    problem = _golden_problem(folder, wanted)
     if not problem:
         return Check("goldens", title, "ok", "is the one that is pinned", needed)
     restore, record = (
@@ -347,14 +356,15 @@ def _check_golden(backend: Backend, locked: lock.Lock, needed: bool) -> Check:
     return Check("goldens", title, status, problem, needed, restore if pin else record)
 
 
-def _golden_problem(folder: Path, pin: lock.GoldenPin | None) -> str:
+def _golden_problem(folder: Path, wanted: str | None) -> str:
+    """What is wrong; ``wanted``: the sha256 of the manifest that the lock file pins."""
     try:
         _, manifest = read_json(folder / "manifest.json", GoldenError)
     except ParityError as error:
         return error.what
-    if pin is None:
+    if wanted is None:
         return "the lock file pins none"
-    if wire.file_sha256(folder / "manifest.json") != pin.manifest_sha256:
+    if wire.file_sha256(folder / "manifest.json") != wanted:
         return "it is not the one that is pinned"
     arrays = wire.file_sha256(folder / "arrays.npz")
     if arrays is None:

@@ -49,6 +49,11 @@ OFFICIAL = "official"
     argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)"),
     argument("--device", choices=("auto", "cpu", "cuda"), default="auto"),
     argument(
+        "--version",
+        default="",
+        help="the version of the official program (default: the suite's, or the current one)",
+    ),
+    argument(
         "--run-id", help="folder in reports/parity; an interrupted one goes on (default: oracle_<suite>)"
     ),
     BACKENDS,
@@ -76,7 +81,7 @@ def oracle(options: argparse.Namespace) -> None:
         # Whoever asks again wants what failed tried again; no candidate gains by it.
         retry_failed="asked for again",
     )
-    part = _official_part(options.suite, context, range(options.seeds))
+    part = _official_part(options.suite, context, range(options.seeds), options.version)
     measured = _measure_pairs(part, context, options.jobs)
     table = _export_table(measured, context, options.output, _typed_command(options))
     print(f"{options.output}: {len(table)} rows, sha256 {table.sha256}")
@@ -86,6 +91,7 @@ def oracle(options: argparse.Namespace) -> None:
 def _typed_command(options: argparse.Namespace) -> str:
     """The command that measures the same again."""
     words = ["worldflux-parity oracle", options.suite.as_posix(), f"--seeds {options.seeds}"]
+    words += [f"--version {options.version}"] if options.version else []
     words += [f"--output {options.output.as_posix()}"]
     words += [f"--backends {folder.as_posix()}" for folder in options.backends or ()]
     words += [f"--lock {options.lock.as_posix()}"] if options.lock else []
@@ -100,16 +106,15 @@ def _make_folder(folder: Path) -> None:
         raise ParityError(f"cannot be made: {error.strerror}", where=str(folder), hint=hint) from None
 
 
-def _official_part(path: Path, context: RunContext, seeds: Sequence[int]) -> PreparedSuite:
-    """The suite with a live official side and the given seeds, whatever its sides are."""
+def _official_part(path: Path, context: RunContext, seeds: Sequence[int], version: str) -> PreparedSuite:
+    """The suite with a live official side, of a version where one is named, and the given seeds."""
     suite = suite_file.load(path)
     side = suite.sides[OFFICIAL]
-    adapter = (
-        side.adapter if isinstance(side, BackendSide) else _official_adapter(suite.family, path, context)
-    )
+    if not isinstance(side, BackendSide):
+        side = BackendSide(_official_adapter(suite.family, path, context))
     suite = replace(
         suite,
-        sides={**suite.sides, OFFICIAL: BackendSide(adapter)},
+        sides={**suite.sides, OFFICIAL: BackendSide(side.adapter, version=version or side.version)},
         seeds={**suite.seeds, OFFICIAL: tuple(seeds)},
     )
     pairs = tuple(Pair(task, seed, (OFFICIAL,)) for task in suite.tasks for seed in seeds)

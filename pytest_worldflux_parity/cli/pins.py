@@ -131,7 +131,11 @@ def _entry_of_table(suite: Suite, before: Mapping[str, Any], path: Path, root: P
         what = "the official side is run, so there is no table to pin"
         raise SuiteError(what, where=suite_file.place(suite.path, "official"))
     table = load_table(side.path, side.format, **side.reading)
-    entry = {**before, **_origin_of_table(suite, side, table, before, path), "oracle_format": side.format}
+    origin = _origin_of_table(suite, side, table, before, path)
+    # What the table says of itself is known.
+    doubts = ("oracle_commit", "oracle_commit_reason") if "commit" in table.provenance else ()
+    kept = {key: value for key, value in before.items() if key not in doubts}
+    entry = {**kept, **origin, "oracle_format": side.format}
     entry |= _place_of_table(side, entry, root)
     files = files_of(table, [t.name_in("official") for t in suite.tasks])
     names = sorted(files, key=lambda name: Path(name).stem)

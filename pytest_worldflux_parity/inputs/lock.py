@@ -20,6 +20,8 @@ from ..errors import SourceError
 from ..schemas.json_text import parse_json
 
 LOCK_SCHEMA = "worldflux.parity.lock.v1"
+# As ``oracle_commit``: nothing says which commit made the table.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class LockEntry:
         commit: 40 hexadecimal digits.
         oracle_path: of the score table, relative to the checkout or to the project (``oracle_in``).
         oracle_files: path (relative to the same folder) -> sha256.
+        oracle_commit: which made the table: 40 hexadecimal digits, or ``unknown``; empty: ``commit`` did.
+        oracle_commit_reason: why it is not ``commit``.
     """
 
     suite_id: str
@@ -40,6 +44,17 @@ class LockEntry:
     oracle_path: str
     oracle_in: str = "source"
     oracle_files: Mapping[str, str] = field(default_factory=dict)
+    oracle_commit: str = ""
+    oracle_commit_reason: str = ""
+
+    @property
+    def maker_doubt(self) -> str:
+        """Which commit made the table, where that is not the entry's own; empty where it is."""
+        if self.oracle_commit in ("", self.commit):
+            return ""
+        unknown = self.oracle_commit == UNKNOWN
+        who = "a commit that is not known" if unknown else f"commit {self.oracle_commit}"
+        return f"{who}, and not by {self.commit[:12]} that is locked: {self.oracle_commit_reason}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,12 @@ class Lock:
     goldens: Mapping[str, GoldenPin] = field(default_factory=dict)
     fixture: bool = False
     programs: Mapping[str, OfficialProgram] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> tuple[LockEntry, ...]:
+        """Those of suites, and one of each version of each program, called ``NAME@VERSION``."""
+        versions = (f"{name}@{v}" for name, program in self.programs.items() for v in program.versions)
+        return (*self.suites.values(), *map(self.entry, versions))
 
     def entry(self, name: str) -> LockEntry:
         """The entry of a suite, or of a program: ``NAME``, its current version, or ``NAME@VERSION``.
@@ -180,6 +201,8 @@ def read_lock(path: Path) -> Lock:
     found = Lock(path, sha256, document["schema_version"], suites, goldens, fixture, programs)
     for pin in goldens.values():
         found.entry(pin.suite)
+        for version in pin.versions:
+            found.entry(f"{pin.suite}@{version}")
     return found
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..suite.suite import ArtifactSide
+from ..suite.suite import SYSTEMS, ArtifactSide
 from . import lock
 from .context import RunContext
 from .prepare import PreparedSuite
 from .table_pins import TablePin, table_pin
+from .versions import Versions, find_versions
 
 # What documents say elsewhere, or in sentences.
-_NOT_IN_DOCUMENT = ("upstream_lock_sha256", "table", "golden")
+_NOT_IN_DOCUMENT = ("upstream_lock_sha256", "table", "golden", "oracle_commit", "versions")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class LockReference:
     Attributes:
         table: whether an official table is the pinned one.
         golden: what the lock pins for the suite's family to compare components with.
+        oracle_commit: which made the official table, or ``unknown``; empty where the lock says nothing else
+            than the entry's commit.
+        versions: which locked versions of official programs the sides are.
     """
 
     suite_id: str
@@ -38,6 +42,8 @@ class LockReference:
     upstream_lock_sha256: str | None
     table: TablePin
     golden: lock.GoldenPin | None
+    oracle_commit: str = ""
+    versions: Versions = field(default_factory=Versions)
 
     @property
     def mismatch(self) -> str:
@@ -52,7 +58,8 @@ class LockReference:
     def document(self) -> dict[str, Any]:
         """The fields of ``suite_lock_ref``."""
         kept = {k: v for k, v in asdict(self).items() if k not in _NOT_IN_DOCUMENT}
-        return {**kept, "table_pinned": self.table.pinned}
+        made = {"oracle_commit": self.oracle_commit, "versions": self.versions.document()}
+        return {**kept, **{k: v for k, v in made.items() if v}, "table_pinned": self.table.pinned}
 
 
 def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReference:
@@ -64,7 +71,8 @@ def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReferenc
     suite, path = prepared.suite, context.lock_path
     locked = lock.read_lock(path) if path.exists() else None
     entry = locked.suites.get(suite.suite_id) if locked else None
-    resolved = official_commit(prepared)
+    resolved = find_commit(prepared, "official")
+    table = official_table(prepared, context, entry)
     return LockReference(
         suite_id=suite.suite_id,
         lock_path=names_of(prepared, context)["lock"],
@@ -75,8 +83,10 @@ def lock_reference(prepared: PreparedSuite, context: RunContext) -> LockReferenc
         resolved_upstream_commit=resolved,
         matches_lock=resolved == entry.commit if entry and resolved else None,
         upstream_lock_sha256=locked.sha256 if locked else None,
-        table=official_table(prepared, context, entry),
+        table=table,
         golden=locked.goldens.get(suite.family) if locked else None,
+        oracle_commit=entry.oracle_commit if entry and "official" in prepared.tables else "",
+        versions=find_versions(locked, _official_commits(prepared, table)),
     )
 
 
@@ -125,11 +135,18 @@ def _name_path(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def official_commit(prepared: PreparedSuite) -> str | None:
-    """The upstream commit behind the official side: of the run source, the suite, or the table."""
-    if "official" in prepared.sources:
-        return prepared.sources["official"].get("commit")
-    side = prepared.suite.sides["official"]
+def _official_commits(prepared: PreparedSuite, table: TablePin) -> dict[str, str | None]:
+    """Side -> the commit of the official program that it is; of versions both are one."""
+    systems = SYSTEMS if prepared.suite.comparison == "versions" else ("official",)
+    commits = {s: find_commit(prepared, s) for s in systems}
+    return {**commits, "official": None} if table.maker else commits
+
+
+def find_commit(prepared: PreparedSuite, system: str) -> str | None:
+    """The upstream commit behind a side: of the run source, the suite, or the table."""
+    if system in prepared.sources:
+        return prepared.sources[system].get("commit")
+    side = prepared.suite.sides[system]
     stated = side.commit if isinstance(side, ArtifactSide) else None
-    own = prepared.tables["official"].provenance.get("commit")
+    own = prepared.tables[system].provenance.get("commit") if system in prepared.tables else None
     return stated or (own if isinstance(own, str) else None)

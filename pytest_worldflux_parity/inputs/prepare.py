@@ -262,7 +262,7 @@ def prepare_suite(
         tables=tables,
         results=results,
         backends=programs,
-        sources={s: source_of(program, context, suite) for s, program in programs.items()},
+        sources={s: source_of(program, context, suite, s) for s, program in programs.items()},
         match=_find_match(suite, programs.get("worldflux"), context),
     )
 
@@ -428,8 +428,13 @@ def _find_program(
     return backend
 
 
-def source_of(backend: Backend | CommandProgram, context: RunContext, suite: Suite) -> dict[str, Any]:
+def source_of(
+    backend: Backend | CommandProgram, context: RunContext, suite: Suite, system: str
+) -> dict[str, Any]:
     """What decides the program: the tree of its folder, and the locked checkout that it runs.
+
+    Args:
+        system: the side that it stands for, which need not be its own: of versions one program is both.
 
     Raises:
         SourceError: the lock file has no such source, or no such version of it.
@@ -441,11 +446,11 @@ def source_of(backend: Backend | CommandProgram, context: RunContext, suite: Sui
         if backend.system == "worldflux":
             source.update(worldflux_sha=project_commit(context.root))
         return source
-    side = suite.sides[backend.system]
+    side = suite.sides[system]
     version = side.version if isinstance(side, BackendSide) else ""
     if version and not backend.lock_suite:
         what = f"{backend.adapter} runs no official checkout, so it has no versions"
-        where = suite_file.place(suite.path, backend.system, "version")
+        where = suite_file.place(suite.path, system, "version")
         raise SuiteError(what, where=where, hint="leave version out")
     if backend.lock_suite:
         entry = lock.read_lock(context.lock_path).entry_for(backend.lock_suite, suite.suite_id, version)

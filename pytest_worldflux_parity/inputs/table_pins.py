@@ -22,11 +22,19 @@ class TablePin:
         pinned: whether the lock pins it and it is as pinned; None where the official side is no table.
         mismatch: how its bytes contradict the pin; empty where they do not.
         warning: that nothing says that it is the official one; empty where something does.
+        maker: which commit made it, where that is not the locked one (:attr:`~.lock.LockEntry.maker_doubt`).
     """
 
     pinned: bool | None = None
     mismatch: str = ""
     warning: str = ""
+    maker: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of a verdict on it should know."""
+        made = f"the official table was made by {self.maker}" if self.maker else ""
+        return tuple(filter(None, (self.warning, made)))
 
 
 def table_pin(suite: Suite, table: ScoreTable, entry: LockEntry | None, names: Mapping[str, str]) -> TablePin:
@@ -42,15 +50,18 @@ def table_pin(suite: Suite, table: ScoreTable, entry: LockEntry | None, names: M
     if not pins:
         text = f"no lock entry pins the official table {names['table']}"
         how = "" if replaced else f" (to pin it: {hint})"
-        return TablePin(False, warning=f"{text}, so nothing says that it is the official one{how}")
+        doubt = entry.maker_doubt if entry and not replaced else ""
+        warning = f"{text}, so nothing says that it is the official one{how}"
+        return TablePin(False, warning=warning, maker=doubt)
     differs = departure(table, pins, [t.name_in("official") for t in suite.tasks])
+    maker = entry.maker_doubt if entry else ""
     if not differs:
-        return TablePin(True)
+        return TablePin(True, maker=maker)
     text = f"the official table {names['table']} is not the one that {names['lock']} pins: {differs}"
     if replaced:
         return TablePin(False, warning=text)
     hint = f"bring it back from version control or, where it was measured anew, {hint}"
-    return TablePin(False, mismatch=f"{text}; to mend: {hint}")
+    return TablePin(False, mismatch=f"{text}; to mend: {hint}", maker=maker)
 
 
 def pinned_files(entry: LockEntry) -> dict[str, str]:

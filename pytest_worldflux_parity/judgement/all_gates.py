@@ -113,8 +113,7 @@ def _data_warnings(evidence: Evidence) -> Iterator[str]:
     """What a reader should know about data that are complete all the same."""
     if evidence.fixtures:
         yield f"{BANNER} (of {' and '.join(evidence.fixtures)})"
-    if evidence.table.warning:
-        yield evidence.table.warning
+    yield from evidence.table.warnings
     # Where they are compared or required, their own gate says it; two tables have none.
     own_gate = evidence.components is not None or evidence.suite.component_match == "required"
     if evidence.suite.live_systems and not own_gate:

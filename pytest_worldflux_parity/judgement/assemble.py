@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .. import wire
 from ..errors import ParityError
 from ..execution.attempt_files import AttemptFiles
 from ..execution.attempts import request_id
@@ -88,6 +89,7 @@ def assemble(
         lock_mismatch=reference.mismatch,
         table=reference.table,
         golden=reference.golden,
+        versions=reference.versions,
         choices=tuple(context.choices.values()),
         named=named_sides(prepared, entry, context),
         packages=tuple(environment_findings(entry, prepared.key)),
@@ -266,7 +268,7 @@ def _find_origin(prepared: PreparedSuite, system: str, used: Mapping[RunKey, Lin
     """Where a side comes from: of a table also the program that it says made it."""
     side = prepared.suite.sides[system]
     if isinstance(side, BackendSide):
-        trees = {prepared.sources[system]["backend_tree_sha256"]} | stated_trees(used, system)
+        trees = {_identify_tree(prepared, system)} | stated_trees(used, system)
         return Origin(adapter=side.adapter, trees=frozenset(t for t in trees if isinstance(t, str)))
     table = prepared.tables[system]
     adapter, tree = (table.provenance.get(k) for k in ("adapter", "source_tree_sha256"))
@@ -276,6 +278,15 @@ def _find_origin(prepared: PreparedSuite, system: str, used: Mapping[RunKey, Lin
         adapter=adapter if isinstance(adapter, str) else "",
         trees=frozenset([tree] if isinstance(tree, str) else []),
     )
+
+
+def _identify_tree(prepared: PreparedSuite, system: str) -> Any:
+    """The sha256 of a program's folder; of versions, which one folder may start, with the commit it runs."""
+    source = prepared.sources[system]
+    tree, commit = source["backend_tree_sha256"], source.get("commit")
+    if prepared.suite.comparison == "versions" and commit:
+        return wire.content_hash({"backend_tree_sha256": tree, "commit": commit})
+    return tree
 
 
 def stated_trees(used: Mapping[RunKey, Line], system: str) -> frozenset[str]:

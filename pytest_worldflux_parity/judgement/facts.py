@@ -40,6 +40,8 @@ class Program:
         provenance: what a table says of where its rows come from.
         reading: how the suite has a table read, in words; empty where it says nothing of that.
         pinned: whether an official table is the one that the lock file pins.
+        maker: which commit made a table, where that is not ``commit``.
+        version: the locked version that the commit is of, in words; empty where it is of none.
     """
 
     system: str
@@ -52,6 +54,8 @@ class Program:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     reading: str = ""
     pinned: bool = False
+    maker: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def facts_of(
         programs=tuple(
             program
             for part, evidence in zip(prepared.parts, parts, strict=True)
-            for program in _list_programs(part, entry, evidence.table.pinned is True)
+            for program in _list_programs(part, entry, evidence)
         ),
         components={p.key: e.compared for p, e in zip(prepared.parts, parts, strict=True)},
         tasks=sum(len(p.suite.tasks) for p in prepared.parts),
@@ -191,9 +195,12 @@ def facts_of(
     )
 
 
-def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) -> Iterator[Program]:
-    """The sides of a part; ``pinned``: whether its official table is the one that the lock file pins."""
+def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], evidence: Evidence) -> Iterator[Program]:
+    """The sides of a part."""
+    pin = evidence.table
     for system in SYSTEMS:
+        found = evidence.versions.sides.get(system)
+        version = found.line if found else ""
         key, side = f"{part.key}.{system}", part.suite.sides[system]
         if system in part.tables:
             table = part.tables[system]
@@ -208,13 +215,16 @@ def _list_programs(part: PreparedSuite, entry: Mapping[str, Any], pinned: bool) 
                 is_table=True,
                 provenance=table.provenance,
                 reading=side.in_words if isinstance(side, ArtifactSide) else "",
-                pinned=pinned and system == "official",
+                pinned=pin.pinned is True and system == "official",
+                maker=pin.maker if system == "official" else "",
+                version=version,
             )
         elif key in entry.get("programs", {}):
             source = entry["sources"][key]
             tree = str(source.get("backend_tree_sha256", ""))
             adapter = entry["programs"][key]["adapter"]
-            yield Program(system, part.label, adapter, source.get("repo"), source.get("commit"), tree)
+            repo, commit = source.get("repo"), source.get("commit")
+            yield Program(system, part.label, adapter, repo, commit, tree, version=version)
 
 
 def _sealed_programs(entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -141,8 +141,9 @@ def _locked_commits(locked: lock.Lock | None, family: str, repo: str | None) -> 
     if locked is None:
         return set()
     pin = locked.goldens.get(family)
-    entries = [locked.entry(pin.suite)] if pin is not None and repo is None else locked.suites.values()
-    return {e.commit for e in entries if repo is None or e.repo == repo}
+    if pin is not None and repo is None:
+        return {e.commit for e in locked.entries if e.suite_id.partition("@")[0] == pin.suite}
+    return {e.commit for e in locked.entries if repo is None or e.repo == repo}
 
 
 def live_folder(part: PreparedSuite, suite_folder: Path) -> Path:

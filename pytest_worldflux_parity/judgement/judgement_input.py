@@ -9,6 +9,7 @@ from typing import Any
 
 from ..inputs.lock import GoldenPin
 from ..inputs.table_pins import TablePin
+from ..inputs.versions import Versions
 from ..suite.pairs import Pair, RunKey
 from ..suite.suite import SYSTEMS, Suite
 from .gates import Finding
@@ -54,6 +55,7 @@ class Evidence:
         packages: how the environments of its programs are not what they pin.
         reused: what was taken from earlier runs, a sentence; empty where nothing was.
         named: live side -> the program that it names; None where it names nothing.
+        versions: which locked versions of official programs the sides are.
     """
 
     suite: Suite
@@ -82,6 +84,7 @@ class Evidence:
     packages: tuple[Finding, ...] = ()
     reused: str = ""
     named: Mapping[str, Named | None] = field(default_factory=dict)
+    versions: Versions = field(default_factory=Versions)
 
     @property
     def compared(self) -> Compared:
@@ -121,17 +124,23 @@ class Evidence:
         """The sentence of a verdict; it begins with what was chosen in place of what the project has.
 
         And with the attempts that were cut off, where their program may have done it, with how many keys of
-        the recipe are not compared, and with what is compared, where that is one program on purpose.
+        the recipe are not compared, with an official version that is not the current one, and with what is
+        compared, where that is one program on purpose.
 
         Args:
             others: parts of the same suite.
         """
+        parts = (self, *others)
+        compared = [text for part in parts if (text := part.versions.compared)]
         told = [*self.choices, *self._cut_off]
-        if ignored := sum(len(part.suite.recipe_terms.ignored) for part in (self, *others)):
+        if not compared:
+            told += dict.fromkeys(text for part in parts if (text := part.versions.not_current))
+        if ignored := sum(len(part.suite.recipe_terms.ignored) for part in parts):
             told.append(f"{ignored} key{'s' * (ignored != 1)} of the recipe ignored")
         chosen = f"with {' and '.join(told)}: {reason}" if told else reason
         one = ONE_PROGRAM.get(self.suite.comparison)
-        return f"{one}, so nothing is shown of another program: {chosen}" if one else chosen
+        which = ", ".join((one or "", *compared))
+        return f"{which}, so nothing is shown of another program: {chosen}" if one else chosen
 
 
 def list_what_ran(

@@ -110,11 +110,14 @@ def _name_of_side(system: str, part: str) -> str:
 def _describe_program(program: Program) -> str:
     where = f" of {program.repo}" if program.repo else ""
     commit = f" at {program.commit[:_HASH_DIGITS]}" if program.commit else ", commit not known"
+    commit += f" (version {program.version})" if program.version else ""
     kind = "table" if program.is_table else "program"
     # The candidate is the project's own; its commit is that of the run.
     shown = commit if program.system == "official" or program.commit else ""
+    made = f"; made by {program.maker}" if program.maker else ""
     reading = f"; {program.reading}" if program.reading else ""
-    return f"{kind} {program.adapter}{where}{shown}, sha256 {program.tree_sha256[:_HASH_DIGITS]}{reading}"
+    sha256 = program.tree_sha256[:_HASH_DIGITS]
+    return f"{kind} {program.adapter}{where}{shown}, sha256 {sha256}{made}{reading}"
 
 
 def _describe_components(compared: Compared) -> str:

@@ -41,18 +41,24 @@ def equivalence_document(
     log: Mapping[str, Any] | None = None,
     claim: str | None = None,
     labels: Labels | None = None,
+    versions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """``equivalence_report.json``, as ``schemas/equivalence.v1.json`` has it.
 
     Args:
         input: name of the file of records, within the document's folder. claim: the claim level that
-            the suite names. labels: what it calls the sides.
+            the suite names. labels: what it calls the sides. versions: family -> which locked versions of
+            official programs the sides are.
         validity, component_match, provenance: what their own documents say, as :func:`provenance` does.
         log: as :func:`.documents.log_fields` has it.
     """
     return {
         **head_of(EQUIVALENCE_SCHEMA, decision.settings.suite_id, time, input),
-        "config": {**_config_fields(decision, claim), **label_fields(labels or {})},
+        "config": {
+            **_config_fields(decision, claim),
+            **label_fields(labels or {}),
+            **({"versions": dict(versions)} if versions else {}),
+        },
         "completeness": completeness(decision),
         "validity": dict(validity),
         "component_match": dict(component_match),
@@ -345,6 +351,7 @@ def documents_of(
         log=log_fields(judgement.evidence.parts[0]) if judgement.evidence.parts else None,
         claim=judgement.evidence.proof.claim,
         labels=judgement.evidence.proof.labels,
+        versions={p.suite.family: own for p in judgement.evidence.parts if (own := p.versions.document())},
     )
     stable = stability(equivalence, history)
     apart = [gap for part in judgement.evidence.parts for gap in steps_apart(part.suite, part.observed)]

@@ -22,6 +22,7 @@ PATTERNS: Mapping[str, str] = {
     r"^[0-9a-f]{40}$": _COMMIT_WORDS,
     r"^[0-9a-f]{40}" + _TEXT_END: _COMMIT_WORDS,
     r"^[0-9a-f]{40}([0-9a-f]{24})?$": f"{_COMMIT_WORDS}, or of 64",
+    r"^([0-9a-f]{40}|unknown)$": f"{_COMMIT_WORDS}, or 'unknown'",
     r"^[0-9a-f]{64}$": _SHA256_WORDS,
     r"^[0-9a-f]{64}" + _TEXT_END: _SHA256_WORDS,
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$": _NAME_WORDS,

@@ -193,6 +193,22 @@ def test_components_are_held_to_the_version_that_the_suite_is_of(versioned: Path
     assert matches.match_spec(backend, lock_path(versioned), suite=newer).golden.identity == current
 
 
+def test_the_doctor_looks_at_the_golden_of_each_pinned_version(versioned: Path, capsys: Any) -> None:
+    command = ["--root", str(versioned), "pin-golden", "fake", "--version", "old"]
+    assert cli.main(command) == 0
+
+    def told() -> dict[str, str]:
+        capsys.readouterr()
+        cli.main(["--root", str(versioned), "doctor", "--json"])
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        return {c["name"]: c["status"] for c in checks if c["name"].startswith("golden of ")}
+
+    assert told() == {"golden of fake": "ok", "golden of fake old": "ok"}
+    manifest = versioned / "golden/old/manifest.json"
+    manifest.write_text(manifest.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    assert told() == {"golden of fake": "ok", "golden of fake old": "wrong"}
+
+
 def test_a_golden_in_the_place_of_another_versions_is_refused(versioned: Path, capsys: Any) -> None:
     assert cli.main(["--root", str(versioned), "pin-golden", "fake", "--version", "old"]) == 0
     for file in ("manifest.json", "arrays.npz"):

@@ -120,6 +120,23 @@ def test_a_program_that_is_wrong(tmp_path, changes, told):
     assert told in caught.value.line()
 
 
+@pytest.mark.parametrize(
+    ("suite", "told"),
+    [
+        ("name", "no version 'olt' of name is locked; did you mean 'old'?"),
+        ("a_suite", "no suite and no program 'a_suite' is locked"),
+    ],
+)
+def test_a_golden_of_a_version_that_is_not_locked(tmp_path, suite, told):
+    """A slip in the name would otherwise leave the golden of that version without its pin."""
+    row = {"manifest_sha256": "0" * 64, "components": 1}
+    pin = {"suite": suite, "manifest_sha256": "0" * 64, "holds": ["c/*"], "versions": {"olt": row}}
+    document = {**with_entry(), "programs": {"name": PROGRAM}, "goldens": {"fake": pin}}
+    with pytest.raises(SourceError) as caught:
+        read_lock(written(tmp_path, document))
+    assert told in caught.value.line()
+
+
 def test_a_lock_in_the_form_of_the_seed_documents_is_read(tmp_path):
     entry = read_lock(written(tmp_path, with_entry())).entry("a_suite")
     assert (entry.oracle_in, dict(entry.oracle_files)) == ("source", {})
@@ -145,6 +162,9 @@ def test_an_unlocked_suite_is_refused_with_the_nearest():
         (with_entry(oracle_format="tdmpc2_csv_dir"), "did you mean 'tdmpc2_results_csv_dir'"),
         (with_entry(oracle_file={}), "unknown key 'oracle_file'; did you mean 'oracle_files'"),
         (with_entry(oracle_files={"a": "0" * 63}), "oracle_files"),
+        (with_entry(oracle_commit="unknown"), "oracle_commit_reason"),
+        (with_entry(oracle_commit_reason="why"), "oracle_commit"),
+        (with_entry(oracle_commit="unknwon", oracle_commit_reason="why"), "or 'unknown'"),
         (with_entry(oracle_files={"../a": "0" * 64}), "oracle_files"),
         ({**with_entry(), "schema_version": "worldflux.parity.lock.v2"}, "schema_version"),
         ({**with_entry(), "suites": {}}, "suites"),

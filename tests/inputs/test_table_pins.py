@@ -194,6 +194,20 @@ def test_a_table_is_pinned_by_one_command_and_again_when_it_was_measured_anew(
     assert "of them anew: 0\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_a_table_that_names_its_commit_takes_the_doubt_away(project: Path, says: bool) -> None:
+    lock_of(project).parent.mkdir(parents=True)
+    assert pin(project) == 0
+    document = json.loads(lock_of(project).read_text())
+    doubt = {"oracle_commit": "unknown", "oracle_commit_reason": "the file names none"}
+    document["suites"]["one"].update(doubt)
+    lock_of(project).write_text(json.dumps(document), encoding="utf-8")
+    table(project, score=2.5, **({"commit": COMMIT} if says else {}))
+    assert pin(project) == 0
+    after = json.loads(lock_of(project).read_text())["suites"]["one"]
+    assert {key: after[key] for key in doubt if key in after} == ({} if says else doubt)
+
+
 @pytest.mark.parametrize("stated", ["by the suite", "by the table"])
 def test_a_table_of_another_commit_than_the_locked_one_is_not_pinned(
     project: Path, capsys: pytest.CaptureFixture[str], stated: str

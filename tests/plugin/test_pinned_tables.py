@@ -60,6 +60,38 @@ def test_the_pinned_table_needs_no_word(judged: Project) -> None:
     assert judged.document()["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    ("maker", "told"),
+    [("unknown", "a commit that is not known"), ("d" * 40, f"commit {'d' * 40}")],
+)
+def test_a_table_that_another_commit_made_warns_in_the_verdict_and_on_the_card(
+    judged: Project, maker: str, told: str
+) -> None:
+    lock(judged, oracle_commit=maker, oracle_commit_reason="the files name none")
+    assert judged.run().ret == pytest.ExitCode.OK
+    document = judged.document()
+    said = f"{told}, and not by {COMMIT[:12]} that is locked: the files name none"
+    assert document["warnings"] == [f"the official table was made by {said}"]
+    assert (document["suite_lock_ref"]["oracle_commit"], pinned(judged)) == (maker, True)
+    assert f"; made by {said} |" in judged.report()
+
+
+def test_a_table_that_the_locked_commit_made_needs_no_word(judged: Project) -> None:
+    lock(judged, oracle_commit=COMMIT, oracle_commit_reason="its provenance says so")
+    assert judged.run().ret == pytest.ExitCode.OK
+    assert judged.document()["warnings"] == []
+
+
+def test_a_table_of_the_command_line_is_none_of_the_lock_s(judged: Project) -> None:
+    lock(judged, oracle_commit="unknown", oracle_commit_reason="the files name none")
+    other = judged.root / "suites/quick/other.json"
+    table(other, "other")
+    judged.run(f"--parity-upstream={other}")
+    warnings = judged.document()["warnings"]
+    assert warnings
+    assert not [w for w in warnings if "was made by" in w]
+
+
 def test_a_table_other_than_the_pinned_one_fails_the_verdict(judged: Project) -> None:
     lock(judged)
     was = hashlib.sha256((judged.root / PLACE).read_bytes()).hexdigest()

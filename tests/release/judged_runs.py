@@ -101,6 +101,7 @@ def earlier(run: Document) -> Document:
         for key in ("dropped_rows", "merged_rows"):
             source.pop(key, None)
     del kept["suite_lock_ref"]["table_pinned"]
+    kept["suite_lock_ref"].pop("oracle_commit", None)
     for rows in kept["missing"].values():
         rows[:] = [{"task": m["task"], "seed": m["seed"]} for m in rows]
     kept["pass"] = kept["stats"]["pass_non_inferiority"]

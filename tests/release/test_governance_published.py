@@ -139,8 +139,21 @@ def test_the_comparisons_that_can_be_made_today(
         run["gates"], "pass"
     )
     assert run["counts"]["missing"] == 0
-    assert run["warnings"] == warnings
+    entry = read_lock(LOCK).entry(suite)
+    maker = f"a commit that is not known, and not by {entry.commit[:12]} that is locked"
+    assert run["warnings"] == [
+        f"the official table was made by {maker}: {entry.oracle_commit_reason}",
+        *warnings,
+    ]
+    assert run["suite_lock_ref"]["oracle_commit"] == "unknown"
     assert "Expected verdict: fail" in " ".join((PUBLISHED / f"{suite}.yaml").read_text().split())
+
+
+def test_the_lock_says_of_every_published_table_which_commit_made_it() -> None:
+    """None of them names one, and all are older than the commit that they were found at."""
+    published = [e for e in read_lock(LOCK).suites.values() if e.oracle_in == "source"]
+    assert {e.suite_id for e in published} == {path.stem for path in PUBLISHED.glob("*.yaml")}
+    assert all(e.oracle_commit == "unknown" and e.maker_doubt for e in published)
 
 
 @needs_oracles

@@ -45,7 +45,7 @@ OPEN = {
     "validity.v1": {"issues_by_code", "recipes", "ignored", "mapped"},
     "suite.parity_v2": {"train_budget", "eval_protocol", "env"},
     "suite.parity_manifest_v1": {"train_budget", "eval_protocol", "env"},
-    "equivalence.v1": {"metrics", "issues_by_code", "task_seeds"},
+    "equivalence.v1": {"metrics", "issues_by_code", "task_seeds", "versions"},
     "coverage.v1": {"missing_by_reason"},
     "stability.v1": {"metrics"},
     # What records state of their surroundings, and what an equivalence report comes to.
