@@ -19,7 +19,7 @@ from tests.conftest import wait_until
 @pytest.fixture
 def project(upstream, root):
     """A project whose lock file names the throw-away repository, in two suites."""
-    entry = {k: v for k, v in dataclasses.asdict(upstream.entry).items() if k != "suite_id"}
+    entry = {k: v for k, v in dataclasses.asdict(upstream.entry).items() if k != "suite_id" and v}
     absent = {**entry, "repo": "https://example.invalid/other/absent"}
     lock = root / options.DEFAULT_LOCK
     lock.parent.mkdir(parents=True)
