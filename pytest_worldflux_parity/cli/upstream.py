@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import SourceError
@@ -16,6 +17,8 @@ from .sources import MIRROR, parse_mirrors
 
 # Of a log; all of it is a command away.
 _SHOWN = 20
+# Why a file that moved matters here.
+_CHANGED, _RECORDED = "our changes for a CPU", "our goldens"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ def upstream(options: argparse.Namespace) -> int:
         entry = locked.entry(name)
         found = find_newer(entry, checkouts.find_origin(entry, mirrors))
         newer = newer or found is not None
-        print("\n".join(_describe(entry, found, _list_touched(name, project))))
+        own = name.partition("@")[0]
+        reasons = {_CHANGED: _list_changed(own, locked, project), _RECORDED: _list_recorded(own, project)}
+        known = locked.version_of(entry.repo, found.head) if found else ""
+        print("\n".join(_describe(entry, found, reasons, known)))
     return int(newer and options.check)
 
 
@@ -91,23 +97,42 @@ def _compare_commits(locked: str, newest: str, folder: Path) -> Newer | None:
     return Newer(head, tuple(log), tuple(files)) if head != locked else None
 
 
-def _list_touched(name: str, project: Project) -> set[str]:
+def _list_changed(name: str, locked: lock.Lock, project: Project) -> set[str]:
     """The official files that are changed before they run where there is no GPU, as goldens say."""
-    folders = {b.golden_dir for b in project.backends() if b.match is not None and b.family == name}
+    families = {family for family, pin in locked.goldens.items() if pin.suite == name}
+    folders = {b.golden_dir for b in project.backends() if b.match is not None and b.family in families}
     manifests = [path.parent for folder in folders for path in folder.glob("**/manifest.json")]
-    return {row for folder in manifests for row in read_golden(folder).changed_files}
+    # Below the folder that the program is started in.
+    files = {file for folder in manifests for file in read_golden(folder).changed_files}
+    return files | {f"*/{file}" for file in files}
 
 
-def _describe(entry: lock.LockEntry, found: Newer | None, touched: set[str]) -> Iterator[str]:
+def _list_recorded(name: str, project: Project) -> set[str]:
+    """Patterns of the official files that goldens are recorded from, as backends of the program say."""
+    official = [b for b in project.backends() if b.lock_suite.partition("@")[0] == name]
+    return {pattern for b in official if b.record is not None for pattern in b.record.rests_on}
+
+
+def _describe(
+    entry: lock.LockEntry, found: Newer | None, reasons: Mapping[str, set[str]], known: str
+) -> Iterator[str]:
+    """What is told of a program.
+
+    Args:
+        reasons: why a file that moved matters here -> shell patterns of such files.
+        known: the version that its newest commit is locked as; empty where it is not.
+    """
     if found is None:
         yield f"{entry.suite_id}: {entry.commit[:12]} is the newest commit of {entry.repo}"
         return
-    what = f"{len(found.log)} commits and {len(found.files)} files are newer, up to {found.head}"
+    what = f"newer up to {found.head}: commits: {len(found.log)}, files: {len(found.files)}"
     yield f"{entry.suite_id}: {entry.commit[:12]} of {entry.repo}: {what}"
     yield from (f"  {line}" for line in found.log[:_SHOWN])
     if len(found.log) > _SHOWN:
         yield f"  and {len(found.log) - _SHOWN} more"
     for path in found.files:
-        moved = any(path == file or path.endswith(f"/{file}") for file in touched)
-        yield f"  changed: {path}{' (our change for a CPU rests on it)' if moved else ''}"
-    yield "  to follow it: add the version to the lock file, and record its goldens and tables"
+        why = [r for r, patterns in reasons.items() if any(fnmatchcase(path, p) for p in patterns)]
+        rests = f" ({' and '.join(why)} rest on it)" if why else ""
+        yield f"  changed: {path}{rests}"
+    locked = f"it is locked as {known}: make that" if known else "add it to the lock file as"
+    yield f"  to follow it: {locked} the current version, and record its goldens and tables"

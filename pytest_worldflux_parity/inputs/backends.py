@@ -55,11 +55,13 @@ class Program:
     Attributes:
         golden: of ``match``, the folder that it is compared with unless another is named; relative paths are
             relative to the backend's folder.
+        rests_on: of ``record``, shell patterns of the official files whose numbers it records.
     """
 
     argv: tuple[str, ...]
     deadline_sec: float
     golden: str = ""
+    rests_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -371,8 +373,9 @@ def _parse_backend(path: Path, document: Any, lines: dict[schemas.Path, int]) ->
     values["requirements"] = tuple(document.get("requirements", ()))
     values["lock_suite"] = values.pop("source", {}).get("lock", "")
     for key in _DEADLINES.keys() & document.keys():
-        own = {"deadline_sec": _DEADLINES[key], **document[key], "argv": tuple(document[key]["argv"])}
-        values[key] = Program(**own)
+        own = {"deadline_sec": _DEADLINES[key], **document[key]}
+        lists = {name: tuple(own.get(name, ())) for name in ("argv", "rests_on")}
+        values[key] = Program(**{**own, **lists})
     needs = document.get("needs", {})
     folders = {key: tuple(needs.get(key, ())) for key in ("read", "write")}
     values["needs"] = Needs(**{**needs, **folders})

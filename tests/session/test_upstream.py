@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 
 from pytest_worldflux_parity.cli import main as cli
+from pytest_worldflux_parity.inputs.backends import load_backends
+from pytest_worldflux_parity.inputs.checkouts import checkout_path
+from pytest_worldflux_parity.inputs.lock import read_lock
+from tests.components import goldens
+
+ROOT = Path(__file__).parents[2]
+DEFAULT_LOCK = ROOT / "reports/parity/upstream_lock.json"
 
 
 def git(folder: Path, *words: str) -> str:
@@ -70,9 +77,73 @@ def test_what_is_newer_is_told(
     mirror = {"clone": str(official), "bare": str(place), "url": f"file://{place}"}[kind]
     assert ask(project, "--mirror", mirror) == 0
     told = capsys.readouterr().out
-    assert f"2 commits and 2 files are newer, up to {head}" in told
+    assert f"newer up to {head}: commits: 2, files: 2\n" in told
+    assert "to follow it: add it to the lock file as the current version" in told
     assert told.index("Say so") < told.index("Fix the scale") < told.index("changed: README.md")
     assert ask(project, "name", "--mirror", mirror, "--check") == 1
+
+
+def test_files_that_goldens_and_changes_rest_on_are_told(
+    project: Path, official: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the recorder's backend.yaml and the golden's manifest say."""
+    for name, text in {
+        "recorder": "adapter: o\nfamily: fam\nsystem: official\nargv: [x]\nenvironment: shared\nkind: k\n"
+        "source: {lock: name}\nrecord: {argv: [x], rests_on: ['program/*.py']}\n",
+        "ours": "adapter: w\nfamily: fam\nsystem: worldflux\nargv: [x]\nenvironment: shared\nkind: k\n"
+        "match: {argv: [x], golden: '../../golden/{version}'}\n",
+    }.items():
+        (project / "backends" / name).mkdir()
+        (project / "backends" / name / "backend.yaml").write_text(text, encoding="utf-8")
+    lock = project / "reports/parity/upstream_lock.json"
+    document = json.loads(lock.read_text(encoding="utf-8"))
+    version = document["programs"]["name"]["versions"]["one"]
+    change = {"file": "train.py", "what": "no GPU", "occurrences": 1}
+    source = {"repo": "https://example.invalid/owner/name", "commit": version["commit"], "changes": [change]}
+    (project / "golden").mkdir()
+    goldens.write(project / "golden" / "one", source=source)
+    pin = {"suite": "name", "manifest_sha256": "0" * 64, "holds": ["a/*"]}
+    document["goldens"] = {"fam": pin}
+    lock.write_text(json.dumps(document), encoding="utf-8")
+    files = ("program/init.py", "program/train.py", "other/train.py", "other/retrain.py", "train.py")
+    for file in files:
+        commit(official, file, "new = 1\n", f"Move {file}")
+    assert ask(project, "--mirror", str(official)) == 0
+    told = {line.strip() for line in capsys.readouterr().out.splitlines() if "changed: " in line}
+    assert told == {
+        "changed: program/init.py (our goldens rest on it)",
+        "changed: program/train.py (our changes for a CPU and our goldens rest on it)",
+        "changed: other/train.py (our changes for a CPU rest on it)",
+        "changed: train.py (our changes for a CPU rest on it)",
+        "changed: other/retrain.py",
+    }
+
+
+def test_a_newest_commit_that_is_locked_and_not_current_is_told_by_its_version(
+    project: Path, official: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = commit(official, "program/init.py", "scale = 2\n", "Fix the scale")
+    lock = project / "reports/parity/upstream_lock.json"
+    document = json.loads(lock.read_text(encoding="utf-8"))
+    row = {"commit": head, "date": "2026-01-01", "changed": "the scale"}
+    document["programs"]["name"]["versions"]["two"] = row
+    lock.write_text(json.dumps(document), encoding="utf-8")
+    assert ask(project, "--mirror", str(official), "--check") == 1
+    assert "to follow it: it is locked as two: make that the current version" in capsys.readouterr().out
+    assert ask(project, "name@two", "--mirror", str(official), "--check") == 0
+
+
+@pytest.mark.parametrize("name", ["tdmpc2", "dreamerv3"])
+def test_what_official_recorders_rest_on_is_there(name: str) -> None:
+    """Each pattern is of files of the checkout of each version that is here."""
+    entries = [e for e in read_lock(DEFAULT_LOCK).entries if e.suite_id.startswith(f"{name}@")]
+    folders = [p for e in entries if (p := checkout_path(ROOT, e.repo, e.commit)).is_dir()]
+    if not folders:
+        pytest.skip(f"no official checkout is here; to mend: worldflux-parity fetch-oracles --suite {name}")
+    [backend] = [b for b in load_backends([ROOT / "backends"]).values() if b.lock_suite == name]
+    assert backend.record is not None
+    for folder in folders:
+        assert not [pattern for pattern in backend.record.rests_on if not [*folder.glob(pattern)]]
 
 
 def test_where_nothing_is_newer_the_check_passes(
