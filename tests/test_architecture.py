@@ -358,7 +358,7 @@ def test_what_every_session_imports_is_light(module: str) -> None:
 
 
 # The package as it is: what makes it larger says in its commit why, and raises a number here.
-MOST_CODE = 30_883
+MOST_CODE = 30_899
 MOST_NAMES_IN_TWO_FILES = 50
 COUNT = "python -m tests.sizes counts, and lists the names"
 
