@@ -182,3 +182,28 @@ def test_what_changed_is_told_of_every_version_between_two_whichever_side_is_old
     assert changed("0" * 40, "1" * 40) == ("change 1",)
     for pair in (("1" * 40, "1" * 40), ("1" * 40, "e" * 40), ("1" * 40, None), ("1" * 40, "d" * 40)):
         assert changed(*pair) == ()
+
+
+UNSIGNED = 5  # a pass that follows, and nobody vouches for it
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["the same lock", "another current version since"])
+@pytest.mark.parametrize("track", ["quick", "proof"])
+def test_the_evidence_of_versions_is_judged_again_to_the_same_sentence(
+    versioned: Project, track: str, moved: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = versioned.suite if track == "quick" else versioned.proof
+    make(comparison="versions", official=side("old"), worldflux=side("new"))
+    versioned.run()
+    [bundle] = versioned.run_dir().rglob("evidence_bundle.zip")
+    if moved:
+        rows = {n: {"commit": c, "date": "2026-01-01", "changed": CHANGED} for n, c in COMMITS.items()}
+        write_lock(versioned, programs={"fake": {"repo": REPO, "current": "old", "versions": rows}})
+    capsys.readouterr()
+    status = cli.main(["--root", str(versioned.root), "verify", str(bundle)])
+    said = capsys.readouterr()
+    told = said.out + said.err
+    assert status == UNSIGNED, told
+    assert "reports from the raw records, all equal" in told
+    assert f"fake old ({'a' * 12}) against new ({'b' * 12}), between which changed: {CHANGED}, so" in told
+    assert f" at {'a' * 12} (version old" in told
