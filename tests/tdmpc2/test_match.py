@@ -37,7 +37,7 @@ def test_no_parameter_of_the_golden_is_zero() -> None:
 def test_no_tolerance_is_wide() -> None:
     components = [c for c in read_golden(TDMPC2.golden).components if c.rule == "tolerance"]
     wide = {c.name: c.tolerance for c in components if c.tolerance > 1e-5}
-    assert wide == {"update": 5e-5, "model_gradient": 1e-4, "policy_gradient": 1e-4}
+    assert wide == {"planner": 5e-5, "update": 5e-5, "model_gradient": 1e-4, "policy_gradient": 1e-4}
 
 
 def golden_array(key: str) -> np.ndarray:
