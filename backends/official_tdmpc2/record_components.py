@@ -30,8 +30,11 @@ UPDATES = 2
 TINY = "Adam divides a tiny gradient, and the rounding in it, by its own size"
 CANCEL = "the loss of the policy is a difference of terms that can be larger than itself"
 SMALL = "a small value is what is left of bins of up to ten that cancel"
+SHARP = (
+    "a score is the exponential of a value of up to 23, of which processors round the last places otherwise"
+)
 WIDER: dict[bool, dict[str, tuple[float, str]]] = {
-    False: {"update": (5e-5, TINY)},
+    False: {"planner": (5e-5, SHARP), "update": (5e-5, TINY)},
     True: {
         **dict.fromkeys(("reward", "q", "target_q"), (1e-4, SMALL)),
         "policy_loss": (1e-4, CANCEL),
