@@ -58,7 +58,17 @@ class Values(list):
     def mean(self):
         return sum(self) / len(self)
 
+class Bias(list):
+    def any(self):
+        return any(self)
+
+class Model:
+    class _Qs:
+        params = {("0", "bias"): Bias([0.0, 0.0])}
+
 class TDMPC2:
+    model = Model()
+
     def __init__(self, cfg):
         self.cfg, self.discount, self.updates, self.weight = cfg, 0.95, 0, random.gauss(0, 1)
         assert {'cuda:0', 'cuda:0', *buffer.places(), *scale.places()} == {"cpu"}
