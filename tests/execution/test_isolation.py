@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -100,10 +101,11 @@ def project(open_folder: Path) -> Path:
 @needs_walls
 @pytest.mark.parametrize("user", USERS)
 def test_a_program_sees_its_own_folder_and_the_system(project: Path, user: str) -> None:
-    own = project / "attempt"
+    # A name that nobody else has in the machine's own folder.
+    own, new = project / "attempt", f"/tmp/{uuid.uuid4()}"
     said = say(own, f"""{{
         "project": listed("{project}"), "own": listed("{own}"), "other": read("{project}/other/file"),
-        "write": [written(p) for p in ("new", "{project}/x", "/etc/x", "/usr/x", "/tmp/x")],
+        "write": [written(p) for p in ("new", "{project}/x", "/etc/x", "/usr/x", "{new}")],
         "home": listed(os.path.expanduser("~")),
         "temporary": [listed("/var/tmp"), listed("/run"), listed("/dev/shm")],
         "disks": [d for d in listed("/dev") if d.startswith(("sd", "vd", "nvme", "mem", "kmem"))],
@@ -129,7 +131,7 @@ def test_a_program_sees_its_own_folder_and_the_system(project: Path, user: str) 
     assert said["network"] == "OSError"
     assert said["user"] == (os.getuid() if user == "this user" else 65534)
     assert not (project / "x").exists()
-    assert not Path("/tmp/x").exists()
+    assert not Path(new).exists()
 
 
 @needs_walls
