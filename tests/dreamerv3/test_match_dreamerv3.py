@@ -27,13 +27,14 @@ from backends.worldflux_dreamerv3 import (
     rssm,
 )
 from backends.worldflux_dreamerv3.agent import Agent
-from backends.worldflux_dreamerv3.match.components import find_group, make_spaces
+from backends.worldflux_dreamerv3.match.components import environment_atari, find_group, make_spaces
 from backends.worldflux_dreamerv3.match.parameters import to_our_name
 from backends.worldflux_dreamerv3.match.perturbations import Session
 from backends.worldflux_dreamerv3.recipe import SIZES, parse_recipe
 from pytest_worldflux_parity.inputs import golden as plugin_golden
 from pytest_worldflux_parity.inputs.lock import read_lock
 from pytest_worldflux_parity.wire import MatchError
+from pytest_worldflux_parity.wire import match as wire_match
 from tests.components.match_runs import DREAMERV3, ROOT
 from tests.dreamerv3 import matches, mistakes
 
@@ -44,6 +45,20 @@ def test_parameters_are_counted_at_a_locked_version() -> None:
     """Versions differ in an environment of games alone, so one count is of all."""
     locked = read_lock(ROOT / "reports/parity/upstream_lock.json").programs["dreamerv3"]
     assert COUNTS["source"]["commit"] == locked.versions["2025-09"].commit
+
+
+@pytest.mark.parametrize("version", ["2025-09", "2026-05"])
+def test_each_versions_games_begin_as_officially_and_not_as_the_others(version: str) -> None:
+    folder = DREAMERV3.golden_of(version)
+    given = wire_match.read_golden(folder, "dreamerv3", "")
+    official = plugin_golden.read_golden(folder).outputs["environment_atari/blocks"]
+    own = given.arrays.below("inputs/environment_atari/")
+    same, other = (
+        np.abs(environment_atari(given, own, other_reset=other)["blocks"] - official).max()
+        for other in (False, True)
+    )
+    assert same == 0
+    assert other > 1
 
 
 def test_the_golden_sees_both_sides_of_what_has_two() -> None:
